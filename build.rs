@@ -1,0 +1,32 @@
+//! Lists the files under `fixtures/` so that the binary carries them all: a new fixture needs no line of code.
+
+use std::{env, fmt::Write, fs, io, path::Path};
+
+fn main() -> io::Result<()> {
+    println!("cargo:rerun-if-changed=fixtures");
+    let root = fs::canonicalize("fixtures")?;
+    let mut files = Vec::new();
+    collect(&root, &mut files)?;
+    files.sort();
+
+    let mut table = String::from("&[\n");
+    for file in &files {
+        let name = file.strip_prefix(&format!("{}/", root.display())).unwrap_or(file).replace('\\', "/");
+        let _ = writeln!(table, "    ({name:?}, include_str!({file:?})),");
+    }
+    table.push(']');
+    let target = Path::new(&env::var("OUT_DIR").map_err(io::Error::other)?).join("built_in.rs");
+    fs::write(target, table)
+}
+
+fn collect(directory: &Path, files: &mut Vec<String>) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|e| e == "json") {
+            files.push(path.to_string_lossy().into_owned());
+        }
+    }
+    Ok(())
+}

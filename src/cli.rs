@@ -1,0 +1,243 @@
+//! The command line: what may be typed, and what is printed.
+
+mod healthcheck;
+
+use std::{
+    fmt::Write as _,
+    fs, io,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
+use fake_openai::{
+    Config, Server, Settings, StartError,
+    fixtures::{self, Fixtures, Kind},
+};
+
+/// A fake LLM endpoint for load tests and CI: answers like OpenAI, without a model
+#[derive(Parser)]
+#[command(name = "fake-openai", version, after_help = AFTER_HELP, arg_required_else_help = false)]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// YAML file with any of the settings
+    #[arg(long, global = true, value_name = "FILE", env = "FAKE_OPENAI_CONFIG", hide_env = true)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+    /// Print the settings that hold, and where each comes from
+    #[arg(long)]
+    print_config: bool,
+}
+
+const AFTER_HELP: &str = "\
+Every setting is also a variable (FAKE_OPENAI_RPM=100) and a key of the file (rpm: 100).
+Flag beats environment beats file beats default.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// List every route and what answers it
+    Routes,
+    /// Check settings and fixtures without serving
+    Check,
+    /// Write the built-in fixtures to a directory, for editing
+    Eject {
+        /// The directory; no file in it is overwritten
+        dir: PathBuf,
+    },
+    /// Ask a running server whether it is healthy: exit status 0 or 1
+    Healthcheck {
+        /// The URL to ask [default: /health at --port on this machine]
+        url: Option<String>,
+    },
+}
+
+/// Why the program ends with an error.
+pub enum Failure {
+    /// What the user wrote: exit status 2.
+    User(String),
+    /// What the machine did: exit status 1.
+    Machine(String),
+}
+
+impl Failure {
+    /// Tells it, and gives the exit status.
+    pub fn report(&self) -> ExitCode {
+        let (text, code) = match self {
+            Failure::User(text) => (text, 2),
+            Failure::Machine(text) => (text, 1),
+        };
+        for line in text.lines() {
+            eprintln!("error: {line}");
+        }
+        ExitCode::from(code)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let text = error.to_string();
+        if matches!(error, StartError::Fixtures(_)) { Failure::User(text) } else { Failure::Machine(text) }
+    }
+}
+
+/// What the command line asks for.
+pub enum Task {
+    /// Serve with this configuration.
+    Serve(Config),
+    /// Print a text: it is all there is to do.
+    Print(String),
+    /// Ask a server whether it is healthy.
+    Healthcheck(String),
+}
+
+/// Reads the command line, the environment and the file.
+///
+/// # Errors
+/// [`Failure`]; what clap itself refuses, it tells and ends the program with status 2.
+pub fn parse() -> Result<Task, Failure> {
+    let matches = Args::command().get_matches();
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let user = |error: &dyn std::fmt::Display| Failure::User(error.to_string());
+    let file =
+        args.config.as_deref().map(Settings::read).transpose().map_err(|error| user(&error))?.unwrap_or_default();
+    let asked = args.settings.or(file.clone());
+    let config = Config::try_from(asked).map_err(|error| user(&error))?;
+    if args.print_config {
+        return Ok(Task::Print(settings(&config, &matches, args.config.as_deref(), &file)));
+    }
+    let fixtures = || Fixtures::load(config.fixtures.as_deref()).map_err(|e| Failure::from(StartError::Fixtures(e)));
+    match args.command {
+        None => Ok(Task::Serve(config)),
+        Some(Command::Routes) => Ok(Task::Print(routes(&fixtures()?))),
+        Some(Command::Check) => {
+            let fixtures = fixtures()?;
+            let routes: usize = fixtures.endpoints().map(|(_, endpoint)| endpoint.routes.len()).sum();
+            Ok(Task::Print(format!("ok: {routes} routes, {}\n", origin(&config, &fixtures))))
+        }
+        Some(Command::Eject { dir }) => eject(&dir).map(Task::Print),
+        Some(Command::Healthcheck { url }) => url.map_or_else(|| here(&config), Ok).map(Task::Healthcheck),
+    }
+}
+
+/// The health page of the server that this configuration would start.
+fn here(config: &Config) -> Result<String, Failure> {
+    let port = match &config.port_file {
+        None => config.port.to_string(),
+        Some(path) => fs::read_to_string(path)
+            .map_err(|error| Failure::Machine(format!("no server has written {}: {error}", path.display())))?,
+    };
+    Ok(format!("http://127.0.0.1:{}/health", port.trim()))
+}
+
+/// Asks whether a server is healthy.
+///
+/// # Errors
+/// It is not, or the URL is none.
+pub fn healthcheck(url: &str) -> Result<(), Failure> {
+    healthcheck::ask(url)
+}
+
+fn eject(directory: &Path) -> Result<String, Failure> {
+    match fixtures::eject(directory) {
+        Ok(count) => Ok(format!(
+            "wrote {count} files to {dir}\nEdit them, delete those you leave as they are, then: fake-openai --fixtures {dir}\n",
+            dir = directory.display()
+        )),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(Failure::User(format!("{error} is there already: eject into an empty directory")))
+        }
+        Err(error) => Err(Failure::Machine(format!("cannot write to {}: {error}", directory.display()))),
+    }
+}
+
+/// The settings that hold, as a configuration file, each with where it comes from.
+fn settings(config: &Config, matches: &ArgMatches, path: Option<&Path>, file: &Settings) -> String {
+    let (all, in_file) = (config.settings(), file.given());
+    let mut text = String::new();
+    for (key, value) in serde_json::to_value(&all).ok().and_then(|all| all.as_object().cloned()).unwrap_or_default() {
+        let flag = key.replace('_', "-");
+        let origin = match matches.value_source(&key) {
+            Some(ValueSource::CommandLine) => format!("--{flag}"),
+            Some(ValueSource::EnvVariable) => format!("FAKE_OPENAI_{}", key.to_uppercase()),
+            _ if in_file.contains_key(&key) => path.map(|path| path.display().to_string()).unwrap_or_default(),
+            _ => "default".to_owned(),
+        };
+        // A JSON scalar is YAML too.
+        let _ = writeln!(text, "{:<32}# {origin}", format!("{key}: {value}"));
+    }
+    text
+}
+
+fn routes(fixtures: &Fixtures) -> String {
+    let mut rows = Vec::new();
+    for (provider, endpoint) in fixtures.endpoints() {
+        let answer = match endpoint.kind() {
+            Kind::Canned => "canned".to_owned(),
+            Kind::Generated(dialect) => dialect.to_owned(),
+        };
+        let limited = if endpoint.limited { "limited" } else { "-" };
+        for route in &endpoint.routes {
+            let cells = [route.method.as_str(), &route.path, provider, &answer, limited, &endpoint.file];
+            rows.push(cells.map(str::to_owned));
+        }
+    }
+    rows.sort_by(|a, b| (&a[1], &a[0]).cmp(&(&b[1], &b[0])));
+    rows.insert(0, ["METHOD", "PATH", "PROVIDER", "ANSWER", "LIMIT", "FIXTURE"].map(str::to_owned));
+    let mut widths = [0; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.len().max(*width);
+        }
+    }
+    let line = |row: &[String; 6]| {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        cells.join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+fn origin(config: &Config, fixtures: &Fixtures) -> String {
+    match (&config.fixtures, fixtures.overlaid()) {
+        (None, _) => "built-in fixtures".to_owned(),
+        (Some(dir), (overridden, added)) => {
+            format!("built-in fixtures, {overridden} overridden and {added} added by {}", dir.display())
+        }
+    }
+}
+
+/// Prints to standard output; a reader that has gone is no error.
+pub fn print(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+}
+
+/// Tells where the server is: the base URL to standard output, for programs, the rest to standard error, for people.
+pub fn announce(server: &Server) {
+    let (url, config) = (server.url(), server.config());
+    print(&format!("{url}\n"));
+    let limit = config.rpm.map_or("none (--rpm N sets one)".to_owned(), |rpm| {
+        format!("{rpm} requests/min for each client address, up to {rpm} at once")
+    });
+    let seed = config.seed.map_or("none (--seed N makes every byte repeat)".to_owned(), |seed| seed.to_string());
+    let mut listens = server.address().to_string();
+    if config.port != 0 && server.address().port() != config.port {
+        let _ = write!(listens, " (port {} was taken)", config.port);
+    }
+    eprintln!(
+        "fake-openai {version} answers like OpenAI at {url}
+
+  limit     {limit}
+  fixtures  {fixtures}
+  seed      {seed}
+  listens   {listens}
+
+  curl      curl {url}/v1/chat/completions -d '{{\"model\":\"gpt-4o\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hi\"}}]}}'
+  SDKs      export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY=sk-fake
+  LiteLLM   {{model: openai/fake, api_base: \"{url}/v1\", api_key: sk-fake}}
+",
+        version = env!("CARGO_PKG_VERSION"),
+        fixtures = origin(config, server.fixtures()),
+    );
+}

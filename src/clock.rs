@@ -1,0 +1,79 @@
+//! Time as the fake sees it: real, or moved by hand so that a test need not wait for a limit to refill.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// The wall clock's reading where nothing real is wanted (a seeded or hand-moved run): 2026-01-01T00:00:00Z.
+pub const FIXED_EPOCH: Duration = Duration::from_secs(1_767_225_600);
+
+/// Where the engine reads the time. Cloning gives another handle on the same clock.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System { start: Instant },
+    Manual(ManualClock),
+}
+
+impl Clock {
+    /// The machine's own clocks.
+    pub fn system() -> Self {
+        Clock(Source::System { start: Instant::now() })
+    }
+
+    /// Time since this clock was made; never goes back.
+    pub fn elapsed(&self) -> Duration {
+        match &self.0 {
+            Source::System { start } => start.elapsed(),
+            Source::Manual(clock) => clock.elapsed(),
+        }
+    }
+
+    /// Time since 1970-01-01T00:00:00Z.
+    pub fn unix(&self) -> Duration {
+        match &self.0 {
+            // A machine whose clock stands before 1970 gets 1970, not a panic.
+            Source::System { .. } => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            Source::Manual(clock) => FIXED_EPOCH + clock.elapsed(),
+        }
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Clock::system()
+    }
+}
+
+impl From<ManualClock> for Clock {
+    fn from(clock: ManualClock) -> Self {
+        Clock(Source::Manual(clock))
+    }
+}
+
+/// A clock that stands still until told otherwise.
+#[derive(Clone, Debug, Default)]
+pub struct ManualClock(Arc<AtomicU64>);
+
+impl ManualClock {
+    /// A clock at zero.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Moves the clock, and every [`Clock`] made from it, forward.
+    pub fn advance(&self, by: Duration) {
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.0.fetch_add(nanos, Ordering::SeqCst);
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::SeqCst))
+    }
+}

@@ -1,0 +1,63 @@
+//! Bodies: those that come in, read to their end, and those that go out, frame by frame.
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use actix_web::{
+    body::{BodySize, MessageBody},
+    error::PayloadError,
+    web,
+};
+use bytes::{Bytes, BytesMut};
+use futures_core::Stream;
+
+use crate::{answer::Frames, request::Body};
+
+/// How much more than the limit is read and thrown away before the connection is given up: a client that is still
+/// sending reads no answer.
+const PATIENCE: u64 = 16;
+
+/// Reads a body to its end; of one that is larger than `limit` bytes nothing is kept.
+pub(super) async fn read(mut payload: web::Payload, limit: u64) -> Result<Body, PayloadError> {
+    let mut next = async || poll_fn(|context| Pin::new(&mut payload).poll_next(context)).await.transpose();
+    let Some(first) = next().await? else { return Ok(Body::Whole(Bytes::new())) };
+    let mut size = first.len() as u64;
+    let Some(second) = next().await? else {
+        // The usual case: all of it in one piece, which is not copied.
+        return Ok(if size > limit { Body::TooLarge { limit } } else { Body::Whole(first) });
+    };
+    let mut whole = BytesMut::from(first);
+    let mut chunk = Some(second);
+    while let Some(bytes) = chunk {
+        size += bytes.len() as u64;
+        if size <= limit {
+            whole.extend_from_slice(&bytes);
+        } else if size > limit.saturating_mul(PATIENCE) {
+            break;
+        } else {
+            whole = BytesMut::new();
+        }
+        chunk = next().await?;
+    }
+    Ok(if size > limit { Body::TooLarge { limit } } else { Body::Whole(whole.freeze()) })
+}
+
+/// A lazy sequence of frames as a body. Each frame is ready when it is asked for, so that actix joins those that are due
+/// into one write; dropping it, when the client is gone, ends the sequence.
+pub(super) struct FrameBody(pub(super) Frames);
+
+impl MessageBody for FrameBody {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        Poll::Ready(self.0.next().map(Ok))
+    }
+}

@@ -1,0 +1,45 @@
+//! CORS, open to all: any origin, with credentials, any method, any header. A request without `Origin` pays nothing.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{
+        ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+        ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+        ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderName, HeaderValue, ORIGIN,
+        VARY,
+    },
+};
+
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS");
+const ANY: HeaderValue = HeaderValue::from_static("*");
+const TRUE: HeaderValue = HeaderValue::from_static("true");
+/// As OpenAI answers it.
+const ONE_DAY: HeaderValue = HeaderValue::from_static("86400");
+
+/// The answer to a preflight, if the request is one.
+pub(super) fn preflight(request: &HttpRequest) -> Option<HttpResponse> {
+    let asked = request.headers();
+    if !asked.contains_key(ORIGIN) || !asked.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+        return None;
+    }
+    let mut response = HttpResponse::Ok().finish();
+    let headers = response.headers_mut();
+    allow(request, headers);
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    // With credentials `*` would be taken literally: the list asked for is the answer.
+    let asked_headers = asked.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked_headers.unwrap_or(ANY));
+    headers.insert(ACCESS_CONTROL_MAX_AGE, ONE_DAY);
+    Some(response)
+}
+
+/// Opens a response to the page that asked for it, with every header that is on it.
+pub(super) fn allow(request: &HttpRequest, headers: &mut HeaderMap) {
+    let Some(origin) = request.headers().get(ORIGIN) else { return };
+    let exposed: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+    let exposed = HeaderValue::try_from(exposed.join(", ")).unwrap_or(ANY);
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
+    headers.append(VARY, HeaderValue::from_static("Origin"));
+}

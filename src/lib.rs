@@ -1,0 +1,74 @@
+//! # fake-openai
+//!
+//! The load-grade fake LLM endpoint: it answers like OpenAI, without a model. It is a program, and a library for tests:
+//! see [`Server`].
+//!
+//! ## The idea
+//! **Protocols in code, content in data.** How a provider spells an answer is a protocol: one file, a [`dialect`]. What is
+//! said, and where, is data under `fixtures/`: routes, bodies, replies, the words of errors, the names of headers. It is
+//! built into the binary and overridden file by file. Between the two stands a neutral [`reply::Reply`].
+//!
+//! **One request, one function.** [`engine::Engine::handle`] routes, admits, chooses, says and shapes. **A response is
+//! plain data**, an [`answer::Answer`]; one place at the edge delivers it.
+//!
+//! ## Floors: imports go down only
+//! ```text
+//! 6 process     main cli                    parsing, printing, signals
+//! 5 edge        server http                 the only files that name actix_web
+//! 4 path        engine                      the pipeline, and nothing else
+//! 3 from files  config fixtures             what was asked, what is said
+//! 2 mechanisms  limit require when dialect  never each other
+//! 1 templates   template                    slots, and what they can see of a request
+//! 0 words       request answer reply error standing random clock
+//! ```
+//! A test holds the floors, and who may name `actix_web`, `governor`, `clap` and `sleep`.
+//!
+//! ## Invariants
+//! 1. The engine answers every request, malformed ones included, in the words of the provider whose path was asked.
+//! 2. Below the edge nothing sleeps, and nothing does I/O after start-up; only admission is awaited, since a limit may
+//!    come to live in a shared store.
+//! 3. A request is counted once, and its count is closed once: when the answer ends, is cut, or the client leaves.
+//! 4. A route exists because a fixture says so. No provider is named outside its dialect and its fixtures.
+//! 5. A fixture or setting that loads can be served: every mistake is found at start-up, with file, place and remedy.
+//! 6. Same seed, same requests in the same order: same bytes. Only what tells the real time differs: the `date` header
+//!    and the state of a limit.
+//! 7. Locks guard a push or a few sums, never a render. All that grows is bounded.
+//! 8. Nothing is global: an engine is a value, and one process can run many.
+//!
+//! ## Where to add
+//! | to add | touch |
+//! |---|---|
+//! | an endpoint | one JSON file under `fixtures/<provider>/` |
+//! | a provider with a known protocol | one directory under `fixtures/`; `like` takes over what is the same |
+//! | a protocol | one file `src/dialect/<name>.rs`, and its line in [`dialect::all`] |
+//! | a slot | one variant and its arms in `src/template/slot.rs` |
+//! | a kind of error | one variant in `src/error.rs`; then every provider is asked for its words |
+//! | a setting | one field in `src/config.rs`, for flag, environment, file and help at once |
+//!
+//! ## Absent on purpose
+//! No actix routes (sixty of them cost more than the rest of a request), no middleware with a say in the answer, no
+//! template logic (a body that needs any is a protocol), no trait where an enum will do, no TLS, no global state.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod answer;
+pub mod clock;
+pub mod config;
+pub mod dialect;
+pub mod engine;
+pub mod error;
+pub mod fixtures;
+mod http;
+pub mod limit;
+pub mod random;
+pub mod reply;
+pub mod request;
+pub mod require;
+pub mod server;
+pub mod standing;
+pub mod template;
+pub mod when;
+
+pub use config::{Config, ConfigError, Settings};
+pub use server::{Running, Server, StartError, Stopped};

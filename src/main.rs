@@ -1,0 +1,78 @@
+//! `fake-openai`: answers like OpenAI, without a model.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+
+use std::{future::Future, process::ExitCode};
+
+use cli::{Failure, Task};
+use fake_openai::{Config, Server};
+
+fn main() -> ExitCode {
+    match cli::parse().and_then(perform) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn perform(task: Task) -> Result<(), Failure> {
+    match task {
+        Task::Print(text) => {
+            cli::print(&text);
+            Ok(())
+        }
+        Task::Healthcheck(url) => cli::healthcheck(&url),
+        Task::Serve(config) => serve(config),
+    }
+}
+
+fn serve(config: Config) -> Result<(), Failure> {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,fake_openai=info,access=info"))
+        .init();
+    // A load test opens more connections than the 1024 files that many systems start a program with.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        log::warn!("cannot raise the limit on open files: {error}");
+    }
+    let machine = |error: std::io::Error| Failure::Machine(error.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(machine)?;
+    runtime.block_on(async {
+        let stop = signals().map_err(machine)?;
+        let server = Server::bind(config)?;
+        cli::announce(&server);
+        let stopped = server.run(stop).await?;
+        log::info!("stopped: {} requests taken, {} of them cut", stopped.taken, stopped.cut);
+        Ok(())
+    })
+}
+
+/// Completes at the first SIGTERM or SIGINT; the second ends the program at once.
+#[cfg(unix)]
+fn signals() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        let mut next = async || tokio::select! { _ = term.recv() => "SIGTERM", _ = int.recv() => "SIGINT" };
+        log::info!(
+            "{}: no more connections are taken, requests under way are finished; again to end at once",
+            next().await
+        );
+        tokio::spawn(async move {
+            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+            log::warn!("ended at once");
+            std::process::exit(1);
+        });
+    })
+}
+
+/// Completes at Ctrl-C; the second ends the program at once.
+#[cfg(not(unix))]
+fn signals() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+        tokio::spawn(async {
+            let _ = tokio::signal::ctrl_c().await;
+            std::process::exit(1);
+        });
+    })
+}

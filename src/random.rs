@@ -1,0 +1,100 @@
+//! Randomness: one stream of it per request, all of them drawn from one seed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Hands every request its own [`Random`]. The n-th request of two runs with the same seed gets the same one,
+/// whichever worker serves it.
+#[derive(Debug)]
+pub struct Seeds {
+    seed: u64,
+    requests: AtomicU64,
+}
+
+impl Seeds {
+    /// Starts from `seed`, or from one that the operating system's entropy gives.
+    pub fn new(seed: Option<u64>) -> Self {
+        Seeds { seed: seed.unwrap_or_else(|| fastrand::u64(..)), requests: AtomicU64::new(0) }
+    }
+
+    /// The randomness of the next request.
+    pub fn next(&self) -> Random {
+        let n = self.requests.fetch_add(1, Ordering::Relaxed);
+        Random(fastrand::Rng::with_seed(mix(self.seed ^ mix(n))))
+    }
+}
+
+/// SplitMix64's finaliser: neighbouring inputs give unrelated outputs.
+fn mix(n: u64) -> u64 {
+    let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
+}
+
+/// The symbols an identifier is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alphabet {
+    /// `A-Z a-z 0-9`, as in OpenAI's ids.
+    Alphanumeric,
+    /// `0-9 a-f`.
+    Hex,
+}
+
+/// One request's randomness.
+#[derive(Clone, Debug)]
+pub struct Random(fastrand::Rng);
+
+impl Random {
+    /// Appends `length` random symbols to `out`.
+    pub fn put(&mut self, alphabet: Alphabet, length: usize, out: &mut Vec<u8>) {
+        let symbols: &[u8] = match alphabet {
+            Alphabet::Alphanumeric => b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789",
+            Alphabet::Hex => b"0123456789abcdef",
+        };
+        out.extend((0..length).map(|_| symbols[self.0.usize(..symbols.len())]));
+    }
+
+    /// Appends a random (version 4) UUID to `out`.
+    pub fn put_uuid(&mut self, out: &mut Vec<u8>) {
+        let from = out.len();
+        for group in [8, 4, 4, 4, 12] {
+            self.put(Alphabet::Hex, group, out);
+            out.push(b'-');
+        }
+        out.pop();
+        out[from + 14] = b'4';
+        out[from + 19] = b"89ab"[self.0.usize(..4)];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(random: &mut Random) -> String {
+        let mut out = Vec::new();
+        random.put(Alphabet::Alphanumeric, 29, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_same_seed_repeats_and_requests_differ() {
+        let (one, two) = (Seeds::new(Some(7)), Seeds::new(Some(7)));
+        let first: Vec<_> = (0..1000).map(|_| id(&mut one.next())).collect();
+        let second: Vec<_> = (0..1000).map(|_| id(&mut two.next())).collect();
+        assert_eq!(first, second);
+        let distinct: std::collections::HashSet<_> = first.iter().collect();
+        assert_eq!(distinct.len(), 1000);
+        assert_ne!(id(&mut Seeds::new(None).next()), id(&mut Seeds::new(None).next()));
+    }
+
+    #[test]
+    fn a_uuid_is_version_4() {
+        let mut out = Vec::new();
+        Seeds::new(Some(1)).next().put_uuid(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.len(), 36);
+        assert_eq!(&text[14..15], "4");
+        assert!("89ab".contains(&text[19..20]));
+    }
+}

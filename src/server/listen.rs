@@ -1,0 +1,166 @@
+//! Taking a port: by binding it, never by probing first.
+
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs},
+    thread,
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that the system holds until a worker takes them: load generators open a thousand at once.
+const BACKLOG: i32 = 8192;
+
+/// Two servers that bind one port at the same instant can both fail to listen on it; then they try again, this often.
+const RACES: u32 = 200;
+
+/// Why no port could be taken.
+#[derive(Debug)]
+pub enum ListenError {
+    /// The host is no address of this machine.
+    Host {
+        /// The host as given.
+        host: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The one port wanted is in use.
+    Taken {
+        /// The host as given.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// Every port from the first one upward is in use.
+    AllTaken {
+        /// The host as given.
+        host: String,
+        /// The first port tried.
+        first: u16,
+    },
+    /// The system refuses the port.
+    Refused {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenError::Host { host, source } => write!(
+                f,
+                "cannot listen on host `{host}`: {source}. Give --host an address of this machine, such as 127.0.0.1 or 0.0.0.0"
+            ),
+            ListenError::Taken { host, port } => write!(
+                f,
+                "fake-openai wants port {port} on {host} and no other (--strict-port), but another process listens there. \
+                 Stop that process, give another --port, or leave --strict-port out to take the next free one"
+            ),
+            ListenError::AllTaken { host, first } => {
+                write!(
+                    f,
+                    "every port from {first} to 65535 on {host} is in use. Give a lower --port, or --port 0 for any free one"
+                )
+            }
+            ListenError::Refused { address, source } => {
+                let remedy =
+                    if address.port() < 1024 { ": ports below 1024 need privileges, give a higher --port" } else { "" };
+                write!(f, "cannot listen on {address}: {source}{remedy}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+/// Listens on the first free port from `first` upward, on every address that `host` stands for; with `first` 0 on one
+/// of the system's choice, with `strict` on `first` alone.
+pub(super) fn listen(host: &str, first: u16, strict: bool) -> Result<Vec<TcpListener>, ListenError> {
+    let addresses = addresses(host)?;
+    let last = if strict || first == 0 { first } else { u16::MAX };
+    for port in first..=last {
+        match take(host, &addresses, port)? {
+            Some(listeners) => return Ok(listeners),
+            None if strict => return Err(ListenError::Taken { host: host.to_owned(), port }),
+            None => {}
+        }
+    }
+    Err(ListenError::AllTaken { host: host.to_owned(), first })
+}
+
+/// The addresses that a host stands for: all of them get the same port.
+fn addresses(host: &str) -> Result<Vec<IpAddr>, ListenError> {
+    if host == "localhost" {
+        // Clients resolve it to either, whatever this machine's resolver says.
+        return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+    }
+    let plain = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if let Ok(address) = plain.parse::<IpAddr>() {
+        // One dual-stack socket takes IPv4 too, so a `localhost` that resolves to ::1 is answered.
+        return Ok(vec![if address.is_unspecified() { Ipv6Addr::UNSPECIFIED.into() } else { address }]);
+    }
+    let failed = |source| ListenError::Host { host: host.to_owned(), source };
+    let mut addresses: Vec<_> = (plain, 0).to_socket_addrs().map_err(failed)?.map(|address| address.ip()).collect();
+    addresses.sort();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+/// Listens on one port at all addresses; `None` if it is in use at any.
+fn take(host: &str, addresses: &[IpAddr], port: u16) -> Result<Option<Vec<TcpListener>>, ListenError> {
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    for address in addresses {
+        let port = match listeners.first().map(TcpListener::local_addr) {
+            Some(Ok(first)) => first.port(),
+            _ => port,
+        };
+        match bind((*address, port).into()) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Ok(None),
+            // A machine without IPv6 is answered over IPv4; what `localhost` lacks in one family it has in the other.
+            Err(_) if *address == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && addresses.len() == 1 => {
+                return take(host, &[Ipv4Addr::UNSPECIFIED.into()], port);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                if addresses.len() == 1 {
+                    return Err(ListenError::Host { host: host.to_owned(), source: error });
+                }
+            }
+            Err(source) => return Err(ListenError::Refused { address: (*address, port).into(), source }),
+        }
+    }
+    if listeners.is_empty() {
+        let source = io::ErrorKind::AddrNotAvailable.into();
+        return Err(ListenError::Host { host: host.to_owned(), source });
+    }
+    Ok(Some(listeners))
+}
+
+/// Binds and listens. The port counts as in use only if somebody listens on it.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let mut races = 0;
+    loop {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(!address.ip().is_unspecified())?;
+        }
+        // Connections of a run before, lingering in TIME_WAIT, must not push this one to the next port. With it two
+        // sockets may be bound to one port as long as none listens, which `listen` then tells.
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        match socket.listen(BACKLOG) {
+            Ok(()) => return Ok(socket.into()),
+            // Somebody else was between `bind` and `listen`. If they got it, the next `bind` fails; if none did, it is free.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && races < RACES => races += 1,
+            Err(error) => return Err(error),
+        }
+        drop(socket);
+        thread::sleep(Duration::from_micros(fastrand::u64(100..2000)));
+    }
+}

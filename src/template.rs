@@ -1,0 +1,302 @@
+//! Templates: content of fixtures with `{{space.name}}` slots and nothing else, compiled once into literal bytes and
+//! slots.
+//!
+//! A JSON string that is one slot takes the value with its type; a slot inside text takes the value's text. What is
+//! missing is `null`, and nothing inside text. `{{{{` stands for a literal `{{`.
+
+pub mod scope;
+mod slot;
+
+use serde::Serialize;
+use serde_json::{Value, ser::PrettyFormatter};
+
+pub use slot::{Slot, Spaces};
+
+use crate::template::scope::Scope;
+
+/// A compiled template.
+#[derive(Clone, Debug)]
+pub struct Template {
+    segments: Vec<Segment>,
+    /// The literal bytes in all, a first guess of the size of what is rendered.
+    literal: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Segment {
+    Literal(Box<[u8]>),
+    Slot(Slot, Place),
+}
+
+/// Where a slot stands, which decides how its value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In place of a whole JSON value.
+    Value,
+    /// Inside a JSON string.
+    Text,
+    /// In text that is not JSON.
+    Plain,
+}
+
+/// How JSON is laid out. Providers differ, and some clients compare bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layout {
+    /// Spaces a level; 0 puts everything on one line.
+    pub indent: usize,
+    /// Whether a line break ends the text.
+    #[serde(default)]
+    pub newline: bool,
+}
+
+impl Layout {
+    /// Writes `value` in this layout.
+    pub fn write<T: Serialize>(self, value: &T) -> Vec<u8> {
+        let mut text = Vec::new();
+        let spaces = " ".repeat(self.indent);
+        let written = if self.indent == 0 {
+            serde_json::to_writer(&mut text, value)
+        } else {
+            let formatter = PrettyFormatter::with_indent(spaces.as_bytes());
+            value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, formatter))
+        };
+        debug_assert!(written.is_ok(), "JSON values always serialize");
+        if self.newline {
+            text.push(b'\n');
+        }
+        text
+    }
+}
+
+impl Template {
+    /// Compiles JSON whose strings may hold slots.
+    ///
+    /// # Errors
+    /// A slot that is unknown or out of place, in words.
+    pub fn json(value: &Value, layout: Layout, spaces: Spaces) -> Result<Self, String> {
+        let text = String::from_utf8(layout.write(value)).map_err(|error| error.to_string())?;
+        let mut template = Template::compile(&text, Place::Text, spaces)?;
+        template.lift_whole_values()?;
+        template.count();
+        Ok(template)
+    }
+
+    /// Compiles plain text, such as a header's value or what the model says.
+    ///
+    /// # Errors
+    /// A slot that is unknown, in words.
+    pub fn plain(text: &str, spaces: Spaces) -> Result<Self, String> {
+        let mut template = Template::compile(text, Place::Plain, spaces)?;
+        template.count();
+        Ok(template)
+    }
+
+    fn compile(text: &str, place: Place, spaces: Spaces) -> Result<Self, String> {
+        let mut segments = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find("{{") {
+            literal.push_str(&rest[..at]);
+            rest = &rest[at + 2..];
+            if let Some(after) = rest.strip_prefix("{{") {
+                literal.push_str("{{");
+                rest = after;
+                continue;
+            }
+            let Some(end) = rest.find("}}") else {
+                let start: String = rest.chars().take(20).collect();
+                return Err(format!(
+                    "`{{{{{start}` is never closed: write `}}}}` after the slot, or `{{{{{{{{` for two braces"
+                ));
+            };
+            segments.push(Segment::Literal(std::mem::take(&mut literal).into_bytes().into()));
+            segments.push(Segment::Slot(Slot::parse(rest[..end].trim(), spaces)?, place));
+            rest = &rest[end + 2..];
+        }
+        literal.push_str(rest);
+        segments.push(Segment::Literal(literal.into_bytes().into()));
+        Ok(Template { segments, literal: 0 })
+    }
+
+    /// Turns `"{{slot}}"`, quotes and all, into a slot for a whole value.
+    fn lift_whole_values(&mut self) -> Result<(), String> {
+        // Literals and slots alternate, a literal first and last.
+        for at in (1..self.segments.len()).step_by(2) {
+            let [Segment::Literal(before), Segment::Slot(slot, place), Segment::Literal(after)] =
+                &mut self.segments[at - 1..=at + 1]
+            else {
+                continue;
+            };
+            let opens = before.ends_with(b"\"") && !before.ends_with(b"\\\"");
+            if opens && after.first() == Some(&b'"') {
+                if after.get(1) == Some(&b':') {
+                    return Err(format!("`{{{{{slot}}}}}` stands as a key: slots go into values"));
+                }
+                *place = Place::Value;
+                *before = before[..before.len() - 1].into();
+                *after = after[1..].into();
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self) {
+        self.segments.retain(|segment| !matches!(segment, Segment::Literal(text) if text.is_empty()));
+        let length = |segment: &Segment| if let Segment::Literal(text) = segment { text.len() } else { 24 };
+        self.literal = self.segments.iter().map(length).sum();
+    }
+
+    /// Cuts the template at its `{{part.…}}` slots: into as many templates as there are of them, and one.
+    pub fn split(self) -> Vec<Template> {
+        let mut pieces = vec![Vec::new()];
+        for segment in self.segments {
+            match (segment, pieces.last_mut()) {
+                (Segment::Slot(Slot::Part(_), _), _) | (_, None) => pieces.push(Vec::new()),
+                (segment, Some(piece)) => piece.push(segment),
+            }
+        }
+        let template = |segments| {
+            let mut template = Template { segments, literal: 0 };
+            template.count();
+            template
+        };
+        pieces.into_iter().map(template).collect()
+    }
+
+    /// The text, if it has no slots and so is the same every time.
+    pub fn fixed(&self) -> Option<&[u8]> {
+        match self.segments.as_slice() {
+            [] => Some(b""),
+            [Segment::Literal(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The slots, in order.
+    pub fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.segments.iter().filter_map(|segment| if let Segment::Slot(slot, _) = segment { Some(slot) } else { None })
+    }
+
+    /// Renders into a fresh buffer.
+    pub fn render(&self, scope: &Scope<'_>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.literal);
+        self.render_into(scope, &mut out);
+        out
+    }
+
+    /// Appends what it renders to `out`.
+    pub fn render_into(&self, scope: &Scope<'_>, out: &mut Vec<u8>) {
+        for segment in &self.segments {
+            match segment {
+                Segment::Literal(text) => out.extend_from_slice(text),
+                Segment::Slot(slot, place) => slot.value(scope).put(*place, out),
+            }
+        }
+    }
+}
+
+/// What a slot stands for in one request.
+pub enum Filling<'a> {
+    /// Nothing there.
+    Null,
+    /// A number.
+    Number(u64),
+    /// A text.
+    Text(std::borrow::Cow<'a, str>),
+    /// A JSON value of any type.
+    Json(Value),
+    /// A JSON number or literal, put as it was sent.
+    Spelled(&'a [u8]),
+}
+
+impl Filling<'_> {
+    fn put(&self, place: Place, out: &mut Vec<u8>) {
+        match (self, place) {
+            (Filling::Null, Place::Value) => out.extend_from_slice(b"null"),
+            (Filling::Null, _) => {}
+            (Filling::Number(number), _) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
+            (Filling::Text(text), Place::Value) => put_json(text, out),
+            (Filling::Text(text), Place::Text) => put_escaped(text, out),
+            (Filling::Text(text), Place::Plain) => out.extend_from_slice(text.as_bytes()),
+            (Filling::Spelled(text), _) => out.extend_from_slice(text),
+            (Filling::Json(value), Place::Value) => put_json(value, out),
+            (Filling::Json(value), Place::Text) => put_escaped(&value.to_string(), out),
+            (Filling::Json(value), Place::Plain) => out.extend_from_slice(value.to_string().as_bytes()),
+        }
+    }
+}
+
+fn put_json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
+    let written = serde_json::to_writer(out, value);
+    debug_assert!(written.is_ok(), "JSON values always serialize into memory");
+}
+
+/// Appends the inside of the JSON string that `text` is.
+fn put_escaped(text: &str, out: &mut Vec<u8>) {
+    let from = out.len();
+    put_json(text, out);
+    out.pop();
+    out.remove(from);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{scope::tests::with_scope, *};
+
+    fn render(value: Value, layout: Layout) -> String {
+        let template = Template::json(&value, layout, Spaces::Part).unwrap();
+        with_scope(|scope| String::from_utf8(template.render(scope)).unwrap())
+    }
+
+    #[test]
+    fn a_whole_slot_keeps_its_type_and_a_slot_in_text_is_escaped() {
+        let value = json!({
+            "model": "{{body.model}}", "n": "{{body.n}}", "deep": "{{body.deep.key}}", "none": "{{body.absent}}",
+            "text": "<{{body.model}}|{{body.n}}|{{body.absent}}|{{body.deep}}>", "list": ["{{path.id}}"],
+        });
+        let expected = concat!(
+            r#"{"model":"a\"b","n":7,"deep":[1,null],"none":null,"#,
+            r#""text":"<a\"b|7||{\"key\":[1,null]}>","list":["x/y"]}"#
+        );
+        assert_eq!(render(value, Layout::default()), expected);
+    }
+
+    #[test]
+    fn layout_and_key_order_are_kept() {
+        let value = json!({"b": {"c": ["{{path.id}}", "\"{{path.id}}\""]}, "a": {}});
+        let layout = Layout { indent: 2, newline: true };
+        let expected =
+            "{\n  \"b\": {\n    \"c\": [\n      \"x/y\",\n      \"\\\"x/y\\\"\"\n    ]\n  },\n  \"a\": {}\n}\n";
+        assert_eq!(render(value, layout), expected);
+    }
+
+    #[test]
+    fn braces_can_be_written() {
+        assert_eq!(render(json!("{{{{name}} {{path.id}}"), Layout::default()), "\"{{name}} x/y\"");
+    }
+
+    #[test]
+    fn ids_and_time_have_the_asked_for_shape() {
+        let text = render(json!(["{{id.alnum29}}", "{{id.hex32}}", "{{id.uuid}}", "{{now.unix}}"]), Layout::default());
+        let values: Vec<Value> = serde_json::from_str(&text).unwrap();
+        let lengths: Vec<_> = values[..3].iter().map(|value| value.as_str().unwrap().len()).collect();
+        assert_eq!(lengths, [29, 32, 36]);
+        assert_eq!(values[3], json!(1_767_225_600));
+    }
+
+    #[test]
+    fn mistakes_are_told_with_the_remedy() {
+        let problem = |text: &str| Template::json(&json!(text), Layout::default(), Spaces::Content).unwrap_err();
+        assert!(problem("{{bod.model}}").contains("`bod`"), "{}", problem("{{bod.model}}"));
+        assert!(problem("{{bod.model}}").contains("body"), "names the spaces there are");
+        assert!(problem("{{body}}").contains("space.name"));
+        assert!(problem("{{id.alnum}}").contains("alnum29"));
+        assert!(problem("{{body.model").contains("never closed"));
+        assert!(problem("{{error.param}}").contains("only"), "{}", problem("{{error.param}}"));
+        let key = Template::json(&json!({"{{path.id}}": 1}), Layout::default(), Spaces::Part).unwrap_err();
+        assert!(key.contains("key"));
+    }
+}

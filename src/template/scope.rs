@@ -1,0 +1,106 @@
+//! What a template can see: one request, and what has been decided about it so far.
+
+use std::{
+    cell::{OnceCell, RefCell},
+    time::Duration,
+};
+
+use smallvec::SmallVec;
+
+use crate::{
+    error::ApiError,
+    random::Random,
+    request::{
+        Body, Request,
+        members::{Malformed, Members},
+    },
+    standing::Standing,
+};
+
+/// The parameters of a route, by name, as they stand in the path.
+pub type Params<'a> = SmallVec<[(&'a str, &'a str); 2]>;
+
+/// Everything that a slot may stand for while one request is answered.
+pub struct Scope<'a> {
+    /// The request.
+    pub request: &'a Request<'a>,
+    /// What the route's `{name}` segments matched.
+    pub params: Params<'a>,
+    /// This request's randomness.
+    pub random: RefCell<Random>,
+    /// The time, since 1970.
+    pub now: Duration,
+    /// Where the client stands with its limit, once that is decided.
+    pub standing: Option<Standing>,
+    /// The error being told.
+    pub error: Option<ApiError>,
+    members: OnceCell<Result<Members<'a>, Malformed>>,
+}
+
+impl<'a> Scope<'a> {
+    /// The scope of a request about which nothing is decided yet.
+    pub fn new(request: &'a Request<'a>, random: Random, now: Duration) -> Self {
+        Scope {
+            request,
+            params: Params::new(),
+            random: RefCell::new(random),
+            now,
+            standing: None,
+            error: None,
+            members: OnceCell::new(),
+        }
+    }
+
+    /// The members of the JSON body, read at the first call.
+    ///
+    /// # Errors
+    /// [`Malformed`] where the body is not a JSON object.
+    pub fn members(&self) -> Result<&Members<'a>, Malformed> {
+        let read = || match &self.request.body {
+            Body::Whole(bytes) => Members::read(bytes),
+            Body::TooLarge { .. } => Ok(Members::default()),
+        };
+        self.members.get_or_init(read).as_ref().map_err(|malformed| *malformed)
+    }
+
+    /// A parameter of the route, percent-encoded as it was sent.
+    pub fn param(&self, name: &str) -> Option<&'a str> {
+        self.params.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::{clock::FIXED_EPOCH, random::Seeds, request::Headers};
+
+    struct NoHeaders;
+
+    impl Headers for NoHeaders {
+        fn get(&self, _: &str) -> Option<&str> {
+            None
+        }
+    }
+
+    /// Runs `test` in the scope of a request with a few members in its body and one path parameter.
+    pub(crate) fn with_scope<T>(test: impl FnOnce(&Scope<'_>) -> T) -> T {
+        with_scope_of(r#"{"model":"a\"b","n":7,"deep":{"key":[1,null]}}"#, test)
+    }
+
+    /// Runs `test` in the scope of a request with this body.
+    pub(crate) fn with_scope_of<T>(body: &str, test: impl FnOnce(&Scope<'_>) -> T) -> T {
+        let request = Request {
+            method: &Method::POST,
+            path: "/things/x%2Fy",
+            query: "",
+            headers: &NoHeaders,
+            client: [127, 0, 0, 1].into(),
+            body: Body::Whole(body.to_owned().into()),
+        };
+        let mut scope = Scope::new(&request, Seeds::new(Some(1)).next(), FIXED_EPOCH);
+        scope.params.push(("id", "x%2Fy"));
+        test(&scope)
+    }
+}

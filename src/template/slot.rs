@@ -1,0 +1,260 @@
+//! The slots there are, and what each stands for.
+
+use std::{borrow::Cow, fmt};
+
+use percent_encoding::percent_decode_str;
+
+use super::{Filling, scope::Scope};
+use crate::{
+    error::Field,
+    random::Alphabet,
+    request::members::{Kind, Raw},
+    standing::{GoDuration, Standing},
+};
+
+/// A value that a request, its outcome or the server fills in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// `{{path.name}}`: a segment of the path that the route names, percent-decoded.
+    Path(Box<str>),
+    /// `{{query.name}}`: a parameter of the query.
+    Query(Box<str>),
+    /// `{{header.name}}`: a header of the request.
+    Header(Box<str>),
+    /// `{{body.name}}`, `{{body.outer.inner}}`: a member of the request's JSON body.
+    Body(Box<[Box<str>]>),
+    /// `{{request.method}}`.
+    Method,
+    /// `{{request.path}}`.
+    FullPath,
+    /// `{{id.alnum29}}`, `{{id.hex32}}`: fresh symbols, as many as asked for.
+    Id(Alphabet, usize),
+    /// `{{id.uuid}}`.
+    Uuid,
+    /// `{{now.unix}}`: whole seconds since 1970.
+    Unix,
+    /// `{{server.version}}`: the version of this program.
+    Version,
+    /// `{{requests.…}}`: where the client stands with the limit on requests.
+    Requests(Tell),
+    /// `{{error.name}}`: a field of the error being told.
+    Error(Box<str>),
+    /// `{{part.name}}`: where a dialect puts what it spells itself. It is cut out by [`Template::split`].
+    ///
+    /// [`Template::split`]: super::Template::split
+    Part(Box<str>),
+}
+
+/// What can be told about a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Tell {
+    Limit,
+    Remaining,
+    Used,
+    Reset,
+    ResetMs,
+    Wait,
+    RetryAfter,
+    RetryAfterMs,
+}
+
+const TELLS: &[(&str, Tell)] = &[
+    ("limit", Tell::Limit),
+    ("remaining", Tell::Remaining),
+    ("used", Tell::Used),
+    ("reset", Tell::Reset),
+    ("reset_ms", Tell::ResetMs),
+    ("wait", Tell::Wait),
+    ("retry_after", Tell::RetryAfter),
+    ("retry_after_ms", Tell::RetryAfterMs),
+];
+
+/// Which spaces may be named: what a canned body can know differs from what an error text can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spaces {
+    /// What any content may name.
+    Content,
+    /// Content, and where the client stands with its limit.
+    Limit,
+    /// Content, the limit, and the error being told.
+    Error,
+    /// Content, and what a dialect spells.
+    Part,
+}
+
+impl Slot {
+    /// Reads what stands between the braces.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what there is instead.
+    pub fn parse(text: &str, spaces: Spaces) -> Result<Self, String> {
+        let Some((space, name)) = text.split_once('.').filter(|(_, name)| !name.is_empty()) else {
+            return Err(format!(
+                "`{{{{{text}}}}}` is not a slot: write {{{{space.name}}}}, or {{{{{{{{ for two braces"
+            ));
+        };
+        let only = |allowed: &[Spaces], place: &str| match allowed.contains(&spaces) {
+            true => Ok(()),
+            false => Err(format!("`{{{{{text}}}}}` is known only in {place}")),
+        };
+        let choose =
+            |known: &[&str]| Err(format!("`{{{{{text}}}}}` does not exist: `{space}` has {}", known.join(", ")));
+        match (space, name) {
+            ("path", name) => Ok(Slot::Path(name.into())),
+            ("query", name) => Ok(Slot::Query(name.into())),
+            ("header", name) => Ok(Slot::Header(name.into())),
+            ("body", name) => Ok(Slot::Body(name.split('.').map(Into::into).collect())),
+            ("request", "method") => Ok(Slot::Method),
+            ("request", "path") => Ok(Slot::FullPath),
+            ("request", _) => choose(&["method", "path"]),
+            ("id", "uuid") => Ok(Slot::Uuid),
+            ("id", name) => id(name).map_or_else(|| choose(&["alnum29 (any length up to 256)", "hex32", "uuid"]), Ok),
+            ("now", "unix") => Ok(Slot::Unix),
+            ("now", _) => choose(&["unix"]),
+            ("server", "version") => Ok(Slot::Version),
+            ("server", _) => choose(&["version"]),
+            ("requests", name) => {
+                only(&[Spaces::Limit, Spaces::Error], "a provider's `limit_headers` and `errors`")?;
+                match TELLS.iter().find(|(known, _)| *known == name) {
+                    Some((_, tell)) => Ok(Slot::Requests(*tell)),
+                    None => choose(&TELLS.iter().map(|(name, _)| *name).collect::<Vec<_>>()),
+                }
+            }
+            ("error", name) => {
+                only(&[Spaces::Error], "a provider's `errors`")?;
+                Ok(Slot::Error(name.into()))
+            }
+            ("part", name) if spaces == Spaces::Part => Ok(Slot::Part(name.into())),
+            _ => Err(format!(
+                "`{{{{{text}}}}}` names no space: `{space}` is none of path, query, header, body, request, id, now, \
+                 server, requests, error"
+            )),
+        }
+    }
+
+    /// What it stands for in this request.
+    pub(super) fn value<'a>(&self, scope: &'a Scope<'_>) -> Filling<'a> {
+        match self {
+            Slot::Path(name) => text(scope.param(name).map(|raw| percent_decode_str(raw).decode_utf8_lossy())),
+            Slot::Query(name) => text(query(scope.request.query, name)),
+            Slot::Header(name) => text(scope.request.headers.get(name).map(Cow::Borrowed)),
+            Slot::Body(path) => body(scope, path).map_or(Filling::Null, json),
+            Slot::Method => text(Some(scope.request.method.as_str().into())),
+            Slot::FullPath => text(Some(scope.request.path.into())),
+            Slot::Id(alphabet, length) => {
+                let mut id = Vec::with_capacity(*length);
+                scope.random.borrow_mut().put(*alphabet, *length, &mut id);
+                text(String::from_utf8(id).ok().map(Cow::Owned))
+            }
+            Slot::Uuid => {
+                let mut id = Vec::with_capacity(40);
+                scope.random.borrow_mut().put_uuid(&mut id);
+                text(String::from_utf8(id).ok().map(Cow::Owned))
+            }
+            Slot::Unix => Filling::Number(scope.now.as_secs()),
+            Slot::Version => text(Some(env!("CARGO_PKG_VERSION").into())),
+            Slot::Requests(tell) => scope.standing.as_ref().map_or(Filling::Null, |standing| told(*tell, standing)),
+            Slot::Error(name) => match scope.error.as_ref().and_then(|error| error.field(name)) {
+                None => Filling::Null,
+                Some(Field::Number(number)) => Filling::Number(number),
+                Some(Field::Text(text)) => Filling::Text(text),
+            },
+            Slot::Part(_) => Filling::Null,
+        }
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Slot::Path(name) => write!(f, "path.{name}"),
+            Slot::Query(name) => write!(f, "query.{name}"),
+            Slot::Header(name) => write!(f, "header.{name}"),
+            Slot::Body(path) => write!(f, "body.{}", path.join(".")),
+            Slot::Method => f.write_str("request.method"),
+            Slot::FullPath => f.write_str("request.path"),
+            Slot::Id(Alphabet::Alphanumeric, length) => write!(f, "id.alnum{length}"),
+            Slot::Id(Alphabet::Hex, length) => write!(f, "id.hex{length}"),
+            Slot::Uuid => f.write_str("id.uuid"),
+            Slot::Unix => f.write_str("now.unix"),
+            Slot::Version => f.write_str("server.version"),
+            Slot::Requests(tell) => {
+                let name = TELLS.iter().find(|(_, known)| known == tell).map_or("", |(name, _)| name);
+                write!(f, "requests.{name}")
+            }
+            Slot::Error(name) => write!(f, "error.{name}"),
+            Slot::Part(name) => write!(f, "part.{name}"),
+        }
+    }
+}
+
+fn id(name: &str) -> Option<Slot> {
+    let (alphabet, length) = match name.strip_prefix("alnum") {
+        Some(length) => (Alphabet::Alphanumeric, length),
+        None => (Alphabet::Hex, name.strip_prefix("hex")?),
+    };
+    let length = length.parse().ok().filter(|length| (1..=256).contains(length))?;
+    Some(Slot::Id(alphabet, length))
+}
+
+fn text(text: Option<Cow<'_, str>>) -> Filling<'_> {
+    text.map_or(Filling::Null, Filling::Text)
+}
+
+fn json(raw: Raw<'_>) -> Filling<'_> {
+    match raw.kind() {
+        Kind::String => text(raw.as_str()),
+        Kind::Null => Filling::Null,
+        Kind::Integer | Kind::Decimal | Kind::Boolean => Filling::Spelled(raw.text()),
+        _ => raw.to_value().map_or(Filling::Null, Filling::Json),
+    }
+}
+
+fn body<'a>(scope: &'a Scope<'_>, path: &[Box<str>]) -> Option<Raw<'a>> {
+    let (first, inner) = path.split_first()?;
+    let outer = scope.members().ok()?.get(first)?;
+    inner.iter().try_fold(outer, |value, name| value.members()?.get(name))
+}
+
+/// A parameter of a query, decoded as forms are (`+` is a space).
+fn query<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    let decode = |text: &'a str| match text.contains('+') {
+        true => Cow::Owned(percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()),
+        false => percent_decode_str(text).decode_utf8_lossy(),
+    };
+    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.find(|(key, _)| decode(key) == name).map(|(_, value)| decode(value))
+}
+
+fn told(tell: Tell, standing: &Standing) -> Filling<'static> {
+    match tell {
+        Tell::Limit => Filling::Number(standing.limit.into()),
+        Tell::Remaining => Filling::Number(standing.remaining.into()),
+        Tell::Used => Filling::Number(standing.used().into()),
+        Tell::Reset => text(Some(GoDuration(standing.until_full).to_string().into())),
+        Tell::ResetMs => Filling::Number(standing.until_full.as_millis() as u64),
+        Tell::Wait => text(Some(GoDuration(standing.wait).to_string().into())),
+        Tell::RetryAfter => Filling::Number(standing.retry_after_secs()),
+        Tell::RetryAfterMs => Filling::Number(standing.retry_after_ms()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_decoded() {
+        assert_eq!(query("a=1&b=%20x+y&c", "b").as_deref(), Some(" x y"));
+        assert_eq!(query("a=1&b=2&c", "c").as_deref(), Some(""));
+        assert_eq!(query("a=1", "b"), None);
+    }
+
+    #[test]
+    fn a_slot_is_shown_as_it_is_written() {
+        for text in ["path.id", "body.a.b", "id.alnum29", "id.hex32", "id.uuid", "now.unix", "requests.reset_ms"] {
+            assert_eq!(Slot::parse(text, Spaces::Error).unwrap().to_string(), text);
+        }
+    }
+}
