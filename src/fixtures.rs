@@ -251,7 +251,10 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
 
     let mut endpoints: Vec<Endpoint> = Vec::new();
     let mut router = Router::default();
-    for (name, source) in sources {
+    // The built-in ones first: where two have the same route, it is the user's file that is wrong.
+    let mut in_order: Vec<_> = sources.iter().collect();
+    in_order.sort_by_key(|(_, source)| !source.built_in);
+    for (name, source) in in_order {
         let mut problems = Problems { file: &source.shown, list: problems };
         let Some((directory, file)) = name.split_once('/') else {
             if name != REPLIES {

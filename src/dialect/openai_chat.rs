@@ -119,12 +119,12 @@ fn member(value: &Value) -> Vec<u8> {
 
 /// The `choices` of every chunk: the role first and without text, then the text, then the finish reason alone.
 fn deltas(text: &str, finish_reason: &str) -> Vec<String> {
-    let chunk = |delta: Value, finish_reason: Value| {
-        json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason}]).to_string()
+    let chunk = |delta: &str, finish_reason: &str| {
+        format!(r#"[{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish_reason}}}]"#)
     };
-    let role = chunk(json!({"role": "assistant", "content": "", "refusal": null}), Value::Null);
-    let content = pieces(text).map(|piece| chunk(json!({"content": piece}), Value::Null));
-    let finish = chunk(json!({}), json!(finish_reason));
+    let role = chunk(r#"{"role":"assistant","content":"","refusal":null}"#, "null");
+    let content = pieces(text).map(|piece| chunk(&format!(r#"{{"content":{}}}"#, Value::from(piece)), "null"));
+    let finish = chunk("{}", &format!(r#""{finish_reason}""#));
     std::iter::once(role).chain(content).chain([finish]).collect()
 }
 

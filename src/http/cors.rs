@@ -36,9 +36,13 @@ pub(super) fn preflight(request: &HttpRequest) -> Option<HttpResponse> {
 /// Opens a response to the page that asked for it, with every header that is on it.
 pub(super) fn allow(request: &HttpRequest, headers: &mut HeaderMap) {
     let Some(origin) = request.headers().get(ORIGIN) else { return };
-    let exposed: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
-    let exposed = HeaderValue::try_from(exposed.join(", ")).unwrap_or(ANY);
-    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    let mut exposed: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+    exposed.sort_unstable();
+    if let Ok(exposed) = HeaderValue::try_from(exposed.join(", "))
+        && !exposed.is_empty()
+    {
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    }
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
     headers.append(VARY, HeaderValue::from_static("Origin"));

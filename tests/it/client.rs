@@ -1,0 +1,151 @@
+//! A client that shows everything: each header, each chunk, and whether the answer ended as it should.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use fake_openai::{Config, Running, Server};
+use serde_json::Value;
+
+/// Far longer than anything takes: a test that waits this long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server in this process.
+pub fn serve(config: Config) -> Running {
+    Server::bind(config).unwrap().spawn().unwrap()
+}
+
+/// The usual chat request.
+pub const CHAT: &str = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"Hi"}]}"#;
+
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    /// By name in lower case; the values of a repeated one are joined by commas.
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+    /// The chunks of a chunked body.
+    pub chunks: Vec<Vec<u8>>,
+}
+
+impl Response {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name} in {:?}", self.headers))
+    }
+}
+
+/// One connection, kept alive from request to request.
+pub struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    pub fn open(address: impl Into<SocketAddr>) -> Connection {
+        Connection::over(TcpStream::connect(address.into()).unwrap())
+    }
+
+    /// Connects from an address of one's own, such as 127.0.0.2.
+    pub fn open_from(source: &str, address: SocketAddr) -> Connection {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(source.parse().unwrap(), 0).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Connection::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Connection {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Connection(BufReader::new(stream))
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.get_mut().write_all(bytes)
+    }
+
+    pub fn request(&mut self, method: &str, path: &str, headers: &str, body: &str) -> io::Result<Response> {
+        let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+        self.send(format!("{method} {path} HTTP/1.1\r\nhost: fake\r\n{headers}{length}\r\n{body}").as_bytes())?;
+        self.response(method == "HEAD")
+    }
+
+    pub fn post(&mut self, path: &str, body: &str) -> Response {
+        self.request("POST", path, "", body).unwrap()
+    }
+
+    pub fn chat(&mut self, body: &str) -> Response {
+        self.post("/v1/chat/completions", body)
+    }
+
+    pub fn get(&mut self, path: &str) -> Response {
+        self.request("GET", path, "", "").unwrap()
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        self.0.read_line(&mut line)?;
+        match line.strip_suffix("\r\n") {
+            Some(line) => Ok(line.to_owned()),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    /// Reads the head of an answer, and nothing of its body.
+    pub fn head(&mut self) -> io::Result<Response> {
+        let status = self.line()?;
+        let status = status.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+        let mut headers = BTreeMap::<String, String>::new();
+        loop {
+            let line = self.line()?;
+            let Some((name, value)) = line.split_once(": ") else { break };
+            let known = headers.entry(name.to_lowercase()).or_default();
+            *known = if known.is_empty() { value.to_owned() } else { format!("{known}, {value}") };
+        }
+        Ok(Response { status, headers, body: Vec::new(), chunks: Vec::new() })
+    }
+
+    /// Reads one answer to its end.
+    pub fn response(&mut self, head_only: bool) -> io::Result<Response> {
+        let mut response = self.head()?;
+        if response.headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") && !head_only {
+            loop {
+                let size = self.line()?;
+                let size = usize::from_str_radix(&size, 16).map_err(|_| io::ErrorKind::InvalidData)?;
+                let mut chunk = vec![0; size + 2];
+                self.0.read_exact(&mut chunk)?;
+                chunk.truncate(size);
+                if size == 0 {
+                    break;
+                }
+                response.body.extend_from_slice(&chunk);
+                response.chunks.push(chunk);
+            }
+        } else if let Some(length) = response.headers.get("content-length").filter(|_| !head_only) {
+            response.body = vec![0; length.parse().unwrap()];
+            self.0.read_exact(&mut response.body)?;
+        }
+        Ok(response)
+    }
+
+    /// Whether the other side has closed, without having sent anything more.
+    pub fn is_closed(&mut self) -> bool {
+        matches!(self.0.read(&mut [0]), Ok(0)) || self.0.get_ref().peer_addr().is_err()
+    }
+}
+
+/// Waits until something holds, and fails the test if it never does.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "never: {what}");
+        std::thread::yield_now();
+    }
+}

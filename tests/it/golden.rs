@@ -1,0 +1,134 @@
+//! Golden answers: for every route a request and the exact answer to it, over a real socket.
+//!
+//! `tests/golden/<provider>/<name>.json` holds requests, `.snap` beside it what each is answered. After a change that
+//! is meant, `SNAPSHOTS=overwrite cargo test golden` writes them anew.
+
+use std::{collections::BTreeSet, fmt::Write, fs, num::NonZeroU32, path::Path};
+
+use fake_openai::{
+    Config,
+    clock::ManualClock,
+    fixtures::{Fixtures, router::Found, router::Router},
+};
+use serde::Deserialize;
+use serde_json::Value;
+use snapbox::{Assert, Data, data::DataFormat};
+
+use crate::client::{Connection, serve};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Golden {
+    /// Requests a minute for each client; each file has a server of its own.
+    rpm: Option<NonZeroU32>,
+    /// The largest body taken.
+    max_body: Option<u64>,
+    requests: Vec<Request>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    /// `METHOD /path`.
+    route: String,
+    #[serde(default)]
+    headers: std::collections::BTreeMap<String, String>,
+    /// JSON, or a string that is sent as it is.
+    #[serde(default)]
+    body: Value,
+}
+
+impl Request {
+    fn parts(&self) -> (&str, &str) {
+        self.route.split_once(' ').unwrap()
+    }
+
+    fn body(&self) -> String {
+        match &self.body {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            value => value.to_string(),
+        }
+    }
+}
+
+fn goldens() -> Vec<(std::path::PathBuf, Golden)> {
+    let mut all = Vec::new();
+    for provider in fs::read_dir("tests/golden").unwrap() {
+        for file in fs::read_dir(provider.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                let golden = serde_json::from_str(&fs::read_to_string(&path).unwrap());
+                all.push((path.clone(), golden.unwrap_or_else(|error| panic!("{}: {error}", path.display()))));
+            }
+        }
+    }
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
+
+fn answers(golden: &Golden) -> String {
+    let mut config = Config { seed: Some(1), rpm: golden.rpm, clock: ManualClock::new().into(), ..Config::for_test() };
+    config.max_body = golden.max_body.unwrap_or(config.max_body);
+    let server = serve(config);
+    let mut connection = Connection::open(server.address());
+    let mut text = String::new();
+    for request in &golden.requests {
+        let headers: String = request.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let (method, path) = request.parts();
+        let mut response = connection.request(method, path, &headers, &request.body()).unwrap();
+        assert!(response.headers.remove("date").is_some(), "every answer has a date");
+        let _ = writeln!(text, "=== {method} {path}\n{}", response.status);
+        for (name, value) in &response.headers {
+            let _ = writeln!(text, "{name}: {value}");
+        }
+        let _ = write!(text, "\n{}", response.text());
+        if !response.body.ends_with(b"\n") {
+            text.push_str("<no line break>\n");
+        }
+    }
+    text
+}
+
+#[test]
+fn answers_are_exact() {
+    let goldens = goldens();
+    assert!(goldens.len() >= 10);
+    for (path, golden) in goldens {
+        let expected = Data::read_from(&path.with_extension("snap"), Some(DataFormat::Text));
+        Assert::new().action_env("SNAPSHOTS").eq(answers(&golden), expected.raw());
+    }
+}
+
+#[test]
+fn every_route_has_a_golden_answer() {
+    let fixtures = Fixtures::load(None).unwrap();
+    let mut router = Router::default();
+    let mut missing = BTreeSet::new();
+    for (_, endpoint) in fixtures.endpoints() {
+        for route in &endpoint.routes {
+            router.add(route.clone(), missing.len()).unwrap();
+            missing.insert(route.to_string());
+        }
+    }
+    let numbered: Vec<_> = fixtures.endpoints().flat_map(|(_, e)| e.routes.iter().map(ToString::to_string)).collect();
+    for (path, golden) in goldens() {
+        let provider = path.parent().and_then(Path::file_name).unwrap();
+        assert!(Path::new("fixtures").join(provider).is_dir(), "{} is no provider's", path.display());
+        for request in &golden.requests {
+            let (method, path) = request.parts();
+            let path = path.split('?').next().unwrap();
+            if let Found::Endpoint(number, _) = router.find(&method.parse().unwrap(), path) {
+                missing.remove(&numbered[number]);
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no golden answer for {missing:?}: add a request under tests/golden/");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    for (path, golden) in goldens() {
+        assert_eq!(answers(&golden), answers(&golden), "{}", path.display());
+    }
+}

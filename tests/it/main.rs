@@ -1,0 +1,13 @@
+//! Everything that is tested from outside: over real sockets, through the very server or program that users start.
+
+mod cli;
+mod client;
+mod edge;
+mod golden;
+mod limits;
+mod overlay;
+mod ports;
+mod program;
+mod stopping;
+mod streaming;
+mod tidy;

@@ -1,0 +1,179 @@
+//! Fixtures of the user's own, over the built-in ones.
+
+use fake_openai::{Config, fixtures::Fixtures};
+
+use crate::{
+    client::{CHAT, Connection, serve},
+    program::{Directory, run},
+};
+
+const USAGE: &str = r#""usage": {"prompt_tokens": 1, "completion_tokens": 2}"#;
+
+fn served(files: &[(&str, &str)]) -> (fake_openai::Running, Directory) {
+    let directory = Directory::with(files);
+    (serve(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() }), directory)
+}
+
+#[test]
+fn replies_can_be_scripted_by_model_and_with_slots() {
+    let replies = format!(
+        r#"[{{"when": {{"model": "gpt-4*"}}, "text": "four", "finish_reason": "length", {USAGE}}},
+            {{"text": "you asked {{{{body.model}}}} at {{{{header.host}}}}", {USAGE}}}]"#
+    );
+    let (server, _files) = served(&[("replies.json", &replies)]);
+    let mut connection = Connection::open(server.address());
+    let four = connection.chat(CHAT).json();
+    assert_eq!(four["choices"][0]["message"]["content"], "four");
+    assert_eq!(four["choices"][0]["finish_reason"], "length");
+    assert_eq!(four["usage"]["total_tokens"], 3);
+    let other = connection.chat(&CHAT.replace("gpt-4o", "o1 \\\"x")).json();
+    assert_eq!(other["choices"][0]["message"]["content"], "you asked o1 \"x at fake");
+    let stream = connection.chat(&CHAT.replace("gpt-4o", "o1").replace("}]}", r#"}],"stream":true}"#));
+    assert!(stream.text().contains(r#"{"content":" asked"}"#), "{}", stream.text());
+}
+
+#[test]
+fn any_field_of_the_head_can_be_pinned_or_added() {
+    let chat = r#"{"like": "openai/chat.json", "routes": ["POST /pinned"],
+                   "head": {"id": "chatcmpl-mine", "created": 7, "service_tier": null, "citations": ["{{query.q}}"]},
+                   "headers": {"x-mine": "{{query.q}}!"}}"#;
+    let (server, _files) = served(&[("openai/pinned.json", chat)]);
+    let mut connection = Connection::open(server.address());
+    let response = connection.post("/pinned?q=a%20b", CHAT);
+    assert_eq!(response.header("x-mine"), "a b!");
+    let body = response.json();
+    assert_eq!(
+        (&body["id"], &body["created"], &body["citations"][0]),
+        (&"chatcmpl-mine".into(), &7.into(), &"a b".into())
+    );
+    assert!(body.get("service_tier").is_none());
+    assert_eq!(connection.chat(CHAT).json()["object"], "chat.completion", "the built-in route is still there");
+}
+
+#[test]
+fn endpoints_and_providers_can_be_added_and_replaced() {
+    let (server, _files) = served(&[
+        ("groq/provider.json", r#"{"like": "openai", "paths": ["/groq/"], "headers": {"x-groq": "yes"}}"#),
+        ("groq/chat.json", r#"{"like": "openai/chat.json", "routes": ["POST /groq/v1/chat/completions"]}"#),
+        (
+            "groq/echo.json",
+            r#"{"routes": ["PUT /groq/echo/{id}"], "status": 201, "body": {"id": "{{path.id}}", "sent": "{{body.x}}"}}"#,
+        ),
+        ("openai/models.json", r#"{"routes": ["GET /v1/models"], "body": {"object": "list", "data": []}}"#),
+    ]);
+    let mut connection = Connection::open(server.address());
+    assert_eq!(connection.post("/groq/v1/chat/completions", CHAT).header("x-groq"), "yes");
+    let echo = connection.request("PUT", "/groq/echo/5%25", "", r#"{"x": {"y": [1.50]}}"#).unwrap();
+    assert_eq!((echo.status, echo.json()), (201, serde_json::json!({"id": "5%", "sent": {"y": [1.5]}})));
+    assert_eq!(connection.get("/groq/nowhere").header("x-groq"), "yes", "its paths are its own");
+    assert_eq!(connection.get("/v1/models").json()["data"], serde_json::json!([]));
+    assert_eq!(connection.get("/models").status, 404, "a file is replaced as a whole");
+}
+
+/// What is wrong with a set of fixtures, a line each.
+fn problems(files: &[(&str, &str)]) -> String {
+    let directory = Directory::with(files);
+    let problems = Fixtures::load(Some(directory.path())).err().expect("refused");
+    problems.iter().map(|problem| format!("{problem}\n")).collect()
+}
+
+#[test]
+fn every_mistake_is_told_with_file_place_and_remedy() {
+    let cases: &[(&str, &str, &[&str])] = &[
+        ("openai/a.json", "{", &["openai/a.json", "line 1 column 1"]),
+        ("openai/a.json", r#"{"routs": []}"#, &["unknown field `routs`", "`routes`", "line 1"]),
+        ("openai/a.json", r#"{"routes": [], "body": {}}"#, &["routes", "is empty", "POST /v1"]),
+        ("openai/a.json", r#"{"routes": ["GET v1"], "body": {}}"#, &["routes[0]", "starts with `/`"]),
+        ("openai/a.json", r#"{"routes": ["GET /a"]}"#, &["says nothing", "`body`", "`dialect`"]),
+        ("openai/a.json", r#"{"routes": ["GET /a"], "body": "{{bdy.x}}"}"#, &["body", "`bdy`", "path, query"]),
+        ("openai/a.json", r#"{"routes": ["GET /a/{b}"], "body": "{{path.c}}"}"#, &["path.c", "GET /a/{b}", "{c}"]),
+        ("openai/a.json", r#"{"routes": ["GET /a"], "body": 1, "status": 99}"#, &["status", "99"]),
+        ("openai/a.json", r#"{"routes": ["GET /a"], "body": 1, "headers": {"a b": "c"}}"#, &["headers.a b", "name"]),
+        (
+            "openai/a.json",
+            r#"{"routes": ["GET /a"], "body": 1, "headers": {"Date": "c"}}"#,
+            &["headers.Date", "leave it out"],
+        ),
+        ("openai/a.json", r#"{"routes": ["GET /a"], "dialect": "morse"}"#, &["dialect", "`morse`", "openai-chat"]),
+        ("openai/a.json", r#"{"routes": ["GET /a"], "dialect": "openai-chat"}"#, &["head", "lacks `id`"]),
+        (
+            "openai/a.json",
+            r#"{"routes": ["GET /v1/models"], "body": 1}"#,
+            &["routes[0]", "openai/models.json", "name this file"],
+        ),
+        ("openai/a.json", r#"{"like": "openai/b.json", "routes": ["GET /a"]}"#, &["`openai/b.json`", "does not exist"]),
+        ("openai/a.json", r#"{"routes": ["POST /a"], "body": 1, "require": {"required": ["x"]}}"#, &["require", "`x`"]),
+        (
+            "openai/a.json",
+            r#"{"routes": ["POST /a"], "body": 1, "require": {"properties": {"x": {"type": "text"}}}}"#,
+            &["properties.x"],
+        ),
+        ("openai/a.yaml", "routes: []", &["openai/a.yaml", ".json"]),
+        ("mine/a.json", r#"{"routes": ["GET /a"], "body": 1}"#, &["mine/provider.json", "like"]),
+        ("a.json", "{}", &["a.json", "provider's directory"]),
+        ("replies.json", r#"[{"text": "x"}]"#, &["replies.json", "missing field `usage`"]),
+        ("replies.json", "[]", &["replies.json", "no `when`"]),
+        ("openai/provider.json", "{}", &["openai/provider.json", "missing field `error`"]),
+        (
+            "mine/provider.json",
+            r#"{"like": "openai", "errors": {"teapot": {"status": 418}}}"#,
+            &["errors.teapot", "rate_limited"],
+        ),
+        (
+            "mine/provider.json",
+            r#"{"like": "openai", "errors": {"not_json": {"status": 200}}}"#,
+            &["errors.not_json.status", "200"],
+        ),
+        (
+            "mine/provider.json",
+            r#"{"like": "openai", "errors": {"not_json": {"status": 400, "words": {"mesage": "x"}}}}"#,
+            &["words.mesage"],
+        ),
+        (
+            "mine/provider.json",
+            r#"{"like": "openai", "errors": {"not_json": {"status": 400, "words": {"message": "{{error.param}}"}}}}"#,
+            &["error.param", "tells nothing"],
+        ),
+        ("mine/provider.json", r#"{"like": "mine"}"#, &["circle"]),
+    ];
+    for (name, text, expected) in cases {
+        let told = problems(&[(name, text)]);
+        for word in *expected {
+            assert!(told.contains(word), "{name} {text}\nlacks {word} in\n{told}");
+        }
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_and_end_the_program_with_status_2() {
+    let usage = format!(r#"[{{"text": "a", {USAGE}}}, {{"text": "b", {USAGE}}}]"#);
+    let files = Directory::with(&[
+        ("openai/a.json", "{}"),
+        ("openai/b.json", r#"{"routes": ["x"], "body": "{{y}}"}"#),
+        ("replies.json", &usage),
+    ]);
+    for command in [&["check"][..], &["routes"], &[]] {
+        let mut args = vec!["--fixtures", files.path().to_str().unwrap()];
+        args.extend(command);
+        let output = run(&args);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        for word in ["a.json", "b.json: routes[0]", "b.json: body", "replies.json: [1]: is never said"] {
+            assert!(error.contains(word), "lacks {word} in\n{error}");
+        }
+    }
+}
+
+#[test]
+fn what_is_ejected_loads_and_answers_the_same() {
+    let directory = Directory::new();
+    let path = directory.file("mine");
+    let output = run(&["eject", &path]);
+    assert!(output.status.success(), "{output:?}");
+    let check = run(&["check", "--fixtures", &path]);
+    let told = String::from_utf8(check.stdout).unwrap();
+    assert!(check.status.success() && told.contains("0 added"), "{told}");
+    let again = run(&["eject", &path]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(String::from_utf8(again.stderr).unwrap().contains("is there already"));
+}

@@ -1,0 +1,156 @@
+//! The program itself, as a process.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// A command that runs the program, untouched by the environment of the tests.
+pub fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fake-openai"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("FAKE_OPENAI_") || name == "RUST_LOG" {
+            command.env_remove(name);
+        }
+    }
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// Runs the program to its end.
+pub fn run(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+/// A program that serves.
+pub struct Program {
+    child: Child,
+    pub url: String,
+    pub address: SocketAddr,
+    stdout: BufReader<std::process::ChildStdout>,
+}
+
+impl Program {
+    pub fn start(args: &[&str]) -> Program {
+        Program::await_url(command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// Waits for the first line of a program that has been started.
+    pub fn await_url(mut child: Child) -> Program {
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut url = String::new();
+        stdout.read_line(&mut url).unwrap();
+        if url.is_empty() {
+            let mut error = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+            panic!("did not start: {error}");
+        }
+        let url = url.trim_end().to_owned();
+        let address = url.strip_prefix("http://").unwrap().parse().unwrap();
+        Program { child, url, address, stdout }
+    }
+
+    pub fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).stderr(Stdio::null()).status();
+        kill.unwrap();
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for its end: the status, what else it wrote to standard output, and what to standard error.
+    pub fn end(mut self) -> (ExitStatus, String, String) {
+        let (mut out, mut error) = (String::new(), String::new());
+        self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+        self.stdout.read_to_string(&mut out).unwrap();
+        (self.child.wait().unwrap(), out, error)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A directory of a test's own, removed when dropped.
+pub struct Directory(PathBuf);
+
+impl Directory {
+    pub fn new() -> Directory {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("fake-openai-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Directory(path)
+    }
+
+    /// A directory with these files.
+    pub fn with(files: &[(&str, &str)]) -> Directory {
+        let directory = Directory::new();
+        for (name, text) in files {
+            let path = directory.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        directory
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn file(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn standard_output_has_the_base_url_and_nothing_else() {
+    let program = Program::start(&["--host", "127.0.0.1", "--port", "0", "--access-log"]);
+    let mut connection = crate::client::Connection::open(program.address);
+    assert_eq!(connection.chat(crate::client::CHAT).status, 200);
+    let url = program.url.clone();
+    program.signal("TERM");
+    let (status, out, error) = program.end();
+    assert!(status.success());
+    assert_eq!(out, "");
+    assert!(error.contains(&url) && error.contains("LiteLLM"), "the banner is for people: {error}");
+    assert!(error.contains("POST /v1/chat/completions HTTP/1.1"), "the access log was asked for: {error}");
+}
+
+#[test]
+fn the_port_file_is_there_once_requests_are_accepted() {
+    let directory = Directory::new();
+    let path = directory.file("port");
+    let program = Program::start(&["--host", "127.0.0.1", "--port", "0", "--port-file", &path]);
+    crate::client::eventually("the port file is written", || std::path::Path::new(&path).exists());
+    let port: u16 = std::fs::read_to_string(&path).unwrap().trim().parse().unwrap();
+    assert_eq!(port, program.address.port());
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "the partial file is gone");
+    let healthy = run(&["healthcheck", "--port-file", &path]);
+    assert!(healthy.status.success(), "{healthy:?}");
+}
+
+#[test]
+fn healthcheck_tells_by_its_exit_status() {
+    let program = Program::start(&["--host", "127.0.0.1", "--port", "0"]);
+    let url = program.url.clone();
+    assert!(run(&["healthcheck", &url]).status.success());
+    assert!(run(&["healthcheck", "--port", &program.address.port().to_string()]).status.success());
+    assert_eq!(run(&["healthcheck", &format!("{url}/nowhere")]).status.code(), Some(1));
+    drop(program);
+    assert_eq!(run(&["healthcheck", &url]).status.code(), Some(1));
+    assert_eq!(run(&["healthcheck", "ftp://x"]).status.code(), Some(2));
+}

@@ -1,0 +1,133 @@
+//! Stopping: nothing that was taken is lost, and nothing waits longer than it was told.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use fake_openai::Config;
+
+use crate::{
+    client::{CHAT, Connection, PATIENCE, eventually, serve},
+    program::Program,
+    streaming::endless,
+};
+
+/// The number before a word in the last line that a program logged.
+fn counted(log: &str, word: &str) -> u64 {
+    let line = log.lines().rev().find(|line| line.contains("stopped:")).unwrap_or_else(|| panic!("{log}"));
+    let before = line.split(word).next().unwrap();
+    before.rsplit(|c: char| !c.is_ascii_digit()).find(|part| !part.is_empty()).unwrap().parse().unwrap()
+}
+
+#[test]
+fn sigterm_under_load_loses_no_request_that_was_taken() {
+    for signal in ["TERM", "INT"] {
+        let program = Program::start(&["--host", "127.0.0.1", "--port", "0"]);
+        let (whole, stopping) = (AtomicU64::new(0), AtomicBool::new(false));
+        thread::scope(|scope| {
+            for n in 0..16 {
+                let (program, whole, stopping) = (&program, &whole, &stopping);
+                scope.spawn(move || {
+                    let body = if n % 2 == 0 { CHAT.to_owned() } else { CHAT.replace("}]}", r#"}],"stream":true}"#) };
+                    let mut connection = Connection::open(program.address);
+                    // Until the server closes: an answer that begins must also end.
+                    loop {
+                        let request = format!(
+                            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+                            body.len()
+                        );
+                        if connection.send(request.as_bytes()).is_err() {
+                            break;
+                        }
+                        match connection.response(false) {
+                            Ok(response) => {
+                                assert_eq!(response.status, 200);
+                                whole.fetch_add(1, Ordering::SeqCst);
+                            }
+                            Err(_) => {
+                                assert!(stopping.load(Ordering::SeqCst), "closed without a reason");
+                                break;
+                            }
+                        }
+                    }
+                });
+            }
+            eventually("the load has begun", || whole.load(Ordering::SeqCst) > 500);
+            stopping.store(true, Ordering::SeqCst);
+            program.signal(signal);
+        });
+        let (status, _, log) = program.end();
+        assert!(status.success());
+        assert_eq!(
+            counted(&log, " requests taken"),
+            whole.load(Ordering::SeqCst),
+            "every one taken was answered whole"
+        );
+        assert_eq!(counted(&log, " of them cut"), 0);
+    }
+}
+
+const STREAM: &str = "POST /chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 43\r\n\r\n\
+                      {\"model\":\"m\",\"messages\":[{}],\"stream\":true}";
+
+#[test]
+fn what_outlives_the_drain_is_cut_and_counted() {
+    let fixtures = endless();
+    let directory = fixtures.path().to_str().unwrap();
+    let args = ["--host", "127.0.0.1", "--port", "0", "--drain", "100ms", "--fixtures", directory];
+    let program = Program::start(&args);
+    let mut reader = Connection::open(program.address);
+    reader.send(STREAM.as_bytes()).unwrap();
+    assert_eq!(reader.head().unwrap().status, 200);
+    program.signal("TERM");
+    let (status, _, log) = program.end();
+    assert!(status.success());
+    assert_eq!(counted(&log, " of them cut"), 1);
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let fixtures = endless();
+    let directory = fixtures.path().to_str().unwrap();
+    let args = ["--host", "127.0.0.1", "--port", "0", "--drain", "1h", "--fixtures", directory];
+    let program = Program::start(&args);
+    let mut reader = Connection::open(program.address);
+    reader.send(STREAM.as_bytes()).unwrap();
+    assert_eq!(reader.head().unwrap().status, 200);
+    let started = Instant::now();
+    program.signal("TERM");
+    let mut program = program;
+    // A second one before the first is seen counts as the first: so it is sent until the program is gone.
+    eventually("it ends", || {
+        program.signal("TERM");
+        program.has_ended()
+    });
+    assert_eq!(program.end().0.code(), Some(1));
+    assert!(started.elapsed() < PATIENCE, "the drain would have been an hour");
+}
+
+#[test]
+fn idle_connections_do_not_hold_it_up() {
+    let server = serve(Config { drain: Duration::from_secs(3600), ..Config::for_test() });
+    let mut connections: Vec<_> = (0..10).map(|_| Connection::open(server.address())).collect();
+    for connection in &mut connections {
+        assert_eq!(connection.get("/health").status, 200);
+    }
+    let stopped = server.stop().unwrap();
+    assert_eq!((stopped.taken, stopped.cut), (10, 0));
+    assert!(connections.iter_mut().all(Connection::is_closed));
+}
+
+#[test]
+fn one_process_runs_many() {
+    let servers: Vec<_> = (0..3).map(|_| serve(Config::for_test())).collect();
+    for server in &servers {
+        assert_eq!(Connection::open(server.address()).chat(CHAT).status, 200);
+    }
+    for server in servers {
+        assert_eq!(server.taken(), 1);
+        assert_eq!(server.stop().unwrap().taken, 1);
+    }
+}

@@ -1,0 +1,80 @@
+//! Streams over a real socket: the frames, and what happens when nobody reads them.
+
+use fake_openai::Config;
+use serde_json::Value;
+
+use crate::{
+    client::{Connection, eventually, serve},
+    program::Directory,
+};
+
+const STREAM: &str = r#"{"model":"m","messages":[{}],"stream":true,"stream_options":{"include_usage":true}}"#;
+
+/// Words enough for a stream far larger than all that buffers between server and client.
+const PIECES: usize = 80_000;
+
+/// Fixtures whose one reply makes a stream that can't end while nobody reads it.
+pub fn endless() -> Directory {
+    let reply = format!(
+        r#"[{{"text": "{}", "usage": {{"prompt_tokens": 1, "completion_tokens": 1}}}}]"#,
+        "word ".repeat(PIECES)
+    );
+    Directory::with(&[("replies.json", &reply)])
+}
+
+#[test]
+fn every_event_is_one_chunk_and_one_frame() {
+    let server = serve(Config::for_test());
+    let mut connection = Connection::open(server.address());
+    for _ in 0..3 {
+        let response = connection.chat(STREAM);
+        assert_eq!(response.header("content-type"), "text/event-stream; charset=utf-8");
+        assert!(!response.headers.contains_key("content-length"));
+        assert_eq!(response.chunks.last().unwrap(), b"data: [DONE]\n\n");
+        let mut text = String::new();
+        for chunk in &response.chunks[..response.chunks.len() - 1] {
+            let frame = std::str::from_utf8(chunk).unwrap();
+            let data = frame.strip_prefix("data: ").and_then(|frame| frame.strip_suffix("\n\n")).unwrap();
+            assert!(!data.contains('\n'));
+            let value: Value = serde_json::from_str(data).unwrap();
+            text.push_str(value["choices"][0]["delta"]["content"].as_str().unwrap_or(""));
+        }
+        assert_eq!(text, "\n\nHello there, how may I assist you today?");
+    }
+}
+
+#[test]
+fn a_client_that_hangs_up_frees_everything() {
+    let fixtures = endless();
+    let server = serve(Config { fixtures: Some(fixtures.path().to_owned()), ..Config::for_test() });
+    let mut clients: Vec<_> = (0..8).map(|_| Connection::open(server.address())).collect();
+    for client in &mut clients {
+        let request =
+            format!("POST /chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{STREAM}", STREAM.len());
+        client.send(request.as_bytes()).unwrap();
+        assert_eq!(client.head().unwrap().status, 200);
+    }
+    assert_eq!(server.in_flight(), 8, "no client reads, so no stream can end");
+    clients.truncate(3);
+    eventually("the streams of those that left are over", || server.in_flight() == 3);
+    drop(clients);
+    eventually("all streams are over", || server.in_flight() == 0);
+}
+
+#[test]
+fn a_slow_reader_holds_up_nobody_and_misses_nothing() {
+    let fixtures = endless();
+    let server = serve(Config { fixtures: Some(fixtures.path().to_owned()), ..Config::for_test() });
+    let mut slow = Connection::open(server.address());
+    let request =
+        format!("POST /chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{STREAM}", STREAM.len());
+    slow.send(request.as_bytes()).unwrap();
+    eventually("the stream has begun", || server.in_flight() == 1);
+    let mut other = Connection::open(server.address());
+    for _ in 0..100 {
+        assert_eq!(other.get("/health").status, 200);
+    }
+    let response = slow.response(false).unwrap();
+    assert_eq!(response.chunks.len(), PIECES + 1 + 4, "pieces, role, finish, usage and [DONE]");
+    assert_eq!(server.in_flight(), 0);
+}
