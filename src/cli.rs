@@ -86,7 +86,7 @@ impl From<StartError> for Failure {
 /// What the command line asks for.
 pub enum Task {
     /// Serve with this configuration.
-    Serve(Config),
+    Serve(Box<Config>),
     /// Print a text: it is all there is to do.
     Print(String),
     /// Ask a server whether it is healthy.
@@ -110,7 +110,7 @@ pub fn parse() -> Result<Task, Failure> {
     }
     let fixtures = || Fixtures::load(config.fixtures.as_deref()).map_err(|e| Failure::from(StartError::Fixtures(e)));
     match args.command {
-        None => Ok(Task::Serve(config)),
+        None => Ok(Task::Serve(Box::new(config))),
         Some(Command::Routes) => Ok(Task::Print(routes(&fixtures()?))),
         Some(Command::Check) => {
             let fixtures = fixtures()?;
@@ -155,7 +155,9 @@ fn eject(directory: &Path) -> Result<String, Failure> {
 
 /// The settings that hold, as a configuration file, each with where it comes from.
 fn settings(config: &Config, matches: &ArgMatches, path: Option<&Path>, file: &Settings) -> String {
-    let (all, in_file) = (config.settings(), file.given());
+    let (mut all, in_file) = (config.settings(), file.given());
+    // Keys are for headers, not for screens.
+    all.api_key = all.api_key.map(|keys| keys.iter().map(|_| "…".to_owned()).collect());
     let mut text = String::new();
     for (key, value) in serde_json::to_value(&all).ok().and_then(|all| all.as_object().cloned()).unwrap_or_default() {
         let flag = key.replace('_', "-");

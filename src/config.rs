@@ -3,6 +3,7 @@
 use std::{
     fmt, fs,
     num::{NonZeroU32, NonZeroUsize},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -12,7 +13,11 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::clock::Clock;
+use crate::{
+    access::Access,
+    clock::Clock,
+    model::{Content, Context, Counting, Manner},
+};
 
 /// What was asked. A field is a flag, a variable of the environment (`FAKE_OPENAI_` and its name) and a key of the file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, clap::Args)]
@@ -38,6 +43,39 @@ pub struct Settings {
     /// Make every byte of the answers repeat
     #[arg(long, global = true, value_name = "N", env = "FAKE_OPENAI_SEED", hide_env = true)]
     pub seed: Option<u64>,
+    /// What the model says where no reply is scripted for the request [default: canned]
+    #[arg(long, global = true, value_name = "canned|echo|lorem", env = "FAKE_OPENAI_CONTENT", hide_env = true)]
+    pub content: Option<Content>,
+    /// Length of lorem where the request sets none, in tokens [default: 64..256]
+    #[arg(long, global = true, value_name = "MIN..MAX", env = "FAKE_OPENAI_LOREM_TOKENS", hide_env = true)]
+    pub lorem_tokens: Option<String>,
+    /// Where the numbers of tokens come from [default: canned]
+    #[arg(long, global = true, value_name = "canned|estimate|exact", env = "FAKE_OPENAI_USAGE", hide_env = true)]
+    pub usage: Option<Counting>,
+    /// Tokens a model holds, a number or `model` for those of the real one; any number if left out
+    #[arg(long, global = true, value_name = "N|model", env = "FAKE_OPENAI_CONTEXT_WINDOW", hide_env = true)]
+    #[serde(deserialize_with = "text_or_number")]
+    pub context_window: Option<String>,
+    /// Name that models answer under [default: echo]
+    #[arg(long, global = true, env = "FAKE_OPENAI_MODEL_NAMES", hide_env = true)]
+    pub model_names: Option<ModelNames>,
+    /// The models that there are; any if left out
+    #[arg(long, global = true, value_name = "A,B", env = "FAKE_OPENAI_MODELS", hide_env = true, value_delimiter = ',')]
+    pub models: Option<Vec<String>>,
+    /// Key that is let in, repeatable; any or none if left out
+    #[arg(
+        long,
+        global = true,
+        value_name = "KEY",
+        env = "FAKE_OPENAI_API_KEY",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    pub api_key: Option<Vec<String>>,
+    /// Take any JSON object without looking into it
+    #[arg(long, global = true, value_name = "BOOL", env = "FAKE_OPENAI_LENIENT", hide_env = true)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub lenient: Option<bool>,
     /// Worker threads; one for each core if left out
     #[arg(long, global = true, value_name = "N", env = "FAKE_OPENAI_WORKERS", hide_env = true)]
     pub workers: Option<usize>,
@@ -55,6 +93,17 @@ pub struct Settings {
     /// File to write the port to, once requests are accepted
     #[arg(long, global = true, value_name = "PATH", env = "FAKE_OPENAI_PORT_FILE", hide_env = true)]
     pub port_file: Option<PathBuf>,
+}
+
+/// Under which name models answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelNames {
+    /// The name asked for
+    #[default]
+    Echo,
+    /// The dated name, as OpenAI does
+    Snapshot,
 }
 
 /// Takes `67108864` as well as `64MiB`.
@@ -134,6 +183,14 @@ pub struct Config {
     pub fixtures: Option<PathBuf>,
     /// What every random choice is drawn from; `None` for a new one each time.
     pub seed: Option<u64>,
+    /// How the model behaves where no script says otherwise.
+    pub manner: Manner,
+    /// Whether answers bear the dated names of models.
+    pub snapshots: bool,
+    /// Who may come in, and to which models.
+    pub access: Access,
+    /// Whether requests are taken as they come, once they are JSON.
+    pub lenient: bool,
     /// Worker threads.
     pub workers: NonZeroUsize,
     /// Largest request body taken, in bytes.
@@ -158,6 +215,10 @@ impl Default for Config {
             rpm: None,
             fixtures: None,
             seed: None,
+            manner: Manner::default(),
+            snapshots: false,
+            access: Access::default(),
+            lenient: false,
             workers: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             max_body: ByteSize::mib(64).as_u64(),
             drain: Duration::from_secs(5),
@@ -183,6 +244,18 @@ impl Config {
             rpm: self.rpm.map(NonZeroU32::get),
             fixtures: self.fixtures.clone(),
             seed: self.seed,
+            content: Some(self.manner.content),
+            lorem_tokens: Some(format!("{}..{}", self.manner.lorem_tokens.start(), self.manner.lorem_tokens.end())),
+            usage: Some(self.manner.usage),
+            context_window: match self.manner.context {
+                Context::Unbounded => None,
+                Context::OfModel => Some("model".to_owned()),
+                Context::Tokens(tokens) => Some(tokens.to_string()),
+            },
+            model_names: Some(if self.snapshots { ModelNames::Snapshot } else { ModelNames::Echo }),
+            models: some(&self.access.models),
+            api_key: some(&self.access.keys),
+            lenient: Some(self.lenient),
             workers: Some(self.workers.get()),
             max_body: Some(size(self.max_body)),
             drain: Some(humantime::format_duration(self.drain).to_string()),
@@ -190,6 +263,10 @@ impl Config {
             port_file: self.port_file.clone(),
         }
     }
+}
+
+fn some(list: &[String]) -> Option<Vec<String>> {
+    (!list.is_empty()).then(|| list.to_vec())
 }
 
 /// A size in the largest unit that tells it whole.
@@ -211,6 +288,23 @@ impl TryFrom<Settings> for Config {
             }
             rpm => rpm.and_then(NonZeroU32::new),
         };
+        let lorem_tokens = match asked.lorem_tokens {
+            None => default.manner.lorem_tokens,
+            Some(text) => range(&text).ok_or_else(|| {
+                wrong(format!("lorem_tokens `{text}` is not a range: write 64..256, or 100 for just that"))
+            })?,
+        };
+        let context = match asked.context_window.as_deref() {
+            None => Context::Unbounded,
+            Some("model") => Context::OfModel,
+            Some(text) => text.parse().map(Context::Tokens).map_err(|_| {
+                wrong(format!(
+                    "context_window `{text}` is not a number of tokens: write 8192, or model for the real one's"
+                ))
+            })?,
+        };
+        let (content, usage) = (asked.content.unwrap_or_default(), asked.usage.unwrap_or_default());
+        let (models, keys) = (asked.models.unwrap_or_default(), asked.api_key.unwrap_or_default());
         let workers = match asked.workers {
             None => default.workers,
             Some(workers @ 1..=512) => NonZeroUsize::new(workers).unwrap_or(default.workers),
@@ -237,6 +331,10 @@ impl TryFrom<Settings> for Config {
             rpm,
             fixtures: asked.fixtures,
             seed: asked.seed,
+            manner: Manner { content, lorem_tokens, usage, context },
+            snapshots: asked.model_names == Some(ModelNames::Snapshot),
+            access: Access { keys, models },
+            lenient: asked.lenient.unwrap_or(default.lenient),
             workers,
             max_body,
             drain,
@@ -245,6 +343,13 @@ impl TryFrom<Settings> for Config {
             clock: default.clock,
         })
     }
+}
+
+/// Reads `64..256`, `64..=256` or `100`; the end is meant too.
+fn range(text: &str) -> Option<RangeInclusive<u64>> {
+    let (min, max) = text.split_once("..").map_or((text, text), |(min, max)| (min, max.trim_start_matches('=')));
+    let range: RangeInclusive<u64> = min.trim().parse().ok()?..=max.trim().parse().ok()?;
+    (!range.is_empty()).then_some(range)
 }
 
 #[cfg(test)]

@@ -1,21 +1,38 @@
-//! Dialects: how a protocol spells what the model says. One file each; what is said, and where, is data.
+//! Dialects: how a protocol reads what is asked and spells what the model says. One file each, and those that it needs.
 
 mod openai_chat;
 
 use serde_json::{Map, Value};
 
-use crate::{answer::Answer, reply::Reply, template::scope::Scope};
+use crate::{
+    answer::Answer, error::ApiError, prompt::Prompt, reply::Reply, request::members::Members, template::scope::Scope,
+};
 
 /// A protocol, with the head that one endpoint's fixture gives its answers.
 pub trait Dialect: Send + Sync {
-    /// Spells a reply as far as that can be done before there is a request.
-    fn spell(&self, reply: &Reply) -> Box<dyn Spelling>;
+    /// Checks the rules of the protocol that are more than types and bounds of single members.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    fn check(&self, body: &Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError>;
+
+    /// Whether a request asks for nothing that changes a reply of `tokens` tokens.
+    fn is_plain(&self, body: &Members<'_>, tokens: u64) -> bool;
+
+    /// Reads what a request asks of the model.
+    fn read(&self, body: &Members<'_>, scope: &Scope<'_>) -> Prompt;
+
+    /// Spells a reply: for one request, or, without a scope, for all that are plain.
+    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling>;
 }
 
 /// A reply, spelled but for what each request fills in.
 pub trait Spelling: Send + Sync {
     /// The answer to one request: whole or event by event, as it asked.
     fn answer(&self, scope: &Scope<'_>) -> Answer;
+
+    /// The whole answer, for keeping.
+    fn record(&self, scope: &Scope<'_>) -> Value;
 }
 
 /// Makes a dialect with the `head` of an endpoint's fixture: the fields that precede or follow what the model says.

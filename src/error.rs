@@ -2,89 +2,6 @@
 
 use std::borrow::Cow;
 
-/// Why a request is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ApiError {
-    /// No route has this path.
-    UnknownPath {
-        /// The route that looks most like it, as `METHOD /path`.
-        nearest: String,
-    },
-    /// The path exists, the method does not.
-    MethodNotAllowed {
-        /// The methods that do, comma-separated, as the `Allow` header wants them.
-        allow: String,
-    },
-    /// The body is larger than the server takes.
-    BodyTooLarge {
-        /// The most it takes, in bytes.
-        limit: u64,
-    },
-    /// The body is not a JSON object.
-    NotJson,
-    /// A member that must be there is not.
-    MissingParameter {
-        /// The member's path, such as `messages[0].role`.
-        param: String,
-    },
-    /// A member has the wrong JSON type.
-    InvalidType {
-        /// The member's path.
-        param: String,
-        /// What would be right, as a noun with its article: `a string`, `one of a string or an array`.
-        expected: String,
-        /// What was sent, likewise.
-        got: &'static str,
-    },
-    /// A number is too small.
-    BelowMinimum {
-        /// The member's path.
-        param: String,
-        /// `integer` or `decimal`.
-        noun: &'static str,
-        /// The least it may be.
-        bound: String,
-        /// What was sent.
-        got: String,
-    },
-    /// A number is too large.
-    AboveMaximum {
-        /// The member's path.
-        param: String,
-        /// `integer` or `decimal`.
-        noun: &'static str,
-        /// The most it may be.
-        bound: String,
-        /// What was sent.
-        got: String,
-    },
-    /// An array has no items.
-    EmptyArray {
-        /// The member's path.
-        param: String,
-    },
-    /// An array has too many items.
-    ArrayTooLong {
-        /// The member's path.
-        param: String,
-        /// The most items it may have.
-        bound: usize,
-        /// The items it has.
-        got: usize,
-    },
-    /// A string is not one of those allowed.
-    InvalidValue {
-        /// The member's path.
-        param: String,
-        /// What was sent.
-        got: String,
-        /// Those allowed, quoted: `'a', 'b', and 'c'`.
-        supported: String,
-    },
-    /// No request is left in the client's bucket; the numbers are in its [`Standing`](crate::standing::Standing).
-    RateLimited,
-}
-
 /// One value that an error carries.
 pub enum Field<'a> {
     /// A text.
@@ -93,73 +10,137 @@ pub enum Field<'a> {
     Number(u64),
 }
 
+/// What may stand in an error's field.
+trait Tell {
+    fn tell(&self) -> Field<'_>;
+}
+
+impl Tell for String {
+    fn tell(&self) -> Field<'_> {
+        Field::Text(Cow::Borrowed(self))
+    }
+}
+
+impl Tell for &'static str {
+    fn tell(&self) -> Field<'_> {
+        Field::Text(Cow::Borrowed(self))
+    }
+}
+
+impl Tell for u64 {
+    fn tell(&self) -> Field<'_> {
+        Field::Number(*self)
+    }
+}
+
+/// Declares the kinds: a variant, its name in a provider's `errors`, and the fields that its texts may name.
+macro_rules! api_errors {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal { $($field:ident: $type:ty),* })*) => {
+        /// Why a request is refused. `param` is the path of the member at fault, such as `messages[0].role`.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[allow(missing_docs)]
+        pub enum ApiError {
+            $($(#[$doc])* $variant { $($field: $type),* },)*
+        }
+
+        impl ApiError {
+            /// Every kind by its name, with the fields that its texts may name as `{{error.…}}`.
+            pub const KINDS: &'static [(&'static str, &'static [&'static str])] =
+                &[$(($name, &[$(stringify!($field)),*]),)*];
+
+            /// The name of its kind.
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(ApiError::$variant { .. } => $name,)*
+                }
+            }
+
+            /// The field that a text names as `{{error.name}}`.
+            pub fn field(&self, name: &str) -> Option<Field<'_>> {
+                match self {
+                    $(ApiError::$variant { $($field),* } => {
+                        $(if name == stringify!($field) {
+                            return Some($field.tell());
+                        })*
+                        None
+                    })*
+                }
+            }
+        }
+    };
+}
+
+api_errors! {
+    /// No route has this path; `nearest` is the one that looks most like it.
+    UnknownPath = "unknown_path" { nearest: String }
+    /// The path exists, the method does not; `allow` lists those that do.
+    MethodNotAllowed = "method_not_allowed" { allow: String }
+    /// The body is larger than the server takes, `limit` bytes.
+    BodyTooLarge = "body_too_large" { limit: u64 }
+    /// No key came with the request, and one is wanted.
+    MissingKey = "missing_key" {}
+    /// The key is none of those that open the door; `key` is masked.
+    WrongKey = "wrong_key" { key: String }
+    /// The model is not on the list.
+    ModelNotFound = "model_not_found" { model: String }
+    /// No request is left in the client's bucket; the numbers are in its [`Standing`](crate::standing::Standing).
+    RateLimited = "rate_limited" {}
+    /// The body is not a JSON object.
+    NotJson = "not_json" {}
+    /// A member that must be there is not.
+    MissingParameter = "missing_parameter" { param: String }
+    /// A member has the wrong JSON type; both types are nouns with their articles.
+    InvalidType = "invalid_type" { param: String, expected: String, got: &'static str }
+    /// A number is too small; `noun` is `integer` or `decimal`.
+    BelowMinimum = "below_minimum" { param: String, noun: &'static str, bound: String, got: String }
+    /// A number is too large.
+    AboveMaximum = "above_maximum" { param: String, noun: &'static str, bound: String, got: String }
+    /// An array has no items.
+    EmptyArray = "empty_array" { param: String }
+    /// An array has too many items.
+    ArrayTooLong = "array_too_long" { param: String, bound: u64, got: u64 }
+    /// A string has too many characters.
+    StringTooLong = "string_too_long" { param: String, bound: u64, got: u64 }
+    /// A string is not of the form that it must have.
+    PatternMismatch = "pattern_mismatch" { param: String, pattern: String }
+    /// A string is not one of those allowed; `supported` lists them, quoted.
+    InvalidValue = "invalid_value" { param: String, got: String, supported: String }
+    /// This model does not know the parameter; `instead` is the one that it knows.
+    UnsupportedParameter = "unsupported_parameter" { param: String, instead: &'static str }
+    /// This model takes only the default for the parameter.
+    UnsupportedValue = "unsupported_value" { param: String, got: String, default: &'static str }
+    /// A parameter was sent that means nothing without another.
+    NeedsOther = "needs_other" { param: &'static str, other: &'static str }
+    /// The model's calls of tools must be followed by what the tools returned; `ids` are those without.
+    ToolReplyMissing = "tool_reply_missing" { ids: String }
+    /// A tool returned something that no call asked for.
+    StrayToolReply = "stray_tool_reply" { param: String }
+    /// JSON was asked for without a word of it in the messages.
+    NoJsonWord = "no_json_word" {}
+    /// A schema is not what strict output wants of it.
+    BadSchema = "bad_schema" { name: String, context: String, problem: String }
+    /// This model can't search the web.
+    NoWebSearch = "no_web_search" {}
+    /// More tokens were asked for than this model can say.
+    MaxTokensTooLarge = "max_tokens_too_large" { param: &'static str, bound: u64, got: u64 }
+    /// The prompt is more than the model's context holds.
+    ContextLengthExceeded = "context_length_exceeded" { window: u64, requested: u64 }
+    /// The prompt with its tools is.
+    FunctionsExceedContext = "functions_exceed_context" { window: u64, requested: u64, messages: u64, functions: u64 }
+    /// The prompt with the reply that it allows is.
+    CompletionExceedsContext = "completion_exceeds_context" { window: u64, requested: u64, prompt: u64, completion: u64 }
+    /// Nothing has this id.
+    UnknownResource = "unknown_resource" { id: String }
+    /// No scripted reply is for this request; `nearest` is the one that came closest, and why it is not.
+    NoReply = "no_reply" { nearest: String }
+}
+
 impl ApiError {
-    /// Every kind by its name in a provider's `errors`, with the fields that its texts may name as `{{error.…}}`.
-    pub const KINDS: &'static [(&'static str, &'static [&'static str])] = &[
-        ("unknown_path", &["nearest"]),
-        ("method_not_allowed", &["allow"]),
-        ("body_too_large", &["limit"]),
-        ("not_json", &[]),
-        ("missing_parameter", &["param"]),
-        ("invalid_type", &["param", "expected", "got"]),
-        ("below_minimum", &["param", "noun", "bound", "got"]),
-        ("above_maximum", &["param", "noun", "bound", "got"]),
-        ("empty_array", &["param"]),
-        ("array_too_long", &["param", "bound", "got"]),
-        ("invalid_value", &["param", "got", "supported"]),
-        ("rate_limited", &[]),
-    ];
-
-    /// The name of its kind.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            ApiError::UnknownPath { .. } => "unknown_path",
-            ApiError::MethodNotAllowed { .. } => "method_not_allowed",
-            ApiError::BodyTooLarge { .. } => "body_too_large",
-            ApiError::NotJson => "not_json",
-            ApiError::MissingParameter { .. } => "missing_parameter",
-            ApiError::InvalidType { .. } => "invalid_type",
-            ApiError::BelowMinimum { .. } => "below_minimum",
-            ApiError::AboveMaximum { .. } => "above_maximum",
-            ApiError::EmptyArray { .. } => "empty_array",
-            ApiError::ArrayTooLong { .. } => "array_too_long",
-            ApiError::InvalidValue { .. } => "invalid_value",
-            ApiError::RateLimited => "rate_limited",
-        }
-    }
-
     /// The member of the request that is at fault, where one is.
-    pub fn param(&self) -> Option<&str> {
-        match self {
-            ApiError::MissingParameter { param }
-            | ApiError::InvalidType { param, .. }
-            | ApiError::BelowMinimum { param, .. }
-            | ApiError::AboveMaximum { param, .. }
-            | ApiError::EmptyArray { param }
-            | ApiError::ArrayTooLong { param, .. }
-            | ApiError::InvalidValue { param, .. } => Some(param),
-            _ => None,
-        }
-    }
-
-    /// The field that a text names as `{{error.name}}`.
-    pub fn field(&self, name: &str) -> Option<Field<'_>> {
-        let text = |text| Some(Field::Text(Cow::Borrowed(text)));
-        match (self, name) {
-            (_, "param") => self.param().and_then(text),
-            (ApiError::UnknownPath { nearest }, "nearest") => text(nearest),
-            (ApiError::MethodNotAllowed { allow }, "allow") => text(allow),
-            (ApiError::BodyTooLarge { limit }, "limit") => Some(Field::Number(*limit)),
-            (ApiError::InvalidType { expected, .. }, "expected") => text(expected),
-            (ApiError::InvalidType { got, .. }, "got") => text(got),
-            (ApiError::BelowMinimum { noun, .. } | ApiError::AboveMaximum { noun, .. }, "noun") => text(noun),
-            (ApiError::BelowMinimum { bound, .. } | ApiError::AboveMaximum { bound, .. }, "bound") => text(bound),
-            (ApiError::BelowMinimum { got, .. } | ApiError::AboveMaximum { got, .. }, "got") => text(got),
-            (ApiError::ArrayTooLong { bound, .. }, "bound") => Some(Field::Number(*bound as u64)),
-            (ApiError::ArrayTooLong { got, .. }, "got") => Some(Field::Number(*got as u64)),
-            (ApiError::InvalidValue { got, .. }, "got") => text(got),
-            (ApiError::InvalidValue { supported, .. }, "supported") => text(supported),
-            _ => None,
+    pub fn param(&self) -> Option<Cow<'_, str>> {
+        match self.field("param")? {
+            Field::Text(text) => Some(text),
+            Field::Number(_) => None,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The fixtures: what is said, and where. Built into the binary, and overridden file by file from a directory.
 
+pub mod collection;
 mod endpoint;
 pub mod file;
 mod headers;
 mod like;
 mod provider;
 pub mod router;
+mod script;
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, fs, io, path::Path};
 
@@ -15,6 +17,7 @@ pub use provider::Provider;
 
 use crate::{
     error::ApiError,
+    facts::ModelFacts,
     fixtures::{
         file::ReplyFile,
         router::{Found, Router},
@@ -27,6 +30,8 @@ pub const BUILT_IN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/built_
 
 /// What the fake model says where an endpoint does not say otherwise.
 const REPLIES: &str = "replies.json";
+/// What is known of models.
+const FACTS: &str = "facts.json";
 /// What all endpoints of a provider share.
 const PROVIDER: &str = "provider.json";
 
@@ -78,6 +83,7 @@ pub struct Fixtures {
     providers: Vec<Provider>,
     endpoints: Vec<Endpoint>,
     router: Router,
+    facts: Vec<ModelFacts>,
     overridden: usize,
     added: usize,
 }
@@ -156,6 +162,11 @@ impl Fixtures {
     /// Every endpoint with the name of its provider, by file.
     pub fn endpoints(&self) -> impl Iterator<Item = (&str, &Endpoint)> {
         self.endpoints.iter().map(|endpoint| (self.providers[endpoint.provider].name.as_str(), endpoint))
+    }
+
+    /// What is known of models; the first that fits one holds.
+    pub fn facts(&self) -> &[ModelFacts] {
+        &self.facts
     }
 
     /// How many built-in files the overlay overrides, and how many it adds.
@@ -245,8 +256,12 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
 
     let replies = sources.get(REPLIES).map_or_else(Vec::new, |source| {
         let mut problems = Problems { file: &source.shown, list: problems };
-        let replies = parse::<Vec<ReplyFile>>(&source.text);
-        problems.take("", replies).filter(|replies| endpoint::check_replies(replies, &mut problems)).unwrap_or_default()
+        let replies = problems.take("", parse::<Vec<ReplyFile>>(&source.text));
+        replies.filter(|replies| script::check_order(replies, "", &mut problems)).unwrap_or_default()
+    });
+    let facts = sources.get(FACTS).map_or_else(Vec::new, |source| {
+        let mut problems = Problems { file: &source.shown, list: problems };
+        problems.take("", parse::<Vec<ModelFacts>>(&source.text)).unwrap_or_default()
     });
 
     let mut endpoints: Vec<Endpoint> = Vec::new();
@@ -257,18 +272,16 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
     for (name, source) in in_order {
         let mut problems = Problems { file: &source.shown, list: problems };
         let Some((directory, file)) = name.split_once('/') else {
-            if name != REPLIES {
-                problems.add(
-                    "",
-                    format!("only {REPLIES} stands at the top: put an endpoint into its provider's directory"),
-                );
+            if name != REPLIES && name != FACTS {
+                let only = format!("only {REPLIES} and {FACTS} stand at the top");
+                problems.add("", format!("{only}: put an endpoint into its provider's directory"));
             }
             continue;
         };
         if file == PROVIDER {
             continue;
         }
-        let Some(provider) = providers.iter().position(|provider: &Provider| provider.name == directory) else {
+        let Some(number) = providers.iter().position(|provider: &Provider| provider.name == directory) else {
             if !sources.contains_key(&format!("{directory}/{PROVIDER}")) {
                 let remedy =
                     format!("`{directory}/{PROVIDER}` is missing: write one, such as {{\"like\": \"openai\"}}");
@@ -277,7 +290,10 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
             continue;
         };
         let text = |name: &str| sources.get(name).map(|source| &*source.text);
-        let Some(endpoint) = endpoint::compile(name, &text, provider, &replies, &mut problems) else { continue };
+        let Some(endpoint) = endpoint::compile(name, &text, (number, &providers[number]), &replies, &mut problems)
+        else {
+            continue;
+        };
         for (n, route) in endpoint.routes.iter().enumerate() {
             if let Err(other) = router.add(route.clone(), endpoints.len()) {
                 let other = endpoints.get(other).map_or(name, |other| &other.file);
@@ -292,7 +308,7 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
         }
         endpoints.push(endpoint);
     }
-    Fixtures { providers, endpoints, router, overridden: 0, added: 0 }
+    Fixtures { providers, endpoints, router, facts, overridden: 0, added: 0 }
 }
 
 /// Reads JSON; the error names line and column, and what would be right.

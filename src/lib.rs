@@ -13,13 +13,13 @@
 //!
 //! ## Floors: imports go down only
 //! ```text
-//! 6 process     main cli                    parsing, printing, signals
-//! 5 edge        server http                 the only files that name actix_web
-//! 4 path        engine                      the pipeline, and nothing else
-//! 3 from files  config fixtures             what was asked, what is said
-//! 2 mechanisms  limit require when dialect  never each other
-//! 1 templates   template                    slots, and what they can see of a request
-//! 0 words       request answer reply error standing random clock
+//! 6 process     main cli                        parsing, printing, signals
+//! 5 edge        server http                     the only files that name actix_web
+//! 4 path        engine                          the pipeline, and nothing else
+//! 3 from files  config fixtures memory          what was asked, what is said, what is remembered
+//! 2 mechanisms  access limit progress resource require when model dialect
+//! 1 materials   template schema tokens audio    what fills in, makes up, counts, sounds
+//! 0 words       request prompt answer reply error standing facts random clock
 //! ```
 //! A test holds the floors, and who may name `actix_web`, `governor`, `clap` and `sleep`.
 //!
@@ -52,22 +52,32 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod access;
 pub mod answer;
+pub mod audio;
 pub mod clock;
 pub mod config;
 pub mod dialect;
 pub mod engine;
 pub mod error;
+pub mod facts;
 pub mod fixtures;
 mod http;
 pub mod limit;
+pub mod memory;
+pub mod model;
+pub mod progress;
+pub mod prompt;
 pub mod random;
 pub mod reply;
 pub mod request;
 pub mod require;
+pub mod resource;
+pub mod schema;
 pub mod server;
 pub mod standing;
 pub mod template;
+pub mod tokens;
 pub mod when;
 
 pub use config::{Config, ConfigError, Settings};

@@ -23,7 +23,7 @@ fn perform(task: Task) -> Result<(), Failure> {
             Ok(())
         }
         Task::Healthcheck(url) => cli::healthcheck(&url),
-        Task::Serve(config) => serve(config),
+        Task::Serve(config) => serve(*config),
     }
 }
 

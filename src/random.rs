@@ -45,6 +45,26 @@ pub enum Alphabet {
 pub struct Random(fastrand::Rng);
 
 impl Random {
+    /// The randomness of a request that names its own seed.
+    pub fn seeded(seed: u64) -> Self {
+        Random(fastrand::Rng::with_seed(mix(seed)))
+    }
+
+    /// A number of a range.
+    pub fn number(&mut self, range: std::ops::RangeInclusive<u64>) -> u64 {
+        self.0.u64(range)
+    }
+
+    /// A number below `bound`, which must not be 0.
+    pub fn index(&mut self, bound: usize) -> usize {
+        self.0.usize(..bound)
+    }
+
+    /// A number from 0 to 1, 1 excluded.
+    pub fn unit(&mut self) -> f64 {
+        self.0.f64()
+    }
+
     /// Appends `length` random symbols to `out`.
     pub fn put(&mut self, alphabet: Alphabet, length: usize, out: &mut Vec<u8>) {
         let symbols: &[u8] = match alphabet {

@@ -1,14 +1,113 @@
 //! What the fake model says, before any protocol spells it.
 
-/// One reply of the fake model.
+/// One answer of the fake model: a choice or several, and what they cost together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The text said.
-    pub text: String,
-    /// Why it ended.
-    pub finish_reason: FinishReason,
+    /// The alternatives, one unless more were asked for.
+    pub choices: Vec<Choice>,
     /// What it is said to have cost.
     pub usage: Usage,
+}
+
+/// One alternative.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// What is said, in order.
+    pub blocks: Vec<Block>,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+}
+
+/// One thing that the model says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// Text.
+    Text(Text),
+    /// A refusal to say what was asked for.
+    Refusal(Text),
+    /// A call of one of the caller's tools.
+    ToolCall(ToolCall),
+    /// Speech, and what it says.
+    Audio(Text),
+}
+
+impl Block {
+    /// The text of it; a call's is its arguments.
+    pub fn text_mut(&mut self) -> &mut Text {
+        match self {
+            Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => text,
+            Block::ToolCall(call) => &mut call.arguments,
+        }
+    }
+
+    /// The text of it; a call's is its arguments.
+    pub fn text(&self) -> &Text {
+        match self {
+            Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => text,
+            Block::ToolCall(call) => &call.arguments,
+        }
+    }
+}
+
+/// Text, and where it is cut when it is streamed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text {
+    /// The whole of it.
+    pub text: String,
+    /// Where each piece ends, in bytes; the last at the end of the text.
+    pub ends: Vec<usize>,
+    /// How many tokens it is counted as.
+    pub tokens: u64,
+    /// Passages that quote the web.
+    pub citations: Vec<Citation>,
+}
+
+/// A passage that quotes a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Citation {
+    /// Where the passage begins, in characters.
+    pub start: usize,
+    /// Where it ends, in characters.
+    pub end: usize,
+    /// The page's address.
+    pub url: String,
+    /// The page's title.
+    pub title: String,
+}
+
+impl Text {
+    /// The pieces, which join to the text.
+    pub fn pieces(&self) -> impl Iterator<Item = &str> {
+        let mut from = 0;
+        self.ends.iter().map(move |end| {
+            let piece = &self.text[from..*end];
+            from = *end;
+            piece
+        })
+    }
+}
+
+/// A call of a tool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolCall {
+    /// What kind of tool is called.
+    pub kind: ToolKind,
+    /// The tool's name.
+    pub name: String,
+    /// The arguments, as JSON text; for a custom tool any text.
+    pub arguments: Text,
+}
+
+/// The kinds of tools there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ToolKind {
+    /// A function, called with a JSON object.
+    #[default]
+    Function,
+    /// A custom tool, called with text.
+    Custom,
+    /// A function of the time before there were tools: an answer calls one at the most.
+    Legacy,
 }
 
 /// Why the model stopped.
@@ -20,72 +119,30 @@ pub enum FinishReason {
     Stop,
     /// It reached the most tokens that it was allowed.
     Length,
+    /// It calls tools and waits for what they return.
+    ToolCalls,
     /// A filter stopped it.
     ContentFilter,
 }
 
 /// Tokens counted for one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Usage {
-    /// Tokens of the prompt.
+    /// Tokens of the prompt, all in all.
     pub prompt_tokens: u64,
-    /// Tokens of the reply.
+    /// Tokens of the reply, all in all: those of its choices and those of its reasoning.
     pub completion_tokens: u64,
-}
-
-/// The longest piece that [`pieces`] gives, in characters.
-const LONGEST_PIECE: usize = 16;
-
-/// Cuts a text into pieces that look like a model's tokens: a word with the space before it, a run of line breaks, a
-/// single mark. The pieces join to the text.
-pub fn pieces(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let length = piece_length(rest);
-        let (piece, after) = rest.split_at(length);
-        rest = after;
-        (!piece.is_empty()).then_some(piece)
-    })
-}
-
-fn piece_length(text: &str) -> usize {
-    let lead = usize::from(text.starts_with(' ')); // a word takes the one space before it along
-    let class = |c: char| match c {
-        c if c.is_alphabetic() => 1,
-        c if c.is_numeric() => 2,
-        c if c.is_whitespace() => 3,
-        _ => 4,
-    };
-    let Some(first) = text[lead..].chars().next().map(class) else { return text.len() };
-    let lead = if first == 3 { 0 } else { lead };
-    let longest = if first == 4 { 1 } else { LONGEST_PIECE };
-    text[lead..]
-        .char_indices()
-        .take(longest)
-        .take_while(|(_, c)| class(*c) == first)
-        .last()
-        .map_or(text.len(), |(at, c)| lead + at + c.len_utf8())
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn a_sentence_is_cut_like_tokens() {
-        let cut: Vec<_> = pieces("\n\nHello there, how may I assist you today?").collect();
-        assert_eq!(cut, ["\n\n", "Hello", " there", ",", " how", " may", " I", " assist", " you", " today", "?"]);
-    }
-
-    proptest! {
-        #[test]
-        fn pieces_join_to_the_text(text: String) {
-            let cut: Vec<_> = pieces(&text).collect();
-            prop_assert_eq!(cut.concat(), text.as_str());
-            prop_assert!(cut.iter().all(|piece| !piece.is_empty() && piece.chars().count() <= LONGEST_PIECE + 1));
-        }
-    }
+    /// Tokens of the prompt that came from a cache.
+    pub cached_tokens: u64,
+    /// Tokens of the prompt that were audio.
+    pub prompt_audio_tokens: u64,
+    /// Tokens of the reply that were thought and not said.
+    pub reasoning_tokens: u64,
+    /// Tokens of the reply that were audio.
+    pub audio_tokens: u64,
+    /// Predicted tokens that were said.
+    pub accepted_prediction_tokens: u64,
+    /// Predicted tokens that were not.
+    pub rejected_prediction_tokens: u64,
 }

@@ -1,6 +1,6 @@
-//! What an endpoint requires of a request's JSON body: the top-level members, their types and bounds, in the words of
-//! JSON Schema.
+//! What an endpoint requires of a request's JSON body: members, their types and bounds, in the words of JSON Schema.
 
+use regex_lite::Regex;
 use serde::Deserialize;
 use serde_json::Number;
 
@@ -48,8 +48,21 @@ struct Property {
     #[serde(default)]
     min_items: usize,
     max_items: Option<usize>,
+    items: Option<Box<Property>>,
+    max_length: Option<usize>,
+    #[serde(default, deserialize_with = "pattern")]
+    pattern: Option<Regex>,
     #[serde(rename = "enum")]
     values: Option<Vec<String>>,
+    #[serde(default)]
+    required: Vec<String>,
+    #[serde(default)]
+    properties: Properties,
+}
+
+fn pattern<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Regex>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Regex::new(&text).map(Some).map_err(|error| serde::de::Error::custom(format_args!("`pattern`: {error}")))
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -91,14 +104,15 @@ impl JsonType {
         }
     }
 
-    fn noun(self) -> &'static str {
+    /// Its article and its name, as OpenAI's errors say it.
+    fn noun(self) -> (&'static str, &'static str) {
         match self {
-            JsonType::String => "a string",
-            JsonType::Integer => "an integer",
-            JsonType::Number => "a decimal",
-            JsonType::Boolean => "a boolean",
-            JsonType::Array => "an array",
-            JsonType::Object => "an object",
+            JsonType::String => ("a ", "string"),
+            JsonType::Integer => ("an ", "integer"),
+            JsonType::Number => ("a ", "decimal"),
+            JsonType::Boolean => ("a ", "boolean"),
+            JsonType::Array => ("an ", "array"),
+            JsonType::Object => ("an ", "object"),
         }
     }
 }
@@ -106,10 +120,8 @@ impl JsonType {
 impl Require {
     /// Names of members that stand in `required` without a property of their own, which would be required unread.
     pub fn undefined(&self) -> impl Iterator<Item = &str> {
-        self.required
-            .iter()
-            .map(String::as_str)
-            .filter(|name| !self.properties.0.iter().any(|(known, _)| known == name))
+        let names = self.required.iter().map(String::as_str);
+        names.filter(|name| !self.properties.0.iter().any(|(known, _)| known == name))
     }
 
     /// Checks a body, first the members that must be there, then all of them in the order of the fixture.
@@ -117,92 +129,150 @@ impl Require {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(&self, body: &Members<'_>) -> Result<(), ApiError> {
-        if let Some(missing) = self.required.iter().find(|name| body.get(name).is_none()) {
-            return Err(ApiError::MissingParameter { param: missing.clone() });
-        }
-        for (name, property) in &self.properties.0 {
-            if let Some(value) = body.get(name) {
-                if value.kind() == Kind::Null && !self.required.contains(name) {
-                    continue;
-                }
-                property.check(name, value)?;
-            }
-        }
-        Ok(())
+        check_members(&self.required, &self.properties, body, &Place::Root)
     }
 }
 
+/// Where in a body a value stands. Spelled only when something is wrong there.
+enum Place<'a> {
+    Root,
+    Member(&'a Place<'a>, &'a str),
+    Item(&'a Place<'a>, usize),
+}
+
+impl Place<'_> {
+    fn path(&self) -> String {
+        match self {
+            Place::Root => String::new(),
+            Place::Member(Place::Root, name) => (*name).to_owned(),
+            Place::Member(outer, name) => format!("{}.{name}", outer.path()),
+            Place::Item(outer, n) => format!("{}[{n}]", outer.path()),
+        }
+    }
+}
+
+fn check_members(
+    required: &[String],
+    properties: &Properties,
+    members: &Members<'_>,
+    place: &Place<'_>,
+) -> Result<(), ApiError> {
+    if let Some(missing) = required.iter().find(|name| members.get(name).is_none()) {
+        return Err(ApiError::MissingParameter { param: Place::Member(place, missing).path() });
+    }
+    for (name, property) in &properties.0 {
+        if let Some(value) = members.get(name) {
+            if value.kind() == Kind::Null && !required.contains(name) {
+                continue;
+            }
+            property.check(value, &Place::Member(place, name))?;
+        }
+    }
+    Ok(())
+}
+
 impl Property {
-    fn check(&self, name: &str, value: Raw<'_>) -> Result<(), ApiError> {
-        let param = || name.to_owned();
+    fn check(&self, value: Raw<'_>, place: &Place<'_>) -> Result<(), ApiError> {
         let kind = value.kind();
         if !self.kinds.list().iter().any(|allowed| allowed.takes(kind)) {
-            return Err(ApiError::InvalidType { param: param(), expected: self.expected(), got: noun(kind) });
+            return Err(ApiError::InvalidType { param: place.path(), expected: self.expected(), got: noun(kind) });
         }
         match kind {
-            Kind::Integer | Kind::Decimal => self.check_bounds(name, value),
-            Kind::Array => {
-                let (min, max) = (self.min_items, self.max_items.unwrap_or(usize::MAX));
-                // Counting walks the array: not done unless a bound asks for it.
-                let items = match (min, max) {
-                    (0, usize::MAX) => return Ok(()),
-                    (1, usize::MAX) => usize::from(!is_empty_array(value)),
-                    _ => value.array_len().unwrap_or(0),
-                };
-                if items < min {
-                    Err(ApiError::EmptyArray { param: param() })
-                } else if items > max {
-                    Err(ApiError::ArrayTooLong { param: param(), bound: max, got: items })
-                } else {
-                    Ok(())
-                }
+            Kind::Integer | Kind::Decimal => self.check_bounds(value, place),
+            Kind::String => self.check_string(value, place),
+            Kind::Array => self.check_array(value, place),
+            Kind::Object if self.required.is_empty() && self.properties.0.is_empty() => Ok(()),
+            Kind::Object => {
+                let members = value.members().ok_or(ApiError::NotJson {})?;
+                check_members(&self.required, &self.properties, &members, place)
             }
-            Kind::String => match &self.values {
-                None => Ok(()),
-                Some(values) => {
-                    let got = value.as_str().ok_or(ApiError::NotJson)?;
-                    if values.iter().any(|allowed| *allowed == got) {
-                        return Ok(());
-                    }
-                    Err(ApiError::InvalidValue { param: param(), got: got.into_owned(), supported: quoted(values) })
-                }
-            },
+            Kind::Boolean | Kind::Null => Ok(()),
+        }
+    }
+
+    fn check_array(&self, value: Raw<'_>, place: &Place<'_>) -> Result<(), ApiError> {
+        if self.min_items == 0 && self.max_items.is_none() && self.items.is_none() {
+            return Ok(());
+        }
+        let (mut count, mut wrong) = (0, None);
+        value.each(|item| {
+            if let (Some(property), None) = (&self.items, &wrong) {
+                wrong = property.check(item, &Place::Item(place, count)).err();
+            }
+            count += 1;
+        });
+        if count < self.min_items {
+            return Err(ApiError::EmptyArray { param: place.path() });
+        }
+        if let Some(bound) = self.max_items.filter(|most| count > *most) {
+            return Err(ApiError::ArrayTooLong { param: place.path(), bound: bound as u64, got: count as u64 });
+        }
+        wrong.map_or(Ok(()), Err)
+    }
+
+    fn check_string(&self, value: Raw<'_>, place: &Place<'_>) -> Result<(), ApiError> {
+        // Most strings are prompts without a bound: those are not even decoded.
+        let may_be_long = self.max_length.is_some_and(|most| value.text().len() > most);
+        if !may_be_long && self.pattern.is_none() && self.values.is_none() {
+            return Ok(());
+        }
+        let text = value.as_str().ok_or(ApiError::NotJson {})?;
+        if let Some(values) = &self.values
+            && !values.iter().any(|allowed| *allowed == text)
+        {
+            let (param, supported) = (place.path(), quoted(values));
+            return Err(ApiError::InvalidValue { param, got: text.into_owned(), supported });
+        }
+        if let Some(bound) = self.max_length {
+            let got = text.chars().count();
+            if got > bound {
+                return Err(ApiError::StringTooLong { param: place.path(), bound: bound as u64, got: got as u64 });
+            }
+        }
+        match &self.pattern {
+            Some(pattern) if !pattern.is_match(&text) => {
+                Err(ApiError::PatternMismatch { param: place.path(), pattern: pattern.as_str().to_owned() })
+            }
             _ => Ok(()),
         }
     }
 
-    fn check_bounds(&self, name: &str, value: Raw<'_>) -> Result<(), ApiError> {
+    fn check_bounds(&self, value: Raw<'_>, place: &Place<'_>) -> Result<(), ApiError> {
         if self.minimum.is_none() && self.maximum.is_none() {
             return Ok(());
         }
-        let number = value.as_f64().ok_or(ApiError::NotJson)?;
+        let number = value.as_f64().ok_or(ApiError::NotJson {})?;
         let noun = if self.kinds.list().contains(&JsonType::Integer) { "integer" } else { "decimal" };
-        let got = || String::from_utf8_lossy(value.text()).into_owned();
+        let (param, got) = (|| place.path(), || String::from_utf8_lossy(value.text()).into_owned());
         let past = |bound: &Option<Number>, is_past: fn(f64, f64) -> bool| {
             bound.clone().filter(|bound| bound.as_f64().is_some_and(|bound| is_past(number, bound)))
         };
         if let Some(bound) = past(&self.minimum, |number, bound| number < bound) {
-            return Err(ApiError::BelowMinimum { param: name.to_owned(), noun, bound: bound.to_string(), got: got() });
+            return Err(ApiError::BelowMinimum { param: param(), noun, bound: bound.to_string(), got: got() });
         }
         if let Some(bound) = past(&self.maximum, |number, bound| number > bound) {
-            return Err(ApiError::AboveMaximum { param: name.to_owned(), noun, bound: bound.to_string(), got: got() });
+            return Err(ApiError::AboveMaximum { param: param(), noun, bound: bound.to_string(), got: got() });
         }
         Ok(())
     }
 
+    /// `a string`, `an array of objects`, `one of a string or array of objects`.
     fn expected(&self) -> String {
+        let items = match self.items.as_deref().map(|items| items.kinds.list()) {
+            Some([JsonType::Object]) => " of objects",
+            Some([JsonType::String]) => " of strings",
+            _ => "",
+        };
+        let name = |kind: JsonType| format!("{}{}", kind.noun().1, if kind == JsonType::Array { items } else { "" });
         match self.kinds.list() {
-            [one] => one.noun().to_owned(),
+            [one] => format!("{}{}", one.noun().0, name(*one)),
             kinds => {
-                let nouns: Vec<_> = kinds.iter().map(|kind| kind.noun()).collect();
-                format!("one of {}", nouns.join(" or "))
+                let names: Vec<_> = kinds.iter().map(|kind| name(*kind)).collect();
+                let article = kinds.first().map_or("", |kind| kind.noun().0);
+                format!("one of {article}{}", names.join(" or "))
             }
         }
     }
-}
-
-fn is_empty_array(value: Raw<'_>) -> bool {
-    value.text()[1..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b']')
 }
 
 fn noun(kind: Kind) -> &'static str {
@@ -245,10 +315,19 @@ mod tests {
             "required": ["model", "messages"],
             "properties": {
                 "model": {"type": "string"},
-                "messages": {"type": "array", "minItems": 1},
+                "messages": {"type": "array", "minItems": 1, "items": {
+                    "type": "object",
+                    "properties": {
+                        "role": {"type": "string", "enum": ["user", "tool"]},
+                        "content": {"type": ["string", "array"], "maxLength": 5, "items": {
+                            "type": "object", "required": ["type"],
+                        }},
+                        "name": {"type": "string", "pattern": "^[a-z]+$"},
+                    },
+                }},
                 "temperature": {"type": "number", "minimum": 0, "maximum": 2},
                 "n": {"type": "integer", "minimum": 1, "maximum": 128},
-                "stop": {"type": ["string", "array"], "maxItems": 4},
+                "stop": {"type": ["string", "array"], "maxItems": 4, "items": {"type": "string"}},
                 "effort": {"type": "string", "enum": ["low", "medium", "high"]},
             },
         }))
@@ -260,11 +339,17 @@ mod tests {
         check(&format!(r#"{{"model":"m","messages":[{{}}],{rest}}}"#)).unwrap_err()
     }
 
+    fn message(message: &str) -> Result<(), ApiError> {
+        check(&format!(r#"{{"model":"m","messages":[{{}},{message}]}}"#))
+    }
+
     #[test]
     fn what_is_right_passes() {
         check(r#"{"model":"m","messages":[{}],"temperature":null,"n":1,"stop":["a"],"other":[[]],"effort":"low"}"#)
             .unwrap();
         check(r#"{"model":"m","messages":[{}],"temperature":2,"stop":"a"}"#).unwrap();
+        message(r#"{"role":"user","content":[{"type":"text"}],"name":"x"}"#).unwrap();
+        message(r#"{"role":"user","content":"ééééé"}"#).unwrap();
     }
 
     #[test]
@@ -276,21 +361,40 @@ mod tests {
             check(r#"{"model":"m","messages":[ ]}"#),
             Err(ApiError::EmptyArray { param: "messages".to_owned() })
         );
-        let null = ApiError::InvalidType { param: "messages".to_owned(), expected: "an array".to_owned(), got: "null" };
-        assert_eq!(check(r#"{"model":"m","messages":null}"#), Err(null));
+        let (param, expected) = ("messages".to_owned(), "an array of objects".to_owned());
+        assert_eq!(
+            check(r#"{"model":"m","messages":null}"#),
+            Err(ApiError::InvalidType { param, expected, got: "null" })
+        );
     }
 
     #[test]
     fn types_and_bounds_are_told_in_words() {
-        let (param, expected) = ("stop".to_owned(), "one of a string or an array".to_owned());
+        let (param, expected) = ("stop".to_owned(), "one of a string or array of strings".to_owned());
         assert_eq!(refusal(r#""stop":1"#), ApiError::InvalidType { param, expected, got: "an integer" });
         let (param, bound, got) = ("temperature".to_owned(), "2".to_owned(), "3.5".to_owned());
         assert_eq!(refusal(r#""temperature":3.5"#), ApiError::AboveMaximum { param, noun: "decimal", bound, got });
         let (param, bound, got) = ("n".to_owned(), "1".to_owned(), "0".to_owned());
         assert_eq!(refusal(r#""n":0"#), ApiError::BelowMinimum { param, noun: "integer", bound, got });
         let param = "stop".to_owned();
-        assert_eq!(refusal(r#""stop":[1,2,3,4,5]"#), ApiError::ArrayTooLong { param, bound: 4, got: 5 });
+        assert_eq!(refusal(r#""stop":["","","","",""]"#), ApiError::ArrayTooLong { param, bound: 4, got: 5 });
         let (param, supported) = ("effort".to_owned(), "'low', 'medium', and 'high'".to_owned());
         assert_eq!(refusal(r#""effort":"x""#), ApiError::InvalidValue { param, got: "x".to_owned(), supported });
+    }
+
+    #[test]
+    fn what_is_inside_has_a_path() {
+        let param = |path: &str| path.to_owned();
+        let missing = ApiError::MissingParameter { param: param("messages[1].content[1].type") };
+        assert_eq!(message(r#"{"content":[{"type":"text"},{}]}"#), Err(missing));
+        let long = ApiError::StringTooLong { param: param("messages[1].content"), bound: 5, got: 6 };
+        assert_eq!(message(r#"{"content":"abcdef"}"#), Err(long));
+        let pattern = ApiError::PatternMismatch { param: param("messages[1].name"), pattern: "^[a-z]+$".to_owned() };
+        assert_eq!(message(r#"{"name":"A"}"#), Err(pattern));
+        let expected = "an object".to_owned();
+        assert_eq!(
+            message("7"),
+            Err(ApiError::InvalidType { param: param("messages[1]"), expected, got: "an integer" })
+        );
     }
 }

@@ -32,7 +32,8 @@ use crate::{
     engine::Engine,
     fixtures::{Fixtures, Problem},
     http::{self, Edge},
-    limit::Limit,
+    model::Counting,
+    tokens::Tokenizer,
 };
 
 /// Longer than proxies keep an idle connection to an upstream (60 s and less), so that it is they who close it.
@@ -99,8 +100,11 @@ impl Server {
     /// [`StartError`] when a fixture is wrong or no port can be had.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let fixtures = Fixtures::load(config.fixtures.as_deref()).map_err(StartError::Fixtures)?;
-        let limit = config.rpm.map(|quota| Limit::per_minute(quota, config.clock.clone()));
-        let engine = Engine::new(fixtures, limit, config.seed, config.clock.clone());
+        if config.manner.usage == Counting::Exact {
+            // Now, so that no request waits for it.
+            Tokenizer::prepare();
+        }
+        let engine = Engine::new(fixtures, &config);
         let listeners = listen::listen(&config.host, config.port, config.strict_port).map_err(StartError::Listen)?;
         let local = listeners[0].local_addr();
         let address = local.map_err(|error| StartError::Io("cannot tell the port".to_owned(), error))?;

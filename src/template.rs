@@ -10,6 +10,7 @@ mod slot;
 use serde::Serialize;
 use serde_json::{Value, ser::PrettyFormatter};
 
+pub(crate) use slot::query;
 pub use slot::{Slot, Spaces};
 
 use crate::template::scope::Scope;
@@ -31,8 +32,8 @@ enum Segment {
 /// Where a slot stands, which decides how its value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// In place of a whole JSON value.
-    Value,
+    /// In place of a whole JSON value, in a text with this indent a level, on a line that begins so far in.
+    Value { indent: usize, lead: usize },
     /// Inside a JSON string.
     Text,
     /// In text that is not JSON.
@@ -77,7 +78,7 @@ impl Template {
     pub fn json(value: &Value, layout: Layout, spaces: Spaces) -> Result<Self, String> {
         let text = String::from_utf8(layout.write(value)).map_err(|error| error.to_string())?;
         let mut template = Template::compile(&text, Place::Text, spaces)?;
-        template.lift_whole_values()?;
+        template.lift_whole_values(layout.indent)?;
         template.count();
         Ok(template)
     }
@@ -120,7 +121,8 @@ impl Template {
     }
 
     /// Turns `"{{slot}}"`, quotes and all, into a slot for a whole value.
-    fn lift_whole_values(&mut self) -> Result<(), String> {
+    fn lift_whole_values(&mut self, indent: usize) -> Result<(), String> {
+        let mut lead = 0;
         // Literals and slots alternate, a literal first and last.
         for at in (1..self.segments.len()).step_by(2) {
             let [Segment::Literal(before), Segment::Slot(slot, place), Segment::Literal(after)] =
@@ -128,12 +130,15 @@ impl Template {
             else {
                 continue;
             };
+            if let Some(line) = before.iter().rposition(|byte| *byte == b'\n') {
+                lead = before[line + 1..].iter().take_while(|byte| **byte == b' ').count();
+            }
             let opens = before.ends_with(b"\"") && !before.ends_with(b"\\\"");
             if opens && after.first() == Some(&b'"') {
                 if after.get(1) == Some(&b':') {
                     return Err(format!("`{{{{{slot}}}}}` stands as a key: slots go into values"));
                 }
-                *place = Place::Value;
+                *place = Place::Value { indent, lead };
                 *before = before[..before.len() - 1].into();
                 *after = after[1..].into();
             }
@@ -213,14 +218,23 @@ pub enum Filling<'a> {
 impl Filling<'_> {
     fn put(&self, place: Place, out: &mut Vec<u8>) {
         match (self, place) {
-            (Filling::Null, Place::Value) => out.extend_from_slice(b"null"),
+            (Filling::Null, Place::Value { .. }) => out.extend_from_slice(b"null"),
             (Filling::Null, _) => {}
             (Filling::Number(number), _) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
-            (Filling::Text(text), Place::Value) => put_json(text, out),
+            (Filling::Text(text), Place::Value { .. }) => put_json(text, out),
             (Filling::Text(text), Place::Text) => put_escaped(text, out),
             (Filling::Text(text), Place::Plain) => out.extend_from_slice(text.as_bytes()),
             (Filling::Spelled(text), _) => out.extend_from_slice(text),
-            (Filling::Json(value), Place::Value) => put_json(value, out),
+            (Filling::Json(value), Place::Value { indent, lead }) => {
+                let text = Layout { indent, newline: false }.write(value);
+                for (n, line) in text.split(|byte| *byte == b'\n').enumerate() {
+                    if n > 0 {
+                        out.push(b'\n');
+                        out.resize(out.len() + lead, b' ');
+                    }
+                    out.extend_from_slice(line);
+                }
+            }
             (Filling::Json(value), Place::Text) => put_escaped(&value.to_string(), out),
             (Filling::Json(value), Place::Plain) => out.extend_from_slice(value.to_string().as_bytes()),
         }

@@ -2,17 +2,31 @@
 //!
 //! The shapes, the order of the keys and the rules of the stream are those of recorded answers of 2025 and 2026.
 
+mod check;
+mod read;
+mod stream;
+mod whole;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
+use self::{
+    read::{StreamOptions, Wishes, wishes},
+    stream::{Frames, Stream},
+    whole::Said,
+};
 use super::{Dialect, Spelling};
 use crate::{
     answer::{Answer, Content},
-    random::{Alphabet, Random},
-    reply::{FinishReason, Reply, Usage, pieces},
+    audio::Format,
+    error::ApiError,
+    prompt::Prompt,
+    random::Random,
+    reply::Reply,
+    request::members::{Members, Raw},
     template::{Layout, Spaces, Template, scope::Scope},
 };
 
@@ -27,6 +41,12 @@ const HEAD: [(&str, bool); 5] =
 pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
     if let Some((missing, _)) = HEAD.iter().find(|(name, needed)| *needed && !head.contains_key(*name)) {
         return Err(format!("`head` lacks `{missing}`: give it a value or a slot"));
+    }
+    let tier =
+        head.get("service_tier").map(|tier| Template::json(tier, Layout::default(), Spaces::Content)).transpose()?;
+    let mut head = head.clone();
+    if tier.is_some() {
+        head.insert("service_tier".into(), json!("{{part.service_tier}}"));
     }
     let given = |names: &[&str]| -> Map<String, Value> {
         names.iter().filter_map(|name| Some((name.to_string(), head.get(*name)?.clone()))).collect()
@@ -50,12 +70,11 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String
 
     let whole = Template::json(&Value::Object(whole), LAYOUT, Spaces::Part)?.split();
     let chunk = Template::json(&Value::Object(chunk), Layout::default(), Spaces::Part)?.split();
-    let (Ok([before_choices, before_usage, after_usage]), [chunk, _]) = (<[_; 3]>::try_from(whole), chunk.as_slice())
-    else {
+    let tiers = usize::from(tier.is_some());
+    if (whole.len(), chunk.len()) != (3 + tiers, 2 + tiers) {
         return Err("`head` may not use {{part.…}}: it is the dialect's own".to_owned());
-    };
-    let frame = Frame { before_choices, before_usage, after_usage, chunk: chunk.clone() };
-    Ok(Box::new(Chat { frame: Arc::new(frame) }))
+    }
+    Ok(Box::new(Chat { frame: Arc::new(Frame { whole, chunk, tier }) }))
 }
 
 struct Chat {
@@ -64,50 +83,94 @@ struct Chat {
 
 /// What stands around the model's words, with the slots of the head.
 struct Frame {
-    before_choices: Template,
-    before_usage: Template,
-    after_usage: Template,
-    /// A chunk up to the value of `choices`.
-    chunk: Template,
+    /// A whole answer around its choices, its usage and its service tier.
+    whole: Vec<Template>,
+    /// A chunk around its service tier and its choices.
+    chunk: Vec<Template>,
+    /// The service tier where the request names none; `None` if answers have none.
+    tier: Option<Template>,
 }
 
-impl Dialect for Chat {
-    fn spell(&self, reply: &Reply) -> Box<dyn Spelling> {
-        let finish_reason = match reply.finish_reason {
-            FinishReason::Stop => "stop",
-            FinishReason::Length => "length",
-            FinishReason::ContentFilter => "content_filter",
-        };
-        let usage = usage(reply.usage);
-        let choices = json!([{
-            "index": 0,
-            "message": {"role": "assistant", "content": reply.text, "refusal": null, "annotations": []},
-            "logprobs": null,
-            "finish_reason": finish_reason,
-        }]);
-        Box::new(Spelled {
-            frame: Arc::clone(&self.frame),
-            choices: member(&choices),
-            usage: member(&usage),
-            stream: Arc::new(Stream { choices: deltas(&reply.text, finish_reason), usage: usage.to_string() }),
-        })
+impl Frame {
+    fn whole(&self, choices: &[u8], usage: &[u8], scope: &Scope<'_>) -> Bytes {
+        // What the slots of the head come to is short: an id, a time, a model's name.
+        let mut out = Vec::with_capacity(choices.len() + usage.len() + 400);
+        let mut around = self.whole.iter();
+        let mut next = |out: &mut Vec<u8>| around.next().map(|template| template.render_into(scope, out));
+        next(&mut out);
+        out.extend_from_slice(choices);
+        next(&mut out);
+        out.extend_from_slice(usage);
+        next(&mut out);
+        self.put_tier(scope, &mut out);
+        next(&mut out);
+        out.into()
+    }
+
+    /// A chunk up to the value of `choices`.
+    fn chunk(&self, scope: &Scope<'_>) -> Vec<u8> {
+        let mut out = self.chunk[0].render(scope);
+        if self.tier.is_some() {
+            self.put_tier(scope, &mut out);
+            self.chunk[1].render_into(scope, &mut out);
+        }
+        out
+    }
+
+    /// The tier that serves a request: the one it asks for under the name that answers use.
+    fn put_tier(&self, scope: &Scope<'_>, out: &mut Vec<u8>) {
+        let Some(tier) = &self.tier else { return };
+        match scope.members().ok().and_then(|body| body.get("service_tier")).map(Raw::text) {
+            Some(br#""priority""# | br#""fast""#) => out.extend_from_slice(br#""priority""#),
+            Some(asked @ (br#""flex""# | br#""scale""#)) => out.extend_from_slice(asked),
+            _ => tier.render_into(scope, out),
+        }
     }
 }
 
-/// The usage object, with both `*_tokens_details` as they have always been there since 2024.
-fn usage(usage: Usage) -> Value {
-    json!({
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-        "completion_tokens_details": {
-            "reasoning_tokens": 0,
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    })
+/// What stands as `logprobs`.
+enum Logprobs {
+    /// The key is missing, as it is with models that think first.
+    Absent,
+    /// `null`: none were asked for.
+    Null,
+    /// With so many alternatives.
+    Given(u64),
+}
+
+impl Dialect for Chat {
+    fn check(&self, body: &Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+        check::check(body, scope)
+    }
+
+    fn is_plain(&self, body: &Members<'_>, tokens: u64) -> bool {
+        read::is_plain(body, tokens)
+    }
+
+    fn read(&self, body: &Members<'_>, scope: &Scope<'_>) -> Prompt {
+        read::prompt(body, scope.model().into_owned())
+    }
+
+    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
+        let frame = Arc::clone(&self.frame);
+        let Some(scope) = scope else {
+            // Nothing that is said the same every time has calls, and so none of it is drawn.
+            let mut random = Random::seeded(0);
+            let with = Words::new(reply, &Logprobs::Null, Format::Wav, &mut random, 0);
+            let without = Words::new(reply, &Logprobs::Absent, Format::Wav, &mut random, 0);
+            return Box::new(Spelled { frame, words: with, thinking: Some(without) });
+        };
+        let thinks = scope.model_facts().is_some_and(|facts| facts.reasoning);
+        let wishes = scope.members().map(wishes).unwrap_or_default();
+        let logprobs = match wishes.logprobs {
+            Some(top) => Logprobs::Given(top),
+            None if thinks => Logprobs::Absent,
+            None => Logprobs::Null,
+        };
+        let now = scope.now.as_secs();
+        let words = Words::new(reply, &logprobs, wishes.speech, &mut scope.random.borrow_mut(), now);
+        Box::new(Spelled { frame, words, thinking: None })
+    }
 }
 
 /// A value as it is laid out when it is a member of the outermost object.
@@ -117,218 +180,62 @@ fn member(value: &Value) -> Vec<u8> {
     text[before..text.len() - after].to_vec()
 }
 
-/// The `choices` of every chunk: the role first and without text, then the text, then the finish reason alone.
-fn deltas(text: &str, finish_reason: &str) -> Vec<String> {
-    let chunk = |delta: &str, finish_reason: &str| {
-        format!(r#"[{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish_reason}}}]"#)
-    };
-    let role = chunk(r#"{"role":"assistant","content":"","refusal":null}"#, "null");
-    let content = pieces(text).map(|piece| chunk(&format!(r#"{{"content":{}}}"#, Value::from(piece)), "null"));
-    let finish = chunk("{}", &format!(r#""{finish_reason}""#));
-    std::iter::once(role).chain(content).chain([finish]).collect()
-}
-
 struct Spelled {
     frame: Arc<Frame>,
+    words: Words,
+    /// The same for models that think first, where one spelling serves many requests.
+    thinking: Option<Words>,
+}
+
+/// What the model says, spelled for whole answers and for streams.
+struct Words {
     choices: Vec<u8>,
     usage: Vec<u8>,
     stream: Arc<Stream>,
 }
 
-/// What a stream says, shared by all the streams that say it.
-struct Stream {
-    choices: Vec<String>,
-    usage: String,
-}
-
-impl Spelling for Spelled {
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        let (content_type, content) = match streamed(scope) {
-            None => (HeaderValue::from_static("application/json"), Content::Whole(self.whole(scope))),
-            Some(options) => {
-                let frames = Chunks {
-                    head: self.frame.chunk.render(scope),
-                    stream: Arc::clone(&self.stream),
-                    next: 0,
-                    include_usage: options.include_usage,
-                    obfuscation: options.include_obfuscation.then(|| scope.random.borrow().clone()),
-                };
-                let content_type = HeaderValue::from_static("text/event-stream; charset=utf-8");
-                (content_type, Content::Frames(Box::new(frames)))
-            }
-        };
-        Answer { status: StatusCode::OK, headers: vec![(CONTENT_TYPE, content_type)], content }
+impl Words {
+    fn new(reply: &Reply, logprobs: &Logprobs, speech: Format, random: &mut Random, now: u64) -> Self {
+        let said: Vec<_> = reply.choices.iter().map(|choice| Said::new(choice, speech, random, now)).collect();
+        let choices = said.iter().enumerate().map(|(n, said)| whole::choice(n, said, logprobs, random)).collect();
+        let usage = whole::usage(&reply.usage);
+        let stream = Stream { choices: stream::chunks(&said, logprobs, random), usage: usage.to_string() };
+        Words { choices: member(&Value::Array(choices)), usage: member(&usage), stream: Arc::new(stream) }
     }
 }
 
 impl Spelled {
-    fn whole(&self, scope: &Scope<'_>) -> Bytes {
-        // What the slots of the head come to is short: an id, a time, a model's name.
-        let mut out = Vec::with_capacity(self.choices.len() + self.usage.len() + 400);
-        self.frame.before_choices.render_into(scope, &mut out);
-        out.extend_from_slice(&self.choices);
-        self.frame.before_usage.render_into(scope, &mut out);
-        out.extend_from_slice(&self.usage);
-        self.frame.after_usage.render_into(scope, &mut out);
-        out.into()
-    }
-}
-
-struct StreamOptions {
-    include_usage: bool,
-    include_obfuscation: bool,
-}
-
-/// The options of the stream that the request asks for, if it asks for one.
-fn streamed(scope: &Scope<'_>) -> Option<StreamOptions> {
-    let body = scope.members().ok()?;
-    if body.get("stream")?.as_bool() != Some(true) {
-        return None;
-    }
-    let options = body.get("stream_options").and_then(|options| options.members()).unwrap_or_default();
-    let option = |name| options.get(name).and_then(|value| value.as_bool());
-    Some(StreamOptions {
-        include_usage: option("include_usage").unwrap_or(false),
-        include_obfuscation: option("include_obfuscation").unwrap_or(true),
-    })
-}
-
-/// The chunks of one stream, rendered one by one.
-struct Chunks {
-    /// A chunk up to the value of `choices`: the same for all of them.
-    head: Vec<u8>,
-    stream: Arc<Stream>,
-    next: usize,
-    include_usage: bool,
-    obfuscation: Option<Random>,
-}
-
-impl Iterator for Chunks {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        let stream = Arc::clone(&self.stream);
-        let after = self.next.checked_sub(stream.choices.len());
-        self.next += 1;
-        match (after, self.include_usage) {
-            (None, false) => Some(self.chunk(&stream.choices[self.next - 1], None)),
-            (None, true) => Some(self.chunk(&stream.choices[self.next - 1], Some("null"))),
-            (Some(0), true) => Some(self.chunk("[]", Some(&stream.usage))),
-            (Some(0), false) | (Some(1), true) => Some(Bytes::from_static(b"data: [DONE]\n\n")),
-            _ => None,
+    fn words(&self, scope: &Scope<'_>) -> &Words {
+        match &self.thinking {
+            Some(thinking) if scope.model_facts().is_some_and(|facts| facts.reasoning) => thinking,
+            _ => &self.words,
         }
     }
 }
 
-impl Chunks {
-    fn chunk(&mut self, choices: &str, usage: Option<&str>) -> Bytes {
-        const DATA: &[u8] = b"data: ";
-        let usage_length = usage.map_or(0, |usage| usage.len() + 9);
-        let mut out = Vec::with_capacity(DATA.len() + self.head.len() + choices.len() + usage_length + 40);
-        out.extend_from_slice(DATA);
-        out.extend_from_slice(&self.head);
-        out.extend_from_slice(choices.as_bytes());
-        if let Some(usage) = usage {
-            out.extend_from_slice(b",\"usage\":");
-            out.extend_from_slice(usage.as_bytes());
-        }
-        if let Some(random) = &mut self.obfuscation {
-            // Padding that hides the length of a token: with it the chunk, less the member's own 17 bytes of syntax, is
-            // a multiple of 16 bytes long.
-            let length = out.len() - DATA.len() + 1;
-            out.extend_from_slice(b",\"obfuscation\":\"");
-            random.put(Alphabet::Alphanumeric, (16 - length % 16) % 16, &mut out);
-            out.push(b'"');
-        }
-        out.extend_from_slice(b"}\n\n");
-        out.into()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::template::scope::tests::with_scope_of;
-
-    fn answer(head: Value, body: &str, reply: &Reply) -> Answer {
-        let dialect = make(head.as_object().unwrap()).unwrap_or_else(|problem| panic!("{problem}"));
-        with_scope_of(body, |scope| dialect.spell(reply).answer(scope))
+impl Spelling for Spelled {
+    fn record(&self, scope: &Scope<'_>) -> Value {
+        let words = self.words(scope);
+        serde_json::from_slice(&self.frame.whole(&words.choices, &words.usage, scope)).unwrap_or_default()
     }
 
-    fn reply(text: &str) -> Reply {
-        Reply {
-            text: text.to_owned(),
-            finish_reason: FinishReason::Stop,
-            usage: Usage { prompt_tokens: 1, completion_tokens: 2 },
-        }
-    }
-
-    fn chunks(body: &str, text: &str) -> Vec<String> {
-        let head = json!({"id": "chatcmpl-{{id.alnum29}}", "created": "{{now.unix}}", "model": "{{body.model}}"});
-        match answer(head, body, &reply(text)).content {
-            Content::Frames(frames) => frames.map(|frame| String::from_utf8(frame.to_vec()).unwrap()).collect(),
-            Content::Whole(_) => panic!("not streamed"),
-        }
-    }
-
-    fn json_of(frame: &str) -> Value {
-        let data = frame.strip_prefix("data: ").and_then(|data| data.strip_suffix("\n\n"));
-        serde_json::from_str(data.unwrap()).unwrap()
-    }
-
-    #[test]
-    fn a_head_pins_and_adds_fields() {
-        let head = json!({"id": "mine", "created": 5, "model": "m", "citations": ["a"]});
-        let Content::Whole(body) = answer(head, "{}", &reply("hi")).content else { panic!("streamed") };
-        let value: Value = serde_json::from_slice(&body).unwrap();
-        let keys: Vec<_> = value.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["id", "object", "created", "model", "choices", "usage", "citations"]);
-        assert_eq!(value["id"], "mine");
-        assert_eq!(value["usage"]["total_tokens"], 3);
-        assert!(body.ends_with(b"]\n}\n"));
-    }
-
-    #[test]
-    fn a_head_without_id_is_refused() {
-        let problem = make(json!({"created": 1, "model": "m"}).as_object().unwrap()).err().unwrap();
-        assert!(problem.contains("`id`"), "{problem}");
-    }
-
-    #[test]
-    fn a_stream_gives_role_text_finish_and_done() {
-        let frames = chunks(r#"{"model":"m","stream":true}"#, "Hello there");
-        assert_eq!(frames.len(), 5);
-        let values: Vec<_> = frames[..4].iter().map(|frame| json_of(frame)).collect();
-        let delta = |n: usize| values[n]["choices"][0]["delta"].clone();
-        assert_eq!(delta(0), json!({"role": "assistant", "content": "", "refusal": null}));
-        assert_eq!(delta(1), json!({"content": "Hello"}));
-        assert_eq!(delta(2), json!({"content": " there"}));
-        assert_eq!(delta(3), json!({}));
-        assert_eq!(values[3]["choices"][0]["finish_reason"], "stop");
-        assert!(values[..3].iter().all(|chunk| chunk["choices"][0]["finish_reason"].is_null()));
-        assert!(values.iter().all(|chunk| chunk["id"] == values[0]["id"] && chunk.get("usage").is_none()));
-        assert_eq!(frames[4], "data: [DONE]\n\n");
-    }
-
-    #[test]
-    fn usage_comes_in_a_chunk_of_its_own_when_asked_for() {
-        let frames = chunks(r#"{"stream":true,"stream_options":{"include_usage":true}}"#, "Hello");
-        let values: Vec<_> = frames[..4].iter().map(|frame| json_of(frame)).collect();
-        assert!(values[..3].iter().all(|chunk| chunk["usage"].is_null() && chunk.get("usage").is_some()));
-        assert_eq!(values[3]["choices"], json!([]));
-        assert_eq!(values[3]["usage"]["total_tokens"], 3);
-        assert_eq!(frames[4], "data: [DONE]\n\n");
-    }
-
-    #[test]
-    fn obfuscation_pads_every_chunk_to_one_length_modulo_16() {
-        let text = "a bb ccc dddd eeeee ffffff ggggggg hhhhhhhh iiiiiiiii";
-        for frame in chunks(r#"{"stream":true,"stream_options":{"include_usage":true}}"#, text) {
-            if frame != "data: [DONE]\n\n" {
-                assert_eq!((frame.len() - "data: \n\n".len()) % 16, 1, "{frame}");
+    fn answer(&self, scope: &Scope<'_>) -> Answer {
+        let words = self.words(scope);
+        let Wishes { stream, .. } = scope.members().map(wishes).unwrap_or_default();
+        let (content_type, content) = match stream {
+            None => ("application/json", Content::Whole(self.frame.whole(&words.choices, &words.usage, scope))),
+            Some(StreamOptions { include_usage, include_obfuscation }) => {
+                let frames = Frames {
+                    head: self.frame.chunk(scope),
+                    stream: Arc::clone(&words.stream),
+                    next: 0,
+                    include_usage,
+                    obfuscation: include_obfuscation.then(|| scope.random.borrow().clone()),
+                };
+                ("text/event-stream; charset=utf-8", Content::Frames(Box::new(frames)))
             }
-        }
-        let plain = chunks(r#"{"stream":true,"stream_options":{"include_obfuscation":false}}"#, text);
-        assert!(plain.iter().all(|frame| !frame.contains("obfuscation")));
+        };
+        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static(content_type))];
+        Answer { status: StatusCode::OK, headers, content }
     }
 }

@@ -131,14 +131,17 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// How many items the array has that it is.
-    pub fn array_len(self) -> Option<usize> {
-        if self.kind() != Kind::Array {
-            return None;
-        }
-        let mut items = 0;
-        Reader { text: self.0, at: 0 }.array(0, |_| items += 1).ok()?;
-        Some(items)
+    /// The items of the array that it is; none if it is something else.
+    pub fn items(self) -> Vec<Raw<'a>> {
+        let mut items = Vec::new();
+        self.each(|item| items.push(item));
+        items
+    }
+
+    /// Shows every item of the array that it is.
+    pub fn each(self, show: impl FnMut(Raw<'a>)) {
+        // What is part of a body that was read is well-formed, so an error means only that it is no array.
+        let _ = Reader { text: self.0, at: 0 }.array(0, show);
     }
 
     /// The members of the object that it is.
@@ -318,7 +321,7 @@ mod tests {
         assert_eq!(get(text, "t").unwrap().as_f64(), Some(0.5));
         assert_eq!(get(text, "stream").unwrap().as_bool(), Some(true));
         assert_eq!(get(text, "x").unwrap().kind(), Kind::Null);
-        assert_eq!(get(text, "m").unwrap().array_len(), Some(2));
+        assert_eq!(get(text, "m").unwrap().items().len(), 2);
         assert_eq!(get(text, "absent"), None);
     }
 

@@ -1,14 +1,18 @@
 //! What a template can see: one request, and what has been decided about it so far.
 
 use std::{
+    borrow::Cow,
     cell::{OnceCell, RefCell},
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
+use serde_json::Value;
 use smallvec::SmallVec;
 
 use crate::{
     error::ApiError,
+    facts::{ModelFacts, matches},
     random::Random,
     request::{
         Body, Request,
@@ -34,6 +38,15 @@ pub struct Scope<'a> {
     pub standing: Option<Standing>,
     /// The error being told.
     pub error: Option<ApiError>,
+    /// What is known of models, the first that fits one holds.
+    pub facts: &'a [ModelFacts],
+    /// The object, or the page of objects, that was found for the request.
+    pub resource: RefCell<Arc<Value>>,
+    /// The models that there are; none if there is any.
+    pub models: &'a [String],
+    /// Whether answers bear the dated names of models.
+    pub snapshots: bool,
+    started: Instant,
     members: OnceCell<Result<Members<'a>, Malformed>>,
 }
 
@@ -47,8 +60,18 @@ impl<'a> Scope<'a> {
             now,
             standing: None,
             error: None,
+            resource: RefCell::default(),
+            facts: &[],
+            models: &[],
+            snapshots: false,
+            started: Instant::now(),
             members: OnceCell::new(),
         }
+    }
+
+    /// How long the request has been worked on.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// The members of the JSON body, read at the first call.
@@ -61,6 +84,23 @@ impl<'a> Scope<'a> {
             Body::TooLarge { .. } => Ok(Members::default()),
         };
         self.members.get_or_init(read).as_ref().map_err(|malformed| *malformed)
+    }
+
+    /// The model that the body names; empty if it names none.
+    pub fn model(&self) -> Cow<'_, str> {
+        self.members().ok().and_then(|body| body.get("model")?.as_str()).unwrap_or_default()
+    }
+
+    /// What is known of the model that the body names.
+    pub fn model_facts(&self) -> Option<&'a ModelFacts> {
+        let model = self.model();
+        self.facts.iter().find(|facts| matches(&facts.model, &model))
+    }
+
+    /// The name under which the model answers.
+    pub fn model_name(&self) -> Cow<'_, str> {
+        let snapshot = self.model_facts().filter(|_| self.snapshots).and_then(|facts| facts.snapshot.as_deref());
+        snapshot.map_or_else(|| self.model(), Cow::Borrowed)
     }
 
     /// A parameter of the route, percent-encoded as it was sent.

@@ -3,10 +3,13 @@
 use std::{borrow::Cow, fmt};
 
 use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
 
 use super::{Filling, scope::Scope};
 use crate::{
+    clock::FIXED_EPOCH,
     error::Field,
+    facts::ModelFacts,
     random::Alphabet,
     request::members::{Kind, Raw},
     standing::{GoDuration, Standing},
@@ -23,10 +26,18 @@ pub enum Slot {
     Header(Box<str>),
     /// `{{body.name}}`, `{{body.outer.inner}}`: a member of the request's JSON body.
     Body(Box<[Box<str>]>),
+    /// `{{model.name}}`: the model that the body names, under the name that it answers with.
+    ModelName,
     /// `{{request.method}}`.
     Method,
     /// `{{request.path}}`.
     FullPath,
+    /// `{{request.processing_ms}}`: milliseconds from the request to its answer.
+    ProcessingMs,
+    /// `{{resource.self}}`, `{{resource.name}}`: what was found in a collection, and a member of it.
+    Resource(Box<[Box<str>]>),
+    /// `{{server.models}}`: the models that there are, as OpenAI lists them.
+    Models,
     /// `{{id.alnum29}}`, `{{id.hex32}}`: fresh symbols, as many as asked for.
     Id(Alphabet, usize),
     /// `{{id.uuid}}`.
@@ -105,15 +116,21 @@ impl Slot {
             ("query", name) => Ok(Slot::Query(name.into())),
             ("header", name) => Ok(Slot::Header(name.into())),
             ("body", name) => Ok(Slot::Body(name.split('.').map(Into::into).collect())),
+            ("model", "name") => Ok(Slot::ModelName),
+            ("model", _) => choose(&["name"]),
             ("request", "method") => Ok(Slot::Method),
             ("request", "path") => Ok(Slot::FullPath),
-            ("request", _) => choose(&["method", "path"]),
+            ("request", "processing_ms") => Ok(Slot::ProcessingMs),
+            ("request", _) => choose(&["method", "path", "processing_ms"]),
+            ("resource", "self") => Ok(Slot::Resource(Box::default())),
+            ("resource", name) => Ok(Slot::Resource(name.split('.').map(Into::into).collect())),
             ("id", "uuid") => Ok(Slot::Uuid),
             ("id", name) => id(name).map_or_else(|| choose(&["alnum29 (any length up to 256)", "hex32", "uuid"]), Ok),
             ("now", "unix") => Ok(Slot::Unix),
             ("now", _) => choose(&["unix"]),
             ("server", "version") => Ok(Slot::Version),
-            ("server", _) => choose(&["version"]),
+            ("server", "models") => Ok(Slot::Models),
+            ("server", _) => choose(&["version", "models"]),
             ("requests", name) => {
                 only(&[Spaces::Limit, Spaces::Error], "a provider's `limit_headers` and `errors`")?;
                 match TELLS.iter().find(|(known, _)| *known == name) {
@@ -127,8 +144,8 @@ impl Slot {
             }
             ("part", name) if spaces == Spaces::Part => Ok(Slot::Part(name.into())),
             _ => Err(format!(
-                "`{{{{{text}}}}}` names no space: `{space}` is none of path, query, header, body, request, id, now, \
-                 server, requests, error"
+                "`{{{{{text}}}}}` names no space: `{space}` is none of path, query, header, body, model, request, resource, \
+                 id, now, server, requests, error"
             )),
         }
     }
@@ -140,8 +157,20 @@ impl Slot {
             Slot::Query(name) => text(query(scope.request.query, name)),
             Slot::Header(name) => text(scope.request.headers.get(name).map(Cow::Borrowed)),
             Slot::Body(path) => body(scope, path).map_or(Filling::Null, json),
+            Slot::ModelName => Filling::Text(scope.model_name()),
             Slot::Method => text(Some(scope.request.method.as_str().into())),
             Slot::FullPath => text(Some(scope.request.path.into())),
+            Slot::ProcessingMs => Filling::Number(scope.elapsed().as_millis() as u64),
+            Slot::Resource(path) => {
+                let resource = scope.resource.borrow();
+                let found = path.iter().try_fold(&**resource, |value, name| value.get(&**name));
+                match found {
+                    None | Some(Value::Null) => Filling::Null,
+                    Some(Value::String(text)) => Filling::Text(text.clone().into()),
+                    Some(value) => Filling::Json(value.clone()),
+                }
+            }
+            Slot::Models => Filling::Json(models(scope)),
             Slot::Id(alphabet, length) => {
                 let mut id = Vec::with_capacity(*length);
                 scope.random.borrow_mut().put(*alphabet, *length, &mut id);
@@ -172,8 +201,13 @@ impl fmt::Display for Slot {
             Slot::Query(name) => write!(f, "query.{name}"),
             Slot::Header(name) => write!(f, "header.{name}"),
             Slot::Body(path) => write!(f, "body.{}", path.join(".")),
+            Slot::ModelName => f.write_str("model.name"),
             Slot::Method => f.write_str("request.method"),
             Slot::FullPath => f.write_str("request.path"),
+            Slot::ProcessingMs => f.write_str("request.processing_ms"),
+            Slot::Resource(path) if path.is_empty() => f.write_str("resource.self"),
+            Slot::Resource(path) => write!(f, "resource.{}", path.join(".")),
+            Slot::Models => f.write_str("server.models"),
             Slot::Id(Alphabet::Alphanumeric, length) => write!(f, "id.alnum{length}"),
             Slot::Id(Alphabet::Hex, length) => write!(f, "id.hex{length}"),
             Slot::Uuid => f.write_str("id.uuid"),
@@ -186,6 +220,22 @@ impl fmt::Display for Slot {
             Slot::Error(name) => write!(f, "error.{name}"),
             Slot::Part(name) => write!(f, "part.{name}"),
         }
+    }
+}
+
+/// The models that the configuration names, or else those that are known by name.
+fn models(scope: &Scope<'_>) -> Value {
+    let card = |id: &str, facts: Option<&ModelFacts>| {
+        let created = facts.and_then(|facts| facts.created).unwrap_or(FIXED_EPOCH.as_secs());
+        let owner = facts.and_then(|facts| facts.owned_by.as_deref()).unwrap_or("fake-openai");
+        json!({"id": id, "object": "model", "created": created, "owned_by": owner})
+    };
+    let known = |id: &String| scope.facts.iter().find(|facts| facts.model == *id);
+    if scope.models.is_empty() {
+        let listed = scope.facts.iter().filter(|facts| facts.created.is_some() && !facts.model.contains('*'));
+        listed.map(|facts| card(&facts.model, Some(facts))).collect()
+    } else {
+        scope.models.iter().map(|id| card(id, known(id))).collect()
     }
 }
 
@@ -218,7 +268,7 @@ fn body<'a>(scope: &'a Scope<'_>, path: &[Box<str>]) -> Option<Raw<'a>> {
 }
 
 /// A parameter of a query, decoded as forms are (`+` is a space).
-fn query<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
+pub(crate) fn query<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
     let decode = |text: &'a str| match text.contains('+') {
         true => Cow::Owned(percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()),
         false => percent_decode_str(text).decode_utf8_lossy(),

@@ -3,10 +3,10 @@
 //! `tests/golden/<provider>/<name>.json` holds requests, `.snap` beside it what each is answered. After a change that
 //! is meant, `SNAPSHOTS=overwrite cargo test golden` writes them anew.
 
-use std::{collections::BTreeSet, fmt::Write, fs, num::NonZeroU32, path::Path};
+use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
 
 use fake_openai::{
-    Config,
+    Config, Settings,
     clock::ManualClock,
     fixtures::{Fixtures, router::Found, router::Router},
 };
@@ -19,10 +19,9 @@ use crate::client::{Connection, serve};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Golden {
-    /// Requests a minute for each client; each file has a server of its own.
-    rpm: Option<NonZeroU32>,
-    /// The largest body taken.
-    max_body: Option<u64>,
+    /// The settings of the server that the file has to itself.
+    #[serde(default)]
+    settings: Settings,
     requests: Vec<Request>,
 }
 
@@ -68,9 +67,9 @@ fn goldens() -> Vec<(std::path::PathBuf, Golden)> {
 }
 
 fn answers(golden: &Golden) -> String {
-    let mut config = Config { seed: Some(1), rpm: golden.rpm, clock: ManualClock::new().into(), ..Config::for_test() };
-    config.max_body = golden.max_body.unwrap_or(config.max_body);
-    let server = serve(config);
+    let asked =
+        Settings { host: Some("127.0.0.1".to_owned()), port: Some(0), seed: Some(1), ..golden.settings.clone() };
+    let server = serve(Config { clock: ManualClock::new().into(), ..Config::try_from(asked).unwrap() });
     let mut connection = Connection::open(server.address());
     let mut text = String::new();
     for request in &golden.requests {
@@ -78,6 +77,10 @@ fn answers(golden: &Golden) -> String {
         let (method, path) = request.parts();
         let mut response = connection.request(method, path, &headers, &request.body()).unwrap();
         assert!(response.headers.remove("date").is_some(), "every answer has a date");
+        if let Some(took) = response.headers.get_mut("openai-processing-ms") {
+            assert!(took.parse::<u64>().is_ok(), "{took}");
+            *took = "<milliseconds>".to_owned();
+        }
         let _ = writeln!(text, "=== {method} {path}\n{}", response.status);
         for (name, value) in &response.headers {
             let _ = writeln!(text, "{name}: {value}");

@@ -1,5 +1,6 @@
 //! Everything that is tested from outside: over real sockets, through the very server or program that users start.
 
+mod chat;
 mod cli;
 mod client;
 mod edge;
@@ -8,6 +9,7 @@ mod limits;
 mod overlay;
 mod ports;
 mod program;
+mod schema;
 mod stopping;
 mod streaming;
 mod tidy;

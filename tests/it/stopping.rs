@@ -69,8 +69,8 @@ fn sigterm_under_load_loses_no_request_that_was_taken() {
     }
 }
 
-const STREAM: &str = "POST /chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 43\r\n\r\n\
-                      {\"model\":\"m\",\"messages\":[{}],\"stream\":true}";
+const STREAM: &str = "POST /chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 71\r\n\r\n\
+                      {\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"stream\":true}";
 
 #[test]
 fn what_outlives_the_drain_is_cut_and_counted() {

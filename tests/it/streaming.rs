@@ -8,7 +8,7 @@ use crate::{
     program::Directory,
 };
 
-const STREAM: &str = r#"{"model":"m","messages":[{}],"stream":true,"stream_options":{"include_usage":true}}"#;
+const STREAM: &str = r#"{"model":"m","messages":[{"role":"user","content":"Hi"}],"stream":true,"stream_options":{"include_usage":true}}"#;
 
 /// Words enough for a stream far larger than all that buffers between server and client.
 const PIECES: usize = 80_000;

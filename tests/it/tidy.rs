@@ -9,10 +9,10 @@ use crate::program::run;
 
 /// The floor of every module at the root of the crate: a module imports from its own floor's words or from below.
 const FLOORS: &[(usize, &[&str])] = &[
-    (0, &["request", "answer", "reply", "error", "standing", "random", "clock"]),
-    (1, &["template"]),
-    (2, &["limit", "require", "when", "dialect"]),
-    (3, &["config", "fixtures"]),
+    (0, &["request", "prompt", "answer", "reply", "error", "standing", "facts", "random", "clock"]),
+    (1, &["template", "schema", "tokens", "audio"]),
+    (2, &["access", "limit", "progress", "resource", "require", "when", "model", "dialect"]),
+    (3, &["config", "fixtures", "memory"]),
     (4, &["engine"]),
     (5, &["server", "http"]),
     (6, &["main", "cli", "lib"]),

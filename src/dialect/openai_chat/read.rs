@@ -1,0 +1,205 @@
+//! Reading what a chat request asks.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    audio,
+    prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn},
+    reply::ToolKind,
+    request::members::{Kind, Members, Raw},
+};
+
+/// Members that change a reply whenever they are given; those with milder rules are in [`is_plain`].
+const CHANGES: [&[u8]; 11] = [
+    b"stop",
+    b"functions",
+    b"function_call",
+    b"response_format",
+    b"modalities",
+    b"audio",
+    b"prediction",
+    b"web_search_options",
+    b"reasoning_effort",
+    b"top_logprobs",
+    b"store",
+];
+
+/// See [`super::Dialect::is_plain`].
+pub(super) fn is_plain(body: &Members<'_>, tokens: u64) -> bool {
+    body.iter().all(|(key, value)| match key {
+        _ if matches!(value.text(), b"null" | b"false") => true,
+        b"n" => value.text() == b"1",
+        b"logprobs" => false,
+        b"max_tokens" | b"max_completion_tokens" => integer(value).is_some_and(|most| most >= tokens),
+        b"tool_choice" => matches!(value.text(), br#""auto""# | br#""none""#),
+        key => !CHANGES.contains(&key),
+    })
+}
+
+fn integer(value: Raw<'_>) -> Option<u64> {
+    std::str::from_utf8(value.text()).ok()?.parse().ok()
+}
+
+/// See [`super::Dialect::read`].
+pub(super) fn prompt(body: &Members<'_>, model: String) -> Prompt {
+    let value = |name: &str| body.get(name).and_then(Raw::to_value).filter(|value| !value.is_null());
+    let text = |name: &str| body.get(name)?.as_str().map(|text| text.into_owned());
+    let number = |name: &str| body.get(name).and_then(integer);
+    let flag = |name: &str| body.get(name).and_then(Raw::as_bool);
+    let (tools, tool_choice) = tools(&value);
+    let modalities = value("modalities");
+    Prompt {
+        model,
+        turns: list(value("messages")).iter().map(turn).collect(),
+        tools,
+        tool_choice,
+        parallel_tool_calls: flag("parallel_tool_calls").unwrap_or(true),
+        format: format(value("response_format")),
+        max_tokens: number("max_completion_tokens").or_else(|| number("max_tokens")),
+        n: number("n").map_or(1, |n| n.clamp(1, 128) as usize),
+        stop: match value("stop") {
+            Some(Value::String(stop)) => vec![stop],
+            stops => list(stops).into_iter().filter_map(|stop| stop.as_str().map(str::to_owned)).collect(),
+        },
+        // Any 64-bit integer; a negative one is as good as its bits.
+        seed: body
+            .get("seed")
+            .and_then(|seed| std::str::from_utf8(seed.text()).ok()?.parse::<i64>().ok())
+            .map(|seed| seed as u64),
+        reasoning_effort: text("reasoning_effort"),
+        prediction: value("prediction").map(|prediction| content(&prediction["content"]).0),
+        web_search: value("web_search_options").is_some(),
+        audio: list(modalities).iter().any(|modality| modality == "audio"),
+    }
+}
+
+fn list(value: Option<Value>) -> Vec<Value> {
+    match value {
+        Some(Value::Array(items)) => items,
+        _ => Vec::new(),
+    }
+}
+
+fn string(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn turn(message: &Value) -> Turn {
+    let role = match message["role"].as_str() {
+        Some("system" | "developer") => Role::System,
+        Some("assistant") => Role::Assistant,
+        Some("tool" | "function") => Role::Tool,
+        _ => Role::User,
+    };
+    let (text, images) = content(&message["content"]);
+    Turn { role, text, images, name: message["name"].as_str().map(str::to_owned) }
+}
+
+/// The text of a message's content, a string or parts, and how many images are among them.
+fn content(content: &Value) -> (String, u64) {
+    match content {
+        Value::Array(parts) => {
+            let texts: Vec<_> = parts.iter().filter_map(|part| part["text"].as_str()).collect();
+            let images = parts.iter().filter(|part| part["type"] == "image_url").count();
+            (texts.join("\n"), images as u64)
+        }
+        content => (string(content), 0),
+    }
+}
+
+fn tools(value: &dyn Fn(&str) -> Option<Value>) -> (Vec<Tool>, ToolChoice) {
+    let function = |kind: ToolKind, function: &Value| Tool {
+        kind,
+        name: string(&function["name"]),
+        parameters: function.get("parameters").cloned().unwrap_or_else(|| Value::Object(Map::new())),
+    };
+    let tools = list(value("tools"));
+    if tools.is_empty() {
+        let functions = list(value("functions"));
+        let choice = match value("function_call") {
+            Some(Value::Object(call)) => ToolChoice::Named(string(&call["name"])),
+            Some(Value::String(word)) if word == "none" => ToolChoice::None,
+            _ => ToolChoice::Auto,
+        };
+        return (functions.iter().map(|one| function(ToolKind::Legacy, one)).collect(), choice);
+    }
+    let mut tools: Vec<Tool> = tools
+        .iter()
+        .map(|tool| match tool["type"].as_str() {
+            Some("custom") => function(ToolKind::Custom, &tool["custom"]),
+            _ => function(ToolKind::Function, &tool["function"]),
+        })
+        .collect();
+    let choice = value("tool_choice").unwrap_or_default();
+    let choice = match (choice.as_str(), choice["type"].as_str()) {
+        (Some("none"), _) => ToolChoice::None,
+        (Some("required"), _) => ToolChoice::Required,
+        (_, Some("function")) => ToolChoice::Named(string(&choice["function"]["name"])),
+        (_, Some("custom")) => ToolChoice::Named(string(&choice["custom"]["name"])),
+        (_, Some("allowed_tools")) => {
+            let allowed = list(choice["allowed_tools"].get("tools").cloned());
+            let name =
+                |tool: &Value| tool["function"]["name"].as_str().or(tool["custom"]["name"].as_str()).map(str::to_owned);
+            let names: Vec<_> = allowed.iter().filter_map(name).collect();
+            tools.retain(|tool| names.contains(&tool.name));
+            match choice["allowed_tools"]["mode"].as_str() {
+                Some("required") => ToolChoice::Required,
+                _ => ToolChoice::Auto,
+            }
+        }
+        _ => ToolChoice::Auto,
+    };
+    (tools, choice)
+}
+
+fn format(format: Option<Value>) -> Format {
+    let Some(format) = format else { return Format::Text };
+    match format["type"].as_str() {
+        Some("json_object") => Format::JsonObject,
+        Some("json_schema") => Format::JsonSchema(format["json_schema"].get("schema").cloned().unwrap_or_default()),
+        _ => Format::Text,
+    }
+}
+
+/// What a request asks of the form of its answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wishes {
+    /// The options of the stream that is asked for, if one is.
+    pub(super) stream: Option<StreamOptions>,
+    /// How many alternatives to each token; `None` for no logprobs.
+    pub(super) logprobs: Option<u64>,
+    /// The format of what is spoken.
+    pub(super) speech: audio::Format,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Wishes { stream: None, logprobs: None, speech: audio::Format::Wav }
+    }
+}
+
+/// What a request asks of its stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StreamOptions {
+    pub(super) include_usage: bool,
+    pub(super) include_obfuscation: bool,
+}
+
+/// Reads what a request asks of the form of its answer.
+pub(super) fn wishes(body: &Members<'_>) -> Wishes {
+    let is_true = |name| body.get(name).and_then(Raw::as_bool) == Some(true);
+    let stream = is_true("stream").then(|| {
+        let options = body.get("stream_options").filter(|options| options.kind() == Kind::Object);
+        let options = options.and_then(Raw::members).unwrap_or_default();
+        let option = |name| options.get(name).and_then(Raw::as_bool);
+        StreamOptions {
+            include_usage: option("include_usage").unwrap_or(false),
+            include_obfuscation: option("include_obfuscation").unwrap_or(true),
+        }
+    });
+    let logprobs = is_true("logprobs").then(|| body.get("top_logprobs").and_then(integer).unwrap_or(0).min(20));
+    let spoken = body.get("audio").and_then(Raw::members);
+    let format = spoken.as_ref().and_then(|spoken| spoken.get("format")?.as_str());
+    let speech = format.and_then(|name| audio::Format::named(&name)).unwrap_or(audio::Format::Wav);
+    Wishes { stream, logprobs, speech }
+}

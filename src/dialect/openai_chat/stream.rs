@@ -1,0 +1,222 @@
+//! A streamed answer: chunk by chunk.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::{
+    Logprobs,
+    whole::{Said, annotations, logprob, tool_call},
+};
+use crate::{
+    random::{Alphabet, Random},
+    reply::{Text, ToolKind},
+};
+
+/// What a stream says, shared by all the streams that say it.
+pub(super) struct Stream {
+    /// The `choices` of every chunk.
+    pub(super) choices: Vec<String>,
+    /// The usage object.
+    pub(super) usage: String,
+}
+
+/// The `choices` of all chunks: those of the alternatives take turns, one to a chunk.
+pub(super) fn chunks(said: &[Said<'_>], logprobs: &Logprobs, random: &mut Random) -> Vec<String> {
+    let each = said.iter().enumerate().map(|(index, said)| {
+        let mut chunks = Chunks { index, logprobs, random: &mut *random, list: Vec::new() };
+        chunks.say(said);
+        chunks.list.into_iter()
+    });
+    let mut each: Vec<_> = each.collect();
+    if each.len() == 1 {
+        return each.remove(0).collect();
+    }
+    let mut all = Vec::new();
+    loop {
+        let before = all.len();
+        all.extend(each.iter_mut().filter_map(Iterator::next));
+        if all.len() == before {
+            return all;
+        }
+    }
+}
+
+struct Chunks<'a> {
+    index: usize,
+    logprobs: &'a Logprobs,
+    random: &'a mut Random,
+    list: Vec<String>,
+}
+
+/// What stands in a chunk's `logprobs`.
+enum Of<'a> {
+    /// No text is in the chunk.
+    Nothing,
+    /// The first chunk, before any text.
+    Start(&'static str),
+    Content(&'a str),
+    Refusal(&'a str),
+}
+
+impl Chunks<'_> {
+    fn say(&mut self, said: &Said<'_>) {
+        let calls: Vec<_> = said.calls().collect();
+        match (said.text(), said.refusal(), said.legacy(), calls.as_slice()) {
+            (_, _, Some(call), _) => {
+                let head = json!({"name": call.name, "arguments": ""});
+                let delta = json!({"role": "assistant", "content": null, "function_call": head, "refusal": null});
+                self.push(&delta.to_string(), Of::Nothing);
+                for piece in call.arguments.pieces() {
+                    self.push(&json!({"function_call": {"arguments": piece}}).to_string(), Of::Nothing);
+                }
+            }
+            // A single call comes with the role.
+            (None, None, None, [(call, id)]) => {
+                let head = json!([indexed(0, tool_call(call, id, ""))]);
+                let delta = json!({"role": "assistant", "content": null, "tool_calls": head, "refusal": null});
+                self.push(&delta.to_string(), Of::Nothing);
+                self.arguments(0, call.kind, &call.arguments);
+            }
+            (text, refusal, None, calls) => {
+                match (text, refusal) {
+                    (Some(text), _) => self.text(text),
+                    (None, Some(refusal)) => self.refusal(refusal),
+                    (None, None) if said.audio.is_some() => self.audio(said),
+                    (None, None) => self.push(r#"{"role":"assistant","content":null}"#, Of::Nothing),
+                }
+                for (n, (call, id)) in calls.iter().enumerate() {
+                    self.push(&json!({"tool_calls": [indexed(n, tool_call(call, id, ""))]}).to_string(), Of::Nothing);
+                    self.arguments(n, call.kind, &call.arguments);
+                }
+            }
+        }
+        self.finish(said.finish_reason());
+    }
+
+    /// The role first and without text, then the text.
+    fn text(&mut self, text: &Text) {
+        self.push(r#"{"role":"assistant","content":"","refusal":null}"#, Of::Start("content"));
+        for piece in text.pieces() {
+            self.push(&format!(r#"{{"content":{}}}"#, Value::from(piece)), Of::Content(piece));
+        }
+        if !text.citations.is_empty() {
+            self.push(&json!({"annotations": annotations(text)}).to_string(), Of::Nothing);
+        }
+    }
+
+    fn refusal(&mut self, refusal: &Text) {
+        self.push(r#"{"role":"assistant","content":null,"refusal":""}"#, Of::Start("refusal"));
+        for piece in refusal.pieces() {
+            self.push(&format!(r#"{{"refusal":{}}}"#, Value::from(piece)), Of::Refusal(piece));
+        }
+    }
+
+    fn audio(&mut self, said: &Said<'_>) {
+        /// Base64 in one chunk: whole groups of four, of three whole samples each.
+        const DATA: usize = 16 * 1024;
+        let Some(audio) = &said.audio else { return };
+        let head = json!({"role": "assistant", "content": null, "audio": {"id": audio["id"]}, "refusal": null});
+        self.push(&head.to_string(), Of::Nothing);
+        self.push(&json!({"audio": {"transcript": audio["transcript"]}}).to_string(), Of::Nothing);
+        let data = audio["data"].as_str().unwrap_or_default().as_bytes();
+        for data in data.chunks(DATA).filter_map(|data| std::str::from_utf8(data).ok()) {
+            self.push(&json!({"audio": {"data": data}}).to_string(), Of::Nothing);
+        }
+        self.push(&json!({"audio": {"expires_at": audio["expires_at"]}}).to_string(), Of::Nothing);
+    }
+
+    fn arguments(&mut self, n: usize, kind: ToolKind, arguments: &Text) {
+        for piece in arguments.pieces() {
+            let fragment = match kind {
+                ToolKind::Custom => json!({"index": n, "custom": {"input": piece}}),
+                _ => json!({"index": n, "function": {"arguments": piece}}),
+            };
+            self.push(&json!({"tool_calls": [fragment]}).to_string(), Of::Nothing);
+        }
+    }
+
+    fn push(&mut self, delta: &str, of: Of<'_>) {
+        let logprobs = match (self.logprobs, of) {
+            (Logprobs::Absent, _) => String::new(),
+            (Logprobs::Null, _) | (Logprobs::Given(_), Of::Nothing) => r#""logprobs":null,"#.to_owned(),
+            (Logprobs::Given(_), Of::Start("content")) => r#""logprobs":{"content":[],"refusal":null},"#.to_owned(),
+            (Logprobs::Given(_), Of::Start(_)) => r#""logprobs":{"content":null,"refusal":[]},"#.to_owned(),
+            (Logprobs::Given(top), Of::Content(piece)) => {
+                format!(r#""logprobs":{{"content":[{}],"refusal":null}},"#, logprob(piece, *top, self.random))
+            }
+            (Logprobs::Given(top), Of::Refusal(piece)) => {
+                format!(r#""logprobs":{{"content":null,"refusal":[{}]}},"#, logprob(piece, *top, self.random))
+            }
+        };
+        self.list.push(format!(r#"[{{"index":{},"delta":{delta},{logprobs}"finish_reason":null}}]"#, self.index));
+    }
+
+    /// The last chunk has a reason and no text.
+    fn finish(&mut self, reason: &str) {
+        let logprobs = if matches!(self.logprobs, Logprobs::Absent) { "" } else { r#""logprobs":null,"# };
+        self.list.push(format!(r#"[{{"index":{},"delta":{{}},{logprobs}"finish_reason":"{reason}"}}]"#, self.index));
+    }
+}
+
+/// A call with its number, which comes first.
+fn indexed(n: usize, call: Value) -> Value {
+    let mut indexed = json!({"index": n});
+    if let (Some(indexed), Value::Object(call)) = (indexed.as_object_mut(), call) {
+        indexed.extend(call);
+    }
+    indexed
+}
+
+/// The frames of one stream, rendered one by one.
+pub(super) struct Frames {
+    /// A chunk up to the value of `choices`: the same for all of them.
+    pub(super) head: Vec<u8>,
+    pub(super) stream: Arc<Stream>,
+    pub(super) next: usize,
+    pub(super) include_usage: bool,
+    pub(super) obfuscation: Option<Random>,
+}
+
+impl Iterator for Frames {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let stream = Arc::clone(&self.stream);
+        let after = self.next.checked_sub(stream.choices.len());
+        self.next += 1;
+        match (after, self.include_usage) {
+            (None, false) => Some(self.chunk(&stream.choices[self.next - 1], None)),
+            (None, true) => Some(self.chunk(&stream.choices[self.next - 1], Some("null"))),
+            (Some(0), true) => Some(self.chunk("[]", Some(&stream.usage))),
+            (Some(0), false) | (Some(1), true) => Some(Bytes::from_static(b"data: [DONE]\n\n")),
+            _ => None,
+        }
+    }
+}
+
+impl Frames {
+    fn chunk(&mut self, choices: &str, usage: Option<&str>) -> Bytes {
+        const DATA: &[u8] = b"data: ";
+        let usage_length = usage.map_or(0, |usage| usage.len() + 9);
+        let mut out = Vec::with_capacity(DATA.len() + self.head.len() + choices.len() + usage_length + 40);
+        out.extend_from_slice(DATA);
+        out.extend_from_slice(&self.head);
+        out.extend_from_slice(choices.as_bytes());
+        if let Some(usage) = usage {
+            out.extend_from_slice(b",\"usage\":");
+            out.extend_from_slice(usage.as_bytes());
+        }
+        if let Some(random) = &mut self.obfuscation {
+            // Padding that hides the length of a token: with it the chunk, less the member's own 17 bytes of syntax, is
+            // a multiple of 16 bytes long.
+            let length = out.len() - DATA.len() + 1;
+            out.extend_from_slice(b",\"obfuscation\":\"");
+            random.put(Alphabet::Alphanumeric, (16 - length % 16) % 16, &mut out);
+            out.push(b'"');
+        }
+        out.extend_from_slice(b"}\n\n");
+        out.into()
+    }
+}

@@ -1,0 +1,59 @@
+//! What is known of models: the facts that change an answer.
+
+use serde::Deserialize;
+
+/// The facts of the models that a glob describes.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct ModelFacts {
+    /// The models; `*` stands for any run of characters.
+    pub model: String,
+    /// When it came out, in seconds since 1970. Models that have this, and no `*` in their name, are listed.
+    pub created: Option<u64>,
+    /// Whose it is.
+    pub owned_by: Option<String>,
+    /// The dated name under which it answers; `None` if that is its own.
+    pub snapshot: Option<String>,
+    /// Tokens that prompt and reply may have together.
+    pub context_window: Option<u64>,
+    /// Tokens that a reply may have.
+    pub max_output_tokens: Option<u64>,
+    /// Whether it thinks first: such models take `max_completion_tokens` and no temperature, and give no logprobs.
+    #[serde(default)]
+    pub reasoning: bool,
+    /// Whether it searches the web.
+    #[serde(default)]
+    pub web_search: bool,
+}
+
+/// Whether `text` is what `glob` describes; in it `*` stands for any run of characters, none included.
+pub fn matches(glob: &str, text: &str) -> bool {
+    let Some((first, rest)) = glob.split_once('*') else { return glob == text };
+    let Some(mut text) = text.strip_prefix(first) else { return false };
+    let mut parts: Vec<_> = rest.split('*').collect();
+    let last = parts.pop().unwrap_or("");
+    for part in parts {
+        // The leftmost place is always a right one, since a star follows.
+        let Some(at) = text.find(part) else { return false };
+        text = &text[at + part.len()..];
+    }
+    text.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs() {
+        for (glob, text) in [("gpt-4o", "gpt-4o"), ("gpt-*", "gpt-4o"), ("*", ""), ("*-mini", "gpt-4o-mini")] {
+            assert!(matches(glob, text), "{glob} {text}");
+        }
+        for (glob, text) in [("a*b*c", "a--b--b--c"), ("a*b", "ab"), ("**", "x"), ("a*a", "aa")] {
+            assert!(matches(glob, text), "{glob} {text}");
+        }
+        for (glob, text) in [("gpt-4o", "gpt-4"), ("gpt-*", "o1"), ("a*a", "a"), ("*-mini", "mini"), ("a*b*b", "ab")] {
+            assert!(!matches(glob, text), "{glob} {text}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What a request asks of the fake model, before any protocol's spelling.
+
+use serde_json::Value;
+
+use crate::reply::ToolKind;
+
+/// One request to the model, read by the dialect of its endpoint.
+#[derive(Clone, Debug, Default)]
+pub struct Prompt {
+    /// The model asked for.
+    pub model: String,
+    /// The conversation so far.
+    pub turns: Vec<Turn>,
+    /// The tools that may be called.
+    pub tools: Vec<Tool>,
+    /// Whether one must be called.
+    pub tool_choice: ToolChoice,
+    /// Whether several may be called at once.
+    pub parallel_tool_calls: bool,
+    /// What form the text must have.
+    pub format: Format,
+    /// The most tokens that a choice may have, reasoning included.
+    pub max_tokens: Option<u64>,
+    /// How many choices are wanted.
+    pub n: usize,
+    /// Texts that end the reply before they are said.
+    pub stop: Vec<String>,
+    /// What the same texts are to come of.
+    pub seed: Option<u64>,
+    /// How much is to be thought, in the protocol's own word; `None` if the request is silent.
+    pub reasoning_effort: Option<String>,
+    /// Text that the reply is expected to repeat.
+    pub prediction: Option<String>,
+    /// Whether the web is to be searched.
+    pub web_search: bool,
+    /// Whether the reply is to be spoken.
+    pub audio: bool,
+}
+
+/// One message of the conversation.
+#[derive(Clone, Debug, Default)]
+pub struct Turn {
+    /// Who speaks.
+    pub role: Role,
+    /// The text of the message; several parts are joined by line breaks.
+    pub text: String,
+    /// A name given to the speaker.
+    pub name: Option<String>,
+    /// How many images it has.
+    pub images: u64,
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Instructions.
+    System,
+    /// The user.
+    #[default]
+    User,
+    /// The model.
+    Assistant,
+    /// A tool that the model called.
+    Tool,
+}
+
+/// A tool that the model may call.
+#[derive(Clone, Debug, Default)]
+pub struct Tool {
+    /// Its kind.
+    pub kind: ToolKind,
+    /// Its name.
+    pub name: String,
+    /// The JSON Schema of its arguments.
+    pub parameters: Value,
+}
+
+/// Which tools must be called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// None must; the fake calls none of itself.
+    #[default]
+    Auto,
+    /// None may.
+    None,
+    /// Some tool must.
+    Required,
+    /// This tool must.
+    Named(String),
+}
+
+/// The form that the text must have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Format {
+    /// Any.
+    #[default]
+    Text,
+    /// A JSON object.
+    JsonObject,
+    /// An instance of this JSON Schema.
+    JsonSchema(Value),
+}
+
+impl Prompt {
+    /// What the user said last.
+    pub fn last_user(&self) -> &str {
+        self.turns.iter().rev().find(|turn| turn.role == Role::User).map_or("", |turn| &turn.text)
+    }
+
+    /// The instructions, several joined by line breaks.
+    pub fn system(&self) -> String {
+        let system = self.turns.iter().filter(|turn| turn.role == Role::System);
+        system.map(|turn| turn.text.as_str()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Whether a tool has returned something since the user spoke last.
+    pub fn has_tool_result(&self) -> bool {
+        self.turns.iter().rev().take_while(|turn| turn.role != Role::User).any(|turn| turn.role == Role::Tool)
+    }
+
+    /// The number of the turn: how often the model has spoken before, and one.
+    pub fn turn(&self) -> u64 {
+        self.turns.iter().filter(|turn| turn.role == Role::Assistant).count() as u64 + 1
+    }
+}

@@ -1,0 +1,123 @@
+//! What can be told of a schema before anything is made of it: whether a value that it names itself fits, and whether
+//! what it describes comes to an end.
+
+use serde_json::Value;
+
+use super::{
+    DEEPEST, Layer, Maker,
+    kind::{ARRAY, OBJECT, kind_of, kinds},
+    least, most,
+};
+
+impl<'a> Maker<'a, '_> {
+    /// Whether a value is an instance, as far as a quick look tells: patterns, formats, `multipleOf` and what is beyond
+    /// the simplest of arrays are taken on trust.
+    pub(super) fn fits(&mut self, value: &Value, schema: &'a Value, depth: usize) -> bool {
+        match schema {
+            Value::Bool(allowed) => *allowed,
+            Value::Object(layer) => self.fits_layer(value, layer, depth),
+            _ => true,
+        }
+    }
+
+    pub(super) fn fits_layer(&mut self, value: &Value, layer: &'a Layer, depth: usize) -> bool {
+        if depth > DEEPEST || !self.spend(1) {
+            return false;
+        }
+        let list = |key: &str| layer.get(key).and_then(Value::as_array);
+        if kind_of(value) & kinds(layer) == 0
+            || layer.get("const").is_some_and(|only| !same(only, value))
+            || list("enum").is_some_and(|values| !self.spend(values.len()) || !values.iter().any(|v| same(v, value)))
+            || list("allOf").is_some_and(|all| !all.iter().all(|one| self.fits(value, one, depth + 1)))
+            || list("anyOf").is_some_and(|any| !any.iter().any(|one| self.fits(value, one, depth + 1)))
+            || list("oneOf").is_some_and(|any| !any.iter().any(|one| self.fits(value, one, depth + 1)))
+            || layer.get("not").is_some_and(|not| self.fits(value, not, depth + 1))
+            || self.target(layer).is_some_and(|target| !self.fits(value, target, depth + 1))
+        {
+            return false;
+        }
+        let within =
+            |length: usize, low: &str, high: &str| (least(&[layer], low)..=most(&[layer], high)).contains(&length);
+        match value {
+            Value::Number(number) => {
+                let number = number.as_f64().unwrap_or(0.0);
+                let bound = |key: &str| layer.get(key).and_then(Value::as_f64);
+                let strict = |key: &str| layer.get(key) == Some(&Value::Bool(true));
+                bound("minimum").is_none_or(|low| number > low || number == low && !strict("exclusiveMinimum"))
+                    && bound("maximum")
+                        .is_none_or(|high| number < high || number == high && !strict("exclusiveMaximum"))
+                    && bound("exclusiveMinimum").is_none_or(|low| number > low)
+                    && bound("exclusiveMaximum").is_none_or(|high| number < high)
+            }
+            Value::String(text) => within(text.chars().count(), "minLength", "maxLength"),
+            Value::Array(items) => {
+                let each = layer.get("items").filter(|_| !layer.contains_key("prefixItems"));
+                within(items.len(), "minItems", "maxItems")
+                    && each.is_none_or(|each| items.iter().all(|item| self.fits(item, each, depth + 1)))
+            }
+            Value::Object(members) => {
+                let properties = layer.get("properties").and_then(Value::as_object);
+                let closed = layer.get("additionalProperties") == Some(&Value::Bool(false))
+                    && !layer.contains_key("patternProperties");
+                within(members.len(), "minProperties", "maxProperties")
+                    && list("required").is_none_or(|required| {
+                        self.spend(required.len())
+                            && required.iter().filter_map(Value::as_str).all(|name| members.contains_key(name))
+                    })
+                    && members.iter().all(|(name, member)| match properties.and_then(|all| all.get(name)) {
+                        Some(schema) => self.fits(member, schema, depth + 1),
+                        None => !closed,
+                    })
+            }
+            Value::Null | Value::Bool(_) => true,
+        }
+    }
+
+    /// Whether an instance can be made that follows `refs` references one inside the other and no more.
+    pub(super) fn ends(&mut self, schema: &'a Value, refs: usize, depth: usize) -> bool {
+        let Value::Object(layer) = schema else {
+            return *schema != Value::Bool(false);
+        };
+        if depth > DEEPEST || !self.spend(1) {
+            return false;
+        }
+        if layer.contains_key("const") || layer.contains_key("enum") {
+            return true;
+        }
+        let list = |key: &str| layer.get(key).and_then(Value::as_array);
+        if list("allOf").is_some_and(|all| !all.iter().all(|one| self.ends(one, refs, depth + 1)))
+            || list("anyOf").is_some_and(|any| !any.iter().any(|one| self.ends(one, refs, depth + 1)))
+            || list("oneOf").is_some_and(|any| !any.iter().any(|one| self.ends(one, refs, depth + 1)))
+            || self.target(layer).is_some_and(|target| !self.target_ends(target, refs, depth))
+        {
+            return false;
+        }
+        if layer.contains_key("type") && kinds(layer) & !(OBJECT | ARRAY) != 0 {
+            return true;
+        }
+        let mut required = list("required").into_iter().flatten().filter_map(Value::as_str);
+        let properties = layer.get("properties").and_then(Value::as_object);
+        let mut prefix = list("prefixItems").into_iter().flatten().take(most(&[layer], "maxItems"));
+        required.all(|name| match properties.and_then(|all| all.get(name)) {
+            Some(schema) => self.ends(schema, refs, depth + 1),
+            None => self.spend(1),
+        }) && prefix.all(|item| self.ends(item, refs, depth + 1))
+            && (least(&[layer], "minItems") <= list("prefixItems").map_or(0, Vec::len)
+                || layer.get("items").is_none_or(|items| self.ends(items, refs, depth + 1)))
+    }
+
+    /// Remembered, as all that recurs goes through here.
+    fn target_ends(&mut self, target: &'a Value, refs: usize, depth: usize) -> bool {
+        let key = (std::ptr::from_ref(target).addr(), refs);
+        if let Some(known) = self.known.get(&key) {
+            return *known;
+        }
+        let ends = refs > 0 && self.ends(target, refs - 1, depth + 1);
+        self.known.insert(key, ends);
+        ends
+    }
+}
+
+fn same(a: &Value, b: &Value) -> bool {
+    a == b || a.is_number() && b.is_number() && a.as_f64() == b.as_f64()
+}

@@ -1,0 +1,123 @@
+//! Strings: of a format, of a pattern, or else of words.
+
+use serde_json::Value;
+
+use super::{
+    LONGEST, Layer, Random, all, below, least, most,
+    pattern::{Pattern, Style},
+};
+
+const WORDS: [&str; 24] = [
+    "lorem", "ipsum", "dolor", "amet", "tempor", "magna", "aliqua", "minim", "veniam", "nostrud", "laboris", "nisi",
+    "commodo", "aute", "irure", "velit", "esse", "cillum", "fugiat", "nulla", "sint", "culpa", "mollit", "anim",
+];
+
+/// A word.
+pub fn word(random: &mut Random) -> &'static str {
+    WORDS[below(random, WORDS.len())]
+}
+
+/// A string that the layers' `format`, `pattern`, `minLength` and `maxLength` allow. A format that is known comes
+/// first, unless a pattern is against it; then the pattern, or the first of several that allows what the others do.
+/// `fuel` is what may be spent on patterns, in steps.
+pub fn text(layers: &[&Layer], room: usize, random: &mut Random, fuel: &mut usize) -> String {
+    let (least, most) = (least(layers, "minLength").min(room).min(LONGEST), most(layers, "maxLength").min(LONGEST));
+    let sources = all(layers, "pattern").filter_map(Value::as_str);
+    let patterns: Vec<Pattern> = sources
+        .take_while(|source| {
+            *fuel = fuel.saturating_sub(source.len());
+            *fuel > 0
+        })
+        .filter_map(Pattern::parse)
+        .collect();
+    let fits = |text: &str, fuel: &mut usize| {
+        (least..=most).contains(&text.chars().count()) && patterns.iter().all(|pattern| pattern.matches(text, fuel))
+    };
+
+    let format = all(layers, "format").filter_map(Value::as_str).find_map(|format| formatted(format, random));
+    if let Some(text) = format.as_ref().filter(|text| fits(text, fuel)) {
+        return text.clone();
+    }
+    let drawable: Vec<&Pattern> = patterns.iter().filter(|pattern| pattern.shortest() <= room).collect();
+    let mut first = None;
+    for attempt in (0..24).take_while(|_| !drawable.is_empty()) {
+        // Some tries as short as people write, then some that are exactly as long as they have to be.
+        let style = |pattern: &Pattern| {
+            let missing = least.saturating_sub(pattern.shortest());
+            let spare = most.min(room).saturating_sub(pattern.shortest());
+            let greedy = attempt % 6 >= 4;
+            let slack = if greedy { missing } else { missing + 12 }.min(spare);
+            Style { slack, greedy, plain: attempt % 2 == 0 }
+        };
+        let mut joined = String::new();
+        for pattern in &drawable {
+            let text = pattern.draw(random, style(pattern), fuel);
+            if fits(&text, fuel) {
+                return text;
+            }
+            joined.push_str(&text);
+            first.get_or_insert(text);
+        }
+        // What begins like one and ends like the other.
+        if drawable.len() > 1 && fits(&joined, fuel) {
+            return joined;
+        }
+        if *fuel == 0 {
+            break;
+        }
+    }
+    first.or(format).unwrap_or_else(|| words(least, most.min(room), random))
+}
+
+fn words(least: usize, most: usize, random: &mut Random) -> String {
+    let mut text = word(random).to_owned();
+    let wanted = below(random, 3);
+    let mut count = 0;
+    while count < wanted || text.len() < least {
+        text.push(' ');
+        text.push_str(word(random));
+        count += 1;
+    }
+    // Words are ASCII: any place is a boundary. A space at the end would not outlive a client that trims.
+    text.truncate(most.max(least));
+    if text.len() == least && text.ends_with(' ') {
+        text.pop();
+        text.push('a');
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// A string of a known format.
+fn formatted(format: &str, random: &mut Random) -> Option<String> {
+    let date = |random: &mut Random| {
+        format!("20{}-{:02}-{:02}", 10 + below(random, 20), 1 + below(random, 12), 1 + below(random, 28))
+    };
+    let time =
+        |random: &mut Random| format!("{:02}:{:02}:{:02}Z", below(random, 24), below(random, 60), below(random, 60));
+    Some(match format {
+        "date-time" => format!("{}T{}", date(random), time(random)),
+        "date" => date(random),
+        "time" => time(random),
+        "duration" => format!("PT{}M", 1 + below(random, 59)),
+        "email" | "idn-email" => format!("{}@example.com", word(random)),
+        "hostname" | "idn-hostname" => format!("{}.example.com", word(random)),
+        "ipv4" => format!("192.0.2.{}", 1 + below(random, 254)),
+        "ipv6" => format!("2001:db8::{:x}", 1 + below(random, 0xfffe)),
+        "uri" | "uri-reference" | "url" | "iri" | "iri-reference" => format!("https://example.com/{}", word(random)),
+        "json-pointer" => format!("/{}", word(random)),
+        "regex" => format!("^{}$", word(random)),
+        "byte" | "base64" => ["bG9yZW0=", "aXBzdW0=", "ZG9sb3I=", "bWFnbmE="][below(random, 4)].to_owned(),
+        // `uuid4` is how pydantic spells a version.
+        _ => {
+            let version = match format.strip_prefix("uuid")? {
+                "" => 4,
+                version => version.parse().ok().filter(|version| (1..=8).contains(version))?,
+            };
+            let mut hex = |below_what| below(random, below_what);
+            let (a, b, c, d) = (hex(1 << 16), hex(1 << 16), hex(1 << 16), hex(1 << 12));
+            let (e, f, g, h) = (0x8000 + hex(1 << 14), hex(1 << 16), hex(1 << 16), hex(1 << 16));
+            format!("{a:04x}{b:04x}-{c:04x}-{version}{d:03x}-{e:04x}-{f:04x}{g:04x}{h:04x}")
+        }
+    })
+}

@@ -1,0 +1,251 @@
+//! Tokens, counted and cut as OpenAI's tiktoken does.
+
+use std::sync::LazyLock;
+
+use tiktoken::CoreBpe;
+
+/// Which of OpenAI's encodings a model uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// `o200k_base`: gpt-4o and everything since.
+    O200k,
+    /// `cl100k_base`: gpt-4, gpt-3.5 and the embeddings.
+    Cl100k,
+}
+
+/// Where a text may be cut, and what it costs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// Where each piece ends, in bytes; the last at the end of the text. An empty text has none.
+    pub ends: Vec<usize>,
+    /// How many tokens the text has: at least as many as there are pieces.
+    pub tokens: usize,
+}
+
+/// The models of `cl100k_base`. A name means one of them with whatever it adds after a `-`: gpt-4-turbo is a gpt-4,
+/// but gpt-4o and gpt-4.1 are not.
+const CL100K_MODELS: [&str; 7] = [
+    "gpt-4",
+    "gpt-3.5",
+    "gpt-35", // as Azure spells it
+    "text-embedding-3",
+    "text-embedding-ada-002",
+    "davinci-002",
+    "babbage-002",
+];
+
+impl Encoding {
+    /// The encoding of a model, by its name; a fine-tuned model (`ft:gpt-4:…`) has its base's, an unknown one o200k.
+    pub fn of_model(model: &str) -> Encoding {
+        let model = model.strip_prefix("ft:").unwrap_or(model);
+        let base = model.split_once(':').map_or(model, |(base, _)| base);
+        let is = |known: &str| base.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        if CL100K_MODELS.into_iter().any(is) { Encoding::Cl100k } else { Encoding::O200k }
+    }
+
+    /// Unpacks the vocabulary, which else the first call does that needs it: a tenth of a second, once per process.
+    pub fn prepare(self) {
+        self.coder();
+    }
+
+    /// Number of tokens. What is spelt like a special token, `<|endoftext|>`, is text like any other.
+    pub fn count(self, text: &str) -> usize {
+        self.coder().bpe.count(text)
+    }
+
+    /// Cuts a text into its tokens. Those that end inside a character are joined with the ones after them, so that every
+    /// piece is text.
+    pub fn cut(self, text: &str) -> Cut {
+        let tokens = self.coder().ends(text);
+        Cut { tokens: tokens.len(), ends: tokens.filter(|end| text.is_char_boundary(*end)).collect() }
+    }
+
+    /// How much of a text, in bytes, its first `most` tokens spell in whole characters.
+    pub fn prefix(self, text: &str, most: usize) -> usize {
+        self.coder().ends(text).take(most).filter(|end| text.is_char_boundary(*end)).last().unwrap_or(0)
+    }
+
+    fn coder(self) -> &'static Coder {
+        static O200K: LazyLock<Coder> = LazyLock::new(|| Coder::new(tiktoken::encoding::o200k_base()));
+        static CL100K: LazyLock<Coder> = LazyLock::new(|| Coder::new(tiktoken::encoding::cl100k_base()));
+        match self {
+            Encoding::O200k => &O200K,
+            Encoding::Cl100k => &CL100K,
+        }
+    }
+}
+
+struct Coder {
+    bpe: CoreBpe,
+    /// The bytes of each token, by its number: the crate tells them only together with the bytes themselves.
+    lengths: Box<[u8]>,
+}
+
+impl Coder {
+    fn new(bpe: CoreBpe) -> Self {
+        // The longest token is one of 128 spaces.
+        let lengths = (0..bpe.vocab_size() as u32).map(|token| bpe.decode(&[token]).len() as u8).collect();
+        Coder { bpe, lengths }
+    }
+
+    /// Where each token of a text ends, in bytes.
+    fn ends(&self, text: &str) -> impl ExactSizeIterator<Item = usize> {
+        let mut end = 0;
+        self.bpe.encode(text).into_iter().map(move |token| {
+            end += usize::from(self.lengths[token as usize]);
+            end
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{
+        Encoding::{Cl100k, O200k},
+        *,
+    };
+
+    fn pieces(encoding: Encoding, text: &str) -> Vec<&str> {
+        let mut from = 0;
+        let ends = encoding.cut(text).ends.into_iter();
+        ends.map(|end| &text[std::mem::replace(&mut from, end)..end]).collect()
+    }
+
+    #[test]
+    fn models_have_their_encodings() {
+        for model in [
+            "gpt-4",
+            "gpt-4-turbo",
+            "gpt-4-0613",
+            "gpt-4-32k",
+            "gpt-4-vision-preview",
+            "gpt-3.5",
+            "gpt-3.5-turbo",
+            "gpt-3.5-turbo-0125",
+            "gpt-3.5-turbo-instruct",
+            "gpt-35-turbo-16k",
+            "text-embedding-3-small",
+            "text-embedding-3-large",
+            "text-embedding-ada-002",
+            "davinci-002",
+            "ft:gpt-4:org::id",
+            "ft:gpt-3.5-turbo-0125:org:name:id",
+        ] {
+            assert_eq!(Encoding::of_model(model), Cl100k, "{model}");
+        }
+        for model in [
+            "gpt-4o",
+            "gpt-4o-mini-2024-07-18",
+            "gpt-4.1",
+            "gpt-4.1-nano",
+            "gpt-4.5-preview",
+            "gpt-5",
+            "gpt-5.2-chat-latest",
+            "o1",
+            "o3-mini",
+            "o4-mini",
+            "chatgpt-4o-latest",
+            "gpt-oss-120b",
+            "ft:gpt-4o-mini-2024-07-18:org::id",
+            "ft:gpt-4.1-2025-04-14:org::id",
+            "my-model",
+            "",
+        ] {
+            assert_eq!(Encoding::of_model(model), O200k, "{model}");
+        }
+    }
+
+    /// Counted by tiktoken 0.14 for Python: o200k, cl100k.
+    #[test]
+    fn counts_are_those_of_tiktoken() {
+        for (text, o200k, cl100k) in [
+            ("", 0, 0),
+            ("Say this is a test", 5, 5),
+            ("What is the capital of Mexico?", 7, 7),
+            ("<|endoftext|>", 7, 7),
+            ("\n\n \n   ", 2, 3),
+            ("it'ſ", 3, 4),
+            ("antidisestablishmentarianism", 6, 6),
+        ] {
+            assert_eq!((O200k.count(text), Cl100k.count(text)), (o200k, cl100k), "{text:?}");
+        }
+    }
+
+    /// Recorded from gpt-4o: a message costs its role, its content and 3, and the reply 3 to begin with.
+    #[test]
+    fn prompts_cost_what_was_recorded() {
+        let cost = |content| 3 + O200k.count("user") + O200k.count(content) + 3;
+        assert_eq!(cost("Say this is a test"), 12);
+        assert_eq!(cost("What is the capital of Mexico?"), 14);
+    }
+
+    #[test]
+    fn pieces_are_tokens() {
+        assert_eq!(pieces(O200k, "Hello there, friend!\n\n42"), ["Hello", " there", ",", " friend", "!\n\n", "42"]);
+        assert_eq!(O200k.cut(""), Cut::default());
+    }
+
+    #[test]
+    fn a_character_of_many_tokens_is_one_piece() {
+        let text = "a🦤🜏b";
+        assert_eq!(pieces(Cl100k, text), ["a", "🦤", "🜏", "b"]);
+        assert!(Cl100k.cut(text).tokens > 4);
+    }
+
+    #[test]
+    fn a_prefix_has_whole_characters() {
+        let text = "a🦤b";
+        let prefixes: Vec<_> = (0..=6).map(|most| &text[..Cl100k.prefix(text, most)]).collect();
+        assert_eq!(Cl100k.count(text), 5);
+        assert_eq!(prefixes, ["", "a", "a", "a", "a🦤", "a🦤b", "a🦤b"]);
+    }
+
+    #[test]
+    fn every_length_is_that_of_its_token() {
+        for (encoding, tokens) in [(O200k, 199_998), (Cl100k, 100_256)] {
+            let Coder { bpe, lengths } = encoding.coder();
+            assert_eq!(lengths.len(), tokens);
+            assert!((0..).zip(lengths).all(|(token, length)| {
+                let bytes = bpe.decode(&[token]).len();
+                bytes > 0 && bytes == usize::from(*length)
+            }));
+        }
+    }
+
+    #[test]
+    fn long_runs_take_no_square_of_their_length() {
+        let begin = std::time::Instant::now();
+        for run in ["a", " ", "\n", "é", "汉", "!"] {
+            let text = run.repeat(100_000);
+            assert_eq!(O200k.cut(&text).tokens, O200k.count(&text));
+        }
+        assert!(begin.elapsed().as_secs() < 60, "a square would take hours");
+    }
+
+    fn check(encoding: Encoding, text: &str) -> Result<(), TestCaseError> {
+        let cut = encoding.cut(text);
+        let pieces = pieces(encoding, text);
+        prop_assert_eq!(pieces.concat(), text);
+        prop_assert!(pieces.iter().all(|piece| !piece.is_empty()));
+        prop_assert_eq!(cut.tokens, encoding.count(text));
+        prop_assert!(cut.ends.len() <= cut.tokens);
+        prop_assert_eq!(encoding.prefix(text, cut.tokens), text.len());
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_join_to_the_text(text: String) {
+            check(O200k, &text)?;
+            check(Cl100k, &text)?;
+        }
+
+        #[test]
+        fn pieces_join_to_a_text_of_spaces_and_quotes(text in r"[ \n\t\r\u{3000}'/.aBsſ1é汉\u{301}\u{200d}🦤]{0,40}") {
+            check(O200k, &text)?;
+            check(Cl100k, &text)?;
+        }
+    }
+}
