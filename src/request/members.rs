@@ -5,10 +5,13 @@
 //! inside of a string by looking for its closing quote alone: an ill-formed escape or encoding inside a string is found
 //! only if somebody reads that string.
 
+mod reader;
+
 use std::borrow::Cow;
 
-use memchr::memchr;
 use smallvec::SmallVec;
+
+use self::reader::Reader;
 
 /// How deep values may be nested; the same as serde_json's own bound.
 pub const MAX_DEPTH: usize = 128;
@@ -22,7 +25,11 @@ pub struct Malformed {
 
 /// The members of one JSON object, in the order they were sent.
 #[derive(Debug, Default)]
-pub struct Members<'a>(SmallVec<[(&'a [u8], Raw<'a>); 12]>);
+pub struct Members<'a> {
+    list: SmallVec<[(&'a [u8], Raw<'a>); 12]>,
+    /// Whether any key is written with an escape, and so is not to be compared byte by byte.
+    escaped_keys: bool,
+}
 
 impl<'a> Members<'a> {
     /// Finds the members of the object that `text` is. Empty text counts as `{}`: that is what OpenAI makes of a
@@ -37,24 +44,27 @@ impl<'a> Members<'a> {
         if reader.at == text.len() {
             return Ok(members);
         }
-        reader.object(0, |key, value| members.0.push((key, value)))?;
+        reader.object(0, |key, value| {
+            members.escaped_keys |= key.contains(&b'\\');
+            members.list.push((key, value));
+        })?;
         reader.skip_space();
         if reader.at == text.len() { Ok(members) } else { Err(reader.malformed()) }
     }
 
     /// The value of a member; of the last one where a key is given twice, as JSON readers commonly do.
     pub fn get(&self, name: &str) -> Option<Raw<'a>> {
-        self.0.iter().rev().find(|(key, _)| is_key(key, name)).map(|(_, value)| *value)
+        let is = |key: &[u8]| match self.escaped_keys {
+            false => key == name.as_bytes(),
+            true => unescape(key).is_some_and(|key| key == name),
+        };
+        self.list.iter().rev().find(|(key, _)| is(key)).map(|(_, value)| *value)
     }
 
     /// Key and value of every member. A key is the text between its quotes, escapes and all.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Raw<'a>)> + '_ {
-        self.0.iter().copied()
+        self.list.iter().copied()
     }
-}
-
-fn is_key(key: &[u8], name: &str) -> bool {
-    key == name.as_bytes() || (memchr(b'\\', key).is_some() && unescape(key).is_some_and(|key| key == name))
 }
 
 /// The text between a JSON string's quotes, decoded; `None` if it is not well-formed.
@@ -152,153 +162,6 @@ impl<'a> Raw<'a> {
     /// The whole value as a tree; `None` if a string in it is ill-formed.
     pub fn to_value(self) -> Option<serde_json::Value> {
         serde_json::from_slice(self.0).ok()
-    }
-}
-
-struct Reader<'a> {
-    text: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn malformed(&self) -> Malformed {
-        Malformed { at: self.at }
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
-    }
-
-    fn skip_space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
-            self.at += 1;
-        }
-    }
-
-    fn expect(&mut self, byte: u8) -> Result<(), Malformed> {
-        if self.peek() == Some(byte) {
-            self.at += 1;
-            Ok(())
-        } else {
-            Err(self.malformed())
-        }
-    }
-
-    fn object(&mut self, depth: usize, mut member: impl FnMut(&'a [u8], Raw<'a>)) -> Result<(), Malformed> {
-        self.list(b'{', b'}', depth, |reader| {
-            let from = reader.at;
-            reader.string()?;
-            let key = &reader.text[from + 1..reader.at - 1];
-            reader.skip_space();
-            reader.expect(b':')?;
-            reader.skip_space();
-            member(key, reader.value(depth + 1)?);
-            Ok(())
-        })
-    }
-
-    fn array(&mut self, depth: usize, mut item: impl FnMut(Raw<'a>)) -> Result<(), Malformed> {
-        self.list(b'[', b']', depth, |reader| {
-            item(reader.value(depth + 1)?);
-            Ok(())
-        })
-    }
-
-    /// Reads `open entry , entry … close`.
-    fn list(
-        &mut self,
-        open: u8,
-        close: u8,
-        depth: usize,
-        mut entry: impl FnMut(&mut Self) -> Result<(), Malformed>,
-    ) -> Result<(), Malformed> {
-        if depth >= MAX_DEPTH {
-            return Err(self.malformed());
-        }
-        self.expect(open)?;
-        self.skip_space();
-        if self.peek() == Some(close) {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
-            entry(self)?;
-            self.skip_space();
-            if self.peek() == Some(close) {
-                self.at += 1;
-                return Ok(());
-            }
-            self.expect(b',')?;
-            self.skip_space();
-        }
-    }
-
-    fn value(&mut self, depth: usize) -> Result<Raw<'a>, Malformed> {
-        let from = self.at;
-        match self.peek() {
-            Some(b'"') => self.string()?,
-            Some(b'{') => self.object(depth, |_, _| {})?,
-            Some(b'[') => self.array(depth, |_| {})?,
-            Some(b't') => self.literal(b"true")?,
-            Some(b'f') => self.literal(b"false")?,
-            Some(b'n') => self.literal(b"null")?,
-            _ => self.number()?,
-        }
-        Ok(Raw(&self.text[from..self.at]))
-    }
-
-    fn string(&mut self) -> Result<(), Malformed> {
-        self.expect(b'"')?;
-        let from = self.at;
-        loop {
-            let Some(length) = memchr(b'"', &self.text[self.at..]) else { return Err(self.malformed()) };
-            let quote = self.at + length;
-            self.at = quote + 1;
-            // A quote is escaped when the run of backslashes before it is odd.
-            let escapes = self.text[from..quote].iter().rev().take_while(|b| **b == b'\\').count();
-            if escapes % 2 == 0 {
-                return Ok(());
-            }
-        }
-    }
-
-    fn literal(&mut self, word: &[u8]) -> Result<(), Malformed> {
-        if self.text[self.at..].starts_with(word) {
-            self.at += word.len();
-            Ok(())
-        } else {
-            Err(self.malformed())
-        }
-    }
-
-    fn number(&mut self) -> Result<(), Malformed> {
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
-        match self.peek() {
-            Some(b'0') => self.at += 1,
-            _ => self.digits()?,
-        }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at += 1;
-            if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Ok(())
-    }
-
-    fn digits(&mut self) -> Result<(), Malformed> {
-        let from = self.at;
-        while matches!(self.peek(), Some(b'0'..=b'9')) {
-            self.at += 1;
-        }
-        if self.at > from { Ok(()) } else { Err(self.malformed()) }
     }
 }
 

@@ -47,6 +47,7 @@ pub struct Scope<'a> {
     /// Whether answers bear the dated names of models.
     pub snapshots: bool,
     started: Instant,
+    known: OnceCell<Option<&'a ModelFacts>>,
     members: OnceCell<Result<Members<'a>, Malformed>>,
 }
 
@@ -65,6 +66,7 @@ impl<'a> Scope<'a> {
             models: &[],
             snapshots: false,
             started: Instant::now(),
+            known: OnceCell::new(),
             members: OnceCell::new(),
         }
     }
@@ -91,16 +93,18 @@ impl<'a> Scope<'a> {
         self.members().ok().and_then(|body| body.get("model")?.as_str()).unwrap_or_default()
     }
 
-    /// What is known of the model that the body names.
+    /// What is known of the model that the body names; looked up at the first call.
     pub fn model_facts(&self) -> Option<&'a ModelFacts> {
-        let model = self.model();
-        self.facts.iter().find(|facts| matches(&facts.model, &model))
+        *self.known.get_or_init(|| {
+            let model = self.model();
+            self.facts.iter().find(|facts| matches(&facts.model, &model))
+        })
     }
 
     /// The name under which the model answers.
     pub fn model_name(&self) -> Cow<'_, str> {
-        let snapshot = self.model_facts().filter(|_| self.snapshots).and_then(|facts| facts.snapshot.as_deref());
-        snapshot.map_or_else(|| self.model(), Cow::Borrowed)
+        let facts = if self.snapshots { self.model_facts() } else { None };
+        facts.and_then(|facts| facts.snapshot.as_deref()).map_or_else(|| self.model(), Cow::Borrowed)
     }
 
     /// A parameter of the route, percent-encoded as it was sent.

@@ -433,3 +433,38 @@ fn speech_is_a_file_and_its_transcript() {
         chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["audio"]["data"].as_str()).collect();
     assert_eq!(data, whole);
 }
+
+/// Any text at all is said as it is, whole and streamed, and what it is said to cost adds up.
+#[test]
+fn any_text_survives() {
+    use proptest::{prelude::*, test_runner::TestRunner};
+    for usage in [Counting::Estimate, Counting::Exact] {
+        let (_server, connection) = with(Manner { content: Content::Echo, usage, ..Manner::default() });
+        let connection = std::cell::RefCell::new(connection);
+        let mut runner =
+            TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) });
+        let strategy = (any::<String>(), 1..3u64, proptest::option::of(1..40u64), any::<bool>());
+        let holds = runner.run(&strategy, |(text, n, most, logprobs)| {
+            let connection = &mut *connection.borrow_mut();
+            let mut members = json!({"messages": [{"role": "user", "content": text}], "n": n, "logprobs": logprobs});
+            if let Some(most) = most {
+                members["max_tokens"] = most.into();
+            }
+            let whole = ask(connection, members.clone());
+            members["stream_options"] = json!({"include_usage": true});
+            let chunks = stream(connection, members);
+            for index in 0..n {
+                let said = whole["choices"][index as usize]["message"]["content"].as_str().unwrap().to_owned();
+                prop_assert!(text.starts_with(&said) && (most.is_some() || said == text));
+                prop_assert_eq!(&accumulated(&chunks, index).0["content"], &json!(said));
+            }
+            let usage = &whole["usage"];
+            prop_assert_eq!(usage, &chunks.last().unwrap()["usage"]);
+            let count = |name: &str| usage[name].as_u64().unwrap();
+            prop_assert_eq!(count("total_tokens"), count("prompt_tokens") + count("completion_tokens"));
+            prop_assert!(most.is_none_or(|most| count("completion_tokens") <= most * n));
+            Ok(())
+        });
+        holds.unwrap();
+    }
+}

@@ -1,0 +1,153 @@
+//! The reader behind [`Members`](super::Members): JSON's structure, without its contents.
+
+use memchr::memchr;
+
+use super::{MAX_DEPTH, Malformed, Raw};
+
+/// Reads `text` from `at` on.
+pub(super) struct Reader<'a> {
+    pub(super) text: &'a [u8],
+    pub(super) at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn malformed(&self) -> Malformed {
+        Malformed { at: self.at }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    pub(super) fn skip_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+            self.at += 1;
+        }
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), Malformed> {
+        if self.peek() == Some(byte) {
+            self.at += 1;
+            Ok(())
+        } else {
+            Err(self.malformed())
+        }
+    }
+
+    pub(super) fn object(&mut self, depth: usize, mut member: impl FnMut(&'a [u8], Raw<'a>)) -> Result<(), Malformed> {
+        self.list(b'{', b'}', depth, |reader| {
+            let from = reader.at;
+            reader.string()?;
+            let key = &reader.text[from + 1..reader.at - 1];
+            reader.skip_space();
+            reader.expect(b':')?;
+            reader.skip_space();
+            member(key, reader.value(depth + 1)?);
+            Ok(())
+        })
+    }
+
+    pub(super) fn array(&mut self, depth: usize, mut item: impl FnMut(Raw<'a>)) -> Result<(), Malformed> {
+        self.list(b'[', b']', depth, |reader| {
+            item(reader.value(depth + 1)?);
+            Ok(())
+        })
+    }
+
+    /// Reads `open entry , entry … close`.
+    fn list(
+        &mut self,
+        open: u8,
+        close: u8,
+        depth: usize,
+        mut entry: impl FnMut(&mut Self) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
+        if depth >= MAX_DEPTH {
+            return Err(self.malformed());
+        }
+        self.expect(open)?;
+        self.skip_space();
+        if self.peek() == Some(close) {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            entry(self)?;
+            self.skip_space();
+            if self.peek() == Some(close) {
+                self.at += 1;
+                return Ok(());
+            }
+            self.expect(b',')?;
+            self.skip_space();
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Raw<'a>, Malformed> {
+        let from = self.at;
+        match self.peek() {
+            Some(b'"') => self.string()?,
+            Some(b'{') => self.object(depth, |_, _| {})?,
+            Some(b'[') => self.array(depth, |_| {})?,
+            Some(b't') => self.literal(b"true")?,
+            Some(b'f') => self.literal(b"false")?,
+            Some(b'n') => self.literal(b"null")?,
+            _ => self.number()?,
+        }
+        Ok(Raw(&self.text[from..self.at]))
+    }
+
+    fn string(&mut self) -> Result<(), Malformed> {
+        self.expect(b'"')?;
+        let from = self.at;
+        loop {
+            let Some(length) = memchr(b'"', &self.text[self.at..]) else { return Err(self.malformed()) };
+            let quote = self.at + length;
+            self.at = quote + 1;
+            // A quote is escaped when the run of backslashes before it is odd.
+            let escapes = self.text[from..quote].iter().rev().take_while(|b| **b == b'\\').count();
+            if escapes % 2 == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn literal(&mut self, word: &[u8]) -> Result<(), Malformed> {
+        if self.text[self.at..].starts_with(word) {
+            self.at += word.len();
+            Ok(())
+        } else {
+            Err(self.malformed())
+        }
+    }
+
+    fn number(&mut self) -> Result<(), Malformed> {
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        match self.peek() {
+            Some(b'0') => self.at += 1,
+            _ => self.digits()?,
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), Malformed> {
+        let from = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at > from { Ok(()) } else { Err(self.malformed()) }
+    }
+}
