@@ -9,6 +9,9 @@ use std::{future::Future, process::ExitCode};
 use cli::{Failure, Task};
 use fake_openai::{Config, Server};
 
+/// What is logged unless `RUST_LOG` says otherwise. Not each client that speaks no HTTP: a scan would fill the disk.
+const LOG: &str = "warn,actix_http::h1::dispatcher=off,fake_openai=info,access=info";
+
 fn main() -> ExitCode {
     match cli::parse().and_then(perform) {
         Ok(()) => ExitCode::SUCCESS,
@@ -28,8 +31,7 @@ fn perform(task: Task) -> Result<(), Failure> {
 }
 
 fn serve(config: Config) -> Result<(), Failure> {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,fake_openai=info,access=info"))
-        .init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG)).init();
     // A load test opens more connections than the 1024 files that many systems start a program with.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         log::warn!("cannot raise the limit on open files: {error}");

@@ -84,6 +84,7 @@ fn garbage_harms_nobody() {
     let deep = format!(r#"{{"model":"m","messages":{}"#, "[".repeat(1_000_000));
     assert_eq!(neighbour.chat(&deep).status, 400);
     assert_eq!(neighbour.chat("\u{0}").status, 400);
+    assert_eq!(neighbour.chat(&CHAT.replace("gpt-4o", r"\q")).status, 400);
     let path = format!("/{}", "%ff".repeat(5_000));
     assert_eq!(neighbour.get(&path).status, 404);
     assert_eq!(neighbour.chat(CHAT).status, 200);
