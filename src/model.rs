@@ -206,9 +206,12 @@ impl Speaker<'_> {
         let mut said = self.said(room, random);
         said.as_scripted &= reasoning_tokens == self.line.reasoning_tokens.unwrap_or(0);
         let calls = said.blocks.iter().any(|block| matches!(block, Block::ToolCall(_)));
-        let natural = if calls { FinishReason::ToolCalls } else { FinishReason::Stop };
-        let scripted = self.line.finish_reason.filter(|_| said.as_scripted);
-        let mut finish_reason = scripted.unwrap_or(natural);
+        // A script's reason holds in whatever form its words come, but not for a call that the request forces.
+        let mut finish_reason = match self.line.finish_reason {
+            Some(reason) if !calls || said.as_scripted => reason,
+            _ if calls => FinishReason::ToolCalls,
+            _ => FinishReason::Stop,
+        };
         if said.fills_room {
             finish_reason = FinishReason::Length;
         }

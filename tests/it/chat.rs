@@ -309,6 +309,12 @@ fn scripts_say_anything_to_whom_they_are_for() {
         ask(&mut connection, json!({"messages": user("filter me")}))["choices"][0]["finish_reason"],
         "content_filter"
     );
+    // What a script gives as the reason holds whatever form the request wants, but for a call that it forces.
+    let format = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}});
+    let formed = ask(&mut connection, json!({"messages": user("filter me"), "response_format": format}));
+    assert_eq!(formed["choices"][0]["finish_reason"], "content_filter");
+    let forced = json!({"messages": user("filter me"), "tools": [weather()], "tool_choice": "required"});
+    assert_eq!(ask(&mut connection, forced)["choices"][0]["finish_reason"], "tool_calls");
     let said = |role: &str| json!({"role": role, "content": "x"});
     let turns = json!([said("user"), said("assistant"), said("user"), said("assistant"), said("user")]);
     assert_eq!(ask(&mut connection, json!({"messages": turns}))["choices"][0]["message"]["content"], "third turn");
