@@ -213,6 +213,14 @@ fn a_tool_that_must_be_called_is_called_with_what_it_takes() {
             assert!(validator.is_valid(&arguments), "{arguments}");
         }
     }
+    // A function without parameters takes none; arguments are an object whatever its schema leaves open.
+    for function in
+        [json!({"name": "f"}), json!({"name": "f", "parameters": {}}), json!({"name": "f", "parameters": null})]
+    {
+        let tools = json!([{"type": "function", "function": function}]);
+        let answer = ask(&mut connection, json!({"tools": tools, "tool_choice": "required"}));
+        assert_eq!(answer["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"], "{}", "{function}");
+    }
     for choice in ["auto", "none"] {
         let answer = ask(&mut connection, json!({"tools": [weather()], "tool_choice": choice}));
         assert_eq!(answer["choices"][0]["finish_reason"], "stop", "the fake calls nothing of itself");

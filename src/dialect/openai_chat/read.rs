@@ -1,6 +1,6 @@
 //! Reading what a chat request asks.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     audio,
@@ -107,11 +107,20 @@ fn content(content: &Value) -> (String, u64) {
     }
 }
 
+/// The schema of a function's arguments, which are always an object: without parameters, an empty one.
+fn parameters(function: &Value) -> Value {
+    let mut schema = function["parameters"].as_object().cloned().unwrap_or_default();
+    if schema.is_empty() {
+        schema.insert("type".to_owned(), "object".into());
+    }
+    schema.into()
+}
+
 fn tools(value: &dyn Fn(&str) -> Option<Value>) -> (Vec<Tool>, ToolChoice) {
     let function = |kind: ToolKind, function: &Value| Tool {
         kind,
         name: string(&function["name"]),
-        parameters: function.get("parameters").cloned().unwrap_or_else(|| Value::Object(Map::new())),
+        parameters: parameters(function),
     };
     let tools = list(value("tools"));
     if tools.is_empty() {
