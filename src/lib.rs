@@ -8,8 +8,8 @@
 //! said, and where, is data under `fixtures/`: routes, bodies, replies, the words of errors, the names of headers. It is
 //! built into the binary and overridden file by file. Between the two stands a neutral [`reply::Reply`].
 //!
-//! **One request, one function.** [`engine::Engine::handle`] routes, admits, chooses, says and shapes. **A response is
-//! plain data**, an [`answer::Answer`]; one place at the edge delivers it.
+//! **One request, one function.** [`engine::Engine::handle`] routes, lets in, admits, checks, says and dresses. **A
+//! response is plain data**, an [`answer::Answer`]; one place at the edge delivers it.
 //!
 //! ## Floors: imports go down only
 //! ```text
@@ -30,10 +30,10 @@
 //! 3. A request is counted once, and its count is closed once: when the answer ends, is cut, or the client leaves.
 //! 4. A route exists because a fixture says so. No provider is named outside its dialect and its fixtures.
 //! 5. A fixture or setting that loads can be served: every mistake is found at start-up, with file, place and remedy.
-//! 6. Same seed, same requests in the same order: same bytes. Only what tells the real time differs: the `date` header
-//!    and the state of a limit.
+//! 6. Same seed, same requests in the same order: same bodies, same ids. What tells the real time differs (`date`, the
+//!    time taken, the state of a limit), and the order of headers.
 //! 7. Locks guard a push or a few sums, never a render. All that grows is bounded.
-//! 8. Nothing is global: an engine is a value, and one process can run many.
+//! 8. Nothing is global but the vocabularies, which never change: an engine is a value, and one process can run many.
 //!
 //! ## Where to add
 //! | to add | touch |

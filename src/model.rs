@@ -101,6 +101,11 @@ fn named<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
     T::deserialize(text.into_deserializer()).map_err(|error: serde::de::value::Error| error.to_string())
 }
 
+/// The most filler that all choices of a reply have together, in tokens.
+const LONGEST_LOREM: u64 = 100_000;
+/// The most that all choices of a reply repeat of the prompt together, in bytes.
+const LONGEST_ECHO: usize = 4 << 20;
+
 /// What a script gives the model to say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
@@ -158,12 +163,13 @@ pub fn holds(prompt: &Prompt, manner: &Manner, facts: Option<&ModelFacts>) -> Re
     let cost = count::prompt_cost(prompt, tokenizer(prompt, manner));
     let (messages, functions) = (cost.messages, cost.functions);
     let (requested, completion) = (messages + functions, prompt.max_tokens.unwrap_or(0));
-    if requested + completion <= window {
+    // Any number may be asked for.
+    if requested.saturating_add(completion) <= window {
         return Ok(());
     }
     Err(match (completion, functions) {
         (1.., _) => {
-            let requested = requested + completion;
+            let requested = requested.saturating_add(completion);
             ApiError::CompletionExceedsContext { window, requested, prompt: messages + functions, completion }
         }
         (_, 1..) => ApiError::FunctionsExceedContext { window, requested, messages, functions },
@@ -283,10 +289,15 @@ impl Speaker<'_> {
         match &self.line.said {
             Said::Text(text) | Said::Refusal(text) => text.clone(),
             Said::Pieces(pieces) => pieces.concat(),
-            Said::Echo => self.prompt.last_user().to_owned(),
+            Said::Echo => {
+                let said = self.prompt.last_user();
+                let most = (LONGEST_ECHO / self.prompt.n.max(1)).min(said.len());
+                let end = (0..=most).rev().find(|end| said.is_char_boundary(*end)).unwrap_or(0);
+                said[..end].to_owned()
+            }
             Said::Lorem | Said::ToolCalls(_) => {
                 let length = room.unwrap_or_else(|| random.number(self.manner.lorem_tokens.clone()));
-                lorem::words(length, random)
+                lorem::words(length.min(LONGEST_LOREM / self.prompt.n.max(1) as u64), random)
             }
         }
     }

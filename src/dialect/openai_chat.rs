@@ -156,8 +156,8 @@ impl Dialect for Chat {
         let Some(scope) = scope else {
             // Nothing that is said the same every time has calls, and so none of it is drawn.
             let mut random = Random::seeded(0);
-            let with = Words::new(reply, &Logprobs::Null, Format::Wav, &mut random, 0);
-            let without = Words::new(reply, &Logprobs::Absent, Format::Wav, &mut random, 0);
+            let with = Words::new(reply, &Logprobs::Null, Format::Wav, Shape::Both, &mut random, 0);
+            let without = Words::new(reply, &Logprobs::Absent, Format::Wav, Shape::Both, &mut random, 0);
             return Box::new(Spelled { frame, words: with, thinking: Some(without) });
         };
         let thinks = scope.model_facts().is_some_and(|facts| facts.reasoning);
@@ -168,7 +168,13 @@ impl Dialect for Chat {
             None => Logprobs::Null,
         };
         let now = scope.now.as_secs();
-        let words = Words::new(reply, &logprobs, wishes.speech, &mut scope.random.borrow_mut(), now);
+        let shape = match wishes.stream {
+            None => Shape::Whole,
+            // A stream that is kept is kept whole.
+            Some(_) if wishes.store => Shape::Both,
+            Some(_) => Shape::Stream,
+        };
+        let words = Words::new(reply, &logprobs, wishes.speech, shape, &mut scope.random.borrow_mut(), now);
         Box::new(Spelled { frame, words, thinking: None })
     }
 }
@@ -194,13 +200,32 @@ struct Words {
     stream: Arc<Stream>,
 }
 
+/// In which shapes a reply is spelled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Whole,
+    Stream,
+    Both,
+}
+
 impl Words {
-    fn new(reply: &Reply, logprobs: &Logprobs, speech: Format, random: &mut Random, now: u64) -> Self {
+    fn new(reply: &Reply, logprobs: &Logprobs, speech: Format, shape: Shape, random: &mut Random, now: u64) -> Self {
         let said: Vec<_> = reply.choices.iter().map(|choice| Said::new(choice, speech, random, now)).collect();
-        let choices = said.iter().enumerate().map(|(n, said)| whole::choice(n, said, logprobs, random)).collect();
         let usage = whole::usage(&reply.usage);
-        let stream = Stream { choices: stream::chunks(&said, logprobs, random), usage: usage.to_string() };
-        Words { choices: member(&Value::Array(choices)), usage: member(&usage), stream: Arc::new(stream) }
+        let mut words = Words {
+            choices: Vec::new(),
+            usage: member(&usage),
+            stream: Arc::new(Stream { choices: Vec::new(), usage: usage.to_string() }),
+        };
+        if shape != Shape::Stream {
+            let choices = said.iter().enumerate().map(|(n, said)| whole::choice(n, said, logprobs, random)).collect();
+            words.choices = member(&Value::Array(choices));
+        }
+        if shape != Shape::Whole {
+            let choices = stream::chunks(&said, logprobs, random);
+            words.stream = Arc::new(Stream { choices, usage: usage.to_string() });
+        }
+        words
     }
 }
 

@@ -482,3 +482,16 @@ fn any_text_survives() {
         holds.unwrap();
     }
 }
+
+#[test]
+fn nothing_that_is_asked_for_is_too_much() {
+    let context = fake_openai::model::Context::Tokens(100);
+    let (_server, mut connection) = with(Manner { context, ..Manner::default() });
+    let refused = connection.chat(&body(json!({"model": "m", "max_tokens": u64::MAX})));
+    assert_eq!((refused.status, refused.json()["error"]["code"].as_str()), (400, Some("context_length_exceeded")));
+
+    let (_server, mut connection) = with(Manner { content: Content::Lorem, ..Manner::default() });
+    let answer = ask(&mut connection, json!({"model": "m", "max_tokens": u64::MAX, "n": 128}));
+    assert_eq!(answer["choices"].as_array().unwrap().len(), 128);
+    assert!(answer["usage"]["completion_tokens"].as_u64().unwrap() <= 100_000, "filler has one bound for all choices");
+}

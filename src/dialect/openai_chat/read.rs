@@ -179,11 +179,13 @@ pub(super) struct Wishes {
     pub(super) logprobs: Option<u64>,
     /// The format of what is spoken.
     pub(super) speech: audio::Format,
+    /// Whether the answer is to be kept.
+    pub(super) store: bool,
 }
 
 impl Default for Wishes {
     fn default() -> Self {
-        Wishes { stream: None, logprobs: None, speech: audio::Format::Wav }
+        Wishes { stream: None, logprobs: None, speech: audio::Format::Wav, store: false }
     }
 }
 
@@ -210,5 +212,5 @@ pub(super) fn wishes(body: &Members<'_>) -> Wishes {
     let spoken = body.get("audio").and_then(Raw::members);
     let format = spoken.as_ref().and_then(|spoken| spoken.get("format")?.as_str());
     let speech = format.and_then(|name| audio::Format::named(&name)).unwrap_or(audio::Format::Wav);
-    Wishes { stream, logprobs, speech }
+    Wishes { stream, logprobs, speech, store: is_true("store") }
 }
