@@ -1,6 +1,10 @@
-//! Who may come in: keys, and the models that are open.
+//! Who asks, and who may come in: addresses, keys, and the models that are open.
+
+mod forwarded;
 
 use std::net::IpAddr;
+
+pub use self::forwarded::{canonical, client};
 
 use crate::{error::ApiError, request::Request};
 
@@ -26,7 +30,7 @@ pub enum Caller<'a> {
 const KEY_HEADERS: [&str; 3] = ["api-key", "x-api-key", "x-goog-api-key"];
 
 /// The key that a request carries.
-fn key<'a>(request: &Request<'a>) -> Option<&'a str> {
+pub fn key<'a>(request: &Request<'a>) -> Option<&'a str> {
     let bearer = request.headers.get("authorization").map(|text| match text.split_once(' ') {
         Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
         _ => text.trim(),

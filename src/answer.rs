@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use crate::standing::Cost;
+
 /// One answer, ready for the edge to deliver.
 pub struct Answer {
     /// The status line's code.
@@ -11,6 +13,8 @@ pub struct Answer {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// What follows the head.
     pub content: Content,
+    /// What it has cost in tokens, if the model has said something.
+    pub cost: Option<Cost>,
 }
 
 /// The body of an answer.
@@ -27,6 +31,6 @@ pub type Frames = Box<dyn Iterator<Item = Bytes> + Send>;
 impl Answer {
     /// An answer without headers or body.
     pub fn empty(status: StatusCode) -> Self {
-        Answer { status, headers: Vec::new(), content: Content::Whole(Bytes::new()) }
+        Answer { status, headers: Vec::new(), content: Content::Whole(Bytes::new()), cost: None }
     }
 }

@@ -23,7 +23,7 @@ struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     /// YAML file with any of the settings
-    #[arg(long, global = true, value_name = "FILE", env = "FAKE_OPENAI_CONFIG", hide_env = true)]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
@@ -93,20 +93,36 @@ pub enum Task {
     Healthcheck(String),
 }
 
+/// The command line. Every setting may stand before or after a subcommand, and has its variable of the environment.
+fn command() -> clap::Command {
+    Args::command().mut_args(|arg| {
+        let id = arg.get_id().as_str();
+        if ["print_config", "help", "version"].contains(&id) {
+            return arg;
+        }
+        let variable = variable(id);
+        arg.global(true).env(variable).hide_env(true)
+    })
+}
+
+fn variable(key: &str) -> String {
+    format!("FAKE_OPENAI_{}", key.to_uppercase())
+}
+
 /// Reads the command line, the environment and the file.
 ///
 /// # Errors
 /// [`Failure`]; what clap itself refuses, it tells and ends the program with status 2.
 pub fn parse() -> Result<Task, Failure> {
-    let matches = Args::command().get_matches();
+    let matches = command().get_matches();
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let user = |error: &dyn std::fmt::Display| Failure::User(error.to_string());
     let file =
         args.config.as_deref().map(Settings::read).transpose().map_err(|error| user(&error))?.unwrap_or_default();
     let asked = args.settings.or(file.clone());
-    let config = Config::try_from(asked).map_err(|error| user(&error))?;
+    let config = Config::try_from(asked.clone()).map_err(|error| user(&error))?;
     if args.print_config {
-        return Ok(Task::Print(settings(&config, &matches, args.config.as_deref(), &file)));
+        return Ok(Task::Print(settings(asked, &matches, args.config.as_deref(), &file)));
     }
     let fixtures = || Fixtures::load(config.fixtures.as_deref()).map_err(|e| Failure::from(StartError::Fixtures(e)));
     match args.command {
@@ -114,6 +130,9 @@ pub fn parse() -> Result<Task, Failure> {
         Some(Command::Routes) => Ok(Task::Print(routes(&fixtures()?))),
         Some(Command::Check) => {
             let fixtures = fixtures()?;
+            if let Some(tier) = &config.tier {
+                fixtures.tier(tier).map_err(|problem| Failure::from(StartError::Fixtures(vec![problem])))?;
+            }
             let routes: usize = fixtures.endpoints().map(|(_, endpoint)| endpoint.routes.len()).sum();
             Ok(Task::Print(format!("ok: {routes} routes, {}\n", origin(&config, &fixtures))))
         }
@@ -154,16 +173,20 @@ fn eject(directory: &Path) -> Result<String, Failure> {
 }
 
 /// The settings that hold, as a configuration file, each with where it comes from.
-fn settings(config: &Config, matches: &ArgMatches, path: Option<&Path>, file: &Settings) -> String {
-    let (mut all, in_file) = (config.settings(), file.given());
-    // Keys are for headers, not for screens.
+fn settings(asked: Settings, matches: &ArgMatches, path: Option<&Path>, file: &Settings) -> String {
+    let (mut all, in_file) = (asked.or(Settings::defaults()), file.given());
+    // Keys are for headers, and passwords for servers, not for screens.
     all.api_key = all.api_key.map(|keys| keys.iter().map(|_| "…".to_owned()).collect());
+    all.limit_store = all.limit_store.map(|url| match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme + 3 < at => format!("{}…{}", &url[..scheme + 3], &url[at..]),
+        _ => url,
+    });
     let mut text = String::new();
     for (key, value) in serde_json::to_value(&all).ok().and_then(|all| all.as_object().cloned()).unwrap_or_default() {
         let flag = key.replace('_', "-");
-        let origin = match matches.value_source(&key) {
+        let origin = match matches.try_contains_id(&key).ok().and_then(|_| matches.value_source(&key)) {
             Some(ValueSource::CommandLine) => format!("--{flag}"),
-            Some(ValueSource::EnvVariable) => format!("FAKE_OPENAI_{}", key.to_uppercase()),
+            Some(ValueSource::EnvVariable) => variable(&key),
             _ if in_file.contains_key(&key) => path.map(|path| path.display().to_string()).unwrap_or_default(),
             _ => "default".to_owned(),
         };
@@ -219,9 +242,8 @@ pub fn print(text: &str) {
 pub fn announce(server: &Server) {
     let (url, config) = (server.url(), server.config());
     print(&format!("{url}\n"));
-    let limit = config.rpm.map_or("none (--rpm N sets one)".to_owned(), |rpm| {
-        format!("{rpm} requests/min for each client address, up to {rpm} at once")
-    });
+    let limits: Vec<_> = server.limits().map(ToString::to_string).collect();
+    let limit = if limits.is_empty() { "none (--rpm N sets one)".to_owned() } else { limits.join("\n            ") };
     let seed = config.seed.map_or("none (--seed N makes every byte repeat)".to_owned(), |seed| seed.to_string());
     let mut listens = server.address().to_string();
     if config.port != 0 && server.address().port() != config.port {

@@ -35,6 +35,14 @@ impl Clock {
         }
     }
 
+    /// Time since this clock was made, if it is one that is moved by hand.
+    pub fn moved_by_hand(&self) -> Option<Duration> {
+        match &self.0 {
+            Source::System { .. } => None,
+            Source::Manual(clock) => Some(clock.elapsed()),
+        }
+    }
+
     /// Time since 1970-01-01T00:00:00Z.
     pub fn unix(&self) -> Duration {
         match &self.0 {

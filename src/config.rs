@@ -1,124 +1,23 @@
 //! The configuration: what was asked ([`Settings`]: flags, environment and file alike) and what holds ([`Config`]).
 
-use std::{
-    fmt, fs,
-    num::{NonZeroU32, NonZeroUsize},
-    ops::RangeInclusive,
-    path::{Path, PathBuf},
-    thread,
-    time::Duration,
-};
+mod limits;
+mod settings;
+
+use std::{fmt, num::NonZeroUsize, ops::RangeInclusive, path::PathBuf, thread, time::Duration};
 
 use bytesize::ByteSize;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use ipnet::IpNet;
 
+pub use self::{
+    limits::Preset,
+    settings::{ModelNames, Settings},
+};
 use crate::{
     access::Access,
     clock::Clock,
-    model::{Content, Context, Counting, Manner},
+    limit::{LimitSpec, StoreSpec},
+    model::{Context, Manner},
 };
-
-/// What was asked. A field is a flag, a variable of the environment (`FAKE_OPENAI_` and its name) and a key of the file.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, clap::Args)]
-#[serde(deny_unknown_fields, default)]
-#[command(next_help_heading = "Settings")]
-pub struct Settings {
-    /// Address to listen on; 0.0.0.0 takes IPv6 too [default: 0.0.0.0]
-    #[arg(long, global = true, value_name = "ADDR", env = "FAKE_OPENAI_HOST", hide_env = true)]
-    pub host: Option<String>,
-    /// First port to try, the next free one is taken; 0 for any [default: 8080]
-    #[arg(long, global = true, value_name = "PORT", env = "FAKE_OPENAI_PORT", hide_env = true)]
-    pub port: Option<u16>,
-    /// Take this port or none
-    #[arg(long, global = true, value_name = "BOOL", env = "FAKE_OPENAI_STRICT_PORT", hide_env = true)]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
-    pub strict_port: Option<bool>,
-    /// Requests per minute for each client address; no limit if left out
-    #[arg(long, global = true, value_name = "N", env = "FAKE_OPENAI_RPM", hide_env = true)]
-    pub rpm: Option<u32>,
-    /// Directory whose files override the built-in fixtures
-    #[arg(long, global = true, value_name = "DIR", env = "FAKE_OPENAI_FIXTURES", hide_env = true)]
-    pub fixtures: Option<PathBuf>,
-    /// Make every byte of the answers repeat
-    #[arg(long, global = true, value_name = "N", env = "FAKE_OPENAI_SEED", hide_env = true)]
-    pub seed: Option<u64>,
-    /// What the model says where no reply is scripted for the request [default: canned]
-    #[arg(long, global = true, value_name = "canned|echo|lorem", env = "FAKE_OPENAI_CONTENT", hide_env = true)]
-    pub content: Option<Content>,
-    /// Length of lorem where the request sets none, in tokens [default: 64..256]
-    #[arg(long, global = true, value_name = "MIN..MAX", env = "FAKE_OPENAI_LOREM_TOKENS", hide_env = true)]
-    pub lorem_tokens: Option<String>,
-    /// Where the numbers of tokens come from [default: canned]
-    #[arg(long, global = true, value_name = "canned|estimate|exact", env = "FAKE_OPENAI_USAGE", hide_env = true)]
-    pub usage: Option<Counting>,
-    /// Tokens a model holds, a number or `model` for those of the real one; any number if left out
-    #[arg(long, global = true, value_name = "N|model", env = "FAKE_OPENAI_CONTEXT_WINDOW", hide_env = true)]
-    #[serde(deserialize_with = "text_or_number")]
-    pub context_window: Option<String>,
-    /// Name that models answer under [default: echo]
-    #[arg(long, global = true, env = "FAKE_OPENAI_MODEL_NAMES", hide_env = true)]
-    pub model_names: Option<ModelNames>,
-    /// The models that there are; any if left out
-    #[arg(long, global = true, value_name = "A,B", env = "FAKE_OPENAI_MODELS", hide_env = true, value_delimiter = ',')]
-    pub models: Option<Vec<String>>,
-    /// Key that is let in, repeatable; any or none if left out
-    #[arg(
-        long,
-        global = true,
-        value_name = "KEY",
-        env = "FAKE_OPENAI_API_KEY",
-        hide_env = true,
-        value_delimiter = ','
-    )]
-    pub api_key: Option<Vec<String>>,
-    /// Take any JSON object without looking into it
-    #[arg(long, global = true, value_name = "BOOL", env = "FAKE_OPENAI_LENIENT", hide_env = true)]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
-    pub lenient: Option<bool>,
-    /// Worker threads; one for each core if left out
-    #[arg(long, global = true, value_name = "N", env = "FAKE_OPENAI_WORKERS", hide_env = true)]
-    pub workers: Option<usize>,
-    /// Largest request body taken [default: 64MiB]
-    #[arg(long, global = true, value_name = "SIZE", env = "FAKE_OPENAI_MAX_BODY", hide_env = true)]
-    #[serde(deserialize_with = "text_or_number")]
-    pub max_body: Option<String>,
-    /// Time that requests under way get when stopping [default: 5s]
-    #[arg(long, global = true, value_name = "TIME", env = "FAKE_OPENAI_DRAIN", hide_env = true)]
-    pub drain: Option<String>,
-    /// Log a line per request to stderr
-    #[arg(long, global = true, value_name = "BOOL", env = "FAKE_OPENAI_ACCESS_LOG", hide_env = true)]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
-    pub access_log: Option<bool>,
-    /// File to write the port to, once requests are accepted
-    #[arg(long, global = true, value_name = "PATH", env = "FAKE_OPENAI_PORT_FILE", hide_env = true)]
-    pub port_file: Option<PathBuf>,
-}
-
-/// Under which name models answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum ModelNames {
-    /// The name asked for
-    #[default]
-    Echo,
-    /// The dated name, as OpenAI does
-    Snapshot,
-}
-
-/// Takes `67108864` as well as `64MiB`.
-fn text_or_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum TextOrNumber {
-        Number(u64),
-        Text(String),
-    }
-    Ok(Option::<TextOrNumber>::deserialize(deserializer)?.map(|value| match value {
-        TextOrNumber::Number(number) => number.to_string(),
-        TextOrNumber::Text(text) => text,
-    }))
-}
 
 /// What was asked is not possible.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,42 +31,6 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-impl Settings {
-    /// Reads a YAML file. Its paths are relative to the directory that it stands in.
-    ///
-    /// # Errors
-    /// The file cannot be read, is not YAML, or has a key or a value that is not a setting's.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let failed = |error: &dyn fmt::Display| ConfigError(format!("{}: {error}", path.display()));
-        let text = fs::read_to_string(path).map_err(|error| failed(&error))?;
-        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-            return Ok(Settings::default());
-        }
-        let mut settings: Settings = serde_saphyr::from_str(&text).map_err(|error| failed(error.without_snippet()))?;
-        let directory = path.parent().unwrap_or(Path::new(""));
-        for relative in [&mut settings.fixtures, &mut settings.port_file].into_iter().flatten() {
-            *relative = directory.join(&relative);
-        }
-        Ok(settings)
-    }
-
-    /// These settings, and where they are silent those.
-    pub fn or(self, other: Settings) -> Settings {
-        let mut settings = other.given();
-        settings.extend(self.given());
-        // Both came from `Settings`, so what they make together is one.
-        Settings::deserialize(Value::Object(settings)).unwrap_or_default()
-    }
-
-    /// The settings that are given, by key.
-    pub fn given(&self) -> Map<String, Value> {
-        match serde_json::to_value(self) {
-            Ok(Value::Object(map)) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),
-            _ => Map::new(),
-        }
-    }
-}
-
 /// What holds: every setting, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -177,8 +40,16 @@ pub struct Config {
     pub port: u16,
     /// Whether no other port will do.
     pub strict_port: bool,
-    /// Requests per minute for each client address; `None` for no limit.
-    pub rpm: Option<NonZeroU32>,
+    /// The limits.
+    pub limits: Vec<LimitSpec>,
+    /// The name of an account's limits among the fixtures, which hold too.
+    pub tier: Option<String>,
+    /// Whether booked tokens are given back that the reply did not have.
+    pub settle: bool,
+    /// Where the limits are kept, if other servers share them.
+    pub limit_store: Option<StoreSpec>,
+    /// The proxies that are believed when they tell who the client is.
+    pub trusted_proxies: Vec<IpNet>,
     /// Directory whose files override the built-in fixtures.
     pub fixtures: Option<PathBuf>,
     /// What every random choice is drawn from; `None` for a new one each time.
@@ -212,7 +83,11 @@ impl Default for Config {
             host: "0.0.0.0".to_owned(),
             port: 8080,
             strict_port: false,
-            rpm: None,
+            limits: Vec::new(),
+            tier: None,
+            settle: false,
+            limit_store: None,
+            trusted_proxies: Vec::new(),
             fixtures: None,
             seed: None,
             manner: Manner::default(),
@@ -234,46 +109,6 @@ impl Config {
     pub fn for_test() -> Self {
         Config { host: "127.0.0.1".to_owned(), port: 0, workers: NonZeroUsize::MIN, ..Config::default() }
     }
-
-    /// The settings that ask for just this.
-    pub fn settings(&self) -> Settings {
-        Settings {
-            host: Some(self.host.clone()),
-            port: Some(self.port),
-            strict_port: Some(self.strict_port),
-            rpm: self.rpm.map(NonZeroU32::get),
-            fixtures: self.fixtures.clone(),
-            seed: self.seed,
-            content: Some(self.manner.content),
-            lorem_tokens: Some(format!("{}..{}", self.manner.lorem_tokens.start(), self.manner.lorem_tokens.end())),
-            usage: Some(self.manner.usage),
-            context_window: match self.manner.context {
-                Context::Unbounded => None,
-                Context::OfModel => Some("model".to_owned()),
-                Context::Tokens(tokens) => Some(tokens.to_string()),
-            },
-            model_names: Some(if self.snapshots { ModelNames::Snapshot } else { ModelNames::Echo }),
-            models: some(&self.access.models),
-            api_key: some(&self.access.keys),
-            lenient: Some(self.lenient),
-            workers: Some(self.workers.get()),
-            max_body: Some(size(self.max_body)),
-            drain: Some(humantime::format_duration(self.drain).to_string()),
-            access_log: Some(self.access_log),
-            port_file: self.port_file.clone(),
-        }
-    }
-}
-
-fn some(list: &[String]) -> Option<Vec<String>> {
-    (!list.is_empty()).then(|| list.to_vec())
-}
-
-/// A size in the largest unit that tells it whole.
-fn size(bytes: u64) -> String {
-    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
-    let whole = units.into_iter().find(|(_, shift)| bytes > 0 && bytes.is_multiple_of(1 << shift));
-    whole.map_or_else(|| bytes.to_string(), |(unit, shift)| format!("{}{unit}", bytes >> shift))
 }
 
 impl TryFrom<Settings> for Config {
@@ -282,12 +117,14 @@ impl TryFrom<Settings> for Config {
     fn try_from(asked: Settings) -> Result<Self, ConfigError> {
         let wrong = |what: String| ConfigError(what);
         let default = Config::default();
-        let rpm = match asked.rpm {
-            Some(0) => {
-                return Err(wrong("rpm 0 would admit nothing: give 1 or more, or leave it out for no limit".into()));
-            }
-            rpm => rpm.and_then(NonZeroU32::new),
-        };
+        let limits = limits::limits(&asked)?;
+        let limited = !limits.is_empty() || asked.tier.is_some();
+        let limit_store = limits::store(&asked, limited)?;
+        let trusted_proxies = limits::proxies(&asked)?;
+        let settle = asked.settle.unwrap_or_default();
+        if settle && asked.tier.is_none() && limits.iter().all(|limit| limit.unit.kind() != "tokens") {
+            return Err(wrong("settle is for limits on tokens: give tpm or another".into()));
+        }
         let lorem_tokens = match asked.lorem_tokens {
             None => default.manner.lorem_tokens,
             Some(text) => range(&text).ok_or_else(|| {
@@ -328,7 +165,11 @@ impl TryFrom<Settings> for Config {
             host: asked.host.unwrap_or(default.host),
             port: asked.port.unwrap_or(default.port),
             strict_port: asked.strict_port.unwrap_or(default.strict_port),
-            rpm,
+            limits,
+            tier: asked.tier,
+            settle,
+            limit_store,
+            trusted_proxies,
             fixtures: asked.fixtures,
             seed: asked.seed,
             manner: Manner { content, lorem_tokens, usage, context },
@@ -357,17 +198,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_printed_asks_for_the_same() {
-        let asked = Settings {
-            rpm: Some(7),
-            max_body: Some("1500".to_owned()),
-            drain: Some("1m 30s".to_owned()),
-            ..Settings::default()
-        };
-        let config = Config::try_from(asked).unwrap();
-        let again = Config::try_from(config.settings()).unwrap();
-        assert_eq!(config.settings().given(), again.settings().given());
-        assert_eq!((again.max_body, again.drain), (1500, Duration::from_secs(90)));
+    fn the_defaults_that_are_told_are_those_that_hold() {
+        let told = Config::try_from(Settings::defaults()).unwrap();
+        assert_eq!(format!("{:?}", Config { clock: told.clock.clone(), ..Config::default() }), format!("{told:?}"));
     }
 
     #[test]

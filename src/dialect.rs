@@ -5,7 +5,8 @@ mod openai_chat;
 use serde_json::{Map, Value};
 
 use crate::{
-    answer::Answer, error::ApiError, prompt::Prompt, reply::Reply, request::members::Members, template::scope::Scope,
+    answer::Answer, error::ApiError, prompt::Prompt, reply::Reply, request::members::Members, standing::Cost,
+    template::scope::Scope,
 };
 
 /// A protocol, with the head that one endpoint's fixture gives its answers.
@@ -21,6 +22,11 @@ pub trait Dialect: Send + Sync {
 
     /// Reads what a request asks of the model.
     fn read(&self, body: &Members<'_>, scope: &Scope<'_>) -> Prompt;
+
+    /// What limits on tokens book for a request before there is a reply.
+    fn cost(&self, body: &Members<'_>, scope: &Scope<'_>) -> Cost {
+        self.read(body, scope).cost()
+    }
 
     /// Spells a reply: for one request, or, without a scope, for all that are plain.
     fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling>;

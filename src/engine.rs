@@ -2,20 +2,21 @@
 
 mod tally;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use self::tally::{Receipt, Tally};
 use crate::{
-    access::Access,
+    access::{self, Access},
     answer::Answer,
     clock::{Clock, FIXED_EPOCH},
     config::Config,
     error::ApiError,
     fixtures::{Endpoint, Fixtures, Target},
-    limit::Limit,
+    limit::{Admission, Ask, Hold, Limits, Unreachable},
     memory::Memory,
     random::Seeds,
     request::{Body, Request},
+    standing::Cost,
     template::scope::Scope,
 };
 
@@ -23,7 +24,7 @@ use crate::{
 pub struct Engine {
     fixtures: Fixtures,
     access: Access,
-    limit: Option<Limit>,
+    limits: Arc<Limits>,
     memory: Memory,
     /// Whether requests are taken as they come, once they are JSON.
     lenient: bool,
@@ -37,12 +38,12 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that answers with these fixtures as the configuration says.
-    pub fn new(fixtures: Fixtures, config: &Config) -> Self {
+    /// An engine that answers with these fixtures, within these limits, and for the rest as the configuration says.
+    pub fn new(fixtures: Fixtures, limits: Limits, config: &Config) -> Self {
         Engine {
             fixtures,
             access: config.access.clone(),
-            limit: config.rpm.map(|quota| Limit::per_minute(quota, config.clock.clone())),
+            limits: Arc::new(limits),
             memory: Memory { manner: config.manner.clone(), ..Memory::default() },
             lenient: config.lenient,
             snapshots: config.snapshots,
@@ -55,7 +56,7 @@ impl Engine {
 
     /// Answers one request: route it, let it in, admit it, check it, say what there is to say, dress the answer.
     pub async fn handle(&self, request: &Request<'_>) -> Answer {
-        let receipt = Receipt::open(&self.tally);
+        let mut receipt = Receipt::open(&self.tally);
         let mut scope = self.scope(request);
 
         let Target { provider, endpoint } = self.fixtures.find(request.method, request.path);
@@ -63,7 +64,7 @@ impl Engine {
             Err(error) => (None, Err(error)),
             Ok((endpoint, params)) => {
                 scope.params = params;
-                (Some(endpoint), self.answer(endpoint, &mut scope).await)
+                (Some(endpoint), self.answer(endpoint, &mut scope, &mut receipt).await)
             }
         };
         let answer = match said {
@@ -88,7 +89,12 @@ impl Engine {
         scope
     }
 
-    async fn answer(&self, endpoint: &Endpoint, scope: &mut Scope<'_>) -> Result<Answer, ApiError> {
+    async fn answer(
+        &self,
+        endpoint: &Endpoint,
+        scope: &mut Scope<'_>,
+        receipt: &mut Receipt,
+    ) -> Result<Answer, ApiError> {
         if let Body::TooLarge { limit } = scope.request.body {
             return Err(ApiError::BodyTooLarge { limit });
         }
@@ -96,7 +102,7 @@ impl Engine {
             self.access.admit(scope.request)?;
         }
         self.find_model(endpoint, scope)?;
-        self.admit(endpoint, scope).await?;
+        receipt.keep(self.admit(endpoint, scope).await?);
         if !self.lenient {
             endpoint.check(scope)?;
         }
@@ -119,13 +125,34 @@ impl Engine {
         }
     }
 
-    /// Asks the limit, where there is one for this endpoint. It is the pipeline's one awaited step: a limit may come to
-    /// live in a store that machines share.
-    async fn admit(&self, endpoint: &Endpoint, scope: &mut Scope<'_>) -> Result<(), ApiError> {
-        let Some(limit) = self.limit.as_ref().filter(|_| endpoint.limited) else { return Ok(()) };
-        let standing = limit.admit(scope.request.client);
-        scope.standing = Some(standing);
-        if standing.admitted { Ok(()) } else { Err(ApiError::RateLimited {}) }
+    /// Asks the limits, where there are some for this endpoint. It is the pipeline's one awaited step: they may live in a
+    /// store that machines share.
+    async fn admit(&self, endpoint: &Endpoint, scope: &mut Scope<'_>) -> Result<Option<Hold>, ApiError> {
+        if self.limits.is_empty() || !endpoint.limited {
+            return Ok(None);
+        }
+        let deployment = scope.param("deployment");
+        let model = if self.limits.ask_model() { scope.model() } else { Cow::Borrowed("") };
+        let ask = Ask {
+            ip: scope.request.client,
+            key: access::key(scope.request),
+            model: scope.param("model").or(deployment).unwrap_or(&model),
+            deployment,
+            path: scope.request.path,
+            cost: if self.limits.ask_cost() { endpoint.cost(scope) } else { Cost::default() },
+        };
+        let admission = self.limits.admit(&ask).await;
+        let Admission { standings, hold } = admission.map_err(|Unreachable| ApiError::LimitUnknown {})?;
+        scope.standings = standings;
+        match standings.refusal {
+            None => Ok(hold),
+            Some(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// The limits that it keeps.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The fixtures it answers with.
@@ -135,9 +162,7 @@ impl Engine {
 
     /// Lets go of what is remembered of clients that have long been idle. To be called now and then.
     pub fn forget_idle(&self) {
-        if let Some(limit) = &self.limit {
-            limit.forget_idle();
-        }
+        self.limits.forget_idle();
     }
 
     /// How many requests have been taken, and how many of them are still being answered.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::standing::{Reason, Refusal};
+
 /// One value that an error carries.
 pub enum Field<'a> {
     /// A text.
@@ -83,8 +85,16 @@ api_errors! {
     WrongKey = "wrong_key" { key: String }
     /// The model is not on the list.
     ModelNotFound = "model_not_found" { model: String }
-    /// No request is left in the client's bucket; the numbers are in its [`Standing`](crate::standing::Standing).
-    RateLimited = "rate_limited" {}
+    /// A limit leaves not enough; the numbers are in the [`Refusal`].
+    RateLimited = "rate_limited" { unit: &'static str, kind: &'static str }
+    /// The request is more than a limit ever admits at once.
+    RequestTooLarge = "request_too_large" { unit: &'static str, kind: &'static str }
+    /// A quota that never refills is used up.
+    InsufficientQuota = "insufficient_quota" {}
+    /// A limit leaves not enough that tells nothing of itself.
+    SilentlyLimited = "silently_limited" {}
+    /// The limits are in a store that does not answer.
+    LimitUnknown = "limit_unknown" {}
     /// The body is not a JSON object.
     NotJson = "not_json" {}
     /// A member that must be there is not.
@@ -135,7 +145,30 @@ api_errors! {
     NoReply = "no_reply" { nearest: String }
 }
 
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let (unit, kind) = (refusal.unit.name(), refusal.unit.kind());
+        match refusal.reason {
+            Reason::RanOut => ApiError::RateLimited { unit, kind },
+            Reason::TooLarge => ApiError::RequestTooLarge { unit, kind },
+            Reason::Spent => ApiError::InsufficientQuota {},
+            Reason::Silent => ApiError::SilentlyLimited {},
+        }
+    }
+}
+
 impl ApiError {
+    /// What tells this error from others of its kind, in a provider's `errors`, the closest first: the parameter at fault;
+    /// or what ran out, and whether that is `requests` or `tokens`.
+    pub fn specials(&self) -> [Option<Cow<'_, str>>; 2] {
+        match self {
+            ApiError::RateLimited { unit, kind } | ApiError::RequestTooLarge { unit, kind } => {
+                [Some(Cow::Borrowed(*unit)), Some(Cow::Borrowed(*kind))]
+            }
+            error => [error.param(), None],
+        }
+    }
+
     /// The member of the request that is at fault, where one is.
     pub fn param(&self) -> Option<Cow<'_, str>> {
         match self.field("param")? {

@@ -22,6 +22,7 @@ use crate::{
         file::ReplyFile,
         router::{Found, Router},
     },
+    limit::LimitSpec,
     template::scope::Params,
 };
 
@@ -32,6 +33,8 @@ pub const BUILT_IN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/built_
 const REPLIES: &str = "replies.json";
 /// What is known of models.
 const FACTS: &str = "facts.json";
+/// The limits of accounts.
+const TIERS: &str = "tiers.json";
 /// What all endpoints of a provider share.
 const PROVIDER: &str = "provider.json";
 
@@ -84,6 +87,7 @@ pub struct Fixtures {
     endpoints: Vec<Endpoint>,
     router: Router,
     facts: Vec<ModelFacts>,
+    tiers: BTreeMap<String, Vec<LimitSpec>>,
     overridden: usize,
     added: usize,
 }
@@ -167,6 +171,18 @@ impl Fixtures {
     /// What is known of models; the first that fits one holds.
     pub fn facts(&self) -> &[ModelFacts] {
         &self.facts
+    }
+
+    /// The limits of an account of this tier.
+    ///
+    /// # Errors
+    /// There is no such tier: those that there are.
+    pub fn tier(&self, name: &str) -> Result<&[LimitSpec], Problem> {
+        self.tiers.get(name).map(Vec::as_slice).ok_or_else(|| {
+            let names: Vec<_> = self.tiers.keys().map(String::as_str).collect();
+            let what = format!("there is no tier `{name}`, but {}", names.join(", "));
+            Problem { file: TIERS.to_owned(), place: String::new(), what }
+        })
     }
 
     /// How many built-in files the overlay overrides, and how many it adds.
@@ -264,6 +280,17 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
         problems.take("", parse::<Vec<ModelFacts>>(&source.text)).unwrap_or_default()
     });
 
+    let tiers = sources.get(TIERS).map_or_else(BTreeMap::new, |source| {
+        let mut problems = Problems { file: &source.shown, list: problems };
+        let tiers = problems.take("", parse::<BTreeMap<String, Vec<LimitSpec>>>(&source.text)).unwrap_or_default();
+        for (name, limits) in &tiers {
+            for (n, limit) in limits.iter().enumerate() {
+                problems.take(format!("{name}[{n}]"), limit.check());
+            }
+        }
+        tiers
+    });
+
     let mut endpoints: Vec<Endpoint> = Vec::new();
     let mut router = Router::default();
     // The built-in ones first: where two have the same route, it is the user's file that is wrong.
@@ -272,8 +299,8 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
     for (name, source) in in_order {
         let mut problems = Problems { file: &source.shown, list: problems };
         let Some((directory, file)) = name.split_once('/') else {
-            if name != REPLIES && name != FACTS {
-                let only = format!("only {REPLIES} and {FACTS} stand at the top");
+            if ![REPLIES, FACTS, TIERS].contains(&name.as_str()) {
+                let only = format!("only {REPLIES}, {FACTS} and {TIERS} stand at the top");
                 problems.add("", format!("{only}: put an endpoint into its provider's directory"));
             }
             continue;
@@ -308,7 +335,7 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
         }
         endpoints.push(endpoint);
     }
-    Fixtures { providers, endpoints, router, facts, overridden: 0, added: 0 }
+    Fixtures { providers, endpoints, router, facts, tiers, overridden: 0, added: 0 }
 }
 
 /// Reads JSON; the error names line and column, and what would be right.

@@ -3,16 +3,19 @@
 mod body;
 mod cors;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use actix_web::{
     HttpRequest, HttpResponse,
     body::BoxBody,
+    dev::ServiceRequest,
     http::{Method, StatusCode, header},
     web,
 };
+use ipnet::IpNet;
 
 use crate::{
+    access,
     answer::Content,
     engine::Engine,
     request::{Headers, Request},
@@ -23,6 +26,8 @@ pub(crate) struct Edge {
     pub(crate) engine: Engine,
     /// The largest body taken, in bytes.
     pub(crate) max_body: u64,
+    /// The proxies that are believed when they tell who the client is.
+    pub(crate) trusted_proxies: Vec<IpNet>,
 }
 
 /// Answers any request: there is one handler, and the engine's own router.
@@ -41,7 +46,7 @@ pub(crate) async fn answer(request: HttpRequest, payload: web::Payload, edge: we
             path: request.path(),
             query: request.query_string(),
             headers: &HeaderView(&request),
-            client: client(&request),
+            client: client(&request, &edge.trusted_proxies),
             body,
         })
         .await;
@@ -57,13 +62,27 @@ pub(crate) async fn answer(request: HttpRequest, payload: web::Payload, edge: we
     response
 }
 
-/// Who asks. An IPv4 client of a dual-stack socket comes as `::ffff:a.b.c.d` and is the same client as over IPv4; and so
-/// is this machine, whether it calls itself `::1` or `127.0.0.1`.
-fn client(request: &HttpRequest) -> IpAddr {
-    match request.peer_addr().map(|address| address.ip().to_canonical()) {
-        Some(IpAddr::V6(Ipv6Addr::LOCALHOST)) | None => Ipv4Addr::LOCALHOST.into(),
-        Some(address) => address,
+/// Who asks: the peer, or the client that a trusted proxy tells of.
+fn client(request: &HttpRequest, trusted: &[IpNet]) -> IpAddr {
+    let peer = request.peer_addr().map_or(Ipv4Addr::LOCALHOST.into(), |address| access::canonical(address.ip()));
+    if trusted.is_empty() {
+        return peer;
     }
+    let values = |name: &'static str| request.headers().get_all(name).filter_map(|value| value.to_str().ok());
+    access::client(peer, trusted, values("x-forwarded-for"), values("forwarded"))
+}
+
+/// The request line as it is logged: a key in the query is not.
+pub(crate) fn request_line(request: &ServiceRequest) -> String {
+    let (method, path, version) = (request.method(), request.path(), request.version());
+    let query = request.query_string();
+    let hidden = |pair: &str| match pair.split_once('=') {
+        Some(("key", _)) => "key=…".to_owned(),
+        _ => pair.to_owned(),
+    };
+    let query = query.split('&').map(hidden).collect::<Vec<_>>().join("&");
+    let mark = if query.is_empty() { "" } else { "?" };
+    format!("{method} {path}{mark}{query} {version:?}")
 }
 
 /// Answers `OPTIONS` where a path exists or a browser asks before it asks; for the rest the engine has the words.

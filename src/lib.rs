@@ -81,4 +81,5 @@ pub mod tokens;
 pub mod when;
 
 pub use config::{Config, ConfigError, Settings};
+pub use limit::LimitSpec;
 pub use server::{Running, Server, StartError, Stopped};

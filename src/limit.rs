@@ -1,267 +1,338 @@
-//! The limiter: how many requests a client may make, and where it stands after each.
+//! The limits: how much a client may ask for, and where it stands after each decision.
 //!
-//! It is governor's GCRA, which is the arithmetic that OpenAI's own headers follow: a bucket of N requests, full at
-//! first, refilled evenly at N a minute. Governor tells whether a request passes; what the headers need besides (the
-//! time until the bucket is full, exact) its own store keeps.
+//! Any number of limits may apply to a request. They are decided together: all of them are charged, or none is, but for a
+//! fixed window that counts what it refuses.
+
+mod spec;
+mod store;
+mod table;
+mod tests;
+mod window;
 
 use std::{
-    cell::Cell,
-    collections::HashMap,
-    hash::{BuildHasher, Hash, Hasher, RandomState},
+    hash::{BuildHasher, Hash, RandomState},
     net::IpAddr,
     num::NonZeroU32,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{Arc, MutexGuard},
 };
 
-use governor::{
-    Quota, RateLimiter, clock,
-    middleware::NoOpMiddleware,
-    nanos::Nanos,
-    state::{StateStore, keyed::ShrinkableKeyedStateStore},
+use smallvec::SmallVec;
+
+pub use self::{
+    spec::{Dimension, LimitSpec, Models, Period},
+    store::{Failure, StoreSpec},
+    window::Window,
+};
+use self::{
+    store::Store,
+    table::{Shard, Table},
+    window::{Meter, Quota, Verdict},
+};
+use crate::{
+    clock::Clock,
+    standing::{Cost, Reason, Refusal, Standing, Standings, Unit},
 };
 
-use crate::{clock::Clock, standing::Standing};
+/// What limits ask of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// The client's address.
+    pub ip: IpAddr,
+    /// The key that came with it.
+    pub key: Option<&'a str>,
+    /// The model asked for; wanted only if [`Limits::ask_model`].
+    pub model: &'a str,
+    /// The deployment in the path, if there is one.
+    pub deployment: Option<&'a str>,
+    /// The path.
+    pub path: &'a str,
+    /// What it is booked with; wanted only if [`Limits::ask_cost`].
+    pub cost: Cost,
+}
 
-impl clock::Clock for Clock {
-    type Instant = Duration;
+/// What limits say to a request.
+pub struct Admission {
+    /// Where the client stands, and whether it is refused.
+    pub standings: Standings,
+    /// What is to be given back, or corrected, when the answer has ended. To be kept until then.
+    pub hold: Option<Hold>,
+}
 
-    fn now(&self) -> Duration {
-        self.elapsed()
+/// The shared store was not to be asked, and whoever started the server would rather refuse than admit too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreachable;
+
+/// All limits of a server.
+pub struct Limits {
+    list: Vec<Limit>,
+    /// Where the buckets are kept, if not here.
+    store: Option<Store>,
+    ask_model: bool,
+    ask_cost: bool,
+    /// Whether tokens that were booked and not used are given back, and those used beyond are charged.
+    settle: bool,
+    /// Which hash is whose changes from run to run, and so nobody can choose keys that meet.
+    hasher: RandomState,
+    clock: Clock,
+}
+
+struct Limit {
+    spec: LimitSpec,
+    /// What tells it from other limits, on any server.
+    name: String,
+    meter: Meter,
+    table: Table,
+}
+
+impl Limits {
+    /// Limits that begin now, kept in this process or in a store that several share.
+    ///
+    /// # Errors
+    /// The system has no thread left for the store.
+    pub fn new(specs: Vec<LimitSpec>, settle: bool, store: Option<&StoreSpec>, clock: Clock) -> std::io::Result<Self> {
+        let by_model = |dimension: &Dimension| matches!(dimension, Dimension::Model | Dimension::Deployment);
+        let ask_model = specs.iter().any(|spec| !spec.models.is_any() || spec.per.iter().any(by_model));
+        let ask_cost = specs.iter().any(|spec| spec.unit.kind() == "tokens");
+        let list = specs.into_iter().map(|spec| Limit::new(spec, &clock)).collect();
+        let store = store.map(|spec| Store::open(spec, &clock)).transpose()?;
+        Ok(Limits { list, store, ask_model, ask_cost, settle, hasher: RandomState::new(), clock })
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// What was asked for.
+    pub fn specs(&self) -> impl Iterator<Item = &LimitSpec> {
+        self.list.iter().map(|limit| &limit.spec)
+    }
+
+    /// Whether any wants to know the model.
+    pub fn ask_model(&self) -> bool {
+        self.ask_model
+    }
+
+    /// Whether any wants to know the cost in tokens.
+    pub fn ask_cost(&self) -> bool {
+        self.ask_cost
+    }
+
+    /// Decides over one request, and charges it to every limit that applies if all of them let it pass.
+    ///
+    /// # Errors
+    /// [`Unreachable`]: the limits are in a store, which did not answer.
+    pub async fn admit(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Admission, Unreachable> {
+        match &self.store {
+            None => Ok(self.decide(ask)),
+            Some(store) => store.decide(self, ask).await,
+        }
+    }
+
+    fn decide(self: &Arc<Self>, ask: &Ask<'_>) -> Admission {
+        let now = self.now();
+        // Locks are taken in the order of the list, so that no two decisions wait for each other.
+        let mut held: SmallVec<[Held<'_>; 2]> = SmallVec::new();
+        for (number, limit) in self.list.iter().enumerate().filter(|(_, limit)| limit.applies(ask)) {
+            let key = self.hasher.hash_one(limit.parts(ask));
+            let mut shard = limit.table.shard(key);
+            let place = shard.place(key, now);
+            let cost = limit.cost(ask);
+            let verdict = limit.meter.decide(shard.state(place), now, cost);
+            held.push(Held { number, limit, key, shard, place, cost, verdict });
+        }
+        let admitted = held.iter().all(|held| held.verdict.admitted);
+        let (mut standings, mut charges) = (Standings::default(), Charges::new());
+        for Held { number, limit, key, shard, place, cost, verdict } in &mut held {
+            if admitted || !verdict.admitted {
+                shard.set(*place, verdict.after, verdict.idle_at);
+            } else {
+                // Nothing is charged: told is where the client stands without this request.
+                *verdict = limit.meter.decide(shard.state(*place), now, 0);
+            }
+            limit.tell(verdict.admitted, verdict.too_large, verdict.standing, *cost, &mut standings);
+            if admitted && limit.is_held(self.settle) {
+                let bucket = Bucket::Here { key: *key, place: *place };
+                charges.push(Charge { number: *number, bucket, opened: verdict.after.at, booked: *cost });
+            }
+        }
+        standings.close();
+        Admission { standings, hold: Hold::new(self, charges) }
+    }
+
+    /// The time, in nanoseconds since the clock began.
+    fn now(&self) -> u64 {
+        u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Forgets every bucket that is as good as never used.
+    pub fn forget_idle(&self) {
+        let now = self.now();
+        for limit in &self.list {
+            limit.table.forget_idle(now);
+        }
+    }
+
+    /// How many buckets are remembered here.
+    pub fn buckets(&self) -> usize {
+        self.list.iter().map(|limit| limit.table.len()).sum()
     }
 }
 
-/// A limit on the requests per minute of each client address.
-pub struct Limit {
-    limiter: RateLimiter<Ticket, Buckets, Clock, NoOpMiddleware<Duration>>,
-    quota: NonZeroU32,
-    /// Time in which one request is refilled, in nanoseconds, as governor rounds it.
-    interval: u64,
+/// A limit that applies to a request, its buckets locked until all are decided.
+struct Held<'a> {
+    number: usize,
+    limit: &'a Limit,
+    key: u64,
+    shard: MutexGuard<'a, Shard>,
+    place: u64,
+    cost: u32,
+    verdict: Verdict,
 }
 
 impl Limit {
-    /// Admits `quota` requests at once and `quota` a minute thereafter, to each client.
-    pub fn per_minute(quota: NonZeroU32, clock: Clock) -> Self {
-        let per_minute = Quota::per_minute(quota);
-        let interval = Nanos::from(per_minute.replenish_interval()).as_u64().max(1);
-        Limit { limiter: RateLimiter::new(per_minute, Buckets::new(), clock), quota, interval }
+    fn new(spec: LimitSpec, clock: &Clock) -> Self {
+        let quota = Quota { limit: spec.quota, period: spec.period.nanos() };
+        let burst = NonZeroU32::new(spec.most()).unwrap_or(NonZeroU32::MIN);
+        let meter = Meter::new(spec.unit, spec.window, quota, burst, clock.clone());
+        let name = serde_json::to_string(&spec).unwrap_or_default();
+        Limit { spec, name, meter, table: Table::new(table::MOST) }
     }
 
-    /// Decides over one request of `client`, and charges it if it passes.
-    pub fn admit(&self, client: IpAddr) -> Standing {
-        let ticket = Ticket { client, now: Cell::new(0), full_at: Cell::new(0) };
-        let admitted = self.limiter.check_key(&ticket).is_ok();
-        // `now` was stamped one interval ahead: see `Buckets::measure_and_replace`.
-        let now = ticket.now.get() - self.interval;
-        let missing = ticket.full_at.get().saturating_sub(now);
-        let bucket = self.interval * u64::from(self.quota.get());
-        let remaining = bucket.saturating_sub(missing) / self.interval;
-        let wait = if remaining > 0 { 0 } else { (missing + self.interval).saturating_sub(bucket) };
-        Standing {
-            admitted,
-            limit: self.quota.get(),
-            remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
-            until_full: Duration::from_nanos(missing),
-            wait: Duration::from_nanos(wait),
+    fn applies(&self, ask: &Ask<'_>) -> bool {
+        self.spec.models.is_any() || self.spec.models.contain(ask.model)
+    }
+
+    /// What a request takes of it.
+    fn cost(&self, ask: &Ask<'_>) -> u32 {
+        match self.spec.unit {
+            Unit::Requests | Unit::InFlight => 1,
+            unit => tokens(unit, ask.cost),
         }
     }
 
-    /// Forgets every client whose bucket has been full for an interval: nothing tells it from one never seen.
-    pub fn forget_idle(&self) {
-        self.limiter.retain_recent();
-    }
-
-    /// How many clients are remembered.
-    pub fn clients(&self) -> usize {
-        self.limiter.len()
-    }
-}
-
-/// The key that governor passes to the store, and the store stamps with what the decision was made from: governor
-/// itself tells the remaining requests in whole numbers only, and not the time that it took.
-#[derive(Clone)]
-struct Ticket {
-    client: IpAddr,
-    /// The time of the decision plus one interval, in nanoseconds since the limiter began.
-    now: Cell<u64>,
-    /// When the bucket is full again, on the same scale.
-    full_at: Cell<u64>,
-}
-
-impl PartialEq for Ticket {
-    fn eq(&self, other: &Self) -> bool {
-        self.client == other.client
-    }
-}
-
-impl Eq for Ticket {}
-
-impl Hash for Ticket {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.client.hash(state);
-    }
-}
-
-/// Each client's bucket, as the time when it is full again (GCRA's theoretical arrival time). A client without an entry
-/// has a full bucket. Sharded so that workers rarely meet on one lock; it is held for the arithmetic of one decision.
-struct Buckets {
-    hasher: RandomState,
-    shards: Box<[Mutex<HashMap<IpAddr, Nanos>>]>,
-}
-
-const SHARDS: usize = 64;
-
-impl Buckets {
-    fn new() -> Self {
-        Buckets { hasher: RandomState::new(), shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
-    }
-}
-
-/// A decision cannot leave a shard half-changed, so a lock poisoned by a panic elsewhere is as good as new.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl StateStore for Buckets {
-    type Key = Ticket;
-
-    fn measure_and_replace<T, F, E>(&self, ticket: &Ticket, decide: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        // Asked about a client never seen, the decision answers "full again one interval from now": so it tells its now.
-        if let Ok((_, next)) = decide(None) {
-            ticket.now.set(next.as_u64());
-        }
-        let shard = self.hasher.hash_one(ticket.client) as usize % SHARDS;
-        let mut clients = lock(&self.shards[shard]);
-        let before = clients.get(&ticket.client).copied();
-        ticket.full_at.set(before.map_or(0, Nanos::as_u64));
-        let (outcome, after) = decide(before)?;
-        clients.insert(ticket.client, after);
-        ticket.full_at.set(after.as_u64());
-        Ok(outcome)
-    }
-}
-
-impl ShrinkableKeyedStateStore<Ticket> for Buckets {
-    fn retain_recent(&self, drop_below: Nanos) {
-        for shard in &self.shards {
-            let mut clients = lock(shard);
-            clients.retain(|_, full_at| *full_at > drop_below);
-            if clients.capacity() > 4 * clients.len() + 64 {
-                clients.shrink_to_fit();
-            }
+    /// Whether something remains to be done with it when the answer has ended.
+    fn is_held(&self, settle: bool) -> bool {
+        match self.spec.unit {
+            Unit::Requests => false,
+            Unit::InFlight => true,
+            Unit::Tokens | Unit::InputTokens | Unit::OutputTokens => settle,
         }
     }
 
-    fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).len()).sum()
+    /// What tells a bucket of its own from the others.
+    fn parts<'a>(&self, ask: &Ask<'a>) -> SmallVec<[Part<'a>; 3]> {
+        let part = |dimension: &Dimension| match (dimension, ask.key) {
+            (Dimension::Ip, _) | (Dimension::Key, None) => Part::Address(ask.ip),
+            (Dimension::Key, Some(key)) => Part::Key(key),
+            (Dimension::Model, _) => Part::Model(ask.model),
+            (Dimension::Deployment, _) => Part::Model(ask.deployment.unwrap_or(ask.model)),
+            (Dimension::Endpoint, _) => Part::Path(ask.path),
+            (Dimension::Global, _) => Part::Global,
+        };
+        self.spec.per.iter().map(part).collect()
     }
 
-    fn is_empty(&self) -> bool {
-        self.shards.iter().all(|shard| lock(shard).is_empty())
+    /// Writes down what it said. Of several that refuse, the one that takes longest holds, so that who waits as told
+    /// passes.
+    fn tell(&self, admitted: bool, too_large: bool, standing: Standing, cost: u32, standings: &mut Standings) {
+        let reason = match () {
+            () if self.spec.silent => Reason::Silent,
+            () if self.spec.period == Period::NEVER => Reason::Spent,
+            () if too_large => Reason::TooLarge,
+            () => Reason::RanOut,
+        };
+        // What never fits at once is measured by that.
+        let limit = if reason == Reason::TooLarge { self.spec.most().into() } else { standing.limit };
+        let refusal =
+            Refusal { standing: Standing { limit, ..standing }, unit: self.spec.unit, requested: cost.into(), reason };
+        if !admitted && standings.refusal.is_none_or(|known| refusal.is_longer_than(&known)) {
+            standings.refusal = Some(refusal);
+        }
+        let told = !self.spec.silent && self.spec.period != Period::NEVER;
+        if let Some(known) = standings.of(self.spec.unit).filter(|_| told)
+            && known.is_none_or(|known| standing.is_slower_than(&known))
+        {
+            *known = Some(standing);
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
+fn tokens(unit: Unit, cost: Cost) -> u32 {
+    let tokens = match unit {
+        Unit::InputTokens => cost.input,
+        Unit::OutputTokens => cost.output,
+        _ => cost.input.saturating_add(cost.output),
+    };
+    u32::try_from(tokens).unwrap_or(u32::MAX)
+}
 
-    use proptest::prelude::*;
+/// One part of what a bucket is for.
+#[derive(Clone, Copy, Hash)]
+enum Part<'a> {
+    Address(IpAddr),
+    Key(&'a str),
+    Model(&'a str),
+    Path(&'a str),
+    Global,
+}
 
-    use super::*;
-    use crate::clock::ManualClock;
+/// What was charged to one limit, and is to be given back or corrected.
+struct Charge {
+    number: usize,
+    bucket: Bucket,
+    /// When the window opened that was charged.
+    opened: u64,
+    booked: u32,
+}
 
-    const ONE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
-    const TWO: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+type Charges = SmallVec<[Charge; 1]>;
 
-    fn limit(quota: u32) -> (Limit, ManualClock) {
-        let clock = ManualClock::new();
-        (Limit::per_minute(NonZeroU32::new(quota).unwrap(), clock.clone().into()), clock)
+/// Where a bucket is kept.
+enum Bucket {
+    Here { key: u64, place: u64 },
+    There(store::Lease),
+}
+
+/// What a request holds of its limits until its answer has ended: a place among those in flight, and tokens that are
+/// booked. Dropped, it gives the place back and settles the tokens.
+pub struct Hold {
+    limits: Arc<Limits>,
+    charges: Charges,
+    spent: Option<Cost>,
+}
+
+impl Hold {
+    fn new(limits: &Arc<Limits>, charges: Charges) -> Option<Hold> {
+        (!charges.is_empty()).then(|| Hold { limits: Arc::clone(limits), charges, spent: None })
     }
 
-    #[test]
-    fn n_pass_and_the_next_does_not_for_each_client() {
-        let (limit, clock) = limit(100);
-        for client in [ONE, TWO] {
-            for n in 1..=100 {
-                let standing = limit.admit(client);
-                assert!(standing.admitted);
-                assert_eq!(standing.remaining, 100 - n);
-            }
-            let refused = limit.admit(client);
-            assert!(!refused.admitted);
-            assert_eq!((refused.remaining, refused.used()), (0, 100));
-            assert_eq!(refused.wait, Duration::from_millis(600));
-            assert_eq!(refused.until_full, Duration::from_secs(60));
-        }
-        clock.advance(Duration::from_millis(600) - Duration::from_nanos(1));
-        assert!(!limit.admit(ONE).admitted);
-        clock.advance(Duration::from_nanos(1));
-        assert!(limit.admit(ONE).admitted);
-        assert!(!limit.admit(ONE).admitted);
+    /// Tells what the request has cost in truth; without it, what was booked stays.
+    pub fn settle(&mut self, spent: Cost) {
+        self.spent = Some(spent);
     }
+}
 
-    #[test]
-    fn headers_follow_the_recorded_arithmetic() {
-        for (quota, reset) in [(10_000, "6ms"), (5_000, "12ms"), (30_000, "2ms"), (3_000, "20ms"), (500, "120ms")] {
-            let (limit, clock) = limit(quota);
-            clock.advance(Duration::from_secs(3600));
-            let standing = limit.admit(ONE);
-            assert_eq!(standing.remaining, quota - 1);
-            assert_eq!(crate::standing::GoDuration(standing.until_full).to_string(), reset);
-        }
-    }
-
-    #[test]
-    fn a_million_clients_are_forgotten_once_idle() {
-        let (limit, clock) = limit(100);
-        for n in 0..1_000_000 {
-            limit.admit(IpAddr::V4(Ipv4Addr::from(n)));
-            if n % 100_000 == 99_999 {
-                clock.advance(Duration::from_millis(1200));
-                limit.forget_idle();
-                assert_eq!(limit.clients(), 0);
-            }
-        }
-    }
-
-    #[test]
-    fn forgetting_gives_nothing_back() {
-        let (limit, clock) = limit(60);
-        for _ in 0..60 {
-            assert!(limit.admit(ONE).admitted);
-        }
-        clock.advance(Duration::from_secs(59));
-        limit.forget_idle();
-        assert_eq!(limit.clients(), 1);
-        assert_eq!((0..100).filter(|_| limit.admit(ONE).admitted).count(), 59);
-    }
-
-    proptest! {
-        /// Against the bucket as one would write it down: a deficit that shrinks evenly.
-        #[test]
-        fn admits_what_a_naive_bucket_admits(quota in 1u32..200, pauses in prop::collection::vec(0u64..3_000, 1..300)) {
-            let (limit, clock) = limit(quota);
-            let interval = u128::from(60_000_000_000 / u64::from(quota));
-            let (mut now, mut full_at) = (0u128, 0u128);
-            for pause in pauses {
-                clock.advance(Duration::from_millis(pause));
-                now += u128::from(pause) * 1_000_000;
-                let missing = full_at.saturating_sub(now);
-                let admitted = missing + interval <= interval * u128::from(quota);
-                if admitted {
-                    full_at = full_at.max(now) + interval;
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let now = self.limits.now();
+        for Charge { number, bucket, opened, booked } in self.charges.drain(..) {
+            let limit = &self.limits.list[number];
+            let spent = match (limit.spec.unit, self.spent) {
+                (Unit::InFlight, _) => 0,
+                (unit, Some(spent)) => tokens(unit, spent),
+                (_, None) => continue,
+            };
+            match bucket {
+                Bucket::Here { key, place } => {
+                    let mut shard = limit.table.shard(key);
+                    let verdict = limit.meter.correct(shard.state(place), now, opened, booked, spent);
+                    shard.set(place, verdict.after, verdict.idle_at);
                 }
-                let standing = limit.admit(ONE);
-                prop_assert_eq!(standing.admitted, admitted);
-                prop_assert_eq!(standing.until_full.as_nanos(), full_at.saturating_sub(now));
-                if !admitted {
-                    clock.advance(standing.wait);
-                    now += standing.wait.as_nanos();
-                    prop_assert!(limit.admit(ONE).admitted, "a client that waits as told passes");
-                    full_at = full_at.max(now) + interval;
+                Bucket::There(lease) => {
+                    if let Some(store) = &self.limits.store {
+                        store.correct(limit, lease, opened, booked, spent);
+                    }
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::reply::ToolKind;
+use crate::{reply::ToolKind, standing::Cost};
 
 /// One request to the model, read by the dialect of its endpoint.
 #[derive(Clone, Debug, Default)]
@@ -101,7 +101,19 @@ pub enum Format {
     JsonSchema(Value),
 }
 
+/// What OpenAI books for an image, in tokens.
+pub const IMAGE_COST: u64 = 765;
+
 impl Prompt {
+    /// What limits on tokens book before there is a reply, as recorded at OpenAI: a quarter of the characters, one for each
+    /// message and one more; and for the reply as much as it may have. Tools are not counted.
+    pub fn cost(&self) -> Cost {
+        let chars: u64 = self.turns.iter().map(|turn| turn.text.chars().count() as u64).sum();
+        let images: u64 = self.turns.iter().map(|turn| turn.images).sum();
+        let input = chars.div_ceil(4) + self.turns.len() as u64 + 1 + images.saturating_mul(IMAGE_COST);
+        Cost { input, output: self.max_tokens.unwrap_or(0).saturating_mul(self.n.max(1) as u64) }
+    }
+
     /// What the user said last.
     pub fn last_user(&self) -> &str {
         self.turns.iter().rev().find(|turn| turn.role == Role::User).map_or("", |turn| &turn.text)

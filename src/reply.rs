@@ -1,5 +1,7 @@
 //! What the fake model says, before any protocol spells it.
 
+use crate::standing::Cost;
+
 /// One answer of the fake model: a choice or several, and what they cost together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
@@ -123,6 +125,13 @@ pub enum FinishReason {
     ToolCalls,
     /// A filter stopped it.
     ContentFilter,
+}
+
+impl Usage {
+    /// What it takes of limits.
+    pub fn cost(&self) -> Cost {
+        Cost { input: self.prompt_tokens, output: self.completion_tokens }
+    }
 }
 
 /// Tokens counted for one request.

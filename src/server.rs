@@ -32,6 +32,7 @@ use crate::{
     engine::Engine,
     fixtures::{Fixtures, Problem},
     http::{self, Edge},
+    limit::{LimitSpec, Limits},
     model::Counting,
     tokens::Tokenizer,
 };
@@ -76,11 +77,10 @@ impl std::error::Error for StartError {}
 /// A fake that has taken its port and is about to serve.
 ///
 /// ```
-/// use std::num::NonZeroU32;
-/// use fake_openai::{Config, Server};
+/// use fake_openai::{Config, LimitSpec, Server};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let fake = Server::bind(Config { rpm: NonZeroU32::new(100), ..Config::for_test() })?.spawn()?;
+/// let fake = Server::bind(Config { limits: vec![LimitSpec::rpm(100)], ..Config::for_test() })?.spawn()?;
 /// // Point the code under test at `fake.url()`: it is answered until `fake` is dropped.
 /// assert!(fake.url().starts_with("http://127.0.0.1:"));
 /// # Ok(())
@@ -104,11 +104,18 @@ impl Server {
             // Now, so that no request waits for it.
             Tokenizer::prepare();
         }
-        let engine = Engine::new(fixtures, &config);
+        let mut limits = config.limits.clone();
+        if let Some(tier) = &config.tier {
+            limits.extend_from_slice(fixtures.tier(tier).map_err(|problem| StartError::Fixtures(vec![problem]))?);
+        }
+        let limits = Limits::new(limits, config.settle, config.limit_store.as_ref(), config.clock.clone())
+            .map_err(|error| StartError::Io("cannot open the limit store".to_owned(), error))?;
+        let engine = Engine::new(fixtures, limits, &config);
         let listeners = listen::listen(&config.host, config.port, config.strict_port).map_err(StartError::Listen)?;
         let local = listeners[0].local_addr();
         let address = local.map_err(|error| StartError::Io("cannot tell the port".to_owned(), error))?;
-        let edge = web::Data::new(Edge { engine, max_body: config.max_body });
+        let (max_body, trusted_proxies) = (config.max_body, config.trusted_proxies.clone());
+        let edge = web::Data::new(Edge { engine, max_body, trusted_proxies });
         Ok(Server { config, listeners, address, edge })
     }
 
@@ -133,6 +140,11 @@ impl Server {
     /// The fixtures it answers with.
     pub fn fixtures(&self) -> &Fixtures {
         self.edge.engine.fixtures()
+    }
+
+    /// The limits that hold.
+    pub fn limits(&self) -> impl Iterator<Item = &LimitSpec> {
+        self.edge.engine.limits().specs()
     }
 
     /// The configuration that holds.
@@ -186,7 +198,9 @@ impl Server {
     fn serve(&self, connections: &Arc<Connections>) -> io::Result<ActixServer> {
         let (edge, access_log, connections) = (self.edge.clone(), self.config.access_log, Arc::clone(connections));
         let mut server = HttpServer::new(move || {
-            let logger = Logger::new(r#"%a "%r" %s %b %Dms"#).log_target("access");
+            let logger = Logger::new(r#"%a "%{line}xi" %s %b %Dms"#)
+                .custom_request_replace("line", http::request_line)
+                .log_target("access");
             App::new()
                 .app_data(edge.clone())
                 .wrap(Condition::new(access_log, logger))

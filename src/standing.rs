@@ -1,26 +1,170 @@
-//! Where a client stands with a limit after one decision.
+//! Where a client stands with its limits after one decision.
 
 use std::{fmt, time::Duration};
 
-/// The outcome of one admission. Every number that an answer tells about a limit comes from here.
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Requests.
+    #[default]
+    Requests,
+    /// Tokens of prompt and reply, booked before there is a reply: see [`Cost`].
+    Tokens,
+    /// Tokens of the prompt.
+    InputTokens,
+    /// Tokens of the reply.
+    OutputTokens,
+    /// Requests whose answers are under way.
+    InFlight,
+}
+
+impl Unit {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::Requests => "requests",
+            Unit::Tokens => "tokens",
+            Unit::InputTokens => "input_tokens",
+            Unit::OutputTokens => "output_tokens",
+            Unit::InFlight => "in_flight",
+        }
+    }
+
+    /// Whether it is `requests` or `tokens`.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Unit::Requests | Unit::InFlight => "requests",
+            Unit::Tokens | Unit::InputTokens | Unit::OutputTokens => "tokens",
+        }
+    }
+
+    /// How a sentence names it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Unit::Requests => "requests",
+            Unit::Tokens => "tokens",
+            Unit::InputTokens => "input tokens",
+            Unit::OutputTokens => "output tokens",
+            Unit::InFlight => "concurrent requests",
+        }
+    }
+}
+
+/// Tokens that a request takes: as booked before there is a reply, or as it came to in the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Those of the prompt.
+    pub input: u64,
+    /// Those of the reply.
+    pub output: u64,
+}
+
+/// Where a client stands with the limits that apply to its request. Every number that an answer tells about a limit
+/// comes from here. Of several limits on one unit, it is the one with the slowest refill; of those that refuse, the
+/// first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standings {
+    /// With the limit on requests.
+    pub requests: Option<Standing>,
+    /// With the limit on tokens of prompt and reply.
+    pub tokens: Option<Standing>,
+    /// With the limit on tokens of the prompt.
+    pub input_tokens: Option<Standing>,
+    /// With the limit on tokens of the reply.
+    pub output_tokens: Option<Standing>,
+    /// Why the request is refused, if it is.
+    pub refusal: Option<Refusal>,
+}
+
+impl Standings {
+    /// The place of a unit's standing; requests in flight have none, since no provider tells them.
+    pub fn of(&mut self, unit: Unit) -> Option<&mut Option<Standing>> {
+        match unit {
+            Unit::Requests => Some(&mut self.requests),
+            Unit::Tokens => Some(&mut self.tokens),
+            Unit::InputTokens => Some(&mut self.input_tokens),
+            Unit::OutputTokens => Some(&mut self.output_tokens),
+            Unit::InFlight => None,
+        }
+    }
+
+    /// Once all limits have spoken: what a refusal tells of its unit is told of the limit that refuses.
+    pub fn close(&mut self) {
+        if let Some(Refusal { standing, unit, reason: Reason::RanOut, .. }) = self.refusal
+            && let Some(told) = self.of(unit)
+        {
+            *told = Some(standing);
+        }
+    }
+
+    /// Whether there is any to tell, refused or not.
+    pub fn are_told(&self) -> bool {
+        [self.requests, self.tokens, self.input_tokens, self.output_tokens].iter().any(Option::is_some)
+    }
+}
+
+/// The limit that refuses a request, and where the client stands with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Where the client stands.
+    pub standing: Standing,
+    /// What ran out.
+    pub unit: Unit,
+    /// What the request would have cost.
+    pub requested: u64,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Refusal {
+    /// Whether it takes longer than another until the request would pass.
+    pub fn is_longer_than(&self, other: &Refusal) -> bool {
+        let ever = |refusal: &Refusal| matches!(refusal.reason, Reason::RanOut | Reason::Silent);
+        match (ever(self), ever(other)) {
+            (true, true) => self.standing.wait > other.standing.wait,
+            (mine, theirs) => theirs && !mine,
+        }
+    }
+}
+
+/// Why a limit refuses a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Not enough is left at this moment.
+    RanOut,
+    /// It is more than the limit ever admits at once: waiting does not help.
+    TooLarge,
+    /// A quota that never refills is used up.
+    Spent,
+    /// Not enough is left, and the limit tells nothing of itself.
+    Silent,
+}
+
+/// Where a client stands with one limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Whether the request may pass.
-    pub admitted: bool,
-    /// Requests a minute, which is also the size of the bucket.
-    pub limit: u32,
-    /// Requests that would be admitted at this very moment.
-    pub remaining: u32,
-    /// Time until the bucket is full again.
+    /// How much there is in a period.
+    pub limit: u64,
+    /// How much would be admitted at this very moment.
+    pub remaining: u64,
+    /// Time until all of it is there again.
     pub until_full: Duration,
-    /// Time until one request would be admitted; zero while any remains.
+    /// Time until another request like this one would be admitted; zero if it would be now.
     pub wait: Duration,
+    /// The period.
+    pub period: Duration,
 }
 
 impl Standing {
-    /// Requests that the bucket is short of.
-    pub fn used(&self) -> u32 {
-        self.limit - self.remaining
+    /// What the limit is short of.
+    pub fn used(&self) -> u64 {
+        self.limit.saturating_sub(self.remaining)
+    }
+
+    /// Whether it refills more slowly than another.
+    pub fn is_slower_than(&self, other: &Standing) -> bool {
+        u128::from(self.limit) * other.period.as_nanos() < u128::from(other.limit) * self.period.as_nanos()
     }
 
     /// Whole seconds to wait, rounded up and never 0: LiteLLM reads no fractions, and takes 0 for "no cooldown".
@@ -31,6 +175,15 @@ impl Standing {
     /// Milliseconds to wait, rounded up and never 0.
     pub fn retry_after_ms(&self) -> u64 {
         (self.wait.as_nanos().div_ceil(1_000_000) as u64).max(1)
+    }
+}
+
+/// A period as OpenAI's messages name it: `min`, `day`; others in figures, such as `10s`.
+pub fn per(period: Duration) -> String {
+    match period.as_secs() {
+        60 => "min".to_owned(),
+        86_400 => "day".to_owned(),
+        _ => humantime::format_duration(period).to_string().replace(' ', ""),
     }
 }
 
@@ -87,7 +240,8 @@ mod tests {
 
     #[test]
     fn waits_are_rounded_up_to_whole_units_and_never_zero() {
-        let standing = |wait| Standing { admitted: false, limit: 1, remaining: 0, until_full: wait, wait };
+        let period = Duration::from_secs(60);
+        let standing = |wait| Standing { limit: 1, remaining: 0, until_full: wait, wait, period };
         assert_eq!(standing(Duration::from_millis(600)).retry_after_secs(), 1);
         assert_eq!(standing(Duration::from_nanos(1_000_000_001)).retry_after_secs(), 2);
         assert_eq!(standing(Duration::from_nanos(600_000_001)).retry_after_ms(), 601);

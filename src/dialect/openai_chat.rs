@@ -27,6 +27,7 @@ use crate::{
     random::Random,
     reply::Reply,
     request::members::{Members, Raw},
+    standing::Cost,
     template::{Layout, Spaces, Template, scope::Scope},
 };
 
@@ -151,6 +152,10 @@ impl Dialect for Chat {
         read::prompt(body, scope.model().into_owned())
     }
 
+    fn cost(&self, body: &Members<'_>, _: &Scope<'_>) -> Cost {
+        read::cost(body)
+    }
+
     fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
         let frame = Arc::clone(&self.frame);
         let Some(scope) = scope else {
@@ -261,6 +266,6 @@ impl Spelling for Spelled {
             }
         };
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static(content_type))];
-        Answer { status: StatusCode::OK, headers, content }
+        Answer { status: StatusCode::OK, headers, content, cost: None }
     }
 }

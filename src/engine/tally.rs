@@ -7,7 +7,10 @@ use std::sync::{
 
 use bytes::Bytes;
 
-use crate::answer::{Answer, Content, Frames};
+use crate::{
+    answer::{Answer, Content, Frames},
+    limit::Hold,
+};
 
 /// How many requests were taken, and how many of them are over.
 #[derive(Debug, Default)]
@@ -28,16 +31,29 @@ impl Tally {
 
 /// One request's entry: made when it is taken, closed when its answer has been handed out to the end, is cut, or the
 /// client has left.
-pub(super) struct Receipt(Arc<Tally>);
+pub(super) struct Receipt {
+    tally: Arc<Tally>,
+    /// What the request holds of its limits until then.
+    hold: Option<Hold>,
+}
 
 impl Receipt {
     pub(super) fn open(tally: &Arc<Tally>) -> Self {
         tally.taken.fetch_add(1, Ordering::AcqRel);
-        Receipt(Arc::clone(tally))
+        Receipt { tally: Arc::clone(tally), hold: None }
+    }
+
+    /// Keeps what a request holds of its limits until the answer has ended.
+    pub(super) fn keep(&mut self, hold: Option<Hold>) {
+        self.hold = hold;
     }
 
     /// Stays open until the last frame of the answer is out, or the answer is dropped.
-    pub(super) fn travel_with(self, answer: Answer) -> Answer {
+    pub(super) fn travel_with(mut self, answer: Answer) -> Answer {
+        if let Some(hold) = &mut self.hold {
+            // What is refused costs nothing in the end.
+            hold.settle(answer.cost.unwrap_or_default());
+        }
         let content = match answer.content {
             Content::Whole(bytes) => Content::Whole(bytes),
             Content::Frames(frames) => Content::Frames(Box::new(Receipted { frames, receipt: Some(self) })),
@@ -48,7 +64,7 @@ impl Receipt {
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Ordering::AcqRel);
+        self.tally.ended.fetch_add(1, Ordering::AcqRel);
     }
 }
 

@@ -124,6 +124,23 @@ impl<'a> Raw<'a> {
         }
     }
 
+    /// How many characters the string has that it is; 0 if it is something else.
+    pub fn chars(self) -> u64 {
+        let [b'"', inner @ .., b'"'] = self.0 else { return 0 };
+        // Every byte but those that continue a character.
+        let mut chars = inner.iter().filter(|byte| (**byte as i8) >= -0x40).count() as u64;
+        // An escape is one character, however it is spelled, and the second of a pair of surrogates is none.
+        let mut rest = inner;
+        while let Some(at) = memchr::memchr(b'\\', rest) {
+            let escape = &rest[at..];
+            let length = if escape.get(1) == Some(&b'u') && escape.len() >= 6 { 6 } else { escape.len().min(2) };
+            let second = length == 6 && matches!(&escape[2..4], [b'd' | b'D', b'c'..=b'f' | b'C'..=b'F']);
+            chars = chars.saturating_sub(length as u64 - u64::from(!second));
+            rest = &escape[length..];
+        }
+        chars
+    }
+
     /// The boolean it is.
     pub fn as_bool(self) -> Option<bool> {
         match self.0 {
@@ -192,6 +209,19 @@ mod tests {
     fn the_last_of_two_equal_keys_wins_and_escaped_keys_are_read() {
         assert_eq!(get(r#"{"a":1,"a":2}"#, "a").unwrap().text(), b"2");
         assert_eq!(get(r#"{"mod\u0065l":1}"#, "model").unwrap().text(), b"1");
+    }
+
+    #[test]
+    fn characters_are_counted_as_they_are_decoded() {
+        for text in ["", "abc", "é漢😀", r#"a\n\"\\\u00e9\ud83d\ude00b"#, r"\u0041\\u0041"] {
+            let quoted = format!("\"{text}\"");
+            let decoded: String = serde_json::from_str(&quoted).unwrap();
+            let text = format!("{{\"a\":{quoted}}}");
+            assert_eq!(get(&text, "a").unwrap().chars(), decoded.chars().count() as u64, "{quoted}");
+        }
+        for text in ["12", "[\"a\"]", r#""\ud83""#, "\"\\x\""] {
+            get(&format!("{{\"a\":{text}}}"), "a").unwrap().chars();
+        }
     }
 
     #[test]

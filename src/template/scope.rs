@@ -18,7 +18,7 @@ use crate::{
         Body, Request,
         members::{Malformed, Members},
     },
-    standing::Standing,
+    standing::Standings,
 };
 
 /// The parameters of a route, by name, as they stand in the path.
@@ -34,8 +34,8 @@ pub struct Scope<'a> {
     pub random: RefCell<Random>,
     /// The time, since 1970.
     pub now: Duration,
-    /// Where the client stands with its limit, once that is decided.
-    pub standing: Option<Standing>,
+    /// Where the client stands with its limits, once that is decided.
+    pub standings: Standings,
     /// The error being told.
     pub error: Option<ApiError>,
     /// What is known of models, the first that fits one holds.
@@ -59,7 +59,7 @@ impl<'a> Scope<'a> {
             params: Params::new(),
             random: RefCell::new(random),
             now,
-            standing: None,
+            standings: Standings::default(),
             error: None,
             resource: RefCell::default(),
             facts: &[],

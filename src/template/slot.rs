@@ -1,10 +1,14 @@
 //! The slots there are, and what each stands for.
 
+mod limits;
+
 use std::{borrow::Cow, fmt};
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
+use self::limits::told;
+pub use self::limits::{Family, Tell};
 use super::{Filling, scope::Scope};
 use crate::{
     clock::FIXED_EPOCH,
@@ -12,7 +16,6 @@ use crate::{
     facts::ModelFacts,
     random::Alphabet,
     request::members::{Kind, Raw},
-    standing::{GoDuration, Standing},
 };
 
 /// A value that a request, its outcome or the server fills in.
@@ -46,8 +49,8 @@ pub enum Slot {
     Unix,
     /// `{{server.version}}`: the version of this program.
     Version,
-    /// `{{requests.…}}`: where the client stands with the limit on requests.
-    Requests(Tell),
+    /// `{{requests.…}}`, `{{tokens.…}}`, `{{refusal.…}}`: where the client stands with its limits.
+    Standing(Family, Tell),
     /// `{{error.name}}`: a field of the error being told.
     Error(Box<str>),
     /// `{{part.name}}`: where a dialect puts what it spells itself. It is cut out by [`Template::split`].
@@ -55,31 +58,6 @@ pub enum Slot {
     /// [`Template::split`]: super::Template::split
     Part(Box<str>),
 }
-
-/// What can be told about a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Tell {
-    Limit,
-    Remaining,
-    Used,
-    Reset,
-    ResetMs,
-    Wait,
-    RetryAfter,
-    RetryAfterMs,
-}
-
-const TELLS: &[(&str, Tell)] = &[
-    ("limit", Tell::Limit),
-    ("remaining", Tell::Remaining),
-    ("used", Tell::Used),
-    ("reset", Tell::Reset),
-    ("reset_ms", Tell::ResetMs),
-    ("wait", Tell::Wait),
-    ("retry_after", Tell::RetryAfter),
-    ("retry_after_ms", Tell::RetryAfterMs),
-];
 
 /// Which spaces may be named: what a canned body can know differs from what an error text can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,22 +109,23 @@ impl Slot {
             ("server", "version") => Ok(Slot::Version),
             ("server", "models") => Ok(Slot::Models),
             ("server", _) => choose(&["version", "models"]),
-            ("requests", name) => {
-                only(&[Spaces::Limit, Spaces::Error], "a provider's `limit_headers` and `errors`")?;
-                match TELLS.iter().find(|(known, _)| *known == name) {
-                    Some((_, tell)) => Ok(Slot::Requests(*tell)),
-                    None => choose(&TELLS.iter().map(|(name, _)| *name).collect::<Vec<_>>()),
-                }
-            }
             ("error", name) => {
                 only(&[Spaces::Error], "a provider's `errors`")?;
                 Ok(Slot::Error(name.into()))
             }
             ("part", name) if spaces == Spaces::Part => Ok(Slot::Part(name.into())),
-            _ => Err(format!(
-                "`{{{{{text}}}}}` names no space: `{space}` is none of path, query, header, body, model, request, resource, \
-                 id, now, server, requests, error"
-            )),
+            (space, name) => match Family::named(space) {
+                Some(family) => {
+                    only(&[Spaces::Limit, Spaces::Error], "a provider's `limit_headers` and `errors`")?;
+                    Tell::named(family, name)
+                        .map(|tell| Slot::Standing(family, tell))
+                        .or_else(|known| choose(&[&known]))
+                }
+                None => Err(format!(
+                    "`{{{{{text}}}}}` names no space: `{space}` is none of path, query, header, body, model, request, \
+                     resource, id, now, server, requests, tokens, input_tokens, output_tokens, refusal, error"
+                )),
+            },
         }
     }
 
@@ -183,7 +162,7 @@ impl Slot {
             }
             Slot::Unix => Filling::Number(scope.now.as_secs()),
             Slot::Version => text(Some(env!("CARGO_PKG_VERSION").into())),
-            Slot::Requests(tell) => scope.standing.as_ref().map_or(Filling::Null, |standing| told(*tell, standing)),
+            Slot::Standing(family, tell) => told(*family, *tell, &scope.standings, scope.now),
             Slot::Error(name) => match scope.error.as_ref().and_then(|error| error.field(name)) {
                 None => Filling::Null,
                 Some(Field::Number(number)) => Filling::Number(number),
@@ -213,10 +192,7 @@ impl fmt::Display for Slot {
             Slot::Uuid => f.write_str("id.uuid"),
             Slot::Unix => f.write_str("now.unix"),
             Slot::Version => f.write_str("server.version"),
-            Slot::Requests(tell) => {
-                let name = TELLS.iter().find(|(_, known)| known == tell).map_or("", |(name, _)| name);
-                write!(f, "requests.{name}")
-            }
+            Slot::Standing(family, tell) => write!(f, "{family}.{tell}"),
             Slot::Error(name) => write!(f, "error.{name}"),
             Slot::Part(name) => write!(f, "part.{name}"),
         }
@@ -277,19 +253,6 @@ pub(crate) fn query<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
     pairs.find(|(key, _)| decode(key) == name).map(|(_, value)| decode(value))
 }
 
-fn told(tell: Tell, standing: &Standing) -> Filling<'static> {
-    match tell {
-        Tell::Limit => Filling::Number(standing.limit.into()),
-        Tell::Remaining => Filling::Number(standing.remaining.into()),
-        Tell::Used => Filling::Number(standing.used().into()),
-        Tell::Reset => text(Some(GoDuration(standing.until_full).to_string().into())),
-        Tell::ResetMs => Filling::Number(standing.until_full.as_millis() as u64),
-        Tell::Wait => text(Some(GoDuration(standing.wait).to_string().into())),
-        Tell::RetryAfter => Filling::Number(standing.retry_after_secs()),
-        Tell::RetryAfterMs => Filling::Number(standing.retry_after_ms()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,7 +266,16 @@ mod tests {
 
     #[test]
     fn a_slot_is_shown_as_it_is_written() {
-        for text in ["path.id", "body.a.b", "id.alnum29", "id.hex32", "id.uuid", "now.unix", "requests.reset_ms"] {
+        for text in [
+            "path.id",
+            "body.a.b",
+            "id.alnum29",
+            "id.hex32",
+            "id.uuid",
+            "now.unix",
+            "requests.reset_ms",
+            "refusal.short",
+        ] {
             assert_eq!(Slot::parse(text, Spaces::Error).unwrap().to_string(), text);
         }
     }

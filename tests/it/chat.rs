@@ -407,7 +407,7 @@ fn lenient_takes_anything_that_is_json() {
 
 #[test]
 fn headers_are_where_the_api_has_them() {
-    let server = serve(Config { rpm: 2.try_into().ok(), ..Config::for_test() });
+    let server = serve(Config { limits: vec![fake_openai::LimitSpec::rpm(2)], ..Config::for_test() });
     let mut connection = Connection::open(server.address());
     let api = ["openai-organization", "openai-processing-ms", "openai-version"];
     let mut ids = std::collections::BTreeSet::new();

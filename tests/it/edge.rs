@@ -92,7 +92,7 @@ fn garbage_harms_nobody() {
 
 #[test]
 fn a_page_in_a_browser_reads_every_header() {
-    let server = serve(Config { rpm: 5.try_into().ok(), ..Config::for_test() });
+    let server = serve(Config { limits: vec![fake_openai::LimitSpec::rpm(5)], ..Config::for_test() });
     let mut connection = Connection::open(server.address());
     let origin = "origin: https://app.example\r\n";
     let response = connection.request("POST", "/v1/chat/completions", origin, CHAT).unwrap();

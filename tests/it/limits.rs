@@ -1,14 +1,21 @@
 //! The limit over real sockets, with a clock moved by hand.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
-use fake_openai::{Config, Running, clock::ManualClock};
+use fake_openai::{
+    Config, LimitSpec, Running, Settings,
+    clock::ManualClock,
+    limit::{Dimension, Window},
+};
 
-use crate::client::{CHAT, Connection, serve};
+use crate::{
+    client::{CHAT, Connection, Response, eventually, serve},
+    program::Directory,
+};
 
 fn limited(rpm: u32) -> (Running, ManualClock) {
     let clock = ManualClock::new();
-    let config = Config { rpm: NonZeroU32::new(rpm), clock: clock.clone().into(), ..Config::for_test() };
+    let config = Config { limits: vec![LimitSpec::rpm(rpm)], clock: clock.clone().into(), ..Config::for_test() };
     (serve(config), clock)
 }
 
@@ -105,8 +112,12 @@ fn without_a_limit_there_is_none_and_none_is_told() {
 #[test]
 fn ipv4_mapped_and_loopback_addresses_are_one_client() {
     let clock = ManualClock::new();
-    let config =
-        Config { host: "0.0.0.0".to_owned(), rpm: NonZeroU32::new(2), clock: clock.into(), ..Config::for_test() };
+    let config = Config {
+        host: "0.0.0.0".to_owned(),
+        limits: vec![LimitSpec::rpm(2)],
+        clock: clock.into(),
+        ..Config::for_test()
+    };
     let server = serve(config);
     let port = server.address().port();
     let v4 = ([127, 0, 0, 1], port);
@@ -121,4 +132,213 @@ fn ipv4_mapped_and_loopback_addresses_are_one_client() {
     ];
     let statuses = connections.map(|mut connection| connection.chat(CHAT).status);
     assert_eq!(statuses, [200, 200, 429, 200]);
+}
+
+fn with(settings: Settings) -> (Running, ManualClock) {
+    let clock = ManualClock::new();
+    let asked = Settings { host: Some("127.0.0.1".to_owned()), port: Some(0), workers: Some(2), ..settings };
+    (serve(Config { clock: clock.clone().into(), ..Config::try_from(asked).unwrap() }), clock)
+}
+
+#[test]
+fn ten_times_overload_admits_burst_and_refill_to_the_request() {
+    for workers in [1, 4] {
+        let asked = Settings { rpm: Some(60), ..Settings::default() };
+        let clock = ManualClock::new();
+        let config = Config { workers: workers.try_into().unwrap(), ..Config::for_test() };
+        let limits = Config::try_from(asked).unwrap().limits;
+        let server = serve(Config { limits, clock: clock.clone().into(), ..config });
+        let mut connections: Vec<_> = (0..8).map(|_| Connection::open(server.address())).collect();
+        let mut admitted = 0;
+        for second in 0..20 {
+            // Eight clients at once, ten times what a second refills and more than the burst.
+            let batch = std::thread::scope(|scope| {
+                let ask = |connection: &mut Connection| (0..10).filter(|_| connection.chat(CHAT).status == 200).count();
+                let threads: Vec<_> =
+                    connections.iter_mut().map(|connection| scope.spawn(move || ask(connection))).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>()
+            });
+            admitted += batch;
+            assert_eq!(admitted, 60 + second, "{workers} workers, second {second}");
+            clock.advance(Duration::from_secs(1));
+        }
+    }
+}
+
+#[test]
+fn remaining_rises_by_refill_only() {
+    let (server, clock) = with(Settings { rpm: Some(50), tpm: Some(1000), ..Settings::default() });
+    let mut connection = Connection::open(server.address());
+    let told = |response: &Response, unit: &str| -> i64 {
+        response.header(&format!("x-ratelimit-remaining-{unit}")).parse().unwrap()
+    };
+    let (mut requests, mut tokens) = (50, 1000);
+    for n in 0..200u64 {
+        let response = connection.chat(if n % 7 == 0 { "{}" } else { CHAT });
+        assert!([200, 400, 429].contains(&response.status));
+        assert!(told(&response, "requests") <= requests && told(&response, "tokens") <= tokens);
+        (requests, tokens) = (told(&response, "requests"), told(&response, "tokens"));
+        if n % 3 == 0 {
+            let micros = 400_000 * (n % 5);
+            clock.advance(Duration::from_micros(micros));
+            // What refills in that time, and one for what was there in part.
+            requests += (50 * micros / 60_000_000) as i64 + 1;
+            tokens += (1000 * micros / 60_000_000) as i64 + 1;
+        }
+    }
+}
+
+/// Seconds that openai-python waits, from `_parse_retry_after_header`; none if it would not retry.
+fn openai_python(response: &Response) -> Option<f64> {
+    let milliseconds = response.headers.get("retry-after-ms").and_then(|text| text.parse::<f64>().ok());
+    let seconds = milliseconds.map(|ms| ms / 1000.0);
+    seconds.or_else(|| response.headers.get("retry-after")?.parse().ok()).filter(|wait| *wait > 0.0 && *wait <= 120.0)
+}
+
+/// Seconds that LiteLLM waits, which reads whole seconds only. (Beyond 60, as with sliding windows, it does as it likes.)
+fn litellm(response: &Response) -> Option<f64> {
+    let seconds: i64 = response.headers.get("retry-after")?.parse().ok()?;
+    (seconds > 0).then_some(seconds as f64)
+}
+
+#[test]
+fn clients_that_obey_are_never_refused_twice() {
+    let limits = [
+        Settings { rpm: Some(7), ..Settings::default() },
+        Settings { rpm: Some(100), burst: Some("3".to_owned()), ..Settings::default() },
+        Settings { tpm: Some(90), rpm: Some(1000), ..Settings::default() },
+        Settings { rpm: Some(5), window: Some(Window::Fixed), ..Settings::default() },
+        Settings { rpm: Some(5), window: Some(Window::Sliding), ..Settings::default() },
+        Settings { rpm: Some(5), tpm: Some(40), window: Some(Window::Sliding), ..Settings::default() },
+    ];
+    for settings in limits {
+        for advice in [openai_python, litellm] {
+            let (server, clock) = with(settings.clone());
+            let mut connection = Connection::open(server.address());
+            let mut refused = 0;
+            for _ in 0..60 {
+                let response = connection.chat(CHAT);
+                if response.status == 429 {
+                    refused += 1;
+                    let wait = advice(&response).unwrap_or_else(|| panic!("no advice in {:?}", response.headers));
+                    clock.advance(Duration::from_secs_f64(wait));
+                    assert_eq!(connection.chat(CHAT).status, 200, "{settings:?} after {wait} s");
+                }
+            }
+            assert!(refused > 3, "{settings:?}");
+        }
+    }
+}
+
+#[test]
+fn tokens_are_booked_as_recorded_and_settled_on_request() {
+    let remaining = |settle| {
+        let (server, _) = with(Settings { tpm: Some(1000), settle: Some(settle), ..Settings::default() });
+        let mut connection = Connection::open(server.address());
+        // 18 characters and 50 tokens of reply: 57, as recorded.
+        let body = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"What is the time?!"}],"max_tokens":50}"#;
+        let told = |response: Response| response.header("x-ratelimit-remaining-tokens").to_owned();
+        [told(connection.chat(body)), told(connection.chat(body)), told(connection.chat("{}"))]
+    };
+    assert_eq!(remaining(false), ["943", "886", "885"]);
+    // The canned reply says that it cost 9 and 12 tokens; what is refused costs none, once that is known.
+    assert_eq!(remaining(true), ["943", "922", "957"]);
+}
+
+#[test]
+fn requests_in_flight_are_counted_until_their_answers_end() {
+    let (server, _) = with(Settings {
+        max_in_flight: Some(2),
+        content: Some(fake_openai::model::Content::Lorem),
+        ..Settings::default()
+    });
+    let long = r#"{"model":"fake","messages":[{"role":"user","content":"Hi"}],"stream":true,"max_tokens":90000}"#;
+    // Far more than the sockets hold: the answers go on until they are read.
+    let mut streams = [Connection::open(server.address()), Connection::open(server.address())];
+    for stream in &mut streams {
+        let request =
+            format!("POST /v1/chat/completions HTTP/1.1\r\nhost: fake\r\ncontent-length: {}\r\n\r\n{long}", long.len());
+        stream.send(request.as_bytes()).unwrap();
+        assert_eq!(stream.head().unwrap().status, 200);
+    }
+    let mut third = Connection::open(server.address());
+    let refused = third.chat(CHAT);
+    assert_eq!(refused.status, 429);
+    assert_eq!(refused.header("retry-after"), "1");
+    assert!(refused.json()["error"]["message"].as_str().unwrap().contains("on concurrent requests: Limit 2, Used 2"));
+    assert_eq!(Connection::open_from("127.0.0.2", server.address()).chat(CHAT).status, 200);
+    // One is left by its reader: its place is free.
+    let [first, _second] = streams;
+    drop(first);
+    eventually("a place is free", || third.chat(CHAT).status == 200);
+}
+
+#[test]
+fn only_a_trusted_proxy_is_believed() {
+    let (server, _) = with(Settings {
+        rpm: Some(1),
+        trusted_proxy: Some(vec!["127.0.0.2".to_owned(), "10.0.0.0/8".to_owned()]),
+        ..Settings::default()
+    });
+    let ask = |from: &str, headers: &str| {
+        let mut connection = Connection::open_from(from, server.address());
+        connection.request("POST", "/v1/chat/completions", headers, CHAT).unwrap().status
+    };
+    for n in 0..5 {
+        let forged = ask("127.0.0.1", &format!("x-forwarded-for: 203.0.113.{n}\r\nforwarded: for=203.0.113.{n}\r\n"));
+        assert_eq!(forged, if n == 0 { 200 } else { 429 }, "a stranger is its own client, whatever it says");
+    }
+    let via_proxy = |headers| ask("127.0.0.2", headers);
+    assert_eq!(via_proxy("x-forwarded-for: 203.0.113.1\r\n"), 200);
+    assert_eq!(
+        via_proxy("x-forwarded-for: 6.6.6.6, 203.0.113.1, 10.1.1.1\r\n"),
+        429,
+        "only the end was added by proxies"
+    );
+    assert_eq!(via_proxy("x-forwarded-for: 203.0.113.2\r\n"), 200);
+    assert_eq!(via_proxy("forwarded: for=203.0.113.2;proto=http\r\n"), 429);
+    assert_eq!(via_proxy("forwarded: for=\"[2001:db8::1]:443\"\r\n"), 200);
+    assert_eq!(via_proxy(""), 200, "the proxy itself");
+}
+
+#[test]
+fn a_key_has_its_quota_wherever_it_stands() {
+    let (server, _) = with(Settings { rpm: Some(1), per: Some(vec![Dimension::Key]), ..Settings::default() });
+    let ask = |path: &str, headers: &str| {
+        Connection::open(server.address()).request("POST", path, headers, CHAT).unwrap().status
+    };
+    let chat = "/v1/chat/completions";
+    assert_eq!(ask(chat, "authorization: Bearer sk-one\r\n"), 200);
+    for headers in ["authorization: bearer sk-one\r\n", "api-key: sk-one\r\n", "x-api-key: sk-one\r\n"] {
+        assert_eq!(ask(chat, headers), 429, "{headers}");
+    }
+    assert_eq!(ask(chat, "x-goog-api-key: sk-one\r\n"), 429);
+    assert_eq!(ask("/chat/completions?key=sk-one", ""), 429);
+    assert_eq!(ask(chat, "authorization: Bearer sk-two\r\n"), 200);
+    assert_eq!(ask(chat, ""), 200, "without a key it is the address");
+    assert_eq!(ask(chat, ""), 429);
+}
+
+#[test]
+fn limits_of_the_file_hold_together() {
+    let file = r#"
+limits:
+  - {quota: 2, per: [key], models: "gpt-4*"}
+  - {unit: tokens, quota: 100, per: [global], window: fixed}
+  - {quota: 3, per: [ip, endpoint], silent: true}
+"#;
+    let directory = Directory::with(&[("fake.yaml", file)]);
+    let (server, _) = with(Settings::read(&directory.path().join("fake.yaml")).unwrap());
+    let mut connection = Connection::open(server.address());
+    let first = connection.chat(CHAT);
+    assert_eq!(first.header("x-ratelimit-limit-requests"), "2");
+    assert_eq!(first.header("x-ratelimit-remaining-tokens"), "97");
+    assert_eq!(connection.chat(CHAT).status, 200);
+    let refused = connection.chat(CHAT);
+    assert!(refused.text().contains("requests per min (RPM): Limit 2, Used 2, Requested 1"), "{}", refused.text());
+    let other = connection.chat(&CHAT.replace("gpt-4o", "o3"));
+    assert_eq!((other.status, other.headers.get("x-ratelimit-limit-requests")), (200, None));
+    let silent = connection.chat(&CHAT.replace("gpt-4o", "o3"));
+    assert_eq!((silent.status, silent.text()), (429, r#"{"detail":"Rate Limited!"}"#));
+    assert!(!silent.headers.contains_key("retry-after"));
 }

@@ -11,5 +11,6 @@ mod ports;
 mod program;
 mod schema;
 mod stopping;
+mod store;
 mod streaming;
 mod tidy;

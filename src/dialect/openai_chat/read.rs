@@ -4,9 +4,10 @@ use serde_json::Value;
 
 use crate::{
     audio,
-    prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn},
+    prompt::{Format, IMAGE_COST, Prompt, Role, Tool, ToolChoice, Turn},
     reply::ToolKind,
     request::members::{Kind, Members, Raw},
+    standing::Cost,
 };
 
 /// Members that change a reply whenever they are given; those with milder rules are in [`is_plain`].
@@ -71,6 +72,29 @@ pub(super) fn prompt(body: &Members<'_>, model: String) -> Prompt {
         web_search: value("web_search_options").is_some(),
         audio: list(modalities).iter().any(|modality| modality == "audio"),
     }
+}
+
+/// The cost of [`prompt`], without building it: a limit asks before anything else is known of the request.
+pub(super) fn cost(body: &Members<'_>) -> Cost {
+    let (mut messages, mut chars, mut images) = (0, 0, 0);
+    let mut message = |message: Raw<'_>| {
+        messages += 1;
+        let Some(content) = message.members().and_then(|message| message.get("content")) else { return };
+        chars += content.chars();
+        content.each(|part| {
+            let Some(part) = part.members() else { return };
+            chars += part.get("text").map_or(0, Raw::chars);
+            images += u64::from(part.get("type").is_some_and(|kind| kind.text() == br#""image_url""#));
+        });
+    };
+    if let Some(list) = body.get("messages") {
+        list.each(&mut message);
+    }
+    let number = |name: &str| body.get(name).and_then(integer);
+    let most = number("max_completion_tokens").or_else(|| number("max_tokens")).unwrap_or(0);
+    let n = number("n").map_or(1, |n| n.clamp(1, 128));
+    let input = chars.div_ceil(4) + messages + 1 + images * IMAGE_COST;
+    Cost { input, output: most.saturating_mul(n) }
 }
 
 fn list(value: Option<Value>) -> Vec<Value> {

@@ -1,0 +1,164 @@
+-- Decides over one request and all limits that apply to it; charges all of them, or none but a fixed window that refuses.
+--
+-- KEYS    the bucket of each limit
+-- ARGV    the time in microseconds, or '' for this server's; then for each limit:
+--         algorithm, limit, burst, period in microseconds (0: for ever), cost, name of the lease
+-- reply   for each limit: admitted, too large, remaining, microseconds until full, microseconds to wait, when it opened
+--
+-- The arithmetic is that of src/limit/window.rs.
+
+local now
+if ARGV[1] == '' then
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2]
+else
+  now = tonumber(ARGV[1])
+end
+
+-- A place among those in flight that is never given back is free again after this time, in microseconds.
+local LEASE = 600 * 1000000
+-- Sums of fractions come out this far from what they are.
+local DUST = 1e-9
+-- The same in microseconds.
+local SPECK = 1e-3
+
+local function keep(key, text, microseconds)
+  if microseconds then
+    redis.call('SET', key, text, 'PX', string.format('%.0f', math.ceil(microseconds / 1000) + 1))
+  else
+    redis.call('SET', key, text)
+  end
+end
+
+local function kept(key, pattern)
+  local text = redis.call('GET', key)
+  if not text then return nil end
+  local a, b, c = string.match(text, pattern)
+  return tonumber(a), tonumber(b), tonumber(c)
+end
+
+local function clamp(cost, most)
+  return math.max(1, math.min(cost, most))
+end
+
+local function gcra(key, limit, burst, period, cost)
+  local missing, at = kept(key, '(%S+) (%S+)')
+  if missing then
+    missing = math.max(0, missing - math.max(0, now - at) * limit / period)
+    at = math.max(now, at)
+  else
+    missing, at = 0, now
+  end
+  local admitted = missing + cost <= burst + DUST
+  local function standing(missing, cost)
+    local wait = math.max(0, missing + clamp(cost, burst) - burst - DUST) * period / limit
+    return math.floor(math.max(0, burst - missing + DUST)), math.floor(missing * period / limit + SPECK), math.ceil(wait - SPECK), 0
+  end
+  local function charge()
+    missing = missing + cost
+    keep(key, string.format('%.17g %.0f', missing, at), missing * period / limit)
+  end
+  return {admitted = admitted, large = cost > burst, charge = charge, standing = function(cost)
+    return standing(missing, cost)
+  end}
+end
+
+local function fixed(key, limit, burst, period, cost)
+  local used, at = kept(key, '(%S+) (%S+)')
+  if not used or (period > 0 and now >= at + period) then used, at = 0, now end
+  local admitted = used + cost <= limit
+  local large = cost > limit
+  local function put(taken)
+    used = taken
+    keep(key, string.format('%.0f %.0f', used, at), period > 0 and at + period - now or nil)
+  end
+  return {
+    admitted = admitted,
+    large = large,
+    charge = function() put(used + cost) end,
+    count_refused = function() if not large then put(limit) end end,
+    standing = function(cost)
+      local full = (used == 0 or period == 0) and 0 or at + period - now
+      return math.max(0, limit - used), full, used + math.max(cost, 1) <= limit and 0 or full, at
+    end,
+  }
+end
+
+local function sliding(key, limit, burst, period, cost)
+  local used, before, at = kept(key, '(%S+) (%S+) (%S+)')
+  if not used or now - at >= 2 * period then
+    used, before, at = 0, 0, now
+  elseif now - at >= period then
+    used, before, at = 0, used, at + period
+  end
+  local elapsed = math.max(0, now - at)
+  local overlap = math.ceil(before * (period - elapsed) / period - DUST)
+  local function shrunk(counted, room)
+    if counted <= room then return 0 end
+    return period - math.floor(room * period / counted)
+  end
+  return {
+    admitted = used + overlap + cost <= limit,
+    large = cost > limit,
+    charge = function()
+      used = used + cost
+      keep(key, string.format('%.0f %.0f %.0f', used, before, at), 2 * period - elapsed)
+    end,
+    standing = function(cost)
+      local next = clamp(cost, limit)
+      local wait
+      if used + next <= limit then
+        wait = math.max(0, shrunk(before, limit - used - next) - elapsed)
+      else
+        wait = period - elapsed + shrunk(used, limit - next)
+      end
+      local full = used > 0 and 2 * period - elapsed or before > 0 and period - elapsed or 0
+      return math.max(0, limit - used - overlap), full, wait, at
+    end,
+  }
+end
+
+local function slots(key, limit, burst, period, cost, lease)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.0f', now))
+  local used = redis.call('ZCARD', key)
+  return {
+    admitted = used + cost <= limit,
+    large = false,
+    charge = function()
+      redis.call('ZADD', key, string.format('%.0f', now + LEASE), lease)
+      redis.call('PEXPIRE', key, LEASE / 1000)
+      used = used + cost
+    end,
+    standing = function()
+      local wait = used < limit and 0 or 1000000
+      return math.max(0, limit - used), wait, wait, 0
+    end,
+  }
+end
+
+local ALGORITHMS = {gcra = gcra, fixed = fixed, sliding = sliding, slots = slots}
+
+local verdicts, admitted = {}, true
+for n, key in ipairs(KEYS) do
+  local first = 2 + (n - 1) * 6
+  local limit, burst, period, cost =
+    tonumber(ARGV[first + 1]), tonumber(ARGV[first + 2]), tonumber(ARGV[first + 3]), tonumber(ARGV[first + 4])
+  local verdict = ALGORITHMS[ARGV[first]](key, limit, burst, period, cost, ARGV[first + 5])
+  verdict.cost = cost
+  verdicts[n] = verdict
+  admitted = admitted and verdict.admitted
+end
+
+local reply = {}
+for n, verdict in ipairs(verdicts) do
+  local cost = verdict.cost
+  if admitted then
+    verdict.charge()
+  elseif verdict.admitted then
+    cost = 0
+  elseif verdict.count_refused then
+    verdict.count_refused()
+  end
+  reply[n] = {verdict.admitted and 1 or 0, verdict.large and 1 or 0, verdict.standing(cost)}
+end
+return reply

@@ -1,0 +1,121 @@
+//! The bucket that refills evenly: governor's GCRA.
+
+use std::{
+    cell::Cell,
+    hash::{Hash, Hasher},
+    num::NonZeroU32,
+    time::Duration,
+};
+
+use governor::{RateLimiter, clock, middleware::NoOpMiddleware, nanos::Nanos, state::StateStore};
+
+use super::{Quota, State, Verdict};
+use crate::{clock::Clock, standing::Standing};
+
+/// Governor's nanoseconds are shorter here, so that what is refilled in less than a microsecond (tokens, by the hundred
+/// million a minute) is not refilled much too slowly for having been rounded up to a whole one. Nine years fit.
+const TICKS: u64 = 64;
+
+struct Ticks(Clock);
+
+impl Clone for Ticks {
+    fn clone(&self) -> Self {
+        Ticks(self.0.clone())
+    }
+}
+
+impl clock::Clock for Ticks {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        let nanos = u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        nanos.saturating_mul(TICKS).into()
+    }
+}
+
+pub(in super::super) struct Gcra {
+    limiter: RateLimiter<Ticket, Borrowed, Ticks, NoOpMiddleware<Nanos>>,
+    quota: Quota,
+    burst: u32,
+    /// Time in which one is refilled, in ticks.
+    interval: u64,
+}
+
+impl Gcra {
+    pub(super) fn new(quota: Quota, burst: NonZeroU32, clock: Clock) -> Self {
+        // Rounded up: never more than the quota.
+        let interval = quota.period.saturating_mul(TICKS).div_ceil(quota.limit.into()).max(1);
+        let each = Duration::from_nanos(interval);
+        // It is none only for no time at all.
+        let rate = governor::Quota::with_period(each).unwrap_or(governor::Quota::per_second(NonZeroU32::MAX));
+        let limiter = RateLimiter::new(rate.allow_burst(burst), Borrowed, Ticks(clock));
+        Gcra { limiter, quota, burst: burst.get(), interval }
+    }
+
+    pub(super) fn decide(&self, state: State, cost: u32) -> Verdict {
+        let too_large = cost > self.burst;
+        let asked = NonZeroU32::new(cost).filter(|_| !too_large);
+        // What is not to be charged is asked for one, to learn the time that it is.
+        let cells = asked.unwrap_or(NonZeroU32::MIN);
+        // States are kept one tick late, so that zero can stand for "never".
+        let ticket = Ticket { full_at: Cell::new(state.at.checked_sub(1)), soon: Cell::new(0) };
+        let passes = matches!(self.limiter.check_key_n(&ticket, cells), Ok(Ok(())));
+        let now = ticket.soon.get().saturating_sub(self.interval * u64::from(cells.get()));
+        let after = match asked {
+            Some(_) => State { at: ticket.full_at.get().map_or(0, |at| at + 1), ..state },
+            None => state,
+        };
+        let missing = after.at.saturating_sub(1).saturating_sub(now);
+        let bucket = self.interval * u64::from(self.burst);
+        let next = self.interval * u64::from(cost.clamp(1, self.burst));
+        let standing = Standing {
+            limit: self.quota.limit.into(),
+            remaining: bucket.saturating_sub(missing) / self.interval,
+            until_full: Duration::from_nanos(missing / TICKS),
+            wait: Duration::from_nanos((missing + next).saturating_sub(bucket).div_ceil(TICKS)),
+            period: Duration::from_nanos(self.quota.period),
+        };
+        let admitted = if asked.is_some() { passes } else { !too_large };
+        Verdict { admitted, too_large, standing, after, idle_at: (after.at / TICKS).saturating_add(1) }
+    }
+
+    pub(super) fn correct(&self, state: State, now: u64, booked: u32, spent: u32) -> State {
+        // A bucket that was forgotten meanwhile is full.
+        let at = if state.at == 0 { now.saturating_mul(TICKS) } else { state.at };
+        let more = self.interval.saturating_mul(spent.saturating_sub(booked).into());
+        let less = self.interval.saturating_mul(booked.saturating_sub(spent).into());
+        State { at: at.saturating_add(more).saturating_sub(less), ..state }
+    }
+}
+
+/// What governor takes for a key: it brings the bucket's state along, and takes what was decided back.
+#[derive(Clone, PartialEq, Eq)]
+struct Ticket {
+    /// When the bucket is full again; `None` if it is.
+    full_at: Cell<Option<u64>>,
+    /// When it would be full again had it been full before: so the decision tells its own time, which governor does not.
+    soon: Cell<u64>,
+}
+
+impl Hash for Ticket {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+/// A store that keeps nothing: the state comes and goes with the ticket.
+struct Borrowed;
+
+impl StateStore for Borrowed {
+    type Key = Ticket;
+
+    fn measure_and_replace<T, F, E>(&self, ticket: &Ticket, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        if let Ok((_, soon)) = decide(None) {
+            ticket.soon.set(soon.as_u64());
+        }
+        let (outcome, after) = decide(ticket.full_at.get().map(Nanos::new))?;
+        ticket.full_at.set(Some(after.as_u64()));
+        Ok(outcome)
+    }
+}

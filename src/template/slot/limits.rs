@@ -1,0 +1,167 @@
+//! What can be told about limits.
+
+use std::{
+    fmt,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use super::text;
+use crate::{
+    standing::{GoDuration, Refusal, Standing, Standings, Unit},
+    template::Filling,
+};
+
+/// Which limit is spoken of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// The limit on requests, on tokens, …
+    Of(Unit),
+    /// The limit that refuses the request.
+    Refusal,
+}
+
+const FAMILIES: [(&str, Family); 5] = [
+    ("requests", Family::Of(Unit::Requests)),
+    ("tokens", Family::Of(Unit::Tokens)),
+    ("input_tokens", Family::Of(Unit::InputTokens)),
+    ("output_tokens", Family::Of(Unit::OutputTokens)),
+    ("refusal", Family::Refusal),
+];
+
+impl Family {
+    /// The family of this name.
+    pub(super) fn named(name: &str) -> Option<Family> {
+        FAMILIES.iter().find(|(known, _)| *known == name).map(|(_, family)| *family)
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(FAMILIES.iter().find(|(_, known)| known == self).map_or("", |(name, _)| name))
+    }
+}
+
+/// What is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Tell {
+    Limit,
+    Remaining,
+    Used,
+    /// Until full, as a Go duration.
+    Reset,
+    /// Until full, in milliseconds.
+    ResetMs,
+    /// When it is full, as RFC 3339.
+    ResetAt,
+    /// In seconds.
+    Period,
+    /// Of the refusal: until the request would pass, as a Go duration, and as protobuf's JSON spells one.
+    Wait,
+    Delay,
+    RetryAfter,
+    RetryAfterMs,
+    Requested,
+    /// `requests`, `input tokens`, …
+    Unit,
+    /// `requests` or `tokens`.
+    Kind,
+    /// `min`, `day`, …
+    Per,
+    /// `RPM`, `TPD`, …
+    Short,
+}
+
+const TELLS: [(&str, Tell); 16] = [
+    ("limit", Tell::Limit),
+    ("remaining", Tell::Remaining),
+    ("used", Tell::Used),
+    ("reset", Tell::Reset),
+    ("reset_ms", Tell::ResetMs),
+    ("reset_at", Tell::ResetAt),
+    ("period", Tell::Period),
+    ("wait", Tell::Wait),
+    ("delay", Tell::Delay),
+    ("retry_after", Tell::RetryAfter),
+    ("retry_after_ms", Tell::RetryAfterMs),
+    ("requested", Tell::Requested),
+    ("unit", Tell::Unit),
+    ("kind", Tell::Kind),
+    ("per", Tell::Per),
+    ("short", Tell::Short),
+];
+
+impl Tell {
+    /// What this name tells of a family; the error lists the names there are.
+    pub(super) fn named(family: Family, name: &str) -> Result<Tell, String> {
+        let known = |tell: Tell| family == Family::Refusal || !tell.is_of_refusal();
+        let found = TELLS.iter().find(|(known, _)| *known == name).map(|(_, tell)| *tell);
+        found.filter(|tell| known(*tell)).ok_or_else(|| {
+            let names: Vec<_> = TELLS.iter().filter(|(_, tell)| known(*tell)).map(|(name, _)| *name).collect();
+            names.join(", ")
+        })
+    }
+
+    fn is_of_refusal(self) -> bool {
+        !matches!(
+            self,
+            Tell::Limit | Tell::Remaining | Tell::Used | Tell::Reset | Tell::ResetMs | Tell::ResetAt | Tell::Period
+        )
+    }
+}
+
+impl fmt::Display for Tell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(TELLS.iter().find(|(_, known)| known == self).map_or("", |(name, _)| name))
+    }
+}
+
+/// What it comes to; `now` is the time since 1970.
+pub(super) fn told(family: Family, tell: Tell, standings: &Standings, now: Duration) -> Filling<'static> {
+    let mut standings = *standings;
+    let standing = match family {
+        Family::Of(unit) => standings.of(unit).copied().flatten(),
+        Family::Refusal => standings.refusal.map(|refusal| refusal.standing),
+    };
+    let Some(standing) = standing else { return Filling::Null };
+    match (tell, standings.refusal) {
+        (Tell::Limit, _) => Filling::Number(standing.limit),
+        (Tell::Remaining, _) => Filling::Number(standing.remaining),
+        (Tell::Used, _) => Filling::Number(standing.used()),
+        (Tell::Reset, _) => text(Some(GoDuration(standing.until_full).to_string().into())),
+        (Tell::ResetMs, _) => Filling::Number(millis(standing.until_full)),
+        (Tell::ResetAt, _) => {
+            // Whole seconds: the next, so that it is full by then.
+            let at = Duration::from_millis(millis(now.saturating_add(standing.until_full)).saturating_add(999));
+            let at = UNIX_EPOCH.checked_add(Duration::from_secs(at.as_secs()));
+            text(at.map(|at| humantime::format_rfc3339_seconds(at).to_string().into()))
+        }
+        (Tell::Period, _) => Filling::Number(standing.period.as_secs().max(1)),
+        (_, Some(refusal)) => refused(tell, &standing, &refusal),
+        (_, None) => Filling::Null,
+    }
+}
+
+fn refused(tell: Tell, standing: &Standing, refusal: &Refusal) -> Filling<'static> {
+    let per = || crate::standing::per(standing.period);
+    match tell {
+        Tell::Wait => text(Some(GoDuration(standing.wait).to_string().into())),
+        Tell::Delay => text(Some(format!("{}s", standing.wait.as_secs_f64()).into())),
+        Tell::RetryAfter => Filling::Number(standing.retry_after_secs()),
+        Tell::RetryAfterMs => Filling::Number(standing.retry_after_ms()),
+        Tell::Requested => Filling::Number(refusal.requested),
+        Tell::Unit => text(Some(refusal.unit.words().into())),
+        Tell::Kind => text(Some(refusal.unit.kind().into())),
+        Tell::Per => text(Some(per().into())),
+        Tell::Short => {
+            let initials = refusal.unit.words().split(' ').filter_map(|word| word.chars().next());
+            let initials: String = initials.chain("P".chars()).chain(per().chars().take(1)).collect();
+            text(Some(initials.to_uppercase().into()))
+        }
+        _ => Filling::Null,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,295 @@
+//! Limits in a store that several servers share: against a real Redis, which these tests start.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use fake_openai::{
+    Config, Running, Settings,
+    clock::ManualClock,
+    limit::{Failure, Window},
+};
+
+use crate::{
+    client::{CHAT, Connection, Response, eventually, serve},
+    program::{Directory, Program, command},
+};
+
+/// A Redis of a test's own; it is killed when dropped.
+struct Redis {
+    address: SocketAddr,
+    process: Option<Child>,
+}
+
+impl Redis {
+    /// Starts one; without the program the test is skipped, and that is said where nothing swallows it.
+    fn start(test: &str) -> Option<Redis> {
+        if Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_err() {
+            let _ = writeln!(std::io::stderr(), "SKIPPED {test}: redis-server is not installed");
+            return None;
+        }
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut redis = Redis { address, process: None };
+        redis.resume();
+        Some(redis)
+    }
+
+    /// Starts it at its old address, empty.
+    fn resume(&mut self) {
+        let port = self.address.port().to_string();
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        self.process = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        eventually("Redis answers", || self.ask("PING").starts_with("+PONG"));
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// All that is answered to an inline command.
+    fn ask(&self, command: &str) -> String {
+        let Ok(mut stream) = TcpStream::connect(self.address) else { return String::new() };
+        let mut answer = String::new();
+        let _ = stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes());
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    }
+
+    /// How many scripts it has run to their end.
+    fn scripts_run(&self) -> u64 {
+        let number = |field: &str, text: &str| -> u64 {
+            let value = text.split(field).nth(1).unwrap_or("0").split([',', '\r', '\n']).next();
+            value.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+        };
+        let stats = self.ask("INFO commandstats");
+        let of = stats.lines().find(|line| line.starts_with("cmdstat_evalsha:")).unwrap_or_default();
+        number("calls=", of) - number("failed_calls=", of)
+    }
+
+    fn url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A server with these settings, whose limits are in the store.
+fn server(url: &str, settings: Settings, clock: &ManualClock) -> Running {
+    let asked = Settings {
+        host: Some("127.0.0.1".to_owned()),
+        port: Some(0),
+        workers: Some(2),
+        limit_store: Some(url.to_owned()),
+        ..settings
+    };
+    serve(Config { clock: clock.clone().into(), ..Config::try_from(asked).unwrap() })
+}
+
+/// Waits until the server has reached its store.
+fn connected(server: &Running) {
+    let mut connection = Connection::open(server.address());
+    eventually("the store is reached", || connection.post("/v1/chat/completions?key=probe", CHAT).status != 503);
+}
+
+fn told(response: &Response) -> Vec<(&str, &str)> {
+    let known = |name: &str| name.starts_with("x-ratelimit") || name.starts_with("retry-after");
+    response.headers.iter().filter(|(name, _)| known(name)).map(|(name, value)| (&**name, &**value)).collect()
+}
+
+#[test]
+fn three_copies_admit_one_copys_quota_together() {
+    let Some(redis) = Redis::start("three_copies_admit_one_copys_quota_together") else { return };
+    for (window, later) in [(Window::Gcra, 30), (Window::Fixed, 0), (Window::Sliding, 0)] {
+        redis.ask("FLUSHALL");
+        let clock = ManualClock::new();
+        let settings = Settings { rpm: Some(90), window: Some(window), ..Settings::default() };
+        let per_key = Settings { per: Some(vec![fake_openai::limit::Dimension::Key]), ..settings };
+        let servers = [(); 3].map(|()| server(&redis.url(), per_key.clone(), &clock));
+        servers.iter().for_each(connected);
+        let batch = || {
+            std::thread::scope(|scope| {
+                let ask = |server: &Running| {
+                    let mut connection = Connection::open(server.address());
+                    let headers = "authorization: Bearer sk-one\r\n";
+                    let statuses = (0..60)
+                        .map(|_| connection.request("POST", "/v1/chat/completions", headers, CHAT).unwrap().status);
+                    statuses.filter(|status| *status == 200).count()
+                };
+                let threads = servers.each_ref().map(|server| scope.spawn(move || ask(server)));
+                threads.map(|thread| thread.join().unwrap()).iter().sum::<usize>()
+            })
+        };
+        assert_eq!(batch(), 90, "{window:?}");
+        assert_eq!(batch(), 0, "{window:?}");
+        clock.advance(Duration::from_secs(20));
+        assert_eq!(batch(), later, "{window:?}");
+        clock.advance(Duration::from_secs(120));
+        assert_eq!(batch(), 90, "{window:?}");
+    }
+}
+
+#[test]
+fn the_store_decides_and_tells_what_memory_does() {
+    let Some(redis) = Redis::start("the_store_decides_and_tells_what_memory_does") else { return };
+    for window in [Window::Gcra, Window::Fixed, Window::Sliding] {
+        for settle in [false, true] {
+            redis.ask("FLUSHALL");
+            let clock = ManualClock::new();
+            let settings = Settings {
+                rpm: Some(30),
+                tpm: Some(600),
+                window: Some(window),
+                settle: Some(settle),
+                ..Settings::default()
+            };
+            let here = serve(Config {
+                clock: clock.clone().into(),
+                ..Config::try_from(Settings { host: Some("127.0.0.1".to_owned()), port: Some(0), ..settings.clone() })
+                    .unwrap()
+            });
+            let there = server(&redis.url(), settings, &clock);
+            connected(&there);
+            let settled = if settle { 2 } else { 1 };
+            eventually("the probe is settled", || redis.scripts_run() >= settled);
+            redis.ask("FLUSHALL");
+            let mut calls = redis.scripts_run();
+            let (mut here, mut there) = (Connection::open(here.address()), Connection::open(there.address()));
+            let mut random = 12345u64;
+            for n in 0..250 {
+                random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                let (pause, most) = ((random >> 33) % 40, (random >> 45) % 90);
+                if pause > 25 {
+                    clock.advance(Duration::from_millis(pause * 100));
+                }
+                let body = match n % 11 {
+                    0 => "{}".to_owned(),
+                    10 => CHAT.replace("]}", "],\"max_tokens\":700}"),
+                    _ => CHAT.replace("]}", &format!("],\"max_tokens\":{}}}", most + 1)),
+                };
+                let (mine, theirs) = (here.chat(&body), there.chat(&body));
+                assert_eq!((mine.status, told(&mine)), (theirs.status, told(&theirs)), "{window:?} {settle} {n}");
+                if settle {
+                    // The store is told after the answer what was spent.
+                    calls += if theirs.status == 429 { 1 } else { 2 };
+                    eventually("the store is told", || redis.scripts_run() >= calls);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn places_in_flight_are_given_back_to_the_store() {
+    let Some(redis) = Redis::start("places_in_flight_are_given_back_to_the_store") else { return };
+    let settings = Settings { max_in_flight: Some(2), ..Settings::default() };
+    let servers = [(); 2].map(|()| server(&redis.url(), settings.clone(), &ManualClock::new()));
+    servers.iter().for_each(connected);
+    let asked = Settings { content: Some(fake_openai::model::Content::Lorem), ..settings };
+    let slow = server(&redis.url(), asked, &ManualClock::new());
+    connected(&slow);
+    let long = r#"{"model":"fake","messages":[{"role":"user","content":"Hi"}],"stream":true,"max_tokens":90000}"#;
+    let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{long}", long.len());
+    let mut streams = [Connection::open(slow.address()), Connection::open(slow.address())];
+    for stream in &mut streams {
+        eventually("a place is had", || {
+            stream.send(head.as_bytes()).unwrap();
+            let begun = stream.head().unwrap();
+            if begun.status != 200 {
+                *stream = Connection::open(slow.address());
+            }
+            begun.status == 200
+        });
+    }
+    let mut others = servers.each_ref().map(|server| Connection::open(server.address()));
+    for other in &mut others {
+        assert_eq!(other.chat(CHAT).status, 429);
+    }
+    drop(streams);
+    for other in &mut others {
+        eventually("the places are free", || other.chat(CHAT).status == 200);
+    }
+}
+
+#[test]
+fn without_its_store_it_refuses_or_lets_pass_and_heals_by_itself() {
+    let Some(mut redis) = Redis::start("without_its_store_it_refuses_or_lets_pass_and_heals_by_itself") else { return };
+    for (failure, without, word) in [(Failure::Closed, 503, "refused"), (Failure::Open, 200, "let through")] {
+        let name = if failure == Failure::Open { "open" } else { "closed" };
+        let url = redis.url();
+        let args = ["--host", "127.0.0.1", "--port", "0", "--rpm", "1000", "--limit-store", &url];
+        let program = Program::start(&[&args[..], &["--limit-store-failure", name]].concat());
+        let mut connection = Connection::open(program.address);
+        let mut ask = || {
+            let response = connection.chat(CHAT);
+            (response.status, !told(&response).is_empty())
+        };
+        eventually("the store is reached", || ask() == (200, true));
+        redis.kill();
+        eventually("the loss is noticed", || ask() == (without, false));
+        for _ in 0..20 {
+            assert_eq!(ask(), (without, false));
+        }
+        redis.resume();
+        eventually("it heals", || ask() == (200, true));
+        program.signal("TERM");
+        let (status, _, error) = program.end();
+        assert!(status.success());
+        let lines = |what: &str| error.lines().filter(|line| line.contains(what)).count();
+        assert_eq!(lines("does not answer"), lines("answers again"), "{error}");
+        assert!(lines("answers again") <= 3, "told once each time: {error}");
+        assert!(error.contains(word) && !error.contains("redis://"), "{error}");
+    }
+}
+
+#[test]
+fn a_store_that_says_nothing_is_no_store() {
+    // Connections are accepted by the system, and nobody reads from them.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", silent.local_addr().unwrap());
+    let asked = Settings { rpm: Some(5), ..Settings::default() };
+    let refused = server(&url, asked.clone(), &ManualClock::new());
+    let response = Connection::open(refused.address()).chat(CHAT);
+    assert_eq!(response.status, 503);
+    assert_eq!(response.json()["error"]["code"], "service_unavailable");
+    let open = Settings { limit_store_failure: Some(Failure::Open), ..asked };
+    let passed = server(&url, open, &ManualClock::new());
+    assert_eq!(Connection::open(passed.address()).chat(CHAT).status, 200);
+}
+
+#[test]
+fn no_key_of_a_client_is_in_the_store_or_in_the_log() {
+    let Some(redis) = Redis::start("no_key_of_a_client_is_in_the_store_or_in_the_log") else { return };
+    let url = redis.url();
+    let mut fake = command(&["--host", "127.0.0.1", "--port", "0", "--rpm", "2", "--per", "key", "--access-log"]);
+    let directory = Directory::new();
+    let log = directory.path().join("log");
+    let written = std::fs::File::create(&log).unwrap();
+    fake.args(["--limit-store", &url]).env("RUST_LOG", "trace").stdout(Stdio::piped()).stderr(written);
+    let mut program = Program::await_url(fake.spawn().unwrap());
+    let mut connection = Connection::open(program.address);
+    let secret = "sk-very-secret-key-of-mine";
+    eventually("the store is reached", || connection.chat(CHAT).status != 503);
+    for _ in 0..3 {
+        let headers = format!("authorization: Bearer {secret}\r\n");
+        connection.request("POST", "/v1/chat/completions", &headers, CHAT).unwrap();
+        connection.post(&format!("/v1/chat/completions?a=1&key={secret}"), CHAT);
+    }
+    let keys = redis.ask("KEYS *");
+    assert!(keys.contains("fake-openai:gcra:") && !keys.contains("secret"), "{keys}");
+    program.signal("TERM");
+    eventually("it has ended", || program.has_ended());
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(log.contains("/v1/chat/completions?a=1&key=…"), "{log}");
+    assert!(!log.contains("secret"), "{log}");
+}
