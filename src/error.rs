@@ -119,6 +119,8 @@ api_errors! {
     StrayToolReply = "stray_tool_reply" { param: String, id: String }
     /// A rule of the one protocol that has it is broken; `problem` tells it in that protocol's own words.
     BrokenRule = "broken_rule" { problem: String }
+    /// `param` asks to go on from a request before, and conversations are not kept.
+    NoMemory = "no_memory" { param: &'static str }
     /// JSON was asked for without a word of it in the messages.
     NoJsonWord = "no_json_word" {}
     /// A schema is not what strict output wants of it.

@@ -12,7 +12,8 @@ pub struct ModelFacts {
     pub model: String,
     /// When it came out, in seconds since 1970. Models that have this, and no `*` in their name, are listed.
     pub created: Option<u64>,
-    /// When it came out, in RFC 3339, where its provider tells it so.
+    /// The same in RFC 3339, where its provider tells it so. Models that have this and no other name to answer under are
+    /// listed by that provider.
     pub released: Option<String>,
     /// The name that people call it by.
     pub display_name: Option<String>,

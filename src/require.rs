@@ -6,8 +6,7 @@ use regex_lite::Regex;
 use serde::Deserialize;
 use serde_json::Number;
 
-pub use self::words::alternatives;
-use self::words::{noun, quoted};
+use self::words::{alternatives, noun, quoted};
 
 use crate::{
     error::ApiError,
@@ -16,32 +15,27 @@ use crate::{
 
 /// The requirement as a fixture writes it: `{"required": ["model"], "properties": {"model": {"type": "string"}}}`.
 ///
-/// Members that are not listed are taken as they come unless `additionalProperties` is `false`, and so is `null` for a
-/// member that is not required: a fake must take what any sane client sends.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+/// Members that are not listed are taken as they come, and so is `null` for a member that is not required: a fake must
+/// take what any sane client sends. One that is listed as `false` may not be there at all.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Require {
     /// The members that must be there, in the order in which they are asked for.
     #[serde(default)]
     required: Vec<String>,
     #[serde(default)]
     properties: Properties,
-    #[serde(default = "yes")]
-    additional_properties: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 #[derive(Clone, Debug, Default)]
-struct Properties(Vec<(String, Property)>);
+struct Properties(Vec<(String, Option<Property>)>);
 
 impl<'de> Deserialize<'de> for Properties {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let map = serde_json::Map::<String, serde_json::Value>::deserialize(deserializer)?;
-        let property = |(name, value)| match Property::deserialize(value) {
-            Ok(property) => Ok((name, property)),
+        let property = |(name, value)| match Property::deserialize(&value) {
+            _ if value == serde_json::Value::Bool(false) => Ok((name, None)),
+            Ok(property) => Ok((name, Some(property))),
             Err(error) => Err(serde::de::Error::custom(format_args!("in `properties.{name}`: {error}"))),
         };
         map.into_iter().map(property).collect::<Result<_, _>>().map(Properties)
@@ -128,14 +122,7 @@ impl Require {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(&self, body: &Members<'_>) -> Result<(), ApiError> {
-        check_members(&self.required, &self.properties, body, &Place::Root)?;
-        // A key that is written with escapes is nobody's idea of a typing error.
-        let is_known =
-            |key: &[u8]| key.contains(&b'\\') || self.properties.0.iter().any(|(name, _)| name.as_bytes() == key);
-        match body.iter().find(|(key, _)| !self.additional_properties && !is_known(key)) {
-            Some((key, _)) => Err(ApiError::UnknownParameter { param: String::from_utf8_lossy(key).into_owned() }),
-            None => Ok(()),
-        }
+        check_members(&self.required, &self.properties, body, &Place::Root)
     }
 }
 
@@ -168,6 +155,9 @@ fn check_members(
     }
     for (name, property) in &properties.0 {
         if let Some(value) = members.get(name) {
+            let Some(property) = property else {
+                return Err(ApiError::UnknownParameter { param: Place::Member(place, name).path() });
+            };
             if value.kind() == Kind::Null && !required.contains(name) {
                 continue;
             }
@@ -290,6 +280,7 @@ mod tests {
                 "n": {"type": "integer", "minimum": 1, "maximum": 128},
                 "stop": {"type": ["string", "array"], "maxItems": 4, "items": {"type": "string"}},
                 "effort": {"type": "string", "enum": ["low", "medium", "high"]},
+                "seed": false,
             },
         }))
         .unwrap();
@@ -342,6 +333,12 @@ mod tests {
         let (param, supported) = ("effort".to_owned(), "'low', 'medium', and 'high'".to_owned());
         let (got, either) = ("x".to_owned(), "'low', 'medium' or 'high'".to_owned());
         assert_eq!(refusal(r#""effort":"x""#), ApiError::InvalidValue { param, got, supported, either });
+    }
+
+    #[test]
+    fn what_may_not_be_there_is_refused() {
+        let unknown = ApiError::UnknownParameter { param: "seed".to_owned() };
+        assert_eq!([refusal(r#""seed":1"#), refusal(r#""seed":null"#)], [unknown.clone(), unknown]);
     }
 
     #[test]

@@ -60,17 +60,17 @@ pub(super) fn noun(kind: Kind) -> &'static str {
 }
 
 /// `'a', 'b', and 'c'`, the way OpenAI lists values.
-pub(super) fn quoted<T: AsRef<str>>(values: &[T]) -> String {
+pub(super) fn quoted(values: &[String]) -> String {
     listed(values, " and ", ", and ")
 }
 
 /// `'a', 'b' or 'c'`, the way Pydantic lists values.
-pub fn alternatives<T: AsRef<str>>(values: &[T]) -> String {
+pub(super) fn alternatives(values: &[String]) -> String {
     listed(values, " or ", " or ")
 }
 
 /// Quoted values. Between the last two stands `of_two` if they are the only ones, else `of_many`.
-fn listed<T: AsRef<str>>(values: &[T], of_two: &str, of_many: &str) -> String {
+fn listed(values: &[String], of_two: &str, of_many: &str) -> String {
     let mut text = String::new();
     for (n, value) in values.iter().enumerate() {
         text.push_str(match n {
@@ -80,7 +80,7 @@ fn listed<T: AsRef<str>>(values: &[T], of_two: &str, of_many: &str) -> String {
             _ => of_many,
         });
         text.push('\'');
-        text.push_str(value.as_ref());
+        text.push_str(value);
         text.push('\'');
     }
     text

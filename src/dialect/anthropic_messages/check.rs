@@ -8,7 +8,6 @@ use serde_json::Value;
 use crate::{
     error::ApiError,
     request::members::{Kind, Members, Raw},
-    require::alternatives,
     template::scope::Scope,
 };
 
@@ -19,6 +18,10 @@ const DOCS: &str =
 /// See [`super::Dialect::check`].
 pub(super) fn check(body: &Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
     let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
+    // The SDK's tool runner sends one, and without it sends all messages again when it is told so.
+    if given("thread").is_some() {
+        return Err(ApiError::NoMemory { param: "thread" });
+    }
     let max_tokens = given("max_tokens").and_then(Raw::as_u64);
     if let (Some(asked), Some(facts)) = (max_tokens, scope.model_facts()) {
         facts.can_say("max_tokens", asked)?;
@@ -142,21 +145,21 @@ fn conversation(messages: Raw<'_>) -> Result<(), ApiError> {
     for (n, message) in messages.iter().enumerate() {
         let Some(message) = message.members() else { continue };
         let role = message.get("role").and_then(Raw::as_str).unwrap_or_default();
-        let content = message.get("content");
-        let is_last = n + 1 == messages.len();
+        let content = Content::read(message.get("content"));
         match &*role {
             "assistant" => {
                 calls.all_returned()?;
-                if !is_last {
-                    not_empty(content, n)?;
+                // The last message may be the empty beginning of what the model says.
+                if n + 1 < messages.len() {
+                    content.not_empty(n)?;
                 }
-                let ids: Vec<_> = blocks(content, "tool_use").filter_map(|(_, call)| text(&call, "id")).collect();
+                let ids: Vec<_> = content.blocks("tool_use").filter_map(|(_, call)| text(call, "id")).collect();
                 calls = Calls { at: n, called: ids.clone(), open: ids };
             }
             "user" => {
-                not_empty(content, n)?;
-                for (k, result) in blocks(content, "tool_result") {
-                    let id = text(&result, "tool_use_id").unwrap_or_default();
+                content.not_empty(n)?;
+                for (k, result) in content.blocks("tool_result") {
+                    let id = text(result, "tool_use_id").unwrap_or_default();
                     if !calls.called.contains(&id) {
                         return Err(ApiError::StrayToolReply { param: format!("messages[{n}].content[{k}]"), id });
                     }
@@ -170,7 +173,7 @@ fn conversation(messages: Raw<'_>) -> Result<(), ApiError> {
                 );
             }
             other => {
-                let (supported, either) = ("'user' and 'assistant'".to_owned(), alternatives(&["user", "assistant"]));
+                let (supported, either) = ("'user' and 'assistant'".to_owned(), "'user' or 'assistant'".to_owned());
                 let (param, got) = (format!("messages[{n}].role"), other.to_owned());
                 return Err(ApiError::InvalidValue { param, got, supported, either });
             }
@@ -183,26 +186,44 @@ fn text(members: &Members<'_>, name: &str) -> Option<String> {
     Some(members.get(name)?.as_str()?.into_owned())
 }
 
-/// The blocks of one type, with their numbers.
-fn blocks<'a>(content: Option<Raw<'a>>, kind: &'a str) -> impl Iterator<Item = (usize, Members<'a>)> {
-    let blocks = content.map(Raw::items).unwrap_or_default().into_iter().enumerate();
-    let blocks = blocks.filter_map(|(n, block)| Some((n, block.members()?)));
-    blocks.filter(move |(_, block)| block.get("type").and_then(Raw::as_str).is_some_and(|name| name == kind))
+/// What a message says.
+struct Content<'a> {
+    is_empty: bool,
+    /// The blocks, none if it is a string. Most messages have few.
+    blocks: Vec<Members<'a>>,
 }
 
-fn not_empty(content: Option<Raw<'_>>, n: usize) -> Result<(), ApiError> {
-    if content.is_some_and(|content| {
-        matches!(content.text(), br#""""#) || content.kind() == Kind::Array && content.items().is_empty()
-    }) {
-        return broken(format!(
-            "messages.{n}: all messages must have non-empty content except for the optional final assistant message"
-        ));
+impl<'a> Content<'a> {
+    fn read(content: Option<Raw<'a>>) -> Self {
+        let blocks: Vec<_> = content.map(Raw::items).unwrap_or_default();
+        let is_empty = content.is_some_and(|content| match content.kind() {
+            Kind::String => content.text() == br#""""#,
+            Kind::Array => blocks.is_empty(),
+            _ => false,
+        });
+        Content { is_empty, blocks: blocks.into_iter().map(|block| block.members().unwrap_or_default()).collect() }
     }
-    let is_empty = |(_, block): (usize, Members<'_>)| block.get("text").is_some_and(|text| text.text() == br#""""#);
-    if blocks(content, "text").any(is_empty) {
-        return broken("messages: text content blocks must be non-empty");
+
+    /// The blocks of one type, with their numbers.
+    fn blocks(&self, kind: &str) -> impl Iterator<Item = (usize, &Members<'a>)> {
+        let is = move |block: &Members<'_>| block.get("type").and_then(Raw::as_str).is_some_and(|name| name == kind);
+        self.blocks.iter().enumerate().filter(move |(_, block)| is(block))
     }
-    Ok(())
+
+    /// Sees to it that something is said in the message `n`.
+    fn not_empty(&self, n: usize) -> Result<(), ApiError> {
+        if self.is_empty {
+            return broken(format!(
+                "messages.{n}: all messages must have non-empty content except for the optional final assistant message"
+            ));
+        }
+        let is_empty =
+            |(_, block): (usize, &Members<'_>)| block.get("text").is_some_and(|text| text.text() == br#""""#);
+        if self.blocks("text").any(is_empty) {
+            return broken("messages: text content blocks must be non-empty");
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -252,6 +273,12 @@ mod tests {
         assert!(empty(json!([])).starts_with("messages.0: all messages must have non-empty content"));
         let blocks = json!([{"type": "text", "text": ""}]);
         assert_eq!(empty(blocks), "messages: text content blocks must be non-empty");
+    }
+
+    #[test]
+    fn a_conversation_that_the_server_keeps_is_refused() {
+        let thread = json!({"thread": {"type": "create"}, "messages": []});
+        assert_eq!(refusal(thread), ApiError::NoMemory { param: "thread" });
     }
 
     #[test]
