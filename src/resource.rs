@@ -166,6 +166,11 @@ mod tests {
         );
         let second = page(all.clone(), &Query { after: Some("t1".to_owned()), ..query.clone() });
         assert_eq!((&second["data"][0]["id"], &second["has_more"]), (&json!("t0"), &json!(false)));
+        let before = page(all.clone(), &Query { before: Some("t0".to_owned()), ..query.clone() });
+        assert_eq!(
+            (&before["first_id"], &before["last_id"], &before["has_more"]),
+            (&json!("t2"), &json!("t1"), &json!(true))
+        );
         let even = page(all, &Query { limit: 9, wanted: vec![("even".into(), "true".into())], ..query });
         assert_eq!(even["data"].as_array().unwrap().len(), 3);
         let none = page(Vec::new(), &Query::default());
