@@ -11,6 +11,9 @@ use std::{
 /// The wall clock's reading where nothing real is wanted (a seeded or hand-moved run): 2026-01-01T00:00:00Z.
 pub const FIXED_EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
+/// The same in RFC 3339.
+pub const FIXED_EPOCH_TEXT: &str = "2026-01-01T00:00:00Z";
+
 /// Where the engine reads the time. Cloning gives another handle on the same clock.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);

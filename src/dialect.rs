@@ -1,5 +1,6 @@
 //! Dialects: how a protocol reads what is asked and spells what the model says. One file each, and those that it needs.
 
+mod anthropic_messages;
 mod openai_chat;
 
 use serde_json::{Map, Value};
@@ -28,6 +29,12 @@ pub trait Dialect: Send + Sync {
         self.read(body, scope).cost()
     }
 
+    /// Whether what it spells is then said. A protocol that only counts what a reply would cost leaves scripts where
+    /// they are.
+    fn says(&self) -> bool {
+        true
+    }
+
     /// Spells a reply: for one request, or, without a scope, for all that are plain.
     fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling>;
 }
@@ -48,5 +55,9 @@ pub type Make = fn(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String
 
 /// Every dialect by the name that fixtures use.
 pub fn all() -> &'static [(&'static str, Make)] {
-    &[("openai-chat", openai_chat::make)]
+    &[
+        ("openai-chat", openai_chat::make),
+        ("anthropic-messages", anthropic_messages::make),
+        ("anthropic-count-tokens", anthropic_messages::make_count),
+    ]
 }

@@ -57,8 +57,7 @@ macro_rules! api_errors {
                 }
             }
 
-            /// The field that a text names as `{{error.name}}`.
-            pub fn field(&self, name: &str) -> Option<Field<'_>> {
+            fn own_field(&self, name: &str) -> Option<Field<'_>> {
                 match self {
                     $(ApiError::$variant { $($field),* } => {
                         $(if name == stringify!($field) {
@@ -99,8 +98,10 @@ api_errors! {
     NotJson = "not_json" {}
     /// A member that must be there is not.
     MissingParameter = "missing_parameter" { param: String }
-    /// A member has the wrong JSON type; both types are nouns with their articles.
-    InvalidType = "invalid_type" { param: String, expected: String, got: &'static str }
+    /// A member that is not known is there.
+    UnknownParameter = "unknown_parameter" { param: String }
+    /// A member has the wrong JSON type; `expected` and `got` are nouns with their articles, `wanted` is JSON Schema's name.
+    InvalidType = "invalid_type" { param: String, expected: String, wanted: &'static str, got: &'static str }
     /// A number is too small; `noun` is `integer` or `decimal`.
     BelowMinimum = "below_minimum" { param: String, noun: &'static str, bound: String, got: String }
     /// A number is too large.
@@ -113,18 +114,23 @@ api_errors! {
     StringTooLong = "string_too_long" { param: String, bound: u64, got: u64 }
     /// A string is not of the form that it must have.
     PatternMismatch = "pattern_mismatch" { param: String, pattern: String }
-    /// A string is not one of those allowed; `supported` lists them, quoted.
-    InvalidValue = "invalid_value" { param: String, got: String, supported: String }
+    /// A string is not one of those allowed; `supported` lists them quoted with an "and", `either` with an "or".
+    InvalidValue = "invalid_value" { param: String, got: String, supported: String, either: String }
     /// This model does not know the parameter; `instead` is the one that it knows.
     UnsupportedParameter = "unsupported_parameter" { param: String, instead: &'static str }
     /// This model takes only the default for the parameter.
     UnsupportedValue = "unsupported_value" { param: String, got: String, default: &'static str }
     /// A parameter was sent that means nothing without another.
     NeedsOther = "needs_other" { param: &'static str, other: &'static str }
-    /// The model's calls of tools must be followed by what the tools returned; `ids` are those without.
-    ToolReplyMissing = "tool_reply_missing" { ids: String }
-    /// A tool returned something that no call asked for.
-    StrayToolReply = "stray_tool_reply" { param: String }
+    /// The model's calls of tools must be followed by what the tools returned; `ids` are those without, `param` is the
+    /// message that calls.
+    ToolReplyMissing = "tool_reply_missing" { param: String, ids: String }
+    /// A tool returned something that no call, or not the call `id`, asked for.
+    StrayToolReply = "stray_tool_reply" { param: String, id: String }
+    /// A rule of the one protocol that has it is broken; `problem` tells it in that protocol's own words.
+    BrokenRule = "broken_rule" { problem: String }
+    /// `param` asks to go on from a request before, and conversations are not kept.
+    NoMemory = "no_memory" { param: &'static str }
     /// JSON was asked for without a word of it in the messages.
     NoJsonWord = "no_json_word" {}
     /// A schema is not what strict output wants of it.
@@ -157,6 +163,9 @@ impl From<Refusal> for ApiError {
     }
 }
 
+/// The field that every error with a `param` has besides: the same path with dots alone, `messages.0.role`.
+const DOTTED: &str = "path";
+
 impl ApiError {
     /// What tells this error from others of its kind, in a provider's `errors`, the closest first: the parameter at fault;
     /// or what ran out, and whether that is `requests` or `tokens`.
@@ -169,9 +178,23 @@ impl ApiError {
         }
     }
 
+    /// Whether a text of an error with these fields may name `{{error.name}}`.
+    pub fn tells(fields: &[&str], name: &str) -> bool {
+        fields.contains(&name) || name == DOTTED && fields.contains(&"param")
+    }
+
+    /// The field that a text names as `{{error.name}}`.
+    pub fn field(&self, name: &str) -> Option<Field<'_>> {
+        if name != DOTTED {
+            return self.own_field(name);
+        }
+        let dotted = self.param()?.replace(".[", ".").replace('[', ".").replace(']', "");
+        Some(Field::Text(dotted.into()))
+    }
+
     /// The member of the request that is at fault, where one is.
     pub fn param(&self) -> Option<Cow<'_, str>> {
-        match self.field("param")? {
+        match self.own_field("param")? {
             Field::Text(text) => Some(text),
             Field::Number(_) => None,
         }

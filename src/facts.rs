@@ -1,15 +1,22 @@
 //! What is known of models: the facts that change an answer.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ApiError;
 
 /// The facts of the models that a glob describes.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct ModelFacts {
     /// The models; `*` stands for any run of characters.
     pub model: String,
     /// When it came out, in seconds since 1970. Models that have this, and no `*` in their name, are listed.
     pub created: Option<u64>,
+    /// The same in RFC 3339, where its provider tells it so. Models that have this and no other name to answer under are
+    /// listed by that provider.
+    pub released: Option<String>,
+    /// The name that people call it by.
+    pub display_name: Option<String>,
     /// Whose it is.
     pub owned_by: Option<String>,
     /// The dated name under which it answers; `None` if that is its own.
@@ -24,6 +31,19 @@ pub struct ModelFacts {
     /// Whether it searches the web.
     #[serde(default)]
     pub web_search: bool,
+}
+
+impl ModelFacts {
+    /// Whether it can say as many tokens as the parameter `param` asks for.
+    ///
+    /// # Errors
+    /// It can't: with the numbers.
+    pub fn can_say(&self, param: &'static str, tokens: u64) -> Result<(), ApiError> {
+        match self.max_output_tokens {
+            Some(bound) if tokens > bound => Err(ApiError::MaxTokensTooLarge { param, bound, got: tokens }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Whether `text` is what `glob` describes; in it `*` stands for any run of characters, none included.

@@ -5,6 +5,7 @@ mod endpoint;
 pub mod file;
 mod headers;
 mod like;
+mod models;
 mod provider;
 pub mod router;
 mod script;

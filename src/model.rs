@@ -229,8 +229,12 @@ impl Speaker<'_> {
             }
             *room -= text.tokens;
         }
+        if self.prompt.show_reasoning && reasoning_tokens > 0 {
+            let thought = lorem::words(reasoning_tokens.min(LONGEST_LOREM), random);
+            said.blocks.insert(0, Block::Reasoning(self.cut(thought)));
+        }
         Spoken {
-            choice: Choice { blocks: said.blocks, finish_reason },
+            choice: Choice { blocks: said.blocks, finish_reason, stopped_by: said.stopped_by },
             reasoning_tokens,
             as_scripted: said.as_scripted,
         }
@@ -255,8 +259,9 @@ impl Speaker<'_> {
         }
         let (mut text, mut as_scripted) = self.formed(room, random);
         let filler = self.line.said == Said::Lorem && room.is_some() && as_scripted;
-        let stop = self.prompt.stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop)).min();
-        if let Some(at) = stop {
+        let stops = self.prompt.stop.iter().filter(|stop| !stop.is_empty());
+        let first = stops.filter_map(|stop| Some((text.find(stop)?, stop))).min_by_key(|(at, _)| *at);
+        if let Some((at, _)) = first {
             text.truncate(at);
             as_scripted = false;
         }
@@ -269,7 +274,8 @@ impl Speaker<'_> {
             as_scripted = false;
         }
         let block = if self.prompt.audio { Block::Audio(text) } else { Block::Text(text) };
-        Utterance { fills_room: filler && stop.is_none(), ..Utterance::new(vec![block], as_scripted) }
+        let stopped_by = first.map(|(_, stop)| stop.clone());
+        Utterance { fills_room: filler && first.is_none(), stopped_by, ..Utterance::new(vec![block], as_scripted) }
     }
 
     /// The text in the form that was asked for, and whether that is just what the script gives.
@@ -357,11 +363,13 @@ struct Utterance {
     as_scripted: bool,
     /// Whether it is filler that says just as much as there is room for: then it is the room that ends it.
     fills_room: bool,
+    /// The stop that ends it.
+    stopped_by: Option<String>,
 }
 
 impl Utterance {
     fn new(blocks: Vec<Block>, as_scripted: bool) -> Self {
-        Utterance { blocks, as_scripted, fills_room: false }
+        Utterance { blocks, as_scripted, fills_room: false, stopped_by: None }
     }
 }
 

@@ -23,6 +23,13 @@ struct Table {
 }
 
 impl Progress {
+    /// How often it has been counted; not if that is `most` already. It is not counted by this.
+    pub fn peek(&self, key: impl Hash, most: u64) -> Option<u64> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = table.counts.get(&self.hasher.hash_one(key)).copied().unwrap_or(0);
+        (count < most).then_some(count)
+    }
+
     /// Counts one more, and tells how often it had been counted; not if that is `most` already.
     pub fn next(&self, key: impl Hash, most: u64) -> Option<u64> {
         let key = self.hasher.hash_one(key);
@@ -55,6 +62,7 @@ mod tests {
     fn counts_up_to_the_most_for_each_key() {
         let progress = Progress::default();
         assert_eq!([1, 2, 3, 4].map(|_| progress.next("a", 3)), [Some(0), Some(1), Some(2), None]);
+        assert_eq!([progress.peek("b", 1), progress.peek("b", 1), progress.peek("a", 3)], [Some(0), Some(0), None]);
         assert_eq!(progress.next("b", 1), Some(0));
     }
 

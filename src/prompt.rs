@@ -29,6 +29,8 @@ pub struct Prompt {
     pub seed: Option<u64>,
     /// How much is to be thought, in the protocol's own word; `None` if the request is silent.
     pub reasoning_effort: Option<String>,
+    /// Whether what is thought is to be shown.
+    pub show_reasoning: bool,
     /// Text that the reply is expected to repeat.
     pub prediction: Option<String>,
     /// Whether the web is to be searched.

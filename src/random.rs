@@ -38,6 +38,8 @@ pub enum Alphabet {
     Alphanumeric,
     /// `0-9 a-f`.
     Hex,
+    /// `1-9 A-Z a-z` without `I`, `O` and `l`.
+    Base58,
 }
 
 /// One request's randomness.
@@ -70,6 +72,7 @@ impl Random {
         let symbols: &[u8] = match alphabet {
             Alphabet::Alphanumeric => b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789",
             Alphabet::Hex => b"0123456789abcdef",
+            Alphabet::Base58 => b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz",
         };
         out.extend((0..length).map(|_| symbols[self.0.usize(..symbols.len())]));
     }

@@ -18,11 +18,15 @@ pub struct Choice {
     pub blocks: Vec<Block>,
     /// Why it ended.
     pub finish_reason: FinishReason,
+    /// The text that was not to be said and so ended it, where one did.
+    pub stopped_by: Option<String>,
 }
 
 /// One thing that the model says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Block {
+    /// What is thought before anything is said, where the request wants to see it.
+    Reasoning(Text),
     /// Text.
     Text(Text),
     /// A refusal to say what was asked for.
@@ -37,7 +41,7 @@ impl Block {
     /// The text of it; a call's is its arguments.
     pub fn text_mut(&mut self) -> &mut Text {
         match self {
-            Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => text,
+            Block::Reasoning(text) | Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => text,
             Block::ToolCall(call) => &mut call.arguments,
         }
     }
@@ -45,7 +49,7 @@ impl Block {
     /// The text of it; a call's is its arguments.
     pub fn text(&self) -> &Text {
         match self {
-            Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => text,
+            Block::Reasoning(text) | Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => text,
             Block::ToolCall(call) => &call.arguments,
         }
     }

@@ -1,8 +1,12 @@
 //! What an endpoint requires of a request's JSON body: members, their types and bounds, in the words of JSON Schema.
 
+mod words;
+
 use regex_lite::Regex;
 use serde::Deserialize;
 use serde_json::Number;
+
+use self::words::{alternatives, noun, quoted};
 
 use crate::{
     error::ApiError,
@@ -12,7 +16,7 @@ use crate::{
 /// The requirement as a fixture writes it: `{"required": ["model"], "properties": {"model": {"type": "string"}}}`.
 ///
 /// Members that are not listed are taken as they come, and so is `null` for a member that is not required: a fake must
-/// take what any sane client sends.
+/// take what any sane client sends. One that is listed as `false` may not be there at all.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Require {
@@ -24,13 +28,14 @@ pub struct Require {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Properties(Vec<(String, Property)>);
+struct Properties(Vec<(String, Option<Property>)>);
 
 impl<'de> Deserialize<'de> for Properties {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let map = serde_json::Map::<String, serde_json::Value>::deserialize(deserializer)?;
-        let property = |(name, value)| match Property::deserialize(value) {
-            Ok(property) => Ok((name, property)),
+        let property = |(name, value)| match Property::deserialize(&value) {
+            _ if value == serde_json::Value::Bool(false) => Ok((name, None)),
+            Ok(property) => Ok((name, Some(property))),
             Err(error) => Err(serde::de::Error::custom(format_args!("in `properties.{name}`: {error}"))),
         };
         map.into_iter().map(property).collect::<Result<_, _>>().map(Properties)
@@ -103,18 +108,6 @@ impl JsonType {
             JsonType::Object => kind == Kind::Object,
         }
     }
-
-    /// Its article and its name, as OpenAI's errors say it.
-    fn noun(self) -> (&'static str, &'static str) {
-        match self {
-            JsonType::String => ("a ", "string"),
-            JsonType::Integer => ("an ", "integer"),
-            JsonType::Number => ("a ", "decimal"),
-            JsonType::Boolean => ("a ", "boolean"),
-            JsonType::Array => ("an ", "array"),
-            JsonType::Object => ("an ", "object"),
-        }
-    }
 }
 
 impl Require {
@@ -162,6 +155,9 @@ fn check_members(
     }
     for (name, property) in &properties.0 {
         if let Some(value) = members.get(name) {
+            let Some(property) = property else {
+                return Err(ApiError::UnknownParameter { param: Place::Member(place, name).path() });
+            };
             if value.kind() == Kind::Null && !required.contains(name) {
                 continue;
             }
@@ -175,7 +171,8 @@ impl Property {
     fn check(&self, value: Raw<'_>, place: &Place<'_>) -> Result<(), ApiError> {
         let kind = value.kind();
         if !self.kinds.list().iter().any(|allowed| allowed.takes(kind)) {
-            return Err(ApiError::InvalidType { param: place.path(), expected: self.expected(), got: noun(kind) });
+            let (expected, wanted) = (self.expected(), self.wanted());
+            return Err(ApiError::InvalidType { param: place.path(), expected, wanted, got: noun(kind) });
         }
         match kind {
             Kind::Integer | Kind::Decimal => self.check_bounds(value, place),
@@ -221,8 +218,8 @@ impl Property {
         if let Some(values) = &self.values
             && !values.iter().any(|allowed| *allowed == text)
         {
-            let (param, supported) = (place.path(), quoted(values));
-            return Err(ApiError::InvalidValue { param, got: text.into_owned(), supported });
+            let (param, supported, either) = (place.path(), quoted(values), alternatives(values));
+            return Err(ApiError::InvalidValue { param, got: text.into_owned(), supported, either });
         }
         if let Some(bound) = self.max_length {
             let got = text.chars().count();
@@ -256,53 +253,6 @@ impl Property {
         }
         Ok(())
     }
-
-    /// `a string`, `an array of objects`, `one of a string or array of objects`.
-    fn expected(&self) -> String {
-        let items = match self.items.as_deref().map(|items| items.kinds.list()) {
-            Some([JsonType::Object]) => " of objects",
-            Some([JsonType::String]) => " of strings",
-            _ => "",
-        };
-        let name = |kind: JsonType| format!("{}{}", kind.noun().1, if kind == JsonType::Array { items } else { "" });
-        match self.kinds.list() {
-            [one] => format!("{}{}", one.noun().0, name(*one)),
-            kinds => {
-                let names: Vec<_> = kinds.iter().map(|kind| name(*kind)).collect();
-                let article = kinds.first().map_or("", |kind| kind.noun().0);
-                format!("one of {article}{}", names.join(" or "))
-            }
-        }
-    }
-}
-
-fn noun(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Null => "null",
-        Kind::Boolean => "a boolean",
-        Kind::Integer => "an integer",
-        Kind::Decimal => "a decimal",
-        Kind::String => "a string",
-        Kind::Array => "an array",
-        Kind::Object => "an object",
-    }
-}
-
-/// `'a', 'b', and 'c'`, the way OpenAI lists values.
-fn quoted(values: &[String]) -> String {
-    let mut text = String::new();
-    for (n, value) in values.iter().enumerate() {
-        text.push_str(match n {
-            0 => "",
-            n if n + 1 < values.len() => ", ",
-            1 => " and ",
-            _ => ", and ",
-        });
-        text.push('\'');
-        text.push_str(value);
-        text.push('\'');
-    }
-    text
 }
 
 #[cfg(test)]
@@ -330,6 +280,7 @@ mod tests {
                 "n": {"type": "integer", "minimum": 1, "maximum": 128},
                 "stop": {"type": ["string", "array"], "maxItems": 4, "items": {"type": "string"}},
                 "effort": {"type": "string", "enum": ["low", "medium", "high"]},
+                "seed": false,
             },
         }))
         .unwrap();
@@ -364,14 +315,15 @@ mod tests {
         let (param, expected) = ("messages".to_owned(), "an array of objects".to_owned());
         assert_eq!(
             check(r#"{"model":"m","messages":null}"#),
-            Err(ApiError::InvalidType { param, expected, got: "null" })
+            Err(ApiError::InvalidType { param, expected, wanted: "array", got: "null" })
         );
     }
 
     #[test]
     fn types_and_bounds_are_told_in_words() {
         let (param, expected) = ("stop".to_owned(), "one of a string or array of strings".to_owned());
-        assert_eq!(refusal(r#""stop":1"#), ApiError::InvalidType { param, expected, got: "an integer" });
+        let wrong = ApiError::InvalidType { param, expected, wanted: "array", got: "an integer" };
+        assert_eq!(refusal(r#""stop":1"#), wrong);
         let (param, bound, got) = ("temperature".to_owned(), "2".to_owned(), "3.5".to_owned());
         assert_eq!(refusal(r#""temperature":3.5"#), ApiError::AboveMaximum { param, noun: "decimal", bound, got });
         let (param, bound, got) = ("n".to_owned(), "1".to_owned(), "0".to_owned());
@@ -379,7 +331,14 @@ mod tests {
         let param = "stop".to_owned();
         assert_eq!(refusal(r#""stop":["","","","",""]"#), ApiError::ArrayTooLong { param, bound: 4, got: 5 });
         let (param, supported) = ("effort".to_owned(), "'low', 'medium', and 'high'".to_owned());
-        assert_eq!(refusal(r#""effort":"x""#), ApiError::InvalidValue { param, got: "x".to_owned(), supported });
+        let (got, either) = ("x".to_owned(), "'low', 'medium' or 'high'".to_owned());
+        assert_eq!(refusal(r#""effort":"x""#), ApiError::InvalidValue { param, got, supported, either });
+    }
+
+    #[test]
+    fn what_may_not_be_there_is_refused() {
+        let unknown = ApiError::UnknownParameter { param: "seed".to_owned() };
+        assert_eq!([refusal(r#""seed":1"#), refusal(r#""seed":null"#)], [unknown.clone(), unknown]);
     }
 
     #[test]
@@ -394,7 +353,7 @@ mod tests {
         let expected = "an object".to_owned();
         assert_eq!(
             message("7"),
-            Err(ApiError::InvalidType { param: param("messages[1]"), expected, got: "an integer" })
+            Err(ApiError::InvalidType { param: param("messages[1]"), expected, wanted: "object", got: "an integer" })
         );
     }
 }

@@ -39,6 +39,8 @@ pub struct Query {
     pub limit: usize,
     /// The object that the page begins after.
     pub after: Option<String>,
+    /// The object that the page ends before.
+    pub before: Option<String>,
     /// Whether the newest come first.
     pub newest_first: bool,
     /// Members by path, such as `metadata.test`, and the text that they must have.
@@ -106,7 +108,13 @@ pub fn page(mut objects: Vec<Arc<Value>>, query: &Query) -> Value {
         let at = objects.iter().position(|object| object["id"] == **after).map_or(objects.len(), |at| at + 1);
         objects.drain(..at);
     }
+    if let Some(before) = &query.before {
+        objects.truncate(objects.iter().position(|object| object["id"] == **before).unwrap_or(0));
+    }
     let has_more = objects.len() > query.limit;
+    if query.before.is_some() {
+        objects.drain(..objects.len().saturating_sub(query.limit));
+    }
     objects.truncate(query.limit);
     let id = |object: Option<&Arc<Value>>| object.map_or(Value::Null, |object| object["id"].clone());
     let (first, last) = (id(objects.first()), id(objects.last()));
@@ -158,6 +166,11 @@ mod tests {
         );
         let second = page(all.clone(), &Query { after: Some("t1".to_owned()), ..query.clone() });
         assert_eq!((&second["data"][0]["id"], &second["has_more"]), (&json!("t0"), &json!(false)));
+        let before = page(all.clone(), &Query { before: Some("t0".to_owned()), ..query.clone() });
+        assert_eq!(
+            (&before["first_id"], &before["last_id"], &before["has_more"]),
+            (&json!("t2"), &json!("t1"), &json!(true))
+        );
         let even = page(all, &Query { limit: 9, wanted: vec![("even".into(), "true".into())], ..query });
         assert_eq!(even["data"].as_array().unwrap().len(), 3);
         let none = page(Vec::new(), &Query::default());

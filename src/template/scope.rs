@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use crate::{
     error::ApiError,
     facts::{ModelFacts, matches},
-    random::Random,
+    random::{Alphabet, Random},
     request::{
         Body, Request,
         members::{Malformed, Members},
@@ -47,6 +47,7 @@ pub struct Scope<'a> {
     /// Whether answers bear the dated names of models.
     pub snapshots: bool,
     started: Instant,
+    id: OnceCell<String>,
     known: OnceCell<Option<&'a ModelFacts>>,
     members: OnceCell<Result<Members<'a>, Malformed>>,
 }
@@ -66,6 +67,7 @@ impl<'a> Scope<'a> {
             models: &[],
             snapshots: false,
             started: Instant::now(),
+            id: OnceCell::new(),
             known: OnceCell::new(),
             members: OnceCell::new(),
         }
@@ -74,6 +76,15 @@ impl<'a> Scope<'a> {
     /// How long the request has been worked on.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// What this request is called: 22 symbols of base58, drawn at the first call.
+    pub fn request_id(&self) -> &str {
+        self.id.get_or_init(|| {
+            let mut id = Vec::with_capacity(22);
+            self.random.borrow_mut().put(Alphabet::Base58, 22, &mut id);
+            String::from_utf8(id).unwrap_or_default()
+        })
     }
 
     /// The members of the JSON body, read at the first call.

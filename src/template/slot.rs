@@ -41,7 +41,9 @@ pub enum Slot {
     Resource(Box<[Box<str>]>),
     /// `{{server.models}}`: the models that there are, as OpenAI lists them.
     Models,
-    /// `{{id.alnum29}}`, `{{id.hex32}}`: fresh symbols, as many as asked for.
+    /// `{{request.id}}`: 22 symbols of base58, the same wherever the answer to one request bears them.
+    RequestId,
+    /// `{{id.alnum29}}`, `{{id.hex32}}`, `{{id.base58_22}}`: fresh symbols, as many as asked for.
     Id(Alphabet, usize),
     /// `{{id.uuid}}`.
     Uuid,
@@ -99,11 +101,14 @@ impl Slot {
             ("request", "method") => Ok(Slot::Method),
             ("request", "path") => Ok(Slot::FullPath),
             ("request", "processing_ms") => Ok(Slot::ProcessingMs),
-            ("request", _) => choose(&["method", "path", "processing_ms"]),
+            ("request", "id") => Ok(Slot::RequestId),
+            ("request", _) => choose(&["method", "path", "processing_ms", "id"]),
             ("resource", "self") => Ok(Slot::Resource(Box::default())),
             ("resource", name) => Ok(Slot::Resource(name.split('.').map(Into::into).collect())),
             ("id", "uuid") => Ok(Slot::Uuid),
-            ("id", name) => id(name).map_or_else(|| choose(&["alnum29 (any length up to 256)", "hex32", "uuid"]), Ok),
+            ("id", name) => {
+                id(name).map_or_else(|| choose(&["alnum29 (any length up to 256)", "hex32", "base58_22", "uuid"]), Ok)
+            }
             ("now", "unix") => Ok(Slot::Unix),
             ("now", _) => choose(&["unix"]),
             ("server", "version") => Ok(Slot::Version),
@@ -140,6 +145,7 @@ impl Slot {
             Slot::Method => text(Some(scope.request.method.as_str().into())),
             Slot::FullPath => text(Some(scope.request.path.into())),
             Slot::ProcessingMs => Filling::Number(scope.elapsed().as_millis() as u64),
+            Slot::RequestId => text(Some(scope.request_id().into())),
             Slot::Resource(path) => {
                 let resource = scope.resource.borrow();
                 let found = path.iter().try_fold(&**resource, |value, name| value.get(&**name));
@@ -184,11 +190,13 @@ impl fmt::Display for Slot {
             Slot::Method => f.write_str("request.method"),
             Slot::FullPath => f.write_str("request.path"),
             Slot::ProcessingMs => f.write_str("request.processing_ms"),
+            Slot::RequestId => f.write_str("request.id"),
             Slot::Resource(path) if path.is_empty() => f.write_str("resource.self"),
             Slot::Resource(path) => write!(f, "resource.{}", path.join(".")),
             Slot::Models => f.write_str("server.models"),
             Slot::Id(Alphabet::Alphanumeric, length) => write!(f, "id.alnum{length}"),
             Slot::Id(Alphabet::Hex, length) => write!(f, "id.hex{length}"),
+            Slot::Id(Alphabet::Base58, length) => write!(f, "id.base58_{length}"),
             Slot::Uuid => f.write_str("id.uuid"),
             Slot::Unix => f.write_str("now.unix"),
             Slot::Version => f.write_str("server.version"),
@@ -216,10 +224,9 @@ fn models(scope: &Scope<'_>) -> Value {
 }
 
 fn id(name: &str) -> Option<Slot> {
-    let (alphabet, length) = match name.strip_prefix("alnum") {
-        Some(length) => (Alphabet::Alphanumeric, length),
-        None => (Alphabet::Hex, name.strip_prefix("hex")?),
-    };
+    let alphabets = [("alnum", Alphabet::Alphanumeric), ("hex", Alphabet::Hex), ("base58_", Alphabet::Base58)];
+    let (alphabet, length) =
+        alphabets.iter().find_map(|(prefix, alphabet)| Some((*alphabet, name.strip_prefix(prefix)?)))?;
     let length = length.parse().ok().filter(|length| (1..=256).contains(length))?;
     Some(Slot::Id(alphabet, length))
 }
@@ -266,16 +273,8 @@ mod tests {
 
     #[test]
     fn a_slot_is_shown_as_it_is_written() {
-        for text in [
-            "path.id",
-            "body.a.b",
-            "id.alnum29",
-            "id.hex32",
-            "id.uuid",
-            "now.unix",
-            "requests.reset_ms",
-            "refusal.short",
-        ] {
+        let slots = ["path.id", "body.a.b", "id.alnum29", "id.hex32", "id.base58_22", "id.uuid", "now.unix"];
+        for text in slots.into_iter().chain(["requests.reset_ms", "refusal.short", "request.id"]) {
             assert_eq!(Slot::parse(text, Spaces::Error).unwrap().to_string(), text);
         }
     }

@@ -1,5 +1,6 @@
 //! Everything that is tested from outside: over real sockets, through the very server or program that users start.
 
+mod anthropic;
 mod chat;
 mod cli;
 mod client;

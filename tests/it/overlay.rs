@@ -108,6 +108,16 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
             r#"{"routes": ["POST /a"], "body": 1, "require": {"properties": {"x": {"type": "text"}}}}"#,
             &["properties.x"],
         ),
+        (
+            "openai/a.json",
+            r#"{"routes": ["GET /a", "GET /a/{model}"], "body": 1, "models": {"known": "*", "each": "{{resource.id}}"}}"#,
+            &["routes", "`{model}`"],
+        ),
+        (
+            "openai/a.json",
+            r#"{"routes": ["GET /a"], "body": 1, "models": {"known": "*", "each": "{{model.id}}"}}"#,
+            &["models.each", "`{{model.id}}`"],
+        ),
         ("openai/a.yaml", "routes: []", &["openai/a.yaml", ".json"]),
         ("mine/a.json", r#"{"routes": ["GET /a"], "body": 1}"#, &["mine/provider.json", "like"]),
         ("a.json", "{}", &["a.json", "provider's directory"]),

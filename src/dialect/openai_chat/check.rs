@@ -67,11 +67,8 @@ fn capabilities<'a>(given: &dyn Fn(&str) -> Option<Raw<'a>>, scope: &Scope<'_>) 
         return Err(ApiError::NoWebSearch {});
     }
     for param in ["max_completion_tokens", "max_tokens"] {
-        let asked = given(param).and_then(|value| std::str::from_utf8(value.text()).ok()?.parse::<u64>().ok());
-        if let (Some(got), Some(bound)) = (asked, facts.max_output_tokens)
-            && got > bound
-        {
-            return Err(ApiError::MaxTokensTooLarge { param, bound, got });
+        if let Some(asked) = given(param).and_then(Raw::as_u64) {
+            facts.can_say(param, asked)?;
         }
     }
     Ok(())
@@ -81,31 +78,38 @@ fn capabilities<'a>(given: &dyn Fn(&str) -> Option<Raw<'a>>, scope: &Scope<'_>) 
 fn conversation(messages: Raw<'_>) -> Result<(), ApiError> {
     let mut open: Vec<String> = Vec::new();
     let mut called = false;
-    let missing = |open: &[String]| Err(ApiError::ToolReplyMissing { ids: open.join(", ") });
+    let mut calling = 0;
+    let missing = |n: usize, open: &[String]| {
+        Err(ApiError::ToolReplyMissing { param: format!("messages.[{n}]"), ids: open.join(", ") })
+    };
     for (n, message) in messages.items().into_iter().enumerate() {
         let Some(message) = message.members() else { continue };
         match message.get("role").map(Raw::text) {
             Some(br#""tool""#) => {
+                let id = message.get("tool_call_id").and_then(Raw::as_str).unwrap_or_default();
                 if !called {
-                    return Err(ApiError::StrayToolReply { param: format!("messages.[{n}].role") });
+                    return Err(ApiError::StrayToolReply {
+                        param: format!("messages.[{n}].role"),
+                        id: id.into_owned(),
+                    });
                 }
-                let id = message.get("tool_call_id").and_then(Raw::as_str);
-                open.retain(|call| id.as_deref() != Some(call));
+                open.retain(|call| id != *call);
             }
             role => {
                 if !open.is_empty() {
-                    return missing(&open);
+                    return missing(calling, &open);
                 }
                 let calls = message.get("tool_calls").filter(|_| role == Some(br#""assistant""#));
                 let calls = calls.map(Raw::items).unwrap_or_default();
                 called = !calls.is_empty();
+                calling = n;
                 open.extend(
                     calls.into_iter().filter_map(|call| Some(call.members()?.get("id")?.as_str()?.into_owned())),
                 );
             }
         }
     }
-    if open.is_empty() { Ok(()) } else { missing(&open) }
+    if open.is_empty() { Ok(()) } else { missing(calling, &open) }
 }
 
 fn says_json(messages: Raw<'_>) -> bool {

@@ -47,6 +47,8 @@ impl fmt::Display for Family {
 pub enum Tell {
     Limit,
     Remaining,
+    /// Rounded down to thousands.
+    RemainingThousands,
     Used,
     /// Until full, as a Go duration.
     Reset,
@@ -66,15 +68,20 @@ pub enum Tell {
     Unit,
     /// `requests` or `tokens`.
     Kind,
+    /// `400,000`.
+    LimitSpelled,
     /// `min`, `day`, …
     Per,
+    /// `minute`, `day`, …
+    PerSpelled,
     /// `RPM`, `TPD`, …
     Short,
 }
 
-const TELLS: [(&str, Tell); 16] = [
+const TELLS: [(&str, Tell); 19] = [
     ("limit", Tell::Limit),
     ("remaining", Tell::Remaining),
+    ("remaining_thousands", Tell::RemainingThousands),
     ("used", Tell::Used),
     ("reset", Tell::Reset),
     ("reset_ms", Tell::ResetMs),
@@ -87,7 +94,9 @@ const TELLS: [(&str, Tell); 16] = [
     ("requested", Tell::Requested),
     ("unit", Tell::Unit),
     ("kind", Tell::Kind),
+    ("limit_spelled", Tell::LimitSpelled),
     ("per", Tell::Per),
+    ("per_spelled", Tell::PerSpelled),
     ("short", Tell::Short),
 ];
 
@@ -105,7 +114,14 @@ impl Tell {
     fn is_of_refusal(self) -> bool {
         !matches!(
             self,
-            Tell::Limit | Tell::Remaining | Tell::Used | Tell::Reset | Tell::ResetMs | Tell::ResetAt | Tell::Period
+            Tell::Limit
+                | Tell::Remaining
+                | Tell::RemainingThousands
+                | Tell::Used
+                | Tell::Reset
+                | Tell::ResetMs
+                | Tell::ResetAt
+                | Tell::Period
         )
     }
 }
@@ -127,6 +143,7 @@ pub(super) fn told(family: Family, tell: Tell, standings: &Standings, now: Durat
     match (tell, standings.refusal) {
         (Tell::Limit, _) => Filling::Number(standing.limit),
         (Tell::Remaining, _) => Filling::Number(standing.remaining),
+        (Tell::RemainingThousands, _) => Filling::Number(standing.remaining / 1000 * 1000),
         (Tell::Used, _) => Filling::Number(standing.used()),
         (Tell::Reset, _) => text(Some(GoDuration(standing.until_full).to_string().into())),
         (Tell::ResetMs, _) => Filling::Number(millis(standing.until_full)),
@@ -152,6 +169,8 @@ fn refused(tell: Tell, standing: &Standing, refusal: &Refusal) -> Filling<'stati
         Tell::Requested => Filling::Number(refusal.requested),
         Tell::Unit => text(Some(refusal.unit.words().into())),
         Tell::Kind => text(Some(refusal.unit.kind().into())),
+        Tell::LimitSpelled => text(Some(grouped(standing.limit).into())),
+        Tell::PerSpelled => text(Some(per().replace("min", "minute").into())),
         Tell::Per => text(Some(per().into())),
         Tell::Short => {
             let initials = refusal.unit.words().split(' ').filter_map(|word| word.chars().next());
@@ -160,6 +179,13 @@ fn refused(tell: Tell, standing: &Standing, refusal: &Refusal) -> Filling<'stati
         }
         _ => Filling::Null,
     }
+}
+
+/// A number with commas between its thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let comma = |n: usize| n > 0 && (digits.len() - n).is_multiple_of(3);
+    digits.chars().enumerate().flat_map(|(n, digit)| comma(n).then_some(',').into_iter().chain([digit])).collect()
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,0 +1,231 @@
+//! `anthropic-messages`: Anthropic's Messages, whole and streamed, and the counting of their tokens.
+//!
+//! The shapes, the order of the keys and of the events are those of recorded answers of 2025 and 2026.
+
+mod check;
+mod count;
+mod read;
+mod stream;
+mod whole;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
+use serde_json::{Map, Value, json};
+
+pub(super) use self::count::make as make_count;
+use self::{
+    stream::{Frames, Stream},
+    whole::Said,
+};
+use super::{Dialect, Spelling};
+use crate::{
+    answer::{Answer, Content},
+    error::ApiError,
+    prompt::Prompt,
+    random::Random,
+    reply::{Reply, Usage},
+    request::members::{Members, Raw},
+    template::{Layout, Spaces, Template, scope::Scope},
+};
+
+/// What the head must give.
+const NEEDED: [&str; 2] = ["id", "model"];
+
+/// What the head may give besides: members of the usage object, after the numbers.
+const USAGE: &str = "usage";
+
+/// Makes the dialect; see [`super::Make`].
+pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+    if let Some(missing) = NEEDED.iter().find(|name| !head.contains_key(**name)) {
+        return Err(format!("`head` lacks `{missing}`: give it a value or a slot"));
+    }
+    let more = match head.get(USAGE) {
+        None => Map::new(),
+        Some(Value::Object(more)) => more.clone(),
+        Some(_) => return Err("`usage` in `head` must be an object: what stands after the numbers".to_owned()),
+    };
+    // Recorded: the model comes before the id.
+    let mut message = Map::new();
+    message.insert("model".into(), head["model"].clone());
+    message.insert("id".into(), head["id"].clone());
+    message.insert("type".into(), json!("message"));
+    message.insert("role".into(), json!("assistant"));
+    message.insert("content".into(), json!("{{part.content}}"));
+    message.insert("stop_reason".into(), json!("{{part.stop_reason}}"));
+    message.insert("stop_sequence".into(), json!("{{part.stop_sequence}}"));
+    message.extend(
+        head.iter()
+            .filter(|(name, _)| *name != USAGE && !NEEDED.contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
+    let mut usage = json!({
+        "input_tokens": "{{part.input}}",
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": "{{part.cached}}",
+        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+        "output_tokens": "{{part.output}}",
+    });
+    if let Some(usage) = usage.as_object_mut() {
+        usage.extend(more);
+    }
+    message.insert("usage".into(), usage);
+
+    let around = |value: &Value| -> Result<Vec<Template>, String> {
+        Ok(Template::json(value, Layout::default(), Spaces::Part)?.split())
+    };
+    let whole = around(&message.clone().into())?;
+    let start = around(&json!({"type": "message_start", "message": message}))?;
+    if whole.len() != PARTS + 1 || start.len() != PARTS + 1 {
+        return Err("`head` may not use {{part.…}}: it is the dialect's own".to_owned());
+    }
+    Ok(Box::new(Messages { frame: Arc::new(Frame { whole, start }) }))
+}
+
+struct Messages {
+    frame: Arc<Frame>,
+}
+
+/// How many parts a message has that are not the head's: its content, its stop, its numbers.
+const PARTS: usize = 6;
+
+/// What stands around the model's words, with the slots of the head.
+struct Frame {
+    /// A whole message around its parts.
+    whole: Vec<Template>,
+    /// The first event of a stream around the same parts, which are empty as yet.
+    start: Vec<Template>,
+}
+
+/// Renders the templates with the parts between them.
+fn weave(around: &[Template], parts: [&[u8]; PARTS], scope: &Scope<'_>, out: &mut Vec<u8>) {
+    let mut parts = parts.into_iter();
+    for template in around {
+        template.render_into(scope, out);
+        out.extend_from_slice(parts.next().unwrap_or_default());
+    }
+}
+
+/// The numbers of a message.
+struct Numbers {
+    /// Tokens of the prompt that did not come from a cache.
+    input: u64,
+    /// Tokens of the prompt that did.
+    cached: u64,
+    /// Tokens of the reply, thoughts included; no answer has none.
+    output: u64,
+}
+
+impl Numbers {
+    fn new(usage: &Usage) -> Self {
+        Numbers {
+            input: usage.prompt_tokens.saturating_sub(usage.cached_tokens),
+            cached: usage.cached_tokens,
+            output: usage.completion_tokens.max(1),
+        }
+    }
+}
+
+impl Dialect for Messages {
+    fn check(&self, body: &Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+        check::check(body, scope)
+    }
+
+    fn is_plain(&self, body: &Members<'_>, tokens: u64) -> bool {
+        read::is_plain(body, tokens)
+    }
+
+    fn read(&self, body: &Members<'_>, scope: &Scope<'_>) -> Prompt {
+        read::prompt(body, scope.model().into_owned())
+    }
+
+    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
+        let omits = scope.is_some_and(|scope| scope.members().is_ok_and(read::omits_thinking));
+        let said = match scope {
+            Some(scope) => Said::new(reply, omits, &mut scope.random.borrow_mut()),
+            // Nothing that is said the same every time has calls or thoughts, and so none of it is drawn.
+            None => Said::new(reply, omits, &mut Random::seeded(0)),
+        };
+        // One spelling for many requests serves both kinds.
+        let streams = scope.map(streams);
+        Box::new(Spelled {
+            frame: Arc::clone(&self.frame),
+            content: if streams == Some(true) { Vec::new() } else { said.content() },
+            stream: if streams == Some(false) { Stream::default() } else { stream::events(&said) },
+            stop_reason: said.stop_reason(),
+            stop_sequence: said.stop_sequence().to_string(),
+            numbers: said.numbers,
+        })
+    }
+}
+
+fn streams(scope: &Scope<'_>) -> bool {
+    scope.members().is_ok_and(|body| body.get("stream").and_then(Raw::as_bool) == Some(true))
+}
+
+/// What the model says, spelled for whole answers and for streams, or for what one request wants.
+struct Spelled {
+    frame: Arc<Frame>,
+    content: Vec<u8>,
+    /// All events after the first.
+    stream: Stream,
+    stop_reason: &'static str,
+    /// As JSON.
+    stop_sequence: String,
+    numbers: Numbers,
+}
+
+impl Spelled {
+    fn whole(&self, scope: &Scope<'_>) -> Bytes {
+        // What the slots of the head come to is short: an id, a model's name.
+        let mut out = Vec::with_capacity(self.content.len() + 512);
+        let Numbers { input, cached, output } = self.numbers;
+        let (mut first, mut second, mut third) = (itoa::Buffer::new(), itoa::Buffer::new(), itoa::Buffer::new());
+        let parts = [
+            &self.content,
+            self.stop_reason.as_bytes(),
+            self.stop_sequence.as_bytes(),
+            first.format(input).as_bytes(),
+            second.format(cached).as_bytes(),
+            third.format(output).as_bytes(),
+        ];
+        weave(&self.frame.whole, parts, scope, &mut out);
+        out.into()
+    }
+
+    /// The first event: a message without content.
+    fn start(&self, scope: &Scope<'_>) -> Bytes {
+        let mut out = Vec::with_capacity(640);
+        out.extend_from_slice(b"event: message_start\ndata: ");
+        let (mut first, mut second) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let input = first.format(self.numbers.input).as_bytes();
+        let cached = second.format(self.numbers.cached).as_bytes();
+        // A token has been said by the time that the first event is sent.
+        weave(&self.frame.start, [b"[]", b"null", b"null", input, cached, b"1"], scope, &mut out);
+        out.extend_from_slice(b"\n\n");
+        out.into()
+    }
+}
+
+impl Spelling for Spelled {
+    fn record(&self, scope: &Scope<'_>) -> Value {
+        serde_json::from_slice(&self.whole(scope)).unwrap_or_default()
+    }
+
+    fn answer(&self, scope: &Scope<'_>) -> Answer {
+        if !streams(scope) {
+            let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+            return Answer { status: StatusCode::OK, headers, content: Content::Whole(self.whole(scope)), cost: None };
+        }
+        let headers = vec![
+            (CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
+            (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        ];
+        let frames = Frames::new(self.start(scope), self.stream.clone());
+        Answer { status: StatusCode::OK, headers, content: Content::Frames(Box::new(frames)), cost: None }
+    }
+}

@@ -1,0 +1,255 @@
+//! Messages, over a socket: what Anthropic's SDKs make of a stream is what a whole answer says.
+
+use fake_openai::{
+    Config, Running,
+    model::{Content, Context, Counting, Manner},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Connection, serve},
+    program::Directory,
+};
+
+fn with(manner: Manner) -> (Running, Connection) {
+    let server = serve(Config { manner, seed: Some(3), ..Config::for_test() });
+    let connection = Connection::open(server.address());
+    (server, connection)
+}
+
+fn usual() -> (Running, Connection) {
+    with(Manner::default())
+}
+
+/// A server whose model says these replies.
+fn scripted(replies: &Value) -> (Running, Connection, Directory) {
+    let directory = Directory::with(&[("replies.json", &replies.to_string())]);
+    let server = serve(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() });
+    let connection = Connection::open(server.address());
+    (server, connection, directory)
+}
+
+/// A request with these members beside a model, a bound and one message.
+fn body(members: &Value) -> String {
+    let mut body = json!({"model": "claude", "max_tokens": 4000, "messages": [{"role": "user", "content": "Hi"}]});
+    body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    body.to_string()
+}
+
+fn ask(connection: &mut Connection, members: &Value) -> Value {
+    let response = connection.post("/v1/messages", &body(members));
+    assert_eq!(response.status, 200, "{}", response.text());
+    response.json()
+}
+
+/// The events of a stream; the name of each is its type.
+fn stream(connection: &mut Connection, members: &Value) -> Vec<Value> {
+    let mut members = members.clone();
+    members["stream"] = true.into();
+    let response = connection.post("/v1/messages", &body(&members));
+    assert_eq!((response.status, response.header("content-type")), (200, "text/event-stream; charset=utf-8"));
+    let frames = response.text().strip_suffix("\n\n").unwrap().split("\n\n");
+    let event = |frame: &str| {
+        let (name, data) = frame.split_once('\n').unwrap();
+        let event: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+        assert_eq!(event["type"], name.strip_prefix("event: ").unwrap());
+        event
+    };
+    frames.map(event).collect()
+}
+
+/// What the SDKs' accumulators make of a stream: a whole message.
+fn accumulated(events: &[Value]) -> Value {
+    let mut message = events[0]["message"].clone();
+    let mut json = String::new();
+    for event in events.iter().filter(|event| event["index"].is_u64()) {
+        let n = event["index"].as_u64().unwrap() as usize;
+        let delta = &event["delta"];
+        let content = message["content"].as_array_mut().unwrap();
+        match (event["type"].as_str().unwrap(), delta["type"].as_str()) {
+            ("content_block_start", _) => {
+                assert_eq!(n, content.len(), "blocks begin in order");
+                content.push(event["content_block"].clone());
+                json.clear();
+            }
+            ("content_block_delta", Some("input_json_delta")) => json.push_str(delta["partial_json"].as_str().unwrap()),
+            ("content_block_delta", Some(kind)) => {
+                let member = kind.strip_suffix("_delta").unwrap();
+                let so_far = content[n][member].as_str().unwrap().to_owned();
+                content[n][member] = (so_far + delta[member].as_str().unwrap()).into();
+            }
+            _ if content[n]["type"] == "tool_use" => content[n]["input"] = serde_json::from_str(&json).unwrap(),
+            _ => {}
+        }
+    }
+    let [.., last, _] = events else { panic!("too few events") };
+    for member in ["stop_reason", "stop_sequence"] {
+        message[member] = last["delta"][member].clone();
+    }
+    for (name, number) in last["usage"].as_object().unwrap() {
+        message["usage"][name] = number.clone();
+    }
+    message
+}
+
+/// A message without what is drawn anew for each.
+fn lasting(mut message: Value) -> Value {
+    message["id"].take();
+    for block in message["content"].as_array_mut().unwrap() {
+        for drawn in ["id", "signature"] {
+            assert!(block.get(drawn).is_none_or(|drawn| drawn.as_str().unwrap().len() > 20));
+            block.as_object_mut().unwrap().remove(drawn);
+        }
+    }
+    message
+}
+
+fn tools() -> Value {
+    let schema = json!({"type": "object", "properties": {"city": {"const": "Rome"}}, "required": ["city"]});
+    json!([{"name": "weather", "input_schema": schema}, {"name": "time", "input_schema": schema}])
+}
+
+#[test]
+fn a_stream_comes_to_the_whole_answer() {
+    let (_server, mut connection) = usual();
+    for members in [
+        json!({}),
+        json!({"max_tokens": 3}),
+        json!({"stop_sequences": ["today", "may"]}),
+        json!({"tools": tools(), "tool_choice": {"type": "any"}}),
+        json!({"tools": tools(), "tool_choice": {"type": "tool", "name": "time"}}),
+        json!({"tools": tools(), "tool_choice": {"type": "none"}}),
+        json!({"thinking": {"type": "adaptive", "display": "omitted"}}),
+    ] {
+        let whole = ask(&mut connection, &members);
+        let events = stream(&mut connection, &members);
+        assert_eq!(lasting(accumulated(&events)), lasting(whole), "{members}");
+        let types: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+        assert_eq!(types[..3], ["message_start", "content_block_start", "ping"]);
+        assert_eq!(types[types.len() - 3..], ["content_block_stop", "message_delta", "message_stop"]);
+    }
+}
+
+#[test]
+fn the_reason_of_the_end_is_told() {
+    let (_server, mut connection) = usual();
+    let mut end = |members: Value| {
+        let answer = ask(&mut connection, &members);
+        (answer["stop_reason"].as_str().unwrap().to_owned(), answer["stop_sequence"].clone())
+    };
+    assert_eq!(end(json!({})), ("end_turn".to_owned(), Value::Null));
+    assert_eq!(end(json!({"max_tokens": 2})), ("max_tokens".to_owned(), Value::Null));
+    assert_eq!(end(json!({"stop_sequences": ["today", "may"]})), ("stop_sequence".to_owned(), "may".into()));
+    assert_eq!(end(json!({"stop_sequences": ["today"], "max_tokens": 2})), ("max_tokens".to_owned(), Value::Null));
+    let forced = json!({"tools": tools(), "tool_choice": {"type": "any"}});
+    assert_eq!(end(forced), ("tool_use".to_owned(), Value::Null));
+}
+
+#[test]
+fn thoughts_come_first_and_are_paid_for() {
+    let (_server, mut connection) = usual();
+    let answer = ask(&mut connection, &json!({"thinking": {"type": "enabled", "budget_tokens": 1024}}));
+    let types: Vec<_> = answer["content"].as_array().unwrap().iter().map(|block| block["type"].clone()).collect();
+    assert_eq!(types, ["thinking", "text"]);
+    assert!(answer["content"][0]["thinking"].as_str().unwrap().split(' ').count() == 256);
+    assert!(answer["usage"]["output_tokens"].as_u64().unwrap() > 256);
+    let silent = ask(&mut connection, &json!({"thinking": {"type": "adaptive", "display": "omitted"}}));
+    assert_eq!(silent["content"][0]["thinking"], "");
+    let cut = ask(&mut connection, &json!({"thinking": {"type": "adaptive"}, "max_tokens": 100}));
+    assert_eq!((&cut["stop_reason"], cut["content"].as_array().unwrap().len()), (&"max_tokens".into(), 1));
+}
+
+#[test]
+fn refusals_and_scripted_calls_are_spelled() {
+    let (_server, mut connection, _directory) = scripted(&json!([
+        {"when": {"user": "bad"}, "refusal": "I will not."},
+        {"when": {"user": "two"}, "tool_calls": [{"name": "a", "arguments": {"x": 1}}, {"name": "b"}]},
+        {"text": ""},
+    ]));
+    let say = |text: &str, more: Value| {
+        let mut members = json!({"messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]});
+        members.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        members
+    };
+    let refused = ask(&mut connection, &say("bad", json!({})));
+    assert_eq!((&refused["stop_reason"], &refused["content"][0]["text"]), (&"refusal".into(), &"I will not.".into()));
+    let called = ask(&mut connection, &say("two", json!({})));
+    assert_eq!((&called["content"][0]["input"], &called["content"][1]["input"]), (&json!({"x": 1}), &json!({})));
+    let choice = json!({"type": "auto", "disable_parallel_tool_use": true});
+    let single = ask(&mut connection, &say("two", json!({"tools": tools(), "tool_choice": choice})));
+    assert_eq!(single["content"].as_array().unwrap().len(), 1);
+    let events = stream(&mut connection, &say("two", json!({})));
+    assert_eq!(lasting(accumulated(&events)), lasting(called));
+    let nothing = ask(&mut connection, &json!({}));
+    assert_eq!((&nothing["content"], &nothing["usage"]["output_tokens"]), (&json!([]), &json!(1)));
+    let types: Vec<_> = stream(&mut connection, &json!({})).iter().map(|event| event["type"].clone()).collect();
+    assert_eq!(types, ["message_start", "ping", "message_delta", "message_stop"]);
+}
+
+#[test]
+fn an_agent_that_brings_results_is_not_made_to_call_again() {
+    let (_server, mut connection) = usual();
+    let mut members = json!({"tools": tools(), "tool_choice": {"type": "any"}});
+    let call = ask(&mut connection, &members);
+    let results = json!([
+        {"type": "tool_result", "tool_use_id": call["content"][0]["id"], "content": "sunny"},
+        {"type": "text", "text": "Hurry."},
+    ]);
+    members["messages"] = json!([
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": call["content"]},
+        {"role": "user", "content": results},
+    ]);
+    assert_eq!(ask(&mut connection, &members)["stop_reason"], "end_turn");
+}
+
+#[test]
+fn a_count_is_that_of_the_answer_and_says_nothing() {
+    for usage in [Counting::Canned, Counting::Estimate, Counting::Exact] {
+        let (_server, mut connection) = with(Manner { usage, ..Manner::default() });
+        let members =
+            json!({"messages": [{"role": "user", "content": "How many words are in here?"}], "tools": tools()});
+        let count = connection.post("/v1/messages/count_tokens", &body(&members)).json();
+        assert_eq!(count["input_tokens"], ask(&mut connection, &members)["usage"]["input_tokens"], "{usage:?}");
+    }
+    let (_server, mut connection, _directory) = scripted(&json!([{"sequence": [{"text": "one"}, {"text": "two"}]}, ]));
+    connection.post("/v1/messages/count_tokens", &body(&json!({})));
+    assert_eq!(ask(&mut connection, &json!({}))["content"][0]["text"], "one");
+    assert_eq!(ask(&mut connection, &json!({}))["content"][0]["text"], "two");
+}
+
+#[test]
+fn cached_tokens_are_told_apart() {
+    let usage = json!({"prompt_tokens": 100, "cached_tokens": 60, "completion_tokens": 5});
+    let (_server, mut connection, _directory) = scripted(&json!([{"text": "Hi.", "usage": usage}]));
+    let usage = ask(&mut connection, &json!({}))["usage"].clone();
+    assert_eq!((&usage["input_tokens"], &usage["cache_read_input_tokens"]), (&json!(40), &json!(60)));
+    let events = stream(&mut connection, &json!({}));
+    assert_eq!(accumulated(&events)["usage"], usage);
+}
+
+#[test]
+fn lorem_fills_the_room_and_the_context_has_an_end() {
+    let (_server, mut connection) = with(Manner { content: Content::Lorem, ..Manner::default() });
+    let answer = ask(&mut connection, &json!({"max_tokens": 50}));
+    assert_eq!((&answer["usage"]["output_tokens"], &answer["stop_reason"]), (&json!(50), &"max_tokens".into()));
+
+    let (_server, mut connection) = with(Manner { context: Context::Tokens(20), ..Manner::default() });
+    let refused = connection.post("/v1/messages", &body(&json!({"max_tokens": 30})));
+    let expected = "input length and `max_tokens` exceed context limit: 8 + 30 > 20, decrease input length or \
+                    `max_tokens` and try again";
+    assert_eq!((refused.status, &refused.json()["error"]["message"]), (400, &expected.into()));
+}
+
+#[test]
+fn an_error_bears_the_id_of_its_header() {
+    let (_server, mut connection) = usual();
+    for (path, status) in [("/v1/messages", 400), ("/anthropic/v1/nowhere", 404), ("/v1/messages/batches/x", 404)] {
+        let response = connection.post(path, "{}");
+        let error = response.json();
+        assert_eq!((response.status, error["type"].as_str()), (status, Some("error")));
+        assert_eq!(error["request_id"], response.header("request-id"));
+    }
+    // The plain list is another provider's.
+    assert_eq!(connection.get("/v1/models").json()["object"], "list");
+}
