@@ -48,7 +48,7 @@ const CASES: [Case; 8] = [
         keys: 1,
         status: "200",
     },
-    Case { name: "refusing", args: &["--rpm", "1", "--per", "global"], keys: 1, status: "429" },
+    Case { name: "refusing", args: &["--rpd", "1", "--per", "global"], keys: 1, status: "429" },
 ];
 
 struct Server {

@@ -135,7 +135,7 @@ impl Engine {
         let model = if self.limits.ask_model() { scope.model() } else { Cow::Borrowed("") };
         let ask = Ask {
             ip: scope.request.client,
-            key: access::key(scope.request),
+            key: if self.limits.ask_key() { access::key(scope.request) } else { None },
             model: scope.param("model").or(deployment).unwrap_or(&model),
             deployment,
             path: scope.request.path,

@@ -25,8 +25,8 @@
 //!
 //! ## Invariants
 //! 1. The engine answers every request, malformed ones included, in the words of the provider whose path was asked.
-//! 2. Below the edge nothing sleeps, and nothing does I/O after start-up; only admission is awaited, since a limit may
-//!    come to live in a shared store.
+//! 2. Below the edge nothing sleeps, and nothing does I/O after start-up; only admission is awaited, since limits may
+//!    live in a store that servers share, and it waits 50 ms at the most.
 //! 3. A request is counted once, and its count is closed once: when the answer ends, is cut, or the client leaves.
 //! 4. A route exists because a fixture says so. No provider is named outside its dialect and its fixtures.
 //! 5. A fixture or setting that loads can be served: every mistake is found at start-up, with file, place and remedy.
@@ -42,6 +42,7 @@
 //! | a provider with a known protocol | one directory under `fixtures/`; `like` takes over what is the same |
 //! | a protocol | one file `src/dialect/<name>.rs`, and its line in [`dialect::all`] |
 //! | a slot | one variant and its arms in `src/template/slot.rs` |
+//! | who has a limit, what it counts, how | one variant in `src/limit/spec.rs`, `src/standing.rs`, `src/limit/window.rs` |
 //! | a kind of error | one variant in `src/error.rs`; then every provider is asked for its words |
 //! | a setting | one field in `src/config.rs`, for flag, environment, file and help at once |
 //!

@@ -38,7 +38,7 @@ use crate::{
 pub struct Ask<'a> {
     /// The client's address.
     pub ip: IpAddr,
-    /// The key that came with it.
+    /// The key that came with it; wanted only if [`Limits::ask_key`].
     pub key: Option<&'a str>,
     /// The model asked for; wanted only if [`Limits::ask_model`].
     pub model: &'a str,
@@ -67,6 +67,7 @@ pub struct Limits {
     list: Vec<Limit>,
     /// Where the buckets are kept, if not here.
     store: Option<Store>,
+    ask_key: bool,
     ask_model: bool,
     ask_cost: bool,
     /// Whether tokens that were booked and not used are given back, and those used beyond are charged.
@@ -92,10 +93,11 @@ impl Limits {
     pub fn new(specs: Vec<LimitSpec>, settle: bool, store: Option<&StoreSpec>, clock: Clock) -> std::io::Result<Self> {
         let by_model = |dimension: &Dimension| matches!(dimension, Dimension::Model | Dimension::Deployment);
         let ask_model = specs.iter().any(|spec| !spec.models.is_any() || spec.per.iter().any(by_model));
+        let ask_key = specs.iter().any(|spec| spec.per.contains(&Dimension::Key));
         let ask_cost = specs.iter().any(|spec| spec.unit.kind() == "tokens");
         let list = specs.into_iter().map(|spec| Limit::new(spec, &clock)).collect();
         let store = store.map(|spec| Store::open(spec, &clock)).transpose()?;
-        Ok(Limits { list, store, ask_model, ask_cost, settle, hasher: RandomState::new(), clock })
+        Ok(Limits { list, store, ask_key, ask_model, ask_cost, settle, hasher: RandomState::new(), clock })
     }
 
     /// Whether there are none.
@@ -106,6 +108,11 @@ impl Limits {
     /// What was asked for.
     pub fn specs(&self) -> impl Iterator<Item = &LimitSpec> {
         self.list.iter().map(|limit| &limit.spec)
+    }
+
+    /// Whether any wants to know the key.
+    pub fn ask_key(&self) -> bool {
+        self.ask_key
     }
 
     /// Whether any wants to know the model.

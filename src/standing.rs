@@ -89,6 +89,17 @@ impl Standings {
         }
     }
 
+    /// The standing of a unit, if it is told.
+    pub fn get(&self, unit: Unit) -> Option<&Standing> {
+        match unit {
+            Unit::Requests => self.requests.as_ref(),
+            Unit::Tokens => self.tokens.as_ref(),
+            Unit::InputTokens => self.input_tokens.as_ref(),
+            Unit::OutputTokens => self.output_tokens.as_ref(),
+            Unit::InFlight => None,
+        }
+    }
+
     /// Once all limits have spoken: what a refusal tells of its unit is told of the limit that refuses.
     pub fn close(&mut self) {
         if let Some(Refusal { standing, unit, reason: Reason::RanOut, .. }) = self.refusal
@@ -191,24 +202,39 @@ pub fn per(period: Duration) -> String {
 /// `114h18m0s`. It is how OpenAI spells `x-ratelimit-reset-*`.
 pub struct GoDuration(pub Duration);
 
+impl GoDuration {
+    /// Appends it to a text.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        let mut digits = itoa::Buffer::new();
+        let (secs, millis) = (self.0.as_secs(), self.0.subsec_millis());
+        if secs == 0 && millis > 0 {
+            out.extend_from_slice(digits.format(millis).as_bytes());
+            return out.extend_from_slice(b"ms");
+        }
+        if secs >= 3600 {
+            out.extend_from_slice(digits.format(secs / 3600).as_bytes());
+            out.push(b'h');
+        }
+        if secs >= 60 {
+            out.extend_from_slice(digits.format(secs / 60 % 60).as_bytes());
+            out.push(b'm');
+        }
+        out.extend_from_slice(digits.format(secs % 60).as_bytes());
+        if millis > 0 {
+            // A thousand before them keeps the zeros that they begin with.
+            let fraction = digits.format(1000 + millis)[1..].trim_end_matches('0');
+            out.push(b'.');
+            out.extend_from_slice(fraction.as_bytes());
+        }
+        out.push(b's');
+    }
+}
+
 impl fmt::Display for GoDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (secs, millis) = (self.0.as_secs(), self.0.subsec_millis());
-        if secs == 0 {
-            return if millis == 0 { f.write_str("0s") } else { write!(f, "{millis}ms") };
-        }
-        let (hours, minutes, secs) = (secs / 3600, secs / 60 % 60, secs % 60);
-        if hours > 0 {
-            write!(f, "{hours}h")?;
-        }
-        if hours > 0 || minutes > 0 {
-            write!(f, "{minutes}m")?;
-        }
-        write!(f, "{secs}")?;
-        if millis > 0 {
-            write!(f, ".{}", format!("{millis:03}").trim_end_matches('0'))?;
-        }
-        f.write_str("s")
+        let mut text = Vec::with_capacity(16);
+        self.put(&mut text);
+        f.write_str(&String::from_utf8_lossy(&text))
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, ser::PrettyFormatter};
 pub(crate) use slot::query;
 pub use slot::{Slot, Spaces};
 
-use crate::template::scope::Scope;
+use crate::{standing::GoDuration, template::scope::Scope};
 
 /// A compiled template.
 #[derive(Clone, Debug)]
@@ -207,6 +207,8 @@ pub enum Filling<'a> {
     Null,
     /// A number.
     Number(u64),
+    /// A duration as Go spells it.
+    Duration(GoDuration),
     /// A text.
     Text(std::borrow::Cow<'a, str>),
     /// A JSON value of any type.
@@ -221,6 +223,8 @@ impl Filling<'_> {
             (Filling::Null, Place::Value { .. }) => out.extend_from_slice(b"null"),
             (Filling::Null, _) => {}
             (Filling::Number(number), _) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
+            (Filling::Duration(duration), Place::Value { .. }) => put_json(&duration.to_string(), out),
+            (Filling::Duration(duration), _) => duration.put(out),
             (Filling::Text(text), Place::Value { .. }) => put_json(text, out),
             (Filling::Text(text), Place::Text) => put_escaped(text, out),
             (Filling::Text(text), Place::Plain) => out.extend_from_slice(text.as_bytes()),

@@ -7,6 +7,7 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc,
     },
     thread,
     time::Duration,
@@ -24,6 +25,8 @@ use super::unpoisoned;
 /// Requests wait on one connection only for those that were sent before them; with a second, less.
 const CONNECTIONS: usize = 2;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A server that starts waits so long for its store, and then starts without it.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// How long is waited before the next attempt to connect.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -46,16 +49,18 @@ struct Slot {
 }
 
 impl Pool {
-    /// Begins to connect.
+    /// Begins to connect, and waits a moment until it has: the first request is not to be refused for coming early.
     pub(super) fn open(client: Client) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (end, ended) = oneshot::channel::<()>();
         let slots: [Arc<Slot>; CONNECTIONS] = Default::default();
+        let (ready, first) = mpsc::channel();
         for slot in &slots {
-            runtime.spawn(keep(client.clone(), Arc::clone(slot)));
+            runtime.spawn(keep(client.clone(), Arc::clone(slot), ready.clone()));
         }
         thread::Builder::new().name("limit-store".to_owned()).spawn(move || runtime.block_on(ended))?;
+        let _ = first.recv_timeout(FIRST_WAIT);
         let server = RandomState::new().hash_one(std::process::id());
         Ok(Pool { slots, runtime: handle, next: AtomicUsize::new(0), names: AtomicU64::new(0), server, _end: end })
     }
@@ -87,7 +92,7 @@ impl Pool {
 }
 
 /// Keeps one connection open.
-async fn keep(client: Client, slot: Arc<Slot>) {
+async fn keep(client: Client, slot: Arc<Slot>, ready: mpsc::Sender<()>) {
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_TIMEOUT)).set_response_timeout(None);
     let mut pause = interval(PAUSE);
     pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -95,6 +100,8 @@ async fn keep(client: Client, slot: Arc<Slot>) {
         pause.tick().await;
         if let Ok(connection) = client.get_multiplexed_async_connection_with_config(&config).await {
             *unpoisoned(slot.connection.lock()) = Some(connection);
+            // Only the first is waited for.
+            let _ = ready.send(());
             slot.broken.notified().await;
         }
     }

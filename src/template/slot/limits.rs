@@ -134,18 +134,17 @@ impl fmt::Display for Tell {
 
 /// What it comes to; `now` is the time since 1970.
 pub(super) fn told(family: Family, tell: Tell, standings: &Standings, now: Duration) -> Filling<'static> {
-    let mut standings = *standings;
     let standing = match family {
-        Family::Of(unit) => standings.of(unit).copied().flatten(),
-        Family::Refusal => standings.refusal.map(|refusal| refusal.standing),
+        Family::Of(unit) => standings.get(unit),
+        Family::Refusal => standings.refusal.as_ref().map(|refusal| &refusal.standing),
     };
     let Some(standing) = standing else { return Filling::Null };
-    match (tell, standings.refusal) {
+    match (tell, &standings.refusal) {
         (Tell::Limit, _) => Filling::Number(standing.limit),
         (Tell::Remaining, _) => Filling::Number(standing.remaining),
         (Tell::RemainingThousands, _) => Filling::Number(standing.remaining / 1000 * 1000),
         (Tell::Used, _) => Filling::Number(standing.used()),
-        (Tell::Reset, _) => text(Some(GoDuration(standing.until_full).to_string().into())),
+        (Tell::Reset, _) => Filling::Duration(GoDuration(standing.until_full)),
         (Tell::ResetMs, _) => Filling::Number(millis(standing.until_full)),
         (Tell::ResetAt, _) => {
             // Whole seconds: the next, so that it is full by then.
@@ -154,7 +153,7 @@ pub(super) fn told(family: Family, tell: Tell, standings: &Standings, now: Durat
             text(at.map(|at| humantime::format_rfc3339_seconds(at).to_string().into()))
         }
         (Tell::Period, _) => Filling::Number(standing.period.as_secs().max(1)),
-        (_, Some(refusal)) => refused(tell, &standing, &refusal),
+        (_, Some(refusal)) => refused(tell, standing, refusal),
         (_, None) => Filling::Null,
     }
 }
@@ -162,7 +161,7 @@ pub(super) fn told(family: Family, tell: Tell, standings: &Standings, now: Durat
 fn refused(tell: Tell, standing: &Standing, refusal: &Refusal) -> Filling<'static> {
     let per = || crate::standing::per(standing.period);
     match tell {
-        Tell::Wait => text(Some(GoDuration(standing.wait).to_string().into())),
+        Tell::Wait => Filling::Duration(GoDuration(standing.wait)),
         Tell::Delay => text(Some(format!("{}s", standing.wait.as_secs_f64()).into())),
         Tell::RetryAfter => Filling::Number(standing.retry_after_secs()),
         Tell::RetryAfterMs => Filling::Number(standing.retry_after_ms()),
