@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Filling, scope::Scope};
 use crate::{
-    clock::FIXED_EPOCH,
+    clock::{FIXED_EPOCH, Rfc3339},
     error::Field,
     facts::ModelFacts,
     random::Alphabet,
@@ -26,7 +26,7 @@ pub enum Slot {
     Header(Box<str>),
     /// `{{body.name}}`, `{{body.outer.inner}}`: a member of the request's JSON body.
     Body(Box<[Box<str>]>),
-    /// `{{model.name}}`: the model that the body names, under the name that it answers with.
+    /// `{{model.name}}`: the model that is asked for, under the name that it answers with.
     ModelName,
     /// `{{request.method}}`.
     Method,
@@ -44,6 +44,8 @@ pub enum Slot {
     Uuid,
     /// `{{now.unix}}`: whole seconds since 1970.
     Unix,
+    /// `{{now.rfc3339}}`.
+    Rfc3339,
     /// `{{server.version}}`: the version of this program.
     Version,
     /// `{{requests.…}}`: where the client stands with the limit on requests.
@@ -61,6 +63,7 @@ pub enum Slot {
 #[allow(missing_docs)]
 pub enum Tell {
     Limit,
+    LimitText,
     Remaining,
     Used,
     Reset,
@@ -72,6 +75,7 @@ pub enum Tell {
 
 const TELLS: &[(&str, Tell)] = &[
     ("limit", Tell::Limit),
+    ("limit_text", Tell::LimitText),
     ("remaining", Tell::Remaining),
     ("used", Tell::Used),
     ("reset", Tell::Reset),
@@ -127,7 +131,8 @@ impl Slot {
             ("id", "uuid") => Ok(Slot::Uuid),
             ("id", name) => id(name).map_or_else(|| choose(&["alnum29 (any length up to 256)", "hex32", "uuid"]), Ok),
             ("now", "unix") => Ok(Slot::Unix),
-            ("now", _) => choose(&["unix"]),
+            ("now", "rfc3339") => Ok(Slot::Rfc3339),
+            ("now", _) => choose(&["unix", "rfc3339"]),
             ("server", "version") => Ok(Slot::Version),
             ("server", "models") => Ok(Slot::Models),
             ("server", _) => choose(&["version", "models"]),
@@ -182,6 +187,7 @@ impl Slot {
                 text(String::from_utf8(id).ok().map(Cow::Owned))
             }
             Slot::Unix => Filling::Number(scope.now.as_secs()),
+            Slot::Rfc3339 => text(Some(Rfc3339(scope.now).to_string().into())),
             Slot::Version => text(Some(env!("CARGO_PKG_VERSION").into())),
             Slot::Requests(tell) => scope.standing.as_ref().map_or(Filling::Null, |standing| told(*tell, standing)),
             Slot::Error(name) => match scope.error.as_ref().and_then(|error| error.field(name)) {
@@ -212,6 +218,7 @@ impl fmt::Display for Slot {
             Slot::Id(Alphabet::Hex, length) => write!(f, "id.hex{length}"),
             Slot::Uuid => f.write_str("id.uuid"),
             Slot::Unix => f.write_str("now.unix"),
+            Slot::Rfc3339 => f.write_str("now.rfc3339"),
             Slot::Version => f.write_str("server.version"),
             Slot::Requests(tell) => {
                 let name = TELLS.iter().find(|(_, known)| known == tell).map_or("", |(name, _)| name);
@@ -280,6 +287,7 @@ pub(crate) fn query<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
 fn told(tell: Tell, standing: &Standing) -> Filling<'static> {
     match tell {
         Tell::Limit => Filling::Number(standing.limit.into()),
+        Tell::LimitText => text(Some(standing.limit.to_string().into())),
         Tell::Remaining => Filling::Number(standing.remaining.into()),
         Tell::Used => Filling::Number(standing.used().into()),
         Tell::Reset => text(Some(GoDuration(standing.until_full).to_string().into())),
@@ -303,7 +311,9 @@ mod tests {
 
     #[test]
     fn a_slot_is_shown_as_it_is_written() {
-        for text in ["path.id", "body.a.b", "id.alnum29", "id.hex32", "id.uuid", "now.unix", "requests.reset_ms"] {
+        for text in
+            ["path.id", "body.a.b", "id.alnum29", "id.hex32", "id.uuid", "now.unix", "now.rfc3339", "requests.reset_ms"]
+        {
             assert_eq!(Slot::parse(text, Spaces::Error).unwrap().to_string(), text);
         }
     }
