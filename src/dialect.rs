@@ -44,3 +44,16 @@ pub type Make = fn(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String
 pub fn all() -> &'static [(&'static str, Make)] {
     &[("openai-chat", openai_chat::make)]
 }
+
+/// The items of several lists, the first of each before the second of any: how alternatives share a stream.
+fn in_turns<T>(lists: Vec<Vec<T>>) -> Vec<T> {
+    let mut lists: Vec<_> = lists.into_iter().map(Vec::into_iter).collect();
+    let mut all = Vec::new();
+    loop {
+        let before = all.len();
+        all.extend(lists.iter_mut().filter_map(Iterator::next));
+        if all.len() == before {
+            return all;
+        }
+    }
+}

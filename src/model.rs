@@ -229,6 +229,10 @@ impl Speaker<'_> {
             }
             *room -= text.tokens;
         }
+        if self.prompt.show_reasoning && reasoning_tokens > 0 {
+            let thought = lorem::words(reasoning_tokens.min(LONGEST_LOREM), random);
+            said.blocks.insert(0, Block::Reasoning(self.cut(thought)));
+        }
         Spoken {
             choice: Choice { blocks: said.blocks, finish_reason },
             reasoning_tokens,

@@ -29,6 +29,8 @@ pub struct Prompt {
     pub seed: Option<u64>,
     /// How much is to be thought, in the protocol's own word; `None` if the request is silent.
     pub reasoning_effort: Option<String>,
+    /// Whether what is thought is to be shown.
+    pub show_reasoning: bool,
     /// Text that the reply is expected to repeat.
     pub prediction: Option<String>,
     /// Whether the web is to be searched.
@@ -99,6 +101,17 @@ pub enum Format {
     JsonObject,
     /// An instance of this JSON Schema.
     JsonSchema(Value),
+}
+
+impl Tool {
+    /// A tool that takes `parameters`. Arguments are always an object: where the schema is none or is empty, an empty one.
+    pub fn new(kind: ToolKind, name: String, parameters: &Value) -> Self {
+        let mut schema = parameters.as_object().cloned().unwrap_or_default();
+        if schema.is_empty() {
+            schema.insert("type".to_owned(), "object".into());
+        }
+        Tool { kind, name, parameters: schema.into() }
+    }
 }
 
 impl Prompt {

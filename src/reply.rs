@@ -21,6 +21,8 @@ pub struct Choice {
 /// One thing that the model says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Block {
+    /// What is thought before anything is said, where the request wants to see it.
+    Reasoning(Text),
     /// Text.
     Text(Text),
     /// A refusal to say what was asked for.
@@ -35,7 +37,7 @@ impl Block {
     /// The text of it; a call's is its arguments.
     pub fn text_mut(&mut self) -> &mut Text {
         match self {
-            Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => text,
+            Block::Reasoning(text) | Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => text,
             Block::ToolCall(call) => &mut call.arguments,
         }
     }
@@ -43,7 +45,7 @@ impl Block {
     /// The text of it; a call's is its arguments.
     pub fn text(&self) -> &Text {
         match self {
-            Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => text,
+            Block::Reasoning(text) | Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => text,
             Block::ToolCall(call) => &call.arguments,
         }
     }

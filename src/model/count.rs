@@ -92,7 +92,9 @@ impl Speaker<'_> {
             Counting::Estimate if spoken.choice.finish_reason != FinishReason::Length => estimate(&text.text),
             _ => text.tokens,
         };
-        spoken.choice.blocks.iter().map(|block| counted(block.text())).sum()
+        // What is thought has been counted before it was put into words.
+        let said = spoken.choice.blocks.iter().filter(|block| !matches!(block, Block::Reasoning(_)));
+        said.map(|block| counted(block.text())).sum()
     }
 
     /// Predicted tokens are accepted as far as the text repeats them; the others are charged all the same.

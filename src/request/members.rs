@@ -141,6 +141,11 @@ impl<'a> Raw<'a> {
         }
     }
 
+    /// The number it is, if that is a whole one and not negative.
+    pub fn as_u64(self) -> Option<u64> {
+        std::str::from_utf8(self.0).ok()?.parse().ok()
+    }
+
     /// The items of the array that it is; none if it is something else.
     pub fn items(self) -> Vec<Raw<'a>> {
         let mut items = Vec::new();

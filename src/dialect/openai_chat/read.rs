@@ -30,21 +30,17 @@ pub(super) fn is_plain(body: &Members<'_>, tokens: u64) -> bool {
         _ if matches!(value.text(), b"null" | b"false") => true,
         b"n" => value.text() == b"1",
         b"logprobs" => false,
-        b"max_tokens" | b"max_completion_tokens" => integer(value).is_some_and(|most| most >= tokens),
+        b"max_tokens" | b"max_completion_tokens" => value.as_u64().is_some_and(|most| most >= tokens),
         b"tool_choice" => matches!(value.text(), br#""auto""# | br#""none""#),
         key => !CHANGES.contains(&key),
     })
-}
-
-fn integer(value: Raw<'_>) -> Option<u64> {
-    std::str::from_utf8(value.text()).ok()?.parse().ok()
 }
 
 /// See [`super::Dialect::read`].
 pub(super) fn prompt(body: &Members<'_>, model: String) -> Prompt {
     let value = |name: &str| body.get(name).and_then(Raw::to_value).filter(|value| !value.is_null());
     let text = |name: &str| body.get(name)?.as_str().map(|text| text.into_owned());
-    let number = |name: &str| body.get(name).and_then(integer);
+    let number = |name: &str| body.get(name).and_then(Raw::as_u64);
     let flag = |name: &str| body.get(name).and_then(Raw::as_bool);
     let (tools, tool_choice) = tools(&value);
     let modalities = value("modalities");
@@ -69,6 +65,7 @@ pub(super) fn prompt(body: &Members<'_>, model: String) -> Prompt {
         reasoning_effort: text("reasoning_effort"),
         prediction: value("prediction").map(|prediction| content(&prediction["content"]).0),
         web_search: value("web_search_options").is_some(),
+        show_reasoning: false,
         audio: list(modalities).iter().any(|modality| modality == "audio"),
     }
 }
@@ -107,21 +104,9 @@ fn content(content: &Value) -> (String, u64) {
     }
 }
 
-/// The schema of a function's arguments, which are always an object: without parameters, an empty one.
-fn parameters(function: &Value) -> Value {
-    let mut schema = function["parameters"].as_object().cloned().unwrap_or_default();
-    if schema.is_empty() {
-        schema.insert("type".to_owned(), "object".into());
-    }
-    schema.into()
-}
-
 fn tools(value: &dyn Fn(&str) -> Option<Value>) -> (Vec<Tool>, ToolChoice) {
-    let function = |kind: ToolKind, function: &Value| Tool {
-        kind,
-        name: string(&function["name"]),
-        parameters: parameters(function),
-    };
+    let function =
+        |kind: ToolKind, function: &Value| Tool::new(kind, string(&function["name"]), &function["parameters"]);
     let tools = list(value("tools"));
     if tools.is_empty() {
         let functions = list(value("functions"));
@@ -208,7 +193,7 @@ pub(super) fn wishes(body: &Members<'_>) -> Wishes {
             include_obfuscation: option("include_obfuscation").unwrap_or(true),
         }
     });
-    let logprobs = is_true("logprobs").then(|| body.get("top_logprobs").and_then(integer).unwrap_or(0).min(20));
+    let logprobs = is_true("logprobs").then(|| body.get("top_logprobs").and_then(Raw::as_u64).unwrap_or(0).min(20));
     let spoken = body.get("audio").and_then(Raw::members);
     let format = spoken.as_ref().and_then(|spoken| spoken.get("format")?.as_str());
     let speech = format.and_then(|name| audio::Format::named(&name)).unwrap_or(audio::Format::Wav);
