@@ -1,5 +1,6 @@
 //! Dialects: how a protocol reads what is asked and spells what the model says. One file each, and those that it needs.
 
+mod gemini_generate;
 mod openai_chat;
 
 use serde_json::{Map, Value};
@@ -42,7 +43,7 @@ pub type Make = fn(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String
 
 /// Every dialect by the name that fixtures use.
 pub fn all() -> &'static [(&'static str, Make)] {
-    &[("openai-chat", openai_chat::make)]
+    &[("gemini-generate", gemini_generate::make), ("openai-chat", openai_chat::make)]
 }
 
 /// The items of several lists, the first of each before the second of any: how alternatives share a stream.
