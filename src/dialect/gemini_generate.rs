@@ -148,12 +148,14 @@ impl Dialect for Generate {
     fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
         let model = scope.map(Scope::model).unwrap_or_default();
         let form = scope.map(Form::of);
+        let body = scope.and_then(|scope| scope.members().ok());
+        let bare = body.is_some_and(read::wants_a_word);
         // What is kept is kept whole.
-        let kept = || scope.and_then(|scope| scope.members().ok()?.get("store")).and_then(Raw::as_bool) == Some(true);
+        let kept = || body.and_then(|body| body.get("store")).and_then(Raw::as_bool) == Some(true);
         let is = |wanted| form.is_none_or(|form| form == wanted);
         let said = scope.map_or_else(
-            || spell::said(reply, &model, None),
-            |scope| spell::said(reply, &model, Some(&mut scope.random.borrow_mut())),
+            || spell::said(reply, &model, bare, None),
+            |scope| spell::said(reply, &model, bare, Some(&mut scope.random.borrow_mut())),
         );
         let mut spelled = Spelled {
             around: Arc::clone(&self.around),

@@ -67,6 +67,12 @@ fn value(body: &Members<'_>, name: &str) -> Value {
     given(body, name).and_then(Raw::to_value).unwrap_or_default()
 }
 
+/// Whether the answer is to be one of a schema's words, without the quotes that JSON puts around it.
+pub(super) fn wants_a_word(body: &Members<'_>) -> bool {
+    let config = given(body, "generationConfig").and_then(Raw::members);
+    config.and_then(|config| given(&config, "responseMimeType")).is_some_and(|t| t.text() == br#""text/x.enum""#)
+}
+
 /// The request inside the request: `countTokens` takes a whole one as well as bare contents.
 pub(super) fn asked<'a>(body: &Members<'a>) -> Option<Members<'a>> {
     given(body, "generateContentRequest")?.members()

@@ -48,8 +48,9 @@ struct Piece {
     tokens: u64,
 }
 
-/// The candidates of a reply. Their calls draw ids and signatures from `random`, where the model gives them such.
-pub(super) fn said(reply: &Reply, model: &str, mut random: Option<&mut Random>) -> Vec<Said> {
+/// The candidates of a reply, a JSON string `bare` of its quotes. Their calls draw ids and signatures from `random`,
+/// where the model gives them such.
+pub(super) fn said(reply: &Reply, model: &str, bare: bool, mut random: Option<&mut Random>) -> Vec<Said> {
     let signs = model.starts_with("gemini-3");
     let choice = |choice: &crate::reply::Choice| {
         let mut finish = match choice.finish_reason {
@@ -67,6 +68,11 @@ pub(super) fn said(reply: &Reply, model: &str, mut random: Option<&mut Random>) 
                         continues: false,
                         tokens: 0,
                     });
+                }
+                Block::Text(text) if bare && text.text.starts_with('"') => {
+                    let cut_off = || text.text.trim_matches('"').to_owned();
+                    let word: String = serde_json::from_str(&text.text).unwrap_or_else(|_| cut_off());
+                    pieces.push(Piece { part: json!({"text": word}), continues: false, tokens: text.tokens });
                 }
                 Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => {
                     let piece = |(n, piece)| Piece { part: json!({"text": piece}), continues: n > 0, tokens: 1 };
