@@ -1,6 +1,7 @@
 //! Time as the fake sees it: real, or moved by hand so that a test need not wait for a limit to refill.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -68,6 +69,20 @@ impl From<ManualClock> for Clock {
     }
 }
 
+/// Writes a time since 1970 in RFC 3339, as protocol buffers spell it: `2025-12-31T15:46:13.983958Z`, and without a
+/// fraction where that is zero.
+pub struct Rfc3339(pub Duration);
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match UNIX_EPOCH.checked_add(self.0) {
+            Some(at) if self.0.subsec_micros() == 0 => humantime::format_rfc3339_seconds(at).fmt(f),
+            Some(at) => humantime::format_rfc3339_micros(at).fmt(f),
+            None => Err(fmt::Error),
+        }
+    }
+}
+
 /// A clock that stands still until told otherwise.
 #[derive(Clone, Debug, Default)]
 pub struct ManualClock(Arc<AtomicU64>);
@@ -86,5 +101,25 @@ impl ManualClock {
 
     fn elapsed(&self) -> Duration {
         Duration::from_nanos(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_spelled_in_rfc_3339() {
+        for (micros, spelled) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399_000_001, "2000-02-28T23:59:59.000001Z"),
+            (951_868_799_000_000, "2000-02-29T23:59:59Z"),
+            (1_709_251_200_000_000, "2024-03-01T00:00:00Z"),
+            (1_767_195_973_983_958, "2025-12-31T15:46:13.983958Z"),
+            (1_767_225_600_000_000, "2026-01-01T00:00:00Z"),
+            (4_107_542_400_000_000, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(Rfc3339(Duration::from_micros(micros)).to_string(), spelled);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Dialects: how a protocol reads what is asked and spells what the model says. One file each, and those that it needs.
 
 mod anthropic_messages;
+mod gemini_generate;
 mod openai_chat;
 
 use serde_json::{Map, Value};
@@ -59,5 +60,19 @@ pub fn all() -> &'static [(&'static str, Make)] {
         ("openai-chat", openai_chat::make),
         ("anthropic-messages", anthropic_messages::make),
         ("anthropic-count-tokens", anthropic_messages::make_count),
+        ("gemini-generate", gemini_generate::make),
     ]
+}
+
+/// The items of several lists, the first of each before the second of any: how alternatives share a stream.
+fn in_turns<T>(lists: Vec<Vec<T>>) -> Vec<T> {
+    let mut lists: Vec<_> = lists.into_iter().map(Vec::into_iter).collect();
+    let mut all = Vec::new();
+    loop {
+        let before = all.len();
+        all.extend(lists.iter_mut().filter_map(Iterator::next));
+        if all.len() == before {
+            return all;
+        }
+    }
 }

@@ -106,6 +106,17 @@ pub enum Format {
 /// What OpenAI books for an image, in tokens.
 pub const IMAGE_COST: u64 = 765;
 
+impl Tool {
+    /// A tool that takes `parameters`. Arguments are always an object: where the schema is none or is empty, an empty one.
+    pub fn new(kind: ToolKind, name: String, parameters: &Value) -> Self {
+        let mut schema = parameters.as_object().cloned().unwrap_or_default();
+        if schema.is_empty() {
+            schema.insert("type".to_owned(), "object".into());
+        }
+        Tool { kind, name, parameters: schema.into() }
+    }
+}
+
 impl Prompt {
     /// What limits on tokens book before there is a reply, as recorded at OpenAI: a quarter of the characters, one for each
     /// message and one more; and for the reply as much as it may have. Tools are not counted.

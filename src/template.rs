@@ -68,6 +68,18 @@ impl Layout {
         }
         text
     }
+
+    /// Appends `value` as it is laid out on a line that begins `lead` spaces in.
+    pub fn write_inside<T: Serialize>(self, value: &T, lead: usize, out: &mut Vec<u8>) {
+        let text = Layout { newline: false, ..self }.write(value);
+        for (n, line) in text.split(|byte| *byte == b'\n').enumerate() {
+            if n > 0 {
+                out.push(b'\n');
+                out.resize(out.len() + lead, b' ');
+            }
+            out.extend_from_slice(line);
+        }
+    }
 }
 
 impl Template {
@@ -77,8 +89,16 @@ impl Template {
     /// A slot that is unknown or out of place, in words.
     pub fn json(value: &Value, layout: Layout, spaces: Spaces) -> Result<Self, String> {
         let text = String::from_utf8(layout.write(value)).map_err(|error| error.to_string())?;
-        let mut template = Template::compile(&text, Place::Text, spaces)?;
-        template.lift_whole_values(layout.indent)?;
+        Template::written(&text, layout.indent, spaces)
+    }
+
+    /// Compiles JSON that is laid out already, with so many spaces a level.
+    ///
+    /// # Errors
+    /// A slot that is unknown or out of place, in words.
+    pub fn written(text: &str, indent: usize, spaces: Spaces) -> Result<Self, String> {
+        let mut template = Template::compile(text, Place::Text, spaces)?;
+        template.lift_whole_values(indent)?;
         template.count();
         Ok(template)
     }
@@ -230,14 +250,7 @@ impl Filling<'_> {
             (Filling::Text(text), Place::Plain) => out.extend_from_slice(text.as_bytes()),
             (Filling::Spelled(text), _) => out.extend_from_slice(text),
             (Filling::Json(value), Place::Value { indent, lead }) => {
-                let text = Layout { indent, newline: false }.write(value);
-                for (n, line) in text.split(|byte| *byte == b'\n').enumerate() {
-                    if n > 0 {
-                        out.push(b'\n');
-                        out.resize(out.len() + lead, b' ');
-                    }
-                    out.extend_from_slice(line);
-                }
+                Layout { indent, newline: false }.write_inside(value, lead, out);
             }
             (Filling::Json(value), Place::Text) => put_escaped(&value.to_string(), out),
             (Filling::Json(value), Place::Plain) => out.extend_from_slice(value.to_string().as_bytes()),

@@ -1,6 +1,6 @@
 //! Predicates: for which requests a reply is said.
 
-use std::cell::OnceCell;
+use std::{borrow::Cow, cell::OnceCell};
 
 use regex_lite::Regex;
 use serde::{Deserialize, Deserializer, de::Error};
@@ -72,14 +72,16 @@ impl Pattern {
 pub struct Asked<'a, 'm> {
     /// The members of the body.
     pub body: &'a Members<'m>,
+    /// The model that is asked for.
+    model: Cow<'a, str>,
     read: &'a (dyn Fn() -> Prompt + 'a),
     prompt: OnceCell<Prompt>,
 }
 
 impl<'a, 'm> Asked<'a, 'm> {
-    /// A request with this body, whose prompt is read by `read` when it is wanted.
-    pub fn new(body: &'a Members<'m>, read: &'a (dyn Fn() -> Prompt + 'a)) -> Self {
-        Asked { body, read, prompt: OnceCell::new() }
+    /// A request to `model` with this body, whose prompt is read by `read` when it is wanted.
+    pub fn new(body: &'a Members<'m>, model: Cow<'a, str>, read: &'a (dyn Fn() -> Prompt + 'a)) -> Self {
+        Asked { body, model, read, prompt: OnceCell::new() }
     }
 
     /// The prompt.
@@ -107,12 +109,7 @@ impl When {
                 misses.push(name);
             }
         };
-        want(
-            "model",
-            self.model
-                .as_ref()
-                .map(|model| model.fits(asked.body.get("model").and_then(Raw::as_str).as_deref().unwrap_or_default())),
-        );
+        want("model", self.model.as_ref().map(|model| model.fits(&asked.model)));
         want("user", self.user.as_ref().map(|user| user.fits(asked.prompt().last_user())));
         want("system", self.system.as_ref().map(|system| system.fits(&asked.prompt().system())));
         want("tool_result", self.tool_result.map(|wanted| wanted == asked.prompt().has_tool_result()));
@@ -149,7 +146,7 @@ mod tests {
             turn(Role::Tool, "sunny"),
         ];
         let read = || Prompt { turns: turns.clone(), ..Prompt::default() };
-        when.misses(&Asked::new(&body, &read)).iter().map(ToString::to_string).collect()
+        when.misses(&Asked::new(&body, "gpt-4o".into(), &read)).iter().map(ToString::to_string).collect()
     }
 
     #[test]

@@ -186,9 +186,9 @@ impl Dialect for Chat {
 
 /// A value as it is laid out when it is a member of the outermost object.
 fn member(value: &Value) -> Vec<u8> {
-    let text = Layout { newline: false, ..LAYOUT }.write(&json!({"": value}));
-    let (before, after) = ("{\n  \"\": ".len(), "\n}".len());
-    text[before..text.len() - after].to_vec()
+    let mut text = Vec::new();
+    LAYOUT.write_inside(value, LAYOUT.indent, &mut text);
+    text
 }
 
 struct Spelled {

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use smallvec::SmallVec;
 
@@ -22,7 +23,7 @@ use crate::{
 };
 
 /// The parameters of a route, by name, as they stand in the path.
-pub type Params<'a> = SmallVec<[(&'a str, &'a str); 2]>;
+pub type Params<'a> = SmallVec<[(&'a str, &'a str); 3]>;
 
 /// Everything that a slot may stand for while one request is answered.
 pub struct Scope<'a> {
@@ -99,12 +100,15 @@ impl<'a> Scope<'a> {
         self.members.get_or_init(read).as_ref().map_err(|malformed| *malformed)
     }
 
-    /// The model that the body names; empty if it names none.
+    /// The model that the path names as `{model}`, or else the body; empty if neither names one.
     pub fn model(&self) -> Cow<'_, str> {
+        if let Some(model) = self.param("model") {
+            return percent_decode_str(model).decode_utf8_lossy();
+        }
         self.members().ok().and_then(|body| body.get("model")?.as_str()).unwrap_or_default()
     }
 
-    /// What is known of the model that the body names; looked up at the first call.
+    /// What is known of the model that is asked for; looked up at the first call.
     pub fn model_facts(&self) -> Option<&'a ModelFacts> {
         *self.known.get_or_init(|| {
             let model = self.model();

@@ -11,7 +11,7 @@ use self::limits::told;
 pub use self::limits::{Family, Tell};
 use super::{Filling, scope::Scope};
 use crate::{
-    clock::FIXED_EPOCH,
+    clock::{FIXED_EPOCH, Rfc3339},
     error::Field,
     facts::ModelFacts,
     random::Alphabet,
@@ -29,7 +29,7 @@ pub enum Slot {
     Header(Box<str>),
     /// `{{body.name}}`, `{{body.outer.inner}}`: a member of the request's JSON body.
     Body(Box<[Box<str>]>),
-    /// `{{model.name}}`: the model that the body names, under the name that it answers with.
+    /// `{{model.name}}`: the model that is asked for, under the name that it answers with.
     ModelName,
     /// `{{request.method}}`.
     Method,
@@ -49,6 +49,8 @@ pub enum Slot {
     Uuid,
     /// `{{now.unix}}`: whole seconds since 1970.
     Unix,
+    /// `{{now.rfc3339}}`.
+    Rfc3339,
     /// `{{server.version}}`: the version of this program.
     Version,
     /// `{{requests.…}}`, `{{tokens.…}}`, `{{refusal.…}}`: where the client stands with its limits.
@@ -110,7 +112,8 @@ impl Slot {
                 id(name).map_or_else(|| choose(&["alnum29 (any length up to 256)", "hex32", "base58_22", "uuid"]), Ok)
             }
             ("now", "unix") => Ok(Slot::Unix),
-            ("now", _) => choose(&["unix"]),
+            ("now", "rfc3339") => Ok(Slot::Rfc3339),
+            ("now", _) => choose(&["unix", "rfc3339"]),
             ("server", "version") => Ok(Slot::Version),
             ("server", "models") => Ok(Slot::Models),
             ("server", _) => choose(&["version", "models"]),
@@ -167,6 +170,7 @@ impl Slot {
                 text(String::from_utf8(id).ok().map(Cow::Owned))
             }
             Slot::Unix => Filling::Number(scope.now.as_secs()),
+            Slot::Rfc3339 => text(Some(Rfc3339(scope.now).to_string().into())),
             Slot::Version => text(Some(env!("CARGO_PKG_VERSION").into())),
             Slot::Standing(family, tell) => told(*family, *tell, &scope.standings, scope.now),
             Slot::Error(name) => match scope.error.as_ref().and_then(|error| error.field(name)) {
@@ -199,6 +203,7 @@ impl fmt::Display for Slot {
             Slot::Id(Alphabet::Base58, length) => write!(f, "id.base58_{length}"),
             Slot::Uuid => f.write_str("id.uuid"),
             Slot::Unix => f.write_str("now.unix"),
+            Slot::Rfc3339 => f.write_str("now.rfc3339"),
             Slot::Version => f.write_str("server.version"),
             Slot::Standing(family, tell) => write!(f, "{family}.{tell}"),
             Slot::Error(name) => write!(f, "error.{name}"),
@@ -273,7 +278,8 @@ mod tests {
 
     #[test]
     fn a_slot_is_shown_as_it_is_written() {
-        let slots = ["path.id", "body.a.b", "id.alnum29", "id.hex32", "id.base58_22", "id.uuid", "now.unix"];
+        let slots =
+            ["path.id", "body.a.b", "id.alnum29", "id.hex32", "id.base58_22", "id.uuid", "now.unix", "now.rfc3339"];
         for text in slots.into_iter().chain(["requests.reset_ms", "refusal.short", "request.id"]) {
             assert_eq!(Slot::parse(text, Spaces::Error).unwrap().to_string(), text);
         }

@@ -77,9 +77,11 @@ fn answers(golden: &Golden) -> String {
         let (method, path) = request.parts();
         let mut response = connection.request(method, path, &headers, &request.body()).unwrap();
         assert!(response.headers.remove("date").is_some(), "every answer has a date");
-        if let Some(took) = response.headers.get_mut("openai-processing-ms") {
-            assert!(took.parse::<u64>().is_ok(), "{took}");
-            *took = "<milliseconds>".to_owned();
+        for (name, before) in [("openai-processing-ms", ""), ("server-timing", "gfet4t7; dur=")] {
+            if let Some(took) = response.headers.get_mut(name) {
+                assert!(took.strip_prefix(before).is_some_and(|took| took.parse::<u64>().is_ok()), "{took}");
+                *took = format!("{before}<milliseconds>");
+            }
         }
         let _ = writeln!(text, "=== {method} {path}\n{}", response.status);
         for (name, value) in &response.headers {

@@ -5,6 +5,7 @@ mod chat;
 mod cli;
 mod client;
 mod edge;
+mod gemini;
 mod golden;
 mod limits;
 mod overlay;

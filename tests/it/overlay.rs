@@ -159,6 +159,17 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
             r#"{"like": "openai", "errors": {"not_json": {"status": 400, "words": {"message": "{{error.param}}"}}}}"#,
             &["error.param", "tells nothing"],
         ),
+        (
+            "mine/provider.json",
+            r#"{"like": "openai", "errors": {"not_json": {"status": 400, "words": {"message": "{{path.a}}"}}}}"#,
+            &["errors.not_json", "not known to all routes"],
+        ),
+        (
+            "openai/a.json",
+            r#"{"routes": ["GET /a/{b}"], "body": 1, "errors": {"not_json": {"status": 400, "words": {"message": "{{path.a}}"}}}}"#,
+            &["errors.not_json", "path.a", "GET /a/{b}"],
+        ),
+        ("openai/a.json", r#"{"routes": ["GET /a/{b}c"], "body": 1}"#, &["routes[0]", "{b}c", "{name}:word"]),
         ("mine/provider.json", r#"{"like": "mine"}"#, &["circle"]),
     ];
     for (name, text, expected) in cases {

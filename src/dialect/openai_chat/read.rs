@@ -128,21 +128,9 @@ fn content(content: &Value) -> (String, u64) {
     }
 }
 
-/// The schema of a function's arguments, which are always an object: without parameters, an empty one.
-fn parameters(function: &Value) -> Value {
-    let mut schema = function["parameters"].as_object().cloned().unwrap_or_default();
-    if schema.is_empty() {
-        schema.insert("type".to_owned(), "object".into());
-    }
-    schema.into()
-}
-
 fn tools(value: &dyn Fn(&str) -> Option<Value>) -> (Vec<Tool>, ToolChoice) {
-    let function = |kind: ToolKind, function: &Value| Tool {
-        kind,
-        name: string(&function["name"]),
-        parameters: parameters(function),
-    };
+    let function =
+        |kind: ToolKind, function: &Value| Tool::new(kind, string(&function["name"]), &function["parameters"]);
     let tools = list(value("tools"));
     if tools.is_empty() {
         let functions = list(value("functions"));

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
+    super::in_turns,
     Logprobs,
     whole::{Said, annotations, logprob, tool_call},
 };
@@ -27,20 +28,9 @@ pub(super) fn chunks(said: &[Said<'_>], logprobs: &Logprobs, random: &mut Random
     let each = said.iter().enumerate().map(|(index, said)| {
         let mut chunks = Chunks { index, logprobs, random: &mut *random, list: Vec::new() };
         chunks.say(said);
-        chunks.list.into_iter()
+        chunks.list
     });
-    let mut each: Vec<_> = each.collect();
-    if each.len() == 1 {
-        return each.remove(0).collect();
-    }
-    let mut all = Vec::new();
-    loop {
-        let before = all.len();
-        all.extend(each.iter_mut().filter_map(Iterator::next));
-        if all.len() == before {
-            return all;
-        }
-    }
+    in_turns(each.collect())
 }
 
 struct Chunks<'a> {

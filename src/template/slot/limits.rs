@@ -1,12 +1,10 @@
 //! What can be told about limits.
 
-use std::{
-    fmt,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{fmt, time::Duration};
 
 use super::text;
 use crate::{
+    clock::Rfc3339,
     standing::{GoDuration, Refusal, Standing, Standings, Unit},
     template::Filling,
 };
@@ -60,6 +58,8 @@ pub enum Tell {
     Period,
     /// Of the refusal: until the request would pass, as a Go duration, and as protobuf's JSON spells one.
     Wait,
+    /// In whole seconds: `25s`.
+    DelaySecs,
     Delay,
     RetryAfter,
     RetryAfterMs,
@@ -68,7 +68,8 @@ pub enum Tell {
     Unit,
     /// `requests` or `tokens`.
     Kind,
-    /// `400,000`.
+    /// The limit as a text, `400000` and `400,000`.
+    LimitText,
     LimitSpelled,
     /// `min`, `day`, …
     Per,
@@ -78,7 +79,7 @@ pub enum Tell {
     Short,
 }
 
-const TELLS: [(&str, Tell); 19] = [
+const TELLS: [(&str, Tell); 21] = [
     ("limit", Tell::Limit),
     ("remaining", Tell::Remaining),
     ("remaining_thousands", Tell::RemainingThousands),
@@ -89,11 +90,13 @@ const TELLS: [(&str, Tell); 19] = [
     ("period", Tell::Period),
     ("wait", Tell::Wait),
     ("delay", Tell::Delay),
+    ("delay_secs", Tell::DelaySecs),
     ("retry_after", Tell::RetryAfter),
     ("retry_after_ms", Tell::RetryAfterMs),
     ("requested", Tell::Requested),
     ("unit", Tell::Unit),
     ("kind", Tell::Kind),
+    ("limit_text", Tell::LimitText),
     ("limit_spelled", Tell::LimitSpelled),
     ("per", Tell::Per),
     ("per_spelled", Tell::PerSpelled),
@@ -149,8 +152,7 @@ pub(super) fn told(family: Family, tell: Tell, standings: &Standings, now: Durat
         (Tell::ResetAt, _) => {
             // Whole seconds: the next, so that it is full by then.
             let at = Duration::from_millis(millis(now.saturating_add(standing.until_full)).saturating_add(999));
-            let at = UNIX_EPOCH.checked_add(Duration::from_secs(at.as_secs()));
-            text(at.map(|at| humantime::format_rfc3339_seconds(at).to_string().into()))
+            text(Some(Rfc3339(Duration::from_secs(at.as_secs())).to_string().into()))
         }
         (Tell::Period, _) => Filling::Number(standing.period.as_secs().max(1)),
         (_, Some(refusal)) => refused(tell, standing, refusal),
@@ -163,11 +165,13 @@ fn refused(tell: Tell, standing: &Standing, refusal: &Refusal) -> Filling<'stati
     match tell {
         Tell::Wait => Filling::Duration(GoDuration(standing.wait)),
         Tell::Delay => text(Some(format!("{}s", standing.wait.as_secs_f64()).into())),
+        Tell::DelaySecs => text(Some(format!("{}s", standing.retry_after_secs()).into())),
         Tell::RetryAfter => Filling::Number(standing.retry_after_secs()),
         Tell::RetryAfterMs => Filling::Number(standing.retry_after_ms()),
         Tell::Requested => Filling::Number(refusal.requested),
         Tell::Unit => text(Some(refusal.unit.words().into())),
         Tell::Kind => text(Some(refusal.unit.kind().into())),
+        Tell::LimitText => text(Some(standing.limit.to_string().into())),
         Tell::LimitSpelled => text(Some(grouped(standing.limit).into())),
         Tell::PerSpelled => text(Some(per().replace("min", "minute").into())),
         Tell::Per => text(Some(per().into())),
