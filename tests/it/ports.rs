@@ -1,6 +1,11 @@
 //! Which port is taken.
 
-use std::{collections::BTreeSet, net::TcpListener, process::Stdio};
+use std::{
+    collections::BTreeSet,
+    net::TcpListener,
+    process::Stdio,
+    sync::atomic::{AtomicU16, Ordering},
+};
 
 use fake_openai::{Config, Server};
 
@@ -11,7 +16,9 @@ use crate::{
 
 /// A port with `count - 1` more above it that are all free, below those that the system hands out.
 fn free_range(count: u16) -> u16 {
-    let offset = (std::process::id() % 100) as u16 * 50;
+    // Tests that run beside each other look in different places.
+    static CALLS: AtomicU16 = AtomicU16::new(0);
+    let offset = (std::process::id() % 100) as u16 * 25 + CALLS.fetch_add(1, Ordering::Relaxed) * 2_500;
     (20_000 + offset..32_000)
         .step_by(usize::from(count))
         .find(|first| (*first..first + count).all(|port| TcpListener::bind(("::", port)).is_ok()))
