@@ -112,7 +112,11 @@ pub(super) fn store(asked: &Settings, limited: bool) -> Result<Option<StoreSpec>
     if !limited {
         return Err(ConfigError("limit_store has no limit to keep: give rpm, tpm or another".to_owned()));
     }
-    let store = StoreSpec { url: url.clone(), failure: asked.limit_store_failure.unwrap_or_default() };
+    let store = StoreSpec {
+        url: url.clone(),
+        failure: asked.limit_store_failure.unwrap_or_default(),
+        patience: StoreSpec::PATIENCE,
+    };
     store.check().map_err(|what| ConfigError(format!("limit_store: {what}")))?;
     Ok(Some(store))
 }

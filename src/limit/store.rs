@@ -22,9 +22,6 @@ use crate::{
     standing::{Standing, Standings},
 };
 
-/// A request waits so long for the store, and no longer.
-const PATIENCE: Duration = Duration::from_millis(50);
-
 /// Where limits are kept that several servers share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreSpec {
@@ -32,6 +29,8 @@ pub struct StoreSpec {
     pub url: String,
     /// What happens to requests while it does not answer.
     pub failure: Failure,
+    /// A request waits so long for it, and no longer.
+    pub patience: Duration,
 }
 
 /// What happens to requests while the shared store does not answer.
@@ -54,6 +53,9 @@ impl FromStr for Failure {
 }
 
 impl StoreSpec {
+    /// How long a request waits for the store unless a test says otherwise.
+    pub const PATIENCE: Duration = Duration::from_millis(50);
+
     /// Sees to it that the URL is one.
     ///
     /// # Errors
@@ -73,6 +75,7 @@ impl StoreSpec {
 pub(super) struct Store {
     pool: Pool,
     health: Health,
+    patience: Duration,
     admit: Script,
     correct: Arc<Script>,
     /// Moved by hand, it rules here too; else the store's own clock does, which all servers share.
@@ -98,6 +101,7 @@ impl Store {
         Ok(Store {
             pool: Pool::open(client)?,
             health: Health::new(spec),
+            patience: spec.patience,
             admit: Script::new(include_str!("store/admit.lua")),
             correct: Arc::new(Script::new(include_str!("store/correct.lua"))),
             clock: clock.clone(),
@@ -153,7 +157,7 @@ impl Store {
             self.health.failed("there is no connection");
             return None;
         };
-        match tokio::time::timeout(PATIENCE, call.invoke_async(&mut connection)).await {
+        match tokio::time::timeout(self.patience, call.invoke_async(&mut connection)).await {
             Ok(Ok(verdicts)) => {
                 self.health.answered();
                 Some(verdicts)
@@ -167,7 +171,7 @@ impl Store {
             }
             Err(_) => {
                 // It may be that nobody is there any more to say so.
-                if self.health.failed("it took longer than 50 ms") {
+                if self.health.failed(format_args!("it took longer than {:?}", self.patience)) {
                     self.pool.is_broken(slot);
                 }
                 None
