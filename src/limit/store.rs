@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{Client, IntoConnectionInfo, RedisError, Script};
+use redis::{Client, IntoConnectionInfo, RedisError, Script, aio::MultiplexedConnection};
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
@@ -83,6 +83,7 @@ pub(super) struct Store {
 }
 
 /// What a request holds in the store.
+#[derive(Clone)]
 pub(super) struct Lease {
     key: String,
     name: String,
@@ -118,11 +119,17 @@ impl Store {
         if asked.is_empty() {
             return Ok(Admission { standings: Standings::default(), hold: None });
         }
+        // Should nobody wait for the answer to its end, what the store then holds for this request is given back.
+        let mut places = Places { store: self, asked: &asked };
         let verdicts = match self.ask(&asked).await {
-            Some(verdicts) if verdicts.len() == asked.len() => verdicts,
+            Some(verdicts) if verdicts.len() == asked.len() => {
+                places.asked = &[];
+                verdicts
+            }
             _ if self.health.lets_pass() => return Ok(Admission { standings: Standings::default(), hold: None }),
             _ => return Err(Unreachable),
         };
+        drop(places);
         let (mut standings, mut charges) = (Standings::default(), Charges::new());
         let admitted = verdicts.iter().all(|verdict| verdict.admitted);
         for (Asked { number, limit, lease, cost }, verdict) in asked.into_iter().zip(verdicts) {
@@ -181,7 +188,27 @@ impl Store {
 
     /// Gives back what a request held, or settles what it had booked. Nobody waits for it.
     pub(super) fn correct(&self, limit: &Limit, lease: Lease, opened: u64, booked: u32, spent: u32) {
-        let Some((_, mut connection)) = self.pool.connection() else { return };
+        if let Some((_, connection)) = self.pool.connection() {
+            self.send_correction(connection, limit, lease, opened, booked, spent);
+        }
+    }
+
+    /// Gives a place back on every connection: whichever has asked for it, there the asking comes first.
+    fn abandon(&self, limit: &Limit, lease: &Lease) {
+        for connection in self.pool.connections() {
+            self.send_correction(connection, limit, lease.clone(), 0, 1, 0);
+        }
+    }
+
+    fn send_correction(
+        &self,
+        mut connection: MultiplexedConnection,
+        limit: &Limit,
+        lease: Lease,
+        opened: u64,
+        booked: u32,
+        spent: u32,
+    ) {
         let (script, algorithm, period) = (Arc::clone(&self.correct), algorithm(&limit.meter), period(limit));
         self.pool.spawn(async move {
             let mut call = script.prepare_invoke();
@@ -198,6 +225,21 @@ struct Asked<'a> {
     limit: &'a Limit,
     lease: Lease,
     cost: u32,
+}
+
+/// Places in flight that the store may have given to a request whose admission came to nothing: it took too long, or the
+/// client has left. Dropped, it gives them back; one that was not given is none.
+struct Places<'a> {
+    store: &'a Store,
+    asked: &'a [Asked<'a>],
+}
+
+impl Drop for Places<'_> {
+    fn drop(&mut self) {
+        for Asked { limit, lease, .. } in self.asked.iter().filter(|asked| !asked.lease.name.is_empty()) {
+            self.store.abandon(limit, lease);
+        }
+    }
 }
 
 /// What the store says of one limit.

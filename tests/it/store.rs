@@ -231,6 +231,21 @@ fn places_in_flight_are_given_back_to_the_store() {
 }
 
 #[test]
+fn a_place_that_was_given_too_late_is_given_back() {
+    let Some(redis) = Redis::start("a_place_that_was_given_too_late_is_given_back") else { return };
+    let settings = Settings { max_in_flight: Some(1), ..Settings::default() };
+    let hurried = patient(&redis.url(), settings, &ManualClock::new(), Duration::from_millis(50));
+    let mut connection = Connection::open(hurried.address());
+    eventually("the store answers", || connection.chat(CHAT).status == 200);
+    // Long enough for the request to give up, and short enough for the connection to be kept.
+    let mut pause = TcpStream::connect(redis.address).unwrap();
+    pause.write_all(b"CLIENT PAUSE 300 ALL\r\n").unwrap();
+    pause.read_exact(&mut [0; 5]).unwrap();
+    eventually("it gives up", || connection.chat(CHAT).status == 503);
+    eventually("the place is free", || connection.chat(CHAT).status == 200);
+}
+
+#[test]
 fn without_its_store_it_refuses_or_lets_pass_and_heals_by_itself() {
     let Some(mut redis) = Redis::start("without_its_store_it_refuses_or_lets_pass_and_heals_by_itself") else { return };
     for (failure, without, word) in [(Failure::Closed, 503, "refused"), (Failure::Open, 200, "let through")] {

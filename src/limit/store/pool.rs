@@ -72,6 +72,11 @@ impl Pool {
         numbers.into_iter().find_map(|n| Some((n, unpoisoned(self.slots[n].connection.lock()).clone()?)))
     }
 
+    /// All connections that are open.
+    pub(super) fn connections(&self) -> impl Iterator<Item = MultiplexedConnection> {
+        self.slots.iter().filter_map(|slot| unpoisoned(slot.connection.lock()).clone())
+    }
+
     /// Makes a connection anew.
     pub(super) fn is_broken(&self, number: usize) {
         let slot = &self.slots[number];
