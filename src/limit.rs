@@ -3,15 +3,15 @@
 //! Any number of limits may apply to a request. They are decided together: all of them are charged, or none is, but for a
 //! fixed window that counts what it refuses.
 
+mod ask;
+mod hold;
 mod spec;
 mod store;
 mod table;
-mod tests;
 mod window;
 
 use std::{
-    hash::{BuildHasher, Hash, RandomState},
-    net::IpAddr,
+    hash::{BuildHasher, RandomState},
     num::NonZeroU32,
     sync::{Arc, MutexGuard},
 };
@@ -19,36 +19,22 @@ use std::{
 use smallvec::SmallVec;
 
 pub use self::{
+    ask::Ask,
+    hold::Hold,
     spec::{Dimension, LimitSpec, Models, Period},
     store::{Failure, StoreSpec},
     window::Window,
 };
 use self::{
+    hold::{Bucket, Charge, Charges},
     store::Store,
     table::{Shard, Table},
     window::{Meter, Quota, Verdict},
 };
 use crate::{
     clock::Clock,
-    standing::{Cost, Reason, Refusal, Standing, Standings, Unit},
+    standing::{Reason, Refusal, Standing, Standings, Unit},
 };
-
-/// What limits ask of a request.
-#[derive(Clone, Copy, Debug)]
-pub struct Ask<'a> {
-    /// The client's address.
-    pub ip: IpAddr,
-    /// The key that came with it; wanted only if [`Limits::ask_key`].
-    pub key: Option<&'a str>,
-    /// The model asked for; wanted only if [`Limits::ask_model`].
-    pub model: &'a str,
-    /// The deployment in the path, if there is one.
-    pub deployment: Option<&'a str>,
-    /// The path.
-    pub path: &'a str,
-    /// What it is booked with; wanted only if [`Limits::ask_cost`].
-    pub cost: Cost,
-}
 
 /// What limits say to a request.
 pub struct Admission {
@@ -58,7 +44,7 @@ pub struct Admission {
     pub hold: Option<Hold>,
 }
 
-/// The shared store was not to be asked, and whoever started the server would rather refuse than admit too much.
+/// The shared store does not answer, and whoever started the server would rather refuse than admit too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreachable;
 
@@ -141,7 +127,7 @@ impl Limits {
         // Locks are taken in the order of the list, so that no two decisions wait for each other.
         let mut held: SmallVec<[Held<'_>; 2]> = SmallVec::new();
         for (number, limit) in self.list.iter().enumerate().filter(|(_, limit)| limit.applies(ask)) {
-            let key = self.hasher.hash_one(limit.parts(ask));
+            let key = self.hasher.hash_one(ask.parts(&limit.spec.per));
             let mut shard = limit.table.shard(key);
             let place = shard.place(key, now);
             let cost = limit.cost(ask);
@@ -214,7 +200,7 @@ impl Limit {
     fn cost(&self, ask: &Ask<'_>) -> u32 {
         match self.spec.unit {
             Unit::Requests | Unit::InFlight => 1,
-            unit => tokens(unit, ask.cost),
+            unit => hold::tokens(unit, ask.cost),
         }
     }
 
@@ -227,21 +213,7 @@ impl Limit {
         }
     }
 
-    /// What tells a bucket of its own from the others.
-    fn parts<'a>(&self, ask: &Ask<'a>) -> SmallVec<[Part<'a>; 3]> {
-        let part = |dimension: &Dimension| match (dimension, ask.key) {
-            (Dimension::Ip, _) | (Dimension::Key, None) => Part::Address(ask.ip),
-            (Dimension::Key, Some(key)) => Part::Key(key),
-            (Dimension::Model, _) => Part::Model(ask.model),
-            (Dimension::Deployment, _) => Part::Model(ask.deployment.unwrap_or(ask.model)),
-            (Dimension::Endpoint, _) => Part::Path(ask.path),
-            (Dimension::Global, _) => Part::Global,
-        };
-        self.spec.per.iter().map(part).collect()
-    }
-
-    /// Writes down what it said. Of several that refuse, the one that takes longest holds, so that who waits as told
-    /// passes.
+    /// Writes down what it said.
     fn tell(&self, admitted: bool, too_large: bool, standing: Standing, cost: u32, standings: &mut Standings) {
         let reason = match () {
             () if self.spec.silent => Reason::Silent,
@@ -253,95 +225,129 @@ impl Limit {
         let limit = if reason == Reason::TooLarge { self.spec.most().into() } else { standing.limit };
         let refusal =
             Refusal { standing: Standing { limit, ..standing }, unit: self.spec.unit, requested: cost.into(), reason };
-        if !admitted && standings.refusal.is_none_or(|known| refusal.is_longer_than(&known)) {
-            standings.refusal = Some(refusal);
+        if !admitted {
+            standings.refuse(refusal);
         }
-        let told = !self.spec.silent && self.spec.period != Period::NEVER;
-        if let Some(known) = standings.of(self.spec.unit).filter(|_| told)
-            && known.is_none_or(|known| standing.is_slower_than(&known))
-        {
-            *known = Some(standing);
+        if !self.spec.silent && self.spec.period != Period::NEVER {
+            standings.tell(self.spec.unit, standing);
         }
     }
 }
 
-fn tokens(unit: Unit, cost: Cost) -> u32 {
-    let tokens = match unit {
-        Unit::InputTokens => cost.input,
-        Unit::OutputTokens => cost.output,
-        _ => cost.input.saturating_add(cost.output),
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::Ipv4Addr,
+        pin::pin,
+        task::{Context, Poll, Waker},
     };
-    u32::try_from(tokens).unwrap_or(u32::MAX)
-}
 
-/// One part of what a bucket is for.
-#[derive(Clone, Copy, Hash)]
-enum Part<'a> {
-    Address(IpAddr),
-    Key(&'a str),
-    Model(&'a str),
-    Path(&'a str),
-    Global,
-}
+    use super::*;
+    use crate::{clock::ManualClock, standing::Cost};
 
-/// What was charged to one limit, and is to be given back or corrected.
-struct Charge {
-    number: usize,
-    bucket: Bucket,
-    /// When the window opened that was charged.
-    opened: u64,
-    booked: u32,
-}
-
-type Charges = SmallVec<[Charge; 1]>;
-
-/// Where a bucket is kept.
-enum Bucket {
-    Here { key: u64, place: u64 },
-    There(store::Lease),
-}
-
-/// What a request holds of its limits until its answer has ended: a place among those in flight, and tokens that are
-/// booked. Dropped, it gives the place back and settles the tokens.
-pub struct Hold {
-    limits: Arc<Limits>,
-    charges: Charges,
-    spent: Option<Cost>,
-}
-
-impl Hold {
-    fn new(limits: &Arc<Limits>, charges: Charges) -> Option<Hold> {
-        (!charges.is_empty()).then(|| Hold { limits: Arc::clone(limits), charges, spent: None })
+    pub(super) fn ask(client: u32) -> Ask<'static> {
+        let ip = Ipv4Addr::from(client).into();
+        Ask { ip, key: None, model: "gpt-4o", deployment: None, path: "/v1", cost: Cost { input: 10, output: 5 } }
     }
 
-    /// Tells what the request has cost in truth; without it, what was booked stays.
-    pub fn settle(&mut self, spent: Cost) {
-        self.spent = Some(spent);
+    pub(super) fn limits(specs: &[LimitSpec], settle: bool) -> (Arc<Limits>, ManualClock) {
+        let clock = ManualClock::new();
+        (Arc::new(Limits::new(specs.to_vec(), settle, None, clock.clone().into()).unwrap()), clock)
     }
-}
 
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let now = self.limits.now();
-        for Charge { number, bucket, opened, booked } in self.charges.drain(..) {
-            let limit = &self.limits.list[number];
-            let spent = match (limit.spec.unit, self.spent) {
-                (Unit::InFlight, _) => 0,
-                (unit, Some(spent)) => tokens(unit, spent),
-                (_, None) => continue,
-            };
-            match bucket {
-                Bucket::Here { key, place } => {
-                    let mut shard = limit.table.shard(key);
-                    let verdict = limit.meter.correct(shard.state(place), now, opened, booked, spent);
-                    shard.set(place, verdict.after, verdict.idle_at);
-                }
-                Bucket::There(lease) => {
-                    if let Some(store) = &self.limits.store {
-                        store.correct(limit, lease, opened, booked, spent);
-                    }
-                }
+    /// Without a store nothing is waited for.
+    pub(super) fn admit(limits: &Arc<Limits>, ask: &Ask<'_>) -> Admission {
+        match pin!(limits.admit(ask)).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(admission) => admission.unwrap(),
+            Poll::Pending => panic!("waits"),
+        }
+    }
+
+    pub(super) fn passes(limits: &Arc<Limits>, ask: &Ask<'_>) -> bool {
+        admit(limits, ask).standings.refusal.is_none()
+    }
+
+    #[test]
+    fn all_limits_are_charged_or_none_is() {
+        let specs = [LimitSpec::rpm(100), LimitSpec::per_minute(Unit::Tokens, 40)];
+        let (limits, clock) = limits(&specs, false);
+        let told = |standings: &Standings| {
+            (standings.get(Unit::Requests).unwrap().remaining, standings.get(Unit::Tokens).unwrap().remaining)
+        };
+        assert_eq!(told(&admit(&limits, &ask(1)).standings), (99, 25));
+        assert_eq!(told(&admit(&limits, &ask(1)).standings), (98, 10));
+        for _ in 0..50 {
+            let refused = admit(&limits, &ask(1)).standings;
+            let refusal = refused.refusal.unwrap();
+            assert_eq!((refusal.unit, refusal.reason, refusal.requested), (Unit::Tokens, Reason::RanOut, 15));
+            assert_eq!(told(&refused), (98, 10), "a refusal by one limit takes nothing from the other");
+        }
+        clock.advance(admit(&limits, &ask(1)).standings.refusal.unwrap().standing.wait);
+        assert!(passes(&limits, &ask(1)));
+        let large = Ask { cost: Cost { input: 41, output: 0 }, ..ask(2) };
+        assert_eq!(admit(&limits, &large).standings.refusal.unwrap().reason, Reason::TooLarge);
+        assert!(passes(&limits, &Ask { cost: Cost { input: 40, output: 0 }, ..ask(2) }));
+    }
+
+    #[test]
+    fn of_several_that_refuse_the_longest_wait_is_told() {
+        let day = LimitSpec { period: Period::DAY, ..LimitSpec::rpm(3) };
+        let (limits, clock) = limits(&[LimitSpec::rpm(2), day], false);
+        assert_eq!(admit(&limits, &ask(1)).standings.get(Unit::Requests).unwrap().limit, 3, "the slower one is told");
+        passes(&limits, &ask(1));
+        let refusal = admit(&limits, &ask(1)).standings.refusal.unwrap();
+        assert_eq!(refusal.standing.limit, 2);
+        clock.advance(refusal.standing.wait);
+        assert!(passes(&limits, &ask(1)));
+        let refusal = admit(&limits, &ask(1)).standings.refusal.unwrap();
+        assert_eq!((refusal.standing.limit, refusal.standing.period), (3, std::time::Duration::from_secs(86_400)));
+        clock.advance(refusal.standing.wait);
+        assert!(passes(&limits, &ask(1)), "who waits as told passes");
+    }
+
+    #[test]
+    fn a_limit_holds_for_the_models_of_its_globs() {
+        let models = serde_json::from_str(r#"["gpt-4o*", "!gpt-4o-mini*"]"#).unwrap();
+        let (limits, _) = limits(&[LimitSpec { models, ..LimitSpec::rpm(1) }], false);
+        let of = |model| Ask { model, ..ask(1) };
+        assert!(passes(&limits, &of("gpt-4o")) && !passes(&limits, &of("gpt-4o-2024-08-06")));
+        for _ in 0..5 {
+            assert!(passes(&limits, &of("gpt-4o-mini")) && passes(&limits, &of("o3")));
+        }
+    }
+
+    #[test]
+    fn idle_buckets_are_forgotten_and_give_nothing_back() {
+        let (limits, clock) = limits(&[LimitSpec::rpm(60)], false);
+        for n in 0..100_000 {
+            passes(&limits, &ask(n));
+            if n % 10_000 == 9_999 {
+                clock.advance(std::time::Duration::from_millis(1200));
+                limits.forget_idle();
+                assert_eq!(limits.buckets(), 0);
             }
         }
+        assert_eq!((0..100).filter(|_| passes(&limits, &ask(1))).count(), 60);
+        clock.advance(std::time::Duration::from_secs(59));
+        limits.forget_idle();
+        assert_eq!(limits.buckets(), 1);
+        assert_eq!((0..100).filter(|_| passes(&limits, &ask(1))).count(), 59);
+    }
+
+    #[test]
+    fn any_number_of_keys_takes_no_more_room_and_crowds_nobody_out() {
+        let clock = ManualClock::new();
+        let mut limits = Limits::new(vec![LimitSpec::rpm(2)], false, None, clock.clone().into()).unwrap();
+        limits.list[0].table = Table::new(6400);
+        let limits = Arc::new(limits);
+        assert!(passes(&limits, &ask(0)) && passes(&limits, &ask(0)) && !passes(&limits, &ask(0)));
+        let passed = (1..=100_000).filter(|n| passes(&limits, &ask(*n))).count();
+        let shared = 64 * (100 / 32);
+        assert!(limits.buckets() <= 6400 + shared, "{}", limits.buckets());
+        assert!((6300..=6400 + 2 * shared).contains(&passed), "{passed}: each new key, and what the shared ones hold");
+        assert!(!passes(&limits, &ask(0)), "its bucket was not forgotten before it was full");
+        // What is full again makes room.
+        clock.advance(std::time::Duration::from_secs(60));
+        assert!((1..=3000).all(|n| passes(&limits, &ask(n + 1_000_000))));
     }
 }

@@ -103,9 +103,6 @@ pub enum Format {
     JsonSchema(Value),
 }
 
-/// What OpenAI books for an image, in tokens.
-pub const IMAGE_COST: u64 = 765;
-
 impl Tool {
     /// A tool that takes `parameters`. Arguments are always an object: where the schema is none or is empty, an empty one.
     pub fn new(kind: ToolKind, name: String, parameters: &Value) -> Self {
@@ -117,14 +114,21 @@ impl Tool {
     }
 }
 
+/// What limits on tokens book before there is a reply, as recorded at OpenAI: a quarter of the characters, one for each
+/// message and one more, 765 for an image; and for each of `n` choices all that it may have. Tools are not counted.
+pub fn booked(chars: u64, messages: u64, images: u64, max_tokens: Option<u64>, n: u64) -> Cost {
+    Cost {
+        input: chars.div_ceil(4) + messages + 1 + images.saturating_mul(765),
+        output: max_tokens.unwrap_or(0).saturating_mul(n.max(1)),
+    }
+}
+
 impl Prompt {
-    /// What limits on tokens book before there is a reply, as recorded at OpenAI: a quarter of the characters, one for each
-    /// message and one more; and for the reply as much as it may have. Tools are not counted.
+    /// What limits on tokens book before there is a reply.
     pub fn cost(&self) -> Cost {
-        let chars: u64 = self.turns.iter().map(|turn| turn.text.chars().count() as u64).sum();
-        let images: u64 = self.turns.iter().map(|turn| turn.images).sum();
-        let input = chars.div_ceil(4) + self.turns.len() as u64 + 1 + images.saturating_mul(IMAGE_COST);
-        Cost { input, output: self.max_tokens.unwrap_or(0).saturating_mul(self.n.max(1) as u64) }
+        let chars = self.turns.iter().map(|turn| turn.text.chars().count() as u64).sum();
+        let images = self.turns.iter().map(|turn| turn.images).sum();
+        booked(chars, self.turns.len() as u64, images, self.max_tokens, self.n as u64)
     }
 
     /// What the user said last.

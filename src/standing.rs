@@ -61,57 +61,60 @@ pub struct Cost {
 }
 
 /// Where a client stands with the limits that apply to its request. Every number that an answer tells about a limit
-/// comes from here. Of several limits on one unit, it is the one with the slowest refill; of those that refuse, the
-/// first.
+/// comes from here. Of several limits on one unit, it is the one with the slowest refill; of those that refuse, the one
+/// that takes longest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standings {
-    /// With the limit on requests.
-    pub requests: Option<Standing>,
-    /// With the limit on tokens of prompt and reply.
-    pub tokens: Option<Standing>,
-    /// With the limit on tokens of the prompt.
-    pub input_tokens: Option<Standing>,
-    /// With the limit on tokens of the reply.
-    pub output_tokens: Option<Standing>,
+    /// By unit. Requests in flight are told by no provider.
+    told: [Option<Standing>; 4],
     /// Why the request is refused, if it is.
     pub refusal: Option<Refusal>,
 }
 
 impl Standings {
-    /// The place of a unit's standing; requests in flight have none, since no provider tells them.
-    pub fn of(&mut self, unit: Unit) -> Option<&mut Option<Standing>> {
+    fn place(unit: Unit) -> Option<usize> {
         match unit {
-            Unit::Requests => Some(&mut self.requests),
-            Unit::Tokens => Some(&mut self.tokens),
-            Unit::InputTokens => Some(&mut self.input_tokens),
-            Unit::OutputTokens => Some(&mut self.output_tokens),
+            Unit::Requests => Some(0),
+            Unit::Tokens => Some(1),
+            Unit::InputTokens => Some(2),
+            Unit::OutputTokens => Some(3),
             Unit::InFlight => None,
         }
     }
 
     /// The standing of a unit, if it is told.
     pub fn get(&self, unit: Unit) -> Option<&Standing> {
-        match unit {
-            Unit::Requests => self.requests.as_ref(),
-            Unit::Tokens => self.tokens.as_ref(),
-            Unit::InputTokens => self.input_tokens.as_ref(),
-            Unit::OutputTokens => self.output_tokens.as_ref(),
-            Unit::InFlight => None,
+        self.told[Self::place(unit)?].as_ref()
+    }
+
+    /// Writes down where the client stands with one more limit on this unit.
+    pub fn tell(&mut self, unit: Unit, standing: Standing) {
+        if let Some(place) = Self::place(unit)
+            && self.told[place].is_none_or(|known| standing.is_slower_than(&known))
+        {
+            self.told[place] = Some(standing);
+        }
+    }
+
+    /// Writes down that one more limit refuses.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        if self.refusal.is_none_or(|known| refusal.is_longer_than(&known)) {
+            self.refusal = Some(refusal);
         }
     }
 
     /// Once all limits have spoken: what a refusal tells of its unit is told of the limit that refuses.
     pub fn close(&mut self) {
         if let Some(Refusal { standing, unit, reason: Reason::RanOut, .. }) = self.refusal
-            && let Some(told) = self.of(unit)
+            && let Some(place) = Self::place(unit)
         {
-            *told = Some(standing);
+            self.told[place] = Some(standing);
         }
     }
 
     /// Whether there is any to tell, refused or not.
     pub fn are_told(&self) -> bool {
-        [self.requests, self.tokens, self.input_tokens, self.output_tokens].iter().any(Option::is_some)
+        self.told.iter().any(Option::is_some)
     }
 }
 

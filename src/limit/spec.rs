@@ -249,3 +249,37 @@ impl<'de> Deserialize<'de> for Models {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_shown_in_words() {
+        let spec = |text: &str| serde_json::from_str::<LimitSpec>(text).unwrap();
+        for (text, words) in [
+            (r#"{"quota": 100}"#, "100 requests/min for each client address, up to 100 at once"),
+            (
+                r#"{"unit": "tokens", "quota": 5, "per": ["key", "model"], "models": "gpt-*", "window": "fixed", "period": "10s"}"#,
+                "5 tokens/10s for each key and model of gpt-*, in fixed windows",
+            ),
+            (r#"{"unit": "in_flight", "quota": 3, "per": ["global"]}"#, "3 concurrent requests for all together"),
+            (r#"{"quota": 0, "period": "never"}"#, "0 requests in all for each client address"),
+        ] {
+            assert_eq!(spec(text).to_string(), words);
+            let again = serde_json::to_string(&spec(text)).unwrap();
+            assert_eq!(spec(&again), spec(text));
+        }
+        for (text, what) in [
+            (r#"{"quota": 0}"#, "1 or more"),
+            (r#"{"quota": 1, "per": []}"#, "[global]"),
+            (r#"{"quota": 1, "burst": 0}"#, "1 or more"),
+            (r#"{"quota": 1, "burst": 2, "window": "fixed"}"#, "gcra"),
+            (r#"{"quota": 1, "burst": 1001}"#, "a thousand times"),
+        ] {
+            assert!(spec(text).check().unwrap_err().contains(what), "{text}");
+        }
+        let wrong = serde_json::from_str::<LimitSpec>(r#"{"quota": 1, "period": "often"}"#).unwrap_err().to_string();
+        assert!(wrong.contains("`often` is not a period"), "{wrong}");
+    }
+}

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
 use self::{health::Health, pool::Pool};
-use super::{Admission, Ask, Bucket, Charge, Charges, Hold, Limit, Limits, Part, Unreachable, window::Meter};
+use super::{Admission, Ask, Bucket, Charge, Charges, Hold, Limit, Limits, Unreachable, ask::Part, window::Meter};
 use crate::{
     clock::Clock,
     standing::{Standing, Standings},
@@ -296,7 +296,7 @@ fn key(limit: &Limit, ask: &Ask<'_>) -> String {
         hash.update(bytes);
     };
     put(0, limit.name.as_bytes());
-    for part in limit.parts(ask) {
+    for part in ask.parts(&limit.spec.per) {
         match part {
             Part::Address(address) => put(1, address.to_string().as_bytes()),
             Part::Key(key) => put(2, key.as_bytes()),

@@ -2,10 +2,12 @@
 //!
 //! A step changes nothing. So several limits can be asked before any of them is charged.
 
+mod fixed;
 mod gcra;
-mod tests;
+mod sliding;
+mod slots;
 
-use std::{num::NonZeroU32, str::FromStr, time::Duration};
+use std::{num::NonZeroU32, str::FromStr};
 
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 
@@ -97,9 +99,9 @@ impl Meter {
         let now = now.saturating_add(1);
         match self {
             Meter::Gcra(gcra) => gcra.decide(state, cost),
-            Meter::Fixed(quota) => fixed(*quota, now, state, cost),
-            Meter::Sliding(quota) => sliding(*quota, now, state, cost),
-            Meter::Slots(quota) => slots(*quota, state, cost),
+            Meter::Fixed(quota) => fixed::decide(*quota, now, state, cost),
+            Meter::Sliding(quota) => sliding::decide(*quota, now, state, cost),
+            Meter::Slots(quota) => slots::decide(*quota, state, cost),
         }
     }
 
@@ -121,76 +123,191 @@ impl Meter {
     }
 }
 
-fn fixed(Quota { limit, period }: Quota, now: u64, state: State, cost: u32) -> Verdict {
-    let open = state.at > 0 && now < state.at.saturating_add(period);
-    let State { at, used, .. } = if open { state } else { State { at: now, ..State::default() } };
-    let too_large = cost > limit;
-    let admitted = used.saturating_add(cost) <= limit;
-    // A refused hit counts too, and takes what was left.
-    let used = if too_large { used } else { used.saturating_add(cost).min(limit.max(used)) };
-    let ends = at.saturating_add(period);
-    let until_full = if used == 0 { 0 } else { ends - now };
-    let fits = used.saturating_add(cost.max(1)) <= limit;
-    let standing = Standing {
-        limit: limit.into(),
-        remaining: limit.saturating_sub(used).into(),
-        until_full: Duration::from_nanos(until_full),
-        wait: Duration::from_nanos(if fits { 0 } else { until_full }),
-        period: Duration::from_nanos(period),
-    };
-    Verdict { admitted, too_large, standing, after: State { at, used, before: 0 }, idle_at: ends }
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-fn sliding(Quota { limit, period }: Quota, now: u64, state: State, cost: u32) -> Verdict {
-    let State { at, used, before } = match now.saturating_sub(state.at) {
-        _ if state.at == 0 => State { at: now, ..State::default() },
-        age if age < period => state,
-        age if age < period.saturating_mul(2) => State { at: state.at + period, used: 0, before: state.used },
-        _ => State { at: now, ..State::default() },
-    };
-    let elapsed = now - at;
-    // Rounded up: what overlaps is never taken for less.
-    let overlap = (u128::from(before) * u128::from(period - elapsed)).div_ceil(u128::from(period)) as u32;
-    let admitted = used.saturating_add(overlap).saturating_add(cost) <= limit;
-    let used = if admitted { used + cost } else { used };
-    let taken = used.saturating_add(overlap);
+    use proptest::prelude::*;
 
-    // The first moment of a window at which the `counted` of the window before leave room for `next`.
-    let next = cost.clamp(1, limit);
-    let shrunk = |counted: u32, room: u32| match counted {
-        counted if counted <= room => 0,
-        counted => period - (u128::from(room) * u128::from(period) / u128::from(counted)) as u64,
-    };
-    let wait = match limit.checked_sub(used.saturating_add(next)) {
-        Some(room) => shrunk(before, room).saturating_sub(elapsed),
-        None => period - elapsed + shrunk(used, limit - next),
-    };
-    let until_full = match (used, before) {
-        (0, 0) => 0,
-        (0, _) => period - elapsed,
-        _ => 2 * period - elapsed,
-    };
-    let standing = Standing {
-        limit: limit.into(),
-        remaining: limit.saturating_sub(taken).into(),
-        until_full: Duration::from_nanos(until_full),
-        wait: Duration::from_nanos(wait),
-        period: Duration::from_nanos(period),
-    };
-    let after = State { at, used, before };
-    Verdict { admitted, too_large: cost > limit, standing, after, idle_at: at.saturating_add(2 * period) }
-}
+    use super::*;
+    use crate::clock::ManualClock;
 
-/// A second is as good a guess as any for when a request in flight ends.
-const SLOT_WAIT: Duration = Duration::from_secs(1);
+    pub(super) const MINUTE: u64 = 60_000_000_000;
 
-fn slots(Quota { limit, .. }: Quota, state: State, cost: u32) -> Verdict {
-    let admitted = state.used.saturating_add(cost) <= limit;
-    let used = if admitted { state.used + cost } else { state.used };
-    let remaining = limit.saturating_sub(used);
-    let wait = if remaining == 0 { SLOT_WAIT } else { Duration::ZERO };
-    let standing =
-        Standing { limit: limit.into(), remaining: remaining.into(), until_full: wait, wait, period: Duration::ZERO };
-    let idle_at = if used == 0 { 0 } else { u64::MAX };
-    Verdict { admitted, too_large: false, standing, after: State { used, ..State::default() }, idle_at }
+    /// One bucket, and all that was admitted to it: when, and how much.
+    pub(super) struct Bucket {
+        meter: Meter,
+        state: State,
+        pub(super) clock: ManualClock,
+        pub(super) admitted: Vec<(u64, u32)>,
+    }
+
+    impl Bucket {
+        pub(super) fn new(window: Window, limit: u32, burst: u32) -> Self {
+            let clock = ManualClock::new();
+            let quota = Quota { limit, period: MINUTE };
+            let burst = NonZeroU32::new(burst).unwrap();
+            let meter = Meter::new(Unit::Tokens, window, quota, burst, clock.clone().into());
+            Bucket { meter, state: State::default(), clock, admitted: Vec::new() }
+        }
+
+        fn now(&self) -> u64 {
+            Clock::from(self.clock.clone()).elapsed().as_nanos() as u64
+        }
+
+        fn passes(&self, cost: u32) -> bool {
+            self.meter.decide(self.state, self.now(), cost).admitted
+        }
+
+        pub(super) fn ask(&mut self, cost: u32) -> Verdict {
+            let verdict = self.meter.decide(self.state, self.now(), cost);
+            self.state = verdict.after;
+            if verdict.admitted {
+                self.admitted.push((self.now(), cost));
+            }
+            verdict
+        }
+
+        /// The most that was admitted in any span beyond what refills in it, in nanoseconds of the quota.
+        fn most_beyond_refill(&self, limit: u32) -> u128 {
+            let spans = (0..self.admitted.len()).flat_map(|first| {
+                self.admitted[first..].iter().scan(0u128, move |sum, (at, cost)| {
+                    *sum += u128::from(*cost) * u128::from(MINUTE);
+                    Some(sum.saturating_sub(u128::from(at - self.admitted[first].0) * u128::from(limit)))
+                })
+            });
+            spans.max().unwrap_or(0)
+        }
+    }
+
+    /// What each algorithm says, written down as its definition, from all that happened before.
+    fn naive(window: Window, limit: u32, burst: u32, now: u64, cost: u32, before: &[(u64, u32, bool)]) -> bool {
+        let (now, period, cost) = (u128::from(now), u128::from(MINUTE), u128::from(cost));
+        let charged = before.iter().filter(|(_, _, admitted)| *admitted);
+        match window {
+            Window::Gcra => {
+                let interval = (period * u128::from(64u32)).div_ceil(limit.into());
+                let full_at = charged.fold(0, |full_at: u128, (at, cost, _)| {
+                    full_at.max(u128::from(*at) * 64) + interval * u128::from(*cost)
+                });
+                full_at.saturating_sub(now * 64) + interval * cost <= interval * u128::from(burst)
+            }
+            Window::Fixed => {
+                let (mut opened, mut used) = (None, 0);
+                for (at, cost, admitted) in before.iter().map(|(at, cost, admitted)| (u128::from(*at), *cost, admitted))
+                {
+                    if opened.is_none_or(|opened| at >= opened + period) {
+                        (opened, used) = (Some(at), 0);
+                    }
+                    match (admitted, cost > limit) {
+                        (true, _) => used += u128::from(cost),
+                        (false, true) => {}
+                        (false, false) => used = limit.into(),
+                    }
+                }
+                let used = if opened.is_some_and(|opened| now < opened + period) { used } else { 0 };
+                used + cost <= limit.into()
+            }
+            Window::Sliding => {
+                let (mut opened, mut used, mut overlapping) = (None, 0, 0);
+                let roll = |at: u128, opened: &mut Option<u128>, used: &mut u128, overlapping: &mut u128| match *opened
+                {
+                    Some(start) if at < start + period => {}
+                    Some(start) if at < start + 2 * period => {
+                        (*opened, *overlapping, *used) = (Some(start + period), *used, 0);
+                    }
+                    _ => (*opened, *overlapping, *used) = (Some(at), 0, 0),
+                };
+                for (at, cost, admitted) in before {
+                    roll((*at).into(), &mut opened, &mut used, &mut overlapping);
+                    used += if *admitted { u128::from(*cost) } else { 0 };
+                }
+                roll(now, &mut opened, &mut used, &mut overlapping);
+                let left = period - (now - opened.unwrap_or(now));
+                used + (overlapping * left).div_ceil(period) + cost <= limit.into()
+            }
+        }
+    }
+
+    fn windows() -> impl Strategy<Value = Window> {
+        prop_oneof![Just(Window::Gcra), Just(Window::Fixed), Just(Window::Sliding)]
+    }
+
+    proptest! {
+        #[test]
+        fn admits_what_its_definition_admits_and_tells_the_truth(
+            window in windows(),
+            limit in 1u32..300,
+            share in 1u32..=200,
+            steps in prop::collection::vec((0u64..9_000_000, 1u32..40, any::<bool>()), 1..120),
+        ) {
+            let burst = if window == Window::Gcra { (limit * share / 100).max(1) } else { limit };
+            let mut bucket = Bucket::new(window, limit, burst);
+            let (mut before, mut idle_at) = (Vec::new(), 0);
+            for (micros, cost, obeys) in steps {
+                bucket.clock.advance(Duration::from_micros(micros));
+                let expected = naive(window, limit, burst, bucket.now(), cost, &before);
+                let verdict = bucket.ask(cost);
+                idle_at = verdict.idle_at;
+                prop_assert_eq!(verdict.admitted, expected);
+                prop_assert_eq!(verdict.too_large, cost > burst);
+                before.push((bucket.now(), cost, verdict.admitted));
+
+                let standing = verdict.standing;
+                let remaining = u32::try_from(standing.remaining).unwrap();
+                prop_assert!(remaining == 0 || bucket.passes(remaining));
+                prop_assert!(!bucket.passes(remaining + 1));
+                prop_assert_eq!(standing.wait.is_zero(), bucket.passes(cost.min(burst)));
+                if !verdict.admitted && !verdict.too_large && obeys {
+                    bucket.clock.advance(standing.wait - Duration::from_nanos(1));
+                    prop_assert!(!bucket.passes(cost), "a moment before it does not");
+                    bucket.clock.advance(Duration::from_nanos(1));
+                    prop_assert!(bucket.passes(cost), "who waits as told passes");
+                }
+            }
+            // Full again, or idle, it is as good as never used.
+            let state = bucket.state;
+            let full = bucket.meter.decide(bucket.state, bucket.now(), 0).standing.until_full;
+            bucket.clock.advance(full + Duration::from_nanos(1));
+            prop_assert_eq!(bucket.meter.decide(bucket.state, bucket.now(), 0).standing.remaining, u64::from(burst));
+            bucket.clock.advance(Duration::from_nanos(idle_at.saturating_sub(bucket.now())));
+            prop_assert_eq!(bucket.meter.decide(state, idle_at, 0).standing.remaining, u64::from(burst));
+        }
+
+        #[test]
+        fn over_any_span_no_more_than_burst_and_refill(
+            gcra in any::<bool>(),
+            limit in 1u32..60,
+            pauses in prop::collection::vec(0u64..20_000, 1..150),
+        ) {
+            let window = if gcra { Window::Gcra } else { Window::Sliding };
+            let mut bucket = Bucket::new(window, limit, limit);
+            for pause in pauses {
+                bucket.clock.advance(Duration::from_millis(pause));
+                while bucket.ask(1).admitted {}
+            }
+            prop_assert!(bucket.most_beyond_refill(limit) <= u128::from(limit) * u128::from(MINUTE));
+        }
+    }
+
+    #[test]
+    fn what_was_booked_too_much_is_given_back_once() {
+        for window in [Window::Gcra, Window::Fixed, Window::Sliding] {
+            let mut bucket = Bucket::new(window, 100, 100);
+            let booked = bucket.ask(90);
+            assert!(!bucket.passes(20));
+            let settled = |bucket: &Bucket, spent| {
+                let now = bucket.now();
+                bucket.meter.correct(bucket.state, now, booked.after.at, 90, spent)
+            };
+            let given_back = settled(&bucket, 30);
+            assert_eq!(given_back.standing.remaining, 70, "{window:?}");
+            bucket.state = given_back.after;
+            assert!(bucket.passes(70) && !bucket.passes(71));
+            assert_eq!(settled(&bucket, 200).standing.remaining, 0, "{window:?}: more was spent than booked");
+            // Long after, there is nothing to give back, and it does not make the bucket more than full.
+            bucket.clock.advance(Duration::from_secs(300));
+            assert_eq!(settled(&bucket, 0).standing.remaining, 100, "{window:?}");
+        }
+    }
 }

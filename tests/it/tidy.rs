@@ -39,7 +39,7 @@ fn sources() -> Vec<(PathBuf, String)> {
             } else {
                 // Tests inside a module may use what they like.
                 let text = fs::read_to_string(&path).unwrap();
-                let code = text.split("[cfg(test)]").next().unwrap().to_owned();
+                let code = text.split("#[cfg(test)]").next().unwrap().to_owned();
                 found.push((path, code));
             }
         }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     audio,
-    prompt::{Format, IMAGE_COST, Prompt, Role, Tool, ToolChoice, Turn},
+    prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn, booked},
     reply::ToolKind,
     request::members::{Kind, Members, Raw},
     standing::Cost,
@@ -88,10 +88,8 @@ pub(super) fn cost(body: &Members<'_>) -> Cost {
         list.each(&mut message);
     }
     let number = |name: &str| body.get(name).and_then(Raw::as_u64);
-    let most = number("max_completion_tokens").or_else(|| number("max_tokens")).unwrap_or(0);
-    let n = number("n").map_or(1, |n| n.clamp(1, 128));
-    let input = chars.div_ceil(4) + messages + 1 + images * IMAGE_COST;
-    Cost { input, output: most.saturating_mul(n) }
+    let most = number("max_completion_tokens").or_else(|| number("max_tokens"));
+    booked(chars, messages, images, most, number("n").map_or(1, |n| n.clamp(1, 128)))
 }
 
 fn list(value: Option<Value>) -> Vec<Value> {
@@ -222,4 +220,34 @@ pub(super) fn wishes(body: &Members<'_>) -> Wishes {
     let format = spoken.as_ref().and_then(|spoken| spoken.get("format")?.as_str());
     let speech = format.and_then(|name| audio::Format::named(&name)).unwrap_or(audio::Format::Wav);
     Wishes { stream, logprobs, speech, store: is_true("store") }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn tokens_are_booked_as_recorded_whether_the_prompt_is_built_or_not() {
+        let user = |content: Value| json!({"role": "user", "content": content});
+        let said = |chars: usize| user("é".repeat(chars).into());
+        let seen = json!([{"type": "text", "text": "four"}, {"type": "image_url", "image_url": {"url": "u"}}]);
+        for (body, input, output) in [
+            (json!({"messages": [said(18)]}), 7, 0),
+            (json!({"messages": [said(84), said(84)]}), 45, 0),
+            (json!({"messages": [said(34)]}), 11, 0),
+            (json!({"messages": [said(18)], "max_tokens": 50}), 7, 50),
+            (json!({"messages": [said(18)], "max_tokens": 50, "max_completion_tokens": 9, "n": 3}), 7, 27),
+            (json!({"messages": [said(52)], "tools": [{"type": "function", "function": {"name": "f"}}]}), 15, 0),
+            (json!({"messages": [user(seen)]}), 768, 0),
+            (json!({"messages": [user(Value::Null), user("a\n\"".into())], "n": 500}), 4, 0),
+            (json!({}), 1, 0),
+        ] {
+            let text = body.to_string();
+            let members = Members::read(text.as_bytes()).unwrap();
+            assert_eq!(cost(&members), Cost { input, output }, "{body}");
+            assert_eq!(prompt(&members, String::new()).cost(), Cost { input, output }, "{body}");
+        }
+    }
 }

@@ -119,3 +119,54 @@ impl StateStore for Borrowed {
         Ok(outcome)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Window, tests::Bucket},
+        *,
+    };
+
+    #[test]
+    fn at_overload_it_falls_short_by_less_than_one() {
+        for (limit, minutes) in [(7, 100), (100, 30), (9973, 3), (180_000_000, 2)] {
+            let cost = (limit / 100).max(1);
+            let mut bucket = Bucket::new(Window::Gcra, limit, limit);
+            for _ in 0..minutes * 600 {
+                while bucket.ask(cost).admitted {}
+                bucket.clock.advance(Duration::from_millis(100));
+            }
+            let admitted: u64 = bucket.admitted.iter().map(|(_, cost)| u64::from(*cost)).sum();
+            // The last step of the clock refills what nobody asked for.
+            let due = u64::from(limit) * (minutes + 1) - u64::from(limit) / 600;
+            assert!(admitted <= due + 1 && admitted + u64::from(cost) >= due, "{limit}: {admitted} of {due}");
+        }
+    }
+
+    #[test]
+    fn headers_follow_the_recorded_arithmetic() {
+        let spelled = |duration| crate::standing::GoDuration(duration).to_string();
+        for (limit, cost, reset) in [
+            (10_000, 1, "6ms"),
+            (5_000, 1, "12ms"),
+            (30_000, 1, "2ms"),
+            (3_000, 1, "20ms"),
+            (500, 1, "120ms"),
+            (160_000, 26, "9ms"),
+            (5_000_000, 23_749, "284ms"),
+        ] {
+            let mut bucket = Bucket::new(Window::Gcra, limit, limit);
+            bucket.clock.advance(Duration::from_secs(3600));
+            let standing = bucket.ask(cost).standing;
+            assert_eq!(standing.remaining, u64::from(limit - cost));
+            assert_eq!(spelled(standing.until_full), reset);
+        }
+        for (used, requested, wait) in [(22_999, 12_528, "11.054s"), (26_713, 7_669, "8.764s")] {
+            let mut bucket = Bucket::new(Window::Gcra, 30_000, 30_000);
+            bucket.ask(used);
+            let refused = bucket.ask(requested);
+            assert!(!refused.admitted);
+            assert_eq!(spelled(refused.standing.wait), wait);
+        }
+    }
+}
