@@ -244,6 +244,10 @@ pub fn announce(server: &Server) {
     print(&format!("{url}\n"));
     let limits: Vec<_> = server.limits().map(ToString::to_string).collect();
     let limit = if limits.is_empty() { "none (--rpm N sets one)".to_owned() } else { limits.join("\n            ") };
+    let store = config.limit_store.as_ref().map_or_else(String::new, |store| {
+        let (address, fate) = (store.address(), store.failure.words());
+        format!("  store     {address}; while it does not answer requests are {fate}\n")
+    });
     let seed = config.seed.map_or("none (--seed N makes every byte repeat)".to_owned(), |seed| seed.to_string());
     let mut listens = server.address().to_string();
     if config.port != 0 && server.address().port() != config.port {
@@ -253,7 +257,7 @@ pub fn announce(server: &Server) {
         "fake-openai {version} answers like OpenAI at {url}
 
   limit     {limit}
-  fixtures  {fixtures}
+{store}  fixtures  {fixtures}
   seed      {seed}
   listens   {listens}
 

@@ -42,7 +42,8 @@
 //! | a provider with a known protocol | one directory under `fixtures/`; `like` takes over what is the same |
 //! | a protocol | one file `src/dialect/<name>.rs`, and its line in [`dialect::all`] |
 //! | a slot | one variant and its arms in `src/template/slot.rs` |
-//! | who has a limit, what it counts, how | one variant in `src/limit/spec.rs`, `src/standing.rs`, `src/limit/window.rs` |
+//! | who has a limit, or what it counts | one variant in `src/limit/spec.rs`, or in `src/standing.rs` |
+//! | how a limit counts | one file `src/limit/window/<name>.rs`, its arms, and the same in `src/limit/store/admit.lua` |
 //! | a kind of error | one variant in `src/error.rs`; then every provider is asked for its words |
 //! | a setting | one field in `src/config.rs`, for flag, environment, file and help at once |
 //!

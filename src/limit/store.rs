@@ -44,6 +44,16 @@ pub enum Failure {
     Closed,
 }
 
+impl Failure {
+    /// What becomes of requests, as a sentence tells it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Failure::Open => "let through without a limit",
+            Failure::Closed => "refused with 503",
+        }
+    }
+}
+
 impl FromStr for Failure {
     type Err = String;
 
@@ -89,19 +99,18 @@ pub(super) struct Lease {
     name: String,
 }
 
-impl fmt::Debug for Store {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Store")
-    }
-}
-
 impl Store {
     /// Begins to connect.
     pub(super) fn open(spec: &StoreSpec, clock: &Clock) -> io::Result<Self> {
         let client = Client::open(spec.url.as_str()).map_err(io::Error::other)?;
+        let (pool, connected) = Pool::open(client)?;
+        let health = Health::new(spec);
+        if !connected {
+            health.failed("it has not been reached yet");
+        }
         Ok(Store {
-            pool: Pool::open(client)?,
-            health: Health::new(spec),
+            pool,
+            health,
             patience: spec.patience,
             admit: Script::new(include_str!("store/admit.lua")),
             correct: Arc::new(Script::new(include_str!("store/correct.lua"))),

@@ -12,7 +12,7 @@ use std::{
 use super::window::State;
 
 const SHARDS: usize = 64;
-/// The buckets that a table remembers, about 100 MB if they are all in use.
+/// The buckets that a table remembers, about 140 MB if they are all in use.
 pub(super) const MOST: usize = 2 * 1024 * 1024;
 /// Of so many buckets of a shard, a full one keeps one more for all further keys to share.
 const SHARED: usize = 32;

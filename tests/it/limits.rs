@@ -99,6 +99,27 @@ fn health_models_and_preflight_are_free() {
 }
 
 #[test]
+fn counting_tokens_is_free() {
+    let (server, _) = limited(1);
+    let mut connection = Connection::open(server.address());
+    let (claude, gemini) = (
+        r#"{"model":"claude-sonnet-4-5","messages":[{"role":"user","content":"Hi"}]}"#,
+        r#"{"contents":[{"parts":[{"text":"Hi"}]}]}"#,
+    );
+    let vertex = "/v1/projects/p/locations/l/publishers/google/models/gemini-2.5-flash:countTokens";
+    for _ in 0..2 {
+        for (path, body) in [
+            ("/v1/messages/count_tokens", claude),
+            ("/v1beta/models/gemini-2.5-flash:countTokens", gemini),
+            (vertex, gemini),
+        ] {
+            assert_eq!(connection.post(path, body).status, 200, "{path}");
+        }
+    }
+    assert_eq!(connection.chat(CHAT).status, 200);
+}
+
+#[test]
 fn without_a_limit_there_is_none_and_none_is_told() {
     let server = serve(Config::for_test());
     let mut connection = Connection::open(server.address());

@@ -64,8 +64,8 @@ impl Health {
     /// The store has answered.
     pub(super) fn answered(&self) {
         if self.down.load(Ordering::Acquire) && self.down.swap(false, Ordering::AcqRel) {
-            let (without, fate) = (self.without.swap(0, Ordering::AcqRel), self.fate());
-            log::info!("the limit store {} answers again: {without} requests {fate} meanwhile", self.address);
+            let (without, fate) = (self.without.swap(0, Ordering::AcqRel), self.failure.words());
+            log::info!("the limit store {} answers: {without} requests were {fate} meanwhile", self.address);
             unpoisoned(self.times.lock()).answered = Instant::now();
         }
     }
@@ -76,21 +76,11 @@ impl Health {
             log::warn!(
                 "the limit store {} does not answer ({why}): requests are {} until it does",
                 self.address,
-                match self.failure {
-                    Failure::Open => "let through without a limit",
-                    Failure::Closed => "refused with 503",
-                }
+                self.failure.words()
             );
             let now = Instant::now();
             *unpoisoned(self.times.lock()) = Times { answered: now, asked: now };
         }
         unpoisoned(self.times.lock()).answered.elapsed() >= SILENCE
-    }
-
-    fn fate(&self) -> &'static str {
-        match self.failure {
-            Failure::Open => "were let through",
-            Failure::Closed => "were refused",
-        }
     }
 }

@@ -49,8 +49,9 @@ struct Slot {
 }
 
 impl Pool {
-    /// Begins to connect, and waits a moment until it has: the first request is not to be refused for coming early.
-    pub(super) fn open(client: Client) -> io::Result<Self> {
+    /// Begins to connect, and waits a moment until it has: the first request is not to be refused for coming early. Tells
+    /// whether it has.
+    pub(super) fn open(client: Client) -> io::Result<(Self, bool)> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (end, ended) = oneshot::channel::<()>();
@@ -60,9 +61,11 @@ impl Pool {
             runtime.spawn(keep(client.clone(), Arc::clone(slot), ready.clone()));
         }
         thread::Builder::new().name("limit-store".to_owned()).spawn(move || runtime.block_on(ended))?;
-        let _ = first.recv_timeout(FIRST_WAIT);
+        let connected = first.recv_timeout(FIRST_WAIT).is_ok();
         let server = RandomState::new().hash_one(std::process::id());
-        Ok(Pool { slots, runtime: handle, next: AtomicUsize::new(0), names: AtomicU64::new(0), server, _end: end })
+        let pool =
+            Pool { slots, runtime: handle, next: AtomicUsize::new(0), names: AtomicU64::new(0), server, _end: end };
+        Ok((pool, connected))
     }
 
     /// One of the connections, and its number; none if none is open.
