@@ -12,11 +12,11 @@ use crate::{
     config::Config,
     error::ApiError,
     fixtures::{Endpoint, Fixtures, Target},
-    limit::{Admission, Ask, Hold, Limits, Unreachable},
+    limit::{Ask, Hold, Limits, Unreachable},
     memory::Memory,
     random::Seeds,
     request::{Body, Request},
-    standing::Cost,
+    standing::{Cost, Standings},
     template::scope::Scope,
 };
 
@@ -141,8 +141,9 @@ impl Engine {
             path: scope.request.path,
             cost: if self.limits.ask_cost() { endpoint.cost(scope) } else { Cost::default() },
         };
-        let admission = self.limits.admit(&ask).await;
-        let Admission { standings, hold } = admission.map_err(|Unreachable| ApiError::LimitUnknown {})?;
+        let mut standings = Standings::default();
+        let hold = self.limits.admit(&ask, &mut standings).await;
+        let hold = hold.map_err(|Unreachable| ApiError::LimitUnknown {})?;
         scope.standings = standings;
         match standings.refusal {
             None => Ok(hold),

@@ -11,11 +11,12 @@ mod table;
 mod window;
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     num::NonZeroU32,
     sync::{Arc, MutexGuard},
 };
 
+use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 
 pub use self::{
@@ -35,14 +36,6 @@ use crate::{
     clock::Clock,
     standing::{Reason, Refusal, Standing, Standings, Unit},
 };
-
-/// What limits say to a request.
-pub struct Admission {
-    /// Where the client stands, and whether it is refused.
-    pub standings: Standings,
-    /// What is to be given back, or corrected, when the answer has ended. To be kept until then.
-    pub hold: Option<Hold>,
-}
 
 /// The shared store does not answer, and whoever started the server would rather refuse than admit too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +76,7 @@ impl Limits {
         let ask_cost = specs.iter().any(|spec| spec.unit.kind() == "tokens");
         let list = specs.into_iter().map(|spec| Limit::new(spec, &clock)).collect();
         let store = store.map(|spec| Store::open(spec, &clock)).transpose()?;
-        Ok(Limits { list, store, ask_key, ask_model, ask_cost, settle, hasher: RandomState::new(), clock })
+        Ok(Limits { list, store, ask_key, ask_model, ask_cost, settle, hasher: RandomState::default(), clock })
     }
 
     /// Whether there are none.
@@ -111,18 +104,25 @@ impl Limits {
         self.ask_cost
     }
 
-    /// Decides over one request, and charges it to every limit that applies if all of them let it pass.
+    /// Decides over one request, and charges it to every limit that applies if all of them let it pass. Where the client
+    /// stands then, and whether it is refused, is written to `standings`; what is returned is to be given back, or
+    /// corrected, when the answer has ended, and to be kept until then.
     ///
     /// # Errors
     /// [`Unreachable`]: the limits are in a store, which did not answer.
-    pub async fn admit(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Admission, Unreachable> {
+    pub async fn admit(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        standings: &mut Standings,
+    ) -> Result<Option<Hold>, Unreachable> {
         match &self.store {
-            None => Ok(self.decide(ask)),
-            Some(store) => store.decide(self, ask).await,
+            None => Ok(self.decide(ask, standings)),
+            // Boxed, so that requests which need no store do not carry the room that asking it takes.
+            Some(store) => Box::pin(store.decide(self, ask, standings)).await,
         }
     }
 
-    fn decide(self: &Arc<Self>, ask: &Ask<'_>) -> Admission {
+    fn decide(self: &Arc<Self>, ask: &Ask<'_>, standings: &mut Standings) -> Option<Hold> {
         let now = self.now();
         // Locks are taken in the order of the list, so that no two decisions wait for each other.
         let mut held: SmallVec<[Held<'_>; 2]> = SmallVec::new();
@@ -135,7 +135,7 @@ impl Limits {
             held.push(Held { number, limit, key, shard, place, cost, verdict });
         }
         let admitted = held.iter().all(|held| held.verdict.admitted);
-        let (mut standings, mut charges) = (Standings::default(), Charges::new());
+        let mut charges = Charges::new();
         for Held { number, limit, key, shard, place, cost, verdict } in &mut held {
             if admitted || !verdict.admitted {
                 shard.set(*place, verdict.after, verdict.idle_at);
@@ -143,14 +143,14 @@ impl Limits {
                 // Nothing is charged: told is where the client stands without this request.
                 *verdict = limit.meter.decide(shard.state(*place), now, 0);
             }
-            limit.tell(verdict.admitted, verdict.too_large, verdict.standing, *cost, &mut standings);
+            limit.tell(verdict.admitted, verdict.too_large, verdict.standing, *cost, standings);
             if admitted && limit.is_held(self.settle) {
                 let bucket = Bucket::Here { key: *key, place: *place };
                 charges.push(Charge { number: *number, bucket, opened: verdict.after.at, booked: *cost });
             }
         }
         standings.close();
-        Admission { standings, hold: Hold::new(self, charges) }
+        Hold::new(self, charges)
     }
 
     /// The time, in nanoseconds since the clock began.
@@ -215,18 +215,17 @@ impl Limit {
 
     /// Writes down what it said.
     fn tell(&self, admitted: bool, too_large: bool, standing: Standing, cost: u32, standings: &mut Standings) {
-        let reason = match () {
-            () if self.spec.silent => Reason::Silent,
-            () if self.spec.period == Period::NEVER => Reason::Spent,
-            () if too_large => Reason::TooLarge,
-            () => Reason::RanOut,
-        };
-        // What never fits at once is measured by that.
-        let limit = if reason == Reason::TooLarge { self.spec.most().into() } else { standing.limit };
-        let refusal =
-            Refusal { standing: Standing { limit, ..standing }, unit: self.spec.unit, requested: cost.into(), reason };
         if !admitted {
-            standings.refuse(refusal);
+            let reason = match () {
+                () if self.spec.silent => Reason::Silent,
+                () if self.spec.period == Period::NEVER => Reason::Spent,
+                () if too_large => Reason::TooLarge,
+                () => Reason::RanOut,
+            };
+            // What never fits at once is measured by that.
+            let limit = if reason == Reason::TooLarge { self.spec.most().into() } else { standing.limit };
+            let standing = Standing { limit, ..standing };
+            standings.refuse(Refusal { standing, unit: self.spec.unit, requested: cost.into(), reason });
         }
         if !self.spec.silent && self.spec.period != Period::NEVER {
             standings.tell(self.spec.unit, standing);
@@ -255,10 +254,17 @@ mod tests {
         (Arc::new(Limits::new(specs.to_vec(), settle, None, clock.clone().into()).unwrap()), clock)
     }
 
+    pub(super) struct Admission {
+        pub(super) standings: Standings,
+        pub(super) hold: Option<Hold>,
+    }
+
     /// Without a store nothing is waited for.
     pub(super) fn admit(limits: &Arc<Limits>, ask: &Ask<'_>) -> Admission {
-        match pin!(limits.admit(ask)).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(admission) => admission.unwrap(),
+        let mut standings = Standings::default();
+        let polled = pin!(limits.admit(ask, &mut standings)).poll(&mut Context::from_waker(Waker::noop()));
+        match polled {
+            Poll::Ready(hold) => Admission { hold: hold.unwrap(), standings },
             Poll::Pending => panic!("waits"),
         }
     }

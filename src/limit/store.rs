@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
 use self::{health::Health, pool::Pool};
-use super::{Admission, Ask, Bucket, Charge, Charges, Hold, Limit, Limits, Unreachable, ask::Part, window::Meter};
+use super::{Ask, Bucket, Charge, Charges, Hold, Limit, Limits, Unreachable, ask::Part, window::Meter};
 use crate::{
     clock::Clock,
     standing::{Standing, Standings},
@@ -119,14 +119,19 @@ impl Store {
     }
 
     /// Decides over one request.
-    pub(super) async fn decide(&self, limits: &Arc<Limits>, ask: &Ask<'_>) -> Result<Admission, Unreachable> {
+    pub(super) async fn decide(
+        &self,
+        limits: &Arc<Limits>,
+        ask: &Ask<'_>,
+        standings: &mut Standings,
+    ) -> Result<Option<Hold>, Unreachable> {
         let mut asked: SmallVec<[Asked<'_>; 2]> = SmallVec::new();
         for (number, limit) in limits.list.iter().enumerate().filter(|(_, limit)| limit.applies(ask)) {
             let name = if matches!(limit.meter, Meter::Slots(_)) { self.pool.name() } else { String::new() };
             asked.push(Asked { number, limit, lease: Lease { key: key(limit, ask), name }, cost: limit.cost(ask) });
         }
         if asked.is_empty() {
-            return Ok(Admission { standings: Standings::default(), hold: None });
+            return Ok(None);
         }
         // Should nobody wait for the answer to its end, what the store then holds for this request is given back.
         let mut places = Places { store: self, asked: &asked };
@@ -135,11 +140,11 @@ impl Store {
                 places.asked = &[];
                 verdicts
             }
-            _ if self.health.lets_pass() => return Ok(Admission { standings: Standings::default(), hold: None }),
+            _ if self.health.lets_pass() => return Ok(None),
             _ => return Err(Unreachable),
         };
         drop(places);
-        let (mut standings, mut charges) = (Standings::default(), Charges::new());
+        let mut charges = Charges::new();
         let admitted = verdicts.iter().all(|verdict| verdict.admitted);
         for (Asked { number, limit, lease, cost }, verdict) in asked.into_iter().zip(verdicts) {
             let standing = Standing {
@@ -149,13 +154,13 @@ impl Store {
                 wait: verdict.wait,
                 period: Duration::from_nanos(limit.spec.period.nanos()),
             };
-            limit.tell(verdict.admitted, verdict.too_large, standing, cost, &mut standings);
+            limit.tell(verdict.admitted, verdict.too_large, standing, cost, standings);
             if admitted && limit.is_held(limits.settle) {
                 charges.push(Charge { number, bucket: Bucket::There(lease), opened: verdict.opened, booked: cost });
             }
         }
         standings.close();
-        Ok(Admission { standings, hold: Hold::new(limits, charges) })
+        Ok(Hold::new(limits, charges))
     }
 
     async fn ask(&self, asked: &[Asked<'_>]) -> Option<Vec<Verdict>> {

@@ -16,6 +16,7 @@ use crate::{
     facts::ModelFacts,
     random::Alphabet,
     request::members::{Kind, Raw},
+    standing::Unit,
 };
 
 /// A value that a request, its outcome or the server fills in.
@@ -77,6 +78,14 @@ pub enum Spaces {
 }
 
 impl Slot {
+    /// What it tells the limit of, if it does.
+    pub fn unit(&self) -> Option<Unit> {
+        match self {
+            Slot::Standing(Family::Of(unit), _) => Some(*unit),
+            _ => None,
+        }
+    }
+
     /// Reads what stands between the braces.
     ///
     /// # Errors
