@@ -1,4 +1,6 @@
-//! An answer as plain data: what will be sent, not the sending of it.
+//! An answer as plain data: what will be sent, and when; not the sending of it.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -15,22 +17,145 @@ pub struct Answer {
     pub content: Content,
     /// What it has cost in tokens, if the model has said something.
     pub cost: Option<Cost>,
+    /// What happens before the head is sent.
+    pub opening: Opening,
+}
+
+/// What happens before the head of an answer is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// So much time passes.
+    After(Duration),
+    /// Time passes without end.
+    Never,
+    /// The connection is closed, and no head is sent.
+    Closed,
+    /// The connection is reset, and no head is sent.
+    Reset,
 }
 
 /// The body of an answer.
 pub enum Content {
     /// All of it at once.
     Whole(Bytes),
-    /// Event by event.
+    /// Event by event, each as soon as the client takes it.
     Frames(Frames),
+    /// Step by step, each at its time.
+    Steps(Steps),
 }
 
-/// A lazy sequence of frames, each of them one event as it goes over the wire.
-pub type Frames = Box<dyn Iterator<Item = Bytes> + Send>;
+/// A stream: a lazy sequence of events.
+pub struct Frames {
+    /// The events, in order.
+    pub list: Box<dyn Iterator<Item = Frame> + Send>,
+    /// How one is told from the next.
+    pub framing: Framing,
+}
+
+/// One event, as it goes over the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// All of it, with what frames it.
+    pub bytes: Bytes,
+    /// What it is for.
+    pub part: Part,
+    /// How many tokens of the reply it brings.
+    pub tokens: u32,
+}
+
+/// What an event of a stream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What is said, or what leads to it.
+    Said,
+    /// Why the model stopped.
+    Finish,
+    /// What it has cost, where that has an event of its own.
+    Usage,
+    /// That the stream ends here.
+    End,
+}
+
+/// How the events of a stream are told from each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Server-sent events that are data alone, with this line break.
+    Data(&'static str),
+    /// Server-sent events with a name before the data.
+    Named,
+    /// The items of one JSON array.
+    Array,
+}
+
+impl Framing {
+    /// An error in place of a stream's next event. Nothing comes after it. `first` is whether nothing came before.
+    pub fn error(self, body: &[u8], first: bool) -> Bytes {
+        let (before, after): (&[&str], &[&str]) = match self {
+            Framing::Data(end) => (&["data: "], &[end, end]),
+            Framing::Named => (&["event: error\ndata: "], &["\n\n"]),
+            Framing::Array => (if first { &["["] } else { &[",\r\n"] }, &["]"]),
+        };
+        [before.concat().as_bytes(), body, after.concat().as_bytes()].concat().into()
+    }
+
+    /// What clients take for nothing, to keep a connection from looking dead; an array has a blank for it.
+    pub fn comment(self) -> Bytes {
+        Bytes::from_static(match self {
+            Framing::Data("\r\n") => b": keep-alive\r\n\r\n",
+            Framing::Data(_) | Framing::Named => b": keep-alive\n\n",
+            Framing::Array => b" ",
+        })
+    }
+
+    /// The bytes that close a stream which has lost its last event.
+    pub fn close(self) -> Option<Bytes> {
+        (self == Framing::Array).then(|| Bytes::from_static(b"]"))
+    }
+}
+
+/// A body that is sent step by step.
+pub struct Steps {
+    /// The length that the head promises, in bytes; none if it is chunked.
+    pub length: Option<u64>,
+    /// The steps, in order.
+    pub list: Box<dyn Iterator<Item = Timed> + Send>,
+}
+
+/// A step, and when it is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timed {
+    /// Time since the answer was made; [`Duration::MAX`] for never.
+    pub at: Duration,
+    /// What is done then.
+    pub step: Step,
+}
+
+/// What is done with a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// These bytes are sent.
+    Send(Bytes),
+    /// The connection is closed, and the body has no end.
+    Cut,
+    /// The connection is reset.
+    Reset,
+}
 
 impl Answer {
+    /// An answer that is sent at once.
+    pub fn new(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>, content: Content) -> Self {
+        Answer { status, headers, content, cost: None, opening: Opening::After(Duration::ZERO) }
+    }
+
     /// An answer without headers or body.
     pub fn empty(status: StatusCode) -> Self {
-        Answer { status, headers: Vec::new(), content: Content::Whole(Bytes::new()), cost: None }
+        Answer::new(status, Vec::new(), Content::Whole(Bytes::new()))
+    }
+}
+
+impl Frame {
+    /// An event that brings so many tokens of what is said.
+    pub fn said(bytes: Bytes, tokens: u32) -> Self {
+        Frame { bytes, part: Part::Said, tokens }
     }
 }

@@ -4,7 +4,8 @@ mod tally;
 
 use std::{borrow::Cow, sync::Arc};
 
-use self::tally::{Receipt, Tally};
+pub use self::tally::Receipt;
+use self::tally::Tally;
 use crate::{
     access::{self, Access},
     answer::Answer,
@@ -54,8 +55,9 @@ impl Engine {
         }
     }
 
-    /// Answers one request: route it, let it in, admit it, check it, say what there is to say, dress the answer.
-    pub async fn handle(&self, request: &Request<'_>) -> Answer {
+    /// Answers one request: route it, let it in, admit it, check it, say what there is to say, dress the answer. The
+    /// receipt is to be kept until the answer has ended.
+    pub async fn handle(&self, request: &Request<'_>) -> (Answer, Receipt) {
         let mut receipt = Receipt::open(&self.tally);
         let mut scope = self.scope(request);
 
@@ -77,7 +79,8 @@ impl Engine {
                 provider.refuse(endpoint, &scope)
             }
         };
-        receipt.travel_with(answer)
+        receipt.settle(answer.cost);
+        (answer, receipt)
     }
 
     fn scope<'a>(&'a self, request: &'a Request<'a>) -> Scope<'a> {

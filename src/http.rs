@@ -2,21 +2,24 @@
 
 mod body;
 mod cors;
+mod delivery;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    body::BoxBody,
     dev::ServiceRequest,
     http::{Method, StatusCode, header},
     web,
 };
 use ipnet::IpNet;
+use socket2::Socket;
 
 use crate::{
     access,
-    answer::Content,
     engine::Engine,
     request::{Headers, Request},
 };
@@ -30,6 +33,12 @@ pub(crate) struct Edge {
     pub(crate) trusted_proxies: Vec<IpNet>,
 }
 
+/// What is known of a connection.
+pub(crate) struct Connection {
+    /// Its socket, by which it is reset.
+    pub(crate) socket: Option<Arc<Socket>>,
+}
+
 /// Answers any request: there is one handler, and the engine's own router.
 pub(crate) async fn answer(request: HttpRequest, payload: web::Payload, edge: web::Data<Edge>) -> HttpResponse {
     if request.method() == Method::OPTIONS
@@ -39,7 +48,7 @@ pub(crate) async fn answer(request: HttpRequest, payload: web::Payload, edge: we
     }
     // A client that breaks off its body is not there to read an answer.
     let Ok(body) = body::read(payload, edge.max_body).await else { return HttpResponse::BadRequest().finish() };
-    let answer = edge
+    let (answer, receipt) = edge
         .engine
         .handle(&Request {
             method: request.method(),
@@ -50,14 +59,8 @@ pub(crate) async fn answer(request: HttpRequest, payload: web::Payload, edge: we
             body,
         })
         .await;
-
-    let mut response = match answer.content {
-        Content::Whole(bytes) => HttpResponse::with_body(answer.status, BoxBody::new(bytes)),
-        Content::Frames(frames) => HttpResponse::with_body(answer.status, BoxBody::new(body::FrameBody(frames))),
-    };
-    for (name, value) in answer.headers {
-        response.headers_mut().append(name, value);
-    }
+    let socket = request.conn_data::<Connection>().and_then(|connection| connection.socket.clone());
+    let mut response = delivery::deliver(answer, receipt, socket).await;
     cors::allow(&request, response.headers_mut());
     response
 }

@@ -23,7 +23,11 @@ use actix_web::{
     middleware::{Condition, Logger},
     web,
 };
-use tokio::sync::{Notify, oneshot};
+use socket2::SockRef;
+use tokio::{
+    net::TcpStream,
+    sync::{Notify, oneshot},
+};
 
 pub use listen::ListenError;
 
@@ -206,8 +210,11 @@ impl Server {
                 .wrap(Condition::new(access_log, logger))
                 .default_service(web::to(http::answer))
         })
-        .on_connect(move |_, data| {
+        .on_connect(move |io, data| {
             data.insert(Connections::opened(&connections));
+            let stream = io.downcast_ref::<TcpStream>();
+            let socket = stream.and_then(|stream| SockRef::from(stream).try_clone().ok()).map(Arc::new);
+            data.insert(http::Connection { socket });
         })
         .workers(self.config.workers.get())
         .keep_alive(KEEP_ALIVE)

@@ -24,7 +24,7 @@ use self::{
 };
 use super::{Dialect, Spelling};
 use crate::{
-    answer::{Answer, Content},
+    answer::{self, Answer, Content, Framing},
     error::ApiError,
     prompt::Prompt,
     random::Random,
@@ -219,13 +219,14 @@ impl Spelling for Spelled {
     fn answer(&self, scope: &Scope<'_>) -> Answer {
         if !streams(scope) {
             let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-            return Answer { status: StatusCode::OK, headers, content: Content::Whole(self.whole(scope)), cost: None };
+            return Answer::new(StatusCode::OK, headers, Content::Whole(self.whole(scope)));
         }
         let headers = vec![
             (CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
             (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         ];
-        let frames = Frames::new(self.start(scope), self.stream.clone());
-        Answer { status: StatusCode::OK, headers, content: Content::Frames(Box::new(frames)), cost: None }
+        let list = Box::new(Frames::new(self.start(scope), self.stream.clone()));
+        let frames = answer::Frames { list, framing: Framing::Named };
+        Answer::new(StatusCode::OK, headers, Content::Frames(frames))
     }
 }

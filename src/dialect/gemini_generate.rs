@@ -12,7 +12,6 @@ mod spell;
 
 use std::{io, sync::Arc};
 
-use bytes::Bytes;
 use http::{
     HeaderValue, StatusCode,
     header::{CONTENT_DISPOSITION, CONTENT_TYPE},
@@ -23,7 +22,7 @@ use serde_json::{Map, Serializer, Value, json, ser::Formatter};
 use self::spell::{Message, Ways};
 use super::{Dialect, Spelling};
 use crate::{
-    answer::{Answer, Content},
+    answer::{self, Answer, Content, Frame, Framing, Part},
     error::ApiError,
     prompt::Prompt,
     reply::Reply,
@@ -213,13 +212,14 @@ impl Spelled {
         LAYOUT.write(&count)
     }
 
-    fn frames(&self, form: Form, scope: &Scope<'_>) -> Frames {
-        let (around, messages) = match form {
-            Form::Events => (&self.around.line, &self.events),
-            _ => (&self.around.pretty, &self.array),
+    fn frames(&self, form: Form, scope: &Scope<'_>) -> answer::Frames {
+        let (around, messages, framing) = match form {
+            Form::Events => (&self.around.line, &self.events, Framing::Data("\r\n")),
+            _ => (&self.around.pretty, &self.array, Framing::Array),
         };
         let around = around.each_ref().map(|template| template.render(scope));
-        Frames { around, messages: Arc::clone(messages), events: form == Form::Events, next: 0 }
+        let frames = Frames { around, messages: Arc::clone(messages), events: form == Form::Events, next: 0 };
+        answer::Frames { list: Box::new(frames), framing }
     }
 }
 
@@ -236,17 +236,15 @@ impl Spelling for Spelled {
             Form::Count => (JSON, Content::Whole(self.count(scope).into())),
             Form::Events => {
                 let content_type = HeaderValue::from_static("text/event-stream");
-                (content_type, Content::Frames(Box::new(self.frames(form, scope))))
+                (content_type, Content::Frames(self.frames(form, scope)))
             }
-            Form::Array => {
-                (HeaderValue::from_static("application/json"), Content::Frames(Box::new(self.frames(form, scope))))
-            }
+            Form::Array => (HeaderValue::from_static("application/json"), Content::Frames(self.frames(form, scope))),
         };
         let mut headers = vec![(CONTENT_TYPE, content_type)];
         if matches!(content, Content::Frames(_)) {
             headers.push((CONTENT_DISPOSITION, HeaderValue::from_static("attachment")));
         }
-        Answer { status: StatusCode::OK, headers, content, cost: None }
+        Answer::new(StatusCode::OK, headers, content)
     }
 }
 
@@ -260,9 +258,9 @@ struct Frames {
 }
 
 impl Iterator for Frames {
-    type Item = Bytes;
+    type Item = Frame;
 
-    fn next(&mut self) -> Option<Bytes> {
+    fn next(&mut self) -> Option<Frame> {
         let message = self.messages.get(self.next)?;
         self.next += 1;
         let (open, close): (&[u8], &[u8]) = match (self.events, self.next) {
@@ -275,6 +273,7 @@ impl Iterator for Frames {
         for part in parts {
             out.extend_from_slice(part);
         }
-        Some(out.into())
+        let part = if self.next == self.messages.len() { Part::Finish } else { Part::Said };
+        Some(Frame { bytes: out.into(), part, tokens: message.tokens })
     }
 }

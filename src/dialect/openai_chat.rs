@@ -20,7 +20,7 @@ use self::{
 };
 use super::{Dialect, Spelling};
 use crate::{
-    answer::{Answer, Content},
+    answer::{self, Answer, Content, Framing},
     audio::Format,
     error::ApiError,
     prompt::Prompt,
@@ -220,15 +220,15 @@ impl Words {
         let mut words = Words {
             choices: Vec::new(),
             usage: member(&usage),
-            stream: Arc::new(Stream { choices: Vec::new(), usage: usage.to_string() }),
+            stream: Arc::new(Stream { chunks: Vec::new(), usage: usage.to_string() }),
         };
         if shape != Shape::Stream {
             let choices = said.iter().enumerate().map(|(n, said)| whole::choice(n, said, logprobs, random)).collect();
             words.choices = member(&Value::Array(choices));
         }
         if shape != Shape::Whole {
-            let choices = stream::chunks(&said, logprobs, random);
-            words.stream = Arc::new(Stream { choices, usage: usage.to_string() });
+            let chunks = stream::chunks(&said, logprobs, random);
+            words.stream = Arc::new(Stream { chunks, usage: usage.to_string() });
         }
         words
     }
@@ -262,10 +262,11 @@ impl Spelling for Spelled {
                     include_usage,
                     obfuscation: include_obfuscation.then(|| scope.random.borrow().clone()),
                 };
-                ("text/event-stream; charset=utf-8", Content::Frames(Box::new(frames)))
+                let frames = answer::Frames { list: Box::new(frames), framing: Framing::Data("\n") };
+                ("text/event-stream; charset=utf-8", Content::Frames(frames))
             }
         };
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static(content_type))];
-        Answer { status: StatusCode::OK, headers, content, cost: None }
+        Answer::new(StatusCode::OK, headers, content)
     }
 }

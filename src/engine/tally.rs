@@ -5,12 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use bytes::Bytes;
-
-use crate::{
-    answer::{Answer, Content, Frames},
-    limit::Hold,
-};
+use crate::{limit::Hold, standing::Cost};
 
 /// How many requests were taken, and how many of them are over.
 #[derive(Debug, Default)]
@@ -29,9 +24,9 @@ impl Tally {
     }
 }
 
-/// One request's entry: made when it is taken, closed when its answer has been handed out to the end, is cut, or the
-/// client has left.
-pub(super) struct Receipt {
+/// One request's entry: made when it is taken, closed when it is dropped: its answer has been handed out to the end or is
+/// cut, or the client has left.
+pub struct Receipt {
     tally: Arc<Tally>,
     /// What the request holds of its limits until then.
     hold: Option<Hold>,
@@ -48,39 +43,16 @@ impl Receipt {
         self.hold = hold;
     }
 
-    /// Stays open until the last frame of the answer is out, or the answer is dropped.
-    pub(super) fn travel_with(mut self, answer: Answer) -> Answer {
+    /// Writes down what the answer has cost; what is refused costs nothing in the end.
+    pub(super) fn settle(&mut self, cost: Option<Cost>) {
         if let Some(hold) = &mut self.hold {
-            // What is refused costs nothing in the end.
-            hold.settle(answer.cost.unwrap_or_default());
+            hold.settle(cost.unwrap_or_default());
         }
-        let content = match answer.content {
-            Content::Whole(bytes) => Content::Whole(bytes),
-            Content::Frames(frames) => Content::Frames(Box::new(Receipted { frames, receipt: Some(self) })),
-        };
-        Answer { content, ..answer }
     }
 }
 
 impl Drop for Receipt {
     fn drop(&mut self) {
         self.tally.ended.fetch_add(1, Ordering::AcqRel);
-    }
-}
-
-struct Receipted {
-    frames: Frames,
-    receipt: Option<Receipt>,
-}
-
-impl Iterator for Receipted {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        let frame = self.frames.next();
-        if frame.is_none() {
-            self.receipt = None;
-        }
-        frame
     }
 }

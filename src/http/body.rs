@@ -1,21 +1,12 @@
-//! Bodies: those that come in, read to their end, and those that go out, frame by frame.
+//! Bodies that come in, read to their end.
 
-use std::{
-    convert::Infallible,
-    future::poll_fn,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::{future::poll_fn, pin::Pin};
 
-use actix_web::{
-    body::{BodySize, MessageBody},
-    error::PayloadError,
-    web,
-};
+use actix_web::{error::PayloadError, web};
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 
-use crate::{answer::Frames, request::Body};
+use crate::request::Body;
 
 /// How much more than the limit is read and thrown away before the connection is given up: a client that is still
 /// sending reads no answer.
@@ -44,20 +35,4 @@ pub(super) async fn read(mut payload: web::Payload, limit: u64) -> Result<Body, 
         chunk = next().await?;
     }
     Ok(if size > limit { Body::TooLarge { limit } } else { Body::Whole(whole.freeze()) })
-}
-
-/// A lazy sequence of frames as a body. Each frame is ready when it is asked for, so that actix joins those that are due
-/// into one write; dropping it, when the client is gone, ends the sequence.
-pub(super) struct FrameBody(pub(super) Frames);
-
-impl MessageBody for FrameBody {
-    type Error = Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Stream
-    }
-
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
-        Poll::Ready(self.0.next().map(Ok))
-    }
 }

@@ -24,7 +24,7 @@ const NAMES: &[(&str, &[&str])] = &[
     ("governor", &["limit"]),
     ("clap", &["config", "cli"]),
     ("thread::sleep", &["server"]),
-    ("time::sleep", &["server"]),
+    ("time::sleep", &["server", "http"]),
     ("println!", &[]),
     ("static mut", &[]),
     ("lazy_static", &[]),

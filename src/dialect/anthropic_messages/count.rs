@@ -54,7 +54,7 @@ impl Spelling for Count {
     fn answer(&self, _: &Scope<'_>) -> Answer {
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         let body = Bytes::from(format!(r#"{{"input_tokens":{}}}"#, self.0));
-        Answer { status: StatusCode::OK, headers, content: Content::Whole(body), cost: None }
+        Answer::new(StatusCode::OK, headers, Content::Whole(body))
     }
 
     fn record(&self, _: &Scope<'_>) -> Value {

@@ -6,7 +6,10 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::whole::{Said, Spoken};
-use crate::reply::Text;
+use crate::{
+    answer::{Frame, Part},
+    reply::Text,
+};
 
 /// Recorded with a space, unlike all other events.
 const PING: &str = r#"{"type": "ping"}"#;
@@ -15,13 +18,21 @@ const PING: &str = r#"{"type": "ping"}"#;
 #[derive(Clone, Default)]
 pub(super) struct Stream {
     text: Bytes,
-    /// Where each event ends in the text, in bytes.
-    ends: Arc<[usize]>,
+    events: Arc<[Event]>,
+}
+
+/// One event of the text.
+struct Event {
+    /// Where it ends, in bytes.
+    end: usize,
+    part: Part,
+    /// The tokens it brings.
+    tokens: u32,
 }
 
 /// All events after the first. A ping comes once the first block has begun.
 pub(super) fn events(said: &Said<'_>) -> Stream {
-    let mut events = Events { text: String::new(), ends: Vec::new() };
+    let mut events = Events { text: String::new(), list: Vec::new() };
     if said.blocks.is_empty() {
         events.push("ping", PING);
     }
@@ -37,14 +48,14 @@ pub(super) fn events(said: &Said<'_>) -> Stream {
         ),
         reason, sequence, numbers.input, numbers.cached, numbers.output
     );
-    events.push("message_delta", &data);
-    events.push("message_stop", r#"{"type":"message_stop"}"#);
-    Stream { text: events.text.into(), ends: events.ends.into() }
+    events.put("message_delta", &data, Part::Finish, 0);
+    events.put("message_stop", r#"{"type":"message_stop"}"#, Part::End, 0);
+    Stream { text: events.text.into(), events: events.list.into() }
 }
 
 struct Events {
     text: String,
-    ends: Vec<usize>,
+    list: Vec<Event>,
 }
 
 impl Events {
@@ -55,7 +66,7 @@ impl Events {
                 if let Some(text) = text {
                     self.deltas(index, "thinking_delta", "thinking", text);
                 }
-                self.delta(index, "signature_delta", "signature", signature);
+                self.delta(index, "signature_delta", "signature", signature, 0);
             }
             Spoken::Text(text) => {
                 self.start(index, &json!({"type": "text", "text": ""}));
@@ -63,7 +74,7 @@ impl Events {
             }
             Spoken::ToolUse { id, name, input } => {
                 self.start(index, &json!({"type": "tool_use", "id": id, "name": name, "input": {}}));
-                self.delta(index, "input_json_delta", "partial_json", "");
+                self.delta(index, "input_json_delta", "partial_json", "", 0);
                 self.deltas(index, "input_json_delta", "partial_json", input);
             }
         }
@@ -80,23 +91,25 @@ impl Events {
 
     fn deltas(&mut self, index: usize, kind: &str, member: &str, text: &Text) {
         for piece in text.pieces() {
-            self.delta(index, kind, member, piece);
+            self.delta(index, kind, member, piece, 1);
         }
     }
 
-    fn delta(&mut self, index: usize, kind: &str, member: &str, piece: &str) {
+    fn delta(&mut self, index: usize, kind: &str, member: &str, piece: &str, tokens: u32) {
         let delta = format!(r#"{{"type":"{kind}","{member}":{}}}"#, Value::from(piece));
-        self.push(
-            "content_block_delta",
-            &format!(r#"{{"type":"content_block_delta","index":{index},"delta":{delta}}}"#),
-        );
+        let data = format!(r#"{{"type":"content_block_delta","index":{index},"delta":{delta}}}"#);
+        self.put("content_block_delta", &data, Part::Said, tokens);
     }
 
     fn push(&mut self, event: &str, data: &str) {
+        self.put(event, data, Part::Said, 0);
+    }
+
+    fn put(&mut self, event: &str, data: &str, part: Part, tokens: u32) {
         for part in ["event: ", event, "\ndata: ", data, "\n\n"] {
             self.text.push_str(part);
         }
-        self.ends.push(self.text.len());
+        self.list.push(Event { end: self.text.len(), part, tokens });
     }
 }
 
@@ -115,15 +128,15 @@ impl Frames {
 }
 
 impl Iterator for Frames {
-    type Item = Bytes;
+    type Item = Frame;
 
-    fn next(&mut self) -> Option<Bytes> {
+    fn next(&mut self) -> Option<Frame> {
         if let Some(first) = self.first.take() {
-            return Some(first);
+            return Some(Frame::said(first, 0));
         }
-        let end = *self.stream.ends.get(self.next)?;
-        let frame = self.stream.text.slice(self.at..end);
+        let Event { end, part, tokens } = *self.stream.events.get(self.next)?;
+        let bytes = self.stream.text.slice(self.at..end);
         (self.next, self.at) = (self.next + 1, end);
-        Some(frame)
+        Some(Frame { bytes, part, tokens })
     }
 }

@@ -31,6 +31,9 @@ impl Ways {
 pub(super) struct Message {
     pub(super) candidates: Vec<u8>,
     pub(super) usage: Vec<u8>,
+    /// The tokens that it brings to a stream. Candidates are said at the same time, and so only those of the first take
+    /// any.
+    pub(super) tokens: u32,
 }
 
 /// A candidate in the pieces that it is streamed in.
@@ -131,7 +134,8 @@ pub(super) fn whole(said: &[Said], usage: &Usage, ways: &Ways, write: fn(&Value)
         }
         candidate(n, parts, Some(said.finish), ways.average_logprobs.as_ref(), ways)
     });
-    Message { candidates: write(&candidates.collect()), usage: write(&counts(usage, said_tokens(usage), ways)) }
+    let usage = counts(usage, said_tokens(usage), ways);
+    Message { candidates: write(&candidates.collect()), usage: write(&usage), tokens: 0 }
 }
 
 /// The messages of a stream: those of the candidates take turns, one to a message.
@@ -156,7 +160,9 @@ pub(super) fn chunks(said: &[Said], usage: &Usage, ways: &Ways, write: fn(&Value
             Some(traffic) if at + 1 < length => json!({"trafficType": traffic}),
             _ => counts(usage, so_far, ways),
         };
-        Message { candidates: write(&json!([candidate])), usage: write(&usage) }
+        let tokens =
+            if candidate["index"].as_u64().unwrap_or(0) == 0 { u32::try_from(tokens).unwrap_or(u32::MAX) } else { 0 };
+        Message { candidates: write(&json!([candidate])), usage: write(&usage), tokens }
     };
     chunks.into_iter().enumerate().map(message).collect()
 }

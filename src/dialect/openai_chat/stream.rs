@@ -11,20 +11,30 @@ use super::{
     whole::{Said, annotations, logprob, tool_call},
 };
 use crate::{
+    answer::{Frame, Part},
     random::{Alphabet, Random},
     reply::{Text, ToolKind},
 };
 
 /// What a stream says, shared by all the streams that say it.
 pub(super) struct Stream {
-    /// The `choices` of every chunk.
-    pub(super) choices: Vec<String>,
+    /// Every chunk but those that say what it cost and that it is over.
+    pub(super) chunks: Vec<Chunk>,
     /// The usage object.
     pub(super) usage: String,
 }
 
-/// The `choices` of all chunks: those of the alternatives take turns, one to a chunk.
-pub(super) fn chunks(said: &[Said<'_>], logprobs: &Logprobs, random: &mut Random) -> Vec<String> {
+/// A chunk but for what is the same in all of them.
+pub(super) struct Chunk {
+    /// Its `choices`.
+    choices: String,
+    part: Part,
+    /// The tokens it brings. Alternatives are said at the same time, and so only those of the first take any.
+    tokens: u32,
+}
+
+/// All chunks: those of the alternatives take turns, one to a chunk.
+pub(super) fn chunks(said: &[Said<'_>], logprobs: &Logprobs, random: &mut Random) -> Vec<Chunk> {
     let each = said.iter().enumerate().map(|(index, said)| {
         let mut chunks = Chunks { index, logprobs, random: &mut *random, list: Vec::new() };
         chunks.say(said);
@@ -37,7 +47,7 @@ struct Chunks<'a> {
     index: usize,
     logprobs: &'a Logprobs,
     random: &'a mut Random,
-    list: Vec<String>,
+    list: Vec<Chunk>,
 }
 
 /// What stands in a chunk's `logprobs`.
@@ -59,7 +69,7 @@ impl Chunks<'_> {
                 let delta = json!({"role": "assistant", "content": null, "function_call": head, "refusal": null});
                 self.push(&delta.to_string(), Of::Nothing);
                 for piece in call.arguments.pieces() {
-                    self.push(&json!({"function_call": {"arguments": piece}}).to_string(), Of::Nothing);
+                    self.token(&json!({"function_call": {"arguments": piece}}).to_string(), Of::Nothing);
                 }
             }
             // A single call comes with the role.
@@ -89,7 +99,7 @@ impl Chunks<'_> {
     fn text(&mut self, text: &Text) {
         self.push(r#"{"role":"assistant","content":"","refusal":null}"#, Of::Start("content"));
         for piece in text.pieces() {
-            self.push(&format!(r#"{{"content":{}}}"#, Value::from(piece)), Of::Content(piece));
+            self.token(&format!(r#"{{"content":{}}}"#, Value::from(piece)), Of::Content(piece));
         }
         if !text.citations.is_empty() {
             self.push(&json!({"annotations": annotations(text)}).to_string(), Of::Nothing);
@@ -99,7 +109,7 @@ impl Chunks<'_> {
     fn refusal(&mut self, refusal: &Text) {
         self.push(r#"{"role":"assistant","content":null,"refusal":""}"#, Of::Start("refusal"));
         for piece in refusal.pieces() {
-            self.push(&format!(r#"{{"refusal":{}}}"#, Value::from(piece)), Of::Refusal(piece));
+            self.token(&format!(r#"{{"refusal":{}}}"#, Value::from(piece)), Of::Refusal(piece));
         }
     }
 
@@ -112,7 +122,7 @@ impl Chunks<'_> {
         self.push(&json!({"audio": {"transcript": audio["transcript"]}}).to_string(), Of::Nothing);
         let data = audio["data"].as_str().unwrap_or_default().as_bytes();
         for data in data.chunks(DATA).filter_map(|data| std::str::from_utf8(data).ok()) {
-            self.push(&json!({"audio": {"data": data}}).to_string(), Of::Nothing);
+            self.token(&json!({"audio": {"data": data}}).to_string(), Of::Nothing);
         }
         self.push(&json!({"audio": {"expires_at": audio["expires_at"]}}).to_string(), Of::Nothing);
     }
@@ -123,11 +133,21 @@ impl Chunks<'_> {
                 ToolKind::Custom => json!({"index": n, "custom": {"input": piece}}),
                 _ => json!({"index": n, "function": {"arguments": piece}}),
             };
-            self.push(&json!({"tool_calls": [fragment]}).to_string(), Of::Nothing);
+            self.token(&json!({"tool_calls": [fragment]}).to_string(), Of::Nothing);
         }
     }
 
+    /// A chunk that leads to what is said, or follows from it.
     fn push(&mut self, delta: &str, of: Of<'_>) {
+        self.chunk(delta, of, 0);
+    }
+
+    /// A chunk that brings a token.
+    fn token(&mut self, delta: &str, of: Of<'_>) {
+        self.chunk(delta, of, u32::from(self.index == 0));
+    }
+
+    fn chunk(&mut self, delta: &str, of: Of<'_>, tokens: u32) {
         let logprobs = match (self.logprobs, of) {
             (Logprobs::Absent, _) => String::new(),
             (Logprobs::Null, _) | (Logprobs::Given(_), Of::Nothing) => r#""logprobs":null,"#.to_owned(),
@@ -140,13 +160,15 @@ impl Chunks<'_> {
                 format!(r#""logprobs":{{"content":null,"refusal":[{}]}},"#, logprob(piece, *top, self.random))
             }
         };
-        self.list.push(format!(r#"[{{"index":{},"delta":{delta},{logprobs}"finish_reason":null}}]"#, self.index));
+        let choices = format!(r#"[{{"index":{},"delta":{delta},{logprobs}"finish_reason":null}}]"#, self.index);
+        self.list.push(Chunk { choices, part: Part::Said, tokens });
     }
 
     /// The last chunk has a reason and no text.
     fn finish(&mut self, reason: &str) {
         let logprobs = if matches!(self.logprobs, Logprobs::Absent) { "" } else { r#""logprobs":null,"# };
-        self.list.push(format!(r#"[{{"index":{},"delta":{{}},{logprobs}"finish_reason":"{reason}"}}]"#, self.index));
+        let choices = format!(r#"[{{"index":{},"delta":{{}},{logprobs}"finish_reason":"{reason}"}}]"#, self.index);
+        self.list.push(Chunk { choices, part: Part::Finish, tokens: 0 });
     }
 }
 
@@ -170,19 +192,22 @@ pub(super) struct Frames {
 }
 
 impl Iterator for Frames {
-    type Item = Bytes;
+    type Item = Frame;
 
-    fn next(&mut self) -> Option<Bytes> {
+    fn next(&mut self) -> Option<Frame> {
         let stream = Arc::clone(&self.stream);
-        let after = self.next.checked_sub(stream.choices.len());
+        let after = self.next.checked_sub(stream.chunks.len());
         self.next += 1;
-        match (after, self.include_usage) {
-            (None, false) => Some(self.chunk(&stream.choices[self.next - 1], None)),
-            (None, true) => Some(self.chunk(&stream.choices[self.next - 1], Some("null"))),
-            (Some(0), true) => Some(self.chunk("[]", Some(&stream.usage))),
-            (Some(0), false) | (Some(1), true) => Some(Bytes::from_static(b"data: [DONE]\n\n")),
-            _ => None,
-        }
+        let (bytes, part, tokens) = match (after, self.include_usage) {
+            (None, include_usage) => {
+                let Chunk { choices, part, tokens } = &stream.chunks[self.next - 1];
+                (self.chunk(choices, include_usage.then_some("null")), *part, *tokens)
+            }
+            (Some(0), true) => (self.chunk("[]", Some(&stream.usage)), Part::Usage, 0),
+            (Some(0), false) | (Some(1), true) => (Bytes::from_static(b"data: [DONE]\n\n"), Part::End, 0),
+            _ => return None,
+        };
+        Some(Frame { bytes, part, tokens })
     }
 }
 
