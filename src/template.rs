@@ -7,8 +7,13 @@
 pub mod scope;
 mod slot;
 
+use std::io;
+
 use serde::Serialize;
-use serde_json::{Value, ser::PrettyFormatter};
+use serde_json::{
+    Serializer, Value,
+    ser::{Formatter, PrettyFormatter},
+};
 
 pub(crate) use slot::query;
 pub use slot::{Slot, Spaces};
@@ -55,14 +60,14 @@ impl Layout {
     /// Writes `value` in this layout.
     pub fn write<T: Serialize>(self, value: &T) -> Vec<u8> {
         let mut text = Vec::new();
-        let spaces = " ".repeat(self.indent);
-        let written = if self.indent == 0 {
-            serde_json::to_writer(&mut text, value)
+        if self.indent == 0 {
+            text = Line::Compact.write(value);
         } else {
+            let spaces = " ".repeat(self.indent);
             let formatter = PrettyFormatter::with_indent(spaces.as_bytes());
-            value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, formatter))
-        };
-        debug_assert!(written.is_ok(), "JSON values always serialize");
+            let written = value.serialize(&mut Serializer::with_formatter(&mut text, formatter));
+            debug_assert!(written.is_ok(), "JSON values always serialize");
+        }
         if self.newline {
             text.push(b'\n');
         }
@@ -79,6 +84,36 @@ impl Layout {
             }
             out.extend_from_slice(line);
         }
+    }
+}
+
+/// How JSON stands on one line, as an event of a stream does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Line {
+    /// Without any spaces.
+    #[default]
+    Compact,
+    /// With a space after each colon and none after a comma, as Google's events are.
+    Spaced,
+}
+
+impl Line {
+    /// Writes `value` on one line.
+    pub fn write<T: Serialize>(self, value: &T) -> Vec<u8> {
+        struct Spaced;
+        impl Formatter for Spaced {
+            fn begin_object_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+                writer.write_all(b": ")
+            }
+        }
+        let mut text = Vec::new();
+        let written = match self {
+            Line::Compact => serde_json::to_writer(&mut text, value),
+            Line::Spaced => value.serialize(&mut Serializer::with_formatter(&mut text, Spaced)),
+        };
+        debug_assert!(written.is_ok(), "JSON values always serialize");
+        text
     }
 }
 
@@ -302,6 +337,13 @@ mod tests {
         let expected =
             "{\n  \"b\": {\n    \"c\": [\n      \"x/y\",\n      \"\\\"x/y\\\"\"\n    ]\n  },\n  \"a\": {}\n}\n";
         assert_eq!(render(value, layout), expected);
+    }
+
+    #[test]
+    fn a_line_has_no_spaces_or_googles() {
+        let value = json!({"a": {"b": [1, ": ,"]}, "c": null});
+        assert_eq!(Line::Compact.write(&value), br#"{"a":{"b":[1,": ,"]},"c":null}"#);
+        assert_eq!(Line::Spaced.write(&value), br#"{"a": {"b": [1,": ,"]},"c": null}"#);
     }
 
     #[test]

@@ -10,14 +10,13 @@ mod read;
 mod schema;
 mod spell;
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use http::{
     HeaderValue, StatusCode,
     header::{CONTENT_DISPOSITION, CONTENT_TYPE},
 };
-use serde::Serialize;
-use serde_json::{Map, Serializer, Value, json, ser::Formatter};
+use serde_json::{Map, Value, json};
 
 use self::spell::{Message, Ways};
 use super::{Dialect, Spelling};
@@ -27,7 +26,7 @@ use crate::{
     prompt::Prompt,
     reply::Reply,
     request::members::{Members, Raw},
-    template::{Layout, Spaces, Template, query, scope::Scope},
+    template::{Layout, Line, Spaces, Template, query, scope::Scope},
 };
 
 /// Google lays answers out with two spaces a level and a line break at the end.
@@ -72,18 +71,9 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String
     }
 }
 
-/// A value on one line as Google's events have it, with a space after each colon and none after a comma.
+/// A value on one line as Google's events have it.
 fn line(value: &Value) -> Vec<u8> {
-    struct Spaced;
-    impl Formatter for Spaced {
-        fn begin_object_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-            writer.write_all(b": ")
-        }
-    }
-    let mut text = Vec::new();
-    let written = value.serialize(&mut Serializer::with_formatter(&mut text, Spaced));
-    debug_assert!(written.is_ok(), "JSON values always serialize");
-    text
+    Line::Spaced.write(value)
 }
 
 /// A value as it is laid out when it is a member of the outermost object.
