@@ -149,6 +149,13 @@ api_errors! {
     UnknownResource = "unknown_resource" { id: String }
     /// No scripted reply is for this request; `nearest` is the one that came closest, and why it is not.
     NoReply = "no_reply" { nearest: String }
+    /// An error that was asked for. `status` is the one that its answer has, 0 where that is left to the words; `name`
+    /// tells which of those errors it is, empty where the status says enough.
+    Injected = "injected" { status: u64, name: String }
+    /// A request asks for a fault that does not exist.
+    BadFault = "bad_fault" { problem: String }
+    /// The server's own queue is full: a provider's words for it are those of its overload.
+    Saturated = "saturated" {}
 }
 
 impl From<Refusal> for ApiError {
@@ -168,13 +175,30 @@ const DOTTED: &str = "path";
 
 impl ApiError {
     /// What tells this error from others of its kind, in a provider's `errors`, the closest first: the parameter at fault;
-    /// or what ran out, and whether that is `requests` or `tokens`.
-    pub fn specials(&self) -> [Option<Cow<'_, str>>; 2] {
+    /// what ran out, and whether that is `requests` or `tokens`; or the name that was asked for, the status, and the class
+    /// that it is of, such as `4xx`.
+    pub fn specials(&self) -> [Option<Cow<'_, str>>; 3] {
         match self {
             ApiError::RateLimited { unit, kind } | ApiError::RequestTooLarge { unit, kind } => {
-                [Some(Cow::Borrowed(*unit)), Some(Cow::Borrowed(*kind))]
+                [Some(Cow::Borrowed(*unit)), Some(Cow::Borrowed(*kind)), None]
             }
-            error => [error.param(), None],
+            ApiError::Injected { name, .. } => {
+                let name = (!name.is_empty()).then_some(Cow::Borrowed(name.as_str()));
+                let status = self.status();
+                let class = status.map(|status| format!("{}xx", status / 100).into());
+                [name, status.map(|status| status.to_string().into()), class]
+            }
+            error => [error.param(), None, None],
+        }
+    }
+
+    /// The status that was asked for, 400 to 599, where one was: the answer has it whatever its words are for.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            ApiError::Injected { status, .. } => {
+                u16::try_from(*status).ok().filter(|status| (400..=599).contains(status))
+            }
+            _ => None,
         }
     }
 
@@ -185,6 +209,10 @@ impl ApiError {
 
     /// The field that a text names as `{{error.name}}`.
     pub fn field(&self, name: &str) -> Option<Field<'_>> {
+        if let (ApiError::Injected { .. }, "status") = (self, name) {
+            // Where neither who asks nor any words say one, it is that of the usual fault of a server.
+            return Some(Field::Number(self.status().unwrap_or(500).into()));
+        }
         if name != DOTTED {
             return self.own_field(name);
         }
@@ -197,6 +225,25 @@ impl ApiError {
         match self.own_field("param")? {
             Field::Text(text) => Some(text),
             Field::Number(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_is_told_by_name_then_status_then_class() {
+        let specials = |status, name: &str| {
+            let error = ApiError::Injected { status, name: name.to_owned() };
+            error.specials().into_iter().flatten().map(Cow::into_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(specials(429, "slow_down"), ["slow_down", "429", "4xx"]);
+        assert_eq!(specials(503, ""), ["503", "5xx"]);
+        assert_eq!(specials(0, "overloaded"), ["overloaded"], "the words have a status of their own");
+        for status in [0, 200, 399, 600, u64::MAX] {
+            assert_eq!(ApiError::Injected { status, name: String::new() }.status(), None);
         }
     }
 }

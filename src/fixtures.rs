@@ -2,6 +2,7 @@
 
 pub mod collection;
 mod endpoint;
+mod errors;
 pub mod file;
 mod headers;
 mod like;

@@ -143,13 +143,27 @@ pub(crate) mod tests {
         }
     }
 
+    const BODY: &str = r#"{"model":"a\"b","n":7,"deep":{"key":[1,null]}}"#;
+
     /// Runs `test` in the scope of a request with a few members in its body and one path parameter.
     pub(crate) fn with_scope<T>(test: impl FnOnce(&Scope<'_>) -> T) -> T {
-        with_scope_of(r#"{"model":"a\"b","n":7,"deep":{"key":[1,null]}}"#, test)
+        with_scope_of(BODY, test)
     }
 
     /// Runs `test` in the scope of a request with this body.
     pub(crate) fn with_scope_of<T>(body: &str, test: impl FnOnce(&Scope<'_>) -> T) -> T {
+        with(body, |scope| test(scope))
+    }
+
+    /// Runs `test` in the scope of a request that is told this error.
+    pub(crate) fn with_error<T>(error: Option<ApiError>, test: impl FnOnce(&Scope<'_>) -> T) -> T {
+        with(BODY, |scope| {
+            scope.error = error;
+            test(scope)
+        })
+    }
+
+    fn with<T>(body: &str, test: impl FnOnce(&mut Scope<'_>) -> T) -> T {
         let request = Request {
             method: &Method::POST,
             path: "/things/x%2Fy",
@@ -160,6 +174,6 @@ pub(crate) mod tests {
         };
         let mut scope = Scope::new(&request, Seeds::new(Some(1)).next(), FIXED_EPOCH);
         scope.params.push(("id", "x%2Fy"));
-        test(&scope)
+        test(&mut scope)
     }
 }
