@@ -17,7 +17,7 @@
 //! 5 edge        server http                     the only files that name actix_web
 //! 4 path        engine                          the pipeline, and nothing else
 //! 3 from files  config fixtures memory          what was asked, what is said, what is remembered
-//! 2 mechanisms  access limit progress resource require when model dialect
+//! 2 mechanisms  access latency limit progress resource require when model dialect
 //! 1 materials   template schema tokens audio    what fills in, makes up, counts, sounds
 //! 0 words       request prompt answer reply error standing facts random clock
 //! ```
@@ -65,6 +65,7 @@ pub mod error;
 pub mod facts;
 pub mod fixtures;
 mod http;
+pub mod latency;
 pub mod limit;
 pub mod memory;
 pub mod model;

@@ -11,7 +11,7 @@ use crate::program::run;
 const FLOORS: &[(usize, &[&str])] = &[
     (0, &["request", "prompt", "answer", "reply", "error", "standing", "facts", "random", "clock"]),
     (1, &["template", "schema", "tokens", "audio"]),
-    (2, &["access", "limit", "progress", "resource", "require", "when", "model", "dialect"]),
+    (2, &["access", "latency", "limit", "progress", "resource", "require", "when", "model", "dialect"]),
     (3, &["config", "fixtures", "memory"]),
     (4, &["engine"]),
     (5, &["server", "http"]),

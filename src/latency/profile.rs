@@ -1,0 +1,57 @@
+//! A latency that has a name, as files give it.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Distribution, Latency, span};
+
+/// How long a known model takes, and how that is known: `{"ttft": …, "itl": …, "prefill": …, "source": "…"}`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(from = "File")]
+pub struct Profile {
+    /// How long it takes.
+    pub latency: Latency,
+    /// Where the numbers come from, in a sentence; empty if the file does not say.
+    pub source: String,
+}
+
+/// The members of a [`Latency`] once more: serde forgets line and column of what it flattens.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    ttft: Distribution,
+    #[serde(default)]
+    itl: Distribution,
+    #[serde(default, deserialize_with = "span::deserialize")]
+    prefill: Duration,
+    #[serde(default)]
+    source: String,
+}
+
+impl From<File> for Profile {
+    fn from(File { ttft, itl, prefill, source }: File) -> Self {
+        Profile { latency: Latency { ttft, itl, prefill }, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_is_a_latency_with_its_source() {
+        let profile: Profile =
+            serde_json::from_str(r#"{"ttft": "1s", "prefill": "80us", "source": "A guess."}"#).unwrap();
+        let latency = serde_json::from_str(r#"{"ttft": "1s", "prefill": "80us"}"#).unwrap();
+        assert_eq!(profile, Profile { latency, source: "A guess.".to_owned() });
+        for (text, words) in [
+            ("{\n\"ttft\": \"1s\",\n\"itl\": \"5\"}", ["`5` has no unit", "line 3 column 10"]),
+            (r#"{"sauce": ""}"#, ["unknown field `sauce`", "`source`"]),
+        ] {
+            let problem = serde_json::from_str::<Profile>(text).unwrap_err().to_string();
+            assert!(words.iter().all(|word| problem.contains(word)), "{problem}");
+        }
+    }
+}
