@@ -7,6 +7,7 @@ pub mod file;
 mod headers;
 mod like;
 mod models;
+mod named;
 mod provider;
 pub mod router;
 mod script;
@@ -22,8 +23,10 @@ use crate::{
     facts::ModelFacts,
     fixtures::{
         file::ReplyFile,
+        named::Named,
         router::{Found, Router},
     },
+    latency::{Latency, Profile},
     limit::LimitSpec,
     template::scope::Params,
 };
@@ -37,6 +40,8 @@ const REPLIES: &str = "replies.json";
 const FACTS: &str = "facts.json";
 /// The limits of accounts.
 const TIERS: &str = "tiers.json";
+/// How long models take.
+const PROFILES: &str = "profiles.json";
 /// What all endpoints of a provider share.
 const PROVIDER: &str = "provider.json";
 
@@ -89,7 +94,8 @@ pub struct Fixtures {
     endpoints: Vec<Endpoint>,
     router: Router,
     facts: Vec<ModelFacts>,
-    tiers: BTreeMap<String, Vec<LimitSpec>>,
+    tiers: Named<Vec<LimitSpec>>,
+    profiles: Named<Profile>,
     overridden: usize,
     added: usize,
 }
@@ -180,11 +186,20 @@ impl Fixtures {
     /// # Errors
     /// There is no such tier: those that there are.
     pub fn tier(&self, name: &str) -> Result<&[LimitSpec], Problem> {
-        self.tiers.get(name).map(Vec::as_slice).ok_or_else(|| {
-            let names: Vec<_> = self.tiers.keys().map(String::as_str).collect();
-            let what = format!("there is no tier `{name}`, but {}", names.join(", "));
-            Problem { file: TIERS.to_owned(), place: String::new(), what }
-        })
+        self.tiers.get(name).map(Vec::as_slice)
+    }
+
+    /// How long a model with this profile takes.
+    ///
+    /// # Errors
+    /// There is no such profile: those that there are.
+    pub fn profile(&self, name: &str) -> Result<&Latency, Problem> {
+        self.profiles.get(name).map(|profile| &profile.latency)
+    }
+
+    /// Every profile with its name, by name.
+    pub fn profiles(&self) -> impl Iterator<Item = (&str, &Profile)> {
+        self.profiles.iter()
     }
 
     /// How many built-in files the overlay overrides, and how many it adds.
@@ -282,16 +297,12 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
         problems.take("", parse::<Vec<ModelFacts>>(&source.text)).unwrap_or_default()
     });
 
-    let tiers = sources.get(TIERS).map_or_else(BTreeMap::new, |source| {
-        let mut problems = Problems { file: &source.shown, list: problems };
-        let tiers = problems.take("", parse::<BTreeMap<String, Vec<LimitSpec>>>(&source.text)).unwrap_or_default();
-        for (name, limits) in &tiers {
-            for (n, limit) in limits.iter().enumerate() {
-                problems.take(format!("{name}[{n}]"), limit.check());
-            }
+    let tiers = Named::compile("tier", TIERS, sources, problems, |name, limits: &Vec<LimitSpec>, problems| {
+        for (n, limit) in limits.iter().enumerate() {
+            problems.take(format!("{name}[{n}]"), limit.check());
         }
-        tiers
     });
+    let profiles = Named::compile("profile", PROFILES, sources, problems, |_, _, _| {});
 
     let mut endpoints: Vec<Endpoint> = Vec::new();
     let mut router = Router::default();
@@ -301,8 +312,8 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
     for (name, source) in in_order {
         let mut problems = Problems { file: &source.shown, list: problems };
         let Some((directory, file)) = name.split_once('/') else {
-            if ![REPLIES, FACTS, TIERS].contains(&name.as_str()) {
-                let only = format!("only {REPLIES}, {FACTS} and {TIERS} stand at the top");
+            if ![REPLIES, FACTS, TIERS, PROFILES].contains(&name.as_str()) {
+                let only = format!("only {REPLIES}, {FACTS}, {TIERS} and {PROFILES} stand at the top");
                 problems.add("", format!("{only}: put an endpoint into its provider's directory"));
             }
             continue;
@@ -337,7 +348,7 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
         }
         endpoints.push(endpoint);
     }
-    Fixtures { providers, endpoints, router, facts, tiers, overridden: 0, added: 0 }
+    Fixtures { providers, endpoints, router, facts, tiers, profiles, overridden: 0, added: 0 }
 }
 
 /// Reads JSON; the error names line and column, and what would be right.

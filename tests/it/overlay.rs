@@ -137,6 +137,13 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
             &["[0].sequence[0].when", "at the top"],
         ),
         ("facts.json", r#"[{"model": "a", "window": 1}]"#, &["facts.json", "unknown field `window`"]),
+        (
+            "profiles.json",
+            r#"{"mine": {"ttft": "1s±2s"}}"#,
+            &["profiles.json", "line 1 column", "`1s±2s`: the deviation 2s is above the mean", "write 1s±1s"],
+        ),
+        ("profiles.json", r#"{"mine": {"itl": 20}}"#, &["profiles.json", "integer `20`", "\"300ms\""]),
+        ("profiles.json", r#"{"mine": {"tpot": "20ms"}}"#, &["profiles.json", "unknown field `tpot`", "`itl`"]),
         ("replies.json", "[]", &["replies.json", "is empty"]),
         ("openai/provider.json", "{}", &["openai/provider.json", "missing field `error`"]),
         (
