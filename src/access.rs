@@ -29,8 +29,18 @@ pub enum Caller<'a> {
 /// The headers that carry a key, besides `Authorization`.
 const KEY_HEADERS: [&str; 3] = ["api-key", "x-api-key", "x-goog-api-key"];
 
-/// The key that a request carries.
+/// The key that a request carries, without the faults that may stand behind it: `sk-x~cut@40`.
 pub fn key<'a>(request: &Request<'a>) -> Option<&'a str> {
+    let key = whole_key(request)?;
+    Some(key.split_once('~').map_or(key, |(key, _)| key)).filter(|key| !key.is_empty())
+}
+
+/// The faults behind the key that a request carries.
+pub fn key_faults<'a>(request: &Request<'a>) -> Option<&'a str> {
+    Some(whole_key(request)?.split_once('~')?.1)
+}
+
+fn whole_key<'a>(request: &Request<'a>) -> Option<&'a str> {
     let bearer = request.headers.get("authorization").map(|text| match text.split_once(' ') {
         Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
         _ => text.trim(),

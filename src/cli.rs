@@ -1,6 +1,7 @@
 //! The command line: what may be typed, and what is printed.
 
 mod healthcheck;
+mod tables;
 
 use std::{
     fmt::Write as _,
@@ -13,7 +14,7 @@ use std::{
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 use fake_openai::{
     Config, Server, Settings, StartError,
-    fixtures::{self, Fixtures, Kind},
+    fixtures::{self, Fixtures},
 };
 
 /// A fake LLM endpoint for load tests and CI: answers like OpenAI, without a model
@@ -40,6 +41,10 @@ Flag beats environment beats file beats default.";
 enum Command {
     /// List every route and what answers it
     Routes,
+    /// List what can go wrong, and how it is asked for
+    Faults,
+    /// List the latencies of known models, and where their numbers come from
+    Profiles,
     /// Check settings and fixtures without serving
     Check,
     /// Write the built-in fixtures to a directory, for editing
@@ -127,11 +132,17 @@ pub fn parse() -> Result<Task, Failure> {
     let fixtures = || Fixtures::load(config.fixtures.as_deref()).map_err(|e| Failure::from(StartError::Fixtures(e)));
     match args.command {
         None => Ok(Task::Serve(Box::new(config))),
-        Some(Command::Routes) => Ok(Task::Print(routes(&fixtures()?))),
+        Some(Command::Routes) => Ok(Task::Print(tables::routes(&fixtures()?))),
+        Some(Command::Faults) => Ok(Task::Print(tables::faults())),
+        Some(Command::Profiles) => Ok(Task::Print(tables::profiles(&fixtures()?))),
         Some(Command::Check) => {
             let fixtures = fixtures()?;
+            let wrong = |problem| Failure::from(StartError::Fixtures(vec![problem]));
             if let Some(tier) = &config.tier {
-                fixtures.tier(tier).map_err(|problem| Failure::from(StartError::Fixtures(vec![problem])))?;
+                fixtures.tier(tier).map_err(wrong)?;
+            }
+            if let Some(profile) = &config.profile {
+                fixtures.profile(profile).map_err(wrong)?;
             }
             let routes: usize = fixtures.endpoints().map(|(_, endpoint)| endpoint.routes.len()).sum();
             Ok(Task::Print(format!("ok: {routes} routes, {}\n", origin(&config, &fixtures))))
@@ -177,6 +188,7 @@ fn settings(asked: Settings, matches: &ArgMatches, path: Option<&Path>, file: &S
     let (mut all, in_file) = (asked.or(Settings::defaults()), file.given());
     // Keys are for headers, and passwords for servers, not for screens.
     all.api_key = all.api_key.map(|keys| keys.iter().map(|_| "…".to_owned()).collect());
+    all.admin_token = all.admin_token.map(|_| "…".to_owned());
     all.limit_store = all.limit_store.map(|url| match (url.find("://"), url.rfind('@')) {
         (Some(scheme), Some(at)) if scheme + 3 < at => format!("{}…{}", &url[..scheme + 3], &url[at..]),
         _ => url,
@@ -196,34 +208,6 @@ fn settings(asked: Settings, matches: &ArgMatches, path: Option<&Path>, file: &S
     text
 }
 
-fn routes(fixtures: &Fixtures) -> String {
-    let mut rows = Vec::new();
-    for (provider, endpoint) in fixtures.endpoints() {
-        let answer = match endpoint.kind() {
-            Kind::Canned => "canned".to_owned(),
-            Kind::Generated(dialect) => dialect.to_owned(),
-        };
-        let limited = if endpoint.limited { "limited" } else { "-" };
-        for route in &endpoint.routes {
-            let cells = [route.method.as_str(), &route.path, provider, &answer, limited, &endpoint.file];
-            rows.push(cells.map(str::to_owned));
-        }
-    }
-    rows.sort_by(|a, b| (&a[1], &a[0]).cmp(&(&b[1], &b[0])));
-    rows.insert(0, ["METHOD", "PATH", "PROVIDER", "ANSWER", "LIMIT", "FIXTURE"].map(str::to_owned));
-    let mut widths = [0; 6];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.len().max(*width);
-        }
-    }
-    let line = |row: &[String; 6]| {
-        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        cells.join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
-}
-
 fn origin(config: &Config, fixtures: &Fixtures) -> String {
     match (&config.fixtures, fixtures.overlaid()) {
         (None, _) => "built-in fixtures".to_owned(),
@@ -238,6 +222,30 @@ pub fn print(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
 }
 
+/// What is told of time and faults, where there is something to tell.
+fn troubles(server: &Server) -> String {
+    let (config, mut text) = (server.config(), String::new());
+    let latency = server.latency();
+    if !latency.is_zero() {
+        let profile = config.profile.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
+        let speed = if config.speed == 1.0 { String::new() } else { format!(", {} times as fast", config.speed) };
+        let _ = writeln!(text, "  latency   ttft {}, then {} a token{profile}{speed}", latency.ttft, latency.itl);
+    }
+    if let Some(capacity) = config.capacity {
+        let _ = writeln!(text, "  capacity  {} answers at once, {} requests wait", capacity.most, capacity.queue);
+    }
+    let rules = match config.rules.len() {
+        0 => None,
+        1 => Some("1 rule".to_owned()),
+        rules => Some(format!("{rules} rules")),
+    };
+    let faults: Vec<_> = config.faults.iter().map(ToString::to_string).chain(rules).collect();
+    if !faults.is_empty() {
+        let _ = writeln!(text, "  faults    {}", faults.join(", "));
+    }
+    text
+}
+
 /// Tells where the server is: the base URL to standard output, for programs, the rest to standard error, for people.
 pub fn announce(server: &Server) {
     let (url, config) = (server.url(), server.config());
@@ -248,6 +256,7 @@ pub fn announce(server: &Server) {
         let (address, fate) = (store.address(), store.failure.words());
         format!("  store     {address}; while it does not answer requests are {fate}\n")
     });
+    let trouble = troubles(server);
     let seed = config.seed.map_or("none (--seed N makes every byte repeat)".to_owned(), |seed| seed.to_string());
     let mut listens = server.address().to_string();
     if config.port != 0 && server.address().port() != config.port {
@@ -257,7 +266,7 @@ pub fn announce(server: &Server) {
         "fake-openai {version} answers like OpenAI at {url}
 
   limit     {limit}
-{store}  fixtures  {fixtures}
+{store}{trouble}  fixtures  {fixtures}
   seed      {seed}
   listens   {listens}
 

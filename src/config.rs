@@ -1,5 +1,6 @@
 //! The configuration: what was asked ([`Settings`]: flags, environment and file alike) and what holds ([`Config`]).
 
+mod latency;
 mod limits;
 mod settings;
 
@@ -9,14 +10,18 @@ use bytesize::ByteSize;
 use ipnet::IpNet;
 
 pub use self::{
+    latency::LatencySpec,
     limits::Preset,
     settings::{ModelNames, Settings},
 };
 use crate::{
     access::Access,
+    capacity::CapacitySpec,
     clock::Clock,
+    fault::Chain,
     limit::{LimitSpec, StoreSpec},
     model::{Context, Manner},
+    rule::Rule,
 };
 
 /// What was asked is not possible.
@@ -72,6 +77,22 @@ pub struct Config {
     pub access_log: bool,
     /// File to write the port to.
     pub port_file: Option<PathBuf>,
+    /// The name of a model's latency among the fixtures.
+    pub profile: Option<String>,
+    /// What of it is otherwise, or, without it, what there is of latency.
+    pub latency: LatencySpec,
+    /// How many times faster than real all of it is.
+    pub speed: f64,
+    /// How many answers are said at once; `None` for any number.
+    pub capacity: Option<CapacitySpec>,
+    /// What goes wrong with all requests.
+    pub faults: Vec<Chain>,
+    /// What goes wrong with some.
+    pub rules: Vec<Rule>,
+    /// Whether requests may ask for faults.
+    pub request_faults: bool,
+    /// What opens the pages that change rules, beside coming from this machine.
+    pub admin_token: Option<String>,
     /// What the time is read from. Not a setting: for tests that move it by hand.
     pub clock: Clock,
 }
@@ -99,6 +120,14 @@ impl Default for Config {
             drain: Duration::from_secs(5),
             access_log: false,
             port_file: None,
+            profile: None,
+            latency: LatencySpec::default(),
+            speed: 1.0,
+            capacity: None,
+            faults: Vec::new(),
+            rules: Vec::new(),
+            request_faults: true,
+            admin_token: None,
             clock: Clock::system(),
         }
     }
@@ -121,6 +150,9 @@ impl TryFrom<Settings> for Config {
         let limited = !limits.is_empty() || asked.tier.is_some();
         let limit_store = limits::store(&asked, limited)?;
         let trusted_proxies = limits::proxies(&asked)?;
+        let (latency, speed) = latency::latency(&asked)?;
+        let capacity = latency::capacity(&asked)?;
+        let faults = latency::faults(&asked)?;
         let settle = asked.settle.unwrap_or_default();
         if settle && asked.tier.is_none() && limits.iter().all(|limit| limit.unit.kind() != "tokens") {
             return Err(wrong("settle is for limits on tokens: give tpm or another".into()));
@@ -181,6 +213,14 @@ impl TryFrom<Settings> for Config {
             drain,
             access_log: asked.access_log.unwrap_or(default.access_log),
             port_file: asked.port_file,
+            profile: asked.profile,
+            latency,
+            speed,
+            capacity,
+            faults,
+            rules: asked.rules.unwrap_or_default(),
+            request_faults: !asked.no_request_faults.unwrap_or_default(),
+            admin_token: asked.admin_token,
             clock: default.clock,
         })
     }

@@ -1,22 +1,30 @@
 //! The engine: from a request to an answer, in one function that reads from top to bottom.
 
 mod tally;
+mod trouble;
 
 use std::{borrow::Cow, sync::Arc};
 
 pub use self::tally::Receipt;
-use self::tally::Tally;
+use self::{
+    tally::Tally,
+    trouble::{Troubles, planned_error, planned_in_band, planned_instead},
+};
 use crate::{
     access::{self, Access},
     answer::Answer,
+    capacity::Saturated,
     clock::{Clock, FIXED_EPOCH},
     config::Config,
     error::ApiError,
-    fixtures::{Endpoint, Fixtures, Target},
+    fault::Plan,
+    fixtures::{Endpoint, Fixtures, Provider, Target},
+    latency::Latency,
     limit::{Ask, Hold, Limits, Unreachable},
     memory::Memory,
     random::Seeds,
     request::{Body, Request},
+    rule::LiveRules,
     standing::{Cost, Standings},
     template::scope::Scope,
 };
@@ -26,6 +34,7 @@ pub struct Engine {
     fixtures: Fixtures,
     access: Access,
     limits: Arc<Limits>,
+    troubles: Troubles,
     memory: Memory,
     /// Whether requests are taken as they come, once they are JSON.
     lenient: bool,
@@ -38,10 +47,18 @@ pub struct Engine {
     tally: Arc<Tally>,
 }
 
+/// Whose words an answer is told in.
+struct Origin<'a> {
+    provider: &'a Provider,
+    endpoint: &'a Endpoint,
+}
+
 impl Engine {
-    /// An engine that answers with these fixtures, within these limits, and for the rest as the configuration says.
-    pub fn new(fixtures: Fixtures, limits: Limits, config: &Config) -> Self {
+    /// An engine that answers with these fixtures, within these limits, in this time, and for the rest as the configuration
+    /// says.
+    pub fn new(fixtures: Fixtures, limits: Limits, latency: Latency, config: &Config) -> Self {
         Engine {
+            troubles: Troubles::new(&fixtures, latency, config),
             fixtures,
             access: config.access.clone(),
             limits: Arc::new(limits),
@@ -59,17 +76,29 @@ impl Engine {
     /// receipt is to be kept until the answer has ended.
     pub async fn handle(&self, request: &Request<'_>) -> (Answer, Receipt) {
         let mut receipt = Receipt::open(&self.tally);
-        let mut scope = self.scope(request);
+        let (path, faults) = self.troubles.in_path(request.path);
+        let stripped;
+        let request = match faults {
+            None => request,
+            Some(_) => {
+                stripped = Request { path, ..request.clone() };
+                &stripped
+            }
+        };
+        let (mut scope, mut plan) = (self.scope(request, faults), Plan::default());
 
         let Target { provider, endpoint } = self.fixtures.find(request.method, request.path);
         let (endpoint, said) = match endpoint {
             Err(error) => (None, Err(error)),
             Ok((endpoint, params)) => {
-                scope.params = params;
-                (Some(endpoint), self.answer(endpoint, &mut scope, &mut receipt).await)
+                scope.set_params(params);
+                let origin = Origin { provider, endpoint };
+                (Some(endpoint), self.answer(origin, &mut scope, &mut receipt, &mut plan).await)
             }
         };
-        let answer = match said {
+        let time = self.time(endpoint, &plan, &scope, said.as_ref().ok());
+        scope.intended = time.before_head;
+        let mut answer = match said {
             Ok(mut answer) => {
                 provider.dress(&scope, &mut answer);
                 answer
@@ -80,23 +109,31 @@ impl Engine {
             }
         };
         receipt.settle(answer.cost);
+        if !plan.is_empty() || time.is_any() {
+            let error = planned_in_band(&plan, &answer, &mut scope).then(|| provider.in_band(endpoint, &scope));
+            answer = plan.apply(answer, time.before_head, time.pace, error);
+        }
         (answer, receipt)
     }
 
-    fn scope<'a>(&'a self, request: &'a Request<'a>) -> Scope<'a> {
+    fn scope<'a>(&'a self, request: &'a Request<'a>, path_faults: Option<&'a str>) -> Scope<'a> {
         let now = if self.seeded { FIXED_EPOCH } else { self.clock.unix() };
         let mut scope = Scope::new(request, self.seeds.next(), now);
         scope.facts = self.fixtures.facts();
         scope.models = &self.access.models;
         scope.snapshots = self.snapshots;
+        scope.names_carry_faults = self.troubles.by_request;
+        scope.path_faults = path_faults;
         scope
     }
 
+    /// What there is to say to a request; a refusal by whatever stands before that comes first.
     async fn answer(
         &self,
-        endpoint: &Endpoint,
+        Origin { provider, endpoint }: Origin<'_>,
         scope: &mut Scope<'_>,
         receipt: &mut Receipt,
+        plan: &mut Plan,
     ) -> Result<Answer, ApiError> {
         if let Body::TooLarge { limit } = scope.request.body {
             return Err(ApiError::BodyTooLarge { limit });
@@ -106,10 +143,19 @@ impl Engine {
         }
         self.find_model(endpoint, scope)?;
         receipt.keep(self.admit(endpoint, scope).await?);
+        *plan = self.plan(endpoint, scope)?;
+        (scope.says, scope.misnames) = (plan.says(), plan.names_another_model());
+        if let Some(error) = planned_error(plan, scope, |error| provider.status(endpoint, error)) {
+            return Err(error);
+        }
         if !self.lenient {
             endpoint.check(scope)?;
         }
-        endpoint.answer(scope, &self.memory)
+        if let Some(capacity) = self.troubles.capacity.as_ref().filter(|_| endpoint.is_generated()) {
+            receipt.sit(capacity.enter().await.map_err(|Saturated| ApiError::Saturated {})?);
+        }
+        let answer = endpoint.answer(scope, &self.memory)?;
+        planned_instead(plan, &answer).map_or(Ok(answer), Err)
     }
 
     /// Looks up the model that is asked for, where the list of them is closed.
@@ -157,6 +203,21 @@ impl Engine {
     /// The limits that it keeps.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// How long the model takes.
+    pub fn latency(&self) -> &Latency {
+        &self.troubles.latency
+    }
+
+    /// The rules that come and go while it runs.
+    pub fn rules(&self) -> &LiveRules {
+        &self.troubles.live
+    }
+
+    /// Begins anew with what is counted for each caller: replies in a sequence, and faults that happen so many times.
+    pub fn forget_progress(&self) {
+        self.memory.progress.clear();
     }
 
     /// The fixtures it answers with.

@@ -28,6 +28,7 @@ use crate::{
     },
     latency::{Latency, Profile},
     limit::LimitSpec,
+    rule::Rule,
     template::scope::Params,
 };
 
@@ -42,6 +43,8 @@ const FACTS: &str = "facts.json";
 const TIERS: &str = "tiers.json";
 /// How long models take.
 const PROFILES: &str = "profiles.json";
+/// What goes wrong with which requests.
+const RULES: &str = "rules.json";
 /// What all endpoints of a provider share.
 const PROVIDER: &str = "provider.json";
 
@@ -96,6 +99,7 @@ pub struct Fixtures {
     facts: Vec<ModelFacts>,
     tiers: Named<Vec<LimitSpec>>,
     profiles: Named<Profile>,
+    rules: Vec<Rule>,
     overridden: usize,
     added: usize,
 }
@@ -187,6 +191,11 @@ impl Fixtures {
     /// There is no such tier: those that there are.
     pub fn tier(&self, name: &str) -> Result<&[LimitSpec], Problem> {
         self.tiers.get(name).map(Vec::as_slice)
+    }
+
+    /// What goes wrong with which requests.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
     }
 
     /// How long a model with this profile takes.
@@ -302,6 +311,10 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
             problems.take(format!("{name}[{n}]"), limit.check());
         }
     });
+    let rules = sources.get(RULES).map_or_else(Vec::new, |source| {
+        let mut problems = Problems { file: &source.shown, list: problems };
+        problems.take("", parse::<Vec<Rule>>(&source.text)).unwrap_or_default()
+    });
     let profiles = Named::compile("profile", PROFILES, sources, problems, |_, _, _| {});
 
     let mut endpoints: Vec<Endpoint> = Vec::new();
@@ -312,8 +325,8 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
     for (name, source) in in_order {
         let mut problems = Problems { file: &source.shown, list: problems };
         let Some((directory, file)) = name.split_once('/') else {
-            if ![REPLIES, FACTS, TIERS, PROFILES].contains(&name.as_str()) {
-                let only = format!("only {REPLIES}, {FACTS}, {TIERS} and {PROFILES} stand at the top");
+            if ![REPLIES, FACTS, TIERS, PROFILES, RULES].contains(&name.as_str()) {
+                let only = format!("only {REPLIES}, {FACTS}, {TIERS}, {PROFILES} and {RULES} stand at the top");
                 problems.add("", format!("{only}: put an endpoint into its provider's directory"));
             }
             continue;
@@ -348,7 +361,7 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
         }
         endpoints.push(endpoint);
     }
-    Fixtures { providers, endpoints, router, facts, tiers, profiles, overridden: 0, added: 0 }
+    Fixtures { providers, endpoints, router, facts, tiers, profiles, rules, overridden: 0, added: 0 }
 }
 
 /// Reads JSON; the error names line and column, and what would be right.

@@ -1,5 +1,6 @@
 //! The edge: from actix's request to the engine's, and from the engine's answer to the wire.
 
+mod admin;
 mod body;
 mod cors;
 mod delivery;
@@ -31,6 +32,8 @@ pub(crate) struct Edge {
     pub(crate) max_body: u64,
     /// The proxies that are believed when they tell who the client is.
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// What opens the pages that change rules.
+    pub(crate) admin_token: Option<String>,
 }
 
 /// What is known of a connection.
@@ -48,6 +51,9 @@ pub(crate) async fn answer(request: HttpRequest, payload: web::Payload, edge: we
     }
     // A client that breaks off its body is not there to read an answer.
     let Ok(body) = body::read(payload, edge.max_body).await else { return HttpResponse::BadRequest().finish() };
+    if request.path().starts_with(admin::PREFIX) {
+        return admin::answer(&request, &body, &edge.engine, edge.admin_token.as_deref());
+    }
     let (answer, receipt) = edge
         .engine
         .handle(&Request {
@@ -59,8 +65,7 @@ pub(crate) async fn answer(request: HttpRequest, payload: web::Payload, edge: we
             body,
         })
         .await;
-    let socket = request.conn_data::<Connection>().and_then(|connection| connection.socket.clone());
-    let mut response = delivery::deliver(answer, receipt, socket).await;
+    let mut response = delivery::deliver(answer, receipt, &request).await;
     cors::allow(&request, response.headers_mut());
     response
 }
@@ -102,5 +107,10 @@ struct HeaderView<'a>(&'a HttpRequest);
 impl Headers for HeaderView<'_> {
     fn get(&self, name: &str) -> Option<&str> {
         self.0.headers().get(name)?.to_str().ok()
+    }
+
+    fn hint(&self, name: &str, byte: u8) -> bool {
+        let mut all = self.0.headers().iter();
+        all.any(|(known, value)| memchr::memchr(byte, value.as_bytes()).is_some() || known.as_str() == name)
     }
 }

@@ -2,15 +2,16 @@
 
 mod distribution;
 mod normal;
+mod pace;
 mod profile;
 mod span;
 mod text;
 
 use std::time::Duration;
 
-pub use distribution::Distribution;
-pub use profile::Profile;
 use serde::{Deserialize, Serialize};
+
+pub use self::{distribution::Distribution, pace::Pace, profile::Profile, span::Span};
 
 /// How long a model takes to answer.
 ///

@@ -1,5 +1,3 @@
-//! # fake-openai
-//!
 //! The load-grade fake LLM endpoint: it answers like OpenAI, without a model. It is a program, and a library for tests:
 //! see [`Server`].
 //!
@@ -8,25 +6,26 @@
 //! said, and where, is data under `fixtures/`: routes, bodies, replies, the words of errors, the names of headers. It is
 //! built into the binary and overridden file by file. Between the two stands a neutral [`reply::Reply`].
 //!
-//! **One request, one function.** [`engine::Engine::handle`] routes, lets in, admits, checks, says and dresses. **A
-//! response is plain data**, an [`answer::Answer`]; one place at the edge delivers it.
+//! **One request, one function.** [`engine::Engine::handle`] routes, lets in, admits, plans what goes wrong, checks, says
+//! and dresses. **A response is plain data**, an [`answer::Answer`], which latency and faults change like any other; one
+//! place at the edge delivers it.
 //!
 //! ## Floors: imports go down only
 //! ```text
 //! 6 process     main cli                        parsing, printing, signals
 //! 5 edge        server http                     the only files that name actix_web
 //! 4 path        engine                          the pipeline, and nothing else
-//! 3 from files  config fixtures memory          what was asked, what is said, what is remembered
-//! 2 mechanisms  access latency limit progress resource require when model dialect
-//! 1 materials   template schema tokens audio    what fills in, makes up, counts, sounds
+//! 3 from files  config fixtures memory rule     what was asked, what is said, what is remembered
+//! 2 mechanisms  access capacity fault limit progress resource require when model dialect
+//! 1 materials   template schema tokens audio latency    what fills in, makes up, counts, sounds, takes time
 //! 0 words       request prompt answer reply error standing facts random clock
 //! ```
 //! A test holds the floors, and who may name `actix_web`, `governor`, `clap` and `sleep`.
 //!
 //! ## Invariants
 //! 1. The engine answers every request, malformed ones included, in the words of the provider whose path was asked.
-//! 2. Below the edge nothing sleeps, and nothing does I/O after start-up; only admission is awaited, since limits may
-//!    live in a store that servers share, and it waits 50 ms at the most.
+//! 2. Below the edge nothing sleeps, and nothing does I/O after start-up. Two things are awaited: admission, since limits
+//!    may live in a store that servers share (50 ms at the most), and a place where only so many answers are said at once.
 //! 3. A request is counted once, and its count is closed once: when the answer ends, is cut, or the client leaves.
 //! 4. A route exists because a fixture says so. No provider is named outside its dialect and its fixtures.
 //! 5. A fixture or setting that loads can be served: every mistake is found at start-up, with file, place and remedy.
@@ -42,10 +41,10 @@
 //! | a provider with a known protocol | one directory under `fixtures/`; `like` takes over what is the same |
 //! | a protocol | one file `src/dialect/<name>.rs`, and its line in [`dialect::all`] |
 //! | a slot | one variant and its arms in `src/template/slot.rs` |
-//! | who has a limit, or what it counts | one variant in `src/limit/spec.rs`, or in `src/standing.rs` |
-//! | how a limit counts | one file `src/limit/window/<name>.rs`, its arms, and the same in `src/limit/store/admit.lua` |
+//! | what a limit counts, for whom, and how | `src/standing.rs`; `src/limit/spec.rs`; `src/limit/window/`, `admit.lua` |
 //! | a kind of error | one variant in `src/error.rs`; then every provider is asked for its words |
-//! | a setting | one field in `src/config.rs`, for flag, environment, file and help at once |
+//! | a fault | one variant and one row in `src/fault.rs`, its reading in `term.rs`, what it does in `plan.rs` |
+//! | a setting | one field in `src/config/settings.rs`, for flag, environment, file and help at once |
 //!
 //! ## Absent on purpose
 //! No actix routes (sixty of them cost more than the rest of a request), no middleware with a say in the answer, no
@@ -57,12 +56,14 @@
 pub mod access;
 pub mod answer;
 pub mod audio;
+pub mod capacity;
 pub mod clock;
 pub mod config;
 pub mod dialect;
 pub mod engine;
 pub mod error;
 pub mod facts;
+pub mod fault;
 pub mod fixtures;
 mod http;
 pub mod latency;
@@ -76,6 +77,7 @@ pub mod reply;
 pub mod request;
 pub mod require;
 pub mod resource;
+pub mod rule;
 pub mod schema;
 pub mod server;
 pub mod standing;

@@ -30,6 +30,11 @@ impl Progress {
         (count < most).then_some(count)
     }
 
+    /// Forgets everything.
+    pub fn clear(&self) {
+        *self.table.lock().unwrap_or_else(PoisonError::into_inner) = Table::default();
+    }
+
     /// Counts one more, and tells how often it had been counted; not if that is `most` already.
     pub fn next(&self, key: impl Hash, most: u64) -> Option<u64> {
         let key = self.hasher.hash_one(key);

@@ -52,6 +52,11 @@ impl Random {
         Random(fastrand::Rng::with_seed(mix(seed)))
     }
 
+    /// Randomness that is apart from this from here on.
+    pub fn fork(&mut self) -> Self {
+        Random(self.0.fork())
+    }
+
     /// A number of a range.
     pub fn number(&mut self, range: std::ops::RangeInclusive<u64>) -> u64 {
         self.0.u64(range)

@@ -131,6 +131,15 @@ pub enum FinishReason {
     ContentFilter,
 }
 
+/// What the model says in place of what it would say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instead {
+    /// That it will not.
+    Refusal,
+    /// What it would, until a filter stops it.
+    Filter,
+}
+
 impl Usage {
     /// What it takes of limits.
     pub fn cost(&self) -> Cost {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::Method;
 
 /// One request, borrowed from the edge that received it.
+#[derive(Clone)]
 pub struct Request<'a> {
     /// The method as sent.
     pub method: &'a Method,
@@ -24,6 +25,7 @@ pub struct Request<'a> {
 }
 
 /// What came with a request.
+#[derive(Clone)]
 pub enum Body {
     /// All of it; empty when there was none.
     Whole(Bytes),
@@ -34,8 +36,26 @@ pub enum Body {
     },
 }
 
+impl Body {
+    /// How much came, in bytes, or how much would have been taken.
+    pub fn len(&self) -> u64 {
+        match self {
+            Body::Whole(bytes) => bytes.len() as u64,
+            Body::TooLarge { limit } => *limit,
+        }
+    }
+
+    /// Whether nothing came.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Header look-up, so that the engine need not know the framework's header map.
 pub trait Headers {
     /// The first value of a header (any case), if it is there and is text.
     fn get(&self, name: &str) -> Option<&str>;
+
+    /// Whether one has this name, in lower case, or has this byte in its value.
+    fn hint(&self, name: &str, byte: u8) -> bool;
 }

@@ -36,6 +36,7 @@ use crate::{
     engine::Engine,
     fixtures::{Fixtures, Problem},
     http::{self, Edge},
+    latency::Latency,
     limit::{LimitSpec, Limits},
     model::Counting,
     tokens::Tokenizer,
@@ -108,18 +109,24 @@ impl Server {
             // Now, so that no request waits for it.
             Tokenizer::prepare();
         }
+        let wrong = |problem| StartError::Fixtures(vec![problem]);
         let mut limits = config.limits.clone();
         if let Some(tier) = &config.tier {
-            limits.extend_from_slice(fixtures.tier(tier).map_err(|problem| StartError::Fixtures(vec![problem]))?);
+            limits.extend_from_slice(fixtures.tier(tier).map_err(wrong)?);
         }
         let limits = Limits::new(limits, config.settle, config.limit_store.as_ref(), config.clock.clone())
             .map_err(|error| StartError::Io("cannot open the limit store".to_owned(), error))?;
-        let engine = Engine::new(fixtures, limits, &config);
+        let latency = match &config.profile {
+            None => config.latency.over(&Latency::default()),
+            Some(name) => config.latency.over(fixtures.profile(name).map_err(wrong)?),
+        };
+        let engine = Engine::new(fixtures, limits, latency, &config);
         let listeners = listen::listen(&config.host, config.port, config.strict_port).map_err(StartError::Listen)?;
         let local = listeners[0].local_addr();
         let address = local.map_err(|error| StartError::Io("cannot tell the port".to_owned(), error))?;
         let (max_body, trusted_proxies) = (config.max_body, config.trusted_proxies.clone());
-        let edge = web::Data::new(Edge { engine, max_body, trusted_proxies });
+        let admin_token = config.admin_token.clone();
+        let edge = web::Data::new(Edge { engine, max_body, trusted_proxies, admin_token });
         Ok(Server { config, listeners, address, edge })
     }
 
@@ -149,6 +156,11 @@ impl Server {
     /// The limits that hold.
     pub fn limits(&self) -> impl Iterator<Item = &LimitSpec> {
         self.edge.engine.limits().specs()
+    }
+
+    /// How long the model takes.
+    pub fn latency(&self) -> &Latency {
+        self.edge.engine.latency()
     }
 
     /// The configuration that holds.

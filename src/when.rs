@@ -19,6 +19,8 @@ use crate::{
 pub struct When {
     /// The model asked for.
     model: Option<Pattern>,
+    /// The path.
+    path: Option<Pattern>,
     /// What the user said last.
     user: Option<Pattern>,
     /// The instructions.
@@ -74,14 +76,15 @@ pub struct Asked<'a, 'm> {
     pub body: &'a Members<'m>,
     /// The model that is asked for.
     model: Cow<'a, str>,
+    path: &'a str,
     read: &'a (dyn Fn() -> Prompt + 'a),
     prompt: OnceCell<Prompt>,
 }
 
 impl<'a, 'm> Asked<'a, 'm> {
-    /// A request to `model` with this body, whose prompt is read by `read` when it is wanted.
-    pub fn new(body: &'a Members<'m>, model: Cow<'a, str>, read: &'a (dyn Fn() -> Prompt + 'a)) -> Self {
-        Asked { body, model, read, prompt: OnceCell::new() }
+    /// A request to `model` at this path and with this body, whose prompt is read by `read` when it is wanted.
+    pub fn new(body: &'a Members<'m>, model: Cow<'a, str>, path: &'a str, read: &'a (dyn Fn() -> Prompt + 'a)) -> Self {
+        Asked { body, model, path, read, prompt: OnceCell::new() }
     }
 
     /// The prompt.
@@ -96,9 +99,19 @@ impl When {
         self.conditions() == 0
     }
 
+    /// The name of the one model that it holds for, if it asks for nothing else.
+    pub fn only_model(&self) -> Option<&str> {
+        match &self.model {
+            Some(Pattern::Exact(model)) if self.conditions() == 1 => Some(model),
+            Some(Pattern::Glob(model)) if self.conditions() == 1 && !model.contains('*') => Some(model),
+            _ => None,
+        }
+    }
+
     fn conditions(&self) -> usize {
-        let given = [self.model.is_some(), self.user.is_some(), self.system.is_some(), self.tool_result.is_some()];
-        given.into_iter().filter(|given| *given).count() + usize::from(self.turn.is_some()) + self.body.len()
+        let texts = [&self.model, &self.path, &self.user, &self.system].map(Option::is_some);
+        let given = texts.into_iter().chain([self.tool_result.is_some(), self.turn.is_some()]);
+        given.filter(|given| *given).count() + self.body.len()
     }
 
     /// The names of the conditions that do not hold; none if it holds.
@@ -110,6 +123,7 @@ impl When {
             }
         };
         want("model", self.model.as_ref().map(|model| model.fits(&asked.model)));
+        want("path", self.path.as_ref().map(|path| path.fits(asked.path)));
         want("user", self.user.as_ref().map(|user| user.fits(asked.prompt().last_user())));
         want("system", self.system.as_ref().map(|system| system.fits(&asked.prompt().system())));
         want("tool_result", self.tool_result.map(|wanted| wanted == asked.prompt().has_tool_result()));
@@ -146,22 +160,25 @@ mod tests {
             turn(Role::Tool, "sunny"),
         ];
         let read = || Prompt { turns: turns.clone(), ..Prompt::default() };
-        when.misses(&Asked::new(&body, "gpt-4o".into(), &read)).iter().map(ToString::to_string).collect()
+        when.misses(&Asked::new(&body, "gpt-4o".into(), "/v1/chat/completions", &read))
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
     fn all_conditions_must_hold() {
         assert!(misses(json!({})).is_empty());
         let all = json!({
-            "model": "gpt-*", "user": {"regex": "(?i)WEATHER"}, "system": {"exact": "be brief"},
+            "model": "gpt-*", "path": "/v1/*", "user": {"regex": "(?i)WEATHER"}, "system": {"exact": "be brief"},
             "tool_result": true, "turn": 2, "body": {"metadata.test": [1]},
         });
         assert!(misses(all).is_empty());
         let none = json!({
-            "model": "o1", "user": "weather", "system": {"glob": "be*x"}, "tool_result": false, "turn": 1,
+            "model": "o1", "path": "/v2/*", "user": "weather", "system": {"glob": "be*x"}, "tool_result": false, "turn": 1,
             "body": {"metadata.test": [2], "absent": null},
         });
-        assert_eq!(misses(none), ["model", "user", "system", "tool_result", "turn", "metadata.test", "absent"]);
+        assert_eq!(misses(none), ["model", "path", "user", "system", "tool_result", "turn", "metadata.test", "absent"]);
     }
 
     #[test]

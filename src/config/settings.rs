@@ -12,6 +12,7 @@ use super::{Config, ConfigError, limits::Preset};
 use crate::{
     limit::{Dimension, Failure, LimitSpec, Window},
     model::{Content, Counting},
+    rule::Rule,
 };
 
 /// What was asked. A field is a flag, a variable of the environment (`FAKE_OPENAI_` and its name) and a key of the file.
@@ -78,6 +79,43 @@ pub struct Settings {
     /// File to write the port to, once requests are accepted
     #[arg(long, value_name = "PATH")]
     pub port_file: Option<PathBuf>,
+    /// How long answers take: that of a known model, such as gpt-4o or llama-70b-h100
+    #[arg(long, help_heading = "Time", value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Time to the first token: 300ms, 300ms±50ms, uniform(100ms,500ms), lognormal(p50=300ms,p99=2s), p50=300ms,p90=1s
+    #[arg(long, help_heading = "Time", value_name = "TIME")]
+    pub ttft: Option<String>,
+    /// Time from token to token; a whole answer takes ttft and this for each of its tokens
+    #[arg(long, help_heading = "Time", value_name = "TIME")]
+    pub itl: Option<String>,
+    /// Time that each token of the prompt adds to ttft
+    #[arg(long, help_heading = "Time", value_name = "TIME")]
+    pub prefill: Option<String>,
+    /// How many times faster than real time passes [default: 1]
+    #[arg(long, help_heading = "Time", value_name = "N")]
+    pub speed: Option<f64>,
+    /// Answers that are said at once; the next ones wait
+    #[arg(long, help_heading = "Time", value_name = "N")]
+    pub max_concurrency: Option<usize>,
+    /// Requests that wait at the most; the next ones are refused as overload [default: 1000]
+    #[arg(long, help_heading = "Time", value_name = "N")]
+    pub queue: Option<usize>,
+    /// How many times longer tokens take when max-concurrency is reached [default: 1]
+    #[arg(long, help_heading = "Time", value_name = "N")]
+    pub slowdown: Option<f64>,
+    /// What goes wrong, such as 503%5 or ttft=20s~cut@40, repeatable; `fake-openai faults` lists all
+    #[arg(long, help_heading = "Faults", value_name = "FAULTS")]
+    pub fault: Option<Vec<String>>,
+    /// What goes wrong with which requests; in the file only
+    #[arg(skip)]
+    pub rules: Option<Vec<Rule>>,
+    /// Let no request ask for faults by its model, key, path, query, header or message
+    #[arg(long, help_heading = "Faults", value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub no_request_faults: Option<bool>,
+    /// Token that opens /__admin to clients on other machines
+    #[arg(long, help_heading = "Faults", value_name = "TOKEN")]
+    pub admin_token: Option<String>,
     /// Requests per minute for each client address; no limit if left out
     #[arg(long, help_heading = "Limits", value_name = "N")]
     pub rpm: Option<u32>,
@@ -202,6 +240,7 @@ impl Settings {
             max_body: Some("64MiB".to_owned()),
             drain: Some(humantime::format_duration(config.drain).to_string()),
             access_log: Some(config.access_log),
+            speed: Some(config.speed),
             ..Settings::default()
         }
     }

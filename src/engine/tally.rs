@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::{limit::Hold, standing::Cost};
+use crate::{capacity::Seat, limit::Hold, standing::Cost};
 
 /// How many requests were taken, and how many of them are over.
 #[derive(Debug, Default)]
@@ -30,17 +30,24 @@ pub struct Receipt {
     tally: Arc<Tally>,
     /// What the request holds of its limits until then.
     hold: Option<Hold>,
+    /// Its place among the answers that are said at once.
+    seat: Option<Seat>,
 }
 
 impl Receipt {
     pub(super) fn open(tally: &Arc<Tally>) -> Self {
         tally.taken.fetch_add(1, Ordering::AcqRel);
-        Receipt { tally: Arc::clone(tally), hold: None }
+        Receipt { tally: Arc::clone(tally), hold: None, seat: None }
     }
 
     /// Keeps what a request holds of its limits until the answer has ended.
     pub(super) fn keep(&mut self, hold: Option<Hold>) {
         self.hold = hold;
+    }
+
+    /// Keeps the place that the answer is said at.
+    pub(super) fn sit(&mut self, seat: Seat) {
+        self.seat = Some(seat);
     }
 
     /// Writes down what the answer has cost; what is refused costs nothing in the end.

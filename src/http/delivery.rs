@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix_web::{
-    HttpResponse,
+    HttpRequest, HttpResponse,
     body::{BodySize, BoxBody, MessageBody},
     http::StatusCode,
 };
@@ -18,6 +18,7 @@ use bytes::Bytes;
 use socket2::Socket;
 use tokio::time::{Instant, Sleep};
 
+use super::Connection;
 use crate::{
     answer::{Answer, Content, Frames, Opening, Step, Steps, Timed},
     engine::Receipt,
@@ -26,22 +27,29 @@ use crate::{
 /// What was sent before a connection is cut or reset has this long to leave the machine.
 const GRACE: Duration = Duration::from_millis(10);
 
-/// Waits until an answer is to begin, and begins it. `socket` is that of the connection; the receipt is closed when the
-/// answer has been handed out to its end, or the client has left.
-pub(super) async fn deliver(answer: Answer, receipt: Receipt, socket: Option<Arc<Socket>>) -> HttpResponse {
-    let start = Instant::now();
-    match answer.opening {
-        Opening::After(Duration::ZERO) => {}
-        Opening::After(time) => tokio::time::sleep_until(start + time).await,
+/// Waits until an answer is to begin, and begins it. The receipt is closed when the answer has been handed out to its end,
+/// or the client has left.
+pub(super) async fn deliver(answer: Answer, receipt: Receipt, request: &HttpRequest) -> HttpResponse {
+    // Asked for by those few who need them.
+    let now = Instant::now;
+    let socket = || request.conn_data::<Connection>().and_then(|connection| connection.socket.clone());
+    let start = match answer.opening {
+        Opening::After(Duration::ZERO) => None,
+        Opening::After(time) => {
+            let start = now();
+            // Boxed, so that an answer without it does not carry the room for it.
+            Box::pin(tokio::time::sleep_until(start + time)).await;
+            Some(start)
+        }
         Opening::Never => return pending().await,
         // A body that fails at once takes the head with it, which is not sent yet.
         Opening::Closed => return HttpResponse::with_body(StatusCode::OK, BoxBody::new(Nothing { reset: None })),
-        Opening::Reset => return HttpResponse::with_body(StatusCode::OK, BoxBody::new(Nothing { reset: socket })),
-    }
+        Opening::Reset => return HttpResponse::with_body(StatusCode::OK, BoxBody::new(Nothing { reset: socket() })),
+    };
     let body = match answer.content {
         Content::Whole(bytes) => BoxBody::new(bytes),
         Content::Frames(frames) => BoxBody::new(Stream { frames, receipt: Some(receipt) }),
-        Content::Steps(steps) => BoxBody::new(Play::new(steps, start, receipt, socket)),
+        Content::Steps(steps) => BoxBody::new(Play::new(steps, start.unwrap_or_else(now), Some(receipt), socket())),
     };
     let mut response = HttpResponse::with_body(answer.status, body);
     for (name, value) in answer.headers {
@@ -123,9 +131,9 @@ struct Play {
 }
 
 impl Play {
-    fn new(steps: Steps, start: Instant, receipt: Receipt, socket: Option<Arc<Socket>>) -> Self {
+    fn new(steps: Steps, start: Instant, receipt: Option<Receipt>, socket: Option<Arc<Socket>>) -> Self {
         let sleep = Box::pin(tokio::time::sleep_until(start));
-        Play { steps, start, next: None, sleep, until: None, receipt: Some(receipt), socket }
+        Play { steps, start, next: None, sleep, until: None, receipt, socket }
     }
 
     /// Waits until an instant; for ever if there is none.
@@ -171,5 +179,72 @@ impl MessageBody for Play {
             }
             Some(Step::Cut) | None => Poll::Ready(Some(Err(Broken))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    fn play(list: impl Iterator<Item = Timed> + Send + 'static) -> Pin<Box<Play>> {
+        Box::pin(Play::new(Steps { length: None, list: Box::new(list) }, Instant::now(), None, None))
+    }
+
+    async fn next(play: &mut Pin<Box<Play>>) -> Option<Result<Bytes, Broken>> {
+        poll_fn(|context| play.as_mut().poll_next(context)).await
+    }
+
+    /// Ten thousand events, 20.3 ms apart.
+    fn events() -> impl Iterator<Item = Timed> + Send {
+        (0..10_000).map(|n| Timed { at: due(n), step: Step::Send(Bytes::from_static(b"x")) })
+    }
+
+    fn due(n: u32) -> Duration {
+        Duration::from_micros(20_300) * n
+    }
+
+    // The clock stands still while anything can be done, and then jumps: what is late is late by design.
+    #[tokio::test(start_paused = true)]
+    async fn the_last_of_ten_thousand_is_no_later_than_the_first() {
+        let (start, mut play) = (Instant::now(), play(events()));
+        for n in 0..10_000 {
+            assert!(next(&mut play).await.unwrap().is_ok());
+            let late = start.elapsed().checked_sub(due(n)).expect("nothing comes early");
+            // The timer counts whole milliseconds.
+            assert!(late <= Duration::from_millis(1), "event {n} is {late:?} late");
+        }
+        assert!(next(&mut play).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_late_gets_at_once_what_was_due_and_the_rest_in_time() {
+        let (start, mut play) = (Instant::now(), play(events()));
+        let _ = next(&mut play).await;
+        tokio::time::advance(Duration::from_secs(5)).await;
+        for n in 1..=246 {
+            let _ = next(&mut play).await;
+            assert_eq!(start.elapsed(), Duration::from_secs(5), "event {n} was due");
+        }
+        let _ = next(&mut play).await;
+        assert!(start.elapsed() >= due(247) && start.elapsed() <= due(247) + Duration::from_millis(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_breaks_off_does_so_after_what_came_before_has_left() {
+        let steps = [Step::Send(Bytes::from_static(b"x")), Step::Cut];
+        let (start, mut play) =
+            (Instant::now(), play(steps.into_iter().map(|step| Timed { at: Duration::ZERO, step })));
+        assert!(next(&mut play).await.unwrap().is_ok());
+        assert!(next(&mut play).await.unwrap().is_err());
+        assert!(start.elapsed() >= GRACE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_never_due_never_comes() {
+        let mut play = play(std::iter::once(Timed { at: Duration::MAX, step: Step::Cut }));
+        let year = Duration::from_secs(365 * 86_400);
+        assert!(tokio::time::timeout(year, next(&mut play)).await.is_err());
     }
 }

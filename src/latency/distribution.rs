@@ -103,6 +103,11 @@ impl Distribution {
         self.quantile_at(random.unit(), progress)
     }
 
+    /// Whether it changes with its progress.
+    pub fn is_ramp(&self) -> bool {
+        self.end.is_some()
+    }
+
     /// Whether every draw is zero.
     pub fn is_zero(&self) -> bool {
         self.law.is_zero() && self.end.as_ref().is_none_or(Law::is_zero)

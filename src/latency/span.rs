@@ -12,7 +12,7 @@ use super::text;
 
 /// A span of time, an hour at the most.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Span(pub Duration);
+pub struct Span(pub Duration);
 
 impl Span {
     /// The longest.

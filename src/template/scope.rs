@@ -15,6 +15,7 @@ use crate::{
     error::ApiError,
     facts::{ModelFacts, matches},
     random::{Alphabet, Random},
+    reply::Instead,
     request::{
         Body, Request,
         members::{Malformed, Members},
@@ -24,6 +25,9 @@ use crate::{
 
 /// The parameters of a route, by name, as they stand in the path.
 pub type Params<'a> = SmallVec<[(&'a str, &'a str); 3]>;
+
+/// The model that answers when it is to be another than was asked for.
+const ANOTHER_MODEL: &str = "another-model";
 
 /// Everything that a slot may stand for while one request is answered.
 pub struct Scope<'a> {
@@ -47,8 +51,21 @@ pub struct Scope<'a> {
     pub models: &'a [String],
     /// Whether answers bear the dated names of models.
     pub snapshots: bool,
+    /// How long the answer is meant to take: until its head.
+    pub intended: Duration,
+    /// What the model says in place of what it would say.
+    pub says: Option<Instead>,
+    /// Whether the answer names another model than was asked for.
+    pub misnames: bool,
+    /// Whether `~` and faults may follow the name of a model.
+    pub names_carry_faults: bool,
+    /// Faults that stood before the path.
+    pub path_faults: Option<&'a str>,
+    /// Faults that stood behind the model or the deployment in the path.
+    model_faults: Option<&'a str>,
     started: Instant,
     id: OnceCell<String>,
+    named: OnceCell<(Cow<'a, str>, usize)>,
     known: OnceCell<Option<&'a ModelFacts>>,
     members: OnceCell<Result<Members<'a>, Malformed>>,
 }
@@ -67,8 +84,15 @@ impl<'a> Scope<'a> {
             facts: &[],
             models: &[],
             snapshots: false,
+            intended: Duration::ZERO,
+            says: None,
+            misnames: false,
+            names_carry_faults: false,
+            path_faults: None,
+            model_faults: None,
             started: Instant::now(),
             id: OnceCell::new(),
+            named: OnceCell::new(),
             known: OnceCell::new(),
             members: OnceCell::new(),
         }
@@ -100,12 +124,47 @@ impl<'a> Scope<'a> {
         self.members.get_or_init(read).as_ref().map_err(|malformed| *malformed)
     }
 
-    /// The model that the path names as `{model}`, or else the body; empty if neither names one.
-    pub fn model(&self) -> Cow<'_, str> {
-        if let Some(model) = self.param("model") {
-            return percent_decode_str(model).decode_utf8_lossy();
+    /// Takes what the route's `{name}` segments matched. Faults behind the name of a model are no part of it.
+    pub fn set_params(&mut self, mut params: Params<'a>) {
+        if self.names_carry_faults {
+            for (_, value) in params.iter_mut().filter(|(name, _)| ["model", "deployment"].contains(name)) {
+                if let Some((name, faults)) = value.split_once('~') {
+                    (*value, self.model_faults) = (name, Some(faults));
+                }
+            }
         }
-        self.members().ok().and_then(|body| body.get("model")?.as_str()).unwrap_or_default()
+        self.params = params;
+    }
+
+    /// The model that the path names as `{model}`, or else the body, without the faults behind it; empty if neither names
+    /// one.
+    pub fn model(&self) -> Cow<'_, str> {
+        let (name, end) = self.named();
+        Cow::Borrowed(&name[..end])
+    }
+
+    /// The faults behind the name of the model.
+    pub fn model_faults(&self) -> Option<Cow<'_, str>> {
+        if let Some(faults) = self.model_faults {
+            return Some(percent_decode_str(faults).decode_utf8_lossy());
+        }
+        let (name, end) = self.named();
+        name.get(end + 1..).map(Cow::Borrowed)
+    }
+
+    /// The model that is named, and where its name ends; looked up at the first call.
+    fn named(&self) -> (&str, usize) {
+        let (name, end) = self.named.get_or_init(|| {
+            if let Some(model) = self.param("model") {
+                let name = percent_decode_str(model).decode_utf8_lossy();
+                let end = name.len();
+                return (name, end);
+            }
+            let name = self.members().ok().and_then(|body| body.get("model")?.as_str()).unwrap_or_default();
+            let end = name.find('~').filter(|_| self.names_carry_faults).unwrap_or(name.len());
+            (name, end)
+        });
+        (name, *end)
     }
 
     /// What is known of the model that is asked for; looked up at the first call.
@@ -118,6 +177,9 @@ impl<'a> Scope<'a> {
 
     /// The name under which the model answers.
     pub fn model_name(&self) -> Cow<'_, str> {
+        if self.misnames {
+            return Cow::Borrowed(ANOTHER_MODEL);
+        }
         let facts = if self.snapshots { self.model_facts() } else { None };
         facts.and_then(|facts| facts.snapshot.as_deref()).map_or_else(|| self.model(), Cow::Borrowed)
     }
@@ -140,6 +202,10 @@ pub(crate) mod tests {
     impl Headers for NoHeaders {
         fn get(&self, _: &str) -> Option<&str> {
             None
+        }
+
+        fn hint(&self, _: &str, _: u8) -> bool {
+            false
         }
     }
 

@@ -156,7 +156,7 @@ impl Slot {
             Slot::ModelName => Filling::Text(scope.model_name()),
             Slot::Method => text(Some(scope.request.method.as_str().into())),
             Slot::FullPath => text(Some(scope.request.path.into())),
-            Slot::ProcessingMs => Filling::Number(scope.elapsed().as_millis() as u64),
+            Slot::ProcessingMs => Filling::Number((scope.intended + scope.elapsed()).as_millis() as u64),
             Slot::RequestId => text(Some(scope.request_id().into())),
             Slot::Resource(path) => {
                 let resource = scope.resource.borrow();

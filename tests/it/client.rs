@@ -45,6 +45,27 @@ impl Response {
     }
 }
 
+/// How a connection ends, or a body on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The body as it should; the connection is still there.
+    Whole,
+    /// Closed.
+    Cut,
+    /// Reset.
+    Reset,
+}
+
+impl End {
+    fn of(error: &io::Error) -> End {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => End::Cut,
+            io::ErrorKind::ConnectionReset => End::Reset,
+            _ => panic!("{error}"),
+        }
+    }
+}
+
 /// One connection, kept alive from request to request.
 pub struct Connection(BufReader<TcpStream>);
 
@@ -117,12 +138,8 @@ impl Connection {
         let mut response = self.head()?;
         if response.headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") && !head_only {
             loop {
-                let size = self.line()?;
-                let size = usize::from_str_radix(&size, 16).map_err(|_| io::ErrorKind::InvalidData)?;
-                let mut chunk = vec![0; size + 2];
-                self.0.read_exact(&mut chunk)?;
-                chunk.truncate(size);
-                if size == 0 {
+                let chunk = self.chunk()?;
+                if chunk.is_empty() {
                     break;
                 }
                 response.body.extend_from_slice(&chunk);
@@ -133,6 +150,41 @@ impl Connection {
             self.0.read_exact(&mut response.body)?;
         }
         Ok(response)
+    }
+
+    /// Reads a chunked body as far as it goes, a chunk for each event, and how it ends.
+    pub fn stream(&mut self) -> (Vec<String>, End) {
+        let mut chunks = Vec::new();
+        let end = loop {
+            match self.chunk() {
+                Ok(chunk) if chunk.is_empty() => break End::Whole,
+                Ok(chunk) => chunks.push(String::from_utf8(chunk).unwrap()),
+                Err(error) => break End::of(&error),
+            }
+        };
+        (chunks, end)
+    }
+
+    /// Reads one chunk of a chunked body; the last is empty.
+    pub fn chunk(&mut self) -> io::Result<Vec<u8>> {
+        let size = self.line()?;
+        let size = usize::from_str_radix(&size, 16).map_err(|_| io::ErrorKind::InvalidData)?;
+        let mut chunk = vec![0; size + 2];
+        self.0.read_exact(&mut chunk)?;
+        chunk.truncate(size);
+        Ok(chunk)
+    }
+
+    /// Reads all that comes until the connection ends, and how that is.
+    pub fn rest(&mut self) -> (Vec<u8>, End) {
+        let (mut rest, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            match self.0.read(&mut buffer) {
+                Ok(0) => return (rest, End::Cut),
+                Ok(length) => rest.extend_from_slice(&buffer[..length]),
+                Err(error) => return (rest, End::of(&error)),
+            }
+        }
     }
 
     /// Whether the other side has closed, without having sent anything more.

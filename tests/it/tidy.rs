@@ -10,9 +10,9 @@ use crate::program::run;
 /// The floor of every module at the root of the crate: a module imports from its own floor's words or from below.
 const FLOORS: &[(usize, &[&str])] = &[
     (0, &["request", "prompt", "answer", "reply", "error", "standing", "facts", "random", "clock"]),
-    (1, &["template", "schema", "tokens", "audio"]),
-    (2, &["access", "latency", "limit", "progress", "resource", "require", "when", "model", "dialect"]),
-    (3, &["config", "fixtures", "memory"]),
+    (1, &["template", "schema", "tokens", "audio", "latency"]),
+    (2, &["access", "capacity", "fault", "limit", "progress", "resource", "require", "when", "model", "dialect"]),
+    (3, &["config", "fixtures", "memory", "rule"]),
     (4, &["engine"]),
     (5, &["server", "http"]),
     (6, &["main", "cli", "lib"]),
@@ -137,9 +137,9 @@ fn files_are_short() {
 }
 
 #[test]
-fn the_readme_shows_the_help_and_the_routes() {
+fn the_readme_shows_the_help_the_routes_and_the_faults() {
     let readme = fs::read_to_string("README.md").unwrap();
-    for args in [&["--help"][..], &["routes"]] {
+    for args in [&["--help"][..], &["routes"], &["faults"]] {
         let output = String::from_utf8(run(args).stdout).unwrap();
         assert!(
             readme.contains(output.trim_end()),

@@ -1,0 +1,82 @@
+//! What is listed: routes, faults, profiles.
+
+use fake_openai::{
+    fault::{MODIFIERS, TABLE},
+    fixtures::{Fixtures, Kind},
+};
+
+/// Every route, and what answers it.
+pub(super) fn routes(fixtures: &Fixtures) -> String {
+    let mut rows = Vec::new();
+    for (provider, endpoint) in fixtures.endpoints() {
+        let answer = match endpoint.kind() {
+            Kind::Canned => "canned".to_owned(),
+            Kind::Generated(dialect) => dialect.to_owned(),
+        };
+        let limited = if endpoint.limited { "limited" } else { "-" };
+        for route in &endpoint.routes {
+            let cells = [route.method.as_str(), &route.path, provider, &answer, limited, &endpoint.file];
+            rows.push(cells.map(str::to_owned));
+        }
+    }
+    rows.sort_by(|a, b| (&a[1], &a[0]).cmp(&(&b[1], &b[0])));
+    rows.insert(0, ["METHOD", "PATH", "PROVIDER", "ANSWER", "LIMIT", "FIXTURE"].map(str::to_owned));
+    table(&rows)
+}
+
+/// Every fault, and how it is asked for.
+pub(super) fn faults() -> String {
+    let mut rows = vec![["FAULT", "WHAT HAPPENS"].map(str::to_owned)];
+    rows.extend(TABLE.iter().map(|row| [row.spelled, row.does].map(str::to_owned)));
+    let mut behind = vec![["BEHIND IT", "WHEN"].map(str::to_owned)];
+    behind.extend(MODIFIERS.iter().map(|(spelled, does)| [*spelled, does].map(str::to_owned)));
+    format!("{}\n{}\n{WAYS}", table(&rows), table(&behind))
+}
+
+const WAYS: &str = "\
+Several are a chain: 429x2~retry-after=2s. Events are those of a stream; in a whole body they are bytes.
+
+WHERE                  SUCH AS, WHAT COMES FIRST COUNTING FOR MORE
+header                 x-fake-openai: cut@40
+query                  /v1/chat/completions?fake=cut@40
+path                   http://host:8080/~cut@40/v1
+model                  gpt-4o~cut@40
+key                    sk-fake~cut@40
+last message of user   Hi [[fake: cut@40]]
+rules of a running one POST /__admin/rules {\"when\": {\"model\": \"gpt-4o\"}, \"fault\": \"cut@40\"}
+rules of the file      rules: [{when: {model: gpt-4o}, fault: cut@40}]
+rules of the fixtures  rules.json
+flag                   --fault cut@40
+";
+
+/// Every profile, and where its numbers come from.
+pub(super) fn profiles(fixtures: &Fixtures) -> String {
+    let mut rows = vec![["PROFILE", "TTFT", "ITL", "PREFILL", "SOURCE"].map(str::to_owned)];
+    rows.extend(fixtures.profiles().map(|(name, profile)| {
+        let latency = &profile.latency;
+        let prefill = humantime::format_duration(latency.prefill);
+        [
+            name.to_owned(),
+            latency.ttft.to_string(),
+            latency.itl.to_string(),
+            prefill.to_string(),
+            profile.source.clone(),
+        ]
+    }));
+    table(&rows)
+}
+
+/// Rows whose cells stand below each other.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |row: &[String; N]| {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        cells.join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}

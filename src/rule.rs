@@ -1,0 +1,247 @@
+//! Rules: for which requests something goes wrong.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use serde_json::Value;
+
+use crate::{
+    fault::Chain,
+    when::{Asked, When},
+};
+
+/// The most that are kept while the server runs.
+const MOST: usize = 1000;
+
+/// What goes wrong, and for which requests: `{"when": {"model": "gpt-4o"}, "fault": "429x2"}`.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    when: When,
+    fault: Chain,
+    /// As it is written.
+    written: Value,
+}
+
+impl Rule {
+    /// As it is written.
+    pub fn written(&self) -> &Value {
+        &self.written
+    }
+}
+
+impl<'de> Deserialize<'de> for Rule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// For which requests, all of them if that is left out, and what goes wrong with them.
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, rename = "rule")]
+        struct Read {
+            #[serde(default)]
+            when: When,
+            fault: Chain,
+        }
+        let written = Value::deserialize(deserializer)?;
+        let Read { when, fault } = Read::deserialize(&written).map_err(D::Error::custom)?;
+        Ok(Rule { when, fault, written })
+    }
+}
+
+impl Serialize for Rule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.written.serialize(serializer)
+    }
+}
+
+/// Rules that do not change. Those for one model are found by its name, so that they cost other requests one look.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    by_model: HashMap<String, Vec<Rule>, foldhash::fast::RandomState>,
+    others: Vec<Rule>,
+}
+
+impl RuleSet {
+    /// These, the first counting for most among those that fit.
+    pub fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
+        let mut set = RuleSet::default();
+        for rule in rules {
+            match rule.when.only_model() {
+                Some(model) => set.by_model.entry(model.to_owned()).or_default().push(rule),
+                None => set.others.push(rule),
+            }
+        }
+        set
+    }
+
+    /// What goes wrong with requests to this model; `asked` is read where more than the model counts.
+    pub fn chains<'s, 'a: 's, 'm: 'a>(
+        &'s self,
+        model: &str,
+        asked: &'s Asked<'a, 'm>,
+    ) -> impl Iterator<Item = &'s Chain> {
+        let named = self.by_model.get(model).map(Vec::as_slice).unwrap_or_default();
+        let fits = |rule: &&Rule| rule.when.misses(asked).is_empty();
+        named.iter().chain(self.others.iter().filter(fits)).map(|rule| &rule.fault)
+    }
+
+    /// Whether no rule could fit a request to this model.
+    pub fn is_silent(&self, model: &str) -> bool {
+        self.others.is_empty() && !self.by_model.contains_key(model)
+    }
+}
+
+/// Rules that come and go while the server runs.
+#[derive(Default)]
+pub struct LiveRules(RwLock<Arc<Live>>);
+
+#[derive(Clone, Default)]
+struct Live {
+    /// The newest first.
+    list: Vec<LiveRule>,
+    last_id: u64,
+}
+
+/// One of them.
+#[derive(Clone)]
+pub struct LiveRule {
+    /// What it is called.
+    pub id: String,
+    /// What it does.
+    pub rule: Rule,
+}
+
+/// Why a rule is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It makes no sense; what is wrong with it.
+    Wrong(String),
+    /// There are too many.
+    Full(usize),
+}
+
+impl LiveRules {
+    fn now(&self) -> Arc<Live> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).list.is_empty()
+    }
+
+    /// All, the newest first, which counts for most.
+    pub fn list(&self) -> Vec<LiveRule> {
+        self.now().list.clone()
+    }
+
+    /// What goes wrong with a request.
+    pub fn chains(&self, asked: &Asked<'_, '_>) -> Vec<(String, Chain)> {
+        let live = self.now();
+        let fits = live.list.iter().filter(|live| live.rule.when.misses(asked).is_empty());
+        fits.map(|live| (live.id.clone(), live.rule.fault.clone())).collect()
+    }
+
+    /// Puts a rule: a new one, or in the place of the one called `id`.
+    ///
+    /// # Errors
+    /// It is wrong, or one too many.
+    pub fn put(&self, id: Option<&str>, written: &Value) -> Result<LiveRule, Refused> {
+        let rule = Rule::deserialize(written).map_err(|error| Refused::Wrong(error.to_string()))?;
+        let mut live = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Live::clone(&live);
+        let known = next.list.iter().position(|live| Some(live.id.as_str()) == id);
+        if known.is_none() && next.list.len() >= MOST {
+            return Err(Refused::Full(MOST));
+        }
+        let id = match id {
+            Some(id) => id.to_owned(),
+            None => {
+                next.last_id += 1;
+                format!("rule-{}", next.last_id)
+            }
+        };
+        let put = LiveRule { id, rule };
+        match known {
+            Some(place) => next.list[place] = put.clone(),
+            None => next.list.insert(0, put.clone()),
+        }
+        *live = Arc::new(next);
+        Ok(put)
+    }
+
+    /// Takes away the one called `id`; whether there was one.
+    pub fn delete(&self, id: &str) -> bool {
+        let mut live = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Live::clone(&live);
+        let before = next.list.len();
+        next.list.retain(|live| live.id != id);
+        let deleted = next.list.len() < before;
+        *live = Arc::new(next);
+        deleted
+    }
+
+    /// Takes all away.
+    pub fn clear(&self) {
+        let mut live = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *live = Arc::new(Live { list: Vec::new(), last_id: live.last_id });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{prompt::Prompt, request::members::Members};
+
+    fn texts<'s>(chains: impl Iterator<Item = &'s Chain>) -> Vec<String> {
+        chains.map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn rules_for_one_model_come_before_those_for_others() {
+        let rules: Vec<Rule> = serde_json::from_value(json!([
+            {"when": {"model": "gpt-*"}, "fault": "503%5"},
+            {"when": {"model": "429"}, "fault": 429},
+            {"when": {"model": "429"}, "fault": "ttft=1s"},
+        ]))
+        .unwrap();
+        let set = RuleSet::new(rules);
+        let body = Members::default();
+        let of = |model: &'static str| {
+            let asked = Asked::new(&body, model.into(), "/v1/chat/completions", &Prompt::default);
+            texts(set.chains(model, &asked))
+        };
+        assert_eq!(of("429"), ["429", "ttft=1s"]);
+        assert_eq!(of("gpt-4o"), ["503%5"]);
+        assert!(of("o3").is_empty());
+    }
+
+    #[test]
+    fn live_rules_come_change_and_go() {
+        let rules = LiveRules::default();
+        assert!(rules.is_empty());
+        let first = rules.put(None, &json!({"fault": "503"})).unwrap();
+        let second = rules.put(None, &json!({"fault": "hang", "when": {"model": "o3"}})).unwrap();
+        rules.put(Some(&first.id), &json!({"fault": "429"})).unwrap();
+        rules.put(Some("mine"), &json!({"fault": "gzip"})).unwrap();
+        let all: Vec<_> =
+            rules.list().into_iter().map(|live| (live.id, live.rule.written()["fault"].clone())).collect();
+        assert_eq!(all, [("mine".into(), json!("gzip")), (second.id.clone(), json!("hang")), (first.id, json!("429"))]);
+        let body = Members::default();
+        let chains = rules.chains(&Asked::new(&body, "o3".into(), "/", &Prompt::default));
+        assert_eq!(texts(chains.iter().map(|(_, chain)| chain)), ["gzip", "hang", "429"]);
+        assert!(rules.delete(&second.id) && !rules.delete(&second.id));
+        assert!(
+            matches!(rules.put(None, &json!({"fault": "boom"})), Err(Refused::Wrong(what)) if what.contains("boom"))
+        );
+        assert!(matches!(rules.put(None, &json!({"faults": "503"})), Err(Refused::Wrong(_))));
+        for _ in 2..MOST {
+            rules.put(None, &json!({"fault": "503"})).unwrap();
+        }
+        assert_eq!(rules.put(None, &json!({"fault": "503"})).err(), Some(Refused::Full(MOST)));
+        rules.clear();
+        assert!(rules.is_empty());
+    }
+}

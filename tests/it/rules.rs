@@ -1,0 +1,162 @@
+//! Where faults can be asked for, which counts for more, and the rules that come and go while the server runs.
+
+use fake_openai::{Config, Running};
+use serde_json::{Value, json};
+
+use crate::{
+    client::{CHAT, Connection, Response, serve},
+    program::Directory,
+};
+
+fn request(server: &Running, path: &str, headers: &str, body: &str) -> Response {
+    Connection::open(server.address()).request("POST", path, headers, body).unwrap()
+}
+
+const PATH: &str = "/v1/chat/completions";
+
+#[test]
+fn a_request_can_ask_wherever_a_gateway_lets_something_through() {
+    let server = serve(Config::for_test());
+    let marked = |text: &str| CHAT.replace(r#""Hi""#, &format!(r#""Hi {text} there""#));
+    let ways = [
+        (PATH, String::new(), CHAT.replace("gpt-4o", "gpt-4o~503")),
+        (PATH, "authorization: Bearer sk-x~503\r\n".to_owned(), CHAT.to_owned()),
+        (PATH, "api-key: x~503\r\n".to_owned(), CHAT.to_owned()),
+        ("/~503/v1/chat/completions", String::new(), CHAT.to_owned()),
+        ("/v1/chat/completions?fake=503", String::new(), CHAT.to_owned()),
+        ("/v1/chat/completions?a=b&fake=503%25100", String::new(), CHAT.to_owned()),
+        (PATH, "x-fake-openai: 503\r\n".to_owned(), CHAT.to_owned()),
+        (PATH, String::new(), marked("[[fake: 503]]")),
+        ("/openai/deployments/gpt-4o~503/chat/completions?api-version=2024-10-21", String::new(), CHAT.to_owned()),
+    ];
+    for (path, headers, body) in &ways {
+        assert_eq!(request(&server, path, headers, body).status, 503, "{path} {headers} {body}");
+    }
+    let gemini = r#"{"contents":[{"role":"user","parts":[{"text":"Hi"}]}]}"#;
+    for path in ["gemini-2.5-flash~503:generateContent", "gemini-2.5-flash~stall@2:1s~503:generateContent"] {
+        assert_eq!(request(&server, &format!("/v1beta/models/{path}"), "", gemini).status, 503, "{path}");
+    }
+    // Only what the user said last counts.
+    let earlier =
+        r#"{"model":"m","messages":[{"role":"user","content":"[[fake: 503]]"},{"role":"user","content":"Hi"}]}"#;
+    assert_eq!(request(&server, PATH, "", earlier).status, 200);
+    // What asks is no part of what is named.
+    assert_eq!(request(&server, PATH, "", &CHAT.replace("gpt-4o", "gpt-4o~ttft=1ms")).json()["model"], "gpt-4o");
+
+    let closed = serve(Config { request_faults: false, ..Config::for_test() });
+    for (path, headers, body) in &ways {
+        let response = request(&closed, path, headers, body);
+        assert!([200, 404].contains(&response.status), "{path} {headers} {body}: {}", response.status);
+    }
+    let model = request(&closed, PATH, "", &CHAT.replace("gpt-4o", "gpt-4o~503")).json()["model"].clone();
+    assert_eq!(model, "gpt-4o~503");
+}
+
+#[test]
+fn what_stands_nearer_to_the_request_counts_for_more() {
+    let rules: Vec<_> = [json!({"when": {"model": "gpt-*"}, "fault": "507"})]
+        .iter()
+        .map(|rule| serde_json::from_value(rule.clone()).unwrap())
+        .collect();
+    let server = serve(Config { faults: vec!["508".parse().unwrap()], rules, ..Config::for_test() });
+    let put = |fault: &str| {
+        let body = json!({"when": {"model": "gpt-4o"}, "fault": fault}).to_string();
+        assert_eq!(request(&server, "/__admin/rules", "", &body).status, 201);
+    };
+    assert_eq!(request(&server, PATH, "", &CHAT.replace("gpt-4o", "o3")).status, 508);
+    assert_eq!(request(&server, PATH, "", CHAT).status, 507);
+    put("506");
+    assert_eq!(request(&server, PATH, "", CHAT).status, 506);
+    put("505");
+    assert_eq!(request(&server, PATH, "", CHAT).status, 505, "the newest counts");
+    let marked = CHAT.replace("Hi", "[[fake: 504]]");
+    assert_eq!(request(&server, PATH, "", &marked).status, 504);
+    let key = "authorization: Bearer k~503\r\n";
+    assert_eq!(request(&server, PATH, key, &marked).status, 503);
+    let model = marked.replace("gpt-4o", "gpt-4o~502");
+    assert_eq!(request(&server, PATH, key, &model).status, 502);
+    assert_eq!(request(&server, "/~501/v1/chat/completions", key, &model).status, 501);
+    assert_eq!(request(&server, "/~501/v1/chat/completions?fake=500", key, &model).status, 500);
+    let header = format!("{key}x-fake-openai: 418\r\n");
+    assert_eq!(request(&server, "/~501/v1/chat/completions?fake=500", &header, &model).status, 418);
+    let fine = format!("{key}x-fake-openai: ok\r\n");
+    assert_eq!(request(&server, "/~501/v1/chat/completions?fake=500", &fine, &model).status, 200, "nothing goes wrong");
+}
+
+#[test]
+fn rules_come_and_go_while_the_server_runs() {
+    let server = serve(Config::for_test());
+    let mut connection = Connection::open(server.address());
+    let mut admin = |method: &str, path: &str, body: &str| {
+        connection.request(method, &format!("/__admin{path}"), "content-type: application/json\r\n", body).unwrap()
+    };
+    assert_eq!(admin("GET", "/rules", "").json(), json!({"rules": []}));
+    let put = admin("POST", "/rules", r#"{"when": {"model": "gpt-4o"}, "fault": "429x1"}"#);
+    assert_eq!(put.status, 201);
+    let rule = put.json();
+    assert_eq!(rule["fault"], "429x1");
+    let id = rule["id"].as_str().unwrap().to_owned();
+    assert_eq!(admin("GET", &format!("/rules/{id}"), "").json(), rule);
+    let statuses = |n: usize| -> Vec<u16> { (0..n).map(|_| request(&server, PATH, "", CHAT).status).collect() };
+    assert_eq!(statuses(3), [429, 200, 200]);
+    assert_eq!(admin("PUT", &format!("/rules/{id}"), r#"{"fault": "503"}"#).status, 200);
+    assert_eq!(statuses(2), [503, 503]);
+    let get = |path: &str| Connection::open(server.address()).get(path).status;
+    assert_eq!((get("/health"), get("/v1/models")), (200, 503), "the fake's own pages have no faults");
+    assert_eq!(admin("DELETE", &format!("/rules/{id}"), "").status, 204);
+    assert_eq!(admin("DELETE", &format!("/rules/{id}"), "").status, 404);
+    assert_eq!(statuses(1), [200]);
+    admin("POST", "/rules", r#"{"fault": "429x1"}"#);
+    assert_eq!(statuses(2), [429, 200]);
+    assert_eq!(admin("POST", "/reset", "").status, 204);
+    assert_eq!(admin("GET", "/rules", "").json(), json!({"rules": []}));
+    admin("POST", "/rules", r#"{"fault": "429x1"}"#);
+    assert_eq!(statuses(2), [429, 200], "after a reset it is counted anew");
+    assert_eq!(admin("DELETE", "/rules", "").status, 204);
+    for (body, words) in [("{", "is JSON"), (r#"{"fault": "boom"}"#, "boom"), (r#"{"faults": "503"}"#, "unknown field")]
+    {
+        let refused = admin("POST", "/rules", body);
+        assert_eq!(refused.status, 400);
+        assert!(refused.text().contains(words), "{}", refused.text());
+    }
+    assert_eq!(admin("GET", "/nothing", "").status, 404);
+}
+
+#[test]
+fn a_token_opens_what_is_closed() {
+    let server = serve(Config { admin_token: Some("secret".to_owned()), ..Config::for_test() });
+    let get = |headers: &str| {
+        Connection::open(server.address()).request("GET", "/__admin/rules", headers, "").unwrap().status
+    };
+    assert_eq!(get(""), 401);
+    assert_eq!(get("authorization: Bearer secreT\r\n"), 401);
+    assert_eq!(get("authorization: Bearer secret\r\n"), 200);
+}
+
+#[test]
+fn the_models_that_litellms_fake_knows_behave_as_they_do_there() {
+    let server = serve(Config::for_test());
+    assert_eq!(request(&server, PATH, "", &CHAT.replace("gpt-4o", "429")).status, 429);
+    // The slow ones are under way, and free when their client leaves.
+    for model in ["random_sleep", "slow-endpoint", "degraded", "slow_provider", "blocked"] {
+        let mut connection = Connection::open(server.address());
+        let body = CHAT.replace("gpt-4o", model);
+        let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        connection.send(head.as_bytes()).unwrap();
+        crate::client::eventually("it is under way", || server.in_flight() == 1);
+        drop(connection);
+        crate::client::eventually("it is over", || server.in_flight() == 0);
+    }
+}
+
+#[test]
+fn rules_of_the_fixtures_can_be_overridden() {
+    let none = Directory::with(&[("rules.json", "[]")]);
+    let server = serve(Config { fixtures: Some(none.path().to_owned()), ..Config::for_test() });
+    assert_eq!(request(&server, PATH, "", &CHAT.replace("gpt-4o", "429")).status, 200);
+    let wrong = Directory::with(&[("rules.json", r#"[{"fault": "boom"}]"#)]);
+    let config = Config { fixtures: Some(wrong.path().to_owned()), ..Config::for_test() };
+    let problem = fake_openai::Server::bind(config).err().unwrap().to_string();
+    assert!(problem.contains("rules.json") && problem.contains("there is no fault `boom`"), "{problem}");
+    let _: Value = serde_json::from_str("[]").unwrap();
+}
