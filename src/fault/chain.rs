@@ -53,10 +53,16 @@ impl Chain {
     }
 }
 
+/// The most bytes that a chain is written in. Requests bring chains, so there is a bound.
+const LONGEST: usize = 1000;
+
 impl FromStr for Chain {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.len() > LONGEST {
+            return Err(format!("{} bytes of faults are too many: write {LONGEST} at the most", text.len()));
+        }
         let terms = text.split('~').filter(|term| !term.trim().is_empty());
         let terms = terms.map(str::parse).collect::<Result<Vec<Term>, String>>()?;
         if terms.is_empty() {
@@ -92,5 +98,53 @@ impl<'de> Deserialize<'de> for Chain {
             Written::Text(text) => text.parse(),
         }
         .map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(text: &str) -> Chain {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// What a chain plans at this time, when nothing was counted yet.
+    fn planned(text: &str, secs: u64) -> Plan {
+        let mut plan = Plan::default();
+        let mut random = Random::seeded(1);
+        let elapsed = Duration::from_secs(secs);
+        let moment = &mut Moment { elapsed, random: &mut random, count: &mut |_, first| first > 0 };
+        chain(text).add_to(&mut plan, moment);
+        plan
+    }
+
+    #[test]
+    fn of_each_kind_the_first_in_effect_holds() {
+        assert_eq!(planned("429x0~503~500", 0).error(), Some((503, "")));
+        assert_eq!(planned("hang~503", 0).error(), None, "one of both stands before the head");
+        assert_eq!(planned("reset@3~503", 0).error(), Some((503, "")), "within the body it does not");
+        assert_eq!(planned("503@10s~500", 5).error(), Some((500, "")));
+        assert_eq!(planned("503@10s~500", 10).error(), Some((503, "")));
+        assert!(planned("ok~503", 0).is_empty());
+        assert_eq!(planned("retry-after=2s~retry-after=none~503", 0).retry_after(), Some(Some(Duration::from_secs(2))));
+    }
+
+    #[test]
+    fn a_ramp_comes_to_its_end_and_stays_there() {
+        let times = [59, 60, 120, 180, 500].map(|secs| {
+            let plan = planned("ttft=ramp(1s,3s)@60s+120s", secs);
+            let (time, progress) = plan.ttft()?;
+            Some(time.quantile_at(0.5, progress).as_millis())
+        });
+        assert_eq!(times, [None, Some(1000), Some(2000), Some(3000), Some(3000)]);
+    }
+
+    #[test]
+    fn what_is_too_long_or_nothing_is_refused() {
+        assert!("503~".repeat(1000).parse::<Chain>().unwrap_err().contains("too many"));
+        assert!(" ~ ".parse::<Chain>().unwrap_err().contains("write 503"));
+        let written: Chain = serde_json::from_str("503").unwrap();
+        assert_eq!(serde_json::to_string(&written).unwrap(), r#""503""#);
     }
 }

@@ -226,7 +226,11 @@ impl Plan {
             list = Box::new(steps::kept_alive(list, every, framing.comment()));
         }
         if let Some(padding) = padding {
-            let blank = if framing == Framing::Array { &steps::BLANKS } else { &steps::COMMENTS };
+            // Comments are whole ones: half of one would take the event behind it with it.
+            let (blank, padding) = match framing {
+                Framing::Array => (&steps::BLANKS, padding),
+                Framing::Data(_) | Framing::Named => (&steps::COMMENTS, padding.next_multiple_of(steps::COMMENT)),
+            };
             list = Box::new(steps::padded(list, padding, Bytes::from_static(blank)));
         }
         if gzip {

@@ -14,11 +14,14 @@ use crate::{
 /// Blanks, which JSON lets stand before a value.
 pub(super) static BLANKS: [u8; 64 * 1024] = [b' '; 64 * 1024];
 
+/// The length of one of these comments.
+pub(super) const COMMENT: u64 = 128;
+
 /// Comments, which streams of events let stand between two.
 pub(super) static COMMENTS: [u8; 64 * 1024] = comments();
 
 const fn comments() -> [u8; 64 * 1024] {
-    const LINE: usize = 128;
+    const LINE: usize = COMMENT as usize;
     let mut text = [b'.'; 64 * 1024];
     let mut at = 0;
     while at < text.len() {
