@@ -17,16 +17,16 @@ pub trait Dialect: Send + Sync {
     ///
     /// # Errors
     /// The first rule that is broken.
-    fn check(&self, body: &Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError>;
+    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError>;
 
     /// Whether a request asks for nothing that changes a reply of `tokens` tokens.
-    fn is_plain(&self, body: &Members<'_>, tokens: u64) -> bool;
+    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool;
 
     /// Reads what a request asks of the model.
-    fn read(&self, body: &Members<'_>, scope: &Scope<'_>) -> Prompt;
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt;
 
     /// What limits on tokens book for a request before there is a reply.
-    fn cost(&self, body: &Members<'_>, scope: &Scope<'_>) -> Cost {
+    fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
         self.read(body, scope).cost()
     }
 

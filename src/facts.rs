@@ -48,8 +48,14 @@ impl ModelFacts {
 
 /// Whether `text` is what `glob` describes; in it `*` stands for any run of characters, none included.
 pub fn matches(glob: &str, text: &str) -> bool {
-    let Some((first, rest)) = glob.split_once('*') else { return glob == text };
-    let Some(mut text) = text.strip_prefix(first) else { return false };
+    // Many globs are tried for a name, and most of them end here.
+    let common = glob.bytes().zip(text.bytes()).take_while(|(one, other)| one == other && *one != b'*').count();
+    let rest = match glob.as_bytes().get(common) {
+        None => return text.len() == common,
+        Some(b'*') => &glob[common + 1..],
+        Some(_) => return false,
+    };
+    let mut text = &text[common..];
     let mut parts: Vec<_> = rest.split('*').collect();
     let last = parts.pop().unwrap_or("");
     for part in parts {

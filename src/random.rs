@@ -79,7 +79,16 @@ impl Random {
             Alphabet::Hex => b"0123456789abcdef",
             Alphabet::Base58 => b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz",
         };
-        out.extend((0..length).map(|_| symbols[self.0.usize(..symbols.len())]));
+        let from = out.len();
+        out.resize(from + length, 0);
+        // One draw is enough for four: 16 bits choose among so few that no symbol is a tenth of a percent more likely.
+        for four in out[from..].chunks_mut(4) {
+            let mut draw = self.0.u64(..);
+            for symbol in four {
+                *symbol = symbols[((draw & 0xffff) as usize * symbols.len()) >> 16];
+                draw >>= 16;
+            }
+        }
     }
 
     /// Appends a random (version 4) UUID to `out`.

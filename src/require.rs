@@ -2,9 +2,13 @@
 
 mod words;
 
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
 use regex_lite::Regex;
 use serde::Deserialize;
 use serde_json::Number;
+use smallvec::SmallVec;
 
 use self::words::{alternatives, noun, quoted};
 
@@ -27,8 +31,38 @@ pub struct Require {
     properties: Properties,
 }
 
+/// Properties in the order of the fixture, in which mistakes are told.
 #[derive(Clone, Debug, Default)]
-struct Properties(Vec<(String, Option<Property>)>);
+struct Properties {
+    list: Vec<(String, Option<Property>)>,
+    /// The place in the list by name: bodies have few members, and fixtures list many.
+    places: HashMap<String, usize, RandomState>,
+}
+
+impl Properties {
+    fn new(list: Vec<(String, Option<Property>)>) -> Self {
+        let places = list.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)).collect();
+        Properties { list, places }
+    }
+
+    /// The places of those that a body has, in order, and the values there.
+    fn given<'m>(&self, members: Members<'m>) -> SmallVec<[(usize, Raw<'m>); 8]> {
+        let mut given = SmallVec::new();
+        if members.has_escaped_keys() {
+            let all = self.list.iter().enumerate();
+            given.extend(all.filter_map(|(place, (name, _))| Some((place, members.get(name)?))));
+            return given;
+        }
+        for (key, value) in members.iter() {
+            let Some(place) = std::str::from_utf8(key).ok().and_then(|key| self.places.get(key)) else { continue };
+            // Of a key that is given twice the last holds.
+            given.retain(|(known, _)| known != place);
+            given.push((*place, value));
+        }
+        given.sort_unstable_by_key(|(place, _)| *place);
+        given
+    }
+}
 
 impl<'de> Deserialize<'de> for Properties {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -38,7 +72,7 @@ impl<'de> Deserialize<'de> for Properties {
             Ok(property) => Ok((name, Some(property))),
             Err(error) => Err(serde::de::Error::custom(format_args!("in `properties.{name}`: {error}"))),
         };
-        map.into_iter().map(property).collect::<Result<_, _>>().map(Properties)
+        map.into_iter().map(property).collect::<Result<_, _>>().map(Properties::new)
     }
 }
 
@@ -114,14 +148,14 @@ impl Require {
     /// Names of members that stand in `required` without a property of their own, which would be required unread.
     pub fn undefined(&self) -> impl Iterator<Item = &str> {
         let names = self.required.iter().map(String::as_str);
-        names.filter(|name| !self.properties.0.iter().any(|(known, _)| known == name))
+        names.filter(|name| !self.properties.list.iter().any(|(known, _)| known == name))
     }
 
     /// Checks a body, first the members that must be there, then all of them in the order of the fixture.
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn check(&self, body: &Members<'_>) -> Result<(), ApiError> {
+    pub fn check(&self, body: Members<'_>) -> Result<(), ApiError> {
         check_members(&self.required, &self.properties, body, &Place::Root)
     }
 }
@@ -147,22 +181,21 @@ impl Place<'_> {
 fn check_members(
     required: &[String],
     properties: &Properties,
-    members: &Members<'_>,
+    members: Members<'_>,
     place: &Place<'_>,
 ) -> Result<(), ApiError> {
     if let Some(missing) = required.iter().find(|name| members.get(name).is_none()) {
         return Err(ApiError::MissingParameter { param: Place::Member(place, missing).path() });
     }
-    for (name, property) in &properties.0 {
-        if let Some(value) = members.get(name) {
-            let Some(property) = property else {
-                return Err(ApiError::UnknownParameter { param: Place::Member(place, name).path() });
-            };
-            if value.kind() == Kind::Null && !required.contains(name) {
-                continue;
-            }
-            property.check(value, &Place::Member(place, name))?;
+    for (number, value) in properties.given(members) {
+        let (name, property) = &properties.list[number];
+        let Some(property) = property else {
+            return Err(ApiError::UnknownParameter { param: Place::Member(place, name).path() });
+        };
+        if value.kind() == Kind::Null && !required.contains(name) {
+            continue;
         }
+        property.check(value, &Place::Member(place, name))?;
     }
     Ok(())
 }
@@ -178,10 +211,10 @@ impl Property {
             Kind::Integer | Kind::Decimal => self.check_bounds(value, place),
             Kind::String => self.check_string(value, place),
             Kind::Array => self.check_array(value, place),
-            Kind::Object if self.required.is_empty() && self.properties.0.is_empty() => Ok(()),
+            Kind::Object if self.required.is_empty() && self.properties.list.is_empty() => Ok(()),
             Kind::Object => {
                 let members = value.members().ok_or(ApiError::NotJson {})?;
-                check_members(&self.required, &self.properties, &members, place)
+                check_members(&self.required, &self.properties, members, place)
             }
             Kind::Boolean | Kind::Null => Ok(()),
         }
@@ -260,6 +293,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::request::members::Document;
 
     fn check(body: &str) -> Result<(), ApiError> {
         let require: Require = serde_json::from_value(json!({
@@ -284,7 +318,7 @@ mod tests {
             },
         }))
         .unwrap();
-        require.check(&Members::read(body.as_bytes()).unwrap())
+        require.check(Document::read(body.as_bytes()).unwrap().members())
     }
 
     fn refusal(rest: &str) -> ApiError {

@@ -210,7 +210,7 @@ mod tests {
         let set = RuleSet::new(rules);
         let body = Members::default();
         let of = |model: &'static str| {
-            let asked = Asked::new(&body, model.into(), "/v1/chat/completions", &Prompt::default);
+            let asked = Asked::new(body, model.into(), "/v1/chat/completions", &Prompt::default);
             texts(set.chains(model, &asked))
         };
         assert_eq!(of("429"), ["429", "ttft=1s"]);
@@ -230,7 +230,7 @@ mod tests {
             rules.list().into_iter().map(|live| (live.id, live.rule.written()["fault"].clone())).collect();
         assert_eq!(all, [("mine".into(), json!("gzip")), (second.id.clone(), json!("hang")), (first.id, json!("429"))]);
         let body = Members::default();
-        let chains = rules.chains(&Asked::new(&body, "o3".into(), "/", &Prompt::default));
+        let chains = rules.chains(&Asked::new(body, "o3".into(), "/", &Prompt::default));
         assert_eq!(texts(chains.iter().map(|(_, chain)| chain)), ["gzip", "hang", "429"]);
         assert!(rules.delete(&second.id) && !rules.delete(&second.id));
         assert!(

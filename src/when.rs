@@ -73,7 +73,7 @@ impl Pattern {
 /// A request as predicates see it: its body, and the prompt in it once somebody asks for that.
 pub struct Asked<'a, 'm> {
     /// The members of the body.
-    pub body: &'a Members<'m>,
+    pub body: Members<'m>,
     /// The model that is asked for.
     model: Cow<'a, str>,
     path: &'a str,
@@ -83,7 +83,7 @@ pub struct Asked<'a, 'm> {
 
 impl<'a, 'm> Asked<'a, 'm> {
     /// A request to `model` at this path and with this body, whose prompt is read by `read` when it is wanted.
-    pub fn new(body: &'a Members<'m>, model: Cow<'a, str>, path: &'a str, read: &'a (dyn Fn() -> Prompt + 'a)) -> Self {
+    pub fn new(body: Members<'m>, model: Cow<'a, str>, path: &'a str, read: &'a (dyn Fn() -> Prompt + 'a)) -> Self {
         Asked { body, model, path, read, prompt: OnceCell::new() }
     }
 
@@ -136,7 +136,7 @@ impl When {
 }
 
 /// A member by its path, such as `metadata.test`.
-fn member<'m>(body: &Members<'m>, path: &str) -> Option<Raw<'m>> {
+fn member<'m>(body: Members<'m>, path: &str) -> Option<Raw<'m>> {
     let mut names = path.split('.');
     let first = body.get(names.next()?)?;
     names.try_fold(first, |value, name| value.members()?.get(name))
@@ -148,10 +148,12 @@ mod tests {
 
     use super::*;
     use crate::prompt::{Role, Turn};
+    use crate::request::members::Document;
 
     fn misses(when: Value) -> Vec<String> {
         let when: When = serde_json::from_value(when).unwrap();
-        let body = Members::read(br#"{"model":"gpt-4o","metadata":{"test":[1]}}"#).unwrap();
+        let body = Document::read(br#"{"model":"gpt-4o","metadata":{"test":[1]}}"#).unwrap();
+        let body = body.members();
         let turn = |role, text: &str| Turn { role, text: text.to_owned(), ..Turn::default() };
         let turns = vec![
             turn(Role::System, "be brief"),
@@ -160,7 +162,7 @@ mod tests {
             turn(Role::Tool, "sunny"),
         ];
         let read = || Prompt { turns: turns.clone(), ..Prompt::default() };
-        when.misses(&Asked::new(&body, "gpt-4o".into(), "/v1/chat/completions", &read))
+        when.misses(&Asked::new(body, "gpt-4o".into(), "/v1/chat/completions", &read))
             .iter()
             .map(ToString::to_string)
             .collect()

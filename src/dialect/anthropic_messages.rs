@@ -131,15 +131,15 @@ impl Numbers {
 }
 
 impl Dialect for Messages {
-    fn check(&self, body: &Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
         check::check(body, scope)
     }
 
-    fn is_plain(&self, body: &Members<'_>, tokens: u64) -> bool {
+    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
         read::is_plain(body, tokens)
     }
 
-    fn read(&self, body: &Members<'_>, scope: &Scope<'_>) -> Prompt {
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
         read::prompt(body, scope.model().into_owned())
     }
 

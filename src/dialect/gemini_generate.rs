@@ -122,15 +122,15 @@ impl Form {
 }
 
 impl Dialect for Generate {
-    fn check(&self, body: &Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+    fn check(&self, body: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
         check::check(body)
     }
 
-    fn is_plain(&self, body: &Members<'_>, tokens: u64) -> bool {
+    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
         read::is_plain(body, tokens)
     }
 
-    fn read(&self, body: &Members<'_>, scope: &Scope<'_>) -> Prompt {
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
         read::prompt(body, scope.model().into_owned())
     }
 

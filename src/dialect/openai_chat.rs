@@ -140,19 +140,19 @@ enum Logprobs {
 }
 
 impl Dialect for Chat {
-    fn check(&self, body: &Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
         check::check(body, scope)
     }
 
-    fn is_plain(&self, body: &Members<'_>, tokens: u64) -> bool {
+    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
         read::is_plain(body, tokens)
     }
 
-    fn read(&self, body: &Members<'_>, scope: &Scope<'_>) -> Prompt {
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
         read::prompt(body, scope.model().into_owned())
     }
 
-    fn cost(&self, body: &Members<'_>, _: &Scope<'_>) -> Cost {
+    fn cost(&self, body: Members<'_>, _: &Scope<'_>) -> Cost {
         read::cost(body)
     }
 

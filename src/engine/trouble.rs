@@ -20,7 +20,7 @@ use crate::{
     fixtures::{Endpoint, Fixtures},
     latency::{Distribution, Latency, Pace},
     prompt::Prompt,
-    request::{Body, members::Members},
+    request::Body,
     rule::{LiveRules, RuleSet},
     standing::{Reason, Refusal, Standing, Unit},
     template::{query, scope::Scope},
@@ -103,7 +103,7 @@ impl Engine {
             // A page of the fake's own, such as that of its health.
             return Ok(plan);
         }
-        if self.troubles.by_request {
+        if self.troubles.by_request && may_ask(scope) {
             for (source, text) in asked_for(endpoint, scope).into_iter().flatten() {
                 let chain = text.parse::<Chain>().map_err(|problem| ApiError::BadFault { problem })?;
                 self.add(&chain, source, scope, &mut plan);
@@ -111,8 +111,7 @@ impl Engine {
         }
         let model = scope.model();
         if !self.troubles.live.is_empty() || !self.troubles.rules.is_silent(&model) {
-            let nothing = Members::default();
-            let body = scope.members().unwrap_or(&nothing);
+            let body = scope.members().unwrap_or_default();
             let read = || endpoint.prompt(scope).unwrap_or_default();
             let asked = Asked::new(body, model.clone(), scope.request.path, &read);
             for (id, chain) in self.troubles.live.chains(&asked) {
@@ -233,23 +232,31 @@ pub(super) fn planned_in_band(plan: &Plan, answer: &Answer, scope: &mut Scope<'_
     }
 }
 
+/// Whether a request may ask for faults. Most do not, and are told apart by one look.
+fn may_ask(scope: &Scope<'_>) -> bool {
+    let request = scope.request;
+    let in_body = || match &request.body {
+        Body::Whole(body) => FINDER.find(body).is_some(),
+        Body::TooLarge { .. } => false,
+    };
+    scope.path_faults.is_some()
+        || !request.query.is_empty()
+        || request.headers.hint(HEADER, b'~')
+        || scope.model_faults().is_some()
+        || in_body()
+}
+
 /// The faults that a request asks for, and where.
 fn asked_for<'a>(endpoint: &Endpoint, scope: &'a Scope<'_>) -> [Option<(&'static str, Cow<'a, str>)>; 6] {
     let request = scope.request;
-    // Most requests ask for nothing, and one look at the headers tells that none of them does.
-    let hint = request.headers.hint(HEADER, b'~');
     let in_query = if request.query.is_empty() { None } else { query(request.query, QUERY) };
     let in_path = scope.path_faults.map(|text| percent_decode_str(text).decode_utf8_lossy());
     [
-        if hint { request.headers.get(HEADER).map(|text| ("header", Cow::Borrowed(text))) } else { None },
+        request.headers.get(HEADER).map(|text| ("header", Cow::Borrowed(text))),
         in_query.map(|text| ("query", text)),
         in_path.map(|text| ("path", text)),
         scope.model_faults().map(|text| ("model", text)),
-        if hint || !request.query.is_empty() {
-            access::key_faults(request).map(|text| ("key", Cow::Borrowed(text)))
-        } else {
-            None
-        },
+        access::key_faults(request).map(|text| ("key", Cow::Borrowed(text))),
         marked(endpoint, scope).map(|text| ("message", Cow::Owned(text))),
     ]
 }

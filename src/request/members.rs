@@ -1,15 +1,14 @@
-//! The top-level members of a JSON object, found in one pass without building a tree.
+//! A JSON object, read in one pass without building a tree.
 //!
 //! A chat request is a handful of small members and one prompt of up to megabytes that a fake seldom reads. So the reader
 //! checks the whole structure (brackets, commas, literals, numbers, nesting up to [`MAX_DEPTH`]) but passes over the
 //! inside of a string by looking for its closing quote alone: an ill-formed escape or encoding inside a string is found
-//! only if somebody reads that string.
+//! only if somebody reads that string. Where the members of objects stand, and the objects and arrays in arrays, is
+//! written down on the way, so that whoever looks into them passes over nothing twice.
 
 mod reader;
 
 use std::borrow::Cow;
-
-use smallvec::SmallVec;
 
 use self::reader::Reader;
 
@@ -23,47 +22,88 @@ pub struct Malformed {
     pub at: usize,
 }
 
-/// The members of one JSON object, in the order they were sent.
+/// A JSON object that was read.
 #[derive(Debug, Default)]
-pub struct Members<'a> {
-    list: SmallVec<[(&'a [u8], Raw<'a>); 12]>,
+pub struct Document<'a> {
+    text: &'a [u8],
+    nodes: Vec<Node>,
     /// Whether any key is written with an escape, and so is not to be compared byte by byte.
     escaped_keys: bool,
 }
 
-impl<'a> Members<'a> {
-    /// Finds the members of the object that `text` is. Empty text counts as `{}`: that is what OpenAI makes of a
-    /// request without a body.
+/// Where a member of an object stands, or an object or array that is an item of an array. Those inside it follow.
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    /// The inside of the key's quotes; nothing for an item.
+    key: (u32, u32),
+    /// The value.
+    value: (u32, u32),
+    /// How many nodes it is with those inside it.
+    span: u32,
+}
+
+/// Nodes that a request has room for from the start; most have no more.
+const USUAL: usize = 16;
+
+impl<'a> Document<'a> {
+    /// Reads the object that `text` is. Empty text counts as `{}`: that is what OpenAI makes of a request without a body.
     ///
     /// # Errors
-    /// [`Malformed`] where `text` is not one JSON object.
+    /// [`Malformed`] where `text` is not one JSON object, or is longer than 4 GiB.
     pub fn read(text: &'a [u8]) -> Result<Self, Malformed> {
-        let mut members = Members::default();
-        let mut reader = Reader { text, at: 0 };
-        reader.skip_space();
-        if reader.at == text.len() {
-            return Ok(members);
+        if u32::try_from(text.len()).is_err() {
+            return Err(Malformed { at: u32::MAX as usize });
         }
-        reader.object(0, |key, value| {
-            members.escaped_keys |= key.contains(&b'\\');
-            members.list.push((key, value));
-        })?;
+        let mut reader = Reader { text, at: 0, nodes: Vec::with_capacity(USUAL), escaped_keys: false };
         reader.skip_space();
-        if reader.at == text.len() { Ok(members) } else { Err(reader.malformed()) }
+        if reader.at < text.len() {
+            reader.object(0)?;
+            reader.skip_space();
+        }
+        let Reader { at, nodes, escaped_keys, .. } = reader;
+        if at == text.len() { Ok(Document { text, nodes, escaped_keys }) } else { Err(Malformed { at }) }
     }
 
+    /// Its members.
+    pub fn members(&self) -> Members<'_> {
+        Members { text: self.text, nodes: &self.nodes, escaped_keys: self.escaped_keys }
+    }
+}
+
+/// The members of one JSON object, in the order they were sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Members<'a> {
+    /// The whole document.
+    text: &'a [u8],
+    nodes: &'a [Node],
+    escaped_keys: bool,
+}
+
+impl<'a> Members<'a> {
     /// The value of a member; of the last one where a key is given twice, as JSON readers commonly do.
     pub fn get(&self, name: &str) -> Option<Raw<'a>> {
-        let is = |key: &[u8]| match self.escaped_keys {
-            false => key == name.as_bytes(),
+        let is = |(key, _): &(&[u8], _)| match self.escaped_keys {
+            false => *key == name.as_bytes(),
             true => unescape(key).is_some_and(|key| key == name),
         };
-        self.list.iter().rev().find(|(key, _)| is(key)).map(|(_, value)| *value)
+        self.iter().filter(is).last().map(|(_, value)| value)
     }
 
     /// Key and value of every member. A key is the text between its quotes, escapes and all.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Raw<'a>)> + '_ {
-        self.list.iter().copied()
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Raw<'a>)> + use<'a> {
+        let Members { text, mut nodes, escaped_keys } = *self;
+        std::iter::from_fn(move || {
+            let (node, rest) = nodes.split_first()?;
+            let (inside, after) = rest.split_at(node.span as usize - 1);
+            nodes = after;
+            let (from, to) = node.key;
+            Some((&text[from as usize..to as usize], Raw { text, value: node.value, nodes: inside, escaped_keys }))
+        })
+    }
+
+    /// Whether any key is written with an escape.
+    pub fn has_escaped_keys(&self) -> bool {
+        self.escaped_keys
     }
 }
 
@@ -81,8 +121,15 @@ fn unescape(inner: &[u8]) -> Option<Cow<'_, str>> {
 }
 
 /// One JSON value, as it stands in the request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Raw<'a>(&'a [u8]);
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<'a> {
+    /// The whole document.
+    text: &'a [u8],
+    value: (u32, u32),
+    /// What is inside it.
+    nodes: &'a [Node],
+    escaped_keys: bool,
+}
 
 /// The JSON type of a value. Numbers are told apart by their spelling: `1` is an integer, `1.0` is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,25 +147,25 @@ pub enum Kind {
 impl<'a> Raw<'a> {
     /// The text of the value.
     pub fn text(self) -> &'a [u8] {
-        self.0
+        &self.text[self.value.0 as usize..self.value.1 as usize]
     }
 
     /// Its JSON type.
     pub fn kind(self) -> Kind {
-        match self.0.first() {
+        match self.text().first() {
             Some(b'"') => Kind::String,
             Some(b'{') => Kind::Object,
             Some(b'[') => Kind::Array,
             Some(b't' | b'f') => Kind::Boolean,
             Some(b'n') | None => Kind::Null,
-            Some(_) if self.0.iter().any(|b| matches!(b, b'.' | b'e' | b'E')) => Kind::Decimal,
+            Some(_) if self.text().iter().any(|b| matches!(b, b'.' | b'e' | b'E')) => Kind::Decimal,
             Some(_) => Kind::Integer,
         }
     }
 
     /// The string it is; `None` if it is something else, or a string with an ill-formed escape or encoding.
     pub fn as_str(self) -> Option<Cow<'a, str>> {
-        match self.0 {
+        match self.text() {
             [b'"', inner @ .., b'"'] => unescape(inner),
             _ => None,
         }
@@ -126,7 +173,7 @@ impl<'a> Raw<'a> {
 
     /// How many characters the string has that it is; 0 if it is something else.
     pub fn chars(self) -> u64 {
-        let [b'"', inner @ .., b'"'] = self.0 else { return 0 };
+        let [b'"', inner @ .., b'"'] = self.text() else { return 0 };
         // Every byte but those that continue a character.
         let mut chars = inner.iter().filter(|byte| (**byte as i8) >= -0x40).count() as u64;
         // An escape is one character, however it is spelled, and the second of a pair of surrogates is none.
@@ -143,7 +190,7 @@ impl<'a> Raw<'a> {
 
     /// The boolean it is.
     pub fn as_bool(self) -> Option<bool> {
-        match self.0 {
+        match self.text() {
             b"true" => Some(true),
             b"false" => Some(false),
             _ => None,
@@ -153,14 +200,14 @@ impl<'a> Raw<'a> {
     /// The number it is.
     pub fn as_f64(self) -> Option<f64> {
         match self.kind() {
-            Kind::Integer | Kind::Decimal => std::str::from_utf8(self.0).ok()?.parse().ok(),
+            Kind::Integer | Kind::Decimal => std::str::from_utf8(self.text()).ok()?.parse().ok(),
             _ => None,
         }
     }
 
     /// The number it is, if that is a whole one and not negative.
     pub fn as_u64(self) -> Option<u64> {
-        std::str::from_utf8(self.0).ok()?.parse().ok()
+        std::str::from_utf8(self.text()).ok()?.parse().ok()
     }
 
     /// The items of the array that it is; none if it is something else.
@@ -171,19 +218,45 @@ impl<'a> Raw<'a> {
     }
 
     /// Shows every item of the array that it is.
-    pub fn each(self, show: impl FnMut(Raw<'a>)) {
-        // What is part of a body that was read is well-formed, so an error means only that it is no array.
-        let _ = Reader { text: self.0, at: 0 }.array(0, show);
+    pub fn each(self, mut show: impl FnMut(Raw<'a>)) {
+        if self.kind() != Kind::Array {
+            return;
+        }
+        let Raw { text, value: (from, to), mut nodes, escaped_keys } = self;
+        // What was read is well-formed: each item is followed by a comma or by the end.
+        let mut reader = Reader { text: &text[..to as usize], at: from as usize + 1, nodes: Vec::new(), escaped_keys };
+        reader.skip_space();
+        while reader.at + 1 < to as usize {
+            let at = reader.at as u32;
+            let item = match nodes.split_first() {
+                Some((node, rest)) if node.value.0 == at => {
+                    let (inside, after) = rest.split_at(node.span as usize - 1);
+                    (reader.at, nodes) = (node.value.1 as usize, after);
+                    Raw { text, value: node.value, nodes: inside, escaped_keys }
+                }
+                _ => {
+                    if reader.scalar().is_err() {
+                        return;
+                    }
+                    Raw { text, value: (at, reader.at as u32), nodes: &[], escaped_keys }
+                }
+            };
+            show(item);
+            reader.skip_space();
+            reader.at += 1;
+            reader.skip_space();
+        }
     }
 
     /// The members of the object that it is.
     pub fn members(self) -> Option<Members<'a>> {
-        if self.kind() == Kind::Object { Members::read(self.0).ok() } else { None }
+        let Raw { text, nodes, escaped_keys, .. } = self;
+        (self.kind() == Kind::Object).then_some(Members { text, nodes, escaped_keys })
     }
 
     /// The whole value as a tree; `None` if a string in it is ill-formed.
     pub fn to_value(self) -> Option<serde_json::Value> {
-        serde_json::from_slice(self.0).ok()
+        serde_json::from_slice(self.text()).ok()
     }
 }
 
@@ -194,8 +267,10 @@ mod tests {
 
     use super::*;
 
-    fn get<'a>(text: &'a str, name: &str) -> Option<Raw<'a>> {
-        Members::read(text.as_bytes()).unwrap().get(name)
+    fn get(text: &str, name: &str) -> Option<Raw<'static>> {
+        let text: &'static str = text.to_owned().leak();
+        let document: &'static Document<'static> = Box::leak(Box::new(Document::read(text.as_bytes()).unwrap()));
+        document.members().get(name)
     }
 
     #[test]
@@ -207,7 +282,7 @@ mod tests {
         assert_eq!(get(text, "stream").unwrap().as_bool(), Some(true));
         assert_eq!(get(text, "x").unwrap().kind(), Kind::Null);
         assert_eq!(get(text, "m").unwrap().items().len(), 2);
-        assert_eq!(get(text, "absent"), None);
+        assert!(get(text, "absent").is_none());
     }
 
     #[test]
@@ -238,15 +313,28 @@ mod tests {
 
     #[test]
     fn an_empty_body_is_an_empty_object() {
-        assert_eq!(Members::read(b" \n").unwrap().iter().count(), 0);
+        assert_eq!(Document::read(b" \n").unwrap().members().iter().count(), 0);
     }
 
     #[test]
     fn nesting_is_bounded() {
         let deep = |n: usize| format!("{{\"a\":{}{}}}", "[".repeat(n), "]".repeat(n));
-        assert!(Members::read(deep(MAX_DEPTH - 1).as_bytes()).is_ok());
-        assert!(Members::read(deep(MAX_DEPTH).as_bytes()).is_err());
-        assert!(Members::read(deep(1_000_000).as_bytes()).is_err());
+        assert!(Document::read(deep(MAX_DEPTH - 1).as_bytes()).is_ok());
+        assert!(Document::read(deep(MAX_DEPTH).as_bytes()).is_err());
+        assert!(Document::read(deep(1_000_000).as_bytes()).is_err());
+    }
+
+    /// A value as whoever looks into it finds it.
+    fn looked_into(raw: Raw<'_>) -> Value {
+        match raw.kind() {
+            Kind::Object => {
+                let members = raw.members().unwrap();
+                let key = |key: &[u8]| unescape(key).unwrap().into_owned();
+                Value::Object(members.iter().map(|(name, value)| (key(name), looked_into(value))).collect())
+            }
+            Kind::Array => raw.items().into_iter().map(looked_into).collect(),
+            _ => raw.to_value().unwrap(),
+        }
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
@@ -271,16 +359,17 @@ mod tests {
         fn reads_what_serde_json_writes(object in prop::collection::hash_map(any::<String>(), any_json(), 0..12), pretty: bool) {
             let value = Value::Object(object.into_iter().collect());
             let text = if pretty { serde_json::to_vec_pretty(&value) } else { serde_json::to_vec(&value) }.unwrap();
-            let members = Members::read(&text).unwrap();
+            let document = Document::read(&text).unwrap();
             let value: Value = serde_json::from_slice(&text).unwrap();
+            prop_assert!(document.members().iter().count() == value.as_object().unwrap().len());
             for (key, expected) in value.as_object().unwrap() {
-                prop_assert_eq!(&members.get(key).unwrap().to_value().unwrap(), expected);
+                prop_assert_eq!(&looked_into(document.members().get(key).unwrap()), expected);
             }
         }
 
         #[test]
         fn agrees_with_serde_json_on_structure(text in r#"[\[\]{}:,"a1\-.e \\tfnrul]{0,24}"#) {
-            let ours = Members::read(text.as_bytes()).is_ok();
+            let ours = Document::read(text.as_bytes()).is_ok();
             let theirs = text.trim().is_empty()
                 || serde_json::from_str::<serde_json::Map<String, Value>>(&text).is_ok();
             // Ours passes over ill-formed escapes inside strings and numbers beyond f64; in everything else the two agree.
@@ -290,7 +379,7 @@ mod tests {
 
         #[test]
         fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Members::read(&bytes);
+            let _ = Document::read(&bytes);
         }
     }
 }

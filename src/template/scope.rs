@@ -18,7 +18,7 @@ use crate::{
     reply::Instead,
     request::{
         Body, Request,
-        members::{Malformed, Members},
+        members::{Document, Malformed, Members},
     },
     standing::Standings,
 };
@@ -65,9 +65,10 @@ pub struct Scope<'a> {
     model_faults: Option<&'a str>,
     started: Instant,
     id: OnceCell<String>,
-    named: OnceCell<(Cow<'a, str>, usize)>,
+    /// The bytes of a text.
+    named: OnceCell<(SmallVec<[u8; 32]>, usize)>,
     known: OnceCell<Option<&'a ModelFacts>>,
-    members: OnceCell<Result<Members<'a>, Malformed>>,
+    document: OnceCell<Result<Document<'a>, Malformed>>,
 }
 
 impl<'a> Scope<'a> {
@@ -94,7 +95,7 @@ impl<'a> Scope<'a> {
             id: OnceCell::new(),
             named: OnceCell::new(),
             known: OnceCell::new(),
-            members: OnceCell::new(),
+            document: OnceCell::new(),
         }
     }
 
@@ -116,12 +117,12 @@ impl<'a> Scope<'a> {
     ///
     /// # Errors
     /// [`Malformed`] where the body is not a JSON object.
-    pub fn members(&self) -> Result<&Members<'a>, Malformed> {
+    pub fn members(&self) -> Result<Members<'_>, Malformed> {
         let read = || match &self.request.body {
-            Body::Whole(bytes) => Members::read(bytes),
-            Body::TooLarge { .. } => Ok(Members::default()),
+            Body::Whole(bytes) => Document::read(bytes),
+            Body::TooLarge { .. } => Ok(Document::default()),
         };
-        self.members.get_or_init(read).as_ref().map_err(|malformed| *malformed)
+        self.document.get_or_init(read).as_ref().map(Document::members).map_err(|malformed| *malformed)
     }
 
     /// Takes what the route's `{name}` segments matched. Faults behind the name of a model are no part of it.
@@ -155,16 +156,14 @@ impl<'a> Scope<'a> {
     /// The model that is named, and where its name ends; looked up at the first call.
     fn named(&self) -> (&str, usize) {
         let (name, end) = self.named.get_or_init(|| {
-            if let Some(model) = self.param("model") {
-                let name = percent_decode_str(model).decode_utf8_lossy();
-                let end = name.len();
-                return (name, end);
-            }
-            let name = self.members().ok().and_then(|body| body.get("model")?.as_str()).unwrap_or_default();
-            let end = name.find('~').filter(|_| self.names_carry_faults).unwrap_or(name.len());
-            (name, end)
+            let in_path = self.param("model").map(|model| percent_decode_str(model).decode_utf8_lossy());
+            let carries_faults = in_path.is_none() && self.names_carry_faults;
+            let body = self.members().unwrap_or_default();
+            let name = in_path.or_else(|| body.get("model")?.as_str()).unwrap_or_default();
+            let end = name.find('~').filter(|_| carries_faults).unwrap_or(name.len());
+            (SmallVec::from_slice(name.as_bytes()), end)
         });
-        (name, *end)
+        (std::str::from_utf8(name).unwrap_or_default(), *end)
     }
 
     /// What is known of the model that is asked for; looked up at the first call.

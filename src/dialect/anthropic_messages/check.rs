@@ -16,7 +16,7 @@ const DOCS: &str =
     "Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking";
 
 /// See [`super::Dialect::check`].
-pub(super) fn check(body: &Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+pub(super) fn check(body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
     let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
     // The SDK's tool runner sends one, and without it sends all messages again when it is told so.
     if given("thread").is_some() {
@@ -182,7 +182,7 @@ fn conversation(messages: Raw<'_>) -> Result<(), ApiError> {
     calls.all_returned()
 }
 
-fn text(members: &Members<'_>, name: &str) -> Option<String> {
+fn text(members: Members<'_>, name: &str) -> Option<String> {
     Some(members.get(name)?.as_str()?.into_owned())
 }
 
@@ -205,9 +205,9 @@ impl<'a> Content<'a> {
     }
 
     /// The blocks of one type, with their numbers.
-    fn blocks(&self, kind: &str) -> impl Iterator<Item = (usize, &Members<'a>)> {
-        let is = move |block: &Members<'_>| block.get("type").and_then(Raw::as_str).is_some_and(|name| name == kind);
-        self.blocks.iter().enumerate().filter(move |(_, block)| is(block))
+    fn blocks(&self, kind: &str) -> impl Iterator<Item = (usize, Members<'a>)> {
+        let is = move |block: Members<'_>| block.get("type").and_then(Raw::as_str).is_some_and(|name| name == kind);
+        self.blocks.iter().copied().enumerate().filter(move |(_, block)| is(*block))
     }
 
     /// Sees to it that something is said in the message `n`.
@@ -217,8 +217,7 @@ impl<'a> Content<'a> {
                 "messages.{n}: all messages must have non-empty content except for the optional final assistant message"
             ));
         }
-        let is_empty =
-            |(_, block): (usize, &Members<'_>)| block.get("text").is_some_and(|text| text.text() == br#""""#);
+        let is_empty = |(_, block): (usize, Members<'_>)| block.get("text").is_some_and(|text| text.text() == br#""""#);
         if self.blocks("text").any(is_empty) {
             return broken("messages: text content blocks must be non-empty");
         }

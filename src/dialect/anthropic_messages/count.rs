@@ -26,16 +26,16 @@ pub(in crate::dialect) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dial
 struct CountTokens;
 
 impl Dialect for CountTokens {
-    fn check(&self, body: &Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
         check::check(body, scope)
     }
 
     /// No request changes what a script says that its prompt costs.
-    fn is_plain(&self, _: &Members<'_>, _: u64) -> bool {
+    fn is_plain(&self, _: Members<'_>, _: u64) -> bool {
         true
     }
 
-    fn read(&self, body: &Members<'_>, scope: &Scope<'_>) -> Prompt {
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
         read::prompt(body, scope.model().into_owned())
     }
 

@@ -11,7 +11,7 @@ use crate::{
 const CHANGES: [&[u8]; 3] = [b"stop_sequences", b"output_config", b"output_format"];
 
 /// See [`super::Dialect::is_plain`].
-pub(super) fn is_plain(body: &Members<'_>, tokens: u64) -> bool {
+pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
     body.iter().all(|(key, value)| match key {
         _ if value.text() == b"null" => true,
         b"max_tokens" => value.as_u64().is_some_and(|most| most >= tokens),
@@ -27,13 +27,13 @@ fn kind(value: Raw<'_>) -> Option<String> {
 }
 
 /// Whether thoughts are to come without their text.
-pub(super) fn omits_thinking(body: &Members<'_>) -> bool {
+pub(super) fn omits_thinking(body: Members<'_>) -> bool {
     let display = body.get("thinking").and_then(Raw::members).and_then(|thinking| thinking.get("display")?.as_str());
     display.is_some_and(|display| display == "omitted")
 }
 
 /// See [`super::Dialect::read`].
-pub(super) fn prompt(body: &Members<'_>, model: String) -> Prompt {
+pub(super) fn prompt(body: Members<'_>, model: String) -> Prompt {
     let value = |name: &str| body.get(name).and_then(Raw::to_value).unwrap_or_default();
     let choice = value("tool_choice");
     let thinking = value("thinking");
@@ -127,13 +127,14 @@ fn content(content: &Value) -> (String, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::members::Document;
 
     fn read(body: &Value) -> Prompt {
-        prompt(&Members::read(body.to_string().as_bytes()).unwrap(), "m".to_owned())
+        prompt(Document::read(body.to_string().as_bytes()).unwrap().members(), "m".to_owned())
     }
 
     fn plain(body: &Value) -> bool {
-        is_plain(&Members::read(body.to_string().as_bytes()).unwrap(), 10)
+        is_plain(Document::read(body.to_string().as_bytes()).unwrap().members(), 10)
     }
 
     #[test]

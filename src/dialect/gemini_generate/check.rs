@@ -11,9 +11,9 @@ use crate::{
 const ROLES: [&[u8]; 4] = [br#""user""#, br#""model""#, br#""function""#, br#""""#];
 
 /// See [`super::Dialect::check`].
-pub(super) fn check(body: &Members<'_>) -> Result<(), ApiError> {
+pub(super) fn check(body: Members<'_>) -> Result<(), ApiError> {
     let inner = asked(body);
-    let body = inner.as_ref().unwrap_or(body);
+    let body = inner.unwrap_or(body);
     let Some(contents) = body.get("contents").filter(|contents| contents.kind() != Kind::Null) else {
         return Err(ApiError::MissingParameter { param: "contents".to_owned() });
     };

@@ -8,9 +8,15 @@ use crate::{
     template::scope::Scope,
 };
 
+/// Members that no rule but those of conversations speaks of. Most requests have no others.
+const UNRULED: [&[u8]; 8] = [b"model", b"messages", b"stream", b"user", b"n", b"stop", b"seed", b"metadata"];
+
 /// See [`super::Dialect::check`]. What a model can't do at all comes before what doesn't fit together.
-pub(super) fn check(body: &Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+pub(super) fn check(body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
     let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
+    if body.iter().all(|(key, _)| UNRULED.contains(&key)) {
+        return given("messages").map_or(Ok(()), conversation);
+    }
     capabilities(&given, scope)?;
     for (param, other, fits) in [
         ("stream_options", "stream", is_true(given("stream"))),
@@ -82,8 +88,7 @@ fn conversation(messages: Raw<'_>) -> Result<(), ApiError> {
     let missing = |n: usize, open: &[String]| {
         Err(ApiError::ToolReplyMissing { param: format!("messages.[{n}]"), ids: open.join(", ") })
     };
-    for (n, message) in messages.items().into_iter().enumerate() {
-        let Some(message) = message.members() else { continue };
+    let mut look = |n: usize, message: Members<'_>| {
         match message.get("role").map(Raw::text) {
             Some(br#""tool""#) => {
                 let id = message.get("tool_call_id").and_then(Raw::as_str).unwrap_or_default();
@@ -108,7 +113,16 @@ fn conversation(messages: Raw<'_>) -> Result<(), ApiError> {
                 );
             }
         }
-    }
+        Ok(())
+    };
+    let (mut n, mut broken) = (0, Ok(()));
+    messages.each(|message| {
+        if let (Ok(()), Some(message)) = (&broken, message.members()) {
+            broken = look(n, message);
+        }
+        n += 1;
+    });
+    broken?;
     if open.is_empty() { Ok(()) } else { missing(calling, &open) }
 }
 

@@ -26,7 +26,7 @@ const CHANGES: [&[u8]; 11] = [
 ];
 
 /// See [`super::Dialect::is_plain`].
-pub(super) fn is_plain(body: &Members<'_>, tokens: u64) -> bool {
+pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
     body.iter().all(|(key, value)| match key {
         _ if matches!(value.text(), b"null" | b"false") => true,
         b"n" => value.text() == b"1",
@@ -38,7 +38,7 @@ pub(super) fn is_plain(body: &Members<'_>, tokens: u64) -> bool {
 }
 
 /// See [`super::Dialect::read`].
-pub(super) fn prompt(body: &Members<'_>, model: String) -> Prompt {
+pub(super) fn prompt(body: Members<'_>, model: String) -> Prompt {
     let value = |name: &str| body.get(name).and_then(Raw::to_value).filter(|value| !value.is_null());
     let text = |name: &str| body.get(name)?.as_str().map(|text| text.into_owned());
     let number = |name: &str| body.get(name).and_then(Raw::as_u64);
@@ -72,7 +72,7 @@ pub(super) fn prompt(body: &Members<'_>, model: String) -> Prompt {
 }
 
 /// The cost of [`prompt`], without building it: a limit asks before anything else is known of the request.
-pub(super) fn cost(body: &Members<'_>) -> Cost {
+pub(super) fn cost(body: Members<'_>) -> Cost {
     let (mut messages, mut chars, mut images) = (0, 0, 0);
     let mut message = |message: Raw<'_>| {
         messages += 1;
@@ -204,7 +204,7 @@ pub(super) struct StreamOptions {
 }
 
 /// Reads what a request asks of the form of its answer.
-pub(super) fn wishes(body: &Members<'_>) -> Wishes {
+pub(super) fn wishes(body: Members<'_>) -> Wishes {
     let is_true = |name| body.get(name).and_then(Raw::as_bool) == Some(true);
     let stream = is_true("stream").then(|| {
         let options = body.get("stream_options").filter(|options| options.kind() == Kind::Object);
@@ -227,6 +227,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::request::members::Document;
 
     #[test]
     fn tokens_are_booked_as_recorded_whether_the_prompt_is_built_or_not() {
@@ -245,9 +246,10 @@ mod tests {
             (json!({}), 1, 0),
         ] {
             let text = body.to_string();
-            let members = Members::read(text.as_bytes()).unwrap();
-            assert_eq!(cost(&members), Cost { input, output }, "{body}");
-            assert_eq!(prompt(&members, String::new()).cost(), Cost { input, output }, "{body}");
+            let document = Document::read(text.as_bytes()).unwrap();
+            let members = document.members();
+            assert_eq!(cost(members), Cost { input, output }, "{body}");
+            assert_eq!(prompt(members, String::new()).cost(), Cost { input, output }, "{body}");
         }
     }
 }

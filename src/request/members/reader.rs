@@ -1,13 +1,17 @@
-//! The reader behind [`Members`](super::Members): JSON's structure, without its contents.
+//! The reader behind [`Document`](super::Document): JSON's structure, without its contents.
 
 use memchr::memchr;
 
-use super::{MAX_DEPTH, Malformed, Raw};
+use super::{MAX_DEPTH, Malformed, Node};
 
 /// Reads `text` from `at` on.
 pub(super) struct Reader<'a> {
     pub(super) text: &'a [u8],
     pub(super) at: usize,
+    /// What was found.
+    pub(super) nodes: Vec<Node>,
+    /// Whether any key is written with an escape.
+    pub(super) escaped_keys: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -34,24 +38,38 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn object(&mut self, depth: usize, mut member: impl FnMut(&'a [u8], Raw<'a>)) -> Result<(), Malformed> {
+    pub(super) fn object(&mut self, depth: usize) -> Result<(), Malformed> {
         self.list(b'{', b'}', depth, |reader| {
-            let from = reader.at;
+            let from = reader.at + 1;
             reader.string()?;
-            let key = &reader.text[from + 1..reader.at - 1];
+            let key = (from as u32, reader.at as u32 - 1);
+            reader.escaped_keys |= reader.text[from..reader.at].contains(&b'\\');
             reader.skip_space();
             reader.expect(b':')?;
             reader.skip_space();
-            member(key, reader.value(depth + 1)?);
-            Ok(())
+            reader.node(key, depth + 1)
         })
     }
 
-    pub(super) fn array(&mut self, depth: usize, mut item: impl FnMut(Raw<'a>)) -> Result<(), Malformed> {
-        self.list(b'[', b']', depth, |reader| {
-            item(reader.value(depth + 1)?);
-            Ok(())
+    fn array(&mut self, depth: usize) -> Result<(), Malformed> {
+        self.list(b'[', b']', depth, |reader| match reader.peek() {
+            Some(b'{' | b'[') => reader.node((0, 0), depth + 1),
+            _ => reader.scalar(),
         })
+    }
+
+    /// Reads a value, and writes down where it is.
+    fn node(&mut self, key: (u32, u32), depth: usize) -> Result<(), Malformed> {
+        let (number, from) = (self.nodes.len(), self.at as u32);
+        self.nodes.push(Node { key, value: (from, from), span: 1 });
+        match self.peek() {
+            Some(b'{') => self.object(depth)?,
+            Some(b'[') => self.array(depth)?,
+            _ => self.scalar()?,
+        }
+        let span = (self.nodes.len() - number) as u32;
+        self.nodes[number] = Node { key, value: (from, self.at as u32), span };
+        Ok(())
     }
 
     /// Reads `open entry , entry … close`.
@@ -83,18 +101,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn value(&mut self, depth: usize) -> Result<Raw<'a>, Malformed> {
-        let from = self.at;
+    /// Reads a value that has none inside it.
+    pub(super) fn scalar(&mut self) -> Result<(), Malformed> {
         match self.peek() {
-            Some(b'"') => self.string()?,
-            Some(b'{') => self.object(depth, |_, _| {})?,
-            Some(b'[') => self.array(depth, |_| {})?,
-            Some(b't') => self.literal(b"true")?,
-            Some(b'f') => self.literal(b"false")?,
-            Some(b'n') => self.literal(b"null")?,
-            _ => self.number()?,
+            Some(b'"') => self.string(),
+            Some(b't') => self.literal(b"true"),
+            Some(b'f') => self.literal(b"false"),
+            Some(b'n') => self.literal(b"null"),
+            _ => self.number(),
         }
-        Ok(Raw(&self.text[from..self.at]))
     }
 
     fn string(&mut self) -> Result<(), Malformed> {
