@@ -83,6 +83,8 @@ pub struct Config {
     pub latency: LatencySpec,
     /// How many times faster than real all of it is.
     pub speed: f64,
+    /// Whether answers say how long they took and were meant to take.
+    pub server_timing: bool,
     /// How many answers are said at once; `None` for any number.
     pub capacity: Option<CapacitySpec>,
     /// What goes wrong with all requests.
@@ -123,6 +125,7 @@ impl Default for Config {
             profile: None,
             latency: LatencySpec::default(),
             speed: 1.0,
+            server_timing: false,
             capacity: None,
             faults: Vec::new(),
             rules: Vec::new(),
@@ -216,6 +219,7 @@ impl TryFrom<Settings> for Config {
             profile: asked.profile,
             latency,
             speed,
+            server_timing: asked.server_timing.unwrap_or(default.server_timing),
             capacity,
             faults,
             rules: asked.rules.unwrap_or_default(),

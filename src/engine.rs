@@ -3,7 +3,9 @@
 mod tally;
 mod trouble;
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue};
 
 pub use self::tally::Receipt;
 use self::{
@@ -40,11 +42,23 @@ pub struct Engine {
     lenient: bool,
     /// Whether answers bear the dated names of models.
     snapshots: bool,
+    /// Whether answers say how long they took.
+    server_timing: bool,
     seeds: Seeds,
     clock: Clock,
     /// With a seed, answers bear a fixed date: with it every byte repeats.
     seeded: bool,
     tally: Arc<Tally>,
+}
+
+/// What an answer took and was meant to take, in milliseconds: by itself, waiting for a place, and until its head.
+fn timing(scope: &Scope<'_>) -> (HeaderName, HeaderValue) {
+    let millis = |time: Duration| time.as_secs_f64() * 1000.0;
+    let own = millis(scope.elapsed().saturating_sub(scope.queued));
+    let (queued, intended) = (millis(scope.queued), millis(scope.intended));
+    let text = format!("fake;dur={own:.3}, queue;dur={queued:.3}, intended;dur={intended:.3}");
+    let value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+    (HeaderName::from_static("server-timing"), value)
 }
 
 /// Whose words an answer is told in.
@@ -65,6 +79,7 @@ impl Engine {
             memory: Memory { manner: config.manner.clone(), ..Memory::default() },
             lenient: config.lenient,
             snapshots: config.snapshots,
+            server_timing: config.server_timing,
             seeds: Seeds::new(config.seed),
             clock: config.clock.clone(),
             seeded: config.seed.is_some(),
@@ -108,6 +123,9 @@ impl Engine {
                 provider.refuse(endpoint, &scope)
             }
         };
+        if self.server_timing {
+            answer.headers.push(timing(&scope));
+        }
         receipt.settle(answer.cost);
         if !plan.is_empty() || time.is_any() {
             let error = planned_in_band(&plan, &answer, &mut scope).then(|| provider.in_band(endpoint, &scope));
@@ -152,7 +170,9 @@ impl Engine {
             endpoint.check(scope)?;
         }
         if let Some(capacity) = self.troubles.capacity.as_ref().filter(|_| endpoint.is_generated()) {
+            let before = scope.elapsed();
             receipt.sit(capacity.enter().await.map_err(|Saturated| ApiError::Saturated {})?);
+            scope.queued = scope.elapsed().saturating_sub(before);
         }
         let answer = endpoint.answer(scope, &self.memory)?;
         planned_instead(plan, &answer).map_or(Ok(answer), Err)
@@ -228,6 +248,11 @@ impl Engine {
     /// Lets go of what is remembered of clients that have long been idle. To be called now and then.
     pub fn forget_idle(&self) {
         self.limits.forget_idle();
+    }
+
+    /// How many answers take a place where there are only so many, and how many requests wait for one.
+    pub fn load(&self) -> (usize, usize) {
+        self.troubles.capacity.as_ref().map_or((0, 0), |capacity| capacity.load())
     }
 
     /// How many requests have been taken, and how many of them are still being answered.

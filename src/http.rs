@@ -4,6 +4,8 @@ mod admin;
 mod body;
 mod cors;
 mod delivery;
+pub(crate) mod lateness;
+mod metrics;
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -19,6 +21,7 @@ use actix_web::{
 use ipnet::IpNet;
 use socket2::Socket;
 
+use self::lateness::Lateness;
 use crate::{
     access,
     engine::Engine,
@@ -34,6 +37,10 @@ pub(crate) struct Edge {
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// What opens the pages that change rules.
     pub(crate) admin_token: Option<String>,
+    /// How late events were sent that had a time.
+    pub(crate) lateness: Arc<Lateness>,
+    /// How late the workers' own timers were.
+    pub(crate) lag: Lateness,
 }
 
 /// What is known of a connection.
@@ -54,6 +61,9 @@ pub(crate) async fn answer(request: HttpRequest, payload: web::Payload, edge: we
     if request.path().starts_with(admin::PREFIX) {
         return admin::answer(&request, &body, &edge.engine, edge.admin_token.as_deref());
     }
+    if request.path() == metrics::PATH {
+        return metrics::answer(&edge);
+    }
     let (answer, receipt) = edge
         .engine
         .handle(&Request {
@@ -65,7 +75,7 @@ pub(crate) async fn answer(request: HttpRequest, payload: web::Payload, edge: we
             body,
         })
         .await;
-    let mut response = delivery::deliver(answer, receipt, &request).await;
+    let mut response = delivery::deliver(answer, receipt, &request, &edge.lateness).await;
     cors::allow(&request, response.headers_mut());
     response
 }

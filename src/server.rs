@@ -1,6 +1,7 @@
 //! The server: takes a port, serves, drains, stops.
 
 mod listen;
+mod watch;
 
 use std::{
     fmt, fs,
@@ -31,11 +32,13 @@ use tokio::{
 
 pub use listen::ListenError;
 
+use self::watch::Watch;
+
 use crate::{
     config::Config,
     engine::Engine,
     fixtures::{Fixtures, Problem},
-    http::{self, Edge},
+    http::{self, Edge, lateness::Lateness},
     latency::Latency,
     limit::{LimitSpec, Limits},
     model::Counting,
@@ -126,7 +129,14 @@ impl Server {
         let address = local.map_err(|error| StartError::Io("cannot tell the port".to_owned(), error))?;
         let (max_body, trusted_proxies) = (config.max_body, config.trusted_proxies.clone());
         let admin_token = config.admin_token.clone();
-        let edge = web::Data::new(Edge { engine, max_body, trusted_proxies, admin_token });
+        let edge = web::Data::new(Edge {
+            engine,
+            max_body,
+            trusted_proxies,
+            admin_token,
+            lateness: Arc::default(),
+            lag: Lateness::default(),
+        });
         Ok(Server { config, listeners, address, edge })
     }
 
@@ -192,11 +202,17 @@ impl Server {
             write_whole(path, self.address.port()).map_err(|error| StartError::Io(shown, error))?;
         }
         let mut forget = tokio::time::interval(FORGET_EVERY);
+        let mut watch = Watch::begin(edge.engine.tally().0);
         loop {
             tokio::select! {
                 ended = &mut server => { ended.map_err(failed)?; break }
                 () = &mut stop => break,
-                _ = forget.tick() => edge.engine.forget_idle(),
+                _ = forget.tick() => {
+                    edge.engine.forget_idle();
+                    if let Some(warning) = watch.look(edge.engine.tally().0) {
+                        log::warn!("{warning}");
+                    }
+                }
             }
         }
         // Idle connections are closed at once, those with a request under way when it is answered. Actix itself would
@@ -214,6 +230,7 @@ impl Server {
     fn serve(&self, connections: &Arc<Connections>) -> io::Result<ActixServer> {
         let (edge, access_log, connections) = (self.edge.clone(), self.config.access_log, Arc::clone(connections));
         let mut server = HttpServer::new(move || {
+            tokio::task::spawn_local(watch::feel_lag(edge.clone()));
             let logger = Logger::new(r#"%a "%{line}xi" %s %b %Dms"#)
                 .custom_request_replace("line", http::request_line)
                 .log_target("access");

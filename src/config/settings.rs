@@ -103,6 +103,10 @@ pub struct Settings {
     /// How many times longer tokens take when max-concurrency is reached [default: 1]
     #[arg(long, help_heading = "Time", value_name = "N")]
     pub slowdown: Option<f64>,
+    /// Tell in a Server-Timing header how long each answer took by itself, waited, and was meant to take
+    #[arg(long, help_heading = "Time", value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub server_timing: Option<bool>,
     /// What goes wrong, such as 503%5 or ttft=20s~cut@40, repeatable; `fake-openai faults` lists all
     #[arg(long, help_heading = "Faults", value_name = "FAULTS")]
     pub fault: Option<Vec<String>>,
@@ -241,6 +245,7 @@ impl Settings {
             drain: Some(humantime::format_duration(config.drain).to_string()),
             access_log: Some(config.access_log),
             speed: Some(config.speed),
+            server_timing: Some(config.server_timing),
             ..Settings::default()
         }
     }

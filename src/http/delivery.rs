@@ -18,7 +18,7 @@ use bytes::Bytes;
 use socket2::Socket;
 use tokio::time::{Instant, Sleep};
 
-use super::Connection;
+use super::{Connection, lateness::Lateness};
 use crate::{
     answer::{Answer, Content, Frames, Opening, Step, Steps, Timed},
     engine::Receipt,
@@ -29,7 +29,12 @@ const GRACE: Duration = Duration::from_millis(10);
 
 /// Waits until an answer is to begin, and begins it. The receipt is closed when the answer has been handed out to its end,
 /// or the client has left.
-pub(super) async fn deliver(answer: Answer, receipt: Receipt, request: &HttpRequest) -> HttpResponse {
+pub(super) async fn deliver(
+    answer: Answer,
+    receipt: Receipt,
+    request: &HttpRequest,
+    lateness: &Arc<Lateness>,
+) -> HttpResponse {
     // Asked for by those few who need them.
     let now = Instant::now;
     let socket = || request.conn_data::<Connection>().and_then(|connection| connection.socket.clone());
@@ -49,7 +54,9 @@ pub(super) async fn deliver(answer: Answer, receipt: Receipt, request: &HttpRequ
     let body = match answer.content {
         Content::Whole(bytes) => BoxBody::new(bytes),
         Content::Frames(frames) => BoxBody::new(Stream { frames, receipt: Some(receipt) }),
-        Content::Steps(steps) => BoxBody::new(Play::new(steps, start.unwrap_or_else(now), Some(receipt), socket())),
+        Content::Steps(steps) => {
+            BoxBody::new(Play::new(steps, start.unwrap_or_else(now), Some(receipt), socket(), Arc::clone(lateness)))
+        }
     };
     let mut response = HttpResponse::with_body(answer.status, body);
     for (name, value) in answer.headers {
@@ -128,12 +135,19 @@ struct Play {
     until: Option<Instant>,
     receipt: Option<Receipt>,
     socket: Option<Arc<Socket>>,
+    lateness: Arc<Lateness>,
 }
 
 impl Play {
-    fn new(steps: Steps, start: Instant, receipt: Option<Receipt>, socket: Option<Arc<Socket>>) -> Self {
+    fn new(
+        steps: Steps,
+        start: Instant,
+        receipt: Option<Receipt>,
+        socket: Option<Arc<Socket>>,
+        lateness: Arc<Lateness>,
+    ) -> Self {
         let sleep = Box::pin(tokio::time::sleep_until(start));
-        Play { steps, start, next: None, sleep, until: None, receipt, socket }
+        Play { steps, start, next: None, sleep, until: None, receipt, socket, lateness }
     }
 
     /// Waits until an instant; for ever if there is none.
@@ -172,7 +186,12 @@ impl MessageBody for Play {
         let due = if *at == Duration::MAX { None } else { this.start.checked_add(*at) };
         ready!(this.poll_until(due, context));
         match this.next.take().map(|timed| timed.step) {
-            Some(Step::Send(bytes)) => Poll::Ready(Some(Ok(bytes))),
+            Some(Step::Send(bytes)) => {
+                if let Some(due) = due.filter(|due| *due > this.start) {
+                    this.lateness.add(Instant::now().saturating_duration_since(due));
+                }
+                Poll::Ready(Some(Ok(bytes)))
+            }
             Some(Step::Reset) => {
                 reset(this.socket.as_deref());
                 Poll::Ready(Some(Err(Broken)))
@@ -189,7 +208,7 @@ mod tests {
     use super::*;
 
     fn play(list: impl Iterator<Item = Timed> + Send + 'static) -> Pin<Box<Play>> {
-        Box::pin(Play::new(Steps { length: None, list: Box::new(list) }, Instant::now(), None, None))
+        Box::pin(Play::new(Steps { length: None, list: Box::new(list) }, Instant::now(), None, None, Arc::default()))
     }
 
     async fn next(play: &mut Pin<Box<Play>>) -> Option<Result<Bytes, Broken>> {

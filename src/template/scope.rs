@@ -53,6 +53,8 @@ pub struct Scope<'a> {
     pub snapshots: bool,
     /// How long the answer is meant to take: until its head.
     pub intended: Duration,
+    /// How long the request has waited for a place.
+    pub queued: Duration,
     /// What the model says in place of what it would say.
     pub says: Option<Instead>,
     /// Whether the answer names another model than was asked for.
@@ -86,6 +88,7 @@ impl<'a> Scope<'a> {
             models: &[],
             snapshots: false,
             intended: Duration::ZERO,
+            queued: Duration::ZERO,
             says: None,
             misnames: false,
             names_carry_faults: false,

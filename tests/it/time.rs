@@ -43,6 +43,39 @@ fn answers_take_no_less_than_they_are_told_to() {
 }
 
 #[test]
+fn an_answer_says_how_long_it_took_and_was_meant_to_take() {
+    let server = serve(Config { server_timing: true, latency: latency("40ms", "1ms"), ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    let timing = |response: &Response| -> Vec<f64> {
+        let text = response.header("server-timing");
+        ["fake;dur=", "queue;dur=", "intended;dur="]
+            .map(|name| text.split(", ").find_map(|part| part.strip_prefix(name)).unwrap().parse().unwrap())
+            .into()
+    };
+    let whole = timing(&connection.chat(CHAT));
+    assert!(whole[0] > 0.0 && whole[1] == 0.0 && whole[2] == 52.0, "{whole:?}");
+    assert_eq!(timing(&connection.chat(&streamed()))[2], 40.0);
+    assert_eq!(timing(&connection.chat("{}"))[2], 0.0);
+}
+
+#[test]
+fn the_server_tells_what_it_knows_of_itself() {
+    let server = serve(Config { latency: latency("5ms", "1ms"), ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    let number = |text: &str, name: &str| -> f64 {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{text}"));
+        line.split(' ').nth(1).unwrap().parse().unwrap()
+    };
+    let stream = connection.chat(&streamed());
+    let metrics = connection.get("/metrics");
+    assert_eq!(metrics.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    let text = metrics.text();
+    assert_eq!(number(text, "fake_openai_requests_total"), 1.0, "its own pages are not counted");
+    assert_eq!(number(text, "fake_openai_requests_in_flight"), 0.0);
+    assert_eq!(number(text, "fake_openai_lateness_seconds_count"), stream.chunks.len() as f64);
+}
+
+#[test]
 fn a_fault_has_its_own_time() {
     let server = serve(Config::for_test());
     let mut connection = Connection::open(server.address());
