@@ -22,7 +22,7 @@ use serde_json::json;
 use self::{
     load::{Connection, Phase, Tally},
     report::{Case, Report},
-    times::Times,
+    times::Threads,
 };
 use super::Failure;
 
@@ -115,7 +115,8 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<String, Failure>
         cores,
         workers: config.workers.get(),
         connections: options.connections.into(),
-        client_threads: cores.div_ceil(2).min(options.connections.into()),
+        // With fewer, workers wait for requests.
+        client_threads: cores.min(options.connections.into()),
         seconds: options.seconds.as_secs_f64(),
         // What a request asks for by its model or key is no setting, and none of these do.
         told: config.capacity.is_some() || !config.faults.is_empty() || !config.rules.is_empty(),
@@ -157,10 +158,10 @@ fn measure(server: Server, asked: &Asked, request: &[u8], threads: usize, option
             clients.push(client.map_err(machine("cannot start a thread".to_owned()))?);
         }
         wait(options.seconds.min(WARM_UP));
-        let (start, before) = (Instant::now(), Times::now());
+        let (start, before) = (Instant::now(), Threads::now());
         phase.set(Phase::MEASURE);
         wait(options.seconds);
-        let (time, after) = (start.elapsed(), Times::now());
+        let (time, after) = (start.elapsed(), Threads::now());
         drop(stop);
         let mut tally = Tally::new();
         for client in clients {
@@ -170,10 +171,7 @@ fn measure(server: Server, asked: &Asked, request: &[u8], threads: usize, option
     })?;
     // Its connections are closed: nothing is left to drain.
     server.stop()?;
-    let spent = before.zip(after).map(|(before, after)| Times {
-        server: after.server.saturating_sub(before.server),
-        client: after.client.saturating_sub(before.client),
-    });
+    let spent = before.zip(after).map(|(before, after)| after.since(&before)).filter(|times| times.client > 0);
     Ok(Case::new(asked.name, asked.stream, &tally, time, spent))
 }
 

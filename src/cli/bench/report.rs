@@ -44,10 +44,16 @@ pub(super) struct Case {
     server_cpu_us_per_request: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_cpu_us_per_request: Option<f64>,
+    /// Cores that server and client used together: with others on the machine, fewer than there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cores_used: Option<f64>,
     /// Answers that were no success, by status; `broken` are requests without a whole answer.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     errors: BTreeMap<String, u64>,
 }
+
+/// The name among errors of requests without a whole answer.
+const BROKEN: &str = "broken";
 
 impl Case {
     pub(super) fn new(case: &'static str, streamed: bool, tally: &Tally, time: Duration, spent: Option<Times>) -> Self {
@@ -57,7 +63,7 @@ impl Case {
         let failed = tally.statuses.iter().enumerate().filter(|(status, count)| **count > 0 && status / 100 != 2);
         let mut errors: BTreeMap<_, _> = failed.map(|(status, count)| (status.to_string(), *count)).collect();
         if tally.broken > 0 {
-            errors.insert("broken".to_owned(), tally.broken);
+            errors.insert(BROKEN.to_owned(), tally.broken);
         }
         Case {
             case,
@@ -69,6 +75,8 @@ impl Case {
             p99_ms: quantile(0.99),
             server_cpu_us_per_request: spent.and_then(|spent| each(spent.server)),
             client_cpu_us_per_request: spent.and_then(|spent| each(spent.client)),
+            cores_used: spent
+                .map(|spent| thousandths((spent.server + spent.client) as f64 / time.as_nanos().max(1) as f64)),
             errors,
         }
     }
@@ -94,10 +102,10 @@ impl Report {
 
     /// A table, and what to make of it.
     pub(super) fn text(&self) -> String {
-        let timed = self.cases.iter().any(|case| case.server_cpu_us_per_request.is_some());
+        let timed = self.cases.iter().any(|case| case.cores_used.is_some());
         let failed = self.cases.iter().any(|case| !case.errors.is_empty());
         let mut heading = vec!["CASE", "REQUESTS/S", "FRAMES/S", "MB/S", "P50 MS", "P99 MS"];
-        heading.extend(timed.then_some("CPU µS"));
+        heading.extend(timed.then_some(["CPU µS", "CORES"]).into_iter().flatten());
         heading.extend(failed.then_some("ERRORS"));
         let mut rows: Vec<Vec<String>> = vec![heading.into_iter().map(str::to_owned).collect()];
         for case in &self.cases {
@@ -111,29 +119,40 @@ impl Report {
                 figure(case.p50_ms, 2),
                 figure(case.p99_ms, 2),
             ];
-            row.extend(timed.then(|| figure(case.server_cpu_us_per_request, 1)));
+            if timed {
+                row.push(figure(case.server_cpu_us_per_request, 1));
+                row.push(figure(case.cores_used, 1));
+            }
             row.extend(failed.then(|| grouped(case.errors.values().sum::<u64>() as f64)));
             rows.push(row);
         }
         let mut text = tables::columns(&rows, 1);
         text.push('\n');
         for case in self.cases.iter().filter(|case| !case.errors.is_empty()) {
-            let errors: Vec<_> = case.errors.iter().map(|(what, count)| format!("{count} {what}")).collect();
+            let errors: Vec<_> = case
+                .errors
+                .iter()
+                .map(|(what, count)| match what.as_str() {
+                    BROKEN => format!("{count} broken off"),
+                    status => format!("{count} answered {status}"),
+                })
+                .collect();
             let _ = writeln!(text, "Errors, {}: {}.", case.case, errors.join(", "));
         }
-        let cpu =
-            if timed { "CPU is the server's, for each request" } else { "This system does not tell the CPU time" };
         let _ = writeln!(
             text,
-            "fake-openai {}, {}, {}, {} over loopback. {cpu}.\n\
-             The client, {}, had its share of the same cores.\n{}",
+            "fake-openai {}, {}, {}. The client, {}, {} over loopback, shared the cores with it.",
             self.version,
             counted(self.cores, "core"),
             counted(self.workers, "worker"),
-            counted(self.connections, "connection"),
             counted(self.client_threads, "thread"),
-            self.words()
+            counted(self.connections, "connection"),
         );
+        text.push_str(match timed {
+            true => "CPU is the server's for a request; CORES are those that both used: fewer when others use the machine.\n",
+            false => "This system does not tell the CPU time of threads.\n",
+        });
+        let _ = writeln!(text, "{}", self.words());
         text
     }
 
