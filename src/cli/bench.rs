@@ -110,6 +110,7 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<String, Failure>
         drain: config.drain.min(DRAIN),
         ..config.clone()
     };
+    enough_files(options.connections, config.workers.get())?;
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         cores,
@@ -136,6 +137,19 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<String, Failure>
         report.cases.push(case);
     }
     if options.json { report.json() } else { Ok(report.text()) }
+}
+
+/// Without enough of them the server would take some connections and leave the others waiting for ever.
+fn enough_files(connections: u16, workers: usize) -> Result<(), Failure> {
+    // Both ends of a connection are here, and the server keeps a second handle on its own.
+    let needed = 3 * u64::from(connections) + 8 * workers as u64 + 64;
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(most) if cfg!(unix) && most < needed => Err(Failure::Machine(format!(
+            "{connections} connections need {needed} open files, and the system allows {most}: \
+             give fewer --connections, or raise the limit (ulimit -Hn)"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn measure(server: Server, asked: &Asked, request: &[u8], threads: usize, options: &Options) -> Result<Case, Failure> {
