@@ -1,5 +1,6 @@
 //! The command line: what may be typed, and what is printed.
 
+mod bench;
 mod healthcheck;
 mod tables;
 
@@ -57,6 +58,8 @@ enum Command {
         /// The URL to ask [default: /health at --port on this machine]
         url: Option<String>,
     },
+    /// Load the server in this process: what it answers per second, at the most, on this machine
+    Bench(bench::Options),
 }
 
 /// Why the program ends with an error.
@@ -96,6 +99,8 @@ pub enum Task {
     Print(String),
     /// Ask a server whether it is healthy.
     Healthcheck(String),
+    /// Measure what a server with this configuration can do.
+    Bench(Box<Config>, bench::Options),
 }
 
 /// The command line. Every setting may stand before or after a subcommand, and has its variable of the environment.
@@ -148,6 +153,7 @@ pub fn parse() -> Result<Task, Failure> {
             Ok(Task::Print(format!("ok: {routes} routes, {}\n", origin(&config, &fixtures))))
         }
         Some(Command::Eject { dir }) => eject(&dir).map(Task::Print),
+        Some(Command::Bench(options)) => Ok(Task::Bench(Box::new(config), options)),
         Some(Command::Healthcheck { url }) => url.map_or_else(|| here(&config), Ok).map(Task::Healthcheck),
     }
 }
@@ -168,6 +174,15 @@ fn here(config: &Config) -> Result<String, Failure> {
 /// It is not, or the URL is none.
 pub fn healthcheck(url: &str) -> Result<(), Failure> {
     healthcheck::ask(url)
+}
+
+/// Loads a server in this process and prints what it can do.
+///
+/// # Errors
+/// The server does not start, or the machine has not enough files, ports or threads.
+pub fn bench(config: &Config, options: &bench::Options) -> Result<(), Failure> {
+    print(&bench::run(config, options)?);
+    Ok(())
 }
 
 fn eject(directory: &Path) -> Result<String, Failure> {

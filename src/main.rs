@@ -27,15 +27,24 @@ fn perform(task: Task) -> Result<(), Failure> {
         }
         Task::Healthcheck(url) => cli::healthcheck(&url),
         Task::Serve(config) => serve(*config),
+        Task::Bench(config, options) => {
+            prepare();
+            cli::bench(&config, &options)
+        }
     }
 }
 
-fn serve(config: Config) -> Result<(), Failure> {
+/// What a process needs that serves.
+fn prepare() {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG)).init();
     // A load test opens more connections than the 1024 files that many systems start a program with.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         log::warn!("cannot raise the limit on open files: {error}");
     }
+}
+
+fn serve(config: Config) -> Result<(), Failure> {
+    prepare();
     let machine = |error: std::io::Error| Failure::Machine(error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(machine)?;
     runtime.block_on(async {

@@ -68,15 +68,24 @@ pub(super) fn profiles(fixtures: &Fixtures) -> String {
 
 /// Rows whose cells stand below each other.
 fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut widths = [0; N];
+    columns(rows, N)
+}
+
+/// Rows of as many cells each, which stand below each other: words begin, and from column `figures` on, figures end, in
+/// one line.
+pub(super) fn columns(rows: &[impl AsRef<[String]>], figures: usize) -> String {
+    let mut widths = vec![0; rows.first().map_or(0, |row| row.as_ref().len())];
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+        for (width, cell) in widths.iter_mut().zip(row.as_ref()) {
             *width = cell.chars().count().max(*width);
         }
     }
-    let line = |row: &[String; N]| {
-        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        cells.join("  ").trim_end().to_owned() + "\n"
+    let line = |row: &[String]| {
+        let cells = row.iter().zip(&widths).enumerate().map(|(n, (cell, width))| match n < figures {
+            true => format!("{cell:<width$}"),
+            false => format!("{cell:>width$}"),
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
     };
-    rows.iter().map(line).collect()
+    rows.iter().map(|row| line(row.as_ref())).collect()
 }

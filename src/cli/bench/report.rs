@@ -1,0 +1,222 @@
+//! What was measured, for people and for programs.
+
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+
+use serde::Serialize;
+
+use super::{load::Tally, times::Times};
+use crate::cli::{Failure, tables};
+
+/// All that was measured, and on what.
+#[derive(Serialize)]
+pub(super) struct Report {
+    pub(super) version: &'static str,
+    pub(super) cores: usize,
+    pub(super) workers: usize,
+    pub(super) client_threads: usize,
+    pub(super) connections: usize,
+    /// That each case was measured.
+    pub(super) seconds: f64,
+    /// Whether answers were told to take time or to go wrong: then it is not the machine that bounds the rates.
+    #[serde(skip)]
+    pub(super) told: bool,
+    pub(super) cases: Vec<Case>,
+}
+
+/// What was measured in one case. Answers count that came whole, whatever their status.
+#[derive(Serialize)]
+pub(super) struct Case {
+    case: &'static str,
+    requests: u64,
+    requests_per_second: f64,
+    /// Events of streams.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frames_per_second: Option<f64>,
+    /// Millions of bytes, both ways together.
+    megabytes_per_second: f64,
+    /// From the first byte of the request to the last of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p50_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p99_ms: Option<f64>,
+    /// CPU time of the server's threads, the kernel's work for them included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_cpu_us_per_request: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_cpu_us_per_request: Option<f64>,
+    /// Cores that server and client used together: with others on the machine, fewer than there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cores_used: Option<f64>,
+    /// Answers that were no success, by status; `broken` are requests without a whole answer.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    errors: BTreeMap<String, u64>,
+}
+
+/// The name among errors of requests without a whole answer.
+const BROKEN: &str = "broken";
+
+impl Case {
+    pub(super) fn new(case: &'static str, streamed: bool, tally: &Tally, time: Duration, spent: Option<Times>) -> Self {
+        let a_second = |count: u64| thousandths(count as f64 / time.as_secs_f64());
+        let quantile = |share| tally.times.quantile(share).map(|nanos| thousandths(nanos as f64 / 1e6));
+        let each = |nanos: u64| (tally.requests > 0).then(|| thousandths(nanos as f64 / 1e3 / tally.requests as f64));
+        let failed = tally.statuses.iter().enumerate().filter(|(status, count)| **count > 0 && status / 100 != 2);
+        let mut errors: BTreeMap<_, _> = failed.map(|(status, count)| (status.to_string(), *count)).collect();
+        if tally.broken > 0 {
+            errors.insert(BROKEN.to_owned(), tally.broken);
+        }
+        Case {
+            case,
+            requests: tally.requests,
+            requests_per_second: a_second(tally.requests),
+            frames_per_second: streamed.then(|| a_second(tally.frames)),
+            megabytes_per_second: thousandths(tally.bytes as f64 / 1e6 / time.as_secs_f64()),
+            p50_ms: quantile(0.5),
+            p99_ms: quantile(0.99),
+            server_cpu_us_per_request: spent.and_then(|spent| each(spent.server)),
+            client_cpu_us_per_request: spent.and_then(|spent| each(spent.client)),
+            cores_used: spent
+                .map(|spent| thousandths((spent.server + spent.client) as f64 / time.as_nanos().max(1) as f64)),
+            errors,
+        }
+    }
+}
+
+fn thousandths(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+impl Report {
+    /// One object.
+    pub(super) fn json(&self) -> Result<String, Failure> {
+        #[derive(Serialize)]
+        struct Whole<'a> {
+            #[serde(flatten)]
+            report: &'a Report,
+            in_words: String,
+        }
+        let whole = Whole { report: self, in_words: self.words() };
+        let text = serde_json::to_string_pretty(&whole).map_err(|error| Failure::Machine(error.to_string()))?;
+        Ok(text + "\n")
+    }
+
+    /// A table, and what to make of it.
+    pub(super) fn text(&self) -> String {
+        let timed = self.cases.iter().any(|case| case.cores_used.is_some());
+        let failed = self.cases.iter().any(|case| !case.errors.is_empty());
+        let mut heading = vec!["CASE", "REQUESTS/S", "FRAMES/S", "MB/S", "P50 MS", "P99 MS"];
+        heading.extend(timed.then_some(["CPU µS", "CORES"]).into_iter().flatten());
+        heading.extend(failed.then_some("ERRORS"));
+        let mut rows: Vec<Vec<String>> = vec![heading.into_iter().map(str::to_owned).collect()];
+        for case in &self.cases {
+            let figure =
+                |value: Option<f64>, places| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.places$}"));
+            let mut row = vec![
+                case.case.to_owned(),
+                grouped(case.requests_per_second),
+                case.frames_per_second.map_or_else(|| "-".to_owned(), grouped),
+                format!("{:.1}", case.megabytes_per_second),
+                figure(case.p50_ms, 2),
+                figure(case.p99_ms, 2),
+            ];
+            if timed {
+                row.push(figure(case.server_cpu_us_per_request, 1));
+                row.push(figure(case.cores_used, 1));
+            }
+            row.extend(failed.then(|| grouped(case.errors.values().sum::<u64>() as f64)));
+            rows.push(row);
+        }
+        let mut text = tables::columns(&rows, 1);
+        text.push('\n');
+        for case in self.cases.iter().filter(|case| !case.errors.is_empty()) {
+            let errors: Vec<_> = case
+                .errors
+                .iter()
+                .map(|(what, count)| match what.as_str() {
+                    BROKEN => format!("{count} broken off"),
+                    status => format!("{count} answered {status}"),
+                })
+                .collect();
+            let _ = writeln!(text, "Errors, {}: {}.", case.case, errors.join(", "));
+        }
+        let _ = writeln!(
+            text,
+            "fake-openai {}, {}, {}. The client, {}, {} over loopback, shared the cores with it.",
+            self.version,
+            counted(self.cores, "core"),
+            counted(self.workers, "worker"),
+            counted(self.client_threads, "thread"),
+            counted(self.connections, "connection"),
+        );
+        text.push_str(match timed {
+            true => "CPU is the server's for a request; CORES are those that both used: fewer when others use the machine.\n",
+            false => "This system does not tell the CPU time of threads.\n",
+        });
+        let _ = writeln!(text, "{}", self.words());
+        text
+    }
+
+    /// What it means for a test.
+    fn words(&self) -> String {
+        let rate = |name: &str| {
+            let case = self.cases.iter().find(|case| case.case == name);
+            rounded(case.map_or(0.0, |case| case.requests_per_second))
+        };
+        let failed = self.cases.iter().any(|case| !case.errors.is_empty());
+        if self.told || failed || self.cases.iter().any(|case| case.requests == 0) {
+            return format!(
+                "With these settings answers take time or go wrong: this is what {} get, not the most that this machine does.",
+                counted(self.connections, "connection")
+            );
+        }
+        let build = if cfg!(debug_assertions) { " This is a debug build: others are many times faster." } else { "" };
+        format!(
+            "Above {} requests/s ({} with prompts of 100 KB, {} streamed) a gateway test on this machine measures the fake \
+             (and its client), not the gateway.{build}",
+            rate("plain chat"),
+            rate("100 KB prompt"),
+            rate("streamed")
+        )
+    }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A rate as it is told: the first two digits, since no two runs agree on more.
+fn rounded(rate: f64) -> String {
+    let unit = 10_f64.powf((rate.max(1.0).log10().floor() - 1.0).max(0.0));
+    grouped((rate / unit).floor() * unit)
+}
+
+/// A whole number with its thousands apart.
+fn grouped(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_easily_read() {
+        for (value, whole, told) in [
+            (0.0, "0", "0"),
+            (7.4, "7", "7"),
+            (999.6, "1,000", "990"),
+            (24_310.0, "24,310", "24,000"),
+            (1_234_567.0, "1,234,567", "1,200,000"),
+        ] {
+            assert_eq!((grouped(value).as_str(), rounded(value).as_str()), (whole, told));
+        }
+    }
+}
