@@ -12,7 +12,7 @@
 //!
 //! ## Floors: imports go down only
 //! ```text
-//! 6 process     main cli                        parsing, printing, signals
+//! 6 process     main cli                        parsing, printing, signals, measuring
 //! 5 edge        server http                     the only files that name actix_web
 //! 4 path        engine                          the pipeline, and nothing else
 //! 3 from files  config fixtures memory rule     what was asked, what is said, what is remembered
