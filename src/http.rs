@@ -57,7 +57,11 @@ pub(crate) async fn answer(request: HttpRequest, payload: web::Payload, edge: we
         return response;
     }
     // A client that breaks off its body is not there to read an answer.
-    let Ok(body) = body::read(payload, edge.max_body).await else { return HttpResponse::BadRequest().finish() };
+    let promised =
+        || request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let Ok(body) = body::read(payload, edge.max_body, promised).await else {
+        return HttpResponse::BadRequest().finish();
+    };
     if request.path().starts_with(admin::PREFIX) {
         return admin::answer(&request, &body, &edge.engine, edge.admin_token.as_deref());
     }

@@ -235,15 +235,11 @@ pub(super) fn planned_in_band(plan: &Plan, answer: &Answer, scope: &mut Scope<'_
 /// Whether a request may ask for faults. Most do not, and are told apart by one look.
 fn may_ask(scope: &Scope<'_>) -> bool {
     let request = scope.request;
-    let in_body = || match &request.body {
-        Body::Whole(body) => FINDER.find(body).is_some(),
-        Body::TooLarge { .. } => false,
-    };
     scope.path_faults.is_some()
         || !request.query.is_empty()
         || request.headers.hint(HEADER, b'~')
         || scope.model_faults().is_some()
-        || in_body()
+        || is_marked(&request.body)
 }
 
 /// The faults that a request asks for, and where.
@@ -264,12 +260,27 @@ fn asked_for<'a>(endpoint: &Endpoint, scope: &'a Scope<'_>) -> [Option<(&'static
 /// Finds the marker: made once, since that takes longer than most searches.
 static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(MARKER.0));
 
+/// Of a body that is longer than this only the end is searched for the marker.
+const LONG: usize = 64 * 1024;
+/// The length of that end.
+const END: usize = 4 * 1024;
+
+/// Whether a marker stands in a body.
+fn is_marked(body: &Body) -> bool {
+    match body {
+        Body::Whole(body) if body.len() <= LONG => FINDER.find(body).is_some(),
+        Body::Whole(body) => FINDER.find(&body[body.len() - END..]).is_some(),
+        Body::TooLarge { .. } => false,
+    }
+}
+
 /// The faults that the user's last message asks for.
 fn marked(endpoint: &Endpoint, scope: &Scope<'_>) -> Option<String> {
     let (before, behind) = MARKER;
-    let Body::Whole(body) = &scope.request.body else { return None };
     // The message is read only if there is something to be found.
-    FINDER.find(body)?;
+    if !is_marked(&scope.request.body) {
+        return None;
+    }
     let prompt: Prompt = endpoint.prompt(scope)?;
     let (_, rest) = prompt.last_user().rsplit_once(before)?;
     rest.split_once(behind).map(|(text, _)| text.trim().to_owned())

@@ -12,8 +12,12 @@ use crate::request::Body;
 /// sending reads no answer.
 const PATIENCE: u64 = 16;
 
-/// Reads a body to its end; of one that is larger than `limit` bytes nothing is kept.
-pub(super) async fn read(mut payload: web::Payload, limit: u64) -> Result<Body, PayloadError> {
+/// Room that is made for a body because its head promises so much: a client that promises may send nothing.
+const PROMISED: u64 = 1024 * 1024;
+
+/// Reads a body to its end; of one that is larger than `limit` bytes nothing is kept. `promised` tells the length
+/// that its head does, and is asked only of a body that comes in pieces.
+pub(super) async fn read(mut payload: web::Payload, limit: u64, promised: Option<u64>) -> Result<Body, PayloadError> {
     let mut next = async || poll_fn(|context| Pin::new(&mut payload).poll_next(context)).await.transpose();
     let Some(first) = next().await? else { return Ok(Body::Whole(Bytes::new())) };
     let mut size = first.len() as u64;
@@ -21,7 +25,10 @@ pub(super) async fn read(mut payload: web::Payload, limit: u64) -> Result<Body, 
         // The usual case: all of it in one piece, which is not copied.
         return Ok(if size > limit { Body::TooLarge { limit } } else { Body::Whole(first) });
     };
-    let mut whole = BytesMut::from(first);
+    // At once, so that what has come need not be moved when there is more.
+    let room = promised().unwrap_or(0).min(limit).min(PROMISED).max(size);
+    let mut whole = BytesMut::with_capacity(usize::try_from(room).unwrap_or(0));
+    whole.extend_from_slice(&first);
     let mut chunk = Some(second);
     while let Some(bytes) = chunk {
         size += bytes.len() as u64;

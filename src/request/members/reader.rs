@@ -114,13 +114,15 @@ impl<'a> Reader<'a> {
 
     fn string(&mut self) -> Result<(), Malformed> {
         self.expect(b'"')?;
-        let from = self.at;
         loop {
-            let Some(length) = memchr(b'"', &self.text[self.at..]) else { return Err(self.malformed()) };
-            let quote = self.at + length;
-            self.at = quote + 1;
-            // A quote is escaped when the run of backslashes before it is odd.
-            let escapes = self.text[from..quote].iter().rev().take_while(|b| **b == b'\\').count();
+            let rest = &self.text[self.at..];
+            let Some(length) = memchr(b'"', rest) else { return Err(self.malformed()) };
+            self.at += length + 1;
+            // A quote is escaped when the run of backslashes before it is odd. No run goes back beyond the quote before.
+            let mut escapes = 0;
+            while escapes < length && rest[length - 1 - escapes] == b'\\' {
+                escapes += 1;
+            }
             if escapes % 2 == 0 {
                 return Ok(());
             }
