@@ -9,9 +9,9 @@ use std::{
 use tokio::{net::TcpStream, runtime::Runtime, time};
 
 use crate::{
-    Case, PLAIN, STREAM, Scratch,
+    Case, PLAIN, Scratch,
     bare::{self, AT_ONCE, Take},
-    load::{Server, cpu_time, median, pin_client, request},
+    load::{Server, cpu_time, median, pin_client},
 };
 
 /// Time from token to token: 20 tokens a second.
@@ -24,8 +24,8 @@ const SETTLING: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_secs(10);
 /// The same for the trial.
 const TRIAL: Duration = Duration::from_secs(3);
-/// Tokens of each stream: more than there is time for.
-const TOKENS: usize = 500;
+/// Tokens of each stream: a little more than there is time for.
+const TOKENS: usize = 340;
 /// Streams of the trial that tells how many there can be.
 const FEW: usize = 1_000;
 /// Files that the client needs beside its sockets.
@@ -71,10 +71,10 @@ struct Stream {
 impl Stream {
     /// Reads a stream from its request to the end of the window. Each token is due its gaps after the first of this
     /// stream.
-    async fn follow(address: Arc<str>, from: Instant, until: Instant) -> io::Result<Vec<f64>> {
-        let connection = TcpStream::connect(&*address).await?;
+    async fn follow(address: &str, request: &[u8], from: Instant, until: Instant) -> io::Result<Vec<f64>> {
+        let connection = TcpStream::connect(address).await?;
         connection.writable().await?;
-        connection.try_write(&request(0, STREAM))?;
+        connection.try_write(request)?;
         let mut stream = Stream { frames: 0, last: 0, first: until, late: Vec::with_capacity(256) };
         loop {
             connection.readable().await?;
@@ -117,10 +117,9 @@ impl Stream {
 }
 
 /// Opens so many streams, and measures for a while once all are open.
-fn run(mut server: Server, streams: usize, window: Duration) -> Run {
-    server = server.connect(1);
-    // All that is needed the first time is no memory of a stream.
-    drop(server.ask(0, &request(0, crate::HELLO)));
+fn run(server: Server, request: &Arc<[u8]>, streams: usize, window: Duration) -> Run {
+    // Until its worker has come up.
+    std::thread::sleep(Duration::from_millis(200));
     let idle = server.resident();
     let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -130,10 +129,10 @@ fn run(mut server: Server, streams: usize, window: Duration) -> Run {
         let mut tasks = Vec::new();
         for n in 0..streams {
             let opened = start + OPENING * n as u32 / streams as u32;
-            let address = Arc::clone(&address);
+            let (address, request) = (Arc::clone(&address), Arc::clone(request));
             tasks.push(tokio::spawn(async move {
                 time::sleep_until(opened.into()).await;
-                time::timeout_at((until + GAP * 20).into(), Stream::follow(address, from, until)).await
+                time::timeout_at((until + GAP * 20).into(), Stream::follow(&address, &request, from, until)).await
             }));
         }
         let cpu = || (Instant::now(), server.cpu_time(), cpu_time(std::process::id()));
@@ -155,6 +154,7 @@ fn run(mut server: Server, streams: usize, window: Duration) -> Run {
             - mean(&mut each.iter().flat_map(|late| late.iter().take(tenth)));
         let lost = streams - each.len();
         let mut late = each.concat();
+        assert!(!late.is_empty(), "no token has come");
         late.sort_by(f64::total_cmp);
         Run {
             late,
@@ -173,7 +173,7 @@ pub fn measure(asked: usize) {
     let (pinned, scratch) = (pin_client(), Scratch::new());
     let case = Case { name: "paced", chunks: TOKENS, ..PLAIN };
     let (_, answer) = case.fake(&scratch, pinned);
-    let path = scratch.answer(&answer);
+    let (path, request) = (scratch.answer(&answer), Arc::from(case.request()));
     let replies = scratch.replies(TOKENS);
     let gap = format!("{}ms", GAP.as_millis());
     let fake = || Server::fake(&["--fixtures", &replies, "--itl", &gap], pinned);
@@ -184,7 +184,7 @@ pub fn measure(asked: usize) {
         println!("{asked} streams were asked for, but this process may have only {files} files open");
     }
     let few = streams.min(FEW);
-    let trial = [run(fake(), few, TRIAL), run(bare(), few, TRIAL)];
+    let trial = [run(fake(), &request, few, TRIAL), run(bare(), &request, few, TRIAL)];
     let busy = trial.iter().flat_map(|run| [run.server, run.client]).fold(0.0, f64::max);
     let most = (few as f64 * BUSY / busy) as usize;
     if most < streams {
@@ -196,11 +196,13 @@ pub fn measure(asked: usize) {
     }
     let (mut fakes, mut bares) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        fakes.push(run(fake(), streams, WINDOW));
-        bares.push(run(bare(), streams, WINDOW));
+        fakes.push(run(fake(), &request, streams, WINDOW));
+        bares.push(run(bare(), &request, streams, WINDOW));
     }
-    println!("{streams} streams of 20 tokens a second; medians of {ROUNDS} rounds of {WINDOW:?}; pinned: {pinned}\n");
-    println!("{:<46}{:>10}{:>10}{:>14}", "", "fake", "bare", "");
+    println!(
+        "{streams} streams, of {TOKENS} tokens each, 20 a second; medians of {ROUNDS} rounds of {WINDOW:?}; pinned: {pinned}\n"
+    );
+    println!("{:<46}{:>10}{:>10}{:>14}", "", "fake", "bare", "fake to bare");
     let both = |figure: &dyn Fn(&Run) -> f64| (median(fakes.iter().map(figure)), median(bares.iter().map(figure)));
     let difference = |what: &str, figure: &dyn Fn(&Run) -> f64| {
         let (fake, bare) = both(figure);

@@ -17,7 +17,11 @@ const PROMISED: u64 = 1024 * 1024;
 
 /// Reads a body to its end; of one that is larger than `limit` bytes nothing is kept. `promised` tells the length
 /// that its head does, and is asked only of a body that comes in pieces.
-pub(super) async fn read(mut payload: web::Payload, limit: u64, promised: Option<u64>) -> Result<Body, PayloadError> {
+pub(super) async fn read(
+    mut payload: web::Payload,
+    limit: u64,
+    promised: impl Fn() -> Option<u64>,
+) -> Result<Body, PayloadError> {
     let mut next = async || poll_fn(|context| Pin::new(&mut payload).poll_next(context)).await.transpose();
     let Some(first) = next().await? else { return Ok(Body::Whole(Bytes::new())) };
     let mut size = first.len() as u64;
