@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Write,
-    process::{ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -21,20 +21,27 @@ const STARTS: usize = 20;
 const STOPS: usize = 10;
 
 /// A shell that sends signals, which is sooner done than starting a program for each.
-struct Signals(ChildStdin);
+struct Signals(Child);
 
 impl Signals {
     fn new() -> Self {
-        let shell = Command::new("sh").stdin(Stdio::piped()).spawn().expect("a shell");
-        Signals(shell.stdin.expect("piped"))
+        Signals(Command::new("sh").stdin(Stdio::piped()).spawn().expect("a shell"))
     }
 
     /// Ends a server; the time that it takes.
     fn end(&mut self, mut server: Server) -> Duration {
         let start = Instant::now();
-        writeln!(self.0, "kill -TERM {}", server.id()).expect("the shell reads");
+        let input = self.0.stdin.as_mut().expect("piped");
+        writeln!(input, "kill -TERM {}", server.id()).expect("the shell reads");
         server.wait();
         start.elapsed()
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
