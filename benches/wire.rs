@@ -87,7 +87,7 @@ impl Case {
         (fake, answer)
     }
 
-    /// One round: new servers, and turns of both. Each pair is what a turn of the fake and one of the bare took.
+    /// One round: new servers, and turns of the one and the other.
     fn round(&self, scratch: &Scratch, pinned: bool, measured: &mut Measured) {
         let (mut fake, answer) = self.fake(scratch, pinned);
         let path = scratch.answer(&answer);
@@ -113,7 +113,9 @@ impl Answer {
 /// What was measured of a case.
 #[derive(Default)]
 struct Measured {
+    /// What a turn of the fake took, and the next one of the bare server.
     turns: Vec<(Turn, Turn)>,
+    /// Events of the answer.
     frames: usize,
 }
 

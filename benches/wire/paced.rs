@@ -43,8 +43,9 @@ struct Run {
     drift: f64,
     /// Memory for each stream, in bytes.
     memory: f64,
-    /// Shares of a core.
+    /// Share of its core that the server had.
     server: f64,
+    /// The same of the client.
     client: f64,
     /// Streams that could not be opened, or broke off.
     lost: usize,
