@@ -134,7 +134,11 @@ impl Scratch {
         let path = self.0.join(format!("replies-{chunks}"));
         fs::create_dir_all(&path).expect("a directory is made");
         let words = vec![r#"" word""#; chunks].join(", ");
-        fs::write(path.join("replies.json"), format!(r#"[{{"chunks": [{words}]}}]"#)).expect("the file is written");
+        fs::write(
+            path.join("replies.json"),
+            format!(r#"[{{"chunks": [{words}], "usage": {{"prompt_tokens": 9, "completion_tokens": {chunks}}}}}]"#),
+        )
+        .expect("the file is written");
         path.into_os_string().into_string().expect("UTF-8")
     }
 
