@@ -156,3 +156,13 @@ fn fixtures_keep_one_layout() {
         assert!(!text.contains('\t') && text.lines().all(|line| line == line.trim_end()), "{name} has stray spaces");
     }
 }
+
+#[test]
+fn the_image_has_all_that_cargo_wants_to_see() {
+    let [manifest, dockerfile, ignored] =
+        ["Cargo.toml", "Dockerfile", ".dockerignore"].map(|path| fs::read_to_string(path).unwrap());
+    // Cargo reads no manifest that names a benchmark which is not there.
+    let before = dockerfile.split("cargo build").next().unwrap();
+    assert!(manifest.contains("[[bench]]"));
+    assert!(before.contains("COPY benches benches") && ignored.lines().any(|line| line == "!benches"));
+}
