@@ -4,6 +4,8 @@ mod forwarded;
 
 use std::net::IpAddr;
 
+use http::{HeaderName, header::AUTHORIZATION};
+
 pub use self::forwarded::{canonical, client};
 
 use crate::{error::ApiError, request::Request};
@@ -27,7 +29,11 @@ pub enum Caller<'a> {
 }
 
 /// The headers that carry a key, besides `Authorization`.
-const KEY_HEADERS: [&str; 3] = ["api-key", "x-api-key", "x-goog-api-key"];
+static KEY_HEADERS: [HeaderName; 3] = [
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
 
 /// The key that a request carries, without the faults that may stand behind it: `sk-x~cut@40`.
 pub fn key<'a>(request: &Request<'a>) -> Option<&'a str> {
@@ -41,7 +47,7 @@ pub fn key_faults<'a>(request: &Request<'a>) -> Option<&'a str> {
 }
 
 fn whole_key<'a>(request: &Request<'a>) -> Option<&'a str> {
-    let bearer = request.headers.get("authorization").map(|text| match text.split_once(' ') {
+    let bearer = request.headers.get(&AUTHORIZATION).map(|text| match text.split_once(' ') {
         Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
         _ => text.trim(),
     });

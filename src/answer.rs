@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
 use crate::standing::Cost;
 
@@ -20,6 +20,9 @@ pub struct Answer {
     /// What happens before the head is sent.
     pub opening: Opening,
 }
+
+/// Headers that most answers have no more of, those of limits included.
+pub const USUAL_HEADERS: usize = 12;
 
 /// What happens before the head of an answer is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +148,13 @@ impl Answer {
     /// An answer that is sent at once.
     pub fn new(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>, content: Content) -> Self {
         Answer { status, headers, content, cost: None, opening: Opening::After(Duration::ZERO) }
+    }
+
+    /// An answer with a body that is sent at once.
+    pub fn said(content_type: &'static str, content: Content) -> Self {
+        let mut headers = Vec::with_capacity(USUAL_HEADERS);
+        headers.push((CONTENT_TYPE, HeaderValue::from_static(content_type)));
+        Answer::new(StatusCode::OK, headers, content)
     }
 
     /// An answer without headers or body.

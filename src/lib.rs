@@ -1,5 +1,4 @@
-//! The load-grade fake LLM endpoint: it answers like OpenAI, without a model. It is a program, and a library for tests:
-//! see [`Server`].
+//! The load-grade fake LLM endpoint: it answers like OpenAI, without a model. For tests it is a library: see [`Server`].
 //!
 //! ## The idea
 //! **Protocols in code, content in data.** How a provider spells an answer is a protocol: one file, a [`dialect`]. What is
@@ -13,12 +12,12 @@
 //! ## Floors: imports go down only
 //! ```text
 //! 6 process     main cli                        parsing, printing, signals, measuring
-//! 5 edge        server http                     the only files that name actix_web
+//! 5 edge        server http                     the only files that name actix
 //! 4 path        engine                          the pipeline, and nothing else
 //! 3 from files  config fixtures memory rule     what was asked, what is said, what is remembered
 //! 2 mechanisms  access capacity fault limit progress resource require when model dialect
 //! 1 materials   template schema tokens audio latency    what fills in, makes up, counts, sounds, takes time
-//! 0 words       request prompt answer reply error standing facts random clock
+//! 0 words       request prompt answer reply error standing facts glob random clock
 //! ```
 //! A test holds the floors, and who may name `actix_web`, `governor`, `clap` and `sleep`.
 //!
@@ -65,6 +64,7 @@ pub mod error;
 pub mod facts;
 pub mod fault;
 pub mod fixtures;
+pub mod glob;
 mod http;
 pub mod latency;
 pub mod limit;

@@ -5,7 +5,7 @@ pub mod members;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderName, Method};
 
 /// One request, borrowed from the edge that received it.
 #[derive(Clone)]
@@ -53,9 +53,6 @@ impl Body {
 
 /// Header look-up, so that the engine need not know the framework's header map.
 pub trait Headers {
-    /// The first value of a header (any case), if it is there and is text.
-    fn get(&self, name: &str) -> Option<&str>;
-
-    /// Whether one has this name, in lower case, or has this byte in its value.
-    fn hint(&self, name: &str, byte: u8) -> bool;
+    /// The first value of a header, if it is there and is text.
+    fn get(&self, name: &HeaderName) -> Option<&str>;
 }

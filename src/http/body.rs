@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, pin::Pin};
 
-use actix_web::{error::PayloadError, web};
+use actix_http::{Payload, error::PayloadError};
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 
@@ -18,7 +18,7 @@ const PROMISED: u64 = 1024 * 1024;
 /// Reads a body to its end; of one that is larger than `limit` bytes nothing is kept. `promised` tells the length
 /// that its head does, and is asked only of a body that comes in pieces.
 pub(super) async fn read(
-    mut payload: web::Payload,
+    mut payload: Payload,
     limit: u64,
     promised: impl Fn() -> Option<u64>,
 ) -> Result<Body, PayloadError> {
