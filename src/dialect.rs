@@ -65,6 +65,11 @@ pub trait Spelling: Send + Sync {
     /// The answer to one request: whole or event by event, as it asked.
     fn answer(&self, scope: &Scope<'_>) -> Answer;
 
+    /// Whether the answer to a request tells only that something will be said, and so takes no time.
+    fn says_later(&self, _: &Scope<'_>) -> bool {
+        false
+    }
+
     /// The whole answer, for keeping.
     fn record(&self, scope: &Scope<'_>) -> Value;
 

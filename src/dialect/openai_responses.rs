@@ -83,7 +83,8 @@ impl Dialect for Responses {
         };
         let body = scope.members().unwrap_or_default();
         let (wishes, thoughts) = (wishes(body), read::thoughts(body, scope));
-        let quotes = reply.choices.iter().flat_map(|choice| &choice.blocks).any(|block| !block.text().citations.is_empty());
+        let quotes =
+            reply.choices.iter().flat_map(|choice| &choice.blocks).any(|block| !block.text().citations.is_empty());
         let query = if quotes { read::prompt(body, scope).last_user().to_owned() } else { String::new() };
         let said = Said::new(reply, thoughts, &query, &mut scope.random.borrow_mut());
         Box::new(Spelled { frame, words: Arc::new(Words::new(&said, &reply.usage, Some(wishes))), thinking: None })
@@ -171,6 +172,10 @@ impl Spelled {
 }
 
 impl Spelling for Spelled {
+    fn says_later(&self, scope: &Scope<'_>) -> bool {
+        scope.members().map(wishes).is_ok_and(|wishes| wishes.background && !wishes.stream)
+    }
+
     fn record(&self, scope: &Scope<'_>) -> Value {
         let (object, ids) = self.drawn(Shape::Line, scope);
         let words = self.words(scope);

@@ -81,7 +81,8 @@ impl Spelling for Compacted {
     }
 
     fn record(&self, scope: &Scope<'_>) -> Value {
-        let rendered = |template: &Template| serde_json::from_slice::<Value>(&template.render(scope)).unwrap_or_default();
+        let rendered =
+            |template: &Template| serde_json::from_slice::<Value>(&template.render(scope)).unwrap_or_default();
         let (id, created_at) = (rendered(&self.id), rendered(&self.created_at));
         let random = &mut scope.random.borrow_mut();
         let before = scope.earlier.borrow();

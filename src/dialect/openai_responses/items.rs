@@ -52,7 +52,8 @@ impl<'a> Said<'a> {
         // The protocol knows no alternatives.
         let choice = reply.choices.first();
         let blocks = choice.map_or(&[][..], |choice| &choice.blocks);
-        let summary = blocks.iter().find_map(|block| if let Block::Reasoning(text) = block { Some(text) } else { None });
+        let summary =
+            blocks.iter().find_map(|block| if let Block::Reasoning(text) = block { Some(text) } else { None });
         let mut items = Vec::new();
         if thoughts.always || summary.is_some() || reply.usage.reasoning_tokens > 0 {
             let seal = thoughts.sealed.then(|| seal(random));

@@ -25,7 +25,10 @@ pub(super) fn items(body: Members<'_>, random: &mut Random) -> Vec<Value> {
         Some(Value::Array(items)) => items,
         _ => Vec::new(),
     };
-    items.into_iter().filter_map(|item| if let Value::Object(item) = item { Some(whole(item, random)) } else { None }).collect()
+    items
+        .into_iter()
+        .filter_map(|item| if let Value::Object(item) = item { Some(whole(item, random)) } else { None })
+        .collect()
 }
 
 fn whole(mut item: Map<String, Value>, random: &mut Random) -> Value {
@@ -60,7 +63,13 @@ fn whole(mut item: Map<String, Value>, random: &mut Random) -> Value {
 
 /// What is kept, as JSON: the `answer`, what it becomes each time that somebody asks (`stages`; none at all where it is
 /// made at once), the `input`, and the response that it goes on from (`after`).
-pub(super) fn record(id: &str, answer: &[u8], stages: Option<&[Vec<u8>]>, input: &[Value], body: Members<'_>) -> Vec<u8> {
+pub(super) fn record(
+    id: &str,
+    answer: &[u8],
+    stages: Option<&[Vec<u8>]>,
+    input: &[Value],
+    body: Members<'_>,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(answer.len() * 2);
     let mut member = |before: &str, value: &[u8]| {
         out.extend_from_slice(before.as_bytes());
@@ -69,7 +78,7 @@ pub(super) fn record(id: &str, answer: &[u8], stages: Option<&[Vec<u8>]>, input:
     member(r#"{"id":"#, Value::from(id).to_string().as_bytes());
     member(r#","answer":"#, answer);
     if let Some(stages) = stages {
-        member(r#","stages":["#, &stages.join(&b',')); 
+        member(r#","stages":["#, &stages.join(&b','));
         member("]", b"");
     }
     member(r#","input":"#, json!(input).to_string().as_bytes());
@@ -99,7 +108,14 @@ mod tests {
             {"type": "function_call_output", "call_id": "c", "output": "y"},
         ]));
         let texts: Vec<_> = said.iter().map(Value::to_string).collect();
-        assert_eq!(texts[0], r#"{"id":"msg_1","type":"message","status":"completed","content":[{"type":"output_text","annotations":[],"logprobs":[],"text":"x"}],"role":"assistant"}"#);
-        assert!(texts.len() == 2 && texts[1].starts_with(r#"{"id":"fc_"#) && texts[1].ends_with(r#""call_id":"c","output":"y"}"#));
+        assert_eq!(
+            texts[0],
+            r#"{"id":"msg_1","type":"message","status":"completed","content":[{"type":"output_text","annotations":[],"logprobs":[],"text":"x"}],"role":"assistant"}"#
+        );
+        assert!(
+            texts.len() == 2
+                && texts[1].starts_with(r#"{"id":"fc_"#)
+                && texts[1].ends_with(r#""call_id":"c","output":"y"}"#)
+        );
     }
 }

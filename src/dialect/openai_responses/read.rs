@@ -240,7 +240,8 @@ mod tests {
     #[test]
     fn what_went_before_comes_first_but_for_its_instructions() {
         let turns = with_scope_of(r#"{"input":"and now?","instructions":"new"}"#, |scope| {
-            let output = json!([{"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}]);
+            let output =
+                json!([{"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}]);
             let kept = json!({"input": "Hi", "answer": {"instructions": "old", "output": output}});
             scope.earlier.replace(vec![Arc::new(kept)]);
             prompt(scope.members().unwrap(), scope).turns
@@ -292,8 +293,11 @@ mod tests {
 
     #[test]
     fn bad_input_is_read_as_nothing() {
-        for value in [json!(null), json!(1), json!("x"), json!([1]), json!([{"role": 1, "content": [null], "type": []}])] {
-            let all = ["input", "instructions", "tools", "tool_choice", "reasoning", "text", "include", "stream_options"];
+        for value in
+            [json!(null), json!(1), json!("x"), json!([1]), json!([{"role": 1, "content": [null], "type": []}])]
+        {
+            let all =
+                ["input", "instructions", "tools", "tool_choice", "reasoning", "text", "include", "stream_options"];
             let body: serde_json::Map<_, _> = all.iter().map(|name| (name.to_string(), value.clone())).collect();
             let body = Value::from(body);
             read(&body);
