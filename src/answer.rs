@@ -93,9 +93,15 @@ pub enum Framing {
 impl Framing {
     /// An error in place of a stream's next event. Nothing comes after it. `first` is whether nothing came before.
     pub fn error(self, body: &[u8], first: bool) -> Bytes {
+        /// The data of an event that has a name bears the name as its type.
+        const TYPE: &str = r#"{"type":"error","#;
         let (before, after): (&[&str], &[&str]) = match self {
             Framing::Data(end) => (&["data: "], &[end, end]),
-            Framing::Named => (&["event: error\ndata: "], &["\n\n"]),
+            Framing::Named if body.starts_with(TYPE.as_bytes()) => (&["event: error\ndata: "], &["\n\n"]),
+            Framing::Named => {
+                let body = body.strip_prefix(b"{").unwrap_or(body);
+                return [b"event: error\ndata: ", TYPE.as_bytes(), body, b"\n\n"].concat().into();
+            }
             Framing::Array => (if first { &["["] } else { &[",\r\n"] }, &["]"]),
         };
         [before.concat().as_bytes(), body, after.concat().as_bytes()].concat().into()

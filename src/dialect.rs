@@ -3,11 +3,20 @@
 mod anthropic_messages;
 mod gemini_generate;
 mod openai_chat;
+mod openai_responses;
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::{
-    answer::Answer, error::ApiError, prompt::Prompt, reply::Reply, request::members::Members, standing::Cost,
+    answer::Answer,
+    error::ApiError,
+    prompt::Prompt,
+    reply::Reply,
+    request::members::{Members, Raw},
+    standing::Cost,
     template::scope::Scope,
 };
 
@@ -36,6 +45,17 @@ pub trait Dialect: Send + Sync {
         true
     }
 
+    /// Whether the answer to a request is kept, where its endpoint keeps any.
+    fn keeps(&self, body: Members<'_>) -> bool {
+        body.get("store").and_then(Raw::as_bool) == Some(true)
+    }
+
+    /// The id of the kept answer that a request goes on from. What was kept of it, and of those before it, stands in the
+    /// scope once that is known.
+    fn goes_on_from<'m>(&self, _: Members<'m>) -> Option<Cow<'m, str>> {
+        None
+    }
+
     /// Spells a reply: for one request, or, without a scope, for all that are plain.
     fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling>;
 }
@@ -45,8 +65,19 @@ pub trait Spelling: Send + Sync {
     /// The answer to one request: whole or event by event, as it asked.
     fn answer(&self, scope: &Scope<'_>) -> Answer;
 
+    /// Whether the answer to a request tells only that something will be said, and so takes no time.
+    fn says_later(&self, _: &Scope<'_>) -> bool {
+        false
+    }
+
     /// The whole answer, for keeping.
     fn record(&self, scope: &Scope<'_>) -> Value;
+
+    /// What is kept under which id, as JSON, where that is more than the answer alone. Its `after` is the id of the kept
+    /// answer that this one goes on from.
+    fn kept(&self, _: &Scope<'_>) -> Option<(String, Bytes)> {
+        None
+    }
 }
 
 /// Makes a dialect with the `head` of an endpoint's fixture: the fields that precede or follow what the model says.
@@ -61,6 +92,9 @@ pub fn all() -> &'static [(&'static str, Make)] {
         ("anthropic-messages", anthropic_messages::make),
         ("anthropic-count-tokens", anthropic_messages::make_count),
         ("gemini-generate", gemini_generate::make),
+        ("openai-responses", openai_responses::make),
+        ("openai-responses-input-tokens", openai_responses::make_count),
+        ("openai-responses-compact", openai_responses::make_compact),
     ]
 }
 

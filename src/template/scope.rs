@@ -48,6 +48,8 @@ pub struct Scope<'a> {
     pub facts: &'a [ModelFacts],
     /// The object, or the page of objects, that was found for the request.
     pub resource: RefCell<Arc<Value>>,
+    /// What was kept of the answers that the request goes on from, the oldest first.
+    pub earlier: RefCell<Vec<Arc<Value>>>,
     /// The models that there are; none if there is any.
     pub models: &'a [String],
     /// Whether answers bear the dated names of models.
@@ -84,6 +86,7 @@ impl<'a> Scope<'a> {
             standings: Standings::default(),
             error: None,
             resource: RefCell::default(),
+            earlier: RefCell::default(),
             facts: &[],
             models: &[],
             snapshots: false,

@@ -13,6 +13,7 @@ mod limits;
 mod overlay;
 mod ports;
 mod program;
+mod responses;
 mod rules;
 mod schema;
 mod stopping;
