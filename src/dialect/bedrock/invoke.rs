@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::padding;
 use crate::{
     answer::{Answer, Content, Frame, Frames, Framing, event_stream},
-    dialect::{self, Dialect, Spelling},
+    dialect::{self, Dialect, Spelling, streams},
     error::ApiError,
     prompt::Prompt,
     random::Random,
@@ -85,7 +85,12 @@ impl Spelling for Spelled {
     }
 
     fn answer(&self, scope: &Scope<'_>) -> Answer {
-        let answer = self.of.answer(scope);
+        let mut answer = self.of.answer(scope);
+        if let (Content::Whole(bytes), true) = (&answer.content, streams(scope)) {
+            // A protocol that wants to be asked for a stream in the body, and was not, says all in one event.
+            let list = Box::new(std::iter::once(Frame::said(bytes.clone(), 0)));
+            answer.content = Content::Frames(Frames { list, framing: Framing::Lines });
+        }
         let Usage { prompt_tokens: input, completion_tokens: output, cached_tokens: cached, .. } = self.usage;
         match answer.content {
             Content::Frames(Frames { list, .. }) => {
