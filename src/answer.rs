@@ -1,5 +1,7 @@
 //! An answer as plain data: what will be sent, and when; not the sending of it.
 
+pub mod event_stream;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -88,6 +90,10 @@ pub enum Framing {
     Named,
     /// The items of one JSON array.
     Array,
+    /// JSON values, each on a line.
+    Lines,
+    /// Binary frames: see [`event_stream`].
+    Binary,
 }
 
 impl Framing {
@@ -103,22 +109,39 @@ impl Framing {
                 return [b"event: error\ndata: ", TYPE.as_bytes(), body, b"\n\n"].concat().into();
             }
             Framing::Array => (if first { &["["] } else { &[",\r\n"] }, &["]"]),
+            Framing::Lines => (&[], &["\n"]),
+            Framing::Binary => return event_stream::exception(body),
         };
         [before.concat().as_bytes(), body, after.concat().as_bytes()].concat().into()
     }
 
-    /// What clients take for nothing, to keep a connection from looking dead; an array has a blank for it.
+    /// What clients take for nothing, to keep a connection from looking dead; what has no comments has a blank for it,
+    /// or an event that nobody knows.
     pub fn comment(self) -> Bytes {
         Bytes::from_static(match self {
             Framing::Data("\r\n") => b": keep-alive\r\n\r\n",
             Framing::Data(_) | Framing::Named => b": keep-alive\n\n",
-            Framing::Array => b" ",
+            Framing::Array | Framing::Lines => b" ",
+            Framing::Binary => return event_stream::event("keep-alive", "application/json", b""),
         })
     }
 
     /// The bytes that close a stream which has lost its last event.
     pub fn close(self) -> Option<Bytes> {
         (self == Framing::Array).then(|| Bytes::from_static(b"]"))
+    }
+
+    /// An event broken off late in its data, but framed as it should be.
+    pub fn broken_off(self, event: &[u8]) -> Bytes {
+        let end: &[u8] = match self {
+            Framing::Data("\r\n") => b"\r\n\r\n",
+            Framing::Data(_) | Framing::Named => b"\n\n",
+            Framing::Array => b"",
+            Framing::Lines => b"\n",
+            Framing::Binary => return event_stream::broken_off(event),
+        };
+        let kept = event.len().saturating_sub(end.len()) * 3 / 4;
+        [&event[..kept], end].concat().into()
     }
 }
 

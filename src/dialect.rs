@@ -1,9 +1,11 @@
 //! Dialects: how a protocol reads what is asked and spells what the model says. One file each, and those that it needs.
 
 mod anthropic_messages;
+mod bedrock;
 mod gemini_generate;
 mod openai_chat;
 mod openai_responses;
+mod text;
 
 use std::borrow::Cow;
 
@@ -89,13 +91,30 @@ pub type Make = fn(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String
 pub fn all() -> &'static [(&'static str, Make)] {
     &[
         ("openai-chat", openai_chat::make),
+        ("text", text::make),
         ("anthropic-messages", anthropic_messages::make),
         ("anthropic-count-tokens", anthropic_messages::make_count),
+        ("bedrock-converse", bedrock::make_converse),
+        ("bedrock-count-tokens", bedrock::make_count),
+        ("bedrock-invoke", bedrock::make_invoke),
         ("gemini-generate", gemini_generate::make),
         ("openai-responses", openai_responses::make),
         ("openai-responses-input-tokens", openai_responses::make_count),
         ("openai-responses-compact", openai_responses::make_compact),
     ]
+}
+
+/// Whether a request wants a stream: the operation that its path ends with is called so, or its body says it.
+fn streams(scope: &Scope<'_>) -> bool {
+    let operation = scope.request.path.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
+    operation.contains("stream")
+        || scope.members().is_ok_and(|body| body.get("stream").and_then(Raw::as_bool) == Some(true))
+}
+
+/// The text of JSON that holds an object, or an empty object: what was cut short at a number of tokens is no JSON any
+/// more, and then nothing was put in.
+fn object(text: &str) -> Value {
+    serde_json::from_str(text).ok().filter(Value::is_object).unwrap_or_else(|| Value::Object(Map::new()))
 }
 
 /// The items of several lists, the first of each before the second of any: how alternatives share a stream.

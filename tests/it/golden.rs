@@ -87,6 +87,14 @@ fn answers(golden: &Golden) -> String {
         for (name, value) in &response.headers {
             let _ = writeln!(text, "{name}: {value}");
         }
+        if response.headers.get("content-type").is_some_and(|kind| kind.ends_with("eventstream")) {
+            // Binary: a frame to a line.
+            for frame in &response.chunks {
+                let _ = write!(text, "\n{}", frame.escape_ascii());
+            }
+            text.push('\n');
+            continue;
+        }
         let _ = write!(text, "\n{}", response.text());
         if !response.body.ends_with(b"\n") {
             text.push_str("<no line break>\n");
