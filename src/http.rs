@@ -5,11 +5,14 @@ mod admin;
 mod body;
 mod cors;
 mod delivery;
+mod form;
 pub(crate) mod lateness;
 mod metrics;
 
 use std::{
+    future::poll_fn,
     net::{IpAddr, Ipv4Addr},
+    pin::Pin,
     sync::Arc,
 };
 
@@ -18,6 +21,7 @@ use actix_web::http::{
     Method,
     header::{self, HeaderName},
 };
+use futures_core::Stream;
 use ipnet::IpNet;
 use socket2::Socket;
 
@@ -73,9 +77,7 @@ async fn answer(request: &HttpRequest, payload: Payload, edge: &Edge) -> Respons
         return response;
     }
     // A client that breaks off its body is not there to read an answer.
-    let promised =
-        || request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let Ok(body) = body::read(payload, edge.max_body, promised).await else {
+    let Ok((body, files)) = body::read(payload, request.headers(), edge.max_body).await else {
         return empty(StatusCode::BAD_REQUEST);
     };
     if request.path().starts_with(admin::PREFIX) {
@@ -93,11 +95,17 @@ async fn answer(request: &HttpRequest, payload: Payload, edge: &Edge) -> Respons
             headers: &HeaderView(request),
             client: client(request, &edge.trusted_proxies),
             body,
+            files: &files,
         })
         .await;
     let mut response = delivery::deliver(answer, receipt, request, &edge.lateness).await;
     cors::allow(request, response.headers_mut());
     response
+}
+
+/// The next item of a stream.
+async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
 }
 
 /// An answer without a body.

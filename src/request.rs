@@ -20,8 +20,24 @@ pub struct Request<'a> {
     pub headers: &'a dyn Headers,
     /// Who is asking; an IPv4-mapped IPv6 address is its IPv4 form.
     pub client: IpAddr,
-    /// What was sent.
+    /// What was sent; of a form, its fields as a JSON object.
     pub body: Body,
+    /// The files of a form.
+    pub files: &'a [File],
+}
+
+/// A file that came with a form.
+pub struct File {
+    /// The field that it came in.
+    pub field: String,
+    /// Its own name.
+    pub name: String,
+    /// What it is said to be; empty if nothing is said.
+    pub content_type: String,
+    /// How long it is, in bytes.
+    pub size: u64,
+    /// Its bytes, or the first of them.
+    pub bytes: Bytes,
 }
 
 /// What came with a request.

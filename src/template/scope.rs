@@ -241,6 +241,7 @@ pub(crate) mod tests {
             headers: &NoHeaders,
             client: [127, 0, 0, 1].into(),
             body: Body::Whole(body.to_owned().into()),
+            files: &[],
         };
         let mut scope = Scope::new(&request, Seeds::new(Some(1)).next(), FIXED_EPOCH);
         scope.params.push(("id", "x%2Fy"));

@@ -21,6 +21,7 @@ const FLOORS: &[(usize, &[&str])] = &[
 /// Who may name what.
 const NAMES: &[(&str, &[&str])] = &[
     ("actix_http", &["server", "http", "main"]),
+    ("actix_multipart", &["http"]),
     ("actix_web", &["server", "http"]),
     ("governor", &["limit"]),
     ("clap", &["config", "cli"]),
