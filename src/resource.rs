@@ -5,9 +5,10 @@ mod page;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use self::gone::Gone;
@@ -41,8 +42,20 @@ struct Table {
 struct Object {
     collection: Arc<str>,
     id: Arc<str>,
-    value: Arc<Value>,
+    value: Arc<Kept>,
     bytes: usize,
+}
+
+/// An object as JSON, read when somebody asks for it: most are kept for nothing.
+struct Kept {
+    text: Bytes,
+    value: OnceLock<Arc<Value>>,
+}
+
+impl Kept {
+    fn value(&self) -> Arc<Value> {
+        Arc::clone(self.value.get_or_init(|| Arc::new(serde_json::from_slice(&self.text).unwrap_or_default())))
+    }
 }
 
 /// What is known of an id.
@@ -54,13 +67,6 @@ pub enum Found {
     Gone,
     /// It was never created, or so much else has been since that it is forgotten.
     Never,
-}
-
-impl Found {
-    /// The object, if there is one.
-    pub fn kept(self) -> Option<Arc<Value>> {
-        if let Found::Kept(value) = self { Some(value) } else { None }
-    }
 }
 
 impl Table {
@@ -86,9 +92,20 @@ impl Resources {
 
     /// Keeps an object under an id, in place of one that has it already.
     pub fn put(&self, collection: &str, id: &str, value: Value) {
-        let bytes = value.to_string().len() + collection.len() + id.len();
+        let bytes = value.to_string().len();
+        self.insert(collection, id, Kept { text: Bytes::new(), value: Arc::new(value).into() }, bytes);
+    }
+
+    /// The same for an object that is written already.
+    pub fn put_text(&self, collection: &str, id: &str, text: Bytes) {
+        let bytes = text.len();
+        self.insert(collection, id, Kept { text, value: OnceLock::new() }, bytes);
+    }
+
+    fn insert(&self, collection: &str, id: &str, kept: Kept, bytes: usize) {
+        let bytes = bytes + collection.len() + id.len();
         let (collection, id): (Arc<str>, Arc<str>) = (collection.into(), id.into());
-        let object = Object { collection: Arc::clone(&collection), id: Arc::clone(&id), value: Arc::new(value), bytes };
+        let object = Object { collection: Arc::clone(&collection), id: Arc::clone(&id), value: Arc::new(kept), bytes };
         let mut table = self.table();
         table.gone.remove(&collection, &id);
         let place = table.place(&collection, &id).unwrap_or(table.came + 1);
@@ -107,13 +124,20 @@ impl Resources {
 
     /// What is known of this id.
     pub fn find(&self, collection: &str, id: &str) -> Found {
-        let table = self.table();
-        let object = table.place(collection, id).and_then(|place| table.objects.get(&place));
-        match object {
-            Some(object) => Found::Kept(Arc::clone(&object.value)),
-            None if table.gone.contains(collection, id) => Found::Gone,
-            None => Found::Never,
-        }
+        let kept = {
+            let table = self.table();
+            match table.place(collection, id).and_then(|place| table.objects.get(&place)) {
+                Some(object) => Arc::clone(&object.value),
+                None if table.gone.contains(collection, id) => return Found::Gone,
+                None => return Found::Never,
+            }
+        };
+        Found::Kept(kept.value())
+    }
+
+    /// The object of this id.
+    pub fn get(&self, collection: &str, id: &str) -> Option<Arc<Value>> {
+        if let Found::Kept(value) = self.find(collection, id) { Some(value) } else { None }
     }
 
     /// Takes the object of this id away, whether it was created or not: from now on there is none.
@@ -126,11 +150,19 @@ impl Resources {
 
     /// All objects of a collection, the oldest first.
     pub fn all(&self, collection: &str) -> Vec<Arc<Value>> {
-        let table = self.table();
-        let mut places: Vec<u64> =
-            table.places.get(collection).into_iter().flat_map(HashMap::values).copied().collect();
-        places.sort_unstable();
-        places.iter().filter_map(|place| Some(Arc::clone(&table.objects.get(place)?.value))).collect()
+        let those: Vec<_> = {
+            let table = self.table();
+            let places = table.places.get(collection).into_iter().flat_map(HashMap::values);
+            let mut places: Vec<u64> = places.copied().collect();
+            places.sort_unstable();
+            places.iter().filter_map(|place| Some(Arc::clone(&table.objects.get(place)?.value))).collect()
+        };
+        those.iter().map(|kept| kept.value()).collect()
+    }
+
+    /// How many objects a collection has.
+    pub fn count(&self, collection: &str) -> usize {
+        self.table().places.get(collection).map_or(0, HashMap::len)
     }
 }
 
@@ -152,17 +184,26 @@ mod tests {
     fn what_is_put_is_found_and_listed_until_deleted() {
         let resources = filled(5);
         let found = |id: &str| resources.find("things", id);
-        assert_eq!(found("t3").kept().unwrap()["id"], "t3");
+        assert_eq!(resources.get("things", "t3").unwrap()["id"], "t3");
         assert_eq!(resources.find("others", "t3"), Found::Never);
         resources.put("things", "t3", json!({"id": "t3", "new": true}));
-        assert_eq!(found("t3").kept().unwrap()["new"], true);
+        assert_eq!(resources.get("things", "t3").unwrap()["new"], true);
         resources.delete("things", "t0");
         resources.delete("things", "t9");
         assert_eq!([found("t0"), found("t9"), found("t8")], [Found::Gone, Found::Gone, Found::Never]);
         let ids: Vec<_> = resources.all("things").iter().map(|thing| thing["id"].clone()).collect();
         assert_eq!(ids, ["t1", "t2", "t3", "t4"]);
+        assert_eq!((resources.count("things"), resources.count("others")), (4, 0));
         resources.put("things", "t9", json!({}));
-        assert!(found("t9").kept().is_some(), "what is created anew is there again");
+        assert!(resources.get("things", "t9").is_some(), "what is created anew is there again");
+    }
+
+    #[test]
+    fn what_is_written_already_is_read_when_asked_for() {
+        let resources = Resources::default();
+        resources.put_text("things", "t", Bytes::from_static(br#"{"id": "t"}"#));
+        assert_eq!(*resources.get("things", "t").unwrap(), json!({"id": "t"}));
+        assert_eq!(resources.all("things").len(), 1);
     }
 
     #[test]
@@ -170,7 +211,7 @@ mod tests {
         let resources = filled(MOST as u64 + 3);
         assert_eq!(resources.all("things").len(), MOST);
         assert_eq!(resources.find("things", "t2"), Found::Never, "it was not deleted");
-        assert!(resources.find("things", "t3").kept().is_some());
+        assert!(resources.get("things", "t3").is_some());
         for n in 0..9 {
             resources.put("large", &n.to_string(), json!("x".repeat(10 << 20)));
         }
