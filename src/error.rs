@@ -175,8 +175,8 @@ const DOTTED: &str = "path";
 
 impl ApiError {
     /// What tells this error from others of its kind, in a provider's `errors`, the closest first: the parameter at fault;
-    /// what was to be found; what ran out, and whether that is `requests` or `tokens`; or the name that was asked for, the status, and the class
-    /// that it is of, such as `4xx`.
+    /// what was to be found; what ran out, and whether that is `requests` or `tokens`; or the name that was asked for, the
+    /// status, and the class that it is of, such as `4xx`.
     pub fn specials(&self) -> [Option<Cow<'_, str>>; 3] {
         match self {
             ApiError::RateLimited { unit, kind } | ApiError::RequestTooLarge { unit, kind } => {
