@@ -67,6 +67,8 @@ pub struct Config {
     pub access: Access,
     /// Whether requests are taken as they come, once they are JSON.
     pub lenient: bool,
+    /// Whether there is nothing under an id that was never created.
+    pub strict_ids: bool,
     /// Worker threads.
     pub workers: NonZeroUsize,
     /// Largest request body taken, in bytes.
@@ -117,6 +119,7 @@ impl Default for Config {
             snapshots: false,
             access: Access::default(),
             lenient: false,
+            strict_ids: false,
             workers: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             max_body: ByteSize::mib(64).as_u64(),
             drain: Duration::from_secs(5),
@@ -211,6 +214,7 @@ impl TryFrom<Settings> for Config {
             snapshots: asked.model_names == Some(ModelNames::Snapshot),
             access: Access { keys, models },
             lenient: asked.lenient.unwrap_or(default.lenient),
+            strict_ids: asked.strict_ids.unwrap_or(default.strict_ids),
             workers,
             max_body,
             drain,

@@ -26,6 +26,7 @@ use crate::{
     memory::Memory,
     random::Seeds,
     request::{Body, Request},
+    resource::Resources,
     rule::LiveRules,
     standing::{Cost, Standings},
     template::scope::Scope,
@@ -76,7 +77,11 @@ impl Engine {
             fixtures,
             access: config.access.clone(),
             limits: Arc::new(limits),
-            memory: Memory { manner: config.manner.clone(), ..Memory::default() },
+            memory: Memory {
+                manner: config.manner.clone(),
+                resources: Resources::new(config.strict_ids),
+                ..Memory::default()
+            },
             lenient: config.lenient,
             snapshots: config.snapshots,
             server_timing: config.server_timing,

@@ -145,8 +145,8 @@ api_errors! {
     FunctionsExceedContext = "functions_exceed_context" { window: u64, requested: u64, messages: u64, functions: u64 }
     /// The prompt with the reply that it allows is.
     CompletionExceedsContext = "completion_exceeds_context" { window: u64, requested: u64, prompt: u64, completion: u64 }
-    /// Nothing has this id.
-    UnknownResource = "unknown_resource" { id: String }
+    /// Nothing has this id; `noun` is what it was to be: `file`, `vector store`.
+    UnknownResource = "unknown_resource" { id: String, noun: String }
     /// No scripted reply is for this request; `nearest` is the one that came closest, and why it is not.
     NoReply = "no_reply" { nearest: String }
     /// An error that was asked for. `status` is the one that its answer has, 0 where that is left to the words; `name`
@@ -175,8 +175,8 @@ const DOTTED: &str = "path";
 
 impl ApiError {
     /// What tells this error from others of its kind, in a provider's `errors`, the closest first: the parameter at fault;
-    /// what ran out, and whether that is `requests` or `tokens`; or the name that was asked for, the status, and the class
-    /// that it is of, such as `4xx`.
+    /// what was to be found; what ran out, and whether that is `requests` or `tokens`; or the name that was asked for, the
+    /// status, and the class that it is of, such as `4xx`.
     pub fn specials(&self) -> [Option<Cow<'_, str>>; 3] {
         match self {
             ApiError::RateLimited { unit, kind } | ApiError::RequestTooLarge { unit, kind } => {
@@ -188,6 +188,7 @@ impl ApiError {
                 let class = status.map(|status| format!("{}xx", status / 100).into());
                 [name, status.map(|status| status.to_string().into()), class]
             }
+            ApiError::UnknownResource { noun, .. } => [Some(Cow::Borrowed(noun.as_str())), None, None],
             error => [error.param(), None, None],
         }
     }

@@ -343,23 +343,22 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
             continue;
         };
         let text = |name: &str| sources.get(name).map(|source| &*source.text);
-        let Some(endpoint) = endpoint::compile(name, &text, (number, &providers[number]), &replies, &mut problems)
-        else {
-            continue;
-        };
-        for (n, route) in endpoint.routes.iter().enumerate() {
-            if let Err(other) = router.add(route.clone(), endpoints.len()) {
-                let other = endpoints.get(other).map_or(name, |other| &other.file);
-                let remedy = match sources.get(other) {
-                    Some(theirs) if theirs.built_in && !source.built_in => {
-                        format!("name this file {other} to replace the built-in one")
-                    }
-                    _ => "a route has one answer".to_owned(),
-                };
-                problems.add(format!("routes[{n}]"), format!("`{route}` is already answered by {other}: {remedy}"));
+        let owner = (number, &providers[number]);
+        for endpoint in endpoint::compile(name, &text, owner, &replies, &mut problems) {
+            for (n, route) in endpoint.routes.iter().enumerate() {
+                if let Err(other) = router.add(route.clone(), endpoints.len()) {
+                    let other = endpoints.get(other).map_or(name, |other| &other.file);
+                    let remedy = match sources.get(other) {
+                        Some(theirs) if theirs.built_in && !source.built_in => {
+                            format!("name this file {other} to replace the built-in one")
+                        }
+                        _ => "a route has one answer".to_owned(),
+                    };
+                    problems.add(format!("routes[{n}]"), format!("`{route}` is already answered by {other}: {remedy}"));
+                }
             }
+            endpoints.push(endpoint);
         }
-        endpoints.push(endpoint);
     }
     Fixtures { providers, endpoints, router, facts, tiers, profiles, rules, overridden: 0, added: 0 }
 }

@@ -36,7 +36,7 @@
 //! ## Where to add
 //! | to add | touch |
 //! |---|---|
-//! | an endpoint | one JSON file under `fixtures/<provider>/` |
+//! | an endpoint, or a collection with all its actions | one JSON file under `fixtures/<provider>/` |
 //! | a provider with a known protocol | one directory under `fixtures/`; `like` takes over what is the same |
 //! | a protocol | one file `src/dialect/<name>.rs`, and its line in [`dialect::all`] |
 //! | a slot | one variant and its arms in `src/template/slot.rs` |

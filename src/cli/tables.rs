@@ -1,26 +1,42 @@
 //! What is listed: routes, faults, profiles.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use fake_openai::{
     fault::{MODIFIERS, TABLE},
-    fixtures::{Fixtures, Kind},
+    fixtures::{Fixtures, Kind, router::Route},
 };
+use http::Method;
 
-/// Every route, and what answers it.
+/// Every route, and what answers it. Methods that are answered by the same file share a line, and so does a path with and
+/// without `/v1`: `[/v1]/models`.
 pub(super) fn routes(fixtures: &Fixtures) -> String {
-    let mut rows = Vec::new();
-    for (provider, endpoint) in fixtures.endpoints() {
+    let mut lines: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();
+    for (_, endpoint) in fixtures.endpoints() {
         let answer = match endpoint.kind() {
-            Kind::Canned => "canned".to_owned(),
-            Kind::Generated(dialect) => dialect.to_owned(),
+            Kind::Canned => "canned",
+            Kind::Generated(dialect) => dialect,
         };
         let limited = if endpoint.limited { "limited" } else { "-" };
-        for route in &endpoint.routes {
-            let cells = [route.method.as_str(), &route.path, provider, &answer, limited, &endpoint.file];
-            rows.push(cells.map(str::to_owned));
+        let has = |method: &Method, path: &str| {
+            endpoint.routes.iter().any(|route| route.method == *method && route.path == path)
+        };
+        for Route { method, path } in &endpoint.routes {
+            let shown = match path.strip_prefix("/v1") {
+                Some(rest) if rest.starts_with('/') && has(method, rest) => format!("[/v1]{rest}"),
+                None if has(method, &format!("/v1{path}")) => continue,
+                _ => path.clone(),
+            };
+            // In the order of the whole path.
+            let key = (path, shown, answer, limited, &endpoint.file);
+            lines.entry(key).or_default().insert(method.as_str());
         }
     }
-    rows.sort_by(|a, b| (&a[1], &a[0]).cmp(&(&b[1], &b[0])));
-    rows.insert(0, ["METHOD", "PATH", "PROVIDER", "ANSWER", "LIMIT", "FIXTURE"].map(str::to_owned));
+    let mut rows = vec![["METHODS", "PATH", "ANSWER", "LIMIT", "FIXTURE"].map(str::to_owned)];
+    rows.extend(lines.into_iter().map(|((_, shown, answer, limited, file), methods)| {
+        let methods = methods.into_iter().collect::<Vec<_>>().join(" ");
+        [&methods, &shown, answer, limited, file].map(str::to_owned)
+    }));
     table(&rows)
 }
 

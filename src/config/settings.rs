@@ -62,6 +62,10 @@ pub struct Settings {
     #[arg(long, value_name = "BOOL")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub lenient: Option<bool>,
+    /// Have nothing under an id that was never created
+    #[arg(long, value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub strict_ids: Option<bool>,
     /// Worker threads; one for each core if left out
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
@@ -240,6 +244,7 @@ impl Settings {
             usage: Some(config.manner.usage),
             model_names: Some(ModelNames::default()),
             lenient: Some(config.lenient),
+            strict_ids: Some(config.strict_ids),
             workers: Some(config.workers.get()),
             max_body: Some("64MiB".to_owned()),
             drain: Some(humantime::format_duration(config.drain).to_string()),

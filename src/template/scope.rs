@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use memchr::memchr;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
@@ -50,6 +51,8 @@ pub struct Scope<'a> {
     pub resource: RefCell<Arc<Value>>,
     /// What was kept of the answers that the request goes on from, the oldest first.
     pub earlier: RefCell<Vec<Arc<Value>>>,
+    /// The bytes of a file that was found for the request: they are the body.
+    pub file: RefCell<Option<Bytes>>,
     /// The models that there are; none if there is any.
     pub models: &'a [String],
     /// Whether answers bear the dated names of models.
@@ -87,6 +90,7 @@ impl<'a> Scope<'a> {
             error: None,
             resource: RefCell::default(),
             earlier: RefCell::default(),
+            file: RefCell::default(),
             facts: &[],
             models: &[],
             snapshots: false,

@@ -51,6 +51,8 @@ pub enum Slot {
     Uuid,
     /// `{{now.unix}}`: whole seconds since 1970.
     Unix,
+    /// `{{now.in_3600}}`: whole seconds since 1970, so many from now.
+    UnixIn(u64),
     /// `{{now.rfc3339}}`.
     Rfc3339,
     /// `{{server.version}}`: the version of this program.
@@ -123,7 +125,10 @@ impl Slot {
             }
             ("now", "unix") => Ok(Slot::Unix),
             ("now", "rfc3339") => Ok(Slot::Rfc3339),
-            ("now", _) => choose(&["unix", "rfc3339"]),
+            ("now", name) => match name.strip_prefix("in_").and_then(|seconds| seconds.parse::<u32>().ok()) {
+                Some(seconds) => Ok(Slot::UnixIn(seconds.into())),
+                None => choose(&["unix", "in_3600 (any number of seconds)", "rfc3339"]),
+            },
             ("server", "version") => Ok(Slot::Version),
             ("server", "models") => Ok(Slot::Models),
             ("server", _) => choose(&["version", "models"]),
@@ -186,6 +191,7 @@ impl Slot {
             }
             Slot::Models => Filling::Json(models(scope)),
             Slot::Unix => Filling::Number(scope.now.as_secs()),
+            Slot::UnixIn(seconds) => Filling::Number(scope.now.as_secs() + seconds),
             Slot::Rfc3339 => text(Some(Rfc3339(scope.now).to_string().into())),
             Slot::Version => text(Some(env!("CARGO_PKG_VERSION").into())),
             Slot::Standing(family, tell) => told(*family, *tell, &scope.standings, scope.now),
@@ -220,6 +226,7 @@ impl fmt::Display for Slot {
             Slot::Id(Alphabet::Base58, length) => write!(f, "id.base58_{length}"),
             Slot::Uuid => f.write_str("id.uuid"),
             Slot::Unix => f.write_str("now.unix"),
+            Slot::UnixIn(seconds) => write!(f, "now.in_{seconds}"),
             Slot::Rfc3339 => f.write_str("now.rfc3339"),
             Slot::Version => f.write_str("server.version"),
             Slot::Standing(family, tell) => write!(f, "{family}.{tell}"),
@@ -297,7 +304,7 @@ mod tests {
     fn a_slot_is_shown_as_it_is_written() {
         let slots =
             ["path.id", "body.a.b", "id.alnum29", "id.hex32", "id.base58_22", "id.uuid", "now.unix", "now.rfc3339"];
-        for text in slots.into_iter().chain(["requests.reset_ms", "refusal.short", "request.id"]) {
+        for text in slots.into_iter().chain(["requests.reset_ms", "refusal.short", "request.id", "now.in_60"]) {
             assert_eq!(Slot::parse(text, Spaces::Error).unwrap().to_string(), text);
         }
     }

@@ -14,6 +14,7 @@ mod limits;
 mod overlay;
 mod ports;
 mod program;
+mod resources;
 mod responses;
 mod rules;
 mod schema;

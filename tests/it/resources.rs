@@ -1,0 +1,296 @@
+//! What clients create: kept, listed, changed, polled and deleted, through the built-in fixtures and through one's own.
+
+use fake_openai::{Config, fixtures::Fixtures};
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Connection, serve},
+    program::Directory,
+};
+
+struct Client(Connection);
+
+impl Client {
+    /// What is answered, which is no error.
+    fn ask(&mut self, route: &str, body: Value) -> Value {
+        let (status, answer) = self.try_to(route, body);
+        assert!((200..300).contains(&status), "{route}: {status} {answer}");
+        answer
+    }
+
+    fn get(&mut self, path: &str) -> Value {
+        self.ask(&format!("GET {path}"), Value::Null)
+    }
+
+    fn post(&mut self, path: &str, body: Value) -> Value {
+        self.ask(&format!("POST {path}"), body)
+    }
+
+    fn try_to(&mut self, route: &str, body: Value) -> (u16, Value) {
+        let (method, path) = route.split_once(' ').unwrap();
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let response = self.0.request(method, path, "", &body).unwrap();
+        (response.status, response.json())
+    }
+}
+
+fn served() -> (fake_openai::Running, Client) {
+    let server = serve(Config::for_test());
+    let client = Client(Connection::open(server.address()));
+    (server, client)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+}
+
+fn ids(page: &Value) -> Vec<&str> {
+    page["data"].as_array().unwrap().iter().map(|object| text(&object["id"])).collect()
+}
+
+#[test]
+fn a_job_is_a_step_further_with_each_poll() {
+    let (_server, mut client) = served();
+    let asked = json!({"input_file_id": "file-1", "endpoint": "/v1/embeddings", "completion_window": "24h"});
+    let batch = client.post("/v1/batches", asked.clone());
+    assert_eq!((&batch["status"], &batch["endpoint"]), (&json!("validating"), &json!("/v1/embeddings")));
+    let path = format!("/v1/batches/{}", text(&batch["id"]));
+    assert!(path.starts_with("/v1/batches/batch_"));
+    let mut polled = || client.get(&path);
+    let states = [polled(), polled(), polled(), polled()];
+    assert_eq!(
+        states.each_ref().map(|state| text(&state["status"])),
+        ["in_progress", "finalizing", "completed", "completed"]
+    );
+    assert!(states[1]["output_file_id"].is_null() && states[2]["output_file_id"].is_string());
+    assert_eq!(states[2], states[3]);
+
+    let other = client.post("/batches", asked);
+    let path = format!("/v1/batches/{}", text(&other["id"]));
+    assert_eq!(client.post(&format!("{path}/cancel"), Value::Null)["status"], "cancelling");
+    assert_eq!(client.get(&path)["status"], "cancelled");
+
+    let job =
+        client.post("/v1/fine_tuning/jobs", json!({"model": "gpt-4o-mini", "training_file": "file-1", "suffix": "s"}));
+    let path = format!("/fine_tuning/jobs/{}", text(&job["id"]));
+    let mut polled = || text(&client.get(&path)["status"]).to_owned();
+    assert_eq!([polled(), polled(), polled(), polled()], ["queued", "running", "succeeded", "succeeded"]);
+    assert!(text(&client.get(&path)["fine_tuned_model"]).starts_with("ft:gpt-4o-mini:fake-openai:s:"));
+}
+
+#[test]
+fn a_run_leaves_a_message_in_its_thread() {
+    let (_server, mut client) = served();
+    let thread = client.post("/v1/threads", json!({"messages": [{"role": "user", "content": "Hi"}]}));
+    let path = format!("/v1/threads/{}", text(&thread["id"]));
+    let run = client.post(&format!("{path}/runs"), json!({"assistant_id": "asst_1", "model": "gpt-5"}));
+    assert_eq!((&run["thread_id"], &run["model"]), (&thread["id"], &json!("gpt-5")));
+    let poll = format!("{path}/runs/{}", text(&run["id"]));
+    let polled = [client.get(&poll), client.get(&poll), client.get(&poll)];
+    assert_eq!(polled.each_ref().map(|run| text(&run["status"])), ["in_progress", "completed", "completed"]);
+    let messages = client.get(&format!("{path}/messages?order=asc"));
+    let roles: Vec<_> = messages["data"].as_array().unwrap().iter().map(|message| text(&message["role"])).collect();
+    assert_eq!(roles, ["user", "assistant"], "once, however often the run is polled");
+    assert_eq!(messages["data"][0]["content"][0]["text"]["value"], "Hi");
+    assert_eq!(messages["data"][1]["run_id"], run["id"]);
+
+    let run = client.post(
+        "/v1/threads/runs",
+        json!({"assistant_id": "asst_1", "thread": {"messages": [{"role": "user", "content": "Ho"}]}}),
+    );
+    let path = format!("/v1/threads/{}", text(&run["thread_id"]));
+    assert_eq!(client.get(&format!("{path}/runs/{}", text(&run["id"])))["status"], "in_progress");
+    assert_eq!(client.get(&format!("{path}/messages"))["data"][0]["content"][0]["text"]["value"], "Ho");
+}
+
+#[test]
+fn what_is_created_is_listed_page_by_page_until_it_is_deleted() {
+    let (_server, mut client) = served();
+    let created: Vec<_> =
+        (0..5).map(|n| client.post("/v1/assistants", json!({"model": "gpt-4o", "name": n.to_string()}))).collect();
+    let newest_first: Vec<_> = created.iter().rev().map(|one| text(&one["id"])).collect();
+    let first = client.get("/v1/assistants?limit=2");
+    assert_eq!(
+        (ids(&first), &first["has_more"], &first["last_id"]),
+        (newest_first[..2].to_vec(), &json!(true), &created[3]["id"])
+    );
+    let rest = client.get(&format!("/assistants?after={}", newest_first[1]));
+    assert_eq!((ids(&rest), &rest["has_more"]), (newest_first[2..].to_vec(), &json!(false)));
+    let before = client.get(&format!("/v1/assistants?order=asc&before={}", newest_first[3]));
+    assert_eq!(ids(&before), [newest_first[4]]);
+
+    let path = format!("/v1/assistants/{}", newest_first[0]);
+    let changed = client
+        .post(&path, json!({"instructions": "Be kind.", "response_format": {"type": "json_object"}, "object": null}));
+    assert_eq!((&changed["name"], &changed["instructions"]), (&json!("4"), &json!("Be kind.")));
+    assert_eq!(client.get(&path), changed);
+    assert_eq!(
+        client.ask(&format!("DELETE {path}"), Value::Null),
+        json!({"id": newest_first[0], "object": "assistant.deleted", "deleted": true})
+    );
+    assert_eq!(ids(&client.get("/v1/assistants")), newest_first[1..]);
+    for route in ["GET", "POST", "DELETE"] {
+        let (status, error) = client.try_to(&format!("{route} {path}"), Value::Null);
+        let message = format!("No assistant found with id '{}'.", newest_first[0]);
+        assert_eq!((status, &error["error"]["message"]), (404, &json!(message)));
+    }
+}
+
+#[test]
+fn what_is_in_something_is_gone_with_it_and_nowhere_else() {
+    let (_server, mut client) = served();
+    let store =
+        |client: &mut Client| client.post("/v1/vector_stores", json!({"name": "s", "file_ids": ["file-1", "file-2"]}));
+    let (one, other) = (store(&mut client), store(&mut client));
+    assert_eq!(one["file_counts"]["total"], 2);
+    let path = |store: &Value, rest: &str| format!("/v1/vector_stores/{}{rest}", text(&store["id"]));
+    assert_eq!(ids(&client.get(&path(&one, "/files"))), ["file-2", "file-1"]);
+    let batch = client.post(&path(&one, "/file_batches"), json!({"file_ids": ["file-3"]}));
+    let batch = path(&one, &format!("/file_batches/{}", text(&batch["id"])));
+    assert_eq!(client.get(&batch)["file_counts"]["completed"], 1);
+    assert_eq!(ids(&client.get(&format!("{batch}/files"))), ["file-3"]);
+    client.ask(&format!("DELETE {}", path(&one, "/files/file-1")), Value::Null);
+    assert_eq!(ids(&client.get(&path(&one, "/files"))), ["file-3", "file-2"]);
+    assert_eq!(ids(&client.get(&path(&other, "/files"))), ["file-2", "file-1"]);
+    client.ask(&format!("DELETE {}", path(&one, "")), Value::Null);
+    assert_eq!(client.try_to(&format!("GET {}", path(&one, "/files/file-2")), Value::Null).0, 404);
+    assert_eq!(ids(&client.get(&path(&other, "/files"))).len(), 2);
+}
+
+#[test]
+fn what_is_there_from_the_start_can_be_changed_and_deleted() {
+    let (_server, mut client) = served();
+    let limits = "/v1/organization/projects/proj_1/rate_limits";
+    client.post(&format!("{limits}/rl-gpt-4o"), json!({"max_requests_per_1_minute": 7}));
+    let listed = client.get(limits);
+    let told: Vec<_> = listed["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|limit| (text(&limit["id"]), limit["max_requests_per_1_minute"].as_u64()))
+        .collect();
+    assert_eq!(told, [("rl-gpt-4o-mini", Some(10_000)), ("rl-gpt-4o", Some(7))]);
+    client.ask("DELETE /v1/organization/users/user-fake", Value::Null);
+    assert_eq!(client.get("/v1/organization/users")["data"], json!([]));
+    client.ask("DELETE /v1/organization/spend_limit", Value::Null);
+    assert_eq!(client.try_to("GET /v1/organization/spend_limit", Value::Null).0, 404);
+    client.post("/v1/organization/certificates/activate", json!({"certificate_ids": ["cert_1", 7]}));
+    assert_eq!(client.get("/v1/organization/certificates")["data"][0]["active"], true);
+}
+
+#[test]
+fn bad_input_is_refused_or_taken_for_nothing() {
+    let (_server, mut client) = served();
+    for body in [json!([1]), json!("x"), json!(7)] {
+        assert_eq!(client.try_to("POST /v1/containers/cntr_1/files", body).0, 400);
+    }
+    for body in [json!({"items": [1, null, "x", {"role": {}}, [[]]]}), json!({"items": []})] {
+        assert_eq!(client.try_to("POST /v1/conversations/conv_1/items", body).0, 200);
+    }
+    assert_eq!(
+        client.try_to("POST /v1/organization/certificates/activate", json!({"certificate_ids": {"a": 1}})).0,
+        200
+    );
+    let odd =
+        json!({"status": ["validating"], "id": {}, "file_ids": "x", "metadata": {"{{resource.id}}": "{{body.x}}"}});
+    let store = client.post("/v1/vector_stores", odd);
+    assert_eq!(store["metadata"]["{{resource.id}}"], "{{body.x}}", "what is sent is no template");
+    assert_eq!(client.get(&format!("/v1/vector_stores/{}", text(&store["id"])))["id"], store["id"]);
+}
+
+#[test]
+fn a_collection_of_ones_own_is_one_file() {
+    let file = r#"{
+      "paths": ["/mine/{box_id}/toys", "/v1/mine/{box_id}/toys"], "collection": "toys", "noun": "toy",
+      "id": "toy_{{id.hex8}}", "object": {"id": "{{resource.id}}", "box": "{{resource.parent}}", "colour": "red", "status": "new"},
+      "steps": {"new": {"status": "old"}},
+      "actions": {
+        "create": {"status": 201, "headers": {"x-toy": "{{resource.id}}"}}, "get": {}, "list": {"filters": ["colour"]},
+        "paint": {"set": {"colour": "blue"}}, "sound": {"route": "GET /{id}/sound", "text": "{{resource.colour}}!"}
+      }
+    }"#;
+    let like = r#"{"like": "openai/toys.json", "paths": ["/other/{box_id}/toys"], "object": {"colour": "green"}, "actions": {"list": null}}"#;
+    let directory = Directory::with(&[("openai/toys.json", file), ("openai/other.json", like)]);
+    let server = serve(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() });
+    let mut client = Client(Connection::open(server.address()));
+    let response = client.0.post("/mine/b1/toys", r#"{"size": 7}"#);
+    let toy = response.json();
+    assert_eq!((response.status, response.header("x-toy")), (201, text(&toy["id"])));
+    assert_eq!((&toy["box"], &toy["colour"], toy.get("size")), (&json!("b1"), &json!("red"), None));
+    let path = format!("/v1/mine/b1/toys/{}", text(&toy["id"]));
+    assert_eq!(client.post(&format!("{path}/paint"), Value::Null)["colour"], "blue");
+    assert_eq!(client.get(&path)["status"], "old");
+    assert_eq!(client.0.get(&format!("{path}/sound")).text(), "blue!");
+    assert_eq!(client.get("/mine/b1/toys?colour=red")["data"], json!([]));
+    assert_eq!(client.get("/mine/b1/toys?colour=blue")["first_id"], toy["id"]);
+    assert_eq!(client.get("/mine/b2/toys")["data"], json!([]));
+    assert_eq!(client.post("/other/b1/toys", json!({}))["colour"], "green");
+    assert_eq!(client.0.get("/other/b1/toys").status, 405);
+}
+
+#[test]
+fn mistakes_in_a_collection_are_told_at_start_up() {
+    let told = |rest: &str| {
+        let file = format!(r#"{{"paths": ["/toys"], "collection": "toys", "noun": "toy", {rest}}}"#);
+        let directory = Directory::with(&[("openai/toys.json", &file)]);
+        let problems = Fixtures::load(Some(directory.path())).err().unwrap_or_default();
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let object = r#""object": {"id": "{{resource.id}}"}"#;
+    assert_eq!(told(&format!(r#"{object}, "actions": {{"get": {{}}}}"#)), "");
+    for (rest, expected) in [
+        (r#""actions": {"create": {}}"#.to_owned(), "actions.create: there is no `object` to create"),
+        (r#""actions": {"get": {"route": "GET /one"}}"#.to_owned(), "actions.get: its `route` has no `{id}`"),
+        (r#""actions": {"get": {"route": "one"}}"#.to_owned(), "actions.get.route: `one` is not a route"),
+        (
+            r#""actions": {"get": {"stats": 1}}"#.to_owned(),
+            "actions.get: unknown field `stats`, expected one of `route`",
+        ),
+        (r#""actions": {"get": {"status": 99}}"#.to_owned(), "actions.get.status: 99 is not the status"),
+        (
+            r#""actions": {"get": {"text": "a", "body": 1}}"#.to_owned(),
+            "has more than one of `body`, `text` and `base64`",
+        ),
+        (r#""actions": {"get": {"base64": "?"}}"#.to_owned(), "actions.get.base64: Invalid symbol 63"),
+        (
+            r#""actions": {"get": {"body": "{{path.box}}"}}"#.to_owned(),
+            "`{{path.box}}` is not in the route `GET /toys/{id}`",
+        ),
+        (
+            r#""object": {"id": "{{path.id}}"}, "actions": {}"#.to_owned(),
+            "object: `{{path.id}}` is not in the route `GET /toys`",
+        ),
+        (
+            format!(r#"{object}, "actions": {{"create": {{"also": {{"openai/no.json": "a"}}}}}}"#),
+            "`openai/no.json` does not exist",
+        ),
+        (
+            format!(r#"{object}, "then": {{"old": {{"openai/no.json": {{}}}}}}, "actions": {{}}"#),
+            "then.old.openai/no.json: `openai/no.json`",
+        ),
+        (r#""object": {"id": "{{res.id}}"}, "actions": {}"#.to_owned(), "`{{res.id}}` names no space"),
+        (r#""acts": {}"#.to_owned(), "unknown field `acts`"),
+    ] {
+        let problems = told(&rest);
+        assert!(problems.contains(expected), "{problems}\n{expected}");
+    }
+}
+
+#[test]
+fn what_was_uploaded_comes_back_until_it_is_deleted() {
+    let server = serve(Config { strict_ids: true, ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    let text = "{\"custom_id\":\"one\"}\n\u{0}\r\n--";
+    let form = format!(
+        "--b\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--b\r\n\
+         content-disposition: form-data; name=\"file\"; filename=\"a.jsonl\"\r\n\r\n{text}\r\n--b--\r\n"
+    );
+    let headers = "content-type: multipart/form-data; boundary=b\r\n";
+    let file = connection.request("POST", "/v1/files", headers, &form).unwrap().json();
+    assert_eq!((&file["filename"], &file["bytes"]), (&"a.jsonl".into(), &text.len().into()));
+    let path = format!("/v1/files/{}", file["id"].as_str().unwrap());
+    assert_eq!(connection.get(&format!("{path}/content")).text(), text);
+    assert_eq!(connection.request("DELETE", &path, "", "").unwrap().json()["deleted"], true);
+    assert_eq!(connection.get(&format!("{path}/content")).status, 404);
+    assert_eq!(connection.get("/v1/files/file-never").status, 404, "ids are strict");
+}
