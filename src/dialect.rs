@@ -1,14 +1,21 @@
 //! Dialects: how a protocol reads what is asked and spells what the model says. One file each, and those that it needs.
 
 mod anthropic_messages;
+mod frame;
 mod gemini_generate;
+mod inputs;
 mod openai_chat;
+mod openai_completions;
+mod openai_embeddings;
+mod openai_images;
+mod openai_moderations;
+mod openai_speech;
 
 use serde_json::{Map, Value};
 
 use crate::{
-    answer::Answer, error::ApiError, prompt::Prompt, reply::Reply, request::members::Members, standing::Cost,
-    template::scope::Scope,
+    answer::Answer, error::ApiError, model::Manner, prompt::Prompt, reply::Reply, request::members::Members,
+    standing::Cost, template::scope::Scope,
 };
 
 /// A protocol, with the head that one endpoint's fixture gives its answers.
@@ -49,6 +56,46 @@ pub trait Spelling: Send + Sync {
     fn record(&self, scope: &Scope<'_>) -> Value;
 }
 
+/// A protocol whose answers follow from the request alone, such as vectors of texts: the model says nothing, and so no
+/// script is asked.
+pub trait Computed: Send + Sync {
+    /// Checks the rules of the protocol that are more than types and bounds of single members.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError>;
+
+    /// Reads what is sent to the model: the texts of it.
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt;
+
+    /// What limits on tokens book for a request before there is an answer.
+    fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
+        self.read(body, scope).cost()
+    }
+
+    /// The answer to one request, with what it has cost.
+    ///
+    /// # Errors
+    /// The request names something that does not exist.
+    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, manner: &Manner) -> Result<Answer, ApiError>;
+}
+
+/// Makes a protocol that computes with the `head` of an endpoint's fixture.
+///
+/// The error says which field is wrong, and how.
+pub type MakeComputed = fn(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String>;
+
+/// Every protocol that computes its answers, by the name that fixtures use.
+pub fn computed() -> &'static [(&'static str, MakeComputed)] {
+    &[
+        ("openai-embeddings", openai_embeddings::make),
+        ("openai-moderations", openai_moderations::make),
+        ("openai-images", openai_images::make),
+        ("openai-image-file", openai_images::make_file),
+        ("openai-speech", openai_speech::make),
+    ]
+}
+
 /// Makes a dialect with the `head` of an endpoint's fixture: the fields that precede or follow what the model says.
 ///
 /// The error says which field is wrong, and how.
@@ -61,6 +108,7 @@ pub fn all() -> &'static [(&'static str, Make)] {
         ("anthropic-messages", anthropic_messages::make),
         ("anthropic-count-tokens", anthropic_messages::make_count),
         ("gemini-generate", gemini_generate::make),
+        ("openai-completions", openai_completions::make),
     ]
 }
 

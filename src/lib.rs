@@ -1,14 +1,12 @@
-//! The load-grade fake LLM endpoint: it answers like OpenAI, without a model. It is a program, and a library for tests:
-//! see [`Server`].
+//! The load-grade fake LLM endpoint: it answers like OpenAI, without a model. A program, and for tests a [`Server`].
 //!
 //! ## The idea
 //! **Protocols in code, content in data.** How a provider spells an answer is a protocol: one file, a [`dialect`]. What is
 //! said, and where, is data under `fixtures/`: routes, bodies, replies, the words of errors, the names of headers. It is
 //! built into the binary and overridden file by file. Between the two stands a neutral [`reply::Reply`].
 //!
-//! **One request, one function.** [`engine::Engine::handle`] routes, lets in, admits, plans what goes wrong, checks, says
-//! and dresses. **A response is plain data**, an [`answer::Answer`], which latency and faults change like any other; one
-//! place at the edge delivers it.
+//! **One request, one function**, [`engine::Engine::handle`]: it routes, admits, plans what goes wrong, checks, says and
+//! dresses. **A response is plain data**, an [`answer::Answer`], which latency and faults change; the edge delivers it.
 //!
 //! ## Floors: imports go down only
 //! ```text
@@ -17,7 +15,7 @@
 //! 4 path        engine                          the pipeline, and nothing else
 //! 3 from files  config fixtures memory rule     what was asked, what is said, what is remembered
 //! 2 mechanisms  access capacity fault limit progress resource require when model dialect
-//! 1 materials   template schema tokens audio latency    what fills in, makes up, counts, sounds, takes time
+//! 1 materials   template schema tokens vector audio image latency    what fills in, makes up, counts, takes time
 //! 0 words       request prompt answer reply error standing facts random clock
 //! ```
 //! A test holds the floors, and who may name `actix_web`, `governor`, `clap` and `sleep`.
@@ -39,7 +37,7 @@
 //! |---|---|
 //! | an endpoint | one JSON file under `fixtures/<provider>/` |
 //! | a provider with a known protocol | one directory under `fixtures/`; `like` takes over what is the same |
-//! | a protocol | one file `src/dialect/<name>.rs`, and its line in [`dialect::all`] |
+//! | a protocol | one file `src/dialect/<name>.rs`, and its line in [`dialect::all`], or in [`dialect::computed`] |
 //! | a slot | one variant and its arms in `src/template/slot.rs` |
 //! | what a limit counts, for whom, and how | `src/standing.rs`; `src/limit/spec.rs`; `src/limit/window/`, `admit.lua` |
 //! | a kind of error | one variant in `src/error.rs`; then every provider is asked for its words |
@@ -66,6 +64,7 @@ pub mod facts;
 pub mod fault;
 pub mod fixtures;
 mod http;
+pub mod image;
 pub mod latency;
 pub mod limit;
 pub mod memory;
@@ -83,6 +82,7 @@ pub mod server;
 pub mod standing;
 pub mod template;
 pub mod tokens;
+pub mod vector;
 pub mod when;
 
 pub use config::{Config, ConfigError, Settings};
