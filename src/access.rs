@@ -4,6 +4,8 @@ mod forwarded;
 
 use std::net::IpAddr;
 
+use http::{HeaderName, header::AUTHORIZATION};
+
 pub use self::forwarded::{canonical, client};
 
 use crate::{error::ApiError, request::Request};
@@ -27,7 +29,11 @@ pub enum Caller<'a> {
 }
 
 /// The headers that carry a key, besides `Authorization`.
-const KEY_HEADERS: [&str; 3] = ["api-key", "x-api-key", "x-goog-api-key"];
+static KEY_HEADERS: [HeaderName; 3] = [
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
 
 /// The key that a request carries, without the faults that may stand behind it: `sk-x~cut@40`.
 pub fn key<'a>(request: &Request<'a>) -> Option<&'a str> {
@@ -41,13 +47,21 @@ pub fn key_faults<'a>(request: &Request<'a>) -> Option<&'a str> {
 }
 
 fn whole_key<'a>(request: &Request<'a>) -> Option<&'a str> {
-    let bearer = request.headers.get("authorization").map(|text| match text.split_once(' ') {
+    let bearer = request.headers.get(&AUTHORIZATION).map(|text| match text.split_once(' ') {
         Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
+        // A signature is another one each time; the key is whose it is.
+        Some(("AWS4-HMAC-SHA256", signed)) => signer(signed),
         _ => text.trim(),
     });
     let header = || KEY_HEADERS.iter().find_map(|name| request.headers.get(name));
     let query = || request.query.split('&').find_map(|pair| pair.strip_prefix("key="));
     bearer.or_else(header).or_else(query).filter(|key| !key.is_empty())
+}
+
+/// The key in `Credential=KEY/date/region/service/aws4_request, SignedHeaders=…`.
+fn signer(signed: &str) -> &str {
+    let credential = signed.split(',').find_map(|part| part.trim().strip_prefix("Credential="));
+    credential.and_then(|credential| credential.split('/').next()).unwrap_or_default()
 }
 
 /// Who asks.
@@ -98,6 +112,14 @@ pub fn mask(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_signs_is_told_by_the_credential() {
+        let signed = "Credential=AKIDEXAMPLE/20150830/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=5d";
+        assert_eq!(signer(signed), "AKIDEXAMPLE");
+        assert_eq!(signer("SignedHeaders=host,Credential=A/b"), "A");
+        assert_eq!(signer("Signature=5d"), "");
+    }
 
     #[test]
     fn keys_are_masked_in_the_middle() {

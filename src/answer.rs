@@ -1,9 +1,11 @@
 //! An answer as plain data: what will be sent, and when; not the sending of it.
 
+pub mod event_stream;
+
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
 use crate::standing::Cost;
 
@@ -20,6 +22,9 @@ pub struct Answer {
     /// What happens before the head is sent.
     pub opening: Opening,
 }
+
+/// Headers that most answers have no more of, those of limits included.
+pub const USUAL_HEADERS: usize = 12;
 
 /// What happens before the head of an answer is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,31 +90,58 @@ pub enum Framing {
     Named,
     /// The items of one JSON array.
     Array,
+    /// JSON values, each on a line.
+    Lines,
+    /// Binary frames: see [`event_stream`].
+    Binary,
 }
 
 impl Framing {
     /// An error in place of a stream's next event. Nothing comes after it. `first` is whether nothing came before.
     pub fn error(self, body: &[u8], first: bool) -> Bytes {
+        /// The data of an event that has a name bears the name as its type.
+        const TYPE: &str = r#"{"type":"error","#;
         let (before, after): (&[&str], &[&str]) = match self {
             Framing::Data(end) => (&["data: "], &[end, end]),
-            Framing::Named => (&["event: error\ndata: "], &["\n\n"]),
+            Framing::Named if body.starts_with(TYPE.as_bytes()) => (&["event: error\ndata: "], &["\n\n"]),
+            Framing::Named => {
+                let body = body.strip_prefix(b"{").unwrap_or(body);
+                return [b"event: error\ndata: ", TYPE.as_bytes(), body, b"\n\n"].concat().into();
+            }
             Framing::Array => (if first { &["["] } else { &[",\r\n"] }, &["]"]),
+            Framing::Lines => (&[], &["\n"]),
+            Framing::Binary => return event_stream::exception(body),
         };
         [before.concat().as_bytes(), body, after.concat().as_bytes()].concat().into()
     }
 
-    /// What clients take for nothing, to keep a connection from looking dead; an array has a blank for it.
+    /// What clients take for nothing, to keep a connection from looking dead; what has no comments has a blank for it,
+    /// or an event that nobody knows.
     pub fn comment(self) -> Bytes {
         Bytes::from_static(match self {
             Framing::Data("\r\n") => b": keep-alive\r\n\r\n",
             Framing::Data(_) | Framing::Named => b": keep-alive\n\n",
-            Framing::Array => b" ",
+            Framing::Array | Framing::Lines => b" ",
+            Framing::Binary => return event_stream::event("keep-alive", "application/json", b""),
         })
     }
 
     /// The bytes that close a stream which has lost its last event.
     pub fn close(self) -> Option<Bytes> {
         (self == Framing::Array).then(|| Bytes::from_static(b"]"))
+    }
+
+    /// An event broken off late in its data, but framed as it should be.
+    pub fn broken_off(self, event: &[u8]) -> Bytes {
+        let end: &[u8] = match self {
+            Framing::Data("\r\n") => b"\r\n\r\n",
+            Framing::Data(_) | Framing::Named => b"\n\n",
+            Framing::Array => b"",
+            Framing::Lines => b"\n",
+            Framing::Binary => return event_stream::broken_off(event),
+        };
+        let kept = event.len().saturating_sub(end.len()) * 3 / 4;
+        [&event[..kept], end].concat().into()
     }
 }
 
@@ -145,6 +177,13 @@ impl Answer {
     /// An answer that is sent at once.
     pub fn new(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>, content: Content) -> Self {
         Answer { status, headers, content, cost: None, opening: Opening::After(Duration::ZERO) }
+    }
+
+    /// An answer with a body that is sent at once.
+    pub fn said(content_type: &'static str, content: Content) -> Self {
+        let mut headers = Vec::with_capacity(USUAL_HEADERS);
+        headers.push((CONTENT_TYPE, HeaderValue::from_static(content_type)));
+        Answer::new(StatusCode::OK, headers, content)
     }
 
     /// An answer without headers or body.

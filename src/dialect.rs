@@ -1,6 +1,7 @@
 //! Dialects: how a protocol reads what is asked and spells what the model says. One file each, and those that it needs.
 
 mod anthropic_messages;
+mod bedrock;
 mod frame;
 mod gemini_generate;
 mod inputs;
@@ -9,13 +10,24 @@ mod openai_completions;
 mod openai_embeddings;
 mod openai_images;
 mod openai_moderations;
+mod openai_responses;
 mod openai_speech;
+mod text;
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::{
-    answer::Answer, error::ApiError, model::Manner, prompt::Prompt, reply::Reply, request::members::Members,
-    standing::Cost, template::scope::Scope,
+    answer::Answer,
+    error::ApiError,
+    model::Manner,
+    prompt::Prompt,
+    reply::Reply,
+    request::members::{Members, Raw},
+    standing::Cost,
+    template::scope::Scope,
 };
 
 /// A protocol, with the head that one endpoint's fixture gives its answers.
@@ -43,6 +55,17 @@ pub trait Dialect: Send + Sync {
         true
     }
 
+    /// Whether the answer to a request is kept, where its endpoint keeps any.
+    fn keeps(&self, body: Members<'_>) -> bool {
+        body.get("store").and_then(Raw::as_bool) == Some(true)
+    }
+
+    /// The id of the kept answer that a request goes on from. What was kept of it, and of those before it, stands in the
+    /// scope once that is known.
+    fn goes_on_from<'m>(&self, _: Members<'m>) -> Option<Cow<'m, str>> {
+        None
+    }
+
     /// Spells a reply: for one request, or, without a scope, for all that are plain.
     fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling>;
 }
@@ -52,8 +75,19 @@ pub trait Spelling: Send + Sync {
     /// The answer to one request: whole or event by event, as it asked.
     fn answer(&self, scope: &Scope<'_>) -> Answer;
 
+    /// Whether the answer to a request tells only that something will be said, and so takes no time.
+    fn says_later(&self, _: &Scope<'_>) -> bool {
+        false
+    }
+
     /// The whole answer, for keeping.
     fn record(&self, scope: &Scope<'_>) -> Value;
+
+    /// What is kept under which id, as JSON, where that is more than the answer alone. Its `after` is the id of the kept
+    /// answer that this one goes on from.
+    fn kept(&self, _: &Scope<'_>) -> Option<(String, Bytes)> {
+        None
+    }
 }
 
 /// A protocol whose answers follow from the request alone, such as vectors of texts: the model says nothing, and so no
@@ -105,11 +139,31 @@ pub type Make = fn(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String
 pub fn all() -> &'static [(&'static str, Make)] {
     &[
         ("openai-chat", openai_chat::make),
+        ("text", text::make),
         ("anthropic-messages", anthropic_messages::make),
         ("anthropic-count-tokens", anthropic_messages::make_count),
+        ("bedrock-converse", bedrock::make_converse),
+        ("bedrock-count-tokens", bedrock::make_count),
+        ("bedrock-invoke", bedrock::make_invoke),
         ("gemini-generate", gemini_generate::make),
         ("openai-completions", openai_completions::make),
+        ("openai-responses", openai_responses::make),
+        ("openai-responses-input-tokens", openai_responses::make_count),
+        ("openai-responses-compact", openai_responses::make_compact),
     ]
+}
+
+/// Whether a request wants a stream: the operation that its path ends with is called so, or its body says it.
+fn streams(scope: &Scope<'_>) -> bool {
+    let operation = scope.request.path.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
+    operation.contains("stream")
+        || scope.members().is_ok_and(|body| body.get("stream").and_then(Raw::as_bool) == Some(true))
+}
+
+/// The text of JSON that holds an object, or an empty object: what was cut short at a number of tokens is no JSON any
+/// more, and then nothing was put in.
+fn object(text: &str) -> Value {
+    serde_json::from_str(text).ok().filter(Value::is_object).unwrap_or_else(|| Value::Object(Map::new()))
 }
 
 /// The items of several lists, the first of each before the second of any: how alternatives share a stream.

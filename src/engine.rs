@@ -113,12 +113,13 @@ impl Engine {
         };
         let time = self.time(endpoint, &plan, &scope, said.as_ref().ok());
         scope.intended = time.before_head;
-        let mut answer = match said {
-            Ok(mut answer) => {
-                provider.dress(&scope, &mut answer);
+        let mut answer = match (said, endpoint) {
+            (Ok(mut answer), Some(endpoint)) => {
+                provider.dress(endpoint, &scope, &mut answer);
                 answer
             }
-            Err(error) => {
+            (Ok(answer), None) => answer,
+            (Err(error), _) => {
                 scope.error = Some(error);
                 provider.refuse(endpoint, &scope)
             }

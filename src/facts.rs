@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::ApiError;
+use crate::{error::ApiError, glob::Glob};
 
 /// The facts of the models that a glob describes.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct ModelFacts {
     /// The models; `*` stands for any run of characters.
-    pub model: String,
+    pub model: Glob,
     /// When it came out, in seconds since 1970. Models that have this, and no `*` in their name, are listed.
     pub created: Option<u64>,
     /// The same in RFC 3339, where its provider tells it so. Models that have this and no other name to answer under are
@@ -44,44 +44,6 @@ impl ModelFacts {
         match self.max_output_tokens {
             Some(bound) if tokens > bound => Err(ApiError::MaxTokensTooLarge { param, bound, got: tokens }),
             _ => Ok(()),
-        }
-    }
-}
-
-/// Whether `text` is what `glob` describes; in it `*` stands for any run of characters, none included.
-pub fn matches(glob: &str, text: &str) -> bool {
-    // Many globs are tried for a name, and most of them end here.
-    let common = glob.bytes().zip(text.bytes()).take_while(|(one, other)| one == other && *one != b'*').count();
-    let rest = match glob.as_bytes().get(common) {
-        None => return text.len() == common,
-        Some(b'*') => &glob[common + 1..],
-        Some(_) => return false,
-    };
-    let mut text = &text[common..];
-    let mut parts: Vec<_> = rest.split('*').collect();
-    let last = parts.pop().unwrap_or("");
-    for part in parts {
-        // The leftmost place is always a right one, since a star follows.
-        let Some(at) = text.find(part) else { return false };
-        text = &text[at + part.len()..];
-    }
-    text.ends_with(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn globs() {
-        for (glob, text) in [("gpt-4o", "gpt-4o"), ("gpt-*", "gpt-4o"), ("*", ""), ("*-mini", "gpt-4o-mini")] {
-            assert!(matches(glob, text), "{glob} {text}");
-        }
-        for (glob, text) in [("a*b*c", "a--b--b--c"), ("a*b", "ab"), ("**", "x"), ("a*a", "aa")] {
-            assert!(matches(glob, text), "{glob} {text}");
-        }
-        for (glob, text) in [("gpt-4o", "gpt-4"), ("gpt-*", "o1"), ("a*a", "a"), ("*-mini", "mini"), ("a*b*b", "ab")] {
-            assert!(!matches(glob, text), "{glob} {text}");
         }
     }
 }

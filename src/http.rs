@@ -1,23 +1,27 @@
 //! The edge: from actix's request to the engine's, and from the engine's answer to the wire.
 
+mod access_log;
 mod admin;
 mod body;
 mod cors;
 mod delivery;
+mod form;
 pub(crate) mod lateness;
 mod metrics;
 
 use std::{
+    future::poll_fn,
     net::{IpAddr, Ipv4Addr},
+    pin::Pin,
     sync::Arc,
 };
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    dev::ServiceRequest,
-    http::{Method, StatusCode, header},
-    web,
+use actix_http::{HttpMessage, Payload, Request as HttpRequest, Response, StatusCode};
+use actix_web::http::{
+    Method,
+    header::{self, HeaderName},
 };
+use futures_core::Stream;
 use ipnet::IpNet;
 use socket2::Socket;
 
@@ -41,6 +45,8 @@ pub(crate) struct Edge {
     pub(crate) lateness: Arc<Lateness>,
     /// How late the workers' own timers were.
     pub(crate) lag: Lateness,
+    /// Whether every answer is logged.
+    pub(crate) access_log: bool,
 }
 
 /// What is known of a connection.
@@ -49,38 +55,68 @@ pub(crate) struct Connection {
     pub(crate) socket: Option<Arc<Socket>>,
 }
 
-/// Answers any request: there is one handler, and the engine's own router.
-pub(crate) async fn answer(request: HttpRequest, payload: web::Payload, edge: web::Data<Edge>) -> HttpResponse {
+/// What is sent.
+pub(crate) use self::delivery::Sent;
+
+/// Answers any request: there is one service, and the engine's own router. Nothing of actix's routing stands before it,
+/// which would cost a sixth of what the bare framework does.
+pub(crate) async fn serve(mut request: HttpRequest, edge: &Edge) -> Response<Sent> {
+    let line = edge.access_log.then(|| access_log::Line::begin(&request));
+    let payload = request.take_payload();
+    let response = answer(&request, payload, edge).await;
+    match line {
+        None => response,
+        Some(line) => line.follow(response),
+    }
+}
+
+async fn answer(request: &HttpRequest, payload: Payload, edge: &Edge) -> Response<Sent> {
     if request.method() == Method::OPTIONS
-        && let Some(response) = options(&request, &edge.engine)
+        && let Some(response) = options(request, &edge.engine)
     {
         return response;
     }
     // A client that breaks off its body is not there to read an answer.
-    let promised =
-        || request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let Ok(body) = body::read(payload, edge.max_body, promised).await else {
-        return HttpResponse::BadRequest().finish();
+    let Ok((body, files)) = body::read(payload, request.headers(), edge.max_body).await else {
+        return empty(StatusCode::BAD_REQUEST);
     };
     if request.path().starts_with(admin::PREFIX) {
-        return admin::answer(&request, &body, &edge.engine, edge.admin_token.as_deref());
+        return admin::answer(request, &body, &edge.engine, edge.admin_token.as_deref());
     }
     if request.path() == metrics::PATH {
-        return metrics::answer(&edge);
+        return metrics::answer(edge);
     }
     let (answer, receipt) = edge
         .engine
         .handle(&Request {
             method: request.method(),
             path: request.path(),
-            query: request.query_string(),
-            headers: &HeaderView(&request),
-            client: client(&request, &edge.trusted_proxies),
+            query: request.uri().query().unwrap_or_default(),
+            headers: &HeaderView(request),
+            client: client(request, &edge.trusted_proxies),
             body,
+            files: &files,
         })
         .await;
-    let mut response = delivery::deliver(answer, receipt, &request, &edge.lateness).await;
-    cors::allow(&request, response.headers_mut());
+    let mut response = delivery::deliver(answer, receipt, request, &edge.lateness).await;
+    cors::allow(request, response.headers_mut());
+    response
+}
+
+/// The next item of a stream.
+async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
+}
+
+/// An answer without a body.
+fn empty(status: StatusCode) -> Response<Sent> {
+    Response::with_body(status, Sent::default())
+}
+
+/// A page of the edge's own.
+fn page(status: StatusCode, content_type: &'static str, text: String) -> Response<Sent> {
+    let mut response = Response::with_body(status, Sent::from(text));
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
     response
 }
 
@@ -94,37 +130,21 @@ fn client(request: &HttpRequest, trusted: &[IpNet]) -> IpAddr {
     access::client(peer, trusted, values("x-forwarded-for"), values("forwarded"))
 }
 
-/// The request line as it is logged: a key in the query is not.
-pub(crate) fn request_line(request: &ServiceRequest) -> String {
-    let (method, path, version) = (request.method(), request.path(), request.version());
-    let query = request.query_string();
-    let hidden = |pair: &str| match pair.split_once('=') {
-        Some(("key", _)) => "key=…".to_owned(),
-        _ => pair.to_owned(),
-    };
-    let query = query.split('&').map(hidden).collect::<Vec<_>>().join("&");
-    let mark = if query.is_empty() { "" } else { "?" };
-    format!("{method} {path}{mark}{query} {version:?}")
-}
-
 /// Answers `OPTIONS` where a path exists or a browser asks before it asks; for the rest the engine has the words.
-fn options(request: &HttpRequest, engine: &Engine) -> Option<HttpResponse> {
+fn options(request: &HttpRequest, engine: &Engine) -> Option<Response<Sent>> {
     if let Some(preflight) = cors::preflight(request) {
         return Some(preflight);
     }
     let allow = engine.fixtures().allowed(request.path())?;
-    Some(HttpResponse::build(StatusCode::NO_CONTENT).insert_header((header::ALLOW, allow)).finish())
+    let mut response = empty(StatusCode::NO_CONTENT);
+    response.headers_mut().insert(header::ALLOW, header::HeaderValue::try_from(allow).ok()?);
+    Some(response)
 }
 
 struct HeaderView<'a>(&'a HttpRequest);
 
 impl Headers for HeaderView<'_> {
-    fn get(&self, name: &str) -> Option<&str> {
+    fn get(&self, name: &HeaderName) -> Option<&str> {
         self.0.headers().get(name)?.to_str().ok()
-    }
-
-    fn hint(&self, name: &str, byte: u8) -> bool {
-        let mut all = self.0.headers().iter();
-        all.any(|(known, value)| memchr::memchr(byte, value.as_bytes()).is_some() || known.as_str() == name)
     }
 }

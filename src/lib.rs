@@ -1,4 +1,4 @@
-//! The load-grade fake LLM endpoint: it answers like OpenAI, without a model. A program, and for tests a [`Server`].
+//! The load-grade fake LLM endpoint: it answers like OpenAI, without a model. For tests it is a library: see [`Server`].
 //!
 //! ## The idea
 //! **Protocols in code, content in data.** How a provider spells an answer is a protocol: one file, a [`dialect`]. What is
@@ -11,12 +11,12 @@
 //! ## Floors: imports go down only
 //! ```text
 //! 6 process     main cli                        parsing, printing, signals, measuring
-//! 5 edge        server http                     the only files that name actix_web
+//! 5 edge        server http                     the only files that name actix
 //! 4 path        engine                          the pipeline, and nothing else
 //! 3 from files  config fixtures memory rule     what was asked, what is said, what is remembered
 //! 2 mechanisms  access capacity fault limit progress resource require when model dialect
 //! 1 materials   template schema tokens vector audio image latency    what fills in, makes up, counts, takes time
-//! 0 words       request prompt answer reply error standing facts random clock
+//! 0 words       request prompt answer reply error standing facts glob random clock
 //! ```
 //! A test holds the floors, and who may name `actix_web`, `governor`, `clap` and `sleep`.
 //!
@@ -27,8 +27,7 @@
 //! 3. A request is counted once, and its count is closed once: when the answer ends, is cut, or the client leaves.
 //! 4. A route exists because a fixture says so. No provider is named outside its dialect and its fixtures.
 //! 5. A fixture or setting that loads can be served: every mistake is found at start-up, with file, place and remedy.
-//! 6. Same seed, same requests in the same order: same bodies, same ids. What tells the real time differs (`date`, the
-//!    time taken, the state of a limit), and the order of headers.
+//! 6. Same seed, same requests in order: same bodies and ids, but for what tells the real time; headers in any order.
 //! 7. Locks guard a push or a few sums, never a render. All that grows is bounded.
 //! 8. Nothing is global but the vocabularies, which never change: an engine is a value, and one process can run many.
 //!
@@ -63,6 +62,7 @@ pub mod error;
 pub mod facts;
 pub mod fault;
 pub mod fixtures;
+pub mod glob;
 mod http;
 pub mod image;
 pub mod latency;

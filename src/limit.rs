@@ -74,7 +74,7 @@ impl Limits {
         let ask_model = specs.iter().any(|spec| !spec.models.is_any() || spec.per.iter().any(by_model));
         let ask_key = specs.iter().any(|spec| spec.per.contains(&Dimension::Key));
         let ask_cost = specs.iter().any(|spec| spec.unit.kind() == "tokens");
-        let list = specs.into_iter().map(|spec| Limit::new(spec, &clock)).collect();
+        let list = specs.into_iter().map(Limit::new).collect();
         let store = store.map(|spec| Store::open(spec, &clock)).transpose()?;
         Ok(Limits { list, store, ask_key, ask_model, ask_cost, settle, hasher: RandomState::default(), clock })
     }
@@ -184,10 +184,10 @@ struct Held<'a> {
 }
 
 impl Limit {
-    fn new(spec: LimitSpec, clock: &Clock) -> Self {
+    fn new(spec: LimitSpec) -> Self {
         let quota = Quota { limit: spec.quota, period: spec.period.nanos() };
         let burst = NonZeroU32::new(spec.most()).unwrap_or(NonZeroU32::MIN);
-        let meter = Meter::new(spec.unit, spec.window, quota, burst, clock.clone());
+        let meter = Meter::new(spec.unit, spec.window, quota, burst);
         let name = serde_json::to_string(&spec).unwrap_or_default();
         Limit { spec, name, meter, table: Table::new(table::MOST) }
     }

@@ -5,7 +5,7 @@ pub mod members;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderName, Method};
 
 /// One request, borrowed from the edge that received it.
 #[derive(Clone)]
@@ -20,8 +20,24 @@ pub struct Request<'a> {
     pub headers: &'a dyn Headers,
     /// Who is asking; an IPv4-mapped IPv6 address is its IPv4 form.
     pub client: IpAddr,
-    /// What was sent.
+    /// What was sent; of a form, its fields as a JSON object.
     pub body: Body,
+    /// The files of a form.
+    pub files: &'a [File],
+}
+
+/// A file that came with a form.
+pub struct File {
+    /// The field that it came in.
+    pub field: String,
+    /// Its own name.
+    pub name: String,
+    /// What it is said to be; empty if nothing is said.
+    pub content_type: String,
+    /// How long it is, in bytes.
+    pub size: u64,
+    /// Its bytes, or the first of them.
+    pub bytes: Bytes,
 }
 
 /// What came with a request.
@@ -53,9 +69,6 @@ impl Body {
 
 /// Header look-up, so that the engine need not know the framework's header map.
 pub trait Headers {
-    /// The first value of a header (any case), if it is there and is text.
-    fn get(&self, name: &str) -> Option<&str>;
-
-    /// Whether one has this name, in lower case, or has this byte in its value.
-    fn hint(&self, name: &str, byte: u8) -> bool;
+    /// The first value of a header, if it is there and is text.
+    fn get(&self, name: &HeaderName) -> Option<&str>;
 }

@@ -1,16 +1,18 @@
 //! What an endpoint requires of a request's JSON body: members, their types and bounds, in the words of JSON Schema.
 
+mod kinds;
+mod names;
 mod words;
 
-use std::collections::HashMap;
-
-use foldhash::fast::RandomState;
 use regex_lite::Regex;
 use serde::Deserialize;
 use serde_json::Number;
-use smallvec::SmallVec;
 
-use self::words::{alternatives, noun, quoted};
+use self::{
+    kinds::{JsonType, Kinds},
+    names::Names,
+    words::{alternatives, noun, quoted},
+};
 
 use crate::{
     error::ApiError,
@@ -36,31 +38,25 @@ pub struct Require {
 struct Properties {
     list: Vec<(String, Option<Property>)>,
     /// The place in the list by name: bodies have few members, and fixtures list many.
-    places: HashMap<String, usize, RandomState>,
+    places: Names,
 }
 
 impl Properties {
     fn new(list: Vec<(String, Option<Property>)>) -> Self {
-        let places = list.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)).collect();
+        let places = Names::new(list.iter().map(|(name, _)| name.as_str()));
         Properties { list, places }
     }
 
+    /// Where a name stands in the list.
+    #[inline]
+    fn place(&self, name: &[u8]) -> Option<usize> {
+        self.places.candidates(name).find(|place| self.list[*place].0.as_bytes() == name)
+    }
+
     /// The places of those that a body has, in order, and the values there.
-    fn given<'m>(&self, members: Members<'m>) -> SmallVec<[(usize, Raw<'m>); 8]> {
-        let mut given = SmallVec::new();
-        if members.has_escaped_keys() {
-            let all = self.list.iter().enumerate();
-            given.extend(all.filter_map(|(place, (name, _))| Some((place, members.get(name)?))));
-            return given;
-        }
-        for (key, value) in members.iter() {
-            let Some(place) = std::str::from_utf8(key).ok().and_then(|key| self.places.get(key)) else { continue };
-            // Of a key that is given twice the last holds.
-            given.retain(|(known, _)| known != place);
-            given.push((*place, value));
-        }
-        given.sort_unstable_by_key(|(place, _)| *place);
-        given
+    fn given<'m>(&self, members: Members<'m>) -> Vec<(usize, Raw<'m>)> {
+        let all = self.list.iter().enumerate();
+        all.filter_map(|(place, (name, _))| Some((place, members.get(name)?))).collect()
     }
 }
 
@@ -104,46 +100,6 @@ fn pattern<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<R
     Regex::new(&text).map(Some).map_err(|error| serde::de::Error::custom(format_args!("`pattern`: {error}")))
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-enum Kinds {
-    One(JsonType),
-    Several(Vec<JsonType>),
-}
-
-impl Kinds {
-    fn list(&self) -> &[JsonType] {
-        match self {
-            Kinds::One(kind) => std::slice::from_ref(kind),
-            Kinds::Several(kinds) => kinds,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum JsonType {
-    String,
-    Integer,
-    Number,
-    Boolean,
-    Array,
-    Object,
-}
-
-impl JsonType {
-    fn takes(self, kind: Kind) -> bool {
-        match self {
-            JsonType::String => kind == Kind::String,
-            JsonType::Integer => kind == Kind::Integer,
-            JsonType::Number => matches!(kind, Kind::Integer | Kind::Decimal),
-            JsonType::Boolean => kind == Kind::Boolean,
-            JsonType::Array => kind == Kind::Array,
-            JsonType::Object => kind == Kind::Object,
-        }
-    }
-}
-
 impl Require {
     /// Names of members that stand in `required` without a property of their own, which would be required unread.
     pub fn undefined(&self) -> impl Iterator<Item = &str> {
@@ -184,6 +140,9 @@ fn check_members(
     members: Members<'_>,
     place: &Place<'_>,
 ) -> Result<(), ApiError> {
+    if are_right(required, properties, members, place) {
+        return Ok(());
+    }
     if let Some(missing) = required.iter().find(|name| members.get(name).is_none()) {
         return Err(ApiError::MissingParameter { param: Place::Member(place, missing).path() });
     }
@@ -200,10 +159,33 @@ fn check_members(
     Ok(())
 }
 
+/// Whether nothing is wrong at first sight: in the order of the body and not of the fixture, as the members come. If
+/// something is, it is looked for in the right order.
+fn are_right(required: &[String], properties: &Properties, members: Members<'_>, place: &Place<'_>) -> bool {
+    if properties.list.len() > u64::BITS as usize {
+        return false;
+    }
+    let mut given: u64 = 0;
+    for (key, value) in members.iter() {
+        let Some(number) = properties.place(key) else { continue };
+        let (name, property) = &properties.list[number];
+        let (bit, Some(property)) = (1 << number, property) else { return false };
+        if value.kind() == Kind::Null && !required.contains(name) {
+            continue;
+        }
+        // Of a key that is given twice the last holds.
+        if given & bit != 0 || property.check(value, &Place::Member(place, name)).is_err() {
+            return false;
+        }
+        given |= bit;
+    }
+    required.iter().all(|name| properties.place(name.as_bytes()).is_some_and(|number| given & (1 << number) != 0))
+}
+
 impl Property {
     fn check(&self, value: Raw<'_>, place: &Place<'_>) -> Result<(), ApiError> {
         let kind = value.kind();
-        if !self.kinds.list().iter().any(|allowed| allowed.takes(kind)) {
+        if !self.kinds.take(kind) {
             let (expected, wanted) = (self.expected(), self.wanted());
             return Err(ApiError::InvalidType { param: place.path(), expected, wanted, got: noun(kind) });
         }
@@ -254,7 +236,7 @@ impl Property {
             let (param, supported, either) = (place.path(), quoted(values), alternatives(values));
             return Err(ApiError::InvalidValue { param, got: text.into_owned(), supported, either });
         }
-        if let Some(bound) = self.max_length {
+        if let Some(bound) = self.max_length.filter(|bound| text.len() > *bound) {
             let got = text.chars().count();
             if got > bound {
                 return Err(ApiError::StringTooLong { param: place.path(), bound: bound as u64, got: got as u64 });

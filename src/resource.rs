@@ -2,9 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 /// The most objects that are kept.
@@ -28,8 +29,20 @@ struct Table {
 struct Object {
     collection: Arc<str>,
     id: Arc<str>,
-    value: Arc<Value>,
+    value: Arc<Kept>,
     bytes: usize,
+}
+
+/// An object as JSON, read when somebody asks for it: most are kept for nothing.
+struct Kept {
+    text: Bytes,
+    value: OnceLock<Arc<Value>>,
+}
+
+impl Kept {
+    fn value(&self) -> Arc<Value> {
+        Arc::clone(self.value.get_or_init(|| Arc::new(serde_json::from_slice(&self.text).unwrap_or_default())))
+    }
 }
 
 /// Which part of a collection is wanted.
@@ -56,8 +69,18 @@ impl Resources {
     /// Keeps an object under an id, in place of one that has it already.
     pub fn put(&self, collection: &str, id: &str, value: Value) {
         let bytes = value.to_string().len();
+        self.insert(collection, id, Kept { text: Bytes::new(), value: Arc::new(value).into() }, bytes);
+    }
+
+    /// The same for an object that is written already.
+    pub fn put_text(&self, collection: &str, id: &str, text: Bytes) {
+        let bytes = text.len();
+        self.insert(collection, id, Kept { text, value: OnceLock::new() }, bytes);
+    }
+
+    fn insert(&self, collection: &str, id: &str, kept: Kept, bytes: usize) {
         let (collection, id): (Arc<str>, Arc<str>) = (collection.into(), id.into());
-        let object = Object { collection: Arc::clone(&collection), id: Arc::clone(&id), value: Arc::new(value), bytes };
+        let object = Object { collection: Arc::clone(&collection), id: Arc::clone(&id), value: Arc::new(kept), bytes };
         let mut table = self.table();
         let known = table.by_id.get(&(Arc::clone(&collection), Arc::clone(&id))).copied();
         let place = known.unwrap_or(table.came + 1);
@@ -76,25 +99,34 @@ impl Resources {
 
     /// The object of this id.
     pub fn get(&self, collection: &str, id: &str) -> Option<Arc<Value>> {
-        let table = self.table();
-        let place = table.by_id.get(&(collection.into(), id.into()))?;
-        Some(Arc::clone(&table.objects.get(place)?.value))
+        let key = (collection.into(), id.into());
+        let kept = {
+            let table = self.table();
+            Arc::clone(&table.objects.get(table.by_id.get(&key)?)?.value)
+        };
+        Some(kept.value())
     }
 
     /// Takes the object of this id away.
     pub fn delete(&self, collection: &str, id: &str) -> Option<Arc<Value>> {
-        let mut table = self.table();
-        let place = table.by_id.remove(&(collection.into(), id.into()))?;
-        let object = table.objects.remove(&place)?;
-        table.bytes -= object.bytes;
-        Some(object.value)
+        let object = {
+            let mut table = self.table();
+            let place = table.by_id.remove(&(collection.into(), id.into()))?;
+            let object = table.objects.remove(&place)?;
+            table.bytes -= object.bytes;
+            object
+        };
+        Some(object.value.value())
     }
 
     /// All objects of a collection, the oldest first.
     pub fn all(&self, collection: &str) -> Vec<Arc<Value>> {
-        let table = self.table();
-        let those = table.objects.values().filter(|object| *object.collection == *collection);
-        those.map(|object| Arc::clone(&object.value)).collect()
+        let those: Vec<_> = {
+            let table = self.table();
+            let those = table.objects.values().filter(|object| *object.collection == *collection);
+            those.map(|object| Arc::clone(&object.value)).collect()
+        };
+        those.iter().map(|kept| kept.value()).collect()
     }
 }
 

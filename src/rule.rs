@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
@@ -93,7 +96,11 @@ impl RuleSet {
 
 /// Rules that come and go while the server runs.
 #[derive(Default)]
-pub struct LiveRules(RwLock<Arc<Live>>);
+pub struct LiveRules {
+    live: RwLock<Arc<Live>>,
+    /// Whether there are any: every request asks, and most often there are none.
+    any: AtomicBool,
+}
 
 #[derive(Clone, Default)]
 struct Live {
@@ -122,12 +129,22 @@ pub enum Refused {
 
 impl LiveRules {
     fn now(&self) -> Arc<Live> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes them all at once, as far as requests see it.
+    fn change<T>(&self, change: impl FnOnce(&mut Live) -> T) -> T {
+        let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Live::clone(&live);
+        let result = change(&mut next);
+        self.any.store(!next.list.is_empty(), Ordering::Release);
+        *live = Arc::new(next);
+        result
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).list.is_empty()
+        !self.any.load(Ordering::Acquire)
     }
 
     /// All, the newest first, which counts for most.
@@ -148,43 +165,39 @@ impl LiveRules {
     /// It is wrong, or one too many.
     pub fn put(&self, id: Option<&str>, written: &Value) -> Result<LiveRule, Refused> {
         let rule = Rule::deserialize(written).map_err(|error| Refused::Wrong(error.to_string()))?;
-        let mut live = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = Live::clone(&live);
-        let known = next.list.iter().position(|live| Some(live.id.as_str()) == id);
-        if known.is_none() && next.list.len() >= MOST {
-            return Err(Refused::Full(MOST));
-        }
-        let id = match id {
-            Some(id) => id.to_owned(),
-            None => {
-                next.last_id += 1;
-                format!("rule-{}", next.last_id)
+        self.change(|live| {
+            let known = live.list.iter().position(|live| Some(live.id.as_str()) == id);
+            if known.is_none() && live.list.len() >= MOST {
+                return Err(Refused::Full(MOST));
             }
-        };
-        let put = LiveRule { id, rule };
-        match known {
-            Some(place) => next.list[place] = put.clone(),
-            None => next.list.insert(0, put.clone()),
-        }
-        *live = Arc::new(next);
-        Ok(put)
+            let id = match id {
+                Some(id) => id.to_owned(),
+                None => {
+                    live.last_id += 1;
+                    format!("rule-{}", live.last_id)
+                }
+            };
+            let put = LiveRule { id, rule };
+            match known {
+                Some(place) => live.list[place] = put.clone(),
+                None => live.list.insert(0, put.clone()),
+            }
+            Ok(put)
+        })
     }
 
     /// Takes away the one called `id`; whether there was one.
     pub fn delete(&self, id: &str) -> bool {
-        let mut live = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = Live::clone(&live);
-        let before = next.list.len();
-        next.list.retain(|live| live.id != id);
-        let deleted = next.list.len() < before;
-        *live = Arc::new(next);
-        deleted
+        self.change(|live| {
+            let before = live.list.len();
+            live.list.retain(|live| live.id != id);
+            live.list.len() < before
+        })
     }
 
     /// Takes all away.
     pub fn clear(&self) {
-        let mut live = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        *live = Arc::new(Live { list: Vec::new(), last_id: live.last_id });
+        self.change(|live| live.list.clear());
     }
 }
 

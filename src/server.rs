@@ -4,12 +4,14 @@ mod listen;
 mod watch;
 
 use std::{
+    convert::Infallible,
     fmt, fs,
     future::Future,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     path::Path,
     pin::pin,
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -18,11 +20,10 @@ use std::{
     time::Duration,
 };
 
+use actix_http::Request;
 use actix_web::{
-    App, HttpServer,
-    dev::Server as ActixServer,
-    middleware::{Condition, Logger},
-    web,
+    HttpServer,
+    dev::{Server as ActixServer, fn_service},
 };
 use socket2::SockRef;
 use tokio::{
@@ -98,7 +99,7 @@ pub struct Server {
     config: Config,
     listeners: Vec<TcpListener>,
     address: SocketAddr,
-    edge: web::Data<Edge>,
+    edge: Arc<Edge>,
 }
 
 impl Server {
@@ -129,13 +130,14 @@ impl Server {
         let address = local.map_err(|error| StartError::Io("cannot tell the port".to_owned(), error))?;
         let (max_body, trusted_proxies) = (config.max_body, config.trusted_proxies.clone());
         let admin_token = config.admin_token.clone();
-        let edge = web::Data::new(Edge {
+        let edge = Arc::new(Edge {
             engine,
             max_body,
             trusted_proxies,
             admin_token,
             lateness: Arc::default(),
             lag: Lateness::default(),
+            access_log: config.access_log,
         });
         Ok(Server { config, listeners, address, edge })
     }
@@ -228,16 +230,16 @@ impl Server {
     }
 
     fn serve(&self, connections: &Arc<Connections>) -> io::Result<ActixServer> {
-        let (edge, access_log, connections) = (self.edge.clone(), self.config.access_log, Arc::clone(connections));
+        let (edge, connections) = (Arc::clone(&self.edge), Arc::clone(connections));
         let mut server = HttpServer::new(move || {
-            tokio::task::spawn_local(watch::feel_lag(edge.clone()));
-            let logger = Logger::new(r#"%a "%{line}xi" %s %b %Dms"#)
-                .custom_request_replace("line", http::request_line)
-                .log_target("access");
-            App::new()
-                .app_data(edge.clone())
-                .wrap(Condition::new(access_log, logger))
-                .default_service(web::to(http::answer))
+            tokio::task::spawn_local(watch::feel_lag(Arc::clone(&edge)));
+            // Counted by each worker for itself, so that they have nothing to agree on.
+            let edge = Rc::new(Arc::clone(&edge));
+            fn_service(move |request: Request| {
+                let edge = Rc::clone(&edge);
+                // Boxed, so that a connection with nothing under way does not carry the room for it.
+                Box::pin(async move { Ok::<_, Infallible>(http::serve(request, &edge).await) })
+            })
         })
         .on_connect(move |io, data| {
             data.insert(Connections::opened(&connections));
@@ -334,7 +336,7 @@ pub struct Stopped {
 pub struct Running {
     url: String,
     address: SocketAddr,
-    edge: web::Data<Edge>,
+    edge: Arc<Edge>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<Stopped, StartError>>>,
 }

@@ -250,7 +250,7 @@ impl Template {
         for segment in &self.segments {
             match segment {
                 Segment::Literal(text) => out.extend_from_slice(text),
-                Segment::Slot(slot, place) => slot.value(scope).put(*place, out),
+                Segment::Slot(slot, place) => slot.put(scope, *place, out),
             }
         }
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
 use crate::{
-    facts::matches,
+    glob::Glob,
     prompt::Prompt,
     request::members::{Members, Raw},
 };
@@ -37,7 +37,7 @@ pub struct When {
 #[derive(Clone, Debug)]
 enum Pattern {
     Exact(String),
-    Glob(String),
+    Glob(Glob),
     Regex(Regex),
 }
 
@@ -46,9 +46,9 @@ impl<'de> Deserialize<'de> for Pattern {
         let value = Value::deserialize(deserializer)?;
         let tagged = value.as_object().filter(|map| map.len() == 1).and_then(|map| map.iter().next());
         match (value.as_str(), tagged.and_then(|(kind, text)| Some((kind.as_str(), text.as_str()?)))) {
-            (Some(glob), _) => Ok(Pattern::Glob(glob.to_owned())),
+            (Some(glob), _) => Ok(Pattern::Glob(glob.to_owned().into())),
             (_, Some(("exact", text))) => Ok(Pattern::Exact(text.to_owned())),
-            (_, Some(("glob", text))) => Ok(Pattern::Glob(text.to_owned())),
+            (_, Some(("glob", text))) => Ok(Pattern::Glob(text.to_owned().into())),
             (_, Some(("regex", text))) => {
                 let regex = Regex::new(text).map(Pattern::Regex);
                 regex.map_err(|error| D::Error::custom(format_args!("the regex `{text}`: {error}")))
@@ -64,7 +64,7 @@ impl Pattern {
     fn fits(&self, text: &str) -> bool {
         match self {
             Pattern::Exact(exact) => exact == text,
-            Pattern::Glob(glob) => matches(glob, text),
+            Pattern::Glob(glob) => glob.fits(text),
             Pattern::Regex(regex) => regex.is_match(text),
         }
     }
@@ -103,7 +103,7 @@ impl When {
     pub fn only_model(&self) -> Option<&str> {
         match &self.model {
             Some(Pattern::Exact(model)) if self.conditions() == 1 => Some(model),
-            Some(Pattern::Glob(model)) if self.conditions() == 1 && !model.contains('*') => Some(model),
+            Some(Pattern::Glob(model)) if self.conditions() == 1 && model.is_name() => Some(model.as_str()),
             _ => None,
         }
     }

@@ -22,14 +22,14 @@ use self::{
     stream::{Frames, Stream},
     whole::Said,
 };
-use super::{Dialect, Spelling};
+use super::{Dialect, Spelling, streams};
 use crate::{
     answer::{self, Answer, Content, Framing},
     error::ApiError,
     prompt::Prompt,
     random::Random,
     reply::{Reply, Usage},
-    request::members::{Members, Raw},
+    request::members::Members,
     template::{Layout, Spaces, Template, scope::Scope},
 };
 
@@ -161,10 +161,6 @@ impl Dialect for Messages {
             numbers: said.numbers,
         })
     }
-}
-
-fn streams(scope: &Scope<'_>) -> bool {
-    scope.members().is_ok_and(|body| body.get("stream").and_then(Raw::as_bool) == Some(true))
 }
 
 /// What the model says, spelled for whole answers and for streams, or for what one request wants.

@@ -10,7 +10,6 @@ mod whole;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
 use self::{
@@ -93,7 +92,8 @@ struct Frame {
 }
 
 impl Frame {
-    fn whole(&self, choices: &[u8], usage: &[u8], scope: &Scope<'_>) -> Bytes {
+    fn whole(&self, words: &Words, tier: Option<Raw<'_>>, scope: &Scope<'_>) -> Bytes {
+        let Words { choices, usage, .. } = words;
         // What the slots of the head come to is short: an id, a time, a model's name.
         let mut out = Vec::with_capacity(choices.len() + usage.len() + 400);
         let mut around = self.whole.iter();
@@ -103,25 +103,25 @@ impl Frame {
         next(&mut out);
         out.extend_from_slice(usage);
         next(&mut out);
-        self.put_tier(scope, &mut out);
+        self.put_tier(tier, scope, &mut out);
         next(&mut out);
         out.into()
     }
 
     /// A chunk up to the value of `choices`.
-    fn chunk(&self, scope: &Scope<'_>) -> Vec<u8> {
+    fn chunk(&self, tier: Option<Raw<'_>>, scope: &Scope<'_>) -> Vec<u8> {
         let mut out = self.chunk[0].render(scope);
         if self.tier.is_some() {
-            self.put_tier(scope, &mut out);
+            self.put_tier(tier, scope, &mut out);
             self.chunk[1].render_into(scope, &mut out);
         }
         out
     }
 
     /// The tier that serves a request: the one it asks for under the name that answers use.
-    fn put_tier(&self, scope: &Scope<'_>, out: &mut Vec<u8>) {
+    fn put_tier(&self, asked: Option<Raw<'_>>, scope: &Scope<'_>, out: &mut Vec<u8>) {
         let Some(tier) = &self.tier else { return };
-        match scope.members().ok().and_then(|body| body.get("service_tier")).map(Raw::text) {
+        match asked.map(Raw::text) {
             Some(br#""priority""# | br#""fast""#) => out.extend_from_slice(br#""priority""#),
             Some(asked @ (br#""flex""# | br#""scale""#)) => out.extend_from_slice(asked),
             _ => tier.render_into(scope, out),
@@ -246,27 +246,23 @@ impl Spelled {
 impl Spelling for Spelled {
     fn record(&self, scope: &Scope<'_>) -> Value {
         let words = self.words(scope);
-        serde_json::from_slice(&self.frame.whole(&words.choices, &words.usage, scope)).unwrap_or_default()
+        let Wishes { tier, .. } = scope.members().map(wishes).unwrap_or_default();
+        serde_json::from_slice(&self.frame.whole(words, tier, scope)).unwrap_or_default()
     }
 
     fn answer(&self, scope: &Scope<'_>) -> Answer {
         let words = self.words(scope);
-        let Wishes { stream, .. } = scope.members().map(wishes).unwrap_or_default();
+        let Wishes { stream, tier, .. } = scope.members().map(wishes).unwrap_or_default();
         let (content_type, content) = match stream {
-            None => ("application/json", Content::Whole(self.frame.whole(&words.choices, &words.usage, scope))),
+            None => ("application/json", Content::Whole(self.frame.whole(words, tier, scope))),
             Some(StreamOptions { include_usage, include_obfuscation }) => {
-                let frames = Frames {
-                    head: self.frame.chunk(scope),
-                    stream: Arc::clone(&words.stream),
-                    next: 0,
-                    include_usage,
-                    obfuscation: include_obfuscation.then(|| scope.random.borrow().clone()),
-                };
+                let head = self.frame.chunk(tier, scope);
+                let obfuscation = include_obfuscation.then(|| scope.random.borrow().clone());
+                let frames = Frames::new(&words.stream, head, include_usage, obfuscation);
                 let frames = answer::Frames { list: Box::new(frames), framing: Framing::Data("\n") };
                 ("text/event-stream; charset=utf-8", Content::Frames(frames))
             }
         };
-        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static(content_type))];
-        Answer::new(StatusCode::OK, headers, content)
+        Answer::said(content_type, content)
     }
 }

@@ -7,7 +7,6 @@ mod spell;
 
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
 use self::{
@@ -137,7 +136,6 @@ impl Spelling for Spelled {
                 ("text/event-stream", Content::Frames(frames))
             }
         };
-        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static(content_type))];
-        Answer::new(StatusCode::OK, headers, content)
+        Answer::said(content_type, content)
     }
 }

@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
-use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -112,10 +111,9 @@ impl Computed for Embeddings {
         data.extend_from_slice(if data.len() > 1 { b"\n  ]" } else { b"]" });
 
         let usage = member(&json!({"prompt_tokens": tokens, "total_tokens": tokens}));
-        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         let content = Content::Whole(self.around.fill(&[&data, &usage], scope));
         let cost = Some(Cost { input: tokens, output: 0 });
-        Ok(Answer { cost, ..Answer::new(StatusCode::OK, headers, content) })
+        Ok(Answer { cost, ..Answer::said("application/json", content) })
     }
 }
 

@@ -6,7 +6,6 @@ mod read;
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
 pub(super) use self::file::make as make_file;
@@ -173,9 +172,8 @@ impl Computed for Images {
             let data: Vec<_> = images.iter().map(|image| self.item(*image, &prompt, &wishes, scope)).collect();
             ("application/json", Content::Whole(self.plain.fill(&[&member(&data)], scope)))
         };
-        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static(content_type))];
         let cost = Some(Cost { input, output });
-        Ok(Answer { cost, ..Answer::new(StatusCode::OK, headers, content) })
+        Ok(Answer { cost, ..Answer::said(content_type, content) })
     }
 }
 

@@ -3,7 +3,6 @@
 //! The fixture's head says what is found wrong: `flags` gives texts, and the categories that a text or an image's address
 //! is flagged for which has one of them in it. Nothing else is ever flagged.
 
-use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -203,10 +202,9 @@ impl Computed for Moderations {
         items.truncate(MOST_TEXTS);
         let results: Vec<_> = items.iter().map(|item| self.result(item, of_text)).collect();
         let tokens = items.iter().flat_map(|item| &item.texts).map(|text| model::tokens(text, model, manner)).sum();
-        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         let content = Content::Whole(self.around.fill(&[&member(&model), &member(&results)], scope));
         let cost = Some(Cost { input: tokens, output: 0 });
-        Ok(Answer { cost, ..Answer::new(StatusCode::OK, headers, content) })
+        Ok(Answer { cost, ..Answer::said("application/json", content) })
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderName;
 use memchr::memmem;
 use percent_encoding::percent_decode_str;
 
@@ -28,7 +29,7 @@ use crate::{
 };
 
 /// The header that asks for faults.
-const HEADER: &str = "x-fake-openai";
+static HEADER: HeaderName = HeaderName::from_static("x-fake-openai");
 /// The parameter of a query that does.
 const QUERY: &str = "fake";
 /// What stands before the faults in a message, and behind them.
@@ -237,7 +238,8 @@ fn may_ask(scope: &Scope<'_>) -> bool {
     let request = scope.request;
     scope.path_faults.is_some()
         || !request.query.is_empty()
-        || request.headers.hint(HEADER, b'~')
+        || request.headers.get(&HEADER).is_some()
+        || access::key_faults(request).is_some()
         || scope.model_faults().is_some()
         || is_marked(&request.body)
 }
@@ -248,7 +250,7 @@ fn asked_for<'a>(endpoint: &Endpoint, scope: &'a Scope<'_>) -> [Option<(&'static
     let in_query = if request.query.is_empty() { None } else { query(request.query, QUERY) };
     let in_path = scope.path_faults.map(|text| percent_decode_str(text).decode_utf8_lossy());
     [
-        request.headers.get(HEADER).map(|text| ("header", Cow::Borrowed(text))),
+        request.headers.get(&HEADER).map(|text| ("header", Cow::Borrowed(text))),
         in_query.map(|text| ("query", text)),
         in_path.map(|text| ("path", text)),
         scope.model_faults().map(|text| ("model", text)),

@@ -69,17 +69,6 @@ impl Spoiled {
         }
         spoiled
     }
-
-    /// An event broken off late in its data, but framed as it should be.
-    fn broken_off(&self, bytes: &Bytes) -> Bytes {
-        let end: &[u8] = match self.framing {
-            Framing::Data("\r\n") => b"\r\n\r\n",
-            Framing::Data(_) | Framing::Named => b"\n\n",
-            Framing::Array => b"",
-        };
-        let kept = bytes.len().saturating_sub(end.len()) * 3 / 4;
-        [&bytes[..kept], end].concat().into()
-    }
 }
 
 impl Iterator for Spoiled {
@@ -108,7 +97,7 @@ impl Iterator for Spoiled {
             }
         };
         if self.malformed.contains(&self.given) {
-            frame.bytes = self.broken_off(&frame.bytes);
+            frame.bytes = self.framing.broken_off(&frame.bytes);
         }
         self.given += 1;
         if self.twice.contains(&self.given) {

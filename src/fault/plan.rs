@@ -228,10 +228,16 @@ impl Plan {
         if let Some(padding) = padding {
             // Comments are whole ones: half of one would take the event behind it with it.
             let (blank, padding) = match framing {
-                Framing::Array => (&steps::BLANKS, padding),
-                Framing::Data(_) | Framing::Named => (&steps::COMMENTS, padding.next_multiple_of(steps::COMMENT)),
+                Framing::Array | Framing::Lines => (Bytes::from_static(&steps::BLANKS), padding),
+                Framing::Data(_) | Framing::Named => {
+                    (Bytes::from_static(&steps::COMMENTS), padding.next_multiple_of(steps::COMMENT))
+                }
+                Framing::Binary => {
+                    let padding = padding.next_multiple_of(framing.comment().len() as u64);
+                    (framing.comment().repeat(1000).into(), padding)
+                }
             };
-            list = Box::new(steps::padded(list, padding, Bytes::from_static(blank)));
+            list = Box::new(steps::padded(list, padding, blank));
         }
         if gzip {
             list = Box::new(steps::Gzipped::new(list));

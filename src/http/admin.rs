@@ -2,12 +2,10 @@
 
 use std::net::IpAddr;
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::{Method, StatusCode, header},
-};
+use actix_http::{HttpMessage, Method, Request as HttpRequest, Response, StatusCode, header};
 use serde_json::{Value, json};
 
+use super::{Sent, empty, page};
 use crate::{
     access,
     engine::Engine,
@@ -18,6 +16,9 @@ use crate::{
 /// Where the pages are.
 pub(super) const PREFIX: &str = "/__admin";
 
+/// What the pages are.
+const JSON: &str = "application/json";
+
 /// What there is, for whoever asks for something else.
 const PAGES: &str = "GET, POST or DELETE /__admin/rules; GET, PUT or DELETE /__admin/rules/{id}; POST /__admin/reset";
 
@@ -25,15 +26,13 @@ const PAGES: &str = "GET, POST or DELETE /__admin/rules; GET, PUT or DELETE /__a
 struct Problem(StatusCode, String);
 
 /// Answers a request for one of the pages.
-pub(super) fn answer(request: &HttpRequest, body: &Body, engine: &Engine, token: Option<&str>) -> HttpResponse {
+pub(super) fn answer(request: &HttpRequest, body: &Body, engine: &Engine, token: Option<&str>) -> Response<Sent> {
     match opens(request, token).and_then(|()| act(request, body, engine)) {
-        Ok((status, Some(value))) => {
-            HttpResponse::build(status).content_type("application/json").body(format!("{value:#}\n"))
-        }
-        Ok((status, None)) => HttpResponse::build(status).finish(),
+        Ok((status, Some(value))) => page(status, JSON, format!("{value:#}\n")),
+        Ok((status, None)) => empty(status),
         Err(Problem(status, message)) => {
             let body = json!({"error": {"message": message, "type": "fake_openai_admin"}});
-            HttpResponse::build(status).content_type("application/json").body(format!("{body:#}\n"))
+            page(status, JSON, format!("{body:#}\n"))
         }
     }
 }

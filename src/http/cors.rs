@@ -1,14 +1,16 @@
 //! CORS, open to all: any origin, with credentials, any method, any header. A request without `Origin` pays nothing.
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{
+use actix_http::{
+    HttpMessage, Request as HttpRequest, Response, StatusCode,
+    header::{
         ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
         ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
         ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderName, HeaderValue, ORIGIN,
         VARY,
     },
 };
+
+use super::{Sent, empty};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS");
 const ANY: HeaderValue = HeaderValue::from_static("*");
@@ -17,12 +19,12 @@ const TRUE: HeaderValue = HeaderValue::from_static("true");
 const ONE_DAY: HeaderValue = HeaderValue::from_static("86400");
 
 /// The answer to a preflight, if the request is one.
-pub(super) fn preflight(request: &HttpRequest) -> Option<HttpResponse> {
+pub(super) fn preflight(request: &HttpRequest) -> Option<Response<Sent>> {
     let asked = request.headers();
     if !asked.contains_key(ORIGIN) || !asked.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
         return None;
     }
-    let mut response = HttpResponse::Ok().finish();
+    let mut response = empty(StatusCode::OK);
     let headers = response.headers_mut();
     allow(request, headers);
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);

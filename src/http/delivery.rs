@@ -9,16 +9,15 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    body::{BodySize, BoxBody, MessageBody},
-    http::StatusCode,
+use actix_http::{
+    Request, Response, StatusCode,
+    body::{BodySize, MessageBody},
 };
 use bytes::Bytes;
 use socket2::Socket;
 use tokio::time::{Instant, Sleep};
 
-use super::{Connection, lateness::Lateness};
+use super::{Connection, access_log::Line, lateness::Lateness};
 use crate::{
     answer::{Answer, Content, Frames, Opening, Step, Steps, Timed},
     engine::Receipt,
@@ -32,9 +31,9 @@ const GRACE: Duration = Duration::from_millis(10);
 pub(super) async fn deliver(
     answer: Answer,
     receipt: Receipt,
-    request: &HttpRequest,
+    request: &Request,
     lateness: &Arc<Lateness>,
-) -> HttpResponse {
+) -> Response<Sent> {
     // Asked for by those few who need them.
     let now = Instant::now;
     let socket = || request.conn_data::<Connection>().and_then(|connection| connection.socket.clone());
@@ -48,26 +47,99 @@ pub(super) async fn deliver(
         }
         Opening::Never => return pending().await,
         // A body that fails at once takes the head with it, which is not sent yet.
-        Opening::Closed => return HttpResponse::with_body(StatusCode::OK, BoxBody::new(Nothing { reset: None })),
-        Opening::Reset => return HttpResponse::with_body(StatusCode::OK, BoxBody::new(Nothing { reset: socket() })),
+        Opening::Closed => return Response::with_body(StatusCode::OK, What::Nothing { reset: None }.into()),
+        Opening::Reset => return Response::with_body(StatusCode::OK, What::Nothing { reset: socket() }.into()),
     };
-    let body = match answer.content {
-        Content::Whole(bytes) => BoxBody::new(bytes),
-        Content::Frames(frames) => BoxBody::new(Stream { frames, receipt: Some(receipt) }),
+    let what = match answer.content {
+        Content::Whole(bytes) => What::Whole(bytes),
+        Content::Frames(frames) => What::Stream(Stream { frames, receipt: Some(receipt) }),
         Content::Steps(steps) => {
-            BoxBody::new(Play::new(steps, start.unwrap_or_else(now), Some(receipt), socket(), Arc::clone(lateness)))
+            let play = Play::new(steps, start.unwrap_or_else(now), Some(receipt), socket(), Arc::clone(lateness));
+            What::Play(Box::new(play))
         }
     };
-    let mut response = HttpResponse::with_body(answer.status, body);
+    let mut response = Response::with_body(answer.status, what.into());
     for (name, value) in answer.headers {
         response.headers_mut().append(name, value);
     }
     response
 }
 
+/// A body as it is sent.
+pub(crate) struct Sent {
+    what: What,
+    /// Its line in the log, which is written when it has been sent or given up.
+    line: Option<Box<Line>>,
+}
+
+enum What {
+    /// All of it at once.
+    Whole(Bytes),
+    /// Not a byte, and no head either.
+    Nothing {
+        reset: Option<Arc<Socket>>,
+    },
+    Stream(Stream),
+    Play(Box<Play>),
+}
+
+impl Default for Sent {
+    fn default() -> Self {
+        What::Whole(Bytes::new()).into()
+    }
+}
+
+impl From<What> for Sent {
+    fn from(what: What) -> Self {
+        Sent { what, line: None }
+    }
+}
+
+impl From<String> for Sent {
+    fn from(text: String) -> Self {
+        What::Whole(text.into()).into()
+    }
+}
+
+impl Sent {
+    /// The same, and a line in the log at its end.
+    pub(super) fn logged(self, line: Box<Line>) -> Self {
+        Sent { line: Some(line), ..self }
+    }
+}
+
+impl MessageBody for Sent {
+    type Error = Broken;
+
+    fn size(&self) -> BodySize {
+        match &self.what {
+            What::Whole(bytes) => BodySize::Sized(bytes.len() as u64),
+            What::Nothing { .. } | What::Stream(_) => BodySize::Stream,
+            What::Play(play) => play.steps.length.map_or(BodySize::Stream, BodySize::Sized),
+        }
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        let next = match &mut self.what {
+            What::Whole(bytes) if bytes.is_empty() => None,
+            What::Whole(bytes) => Some(Ok(std::mem::take(bytes))),
+            What::Nothing { reset: socket } => {
+                reset(socket.as_deref());
+                Some(Err(Broken))
+            }
+            What::Stream(stream) => stream.next().map(Ok),
+            What::Play(play) => ready!(play.poll_next(context)),
+        };
+        if let (Some(line), Some(Ok(bytes))) = (&mut self.line, &next) {
+            line.sent += bytes.len() as u64;
+        }
+        Poll::Ready(next)
+    }
+}
+
 /// Why a body has no end: it was to have none.
 #[derive(Debug)]
-struct Broken;
+pub(crate) struct Broken;
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,24 +154,6 @@ fn reset(socket: Option<&Socket>) {
     let _ = socket.map(|socket| socket.set_linger(Some(Duration::ZERO)));
 }
 
-/// The body of an answer of which not a byte is sent.
-struct Nothing {
-    reset: Option<Arc<Socket>>,
-}
-
-impl MessageBody for Nothing {
-    type Error = Broken;
-
-    fn size(&self) -> BodySize {
-        BodySize::Stream
-    }
-
-    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
-        reset(self.reset.as_deref());
-        Poll::Ready(Some(Err(Broken)))
-    }
-}
-
 /// A lazy sequence of frames as a body. Each frame is ready when it is asked for, so that actix joins those that are due
 /// into one write; dropping it, when the client is gone, ends the sequence.
 struct Stream {
@@ -107,19 +161,13 @@ struct Stream {
     receipt: Option<Receipt>,
 }
 
-impl MessageBody for Stream {
-    type Error = Broken;
-
-    fn size(&self) -> BodySize {
-        BodySize::Stream
-    }
-
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+impl Stream {
+    fn next(&mut self) -> Option<Bytes> {
         let frame = self.frames.list.next();
         if frame.is_none() {
             self.receipt = None;
         }
-        Poll::Ready(frame.map(|frame| Ok(frame.bytes)))
+        frame.map(|frame| frame.bytes)
     }
 }
 
@@ -162,17 +210,9 @@ impl Play {
         }
         self.sleep.as_mut().poll(context)
     }
-}
 
-impl MessageBody for Play {
-    type Error = Broken;
-
-    fn size(&self) -> BodySize {
-        self.steps.length.map_or(BodySize::Stream, BodySize::Sized)
-    }
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
-        let this = &mut *self;
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        let this = self;
         if this.next.is_none() {
             this.next = this.steps.list.next();
             if let Some(Timed { at, step: Step::Cut | Step::Reset }) = &mut this.next {
@@ -207,12 +247,12 @@ mod tests {
 
     use super::*;
 
-    fn play(list: impl Iterator<Item = Timed> + Send + 'static) -> Pin<Box<Play>> {
-        Box::pin(Play::new(Steps { length: None, list: Box::new(list) }, Instant::now(), None, None, Arc::default()))
+    fn play(list: impl Iterator<Item = Timed> + Send + 'static) -> Play {
+        Play::new(Steps { length: None, list: Box::new(list) }, Instant::now(), None, None, Arc::default())
     }
 
-    async fn next(play: &mut Pin<Box<Play>>) -> Option<Result<Bytes, Broken>> {
-        poll_fn(|context| play.as_mut().poll_next(context)).await
+    async fn next(play: &mut Play) -> Option<Result<Bytes, Broken>> {
+        poll_fn(|context| play.poll_next(context)).await
     }
 
     /// Ten thousand events, 20.3 ms apart.

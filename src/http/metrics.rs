@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-use actix_web::HttpResponse;
+use actix_http::{Response, StatusCode};
 
-use super::{Edge, lateness::Lateness};
+use super::{Edge, Sent, lateness::Lateness, page};
 
 /// Where it is.
 pub(super) const PATH: &str = "/metrics";
 
-pub(super) fn answer(edge: &Edge) -> HttpResponse {
+pub(super) fn answer(edge: &Edge) -> Response<Sent> {
     let (taken, in_flight) = edge.engine.tally();
     let (running, waiting) = edge.engine.load();
     let mut text = String::new();
@@ -22,7 +22,7 @@ pub(super) fn answer(edge: &Edge) -> HttpResponse {
     put("fake_openai_requests_waiting", "gauge", "Requests that wait for such a place.", waiting as u64);
     summary("fake_openai_lateness_seconds", "How late events were sent that had a time.", &edge.lateness, &mut text);
     summary("fake_openai_loop_lag_seconds", "How late the workers' own timers were.", &edge.lag, &mut text);
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
+    page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }
 
 fn summary(name: &str, help: &str, lateness: &Lateness, text: &mut String) {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::window::Window;
 use crate::{
-    facts::matches,
+    glob::Glob,
     standing::{Unit, per},
 };
 
@@ -119,7 +119,8 @@ impl fmt::Display for LimitSpec {
             write!(f, "{}{name}", if n == 0 { " for each " } else { " and " })?;
         }
         if !self.models.is_any() {
-            write!(f, " of {}", self.models.0.join(" "))?;
+            let models: Vec<String> = self.models.0.iter().cloned().map(String::from).collect();
+            write!(f, " of {}", models.join(" "))?;
         }
         match self.window {
             _ if self.unit == Unit::InFlight || self.period == Period::NEVER => Ok(()),
@@ -220,7 +221,30 @@ impl<'de> Deserialize<'de> for Period {
 
 /// Some models: those that one of the globs fits and none of the globs that begin with `!`. Without any, all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Models(Vec<String>);
+pub struct Models(Vec<Pick>);
+
+/// Those that a glob fits, or those that it does not.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(from = "String", into = "String")]
+struct Pick {
+    not: bool,
+    glob: Glob,
+}
+
+impl From<String> for Pick {
+    fn from(text: String) -> Self {
+        match text.strip_prefix('!') {
+            Some(glob) => Pick { not: true, glob: glob.to_owned().into() },
+            None => Pick { not: false, glob: text.into() },
+        }
+    }
+}
+
+impl From<Pick> for String {
+    fn from(Pick { not, glob }: Pick) -> Self {
+        if not { format!("!{glob}") } else { glob.into() }
+    }
+}
 
 impl Models {
     /// Whether it is all of them.
@@ -229,9 +253,9 @@ impl Models {
     }
 
     pub(super) fn contain(&self, model: &str) -> bool {
-        let not = |glob: &String| glob.strip_prefix('!').is_some_and(|glob| matches(glob, model));
-        let mut globs = self.0.iter().filter(|glob| !glob.starts_with('!')).peekable();
-        !self.0.iter().any(not) && (globs.peek().is_none() || globs.any(|glob| matches(glob, model)))
+        let mut picks = self.0.iter().filter(|pick| !pick.not).peekable();
+        let is_in = picks.peek().is_none() || picks.any(|pick| pick.glob.fits(model));
+        is_in && !self.0.iter().any(|pick| pick.not && pick.glob.fits(model))
     }
 }
 
@@ -240,8 +264,8 @@ impl<'de> Deserialize<'de> for Models {
         #[derive(Deserialize)]
         #[serde(untagged, expecting = "a glob such as `gpt-4o*`, or a list of globs")]
         enum Globs {
-            One(String),
-            Many(Vec<String>),
+            One(Pick),
+            Many(Vec<Pick>),
         }
         Ok(match Globs::deserialize(deserializer)? {
             Globs::One(glob) => Models(vec![glob]),

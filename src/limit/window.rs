@@ -12,10 +12,7 @@ use std::{num::NonZeroU32, str::FromStr};
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 
 use self::gcra::Gcra;
-use crate::{
-    clock::Clock,
-    standing::{Standing, Unit},
-};
+use crate::standing::{Standing, Unit};
 
 /// The algorithms there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,12 +78,12 @@ pub(super) struct Quota {
 
 impl Meter {
     /// `limit` of `unit` in every `period`; at once, gcra admits `burst`.
-    pub(super) fn new(unit: Unit, window: Window, quota: Quota, burst: NonZeroU32, clock: Clock) -> Self {
+    pub(super) fn new(unit: Unit, window: Window, quota: Quota, burst: NonZeroU32) -> Self {
         match window {
             _ if unit == Unit::InFlight => Meter::Slots(quota),
             // What never refills has one window.
             _ if quota.period == u64::MAX => Meter::Fixed(quota),
-            Window::Gcra => Meter::Gcra(Box::new(Gcra::new(quota, burst, clock))),
+            Window::Gcra => Meter::Gcra(Box::new(Gcra::new(quota, burst))),
             Window::Fixed => Meter::Fixed(quota),
             Window::Sliding => Meter::Sliding(quota),
         }
@@ -96,11 +93,11 @@ impl Meter {
     /// and tells where the client stands.
     pub(super) fn decide(&self, state: State, now: u64, cost: u32) -> Verdict {
         // Zero stands for "never", so the windows count from one.
-        let now = now.saturating_add(1);
+        let from_one = now.saturating_add(1);
         match self {
-            Meter::Gcra(gcra) => gcra.decide(state, cost),
-            Meter::Fixed(quota) => fixed::decide(*quota, now, state, cost),
-            Meter::Sliding(quota) => sliding::decide(*quota, now, state, cost),
+            Meter::Gcra(gcra) => gcra.decide(state, now, cost),
+            Meter::Fixed(quota) => fixed::decide(*quota, from_one, state, cost),
+            Meter::Sliding(quota) => sliding::decide(*quota, from_one, state, cost),
             Meter::Slots(quota) => slots::decide(*quota, state, cost),
         }
     }
@@ -130,7 +127,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::clock::ManualClock;
+    use crate::clock::{Clock, ManualClock};
 
     pub(super) const MINUTE: u64 = 60_000_000_000;
 
@@ -147,7 +144,7 @@ mod tests {
             let clock = ManualClock::new();
             let quota = Quota { limit, period: MINUTE };
             let burst = NonZeroU32::new(burst).unwrap();
-            let meter = Meter::new(Unit::Tokens, window, quota, burst, clock.clone().into());
+            let meter = Meter::new(Unit::Tokens, window, quota, burst);
             Bucket { meter, state: State::default(), clock, admitted: Vec::new() }
         }
 

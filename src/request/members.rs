@@ -6,10 +6,12 @@
 //! only if somebody reads that string. Where the members of objects stand, and the objects and arrays in arrays, is
 //! written down on the way, so that whoever looks into them passes over nothing twice.
 
+mod raw;
 mod reader;
 
 use std::borrow::Cow;
 
+pub use self::raw::{Kind, Raw};
 use self::reader::Reader;
 
 /// How deep values may be nested; the same as serde_json's own bound.
@@ -25,10 +27,8 @@ pub struct Malformed {
 /// A JSON object that was read.
 #[derive(Debug, Default)]
 pub struct Document<'a> {
-    text: &'a [u8],
+    text: Cow<'a, [u8]>,
     nodes: Vec<Node>,
-    /// Whether any key is written with an escape, and so is not to be compared byte by byte.
-    escaped_keys: bool,
 }
 
 /// Where a member of an object stands, or an object or array that is an item of an array. Those inside it follow.
@@ -54,6 +54,19 @@ impl<'a> Document<'a> {
         if u32::try_from(text.len()).is_err() {
             return Err(Malformed { at: u32::MAX as usize });
         }
+        let (nodes, escaped_keys) = Self::nodes(text)?;
+        if !escaped_keys {
+            return Ok(Document { text: Cow::Borrowed(text), nodes });
+        }
+        // Keys are compared byte by byte. Nobody but a test spells them with escapes: it is all written anew without them.
+        let written = serde_json::from_slice(text).and_then(|value: serde_json::Value| serde_json::to_vec(&value));
+        let text = written.map_err(|_| Malformed { at: 0 })?;
+        let (nodes, _) = Self::nodes(&text)?;
+        Ok(Document { text: Cow::Owned(text), nodes })
+    }
+
+    /// The nodes of a text, and whether it has a key that is written with an escape.
+    fn nodes(text: &[u8]) -> Result<(Vec<Node>, bool), Malformed> {
         let mut reader = Reader { text, at: 0, nodes: Vec::with_capacity(USUAL), escaped_keys: false };
         reader.skip_space();
         if reader.at < text.len() {
@@ -61,12 +74,21 @@ impl<'a> Document<'a> {
             reader.skip_space();
         }
         let Reader { at, nodes, escaped_keys, .. } = reader;
-        if at == text.len() { Ok(Document { text, nodes, escaped_keys }) } else { Err(Malformed { at }) }
+        if at == text.len() { Ok((nodes, escaped_keys)) } else { Err(Malformed { at }) }
     }
 
     /// Its members.
     pub fn members(&self) -> Members<'_> {
-        Members { text: self.text, nodes: &self.nodes, escaped_keys: self.escaped_keys }
+        Members { text: &self.text, nodes: &self.nodes }
+    }
+
+    /// The string that the member `name` is, from the text itself where it stands there as it is.
+    pub fn string(&self, name: &str) -> Option<Cow<'a, str>> {
+        let value = self.members().get(name)?;
+        match self.text {
+            Cow::Borrowed(text) => Raw { text, value: value.value, nodes: &[] }.as_str(),
+            Cow::Owned(_) => value.as_str().map(|text| Cow::Owned(text.into_owned())),
+        }
     }
 }
 
@@ -76,187 +98,36 @@ pub struct Members<'a> {
     /// The whole document.
     text: &'a [u8],
     nodes: &'a [Node],
-    escaped_keys: bool,
 }
 
 impl<'a> Members<'a> {
-    /// The value of a member; of the last one where a key is given twice, as JSON readers commonly do.
+    /// The value of a member; of the last one where a key is given twice, as JSON readers commonly do. A name that JSON can
+    /// only spell with an escape is to be given so.
     pub fn get(&self, name: &str) -> Option<Raw<'a>> {
-        let is = |(key, _): &(&[u8], _)| match self.escaped_keys {
-            false => *key == name.as_bytes(),
-            true => unescape(key).is_some_and(|key| key == name),
-        };
-        self.iter().filter(is).last().map(|(_, value)| value)
+        let Members { text, nodes } = *self;
+        let (mut at, mut found) = (0, None);
+        while let Some(node) = nodes.get(at) {
+            let (from, to) = node.key;
+            if (to - from) as usize == name.len() && text[from as usize..to as usize] == *name.as_bytes() {
+                found = Some(at);
+            }
+            at += node.span as usize;
+        }
+        let at = found?;
+        let (value, span) = (nodes[at].value, nodes[at].span as usize);
+        Some(Raw { text, value, nodes: &nodes[at + 1..at + span] })
     }
 
-    /// Key and value of every member. A key is the text between its quotes, escapes and all.
+    /// Key and value of every member.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Raw<'a>)> + use<'a> {
-        let Members { text, mut nodes, escaped_keys } = *self;
+        let Members { text, mut nodes } = *self;
         std::iter::from_fn(move || {
             let (node, rest) = nodes.split_first()?;
             let (inside, after) = rest.split_at(node.span as usize - 1);
             nodes = after;
             let (from, to) = node.key;
-            Some((&text[from as usize..to as usize], Raw { text, value: node.value, nodes: inside, escaped_keys }))
+            Some((&text[from as usize..to as usize], Raw { text, value: node.value, nodes: inside }))
         })
-    }
-
-    /// Whether any key is written with an escape.
-    pub fn has_escaped_keys(&self) -> bool {
-        self.escaped_keys
-    }
-}
-
-/// The text between a JSON string's quotes, decoded; `None` if it is not well-formed.
-fn unescape(inner: &[u8]) -> Option<Cow<'_, str>> {
-    let plain = inner.iter().all(|b| *b >= 0x20 && *b != b'\\');
-    if plain {
-        return std::str::from_utf8(inner).ok().map(Cow::Borrowed);
-    }
-    let mut quoted = Vec::with_capacity(inner.len() + 2);
-    quoted.push(b'"');
-    quoted.extend_from_slice(inner);
-    quoted.push(b'"');
-    serde_json::from_slice(&quoted).ok().map(Cow::Owned)
-}
-
-/// One JSON value, as it stands in the request.
-#[derive(Clone, Copy, Debug)]
-pub struct Raw<'a> {
-    /// The whole document.
-    text: &'a [u8],
-    value: (u32, u32),
-    /// What is inside it.
-    nodes: &'a [Node],
-    escaped_keys: bool,
-}
-
-/// The JSON type of a value. Numbers are told apart by their spelling: `1` is an integer, `1.0` is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Kind {
-    Null,
-    Boolean,
-    Integer,
-    Decimal,
-    String,
-    Array,
-    Object,
-}
-
-impl<'a> Raw<'a> {
-    /// The text of the value.
-    pub fn text(self) -> &'a [u8] {
-        &self.text[self.value.0 as usize..self.value.1 as usize]
-    }
-
-    /// Its JSON type.
-    pub fn kind(self) -> Kind {
-        match self.text().first() {
-            Some(b'"') => Kind::String,
-            Some(b'{') => Kind::Object,
-            Some(b'[') => Kind::Array,
-            Some(b't' | b'f') => Kind::Boolean,
-            Some(b'n') | None => Kind::Null,
-            Some(_) if self.text().iter().any(|b| matches!(b, b'.' | b'e' | b'E')) => Kind::Decimal,
-            Some(_) => Kind::Integer,
-        }
-    }
-
-    /// The string it is; `None` if it is something else, or a string with an ill-formed escape or encoding.
-    pub fn as_str(self) -> Option<Cow<'a, str>> {
-        match self.text() {
-            [b'"', inner @ .., b'"'] => unescape(inner),
-            _ => None,
-        }
-    }
-
-    /// How many characters the string has that it is; 0 if it is something else.
-    pub fn chars(self) -> u64 {
-        let [b'"', inner @ .., b'"'] = self.text() else { return 0 };
-        // Every byte but those that continue a character.
-        let mut chars = inner.iter().filter(|byte| (**byte as i8) >= -0x40).count() as u64;
-        // An escape is one character, however it is spelled, and the second of a pair of surrogates is none.
-        let mut rest = inner;
-        while let Some(at) = memchr::memchr(b'\\', rest) {
-            let escape = &rest[at..];
-            let length = if escape.get(1) == Some(&b'u') && escape.len() >= 6 { 6 } else { escape.len().min(2) };
-            let second = length == 6 && matches!(&escape[2..4], [b'd' | b'D', b'c'..=b'f' | b'C'..=b'F']);
-            chars = chars.saturating_sub(length as u64 - u64::from(!second));
-            rest = &escape[length..];
-        }
-        chars
-    }
-
-    /// The boolean it is.
-    pub fn as_bool(self) -> Option<bool> {
-        match self.text() {
-            b"true" => Some(true),
-            b"false" => Some(false),
-            _ => None,
-        }
-    }
-
-    /// The number it is.
-    pub fn as_f64(self) -> Option<f64> {
-        match self.kind() {
-            Kind::Integer | Kind::Decimal => std::str::from_utf8(self.text()).ok()?.parse().ok(),
-            _ => None,
-        }
-    }
-
-    /// The number it is, if that is a whole one and not negative.
-    pub fn as_u64(self) -> Option<u64> {
-        std::str::from_utf8(self.text()).ok()?.parse().ok()
-    }
-
-    /// The items of the array that it is; none if it is something else.
-    pub fn items(self) -> Vec<Raw<'a>> {
-        let mut items = Vec::new();
-        self.each(|item| items.push(item));
-        items
-    }
-
-    /// Shows every item of the array that it is.
-    pub fn each(self, mut show: impl FnMut(Raw<'a>)) {
-        if self.kind() != Kind::Array {
-            return;
-        }
-        let Raw { text, value: (from, to), mut nodes, escaped_keys } = self;
-        // What was read is well-formed: each item is followed by a comma or by the end.
-        let mut reader = Reader { text: &text[..to as usize], at: from as usize + 1, nodes: Vec::new(), escaped_keys };
-        reader.skip_space();
-        while reader.at + 1 < to as usize {
-            let at = reader.at as u32;
-            let item = match nodes.split_first() {
-                Some((node, rest)) if node.value.0 == at => {
-                    let (inside, after) = rest.split_at(node.span as usize - 1);
-                    (reader.at, nodes) = (node.value.1 as usize, after);
-                    Raw { text, value: node.value, nodes: inside, escaped_keys }
-                }
-                _ => {
-                    if reader.scalar().is_err() {
-                        return;
-                    }
-                    Raw { text, value: (at, reader.at as u32), nodes: &[], escaped_keys }
-                }
-            };
-            show(item);
-            reader.skip_space();
-            reader.at += 1;
-            reader.skip_space();
-        }
-    }
-
-    /// The members of the object that it is.
-    pub fn members(self) -> Option<Members<'a>> {
-        let Raw { text, nodes, escaped_keys, .. } = self;
-        (self.kind() == Kind::Object).then_some(Members { text, nodes, escaped_keys })
-    }
-
-    /// The whole value as a tree; `None` if a string in it is ill-formed.
-    pub fn to_value(self) -> Option<serde_json::Value> {
-        serde_json::from_slice(self.text()).ok()
     }
 }
 
@@ -265,7 +136,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    use super::*;
+    use super::{raw::unescape, *};
 
     fn get(text: &str, name: &str) -> Option<Raw<'static>> {
         let text: &'static str = text.to_owned().leak();
@@ -363,7 +234,9 @@ mod tests {
             let value: Value = serde_json::from_slice(&text).unwrap();
             prop_assert!(document.members().iter().count() == value.as_object().unwrap().len());
             for (key, expected) in value.as_object().unwrap() {
-                prop_assert_eq!(&looked_into(document.members().get(key).unwrap()), expected);
+                let spelled = Value::from(key.as_str()).to_string();
+                let found = document.members().get(&spelled[1..spelled.len() - 1]).unwrap();
+                prop_assert_eq!(&looked_into(found), expected);
             }
         }
 

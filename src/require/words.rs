@@ -1,6 +1,6 @@
 //! The words in which a requirement says what it wants and what it got.
 
-use super::{JsonType, Property};
+use super::{Property, kinds::JsonType};
 use crate::request::members::Kind;
 
 impl JsonType {

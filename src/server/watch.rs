@@ -3,10 +3,9 @@
 use std::{
     collections::HashMap,
     fs,
+    sync::Arc,
     time::{Duration, Instant},
 };
-
-use actix_web::web;
 
 use crate::http::Edge;
 
@@ -60,7 +59,7 @@ impl Watch {
 const LAG_EVERY: Duration = Duration::from_millis(250);
 
 /// Counts how late a timer of this worker is, now and then.
-pub(super) async fn feel_lag(edge: web::Data<Edge>) {
+pub(super) async fn feel_lag(edge: Arc<Edge>) {
     let mut due = tokio::time::Instant::now();
     loop {
         due += LAG_EVERY;

@@ -7,13 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use memchr::memchr;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use smallvec::SmallVec;
 
 use crate::{
     error::ApiError,
-    facts::{ModelFacts, matches},
+    facts::ModelFacts,
     random::{Alphabet, Random},
     reply::Instead,
     request::{
@@ -47,6 +48,8 @@ pub struct Scope<'a> {
     pub facts: &'a [ModelFacts],
     /// The object, or the page of objects, that was found for the request.
     pub resource: RefCell<Arc<Value>>,
+    /// What was kept of the answers that the request goes on from, the oldest first.
+    pub earlier: RefCell<Vec<Arc<Value>>>,
     /// The models that there are; none if there is any.
     pub models: &'a [String],
     /// Whether answers bear the dated names of models.
@@ -67,8 +70,7 @@ pub struct Scope<'a> {
     model_faults: Option<&'a str>,
     started: Instant,
     id: OnceCell<String>,
-    /// The bytes of a text.
-    named: OnceCell<(SmallVec<[u8; 32]>, usize)>,
+    named: OnceCell<(Cow<'a, str>, usize)>,
     known: OnceCell<Option<&'a ModelFacts>>,
     document: OnceCell<Result<Document<'a>, Malformed>>,
 }
@@ -84,6 +86,7 @@ impl<'a> Scope<'a> {
             standings: Standings::default(),
             error: None,
             resource: RefCell::default(),
+            earlier: RefCell::default(),
             facts: &[],
             models: &[],
             snapshots: false,
@@ -121,11 +124,14 @@ impl<'a> Scope<'a> {
     /// # Errors
     /// [`Malformed`] where the body is not a JSON object.
     pub fn members(&self) -> Result<Members<'_>, Malformed> {
-        let read = || match &self.request.body {
+        self.document().as_ref().map(Document::members).map_err(|malformed| *malformed)
+    }
+
+    fn document(&self) -> &Result<Document<'a>, Malformed> {
+        self.document.get_or_init(|| match &self.request.body {
             Body::Whole(bytes) => Document::read(bytes),
             Body::TooLarge { .. } => Ok(Document::default()),
-        };
-        self.document.get_or_init(read).as_ref().map(Document::members).map_err(|malformed| *malformed)
+        })
     }
 
     /// Takes what the route's `{name}` segments matched. Faults behind the name of a model are no part of it.
@@ -161,20 +167,20 @@ impl<'a> Scope<'a> {
         let (name, end) = self.named.get_or_init(|| {
             let in_path = self.param("model").map(|model| percent_decode_str(model).decode_utf8_lossy());
             let carries_faults = in_path.is_none() && self.names_carry_faults;
-            let body = self.members().unwrap_or_default();
+            let in_body = || self.document().as_ref().ok()?.string("model");
             let deployed = || self.param("deployment").map(|name| percent_decode_str(name).decode_utf8_lossy());
-            let name = in_path.or_else(|| body.get("model")?.as_str()).or_else(deployed).unwrap_or_default();
-            let end = name.find('~').filter(|_| carries_faults).unwrap_or(name.len());
-            (SmallVec::from_slice(name.as_bytes()), end)
+            let name = in_path.or_else(in_body).or_else(deployed).unwrap_or_default();
+            let end = memchr(b'~', name.as_bytes()).filter(|_| carries_faults).unwrap_or(name.len());
+            (name, end)
         });
-        (std::str::from_utf8(name).unwrap_or_default(), *end)
+        (name, *end)
     }
 
     /// What is known of the model that is asked for; looked up at the first call.
     pub fn model_facts(&self) -> Option<&'a ModelFacts> {
         *self.known.get_or_init(|| {
             let model = self.model();
-            self.facts.iter().find(|facts| matches(&facts.model, &model))
+            self.facts.iter().find(|facts| facts.model.fits(&model))
         })
     }
 
@@ -195,7 +201,7 @@ impl<'a> Scope<'a> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use http::Method;
+    use http::{HeaderName, Method};
 
     use super::*;
     use crate::{clock::FIXED_EPOCH, random::Seeds, request::Headers};
@@ -203,12 +209,8 @@ pub(crate) mod tests {
     struct NoHeaders;
 
     impl Headers for NoHeaders {
-        fn get(&self, _: &str) -> Option<&str> {
+        fn get(&self, _: &HeaderName) -> Option<&str> {
             None
-        }
-
-        fn hint(&self, _: &str, _: u8) -> bool {
-            false
         }
     }
 
@@ -240,6 +242,7 @@ pub(crate) mod tests {
             headers: &NoHeaders,
             client: [127, 0, 0, 1].into(),
             body: Body::Whole(body.to_owned().into()),
+            files: &[],
         };
         let mut scope = Scope::new(&request, Seeds::new(Some(1)).next(), FIXED_EPOCH);
         scope.params.push(("id", "x%2Fy"));

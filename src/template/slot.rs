@@ -4,12 +4,13 @@ mod limits;
 
 use std::{borrow::Cow, fmt};
 
+use http::HeaderName;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use self::limits::told;
 pub use self::limits::{Family, Tell};
-use super::{Filling, scope::Scope};
+use super::{Filling, Place, scope::Scope};
 use crate::{
     clock::{FIXED_EPOCH, Rfc3339},
     error::Field,
@@ -27,7 +28,7 @@ pub enum Slot {
     /// `{{query.name}}`: a parameter of the query.
     Query(Box<str>),
     /// `{{header.name}}`: a header of the request.
-    Header(Box<str>),
+    Header(HeaderName),
     /// `{{body.name}}`, `{{body.outer.inner}}`: a member of the request's JSON body.
     Body(Box<[Box<str>]>),
     /// `{{model.name}}`: the model that is asked for, under the name that it answers with.
@@ -105,7 +106,7 @@ impl Slot {
         match (space, name) {
             ("path", name) => Ok(Slot::Path(name.into())),
             ("query", name) => Ok(Slot::Query(name.into())),
-            ("header", name) => Ok(Slot::Header(name.into())),
+            ("header", name) => name.parse().map(Slot::Header).map_err(|_| format!("`{name}` is not a header's name")),
             ("body", name) => Ok(Slot::Body(name.split('.').map(Into::into).collect())),
             ("model", "name") => Ok(Slot::ModelName),
             ("model", _) => choose(&["name"]),
@@ -146,6 +147,22 @@ impl Slot {
         }
     }
 
+    /// Appends what it stands for in this request, as it is written in such a place.
+    pub(super) fn put(&self, scope: &Scope<'_>, place: Place, out: &mut Vec<u8>) {
+        let quoted = |out: &mut Vec<u8>, put: &dyn Fn(&mut Vec<u8>)| {
+            let is_value = matches!(place, Place::Value { .. });
+            out.extend_from_slice(if is_value { b"\"" } else { b"" });
+            put(out);
+            out.extend_from_slice(if is_value { b"\"" } else { b"" });
+        };
+        match self {
+            // Written where they belong: no symbol of them needs an escape.
+            Slot::Id(alphabet, length) => quoted(out, &|out| scope.random.borrow_mut().put(*alphabet, *length, out)),
+            Slot::Uuid => quoted(out, &|out| scope.random.borrow_mut().put_uuid(out)),
+            _ => self.value(scope).put(place, out),
+        }
+    }
+
     /// What it stands for in this request.
     pub(super) fn value<'a>(&self, scope: &'a Scope<'_>) -> Filling<'a> {
         match self {
@@ -168,16 +185,6 @@ impl Slot {
                 }
             }
             Slot::Models => Filling::Json(models(scope)),
-            Slot::Id(alphabet, length) => {
-                let mut id = Vec::with_capacity(*length);
-                scope.random.borrow_mut().put(*alphabet, *length, &mut id);
-                text(String::from_utf8(id).ok().map(Cow::Owned))
-            }
-            Slot::Uuid => {
-                let mut id = Vec::with_capacity(40);
-                scope.random.borrow_mut().put_uuid(&mut id);
-                text(String::from_utf8(id).ok().map(Cow::Owned))
-            }
             Slot::Unix => Filling::Number(scope.now.as_secs()),
             Slot::Rfc3339 => text(Some(Rfc3339(scope.now).to_string().into())),
             Slot::Version => text(Some(env!("CARGO_PKG_VERSION").into())),
@@ -187,7 +194,8 @@ impl Slot {
                 Some(Field::Number(number)) => Filling::Number(number),
                 Some(Field::Text(text)) => Filling::Text(text),
             },
-            Slot::Part(_) => Filling::Null,
+            // What `put` writes itself, and what the dialect does.
+            Slot::Id(..) | Slot::Uuid | Slot::Part(_) => Filling::Null,
         }
     }
 }
@@ -228,10 +236,10 @@ fn models(scope: &Scope<'_>) -> Value {
         let owner = facts.and_then(|facts| facts.owned_by.as_deref()).unwrap_or("fake-openai");
         json!({"id": id, "object": "model", "created": created, "owned_by": owner})
     };
-    let known = |id: &String| scope.facts.iter().find(|facts| facts.model == *id);
+    let known = |id: &String| scope.facts.iter().find(|facts| facts.model.as_str() == id);
     if scope.models.is_empty() {
-        let listed = scope.facts.iter().filter(|facts| facts.created.is_some() && !facts.model.contains('*'));
-        listed.map(|facts| card(&facts.model, Some(facts))).collect()
+        let listed = scope.facts.iter().filter(|facts| facts.created.is_some() && facts.model.is_name());
+        listed.map(|facts| card(facts.model.as_str(), Some(facts))).collect()
     } else {
         scope.models.iter().map(|id| card(id, known(id))).collect()
     }

@@ -302,7 +302,7 @@ fn a_head_that_cannot_be_served_is_refused() {
     for (head, word) in [
         (r#"{"responseId": null}"#, "lacks `responseId`"),
         (r#"{"trafficType": "{{body.x}}"}"#, "`head.trafficType`"),
-        (r#"{"more": "{{part.more}}"}"#, "part.more"),
+        (r#"{"more": "{{part.more}}"}"#, "{{part.…}}"),
     ] {
         let endpoint =
             format!(r#"{{"like": "gemini/generate-content.json", "routes": ["POST /mine"], "head": {head}}}"#);

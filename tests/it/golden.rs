@@ -88,6 +88,14 @@ fn answers(golden: &Golden) -> String {
         for (name, value) in &response.headers {
             let _ = writeln!(text, "{name}: {value}");
         }
+        if response.headers.get("content-type").is_some_and(|kind| kind.ends_with("eventstream")) {
+            // Binary: a frame to a line.
+            for frame in &response.chunks {
+                let _ = write!(text, "\n{}", frame.escape_ascii());
+            }
+            text.push('\n');
+            continue;
+        }
         match std::str::from_utf8(&response.body) {
             Ok(body) => _ = write!(text, "\n{body}"),
             Err(_) => _ = write!(text, "\n<{} bytes, SHA-256 {}>", response.body.len(), digest(&response.body)),

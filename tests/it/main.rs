@@ -1,6 +1,7 @@
 //! Everything that is tested from outside: over real sockets, through the very server or program that users start.
 
 mod anthropic;
+mod bedrock;
 mod bench;
 mod chat;
 mod cli;
@@ -14,6 +15,7 @@ mod limits;
 mod overlay;
 mod ports;
 mod program;
+mod responses;
 mod rules;
 mod schema;
 mod stopping;

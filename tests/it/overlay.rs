@@ -1,6 +1,7 @@
 //! Fixtures of the user's own, over the built-in ones.
 
 use fake_openai::{Config, fixtures::Fixtures};
+use serde_json::json;
 
 use crate::{
     client::{CHAT, Connection, serve},
@@ -219,4 +220,43 @@ fn what_is_ejected_loads_and_answers_the_same() {
     let again = run(&["eject", &path]);
     assert_eq!(again.status.code(), Some(2));
     assert!(String::from_utf8(again.stderr).unwrap().contains("is there already"));
+}
+
+#[test]
+fn a_form_is_read_as_an_object_and_its_files_may_be_of_any_size() {
+    let form = r#"{"routes": ["POST /form"], "require": {"required": ["purpose", "file"], "properties": {
+                     "purpose": {"type": "string"}, "file": {"type": "object"}}},
+                   "body": {"purpose": "{{body.purpose}}", "file": "{{body.file}}", "kinds": "{{body.kinds}}"}}"#;
+    let directory = Directory::with(&[("openai/form.json", form)]);
+    let fixtures = Some(directory.path().to_owned());
+    let server = serve(Config { fixtures, max_body: 10_000, ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    let mut post = |parts: &[(&str, &str)]| {
+        let part =
+            |(about, text): &(&str, &str)| format!("--x\r\ncontent-disposition: form-data; {about}\r\n\r\n{text}\r\n");
+        let body: String = parts.iter().map(part).chain(["--x--\r\n".to_owned()]).collect();
+        connection.request("POST", "/form", "content-type: multipart/form-data; boundary=x\r\n", &body).unwrap()
+    };
+    let purpose = (r#"name="purpose""#, "{\"a\":\n--x}");
+    let kinds = [(r#"name="kinds[]""#, "word"), (r#"name="kinds[]""#, "segment")];
+    for length in [0, 1, 100_000, 9_000_000] {
+        let text = "-".repeat(length);
+        let file = ("name=\"file\"; filename=\"a b.wav\"\r\ncontent-type: audio/wav", text.as_str());
+        let answer = post(&[kinds[0], file, purpose, kinds[1]]);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let about = json!({"filename": "a b.wav", "content_type": "audio/wav", "bytes": length});
+        assert_eq!(
+            answer.json(),
+            json!({"purpose": "{\"a\":\n--x}", "file": about, "kinds": ["word", "segment"]}),
+            "{length}"
+        );
+    }
+    assert_eq!(post(&[purpose]).json()["error"]["param"], "file");
+    let long = "a".repeat(10_000);
+    assert_eq!(post(&[(r#"name="purpose""#, &long)]).status, 413, "texts are kept, and so are bounded");
+    let many = vec![(r#"name="a""#, ""); 50];
+    assert_eq!(post(&many).status, 413, "and so are their names");
+    let broken =
+        connection.request("POST", "/form", "content-type: multipart/form-data; boundary=x\r\n", "--x\r\nwhat");
+    assert_eq!(broken.unwrap().status, 400);
 }

@@ -9,7 +9,7 @@ use crate::program::run;
 
 /// The floor of every module at the root of the crate: a module imports from its own floor's words or from below.
 const FLOORS: &[(usize, &[&str])] = &[
-    (0, &["request", "prompt", "answer", "reply", "error", "standing", "facts", "random", "clock"]),
+    (0, &["request", "prompt", "answer", "reply", "error", "standing", "facts", "glob", "random", "clock"]),
     (1, &["template", "schema", "tokens", "vector", "audio", "image", "latency"]),
     (2, &["access", "capacity", "fault", "limit", "progress", "resource", "require", "when", "model", "dialect"]),
     (3, &["config", "fixtures", "memory", "rule"]),
@@ -20,6 +20,8 @@ const FLOORS: &[(usize, &[&str])] = &[
 
 /// Who may name what.
 const NAMES: &[(&str, &[&str])] = &[
+    ("actix_http", &["server", "http", "main"]),
+    ("actix_multipart", &["http"]),
     ("actix_web", &["server", "http"]),
     ("governor", &["limit"]),
     ("clap", &["config", "cli"]),

@@ -3,7 +3,7 @@
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use serde_json::{Value, json};
 
-use super::Numbers;
+use super::{super::object, Numbers};
 use crate::{
     random::{Alphabet, Random},
     reply::{Block, Choice, FinishReason, Reply, Text},
@@ -95,9 +95,7 @@ impl Spoken<'_> {
             }
             Spoken::Text(text) => json!({"type": "text", "text": text.text}),
             Spoken::ToolUse { id, name, input } => {
-                // What was cut short at a number of tokens is no JSON any more, and then nothing was put in.
-                let input: Option<Value> = serde_json::from_str(&input.text).ok().filter(Value::is_object);
-                json!({"type": "tool_use", "id": id, "name": name, "input": input.unwrap_or_else(|| json!({}))})
+                json!({"type": "tool_use", "id": id, "name": name, "input": object(&input.text)})
             }
         }
     }

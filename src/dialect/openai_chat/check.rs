@@ -8,16 +8,35 @@ use crate::{
     template::scope::Scope,
 };
 
-/// Members that no rule but those of conversations speaks of. Most requests have no others.
-const UNRULED: [&[u8]; 8] = [b"model", b"messages", b"stream", b"user", b"n", b"stop", b"seed", b"metadata"];
-
 /// See [`super::Dialect::check`]. What a model can't do at all comes before what doesn't fit together.
 pub(super) fn check(body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
     let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
-    if body.iter().all(|(key, _)| UNRULED.contains(&key)) {
+    // Most requests have little that a rule speaks of but their messages.
+    let (mut able, mut fit) = (false, false);
+    for (key, _) in body.iter() {
+        match key {
+            b"max_tokens"
+            | b"max_completion_tokens"
+            | b"temperature"
+            | b"top_p"
+            | b"presence_penalty"
+            | b"frequency_penalty"
+            | b"web_search_options" => able = true,
+            b"stream_options"
+            | b"top_logprobs"
+            | b"tool_choice"
+            | b"parallel_tool_calls"
+            | b"function_call"
+            | b"response_format" => fit = true,
+            _ => {}
+        }
+    }
+    if able {
+        capabilities(&given, scope)?;
+    }
+    if !fit {
         return given("messages").map_or(Ok(()), conversation);
     }
-    capabilities(&given, scope)?;
     for (param, other, fits) in [
         ("stream_options", "stream", is_true(given("stream"))),
         ("top_logprobs", "logprobs", is_true(given("logprobs"))),
@@ -104,8 +123,10 @@ fn conversation(messages: Raw<'_>) -> Result<(), ApiError> {
                 if !open.is_empty() {
                     return missing(calling, &open);
                 }
-                let calls = message.get("tool_calls").filter(|_| role == Some(br#""assistant""#));
-                let calls = calls.map(Raw::items).unwrap_or_default();
+                let calls = match role {
+                    Some(br#""assistant""#) => message.get("tool_calls").map(Raw::items).unwrap_or_default(),
+                    _ => Vec::new(),
+                };
                 called = !calls.is_empty();
                 calling = n;
                 open.extend(

@@ -6,7 +6,7 @@ use crate::{
     audio,
     prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn, booked},
     reply::ToolKind,
-    request::members::{Kind, Members, Raw},
+    request::members::{Members, Raw},
     standing::Cost,
 };
 
@@ -179,7 +179,7 @@ fn format(format: Option<Value>) -> Format {
 
 /// What a request asks of the form of its answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wishes {
+pub(super) struct Wishes<'a> {
     /// The options of the stream that is asked for, if one is.
     pub(super) stream: Option<StreamOptions>,
     /// How many alternatives to each token; `None` for no logprobs.
@@ -188,11 +188,13 @@ pub(super) struct Wishes {
     pub(super) speech: audio::Format,
     /// Whether the answer is to be kept.
     pub(super) store: bool,
+    /// The tier that is to serve it.
+    pub(super) tier: Option<Raw<'a>>,
 }
 
-impl Default for Wishes {
+impl Default for Wishes<'_> {
     fn default() -> Self {
-        Wishes { stream: None, logprobs: None, speech: audio::Format::Wav, store: false }
+        Wishes { stream: None, logprobs: None, speech: audio::Format::Wav, store: false, tier: None }
     }
 }
 
@@ -204,22 +206,34 @@ pub(super) struct StreamOptions {
 }
 
 /// Reads what a request asks of the form of its answer.
-pub(super) fn wishes(body: Members<'_>) -> Wishes {
-    let is_true = |name| body.get(name).and_then(Raw::as_bool) == Some(true);
-    let stream = is_true("stream").then(|| {
-        let options = body.get("stream_options").filter(|options| options.kind() == Kind::Object);
-        let options = options.and_then(Raw::members).unwrap_or_default();
-        let option = |name| options.get(name).and_then(Raw::as_bool);
-        StreamOptions {
+pub(super) fn wishes(body: Members<'_>) -> Wishes<'_> {
+    let is_true = |value: Raw<'_>| value.as_bool() == Some(true);
+    let (mut streamed, mut options, mut explained, mut top) = (false, None, false, None);
+    let mut wishes = Wishes::default();
+    for (key, value) in body.iter() {
+        match key {
+            b"stream" => streamed = is_true(value),
+            b"stream_options" => options = value.members(),
+            b"logprobs" => explained = is_true(value),
+            b"top_logprobs" => top = value.as_u64(),
+            b"store" => wishes.store = is_true(value),
+            b"service_tier" => wishes.tier = Some(value),
+            b"audio" => {
+                let format = value.members().and_then(|spoken| spoken.get("format")?.as_str());
+                wishes.speech = format.and_then(|name| audio::Format::named(&name)).unwrap_or(audio::Format::Wav);
+            }
+            _ => {}
+        }
+    }
+    if streamed {
+        let option = |name| options?.get(name)?.as_bool();
+        wishes.stream = Some(StreamOptions {
             include_usage: option("include_usage").unwrap_or(false),
             include_obfuscation: option("include_obfuscation").unwrap_or(true),
-        }
-    });
-    let logprobs = is_true("logprobs").then(|| body.get("top_logprobs").and_then(Raw::as_u64).unwrap_or(0).min(20));
-    let spoken = body.get("audio").and_then(Raw::members);
-    let format = spoken.as_ref().and_then(|spoken| spoken.get("format")?.as_str());
-    let speech = format.and_then(|name| audio::Format::named(&name)).unwrap_or(audio::Format::Wav);
-    Wishes { stream, logprobs, speech, store: is_true("store") }
+        });
+    }
+    wishes.logprobs = explained.then(|| top.unwrap_or(0).min(20));
+    wishes
 }
 
 #[cfg(test)]

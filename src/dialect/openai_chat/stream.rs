@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
 
 use super::{
@@ -183,27 +183,46 @@ fn indexed(n: usize, call: Value) -> Value {
 
 /// The frames of one stream, rendered one by one.
 pub(super) struct Frames {
+    stream: Arc<Stream>,
+    next: usize,
+    include_usage: bool,
+    pen: Pen,
+}
+
+/// Writes frames.
+struct Pen {
     /// A chunk up to the value of `choices`: the same for all of them.
-    pub(super) head: Vec<u8>,
-    pub(super) stream: Arc<Stream>,
-    pub(super) next: usize,
-    pub(super) include_usage: bool,
-    pub(super) obfuscation: Option<Random>,
+    head: Vec<u8>,
+    obfuscation: Option<Random>,
+    /// What frames are written into and cut out of: some at once take one allocation, and those that come one by one take
+    /// the same one again.
+    paper: BytesMut,
+}
+
+/// Room for some frames: memory that a stream holds while it is open.
+const PAPER: usize = 2048;
+
+impl Frames {
+    /// `head` is a chunk up to the value of `choices`; with `obfuscation` the length of tokens is hidden.
+    pub(super) fn new(stream: &Arc<Stream>, head: Vec<u8>, include_usage: bool, obfuscation: Option<Random>) -> Self {
+        let pen = Pen { head, obfuscation, paper: BytesMut::new() };
+        Frames { stream: Arc::clone(stream), next: 0, include_usage, pen }
+    }
 }
 
 impl Iterator for Frames {
     type Item = Frame;
 
     fn next(&mut self) -> Option<Frame> {
-        let stream = Arc::clone(&self.stream);
-        let after = self.next.checked_sub(stream.chunks.len());
-        self.next += 1;
-        let (bytes, part, tokens) = match (after, self.include_usage) {
+        let Frames { stream, next, include_usage, pen } = self;
+        let after = next.checked_sub(stream.chunks.len());
+        *next += 1;
+        let (bytes, part, tokens) = match (after, *include_usage) {
             (None, include_usage) => {
-                let Chunk { choices, part, tokens } = &stream.chunks[self.next - 1];
-                (self.chunk(choices, include_usage.then_some("null")), *part, *tokens)
+                let Chunk { choices, part, tokens } = &stream.chunks[*next - 1];
+                (pen.chunk(choices, include_usage.then_some("null")), *part, *tokens)
             }
-            (Some(0), true) => (self.chunk("[]", Some(&stream.usage)), Part::Usage, 0),
+            (Some(0), true) => (pen.chunk("[]", Some(&stream.usage)), Part::Usage, 0),
             (Some(0), false) | (Some(1), true) => (Bytes::from_static(b"data: [DONE]\n\n"), Part::End, 0),
             _ => return None,
         };
@@ -211,11 +230,15 @@ impl Iterator for Frames {
     }
 }
 
-impl Frames {
+impl Pen {
     fn chunk(&mut self, choices: &str, usage: Option<&str>) -> Bytes {
         const DATA: &[u8] = b"data: ";
+        let out = &mut self.paper;
         let usage_length = usage.map_or(0, |usage| usage.len() + 9);
-        let mut out = Vec::with_capacity(DATA.len() + self.head.len() + choices.len() + usage_length + 40);
+        let most = DATA.len() + self.head.len() + choices.len() + usage_length + 40;
+        if out.capacity() - out.len() < most {
+            out.reserve(most.max(PAPER));
+        }
         out.extend_from_slice(DATA);
         out.extend_from_slice(&self.head);
         out.extend_from_slice(choices.as_bytes());
@@ -228,10 +251,10 @@ impl Frames {
             // a multiple of 16 bytes long.
             let length = out.len() - DATA.len() + 1;
             out.extend_from_slice(b",\"obfuscation\":\"");
-            random.put(Alphabet::Alphanumeric, (16 - length % 16) % 16, &mut out);
-            out.push(b'"');
+            random.put(Alphabet::Alphanumeric, (16 - length % 16) % 16, out);
+            out.extend_from_slice(b"\"");
         }
         out.extend_from_slice(b"}\n\n");
-        out.into()
+        out.split().freeze()
     }
 }

@@ -1,6 +1,5 @@
 //! `openai-image-file`: the image that an address names. The name of its file says all of it, so nothing is kept.
 
-use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value};
 
 use super::read::size;
@@ -50,8 +49,7 @@ impl Computed for File {
     fn answer(&self, _: Members<'_>, scope: &Scope<'_>, _: &Manner) -> Result<Answer, ApiError> {
         let id = scope.param("image").unwrap_or_default();
         let image = named(id).ok_or_else(|| ApiError::UnknownResource { id: id.to_owned() })?;
-        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("image/png"))];
-        Ok(Answer::new(StatusCode::OK, headers, Content::Whole(image.file(Format::Png).into())))
+        Ok(Answer::said("image/png", Content::Whole(image.file(Format::Png).into())))
     }
 }
 

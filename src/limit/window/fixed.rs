@@ -36,7 +36,7 @@ mod tests {
         },
         *,
     };
-    use crate::{clock::Clock, standing::Unit};
+    use crate::standing::Unit;
 
     #[test]
     fn the_guides_limiter_passes_a_hundred_and_then_none_until_the_window_ends() {
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn a_quota_without_a_period_is_never_there_again() {
         let quota = Quota { limit: 2, period: u64::MAX };
-        let meter = Meter::new(Unit::Requests, Window::Gcra, quota, NonZeroU32::MIN, Clock::system());
+        let meter = Meter::new(Unit::Requests, Window::Gcra, quota, NonZeroU32::MIN);
         let mut state = State::default();
         for (now, admitted) in [(0, true), (MINUTE, true), (2 * MINUTE, false), (1 << 60, false)] {
             let verdict = meter.decide(state, now, 1);

@@ -10,26 +10,26 @@ use std::{
 use governor::{RateLimiter, clock, middleware::NoOpMiddleware, nanos::Nanos, state::StateStore};
 
 use super::{Quota, State, Verdict};
-use crate::{clock::Clock, standing::Standing};
+use crate::standing::Standing;
 
 /// Governor's nanoseconds are shorter here, so that what is refilled in less than a microsecond (tokens, by the hundred
 /// million a minute) is not refilled much too slowly for having been rounded up to a whole one. Nine years fit.
 const TICKS: u64 = 64;
 
-struct Ticks(Clock);
-
-impl Clone for Ticks {
-    fn clone(&self) -> Self {
-        Ticks(self.0.clone())
-    }
+thread_local! {
+    /// The time that governor is to decide at, in ticks since the clock began. It asks its clock itself, but a request is
+    /// decided by all its limits at one time, and reading the clock costs as much as deciding.
+    static NOW: Cell<u64> = const { Cell::new(0) };
 }
+
+#[derive(Clone)]
+struct Ticks;
 
 impl clock::Clock for Ticks {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
-        let nanos = u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        nanos.saturating_mul(TICKS).into()
+        NOW.get().into()
     }
 }
 
@@ -42,25 +42,29 @@ pub(in super::super) struct Gcra {
 }
 
 impl Gcra {
-    pub(super) fn new(quota: Quota, burst: NonZeroU32, clock: Clock) -> Self {
+    pub(super) fn new(quota: Quota, burst: NonZeroU32) -> Self {
         // Rounded up: never more than the quota.
         let interval = quota.period.saturating_mul(TICKS).div_ceil(quota.limit.into()).max(1);
         let each = Duration::from_nanos(interval);
         // It is none only for no time at all.
         let rate = governor::Quota::with_period(each).unwrap_or(governor::Quota::per_second(NonZeroU32::MAX));
-        let limiter = RateLimiter::new(rate.allow_burst(burst), Borrowed, Ticks(clock));
+        // It counts from when it is made, which is to be when the clock began.
+        NOW.set(0);
+        let limiter = RateLimiter::new(rate.allow_burst(burst), Borrowed, Ticks);
         Gcra { limiter, quota, burst: burst.get(), interval }
     }
 
-    pub(super) fn decide(&self, state: State, cost: u32) -> Verdict {
+    /// Decides at `now`, in nanoseconds since the clock began.
+    pub(super) fn decide(&self, state: State, now: u64, cost: u32) -> Verdict {
+        let now = now.saturating_mul(TICKS);
+        NOW.set(now);
         let too_large = cost > self.burst;
         let asked = NonZeroU32::new(cost).filter(|_| !too_large);
         // What is not to be charged is asked for one, to learn the time that it is.
         let cells = asked.unwrap_or(NonZeroU32::MIN);
         // States are kept one tick late, so that zero can stand for "never".
-        let ticket = Ticket { full_at: Cell::new(state.at.checked_sub(1)), soon: Cell::new(0) };
+        let ticket = Ticket { full_at: Cell::new(state.at.checked_sub(1)) };
         let passes = matches!(self.limiter.check_key_n(&ticket, cells), Ok(Ok(())));
-        let now = ticket.soon.get().saturating_sub(self.interval * u64::from(cells.get()));
         let after = match asked {
             Some(_) => State { at: ticket.full_at.get().map_or(0, |at| at + 1), ..state },
             None => state,
@@ -93,8 +97,6 @@ impl Gcra {
 struct Ticket {
     /// When the bucket is full again; `None` if it is.
     full_at: Cell<Option<u64>>,
-    /// When it would be full again had it been full before: so the decision tells its own time, which governor does not.
-    soon: Cell<u64>,
 }
 
 impl Hash for Ticket {
@@ -111,9 +113,6 @@ impl StateStore for Borrowed {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        if let Ok((_, soon)) = decide(None) {
-            ticket.soon.set(soon.as_u64());
-        }
         let (outcome, after) = decide(ticket.full_at.get().map(Nanos::new))?;
         ticket.full_at.set(Some(after.as_u64()));
         Ok(outcome)

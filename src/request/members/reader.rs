@@ -4,6 +4,9 @@ use memchr::memchr;
 
 use super::{MAX_DEPTH, Malformed, Node};
 
+/// Bytes of a string that are looked at one by one.
+const NEAR: usize = 24;
+
 /// Reads `text` from `at` on.
 pub(super) struct Reader<'a> {
     pub(super) text: &'a [u8],
@@ -19,16 +22,19 @@ impl<'a> Reader<'a> {
         Malformed { at: self.at }
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
 
+    #[inline]
     pub(super) fn skip_space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;
         }
     }
 
+    #[inline]
     fn expect(&mut self, byte: u8) -> Result<(), Malformed> {
         if self.peek() == Some(byte) {
             self.at += 1;
@@ -112,10 +118,29 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn string(&mut self) -> Result<(), Malformed> {
         self.expect(b'"')?;
+        // Most keys and many values are over before a search for their end would have begun.
+        for _ in 0..NEAR {
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => self.at += 2,
+                Some(_) => self.at += 1,
+                None => return Err(self.malformed()),
+            }
+        }
+        self.far_end()
+    }
+
+    /// Reads on to behind the end of a string that is longer than most. What was read of it does not end in half an escape.
+    #[inline(never)]
+    fn far_end(&mut self) -> Result<(), Malformed> {
         loop {
-            let rest = &self.text[self.at..];
+            let rest = self.text.get(self.at..).unwrap_or_default();
             let Some(length) = memchr(b'"', rest) else { return Err(self.malformed()) };
             self.at += length + 1;
             // A quote is escaped when the run of backslashes before it is odd. No run goes back beyond the quote before.

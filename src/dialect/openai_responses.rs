@@ -1,0 +1,234 @@
+//! `openai-responses`: OpenAI's Responses, whole and streamed, the counting of their tokens and their compaction.
+//!
+//! The shapes, the order of the keys and of the events are those of recorded answers of 2026.
+
+mod check;
+mod compact;
+mod count;
+mod items;
+mod kept;
+mod object;
+mod read;
+mod stream;
+
+use std::{borrow::Cow, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
+use serde_json::{Map, Value, json};
+
+pub(super) use self::{compact::make as make_compact, count::make as make_count};
+use self::{
+    items::{Output, Said, Thoughts, ids},
+    object::{Filled, Frame, Shape, State},
+    read::{Wishes, wishes},
+    stream::{Frames, Stream, events},
+};
+use super::{Dialect, Spelling};
+use crate::{
+    answer::{self, Answer, Content, Framing},
+    error::ApiError,
+    prompt::Prompt,
+    random::Random,
+    reply::{Reply, Usage},
+    request::members::Members,
+    template::scope::Scope,
+};
+
+/// What the first events of a stream tell.
+const FIRST: [(&str, &str); 2] = [("response.created", "in_progress"), ("response.in_progress", "in_progress")];
+/// The same for what is made in the background.
+const FIRST_QUEUED: [(&str, &str); 3] =
+    [("response.created", "queued"), ("response.queued", "queued"), ("response.in_progress", "in_progress")];
+
+/// Makes the dialect; see [`super::Make`].
+pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+    Ok(Box::new(Responses { frame: Arc::new(Frame::new(head)?) }))
+}
+
+struct Responses {
+    frame: Arc<Frame>,
+}
+
+impl Dialect for Responses {
+    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+        check::check(body, scope)
+    }
+
+    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+        read::is_plain(body, tokens)
+    }
+
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+        read::prompt(body, scope)
+    }
+
+    fn keeps(&self, body: Members<'_>) -> bool {
+        wishes(body).keep
+    }
+
+    fn goes_on_from<'m>(&self, body: Members<'m>) -> Option<Cow<'m, str>> {
+        goes_on_from(body)
+    }
+
+    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
+        let frame = Arc::clone(&self.frame);
+        let Some(scope) = scope else {
+            // Nothing that is said the same every time has calls or seals, and so none of it is drawn.
+            let words = |always| {
+                let said = Said::new(reply, Thoughts { always, sealed: false }, "", &mut Random::seeded(0));
+                Arc::new(Words::new(&said, &reply.usage, None))
+            };
+            return Box::new(Spelled { frame, words: words(false), thinking: Some(words(true)) });
+        };
+        let body = scope.members().unwrap_or_default();
+        let (wishes, thoughts) = (wishes(body), read::thoughts(body, scope));
+        let quotes =
+            reply.choices.iter().flat_map(|choice| &choice.blocks).any(|block| !block.text().citations.is_empty());
+        let query = if quotes { read::prompt(body, scope).last_user().to_owned() } else { String::new() };
+        let said = Said::new(reply, thoughts, &query, &mut scope.random.borrow_mut());
+        Box::new(Spelled { frame, words: Arc::new(Words::new(&said, &reply.usage, Some(wishes))), thinking: None })
+    }
+}
+
+/// The response that a request goes on from.
+fn goes_on_from(body: Members<'_>) -> Option<Cow<'_, str>> {
+    body.get("previous_response_id")?.as_str()
+}
+
+/// What a response is said to have cost.
+fn usage(usage: &Usage) -> Value {
+    json!({
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.prompt_tokens.saturating_add(usage.completion_tokens),
+    })
+}
+
+/// A whole answer.
+fn json_answer(body: impl Into<Bytes>) -> Answer {
+    let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    Answer::new(StatusCode::OK, headers, Content::Whole(body.into()))
+}
+
+struct Spelled {
+    frame: Arc<Frame>,
+    words: Arc<Words>,
+    /// The same for models that think first, where one spelling serves many requests.
+    thinking: Option<Arc<Words>>,
+}
+
+/// What the model says, spelled for whole answers and for streams, or for what one request wants.
+struct Words {
+    /// What the ids of the items begin with.
+    prefixes: Vec<&'static str>,
+    whole: Output,
+    line: Output,
+    stream: Stream,
+    incomplete: Option<&'static str>,
+    usage: Value,
+}
+
+impl Words {
+    fn new(said: &Said<'_>, cost: &Usage, wishes: Option<Wishes>) -> Self {
+        let streams = wishes.is_none_or(|wishes| wishes.stream);
+        let wants_whole = wishes.is_none_or(|wishes| !wishes.stream);
+        let wants_line = wishes.is_none_or(|wishes| wishes.stream || wishes.keep);
+        let first = if wishes.is_some_and(|wishes| wishes.background) { FIRST_QUEUED.len() } else { FIRST.len() };
+        Words {
+            prefixes: said.items.iter().map(items::Item::prefix).collect(),
+            whole: if wants_whole { said.output(Shape::Whole) } else { Output::default() },
+            line: if wants_line { said.output(Shape::Line) } else { Output::default() },
+            stream: if streams { events(said, first) } else { Stream::default() },
+            incomplete: said.incomplete,
+            usage: usage(cost),
+        }
+    }
+
+    /// The object once all is said.
+    fn after(&self, object: &Filled, output: &Output, ids: &[String]) -> Vec<u8> {
+        let (mut out, output) = (Vec::new(), output.with(ids));
+        object.put(State::After { incomplete: self.incomplete, output: &output, usage: &self.usage }, &mut out);
+        out
+    }
+}
+
+impl Spelled {
+    fn words(&self, scope: &Scope<'_>) -> &Arc<Words> {
+        match &self.thinking {
+            Some(thinking) if scope.model_facts().is_some_and(|facts| facts.reasoning) => thinking,
+            _ => &self.words,
+        }
+    }
+
+    /// The object and the ids of its items, which are drawn in this order.
+    fn drawn(&self, shape: Shape, scope: &Scope<'_>) -> (Filled, Vec<String>) {
+        let object = self.frame.fill(shape, scope);
+        let ids = ids(&object.id, &self.words(scope).prefixes, &mut scope.random.borrow_mut());
+        (object, ids)
+    }
+}
+
+impl Spelling for Spelled {
+    fn says_later(&self, scope: &Scope<'_>) -> bool {
+        scope.members().map(wishes).is_ok_and(|wishes| wishes.background && !wishes.stream)
+    }
+
+    fn record(&self, scope: &Scope<'_>) -> Value {
+        let (object, ids) = self.drawn(Shape::Line, scope);
+        let words = self.words(scope);
+        serde_json::from_slice(&words.after(&object, &words.line, &ids)).unwrap_or_default()
+    }
+
+    fn kept(&self, scope: &Scope<'_>) -> Option<(String, Bytes)> {
+        let body = scope.members().ok()?;
+        let (object, ids) = self.drawn(Shape::Line, scope);
+        let words = self.words(scope);
+        let input = kept::items(body, &mut scope.random.borrow_mut());
+        let whole = words.after(&object, &words.line, &ids);
+        let Wishes { background, stream, .. } = wishes(body);
+        let before = |status| {
+            let mut out = Vec::new();
+            object.put(State::Before(status), &mut out);
+            out
+        };
+        let text = match (background, stream) {
+            (false, _) => kept::record(&object.id, &whole, None, &input, body),
+            // Who reads the stream sees it made.
+            (true, true) => kept::record(&object.id, &whole, Some(&[]), &input, body),
+            (true, false) => {
+                let stages = [before("in_progress"), whole];
+                kept::record(&object.id, &before("queued"), Some(&stages), &input, body)
+            }
+        };
+        Some((object.id, text.into()))
+    }
+
+    fn answer(&self, scope: &Scope<'_>) -> Answer {
+        let wishes = scope.members().map(wishes).unwrap_or_default();
+        let words = self.words(scope);
+        if !wishes.stream {
+            let (object, ids) = self.drawn(Shape::Whole, scope);
+            if !wishes.background {
+                return json_answer(words.after(&object, &words.whole, &ids));
+            }
+            let mut out = Vec::new();
+            object.put(State::Before("queued"), &mut out);
+            return json_answer(out);
+        }
+        let (object, ids) = self.drawn(Shape::Line, scope);
+        let frames = Frames {
+            object,
+            words: Arc::clone(words),
+            ids,
+            first: if wishes.background { &FIRST_QUEUED } else { &FIRST },
+            next: 0,
+            padding: wishes.padded.then(|| scope.random.borrow().clone()),
+        };
+        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"))];
+        let frames = answer::Frames { list: Box::new(frames), framing: Framing::Named };
+        Answer::new(StatusCode::OK, headers, Content::Frames(frames))
+    }
+}

@@ -1,0 +1,61 @@
+//! The access log: a line for each answer, once it has ended.
+
+use std::{fmt, net::SocketAddr, time::Instant};
+
+use actix_http::{Request, Response};
+
+use super::Sent;
+
+/// An answer that is to be logged when it ends.
+pub(super) struct Line {
+    peer: Option<SocketAddr>,
+    request: String,
+    status: u16,
+    /// Bytes of the body that were handed out.
+    pub(super) sent: u64,
+    began: Instant,
+}
+
+impl Line {
+    /// Begins with a request.
+    pub(super) fn begin(request: &Request) -> Box<Self> {
+        let (peer, began) = (request.peer_addr(), Instant::now());
+        Box::new(Line { peer, request: request_line(request), status: 0, sent: 0, began })
+    }
+
+    /// Follows the answer to it.
+    pub(super) fn follow(mut self: Box<Self>, response: Response<Sent>) -> Response<Sent> {
+        self.status = response.status().as_u16();
+        response.map_body(|_, sent| sent.logged(self))
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.peer {
+            Some(peer) => write!(f, "{} ", peer.ip())?,
+            None => f.write_str("- ")?,
+        }
+        let millis = self.began.elapsed().as_secs_f64() * 1000.0;
+        write!(f, "\"{}\" {} {} {millis:.3}ms", self.request, self.status, self.sent)
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        log::info!(target: "access", "{self}");
+    }
+}
+
+/// The request line as it is logged: a key in the query is not.
+fn request_line(request: &Request) -> String {
+    let (method, path, version) = (request.method(), request.path(), request.version());
+    let query = request.uri().query().unwrap_or_default();
+    let hidden = |pair: &str| match pair.split_once('=') {
+        Some(("key", _)) => "key=…".to_owned(),
+        _ => pair.to_owned(),
+    };
+    let query = query.split('&').map(hidden).collect::<Vec<_>>().join("&");
+    let mark = if query.is_empty() { "" } else { "?" };
+    format!("{method} {path}{mark}{query} {version:?}")
+}
