@@ -22,7 +22,6 @@ use serde_json::{Map, Value};
 use crate::{
     answer::Answer,
     error::ApiError,
-    model::Manner,
     prompt::Prompt,
     reply::Reply,
     request::members::{Members, Raw},
@@ -107,12 +106,15 @@ pub trait Computed: Send + Sync {
         self.read(body, scope).cost()
     }
 
-    /// The answer to one request, with what it has cost.
+    /// The answer to one request, with what it has cost; `count` tells how many tokens a text is counted as.
     ///
     /// # Errors
     /// The request names something that does not exist.
-    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, manner: &Manner) -> Result<Answer, ApiError>;
+    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError>;
 }
+
+/// How many tokens a text is counted as.
+pub type Count<'a> = &'a dyn Fn(&str) -> u64;
 
 /// Makes a protocol that computes with the `head` of an endpoint's fixture.
 ///

@@ -6,14 +6,13 @@ use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Computed,
+    Computed, Count,
     frame::{Frame, LAYOUT, member, shape},
     inputs::{Input, booked},
 };
 use crate::{
     answer::{Answer, Content},
     error::ApiError,
-    model::{self, Manner},
     prompt::Prompt,
     request::members::{Members, Raw},
     standing::Cost,
@@ -90,7 +89,7 @@ impl Computed for Embeddings {
         Cost { input: body.get("input").map_or(0, |input| booked(input).1), output: 0 }
     }
 
-    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, manner: &Manner) -> Result<Answer, ApiError> {
+    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
         let model = scope.model();
         let full = dimensions_of(scope);
         let asked = body.get("dimensions").and_then(Raw::as_u64);
@@ -103,7 +102,7 @@ impl Computed for Embeddings {
             let text = input.text(&model);
             tokens += match input {
                 Input::Tokens(tokens) => tokens.len() as u64,
-                Input::Text(text) => model::tokens(text, &model, manner),
+                Input::Text(text) => count(text),
             };
             data.extend_from_slice(if index == 0 { b"\n" } else { b",\n" });
             put(index, &vector::of(&text, full, size), base64, &mut data);
@@ -135,22 +134,22 @@ fn put(index: usize, vector: &[f32], base64: bool, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{answer::Content, model::Counting, template::scope::tests::with_scope_of};
+    use crate::{answer::Content, template::scope::tests::with_scope_of, tokens::Encoding};
 
     fn dialect() -> Box<dyn Computed> {
         make(json!({"model": "{{model.name}}"}).as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    fn answer(body: &Value, manner: &Manner) -> (Value, Cost) {
+    fn answer(body: &Value, count: Count<'_>) -> (Value, Cost) {
         with_scope_of(&body.to_string(), |scope| {
-            let answer = dialect().answer(scope.members().unwrap(), scope, manner).unwrap();
+            let answer = dialect().answer(scope.members().unwrap(), scope, count).unwrap();
             let Content::Whole(text) = answer.content else { panic!() };
             (serde_json::from_slice(&text).unwrap(), answer.cost.unwrap())
         })
     }
 
     fn vectors(body: &Value) -> Vec<Value> {
-        let (answer, _) = answer(body, &Manner::default());
+        let (answer, _) = answer(body, &|text| text.chars().count().div_ceil(4) as u64);
         answer["data"].as_array().unwrap().iter().map(|item| item["embedding"].clone()).collect()
     }
 
@@ -176,10 +175,11 @@ mod tests {
 
     #[test]
     fn tokens_are_counted_in_the_manner_that_is_asked_for() {
-        let exact = Manner { usage: Counting::Exact, ..Manner::default() };
+        let exact = |text: &str| Encoding::Cl100k.count(text) as u64;
         let body = json!({"model": "text-embedding-3-small", "input": ["What is the capital of Mexico?", "x"]});
         assert_eq!(answer(&body, &exact).0["usage"], json!({"prompt_tokens": 8, "total_tokens": 8}));
-        let (whole, cost) = answer(&json!({"model": "m", "input": [[1, 2, 3], [4]]}), &Manner::default());
+        let (whole, cost) =
+            answer(&json!({"model": "m", "input": [[1, 2, 3], [4]]}), &|text| text.chars().count().div_ceil(4) as u64);
         assert_eq!((&whole["usage"]["total_tokens"], cost), (&json!(4), Cost { input: 4, output: 0 }));
         assert_eq!(answer(&json!({"model": "m", "input": []}), &exact).0["data"], json!([]));
     }

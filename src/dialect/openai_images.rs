@@ -1,5 +1,5 @@
-//! `openai-images`: images that a prompt asks for, as OpenAI's Images give them: in the answer, streamed, or at an address;
-//! and `openai-image-file`, what stands at that address.
+//! `openai-images`: images made of a prompt, of other images, or of both, as OpenAI's Images give them: in the answer,
+//! streamed, or at an address; and `openai-image-file`, what stands at that address.
 
 mod file;
 mod read;
@@ -11,27 +11,34 @@ use serde_json::{Map, Value, json};
 pub(super) use self::file::make as make_file;
 use self::read::Wishes;
 use super::{
-    Computed,
+    Computed, Count,
     frame::{Frame, LAYOUT, member, shape},
 };
 use crate::{
     answer::{self, Answer, Content, Framing, Part},
     error::ApiError,
     image::{Format, Image},
-    model::{self, Manner},
     prompt::{Prompt, Role, Turn},
     random::seed_of,
-    request::members::Members,
+    request::{File, members::Members},
     standing::Cost,
     template::{Spaces, Template, scope::Scope},
 };
 
+/// What an image of 1024 by 1024 pixels that is sent costs at low fidelity, from OpenAI's guide: 65 and 129 for each of
+/// its two tiles.
+const IMAGE_TOKENS: u64 = 323;
+
 /// Makes the dialect; see [`super::MakeComputed`]. `url` in the head is what stands before the name of an image's file in
-/// its address.
+/// its address, `event` what the names of a stream's events begin with.
 pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
     let mut head = head.clone();
-    let url = head.shift_remove("url").and_then(|url| url.as_str().map(str::to_owned));
-    let url = url.ok_or("`head` lacks `url`: what stands before the name of an image's file in its address")?;
+    let mut text = |name: &str, what: &str| {
+        let text = head.shift_remove(name).and_then(|text| text.as_str().map(str::to_owned));
+        text.ok_or_else(|| format!("`head` lacks `{name}`: {what}"))
+    };
+    let url = text("url", "what stands before the name of an image's file in its address")?;
+    let event = text("event", "what the names of a stream's events begin with")?;
     let created = ("created", Value::Null);
     let plain = [created.clone(), ("data", json!("{{part.data}}"))];
     let detailed = [
@@ -47,6 +54,7 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, Strin
         plain: Frame::new(shape(&head, &plain)?, LAYOUT, 1)?,
         detailed: Frame::new(shape(&head, &detailed)?, LAYOUT, 6)?,
         url: Template::plain(&url, Spaces::Content)?,
+        event,
     }))
 }
 
@@ -56,13 +64,17 @@ struct Images {
     /// One of a model that tells how they are made, and what they cost.
     detailed: Frame,
     url: Template,
+    event: String,
 }
 
-/// The images that are wanted, in their order: they follow from the prompt.
-fn images(prompt: &str, wishes: &Wishes) -> Vec<Image> {
+/// The images that are wanted, in their order: they follow from the prompt, and from the names of the files sent with it.
+fn images(prompt: &str, files: &[File], wishes: &Wishes) -> Vec<Image> {
     let (width, height) = wishes.size;
     let transparent = wishes.background == "transparent";
-    let image = |n: u64| Image { width, height, seed: seed_of(prompt).wrapping_add(n), transparent };
+    let seed = files.iter().fold(seed_of(prompt), |seed, file| seed.rotate_left(1) ^ seed_of(&file.name));
+    // An odd step through all numbers, so that no two images are alike.
+    let seed = |n: u64| seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let image = |n: u64| Image { width, height, seed: seed(n), transparent };
     (0..wishes.n).map(image).collect()
 }
 
@@ -88,24 +100,38 @@ fn encoded(image: Image, format: Format) -> String {
     BASE64.encode(image.file(format))
 }
 
-/// What images cost, in the shape of recorded answers.
-fn usage(input: u64, output: u64) -> Value {
-    json!({
-        "input_tokens": input,
-        "input_tokens_details": {"image_tokens": 0, "text_tokens": input},
-        "output_tokens": output,
-        "total_tokens": input.saturating_add(output),
-    })
+/// What a request costs, and what each of its images.
+#[derive(Clone, Copy)]
+struct Price {
+    text: u64,
+    images: u64,
+    each: u64,
 }
 
-/// The events of a stream: for each image so many on the way, and the image itself.
-fn events(images: &[Image], wishes: &Wishes, input: u64, now: u64) -> answer::Frames {
+impl Price {
+    fn input(self) -> u64 {
+        self.text + self.images
+    }
+
+    /// The usage of so many images, in the shape of recorded answers.
+    fn usage(self, count: u64) -> Value {
+        let output = self.each.saturating_mul(count);
+        json!({
+            "input_tokens": self.input(),
+            "input_tokens_details": {"image_tokens": self.images, "text_tokens": self.text},
+            "output_tokens": output,
+            "total_tokens": self.input().saturating_add(output),
+        })
+    }
+}
+
+/// The events of a stream: for each image so many on the way, and the image itself. `now` is in seconds since 1970.
+fn events(event: &str, images: &[Image], wishes: &Wishes, price: Price, now: u64) -> answer::Frames {
+    let event = event.to_owned();
     let (size, quality, background) = (wishes.size_text(), wishes.quality, wishes.background);
-    let output = wishes.output_tokens();
-    let format = wishes.format;
-    let partial = wishes.partial_images;
+    let (format, partial) = (wishes.format, wishes.partial_images);
     // The work on an image is spread evenly over its events.
-    let tokens = u32::try_from(output / (partial + 1)).unwrap_or(u32::MAX);
+    let tokens = u32::try_from(price.each / (partial + 1)).unwrap_or(u32::MAX);
     let mut jobs = Vec::new();
     for image in images {
         // What is on the way is another picture each time.
@@ -113,10 +139,10 @@ fn events(images: &[Image], wishes: &Wishes, input: u64, now: u64) -> answer::Fr
         jobs.extend((0..partial).map(early).chain([(*image, None)]));
     }
     let frames = jobs.into_iter().map(move |(image, partial)| {
-        let kind = if partial.is_some() { "image_generation.partial_image" } else { "image_generation.completed" };
-        let mut event = json!({"type": kind, "b64_json": encoded(image, format)});
+        let kind = format!("{event}.{}", if partial.is_some() { "partial_image" } else { "completed" });
+        let mut data = json!({"type": kind, "b64_json": encoded(image, format)});
         if let Some(partial) = partial {
-            event["partial_image_index"] = partial.into();
+            data["partial_image_index"] = partial.into();
         }
         for (name, value) in [
             ("size", json!(size)),
@@ -125,14 +151,13 @@ fn events(images: &[Image], wishes: &Wishes, input: u64, now: u64) -> answer::Fr
             ("output_format", json!(format.name())),
             ("created_at", json!(now)),
         ] {
-            event[name] = value;
+            data[name] = value;
         }
         if partial.is_none() {
-            event["usage"] = usage(input, output);
+            data["usage"] = price.usage(1);
         }
         let part = if partial.is_some() { Part::Said } else { Part::Finish };
-        let bytes = Bytes::from(format!("event: {kind}\ndata: {event}\n\n"));
-        answer::Frame { bytes, part, tokens }
+        answer::Frame { bytes: Bytes::from(format!("event: {kind}\ndata: {data}\n\n")), part, tokens }
     });
     answer::Frames { list: Box::new(frames), framing: Framing::Named }
 }
@@ -147,15 +172,17 @@ impl Computed for Images {
         Prompt { model: scope.model().into_owned(), turns: vec![turn], ..Prompt::default() }
     }
 
-    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, manner: &Manner) -> Result<Answer, ApiError> {
+    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
         let model = scope.model();
         let wishes = Wishes::read(body, &model);
         let prompt = read::prompt(body);
-        let images = images(&prompt, &wishes);
-        let input = model::tokens(&prompt, &model, manner);
-        let output = wishes.output_tokens().saturating_mul(wishes.n);
+        let files = scope.request.files;
+        let images = images(&prompt, files, &wishes);
+        let price =
+            Price { text: count(&prompt), images: files.len() as u64 * IMAGE_TOKENS, each: wishes.output_tokens() };
         let (content_type, content) = if wishes.stream {
-            ("text/event-stream; charset=utf-8", Content::Frames(events(&images, &wishes, input, scope.now.as_secs())))
+            let frames = events(&self.event, &images, &wishes, price, scope.now.as_secs());
+            ("text/event-stream; charset=utf-8", Content::Frames(frames))
         } else if wishes.details {
             let data: Vec<_> = images.iter().map(|image| json!({"b64_json": encoded(*image, wishes.format)})).collect();
             let parts = [
@@ -164,7 +191,7 @@ impl Computed for Images {
                 member(&wishes.format.name()),
                 member(&wishes.quality),
                 member(&wishes.size_text()),
-                member(&usage(input, output)),
+                member(&price.usage(wishes.n)),
             ];
             let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
             ("application/json", Content::Whole(self.detailed.fill(&parts, scope)))
@@ -172,7 +199,7 @@ impl Computed for Images {
             let data: Vec<_> = images.iter().map(|image| self.item(*image, &prompt, &wishes, scope)).collect();
             ("application/json", Content::Whole(self.plain.fill(&[&member(&data)], scope)))
         };
-        let cost = Some(Cost { input, output });
+        let cost = Some(Cost { input: price.input(), output: price.each.saturating_mul(wishes.n) });
         Ok(Answer { cost, ..Answer::said(content_type, content) })
     }
 }
@@ -183,12 +210,12 @@ mod tests {
     use crate::template::scope::tests::with_scope_of;
 
     fn answered<T>(body: Value, test: impl FnOnce(Answer) -> T) -> T {
-        let head = json!({"created": "{{now.unix}}", "url": "http://host/{{path.id}}/"});
+        let head = json!({"created": "{{now.unix}}", "url": "http://host/{{path.id}}/", "event": "image_generation"});
         let dialect = make(head.as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
         with_scope_of(&body.to_string(), |scope| {
             let members = scope.members().unwrap();
             dialect.check(members, scope).unwrap();
-            test(dialect.answer(members, scope, &Manner::default()).unwrap())
+            test(dialect.answer(members, scope, &|text| text.chars().count().div_ceil(4) as u64).unwrap())
         })
     }
 
@@ -223,6 +250,7 @@ mod tests {
         assert_eq!((&answer["output_format"], &answer["size"]), (&json!("webp"), &json!("1024x1024")));
         let usage = &answer["usage"];
         assert_eq!((&usage["output_tokens"], &usage["total_tokens"]), (&json!(544), &json!(546)));
+        assert_ne!(answer["data"][0], answer["data"][1]);
         let file = BASE64.decode(answer["data"][1]["b64_json"].as_str().unwrap()).unwrap();
         assert!(file.starts_with(b"RIFF"));
     }

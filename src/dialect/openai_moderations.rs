@@ -6,13 +6,12 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Computed,
+    Computed, Count,
     frame::{Frame, LAYOUT, member, shape},
 };
 use crate::{
     answer::{Answer, Content},
     error::ApiError,
-    model::{self, Manner},
     prompt::{Prompt, Role, Turn},
     random::{Random, seed_of},
     request::members::{Kind, Members, Raw},
@@ -194,14 +193,14 @@ impl Computed for Moderations {
         Prompt { model: scope.model().into_owned(), turns, ..Prompt::default() }
     }
 
-    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, manner: &Manner) -> Result<Answer, ApiError> {
+    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
         let asked = scope.model_name();
         let model = if asked.is_empty() { self.model.as_str() } else { &*asked };
         let of_text = scope.model().starts_with(&self.text_models);
         let mut items = items(body).unwrap_or_default();
         items.truncate(MOST_TEXTS);
         let results: Vec<_> = items.iter().map(|item| self.result(item, of_text)).collect();
-        let tokens = items.iter().flat_map(|item| &item.texts).map(|text| model::tokens(text, model, manner)).sum();
+        let tokens = items.iter().flat_map(|item| &item.texts).map(|text| count(text)).sum();
         let content = Content::Whole(self.around.fill(&[&member(&model), &member(&results)], scope));
         let cost = Some(Cost { input: tokens, output: 0 });
         Ok(Answer { cost, ..Answer::said("application/json", content) })
@@ -223,7 +222,7 @@ mod tests {
         with_scope_of(&body.to_string(), |scope| {
             let members = scope.members().unwrap();
             dialect.check(members, scope).unwrap();
-            let answer = dialect.answer(members, scope, &Manner::default()).unwrap();
+            let answer = dialect.answer(members, scope, &|text| text.chars().count().div_ceil(4) as u64).unwrap();
             let Content::Whole(text) = answer.content else { panic!() };
             let answer: Value = serde_json::from_slice(&text).unwrap();
             (answer["model"].clone(), answer["results"].as_array().unwrap().clone())

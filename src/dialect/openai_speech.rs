@@ -7,12 +7,11 @@ use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::Computed;
+use super::{Computed, Count};
 use crate::{
     answer::{self, Answer, Content, Frame, Framing, Part},
     audio::{Format, LONGEST, SHORTEST, duration_of, silence},
     error::ApiError,
-    model::{self, Manner},
     prompt::{Prompt, Role, Turn},
     request::members::{Members, Raw},
     standing::Cost,
@@ -72,13 +71,13 @@ impl Computed for Speech {
         Prompt { model: scope.model().into_owned(), turns: vec![turn], ..Prompt::default() }
     }
 
-    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, manner: &Manner) -> Result<Answer, ApiError> {
+    fn answer(&self, body: Members<'_>, _: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
         let text = text(body);
         let speed = body.get("speed").and_then(Raw::as_f64).unwrap_or(1.0).clamp(0.25, 4.0);
         let length = length(&text, speed);
         let named = |name: &str| body.get(name).and_then(Raw::as_str);
         let format = named("response_format").and_then(|name| Format::named(&name)).unwrap_or(Format::Mp3);
-        let input = model::tokens(&text, &scope.model(), manner);
+        let input = count(&text);
         let cost = Cost { input, output: length.as_millis().div_ceil(TOKEN.as_millis()) as u64 };
         let speech = silence(format, length);
         let (content_type, content) = match named("stream_format").as_deref() {
@@ -98,7 +97,7 @@ mod tests {
         with_scope_of(&body.to_string(), |scope| {
             let members = scope.members().unwrap();
             Speech.check(members, scope).unwrap();
-            test(Speech.answer(members, scope, &Manner::default()).unwrap())
+            test(Speech.answer(members, scope, &|text| text.chars().count().div_ceil(4) as u64).unwrap())
         })
     }
 

@@ -210,7 +210,7 @@ fn faults_befall_their_streams() {
         assert_eq!((events.len(), end), (2, End::Cut), "{path}");
         let (events, end) = stream(path, body, "error@2");
         assert_eq!((events.len(), end), (3, End::Whole), "{path}");
-        assert!(events[2].contains(r#"{"error":{"#), "{}", events[2]);
+        assert!(events[2].contains(r#""error":{"message""#), "{}", events[2]);
         let (events, _) = stream(path, body, "nofinish");
         assert_eq!(events.len() + 1, whole.len(), "{path}");
     }

@@ -5,10 +5,9 @@ use serde_json::{Map, Value};
 use super::read::size;
 use crate::{
     answer::{Answer, Content},
-    dialect::Computed,
+    dialect::{Computed, Count},
     error::ApiError,
     image::{Format, Image},
-    model::Manner,
     prompt::Prompt,
     request::members::Members,
     template::scope::Scope,
@@ -46,7 +45,7 @@ impl Computed for File {
         Prompt::default()
     }
 
-    fn answer(&self, _: Members<'_>, scope: &Scope<'_>, _: &Manner) -> Result<Answer, ApiError> {
+    fn answer(&self, _: Members<'_>, scope: &Scope<'_>, _: Count<'_>) -> Result<Answer, ApiError> {
         let id = scope.param("image").unwrap_or_default();
         let image = named(id).ok_or_else(|| ApiError::UnknownResource { id: id.to_owned() })?;
         Ok(Answer::said("image/png", Content::Whole(image.file(Format::Png).into())))

@@ -61,7 +61,9 @@ pub(super) fn prompt(body: Members<'_>) -> String {
 impl Wishes {
     pub(super) fn read(body: Members<'_>, model: &str) -> Wishes {
         let text = |name: &str| body.get(name).and_then(Raw::as_str).unwrap_or_default();
-        let number = |name: &str| body.get(name).and_then(Raw::as_u64);
+        // In a form all is text.
+        let number = |name: &str| body.get(name)?.as_u64().or_else(|| text(name).parse().ok());
+        let is_true = |name: &str| body.get(name).and_then(Raw::as_bool) == Some(true) || text(name) == "true";
         let details = is_newer(model);
         Wishes {
             n: number("n").unwrap_or(1).clamp(1, MOST),
@@ -76,7 +78,7 @@ impl Wishes {
             by_url: !details && text("response_format") != "b64_json",
             revises: model.starts_with("dall-e-3"),
             details,
-            stream: details && body.get("stream").and_then(Raw::as_bool) == Some(true),
+            stream: details && is_true("stream"),
             partial_images: number("partial_images").unwrap_or(0).min(3),
         }
     }
@@ -115,7 +117,7 @@ pub(super) fn check(body: Members<'_>, model: &str) -> Result<(), ApiError> {
     if got > bound {
         return Err(ApiError::StringTooLong { param: "prompt".to_owned(), bound, got });
     }
-    if model.starts_with("dall-e-3") && given("n").and_then(Raw::as_u64).is_some_and(|n| n > 1) {
+    if model.starts_with("dall-e-3") && Wishes::read(body, model).n > 1 {
         return Err(ApiError::BrokenRule { problem: "You must provide n=1 for this model.".to_owned() });
     }
     let Some(asked) = given("size").and_then(Raw::as_str) else { return Ok(()) };
