@@ -2,9 +2,16 @@
 
 mod anthropic_messages;
 mod bedrock;
+mod frame;
 mod gemini_generate;
+mod inputs;
 mod openai_chat;
+mod openai_completions;
+mod openai_embeddings;
+mod openai_images;
+mod openai_moderations;
 mod openai_responses;
+mod openai_speech;
 mod text;
 
 use std::borrow::Cow;
@@ -82,6 +89,49 @@ pub trait Spelling: Send + Sync {
     }
 }
 
+/// A protocol whose answers follow from the request alone, such as vectors of texts: the model says nothing, and so no
+/// script is asked.
+pub trait Computed: Send + Sync {
+    /// Checks the rules of the protocol that are more than types and bounds of single members.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError>;
+
+    /// Reads what is sent to the model: the texts of it.
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt;
+
+    /// What limits on tokens book for a request before there is an answer.
+    fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
+        self.read(body, scope).cost()
+    }
+
+    /// The answer to one request, with what it has cost; `count` tells how many tokens a text is counted as.
+    ///
+    /// # Errors
+    /// The request names something that does not exist.
+    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError>;
+}
+
+/// How many tokens a text is counted as.
+pub type Count<'a> = &'a dyn Fn(&str) -> u64;
+
+/// Makes a protocol that computes with the `head` of an endpoint's fixture.
+///
+/// The error says which field is wrong, and how.
+pub type MakeComputed = fn(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String>;
+
+/// Every protocol that computes its answers, by the name that fixtures use.
+pub fn computed() -> &'static [(&'static str, MakeComputed)] {
+    &[
+        ("openai-embeddings", openai_embeddings::make),
+        ("openai-moderations", openai_moderations::make),
+        ("openai-images", openai_images::make),
+        ("openai-image-file", openai_images::make_file),
+        ("openai-speech", openai_speech::make),
+    ]
+}
+
 /// Makes a dialect with the `head` of an endpoint's fixture: the fields that precede or follow what the model says.
 ///
 /// The error says which field is wrong, and how.
@@ -98,6 +148,7 @@ pub fn all() -> &'static [(&'static str, Make)] {
         ("bedrock-count-tokens", bedrock::make_count),
         ("bedrock-invoke", bedrock::make_invoke),
         ("gemini-generate", gemini_generate::make),
+        ("openai-completions", openai_completions::make),
         ("openai-responses", openai_responses::make),
         ("openai-responses-input-tokens", openai_responses::make_count),
         ("openai-responses-compact", openai_responses::make_compact),

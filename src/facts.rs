@@ -25,6 +25,8 @@ pub struct ModelFacts {
     pub context_window: Option<u64>,
     /// Tokens that a reply may have.
     pub max_output_tokens: Option<u64>,
+    /// How many numbers its vectors have.
+    pub dimensions: Option<u64>,
     /// Whether it thinks first: such models take `max_completion_tokens` and no temperature, and give no logprobs.
     #[serde(default)]
     pub reasoning: bool,

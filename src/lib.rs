@@ -5,9 +5,8 @@
 //! said, and where, is data under `fixtures/`: routes, bodies, replies, the words of errors, the names of headers. It is
 //! built into the binary and overridden file by file. Between the two stands a neutral [`reply::Reply`].
 //!
-//! **One request, one function.** [`engine::Engine::handle`] routes, lets in, admits, plans what goes wrong, checks, says
-//! and dresses. **A response is plain data**, an [`answer::Answer`], which latency and faults change like any other; one
-//! place at the edge delivers it.
+//! **One request, one function**, [`engine::Engine::handle`]: it routes, admits, plans what goes wrong, checks, says and
+//! dresses. **A response is plain data**, an [`answer::Answer`], which latency and faults change; the edge delivers it.
 //!
 //! ## Floors: imports go down only
 //! ```text
@@ -16,7 +15,7 @@
 //! 4 path        engine                          the pipeline, and nothing else
 //! 3 from files  config fixtures memory rule     what was asked, what is said, what is remembered
 //! 2 mechanisms  access capacity fault limit progress resource require when model dialect
-//! 1 materials   template schema tokens audio latency    what fills in, makes up, counts, sounds, takes time
+//! 1 materials   template schema tokens vector audio image latency    what fills in, makes up, counts, takes time
 //! 0 words       request prompt answer reply error standing facts glob random clock
 //! ```
 //! A test holds the floors, and who may name `actix_web`, `governor`, `clap` and `sleep`.
@@ -28,8 +27,7 @@
 //! 3. A request is counted once, and its count is closed once: when the answer ends, is cut, or the client leaves.
 //! 4. A route exists because a fixture says so. No provider is named outside its dialect and its fixtures.
 //! 5. A fixture or setting that loads can be served: every mistake is found at start-up, with file, place and remedy.
-//! 6. Same seed, same requests in the same order: same bodies, same ids. What tells the real time differs (`date`, the
-//!    time taken, the state of a limit), and the order of headers.
+//! 6. Same seed, same requests in order: same bodies and ids, but for what tells the real time; headers in any order.
 //! 7. Locks guard a push or a few sums, never a render. All that grows is bounded.
 //! 8. Nothing is global but the vocabularies, which never change: an engine is a value, and one process can run many.
 //!
@@ -38,7 +36,7 @@
 //! |---|---|
 //! | an endpoint, or a collection with all its actions | one JSON file under `fixtures/<provider>/` |
 //! | a provider with a known protocol | one directory under `fixtures/`; `like` takes over what is the same |
-//! | a protocol | one file `src/dialect/<name>.rs`, and its line in [`dialect::all`] |
+//! | a protocol | one file `src/dialect/<name>.rs`, and its line in [`dialect::all`], or in [`dialect::computed`] |
 //! | a slot | one variant and its arms in `src/template/slot.rs` |
 //! | what a limit counts, for whom, and how | `src/standing.rs`; `src/limit/spec.rs`; `src/limit/window/`, `admit.lua` |
 //! | a kind of error | one variant in `src/error.rs`; then every provider is asked for its words |
@@ -66,6 +64,7 @@ pub mod fault;
 pub mod fixtures;
 pub mod glob;
 mod http;
+pub mod image;
 pub mod latency;
 pub mod limit;
 pub mod memory;
@@ -83,6 +82,7 @@ pub mod server;
 pub mod standing;
 pub mod template;
 pub mod tokens;
+pub mod vector;
 pub mod when;
 
 pub use config::{Config, ConfigError, Settings};

@@ -142,9 +142,9 @@ impl Default for Said {
     }
 }
 
-fn tokenizer(prompt: &Prompt, manner: &Manner) -> Tokenizer {
+fn tokenizer(model: &str, manner: &Manner) -> Tokenizer {
     match manner.usage {
-        Counting::Exact => Tokenizer::of_model(&prompt.model),
+        Counting::Exact => Tokenizer::of_model(model),
         Counting::Canned | Counting::Estimate => Tokenizer::Words,
     }
 }
@@ -160,7 +160,11 @@ pub fn holds(prompt: &Prompt, manner: &Manner, facts: Option<&ModelFacts>) -> Re
         Context::Tokens(window) => Some(window),
     };
     let Some(window) = window else { return Ok(()) };
-    let cost = count::prompt_cost(prompt, tokenizer(prompt, manner));
+    prompt.apart().iter().try_for_each(|prompt| fits(prompt, tokenizer(&prompt.model, manner), window))
+}
+
+fn fits(prompt: &Prompt, tokenizer: Tokenizer, window: u64) -> Result<(), ApiError> {
+    let cost = count::prompt_cost(prompt, tokenizer);
     let (messages, functions) = (cost.messages, cost.functions);
     let (requested, completion) = (messages + functions, prompt.max_tokens.unwrap_or(0));
     // Any number may be asked for.
@@ -177,14 +181,25 @@ pub fn holds(prompt: &Prompt, manner: &Manner, facts: Option<&ModelFacts>) -> Re
     })
 }
 
-/// What the model says to a prompt.
+/// How many tokens a text is counted as that is sent to a model outside of any conversation.
+pub fn tokens(text: &str, model: &str, manner: &Manner) -> u64 {
+    count::tokens(text, tokenizer(model, manner))
+}
+
+/// What the model says to a prompt; to texts each for itself, the choices for the first text first.
 pub fn reply(line: &Line, prompt: &Prompt, manner: &Manner, random: &mut Random) -> Reply {
-    let tokenizer = tokenizer(prompt, manner);
-    let speaker = Speaker { line, prompt, manner, tokenizer };
+    let tokenizer = tokenizer(&prompt.model, manner);
     let mut random = prompt.seed.map_or_else(|| random.clone(), Random::seeded);
-    let spoken: Vec<_> = (0..prompt.n.max(1)).map(|_| speaker.speak(&mut random)).collect();
-    let usage = speaker.usage(&spoken);
-    Reply { choices: spoken.into_iter().map(|spoken| spoken.choice).collect(), usage }
+    let prompts = prompt.apart();
+    let choices = prompts.len() * prompt.n.max(1);
+    let mut reply = Reply { choices: Vec::new(), usage: Usage::default() };
+    for prompt in &*prompts {
+        let speaker = Speaker { line, prompt, manner, tokenizer, choices };
+        let spoken: Vec<_> = (0..prompt.n.max(1)).map(|_| speaker.speak(&mut random)).collect();
+        reply.usage += speaker.usage(&spoken);
+        reply.choices.extend(spoken.into_iter().map(|spoken| spoken.choice));
+    }
+    reply
 }
 
 struct Speaker<'a> {
@@ -192,6 +207,8 @@ struct Speaker<'a> {
     prompt: &'a Prompt,
     manner: &'a Manner,
     tokenizer: Tokenizer,
+    /// How many choices the whole reply has.
+    choices: usize,
 }
 
 /// One choice, and what counting it needs to know.
@@ -297,13 +314,13 @@ impl Speaker<'_> {
             Said::Pieces(pieces) => pieces.concat(),
             Said::Echo => {
                 let said = self.prompt.last_user();
-                let most = (LONGEST_ECHO / self.prompt.n.max(1)).min(said.len());
+                let most = (LONGEST_ECHO / self.choices).min(said.len());
                 let end = (0..=most).rev().find(|end| said.is_char_boundary(*end)).unwrap_or(0);
                 said[..end].to_owned()
             }
             Said::Lorem | Said::ToolCalls(_) => {
                 let length = room.unwrap_or_else(|| random.number(self.manner.lorem_tokens.clone()));
-                lorem::words(length.min(LONGEST_LOREM / self.prompt.n.max(1) as u64), random)
+                lorem::words(length.min(LONGEST_LOREM / self.choices as u64), random)
             }
         }
     }

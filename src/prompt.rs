@@ -1,5 +1,7 @@
 //! What a request asks of the fake model, before any protocol's spelling.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::{reply::ToolKind, standing::Cost};
@@ -64,6 +66,15 @@ pub enum Role {
     Assistant,
     /// A tool that the model called.
     Tool,
+    /// Nobody: a text outside of any conversation, which is a prompt of its own.
+    Text,
+}
+
+impl Role {
+    /// Whether what is said in it asks the model for something.
+    pub fn asks(self) -> bool {
+        matches!(self, Role::User | Role::Text)
+    }
 }
 
 /// A tool that the model may call.
@@ -131,9 +142,24 @@ impl Prompt {
         booked(chars, self.turns.len() as u64, images, self.max_tokens, self.n as u64)
     }
 
+    /// Whether it is no conversation but texts, each of which is a prompt of its own.
+    pub fn is_texts(&self) -> bool {
+        !self.turns.is_empty() && self.turns.iter().all(|turn| turn.role == Role::Text)
+    }
+
+    /// The prompts that are answered each for itself: one for each text, or else just this one.
+    pub fn apart(&self) -> Cow<'_, [Prompt]> {
+        if self.turns.len() < 2 || !self.is_texts() {
+            return Cow::Borrowed(std::slice::from_ref(self));
+        }
+        let alone = Prompt { turns: Vec::new(), ..self.clone() };
+        let each = self.turns.iter().map(|turn| Prompt { turns: vec![turn.clone()], ..alone.clone() });
+        Cow::Owned(each.collect())
+    }
+
     /// What the user said last.
     pub fn last_user(&self) -> &str {
-        self.turns.iter().rev().find(|turn| turn.role == Role::User).map_or("", |turn| &turn.text)
+        self.turns.iter().rev().find(|turn| turn.role.asks()).map_or("", |turn| &turn.text)
     }
 
     /// The instructions, several joined by line breaks.
@@ -144,7 +170,7 @@ impl Prompt {
 
     /// Whether a tool has returned something since the user spoke last.
     pub fn has_tool_result(&self) -> bool {
-        self.turns.iter().rev().take_while(|turn| turn.role != Role::User).any(|turn| turn.role == Role::Tool)
+        self.turns.iter().rev().take_while(|turn| !turn.role.asks()).any(|turn| turn.role == Role::Tool)
     }
 
     /// The number of the turn: how often the model has spoken before, and one.

@@ -33,6 +33,12 @@ fn mix(n: u64) -> u64 {
     n ^ (n >> 31)
 }
 
+/// A seed that is the same for the same text, on every machine and in every version (FNV-1a).
+pub fn seed_of(text: &str) -> u64 {
+    let step = |seed: u64, byte: u8| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
 /// The symbols an identifier is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alphabet {

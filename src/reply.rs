@@ -147,6 +147,19 @@ impl Usage {
     }
 }
 
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Usage) {
+        self.prompt_tokens += other.prompt_tokens;
+        self.completion_tokens += other.completion_tokens;
+        self.cached_tokens += other.cached_tokens;
+        self.prompt_audio_tokens += other.prompt_audio_tokens;
+        self.reasoning_tokens += other.reasoning_tokens;
+        self.audio_tokens += other.audio_tokens;
+        self.accepted_prediction_tokens += other.accepted_prediction_tokens;
+        self.rejected_prediction_tokens += other.rejected_prediction_tokens;
+    }
+}
+
 /// Tokens counted for one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -27,18 +27,23 @@ fn estimate(text: &str) -> u64 {
     text.chars().count().div_ceil(4) as u64
 }
 
+/// What a text costs by itself: an estimate, unless an encoding counts.
+pub(super) fn tokens(text: &str, tokenizer: Tokenizer) -> u64 {
+    match tokenizer {
+        Tokenizer::Words => estimate(text),
+        exact => exact.count(text) as u64,
+    }
+}
+
 /// What a prompt costs, in tokens.
 pub(super) struct PromptCost {
     pub(super) messages: u64,
     pub(super) functions: u64,
 }
 
-/// What the prompt costs: each message its text, its role and 3; the reply 3 to begin with.
+/// What the prompt costs: each message its text, its role and 3; the reply 3 to begin with. Texts cost what they are.
 pub(super) fn prompt_cost(prompt: &Prompt, tokenizer: Tokenizer) -> PromptCost {
-    let tokens = |text: &str| match tokenizer {
-        Tokenizer::Words => estimate(text),
-        exact => exact.count(text) as u64,
-    };
+    let tokens = |text: &str| tokens(text, tokenizer);
     let turn = |turn: &Turn| {
         let name = turn.name.as_deref().map_or(0, |name| tokens(name) + 1);
         let role = match turn.role {
@@ -46,11 +51,16 @@ pub(super) fn prompt_cost(prompt: &Prompt, tokenizer: Tokenizer) -> PromptCost {
             Role::User => "user",
             Role::Assistant => "assistant",
             Role::Tool => "tool",
+            Role::Text => return tokens(&turn.text),
         };
         3 + tokens(role) + tokens(&turn.text) + name + turn.images * IMAGE
     };
     // Recorded: gpt-5 and its kin count one less.
-    let start = if prompt.model.starts_with("gpt-5") { 2 } else { 3 };
+    let start = match prompt.model.starts_with("gpt-5") {
+        _ if prompt.is_texts() => 0,
+        true => 2,
+        false => 3,
+    };
     let tool = |tool: &Tool| tokens(&tool.name) + tokens(&tool.parameters.to_string());
     PromptCost {
         messages: start + prompt.turns.iter().map(turn).sum::<u64>(),

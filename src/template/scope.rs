@@ -150,8 +150,8 @@ impl<'a> Scope<'a> {
         self.params = params;
     }
 
-    /// The model that the path names as `{model}`, or else the body, without the faults behind it; empty if neither names
-    /// one.
+    /// The model that the path names as `{model}`, or else the body, or else the path as `{deployment}`, without the
+    /// faults behind it; empty if none of them names one.
     pub fn model(&self) -> Cow<'_, str> {
         let (name, end) = self.named();
         Cow::Borrowed(&name[..end])
@@ -172,7 +172,8 @@ impl<'a> Scope<'a> {
             let in_path = self.param("model").map(|model| percent_decode_str(model).decode_utf8_lossy());
             let carries_faults = in_path.is_none() && self.names_carry_faults;
             let in_body = || self.document().as_ref().ok()?.string("model");
-            let name = in_path.or_else(in_body).unwrap_or_default();
+            let deployed = || self.param("deployment").map(|name| percent_decode_str(name).decode_utf8_lossy());
+            let name = in_path.or_else(in_body).or_else(deployed).unwrap_or_default();
             let end = memchr(b'~', name.as_bytes()).filter(|_| carries_faults).unwrap_or(name.len());
             (name, end)
         });

@@ -65,6 +65,11 @@ impl Encoding {
         self.coder().ends(text).take(most).filter(|end| text.is_char_boundary(*end)).last().unwrap_or(0)
     }
 
+    /// The text that these tokens spell, of those that the encoding knows. What is no UTF-8 is replaced.
+    pub fn text(self, tokens: &[u32]) -> String {
+        String::from_utf8_lossy(&self.coder().bpe.decode(tokens)).into_owned()
+    }
+
     fn coder(self) -> &'static Coder {
         static O200K: LazyLock<Coder> = LazyLock::new(|| Coder::new(tiktoken::encoding::o200k_base()));
         static CL100K: LazyLock<Coder> = LazyLock::new(|| Coder::new(tiktoken::encoding::cl100k_base()));
@@ -192,6 +197,15 @@ mod tests {
         let text = "a🦤🜏b";
         assert_eq!(pieces(Cl100k, text), ["a", "🦤", "🜏", "b"]);
         assert!(Cl100k.cut(text).tokens > 4);
+    }
+
+    #[test]
+    fn tokens_spell_their_text() {
+        assert_eq!(Cl100k.text(&[15339, 1917]), "hello world");
+        assert_eq!(Cl100k.text(&[u32::MAX, 15339, 100_256, 99_999_999]), "hello");
+        // The first bytes of a character that has no more.
+        assert!(Cl100k.text(&[9468, 99]).contains(char::REPLACEMENT_CHARACTER));
+        assert_eq!(O200k.text(&[]), "");
     }
 
     #[test]

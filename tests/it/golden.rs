@@ -12,6 +12,7 @@ use fake_openai::{
 };
 use serde::Deserialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use snapbox::{Assert, Data, data::DataFormat};
 
 use crate::client::{Connection, serve};
@@ -117,15 +118,20 @@ fn answers(golden: &Golden) -> String {
             text.push('\n');
             continue;
         }
-        let _ = match str::from_utf8(&response.body) {
-            Ok(body) => write!(text, "\n{body}"),
-            Err(_) => write!(text, "\n{}", response.body.escape_ascii()),
-        };
+        match std::str::from_utf8(&response.body) {
+            Ok(body) => _ = write!(text, "\n{body}"),
+            Err(_) => _ = write!(text, "\n<{} bytes, SHA-256 {}>", response.body.len(), digest(&response.body)),
+        }
         if !response.body.ends_with(b"\n") {
             text.push_str("<no line break>\n");
         }
     }
     text
+}
+
+/// What stands for a body that is no text.
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 #[test]

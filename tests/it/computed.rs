@@ -1,0 +1,326 @@
+//! Completions, embeddings, moderations, images and speech over real sockets: what a request asks for shows in its
+//! answer, and faults, limits and latency are there as with chats.
+
+use std::time::{Duration, Instant};
+
+use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
+use fake_openai::{
+    Config, LimitSpec, Running, Settings,
+    clock::ManualClock,
+    model::{Content, Counting, Manner},
+    standing::Unit,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Connection, End, Response, serve},
+    program::{Directory, run},
+};
+
+/// A request to each route that computes its answer, without a prefix.
+fn requests() -> [(&'static str, Value); 5] {
+    [
+        ("completions", json!({"model": "m", "prompt": "Hi"})),
+        ("embeddings", json!({"model": "m", "input": "Hi"})),
+        ("moderations", json!({"model": "m", "input": "Hi"})),
+        ("images/generations", json!({"model": "m", "prompt": "Hi"})),
+        ("audio/speech", json!({"model": "m", "input": "Hi", "voice": "alloy"})),
+    ]
+}
+
+fn usual() -> (Running, Connection) {
+    with(Manner::default())
+}
+
+fn with(manner: Manner) -> (Running, Connection) {
+    let server = serve(Config { manner, seed: Some(3), ..Config::for_test() });
+    let connection = Connection::open(server.address());
+    (server, connection)
+}
+
+/// A server of these settings.
+fn asked(settings: Settings) -> Running {
+    let settings = Settings { host: Some("127.0.0.1".to_owned()), port: Some(0), ..settings };
+    serve(Config::try_from(settings).unwrap())
+}
+
+fn post(connection: &mut Connection, path: &str, body: &Value) -> Response {
+    let response = connection.post(path, &body.to_string());
+    assert_eq!(response.status, 200, "{path} {body}");
+    response
+}
+
+fn texts(answer: &Value) -> Vec<&str> {
+    answer["choices"].as_array().unwrap().iter().map(|choice| choice["text"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn each_prompt_is_answered_for_itself() {
+    let (_server, mut connection) =
+        with(Manner { content: Content::Echo, usage: Counting::Exact, ..Manner::default() });
+    let body = json!({"model": "davinci-002", "prompt": ["hello world", "bye"], "n": 2, "best_of": 3});
+    let answer = post(&mut connection, "/v1/completions", &body).json();
+    assert_eq!(texts(&answer), ["hello world", "hello world", "bye", "bye"]);
+    let usage = json!({"prompt_tokens": 3, "completion_tokens": 9, "total_tokens": 12});
+    assert_eq!(answer["usage"], usage, "texts cost what they are, and all that is best of");
+    let tokens = json!({"model": "davinci-002", "prompt": [[15339, 1917], [15339]], "echo": true});
+    let answer = post(&mut connection, "/v1/completions", &tokens).json();
+    assert_eq!(texts(&answer), ["hello worldhello world", "hellohello"]);
+}
+
+#[test]
+fn a_completion_has_16_tokens_unless_it_asks_for_more() {
+    let (_server, mut connection) = with(Manner { content: Content::Lorem, ..Manner::default() });
+    for (most, expected) in [(Value::Null, 16), (json!(40), 40), (json!(0), 0)] {
+        let body = json!({"model": "m", "prompt": ["a", "b"], "max_tokens": most});
+        let answer = post(&mut connection, "/v1/completions", &body).json();
+        for text in texts(&answer) {
+            assert_eq!(text.split_whitespace().count(), expected, "{most}");
+        }
+        assert_eq!(answer["choices"][1]["finish_reason"], "length");
+    }
+    let body = json!({"model": "m", "prompt": vec!["a"; 2048], "max_tokens": 100_000});
+    let answer = post(&mut connection, "/v1/completions", &body).json();
+    let words: usize = texts(&answer).iter().map(|text| text.split_whitespace().count()).sum();
+    assert!(words <= 100_000, "filler is bounded for all prompts together: {words}");
+}
+
+#[test]
+fn scripts_are_said_to_completions_too() {
+    let replies = json!([
+        {"when": {"user": "weather*"}, "tool_calls": [{"name": "f", "arguments": {"a": 1}}]},
+        {"when": {"user": "bad*"}, "refusal": "I will not."},
+        {"chunks": ["one", " two"], "finish_reason": "content_filter"},
+    ]);
+    let directory = Directory::with(&[("replies.json", &replies.to_string())]);
+    let server = serve(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    for (prompt, text, reason) in
+        [("weather?", r#"{"a":1}"#, "stop"), ("bad thing", "I will not.", "stop"), ("Hi", "one two", "content_filter")]
+    {
+        let body = json!({"model": "m", "prompt": prompt});
+        let answer = post(&mut connection, "/v1/completions", &body).json();
+        assert_eq!(answer["choices"][0]["text"], text);
+        assert_eq!(answer["choices"][0]["finish_reason"], reason);
+        let stream = post(&mut connection, "/v1/completions", &json!({"model": "m", "prompt": prompt, "stream": true}));
+        let frames = stream.text().split("\n\n").filter_map(|frame| frame.strip_prefix("data: {"));
+        let chunks = frames.map(|data| serde_json::from_str::<Value>(&format!("{{{data}")).unwrap());
+        let streamed: String = chunks.map(|chunk| chunk["choices"][0]["text"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(streamed, text);
+    }
+}
+
+#[test]
+fn vectors_have_the_length_of_their_model_and_of_the_deployment_in_the_path() {
+    let (_server, mut connection) = usual();
+    let deployed = "/openai/deployments/text-embedding-3-large/embeddings?api-version=2024-10-21";
+    for (path, model, length) in [
+        ("/v1/embeddings", json!("text-embedding-3-small"), 1536),
+        ("/embeddings", json!("text-embedding-3-large"), 3072),
+        ("/openai/v1/embeddings", json!("mine"), 1536),
+        (deployed, Value::Null, 3072),
+    ] {
+        let answer = post(&mut connection, path, &json!({"model": model, "input": "Hi"})).json();
+        let vector: Vec<f64> = serde_json::from_value(answer["data"][0]["embedding"].clone()).unwrap();
+        assert_eq!(vector.len(), length, "{path}");
+        let square: f64 = vector.iter().map(|number| number * number).sum();
+        assert!((square - 1.0).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn an_image_can_be_had_at_its_address_without_a_key() {
+    let server = asked(Settings { api_key: Some(vec!["sk-1".to_owned()]), ..Settings::default() });
+    let mut connection = Connection::open(server.address());
+    let body = json!({"model": "dall-e-3", "prompt": "a cat", "size": "1792x1024"}).to_string();
+    assert_eq!(connection.post("/v1/images/generations", &body).status, 401);
+    let key = "authorization: Bearer sk-1\r\n";
+    let answer = connection.request("POST", "/v1/images/generations", key, &body).unwrap().json();
+    let url = answer["data"][0]["url"].as_str().unwrap().strip_prefix("http://fake").unwrap();
+    let file = connection.get(url);
+    assert_eq!((file.status, file.header("content-type")), (200, "image/png"));
+    assert!(file.body.starts_with(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x07\0\0\0\x04\0"));
+    let body = body.replace('}', r#","response_format":"b64_json"}"#);
+    let inside = connection.request("POST", "/v1/images/generations", key, &body).unwrap().json();
+    assert_eq!(BASE64.decode(inside["data"][0]["b64_json"].as_str().unwrap()).unwrap(), file.body);
+}
+
+#[test]
+fn faults_befall_them_all() {
+    let (server, mut connection) = usual();
+    for (path, body) in requests() {
+        for prefix in ["/v1/", "/"] {
+            let path = format!("{prefix}{path}");
+            let header = "x-fake-openai: 503\r\n";
+            let refused = connection.request("POST", &path, header, &body.to_string()).unwrap();
+            assert_eq!(
+                (refused.status, refused.json()["error"]["type"].as_str()),
+                (503, Some("service_unavailable_error")),
+                "{path}"
+            );
+            let mut named = body.clone();
+            named["model"] = json!("m~429");
+            let refused = connection.post(&path, &named.to_string());
+            assert_eq!(
+                (refused.status, &refused.json()["error"]["code"]),
+                (429, &json!("rate_limit_exceeded")),
+                "{path}"
+            );
+            let mut marked = body.clone();
+            for member in ["prompt", "input"] {
+                if body.get(member).is_some() {
+                    marked[member] = json!("Hi [[fake: 500]]");
+                }
+            }
+            assert_eq!(connection.post(&path, &marked.to_string()).status, 500, "{path}");
+            let mut cut = Connection::open(server.address());
+            let request = body.to_string();
+            let head =
+                format!("POST {path} HTTP/1.1\r\nhost: x\r\nx-fake-openai: cut@1\r\ncontent-length: {}", request.len());
+            cut.send(format!("{head}\r\n\r\n{request}").as_bytes()).unwrap();
+            assert_eq!(cut.head().unwrap().status, 200);
+            assert_eq!(cut.rest().1, End::Cut, "{path}");
+        }
+    }
+}
+
+#[test]
+fn faults_befall_their_streams() {
+    let (server, _) = usual();
+    let stream = |path: &str, body: &Value, faults: &str| {
+        let mut connection = Connection::open(server.address());
+        let body = body.to_string();
+        let head =
+            format!("POST {path} HTTP/1.1\r\nhost: x\r\nx-fake-openai: {faults}\r\ncontent-length: {}", body.len());
+        connection.send(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
+        assert_eq!(connection.head().unwrap().status, 200, "{path}");
+        connection.stream()
+    };
+    let completion = json!({"model": "m", "prompt": "Hi", "stream": true, "stream_options": {"include_usage": true}});
+    let image = json!({"model": "gpt-image-1", "prompt": "Hi", "stream": true, "partial_images": 3});
+    let speech = json!({"model": "m", "input": "Hi".repeat(200), "voice": "alloy", "response_format": "pcm", "stream_format": "sse"});
+    for (path, body, last) in [
+        ("/v1/completions", &completion, "data: [DONE]\n\n"),
+        ("/v1/images/generations", &image, "image_generation.completed"),
+        ("/v1/audio/speech", &speech, "speech.audio.done"),
+    ] {
+        let (whole, end) = stream(path, body, "itl=0s");
+        assert!(end == End::Whole && whole.len() >= 4 && whole.last().unwrap().contains(last), "{path}");
+        let (events, end) = stream(path, body, "cut@2");
+        assert_eq!((events.len(), end), (2, End::Cut), "{path}");
+        let (events, end) = stream(path, body, "error@2");
+        assert_eq!((events.len(), end), (3, End::Whole), "{path}");
+        assert!(events[2].contains(r#""error":{"message""#), "{}", events[2]);
+        let (events, _) = stream(path, body, "nofinish");
+        assert_eq!(events.len() + 1, whole.len(), "{path}");
+    }
+    let (events, _) = stream("/v1/completions", &completion, "nousage~nodone");
+    assert!(!events.iter().any(|event| event.contains("prompt_tokens") || event.contains("[DONE]")));
+}
+
+#[test]
+fn limits_count_them_all() {
+    let limits = vec![LimitSpec::rpm(5)];
+    let server = serve(Config { limits, clock: ManualClock::new().into(), ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    for (n, (path, body)) in requests().into_iter().enumerate() {
+        let response = post(&mut connection, &format!("/v1/{path}"), &body);
+        assert_eq!(response.header("x-ratelimit-remaining-requests"), (4 - n).to_string(), "{path}");
+    }
+    for (path, body) in requests() {
+        assert_eq!(connection.post(&format!("/v1/{path}"), &body.to_string()).status, 429, "{path}");
+    }
+}
+
+#[test]
+fn limits_on_tokens_take_what_the_answer_cost() {
+    let limits = vec![LimitSpec::per_minute(Unit::Tokens, 1000)];
+    let server = serve(Config { limits, clock: ManualClock::new().into(), ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    let embed = |length: usize| json!({"model": "m", "input": [vec![1; length], [2, 3]]}).to_string();
+    let left = |response: &Response| response.header("x-ratelimit-remaining-tokens").parse::<u64>().unwrap();
+    let first = connection.post("/v1/embeddings", &embed(398));
+    assert_eq!((first.status, left(&first)), (200, 600));
+    let refused = connection.post("/v1/embeddings", &embed(699));
+    assert_eq!((refused.status, refused.json()["error"]["type"].as_str()), (429, Some("tokens")));
+    let completion = json!({"model": "m", "prompt": "12345678", "max_tokens": 300}).to_string();
+    assert_eq!(left(&connection.post("/v1/completions", &completion)), 298, "all that may be said is booked");
+}
+
+#[test]
+fn they_take_the_time_that_answers_take() {
+    let (ttft, itl) = (Some("40ms".to_owned()), Some("1ms".to_owned()));
+    let server = asked(Settings { ttft, itl, ..Settings::default() });
+    let mut connection = Connection::open(server.address());
+    for (path, body) in requests() {
+        let start = Instant::now();
+        post(&mut connection, &format!("/v1/{path}"), &body);
+        assert!(start.elapsed() >= Duration::from_millis(40), "{path}");
+    }
+}
+
+#[test]
+fn a_closed_list_of_models_holds_for_them_all() {
+    let server = asked(Settings { models: Some(vec!["known".to_owned()]), ..Settings::default() });
+    let mut connection = Connection::open(server.address());
+    for (path, mut body) in requests() {
+        let refused = connection.post(&format!("/v1/{path}"), &body.to_string());
+        assert_eq!((refused.status, &refused.json()["error"]["code"]), (404, &json!("model_not_found")), "{path}");
+        body["model"] = json!("known");
+        post(&mut connection, &format!("/v1/{path}"), &body);
+    }
+}
+
+#[test]
+fn nothing_that_is_sent_breaks_them() {
+    let values = [
+        json!(null),
+        json!(""),
+        json!(-1),
+        json!(1e300),
+        json!(u64::MAX),
+        json!([]),
+        json!([[]]),
+        json!([1, "a", null]),
+        json!([[1, 4_294_967_295u64], ["a"]]),
+        json!({"type": "text"}),
+        json!([{"type": "text"}, {"type": "image_url", "image_url": 7}]),
+        json!("é".repeat(5000)),
+        json!(true),
+    ];
+    for lenient in [false, true] {
+        let server = serve(Config { lenient, ..Config::for_test() });
+        let mut connection = Connection::open(server.address());
+        for (path, body) in requests() {
+            let members =
+                ["model", "prompt", "input", "n", "best_of", "max_tokens", "logprobs", "echo", "stream", "size"];
+            let more =
+                ["dimensions", "encoding_format", "speed", "response_format", "stream_format", "quality", "stop"];
+            for member in members.into_iter().chain(more) {
+                for value in &values {
+                    let mut body = body.clone();
+                    body[member] = value.clone();
+                    let response = connection.post(&format!("/v1/{path}"), &body.to_string());
+                    let fits = if lenient { response.status == 200 } else { [200, 400].contains(&response.status) };
+                    assert!(fits, "{path} {member} {value}: {}", response.status);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_computes_has_no_script() {
+    let files = [(
+        "openai/vectors.json",
+        r#"{"routes": ["POST /vectors"], "dialect": "openai-embeddings", "head": {}, "replies": [{"text": "x"}]}"#,
+    )];
+    let directory = Directory::with(&files);
+    let told = run(&["check", "--fixtures", directory.path().to_str().unwrap()]);
+    let told = String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned();
+    assert!(
+        told.contains("replies: belongs to what the model says: `openai-embeddings` computes its answers"),
+        "{told}"
+    );
+    assert!(told.contains("head: `head` lacks `model`"), "{told}");
+}
