@@ -2,9 +2,13 @@
 
 mod anthropic_messages;
 mod bedrock;
+mod cohere_chat;
+mod events;
 mod gemini_generate;
 mod openai_chat;
 mod openai_responses;
+mod rerank;
+mod shape;
 mod text;
 
 use std::borrow::Cow;
@@ -97,6 +101,8 @@ pub fn all() -> &'static [(&'static str, Make)] {
         ("bedrock-converse", bedrock::make_converse),
         ("bedrock-count-tokens", bedrock::make_count),
         ("bedrock-invoke", bedrock::make_invoke),
+        ("cohere-chat", cohere_chat::make),
+        ("rerank", rerank::make),
         ("gemini-generate", gemini_generate::make),
         ("openai-responses", openai_responses::make),
         ("openai-responses-input-tokens", openai_responses::make_count),

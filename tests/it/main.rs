@@ -6,6 +6,7 @@ mod bench;
 mod chat;
 mod cli;
 mod client;
+mod cohere;
 mod edge;
 mod faults;
 mod gemini;
