@@ -5,6 +5,7 @@ mod bedrock;
 mod cohere_chat;
 mod events;
 mod gemini_generate;
+mod ollama;
 mod openai_chat;
 mod openai_responses;
 mod rerank;
@@ -102,6 +103,8 @@ pub fn all() -> &'static [(&'static str, Make)] {
         ("bedrock-count-tokens", bedrock::make_count),
         ("bedrock-invoke", bedrock::make_invoke),
         ("cohere-chat", cohere_chat::make),
+        ("ollama-chat", ollama::make_chat),
+        ("ollama-generate", ollama::make_generate),
         ("rerank", rerank::make),
         ("gemini-generate", gemini_generate::make),
         ("openai-responses", openai_responses::make),

@@ -12,6 +12,7 @@ mod faults;
 mod gemini;
 mod golden;
 mod limits;
+mod ollama;
 mod overlay;
 mod ports;
 mod program;
