@@ -11,6 +11,7 @@ mod openai_responses;
 mod rerank;
 mod shape;
 mod text;
+mod tokenize;
 
 use std::borrow::Cow;
 
@@ -106,6 +107,8 @@ pub fn all() -> &'static [(&'static str, Make)] {
         ("ollama-chat", ollama::make_chat),
         ("ollama-generate", ollama::make_generate),
         ("rerank", rerank::make),
+        ("tokenize", tokenize::make),
+        ("detokenize", tokenize::make_back),
         ("gemini-generate", gemini_generate::make),
         ("openai-responses", openai_responses::make),
         ("openai-responses-input-tokens", openai_responses::make_count),

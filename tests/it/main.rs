@@ -11,6 +11,7 @@ mod edge;
 mod faults;
 mod gemini;
 mod golden;
+mod hosts;
 mod limits;
 mod ollama;
 mod overlay;

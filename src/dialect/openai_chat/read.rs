@@ -152,7 +152,8 @@ pub(in crate::dialect) fn tools(value: &dyn Fn(&str) -> Option<Value>) -> (Vec<T
     let choice = value("tool_choice").unwrap_or_default();
     let choice = match (choice.as_str(), choice["type"].as_str()) {
         (Some("none"), _) => ToolChoice::None,
-        (Some("required"), _) => ToolChoice::Required,
+        // Some hosts call it `any`.
+        (Some("required" | "any"), _) => ToolChoice::Required,
         (_, Some("function")) => ToolChoice::Named(string(&choice["function"]["name"])),
         (_, Some("custom")) => ToolChoice::Named(string(&choice["custom"]["name"])),
         (_, Some("allowed_tools")) => {
