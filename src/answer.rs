@@ -100,13 +100,16 @@ impl Framing {
     /// An error in place of a stream's next event. Nothing comes after it. `first` is whether nothing came before.
     pub fn error(self, body: &[u8], first: bool) -> Bytes {
         /// The data of an event that has a name bears the name as its type.
-        const TYPE: &str = r#"{"type":"error","#;
+        const TYPE: &str = r#"{"type":""#;
         let (before, after): (&[&str], &[&str]) = match self {
             Framing::Data(end) => (&["data: "], &[end, end]),
-            Framing::Named if body.starts_with(TYPE.as_bytes()) => (&["event: error\ndata: "], &["\n\n"]),
             Framing::Named => {
-                let body = body.strip_prefix(b"{").unwrap_or(body);
-                return [b"event: error\ndata: ", TYPE.as_bytes(), body, b"\n\n"].concat().into();
+                let name = body.strip_prefix(TYPE.as_bytes()).and_then(|rest| rest.split(|byte| *byte == b'"').next());
+                let (name, start, rest) = match name {
+                    Some(name) => (name, "", body),
+                    None => (&b"error"[..], r#"{"type":"error","#, body.strip_prefix(b"{").unwrap_or(body)),
+                };
+                return [b"event: ", name, b"\ndata: ", start.as_bytes(), rest, b"\n\n"].concat().into();
             }
             Framing::Array => (if first { &["["] } else { &[",\r\n"] }, &["]"]),
             Framing::Lines => (&[], &["\n"]),

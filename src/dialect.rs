@@ -2,9 +2,12 @@
 
 mod anthropic_messages;
 mod bedrock;
+mod cohere_chat;
+mod events;
 mod frame;
 mod gemini_generate;
 mod inputs;
+mod ollama;
 mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
@@ -12,7 +15,10 @@ mod openai_images;
 mod openai_moderations;
 mod openai_responses;
 mod openai_speech;
+mod rerank;
+mod shape;
 mod text;
+mod tokenize;
 
 use std::borrow::Cow;
 
@@ -147,6 +153,12 @@ pub fn all() -> &'static [(&'static str, Make)] {
         ("bedrock-converse", bedrock::make_converse),
         ("bedrock-count-tokens", bedrock::make_count),
         ("bedrock-invoke", bedrock::make_invoke),
+        ("cohere-chat", cohere_chat::make),
+        ("ollama-chat", ollama::make_chat),
+        ("ollama-generate", ollama::make_generate),
+        ("rerank", rerank::make),
+        ("tokenize", tokenize::make),
+        ("detokenize", tokenize::make_back),
         ("gemini-generate", gemini_generate::make),
         ("openai-completions", openai_completions::make),
         ("openai-responses", openai_responses::make),

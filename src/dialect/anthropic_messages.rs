@@ -18,11 +18,12 @@ use http::{
 use serde_json::{Map, Value, json};
 
 pub(super) use self::count::make as make_count;
-use self::{
-    stream::{Frames, Stream},
-    whole::Said,
+use self::whole::Said;
+use super::{
+    Dialect, Spelling,
+    events::{Frames, Stream},
+    streams,
 };
-use super::{Dialect, Spelling, streams};
 use crate::{
     answer::{self, Answer, Content, Framing},
     error::ApiError,

@@ -3,7 +3,7 @@
 //! The shapes, the order of the keys and the rules of the stream are those of recorded answers of 2025 and 2026.
 
 mod check;
-mod read;
+pub(super) mod read;
 mod stream;
 mod whole;
 

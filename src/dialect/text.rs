@@ -1,17 +1,16 @@
 //! `text`: the protocols that take a text and say one, and have nothing else. The head gives the shapes of each:
 //!
 //! - `asks`: the paths of the request's members that give the `prompt`, and maybe `max_tokens` and `stop`; a step of a
-//!   path is the name of a member or the number of an item;
+//!   path is the name of a member, the number of an item, or `member=text` for the first item with that text there;
 //! - `reasons`: what the reply's end is called, by `stop` and `length`, and maybe `content_filter`;
-//! - `whole`: a whole answer; `piece`: an event of a stream, with one piece of the text; maybe `last`: the event after
-//!   the text;
-//! - `framing`: how events are told from each other, if not as server-sent ones.
+//! - `whole`: a whole answer; `piece`: an event of a stream, with one piece of the text; maybe `first` and `last`: the
+//!   events before and after the text;
+//! - `framing`: how events are told from each other, if not as server-sent ones; `content_type`: that of a stream, if not
+//!   the usual one of its framing.
 //!
-//! In the shapes, `{{part.text}}` stands for the text or the piece, `{{part.reason}}` for why it ends, and
-//! `{{part.input}}`, `{{part.output}}`, `{{part.total}}` for numbers of tokens; in those of a stream `{{part.so_far}}` for
-//! how many have been said.
-
-mod shape;
+//! In the shapes, `{{part.text}}` stands for the text or the piece, `{{part.all}}` for all of the text, `{{part.reason}}`
+//! for why it ends, and `{{part.input}}`, `{{part.output}}`, `{{part.total}}` for numbers of tokens; in those of a stream
+//! `{{part.so_far}}` for how many have been said.
 
 use std::sync::Arc;
 
@@ -20,8 +19,11 @@ use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use self::shape::{Rendered, Shape, Values};
-use super::{Dialect, Spelling, streams};
+use super::{
+    Dialect, Spelling,
+    shape::{self, Places, put_number},
+    streams,
+};
 use crate::{
     answer::{self, Answer, Content, Frame, Framing, Part, event_stream},
     error::ApiError,
@@ -38,10 +40,12 @@ struct Head {
     asks: Asks,
     reasons: Reasons,
     whole: Value,
+    first: Option<Value>,
     piece: Option<Value>,
     last: Option<Value>,
     #[serde(default)]
     framing: Wrapping,
+    content_type: Option<String>,
 }
 
 /// Where in a request what is asked stands.
@@ -74,17 +78,64 @@ enum Wrapping {
     PayloadParts,
 }
 
+impl Wrapping {
+    fn content_type(self) -> &'static str {
+        match self {
+            Wrapping::Events => "text/event-stream",
+            Wrapping::Lines => "application/x-ndjson",
+            Wrapping::PayloadParts => "application/vnd.amazon.eventstream",
+        }
+    }
+
+    fn framing(self) -> Framing {
+        match self {
+            Wrapping::Events => Framing::Data("\n"),
+            Wrapping::Lines => Framing::Lines,
+            Wrapping::PayloadParts => Framing::Binary,
+        }
+    }
+}
+
+/// What stands in a place of a shape.
+#[derive(Clone, Copy)]
+enum Place {
+    Text,
+    All,
+    Reason,
+    Input,
+    Output,
+    Total,
+    SoFar,
+}
+
+const PLACES: Places<Place> = &[
+    ("text", Place::Text),
+    ("all", Place::All),
+    ("reason", Place::Reason),
+    ("input", Place::Input),
+    ("output", Place::Output),
+    ("total", Place::Total),
+    ("so_far", Place::SoFar),
+];
+
+type Shape = shape::Shape<Place>;
+type Rendered = shape::Rendered<Place>;
+
 /// Makes the dialect; see [`super::Make`].
 pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
     let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
-    let shape = |name: &str, value: &Value| Shape::compile(value).map_err(|error| format!("`{name}`: {error}"));
+    let shape = |name: &str, value: &Value| Shape::compile(value, PLACES).map_err(|error| format!("`{name}`: {error}"));
     let maybe = |name: &str, value: &Option<Value>| value.as_ref().map(|value| shape(name, value)).transpose();
-    let (whole, piece, last) = (shape("whole", &head.whole)?, maybe("piece", &head.piece)?, maybe("last", &head.last)?);
-    if last.is_some() && piece.is_none() {
-        return Err("`last` follows pieces: give `piece` too".to_owned());
+    let (whole, piece) = (shape("whole", &head.whole)?, maybe("piece", &head.piece)?);
+    let (first, last) = (maybe("first", &head.first)?, maybe("last", &head.last)?);
+    if piece.is_none() && (first.is_some() || last.is_some()) {
+        return Err("`first` and `last` stand around pieces: give `piece` too".to_owned());
     }
+    let content_type = head.content_type.as_deref().unwrap_or(head.framing.content_type());
+    let content_type = HeaderValue::from_str(content_type).map_err(|error| format!("`content_type`: {error}"))?;
     let (asks, reasons, framing) = (head.asks, head.reasons, head.framing);
-    Ok(Box::new(TextDialect { asks, reasons, shapes: Arc::new(Shapes { whole, piece, last, framing }) }))
+    let shapes = Shapes { whole, first, piece, last, framing, content_type };
+    Ok(Box::new(TextDialect { asks, reasons, shapes: Arc::new(shapes) }))
 }
 
 struct TextDialect {
@@ -95,20 +146,26 @@ struct TextDialect {
 
 struct Shapes {
     whole: Shape,
+    first: Option<Shape>,
     /// Without it nothing is streamed.
     piece: Option<Shape>,
     last: Option<Shape>,
     framing: Wrapping,
+    /// That of a stream.
+    content_type: HeaderValue,
 }
 
 /// A value by its path.
 fn at<'m>(body: Members<'m>, path: &str) -> Option<Raw<'m>> {
     let mut steps = path.split('.');
     let first = body.get(steps.next()?)?;
-    steps.try_fold(first, |value, step| match (value.members(), step.parse::<usize>()) {
+    steps.try_fold(first, |value, step| match (value.members(), step.split_once('=')) {
         (Some(members), _) => members.get(step),
-        (None, Ok(number)) => value.items().into_iter().nth(number),
-        (None, Err(_)) => None,
+        (None, Some((name, text))) => value.items().into_iter().find(|item| {
+            let found = item.members().and_then(|members| members.get(name)?.as_str());
+            found.is_some_and(|found| found == text)
+        }),
+        (None, None) => value.items().into_iter().nth(step.parse().ok()?),
     })
 }
 
@@ -188,9 +245,21 @@ struct Said {
 }
 
 impl Said {
-    fn values<'a>(&'a self, text: &'a str, so_far: u64, ends: bool) -> Values<'a> {
-        let reason = if ends { &self.reason } else { "null" };
-        Values { text, reason, input: self.usage.prompt_tokens, output: self.usage.completion_tokens, so_far }
+    /// A shape with what is said in it: a piece of the text, after which `so_far` tokens have been said, and which `ends`
+    /// it or not.
+    fn fill(&self, shape: &Rendered, text: &str, so_far: u64, ends: bool) -> Vec<u8> {
+        let Usage { prompt_tokens: input, completion_tokens: output, .. } = self.usage;
+        let mut out = Vec::with_capacity(text.len() + 256);
+        shape.fill(&mut out, |place, out| match place {
+            Place::Text => out.extend_from_slice(Value::from(text).to_string().as_bytes()),
+            Place::All => out.extend_from_slice(Value::from(&*self.text.text).to_string().as_bytes()),
+            Place::Reason => out.extend_from_slice(if ends { self.reason.as_bytes() } else { b"null" }),
+            Place::Input => put_number(input, out),
+            Place::Output => put_number(output, out),
+            Place::Total => put_number(input.saturating_add(output), out),
+            Place::SoFar => put_number(so_far, out),
+        });
+        out
     }
 }
 
@@ -202,7 +271,7 @@ struct Spelled {
 impl Spelled {
     fn whole(&self, scope: &Scope<'_>) -> Bytes {
         let said = &self.said;
-        self.shapes.whole.render(scope).fill(&said.values(&said.text.text, said.usage.completion_tokens, true)).into()
+        said.fill(&self.shapes.whole.render(scope), &said.text.text, said.usage.completion_tokens, true).into()
     }
 }
 
@@ -212,22 +281,16 @@ impl Spelling for Spelled {
     }
 
     fn answer(&self, scope: &Scope<'_>) -> Answer {
-        let (content_type, content) = match &self.shapes.piece {
-            Some(piece) if streams(scope) => {
-                let piece = piece.render(scope);
-                let last = self.shapes.last.as_ref().map(|last| last.render(scope));
-                let (said, wrapping) = (Arc::clone(&self.said), self.shapes.framing);
-                let list = Box::new(Frames { said, wrapping, piece, last, next: 0, at: 0, ended: false });
-                let (content_type, framing) = match wrapping {
-                    Wrapping::Events => ("text/event-stream", Framing::Data("\n")),
-                    Wrapping::Lines => ("application/x-ndjson", Framing::Lines),
-                    Wrapping::PayloadParts => ("application/vnd.amazon.eventstream", Framing::Binary),
-                };
-                (content_type, Content::Frames(answer::Frames { list, framing }))
-            }
-            _ => ("application/json", Content::Whole(self.whole(scope))),
+        let shapes = &self.shapes;
+        let Some(piece) = shapes.piece.as_ref().filter(|_| streams(scope)) else {
+            return Answer::said("application/json", Content::Whole(self.whole(scope)));
         };
-        Answer::new(StatusCode::OK, vec![(CONTENT_TYPE, HeaderValue::from_static(content_type))], content)
+        let render = |shape: &Option<Shape>| shape.as_ref().map(|shape| shape.render(scope));
+        let (first, piece, last) = (render(&shapes.first), piece.render(scope), render(&shapes.last));
+        let (said, wrapping) = (Arc::clone(&self.said), shapes.framing);
+        let list = Box::new(Frames { said, wrapping, first, piece, last, next: 0, at: 0, ended: false });
+        let content = Content::Frames(answer::Frames { list, framing: wrapping.framing() });
+        Answer::new(StatusCode::OK, vec![(CONTENT_TYPE, shapes.content_type.clone())], content)
     }
 }
 
@@ -235,6 +298,7 @@ impl Spelling for Spelled {
 struct Frames {
     said: Arc<Said>,
     wrapping: Wrapping,
+    first: Option<Rendered>,
     piece: Rendered,
     last: Option<Rendered>,
     next: usize,
@@ -260,19 +324,22 @@ impl Iterator for Frames {
     type Item = Frame;
 
     fn next(&mut self) -> Option<Frame> {
+        if let Some(first) = self.first.take() {
+            return Some(Frame::said(self.wrap(self.said.fill(&first, "", 0, false)), 0));
+        }
         let Text { text, ends, tokens, .. } = &self.said.text;
         if let Some(end) = ends.get(self.next).copied() {
             let piece = &text[self.at..end];
             (self.next, self.at) = (self.next + 1, end);
             // Without an event of its own, the end is told with the last piece.
             let ends = self.last.is_none() && self.next == ends.len();
-            let bytes = self.wrap(self.piece.fill(&self.said.values(piece, self.next as u64, ends)));
+            let bytes = self.wrap(self.said.fill(&self.piece, piece, self.next as u64, ends));
             return Some(Frame { bytes, part: if ends { Part::Finish } else { Part::Said }, tokens: 1 });
         }
         if std::mem::replace(&mut self.ended, true) {
             return None;
         }
-        let bytes = self.wrap(self.last.as_ref()?.fill(&self.said.values("", *tokens, true)));
+        let bytes = self.wrap(self.said.fill(self.last.as_ref()?, "", *tokens, true));
         Some(Frame { bytes, part: Part::Finish, tokens: 0 })
     }
 }

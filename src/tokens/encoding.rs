@@ -65,9 +65,16 @@ impl Encoding {
         self.coder().ends(text).take(most).filter(|end| text.is_char_boundary(*end)).last().unwrap_or(0)
     }
 
-    /// The text that these tokens spell, of those that the encoding knows. What is no UTF-8 is replaced.
-    pub fn text(self, tokens: &[u32]) -> String {
-        String::from_utf8_lossy(&self.coder().bpe.decode(tokens)).into_owned()
+    /// The numbers of a text's tokens.
+    pub fn numbers(self, text: &str) -> Vec<u32> {
+        self.coder().bpe.encode(text)
+    }
+
+    /// The text of tokens by their numbers; those that there are not are left out.
+    pub fn text(self, numbers: &[u32]) -> String {
+        let Coder { bpe, lengths } = self.coder();
+        let known: Vec<u32> = numbers.iter().copied().filter(|number| (*number as usize) < lengths.len()).collect();
+        String::from_utf8_lossy(&bpe.decode(&known)).into_owned()
     }
 
     fn coder(self) -> &'static Coder {
@@ -236,6 +243,15 @@ mod tests {
             assert_eq!(O200k.cut(&text).tokens, O200k.count(&text));
         }
         assert!(begin.elapsed().as_secs() < 60, "a square would take hours");
+    }
+
+    #[test]
+    fn numbers_are_those_of_tiktoken_and_lead_back() {
+        assert_eq!(Cl100k.numbers("Hello there"), [9906, 1070]);
+        assert_eq!(Cl100k.text(&[9906, 1070, u32::MAX]), "Hello there");
+        for text in ["", "a🦤b", "\n\n \n"] {
+            assert_eq!(O200k.text(&O200k.numbers(text)), text);
+        }
     }
 
     fn check(encoding: Encoding, text: &str) -> Result<(), TestCaseError> {

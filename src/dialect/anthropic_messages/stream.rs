@@ -1,38 +1,20 @@
 //! A streamed message: event by event.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::whole::{Said, Spoken};
 use crate::{
-    answer::{Frame, Part},
+    answer::Part,
+    dialect::events::{self, Stream},
     reply::Text,
 };
 
 /// Recorded with a space, unlike all other events.
 const PING: &str = r#"{"type": "ping"}"#;
 
-/// The events of a stream after its first, shared by all the streams that say the same.
-#[derive(Clone, Default)]
-pub(super) struct Stream {
-    text: Bytes,
-    events: Arc<[Event]>,
-}
-
-/// One event of the text.
-struct Event {
-    /// Where it ends, in bytes.
-    end: usize,
-    part: Part,
-    /// The tokens it brings.
-    tokens: u32,
-}
-
 /// All events after the first. A ping comes once the first block has begun.
 pub(super) fn events(said: &Said<'_>) -> Stream {
-    let mut events = Events { text: String::new(), list: Vec::new() };
+    let mut events = Events::default();
     if said.blocks.is_empty() {
         events.push("ping", PING);
     }
@@ -50,13 +32,11 @@ pub(super) fn events(said: &Said<'_>) -> Stream {
     );
     events.put("message_delta", &data, Part::Finish, 0);
     events.put("message_stop", r#"{"type":"message_stop"}"#, Part::End, 0);
-    Stream { text: events.text.into(), events: events.list.into() }
+    events.0.into()
 }
 
-struct Events {
-    text: String,
-    list: Vec<Event>,
-}
+#[derive(Default)]
+struct Events(events::Events);
 
 impl Events {
     fn block(&mut self, index: usize, block: &Spoken<'_>) {
@@ -106,37 +86,6 @@ impl Events {
     }
 
     fn put(&mut self, event: &str, data: &str, part: Part, tokens: u32) {
-        for part in ["event: ", event, "\ndata: ", data, "\n\n"] {
-            self.text.push_str(part);
-        }
-        self.list.push(Event { end: self.text.len(), part, tokens });
-    }
-}
-
-/// The frames of one stream. Each is a piece of what all of them share.
-pub(super) struct Frames {
-    first: Option<Bytes>,
-    stream: Stream,
-    next: usize,
-    at: usize,
-}
-
-impl Frames {
-    pub(super) fn new(first: Bytes, stream: Stream) -> Self {
-        Frames { first: Some(first), stream, next: 0, at: 0 }
-    }
-}
-
-impl Iterator for Frames {
-    type Item = Frame;
-
-    fn next(&mut self) -> Option<Frame> {
-        if let Some(first) = self.first.take() {
-            return Some(Frame::said(first, 0));
-        }
-        let Event { end, part, tokens } = *self.stream.events.get(self.next)?;
-        let bytes = self.stream.text.slice(self.at..end);
-        (self.next, self.at) = (self.next + 1, end);
-        Some(Frame { bytes, part, tokens })
+        self.0.named(event, data, part, tokens);
     }
 }

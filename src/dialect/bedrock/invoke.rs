@@ -2,14 +2,13 @@
 //! its events is a frame with the event in base64.
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header::CONTENT_TYPE};
 use serde_json::{Map, Value};
 
 use super::padding;
 use crate::{
     answer::{Answer, Content, Frame, Frames, Framing, event_stream},
-    dialect::{self, Dialect, Spelling, streams},
+    dialect::{self, Dialect, Spelling, events::data, streams},
     error::ApiError,
     prompt::Prompt,
     random::Random,
@@ -156,13 +155,6 @@ impl Chunks {
             }
         }
     }
-}
-
-/// The data of a server-sent event, or a line without its end.
-fn data(frame: &Bytes) -> Bytes {
-    let from = memchr::memmem::find(frame, b"data: ").map_or(0, |at| at + 6);
-    let length = frame[from..].trim_ascii_end().len();
-    frame.slice(from..from + length)
 }
 
 impl Iterator for Chunks {

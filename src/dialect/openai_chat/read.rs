@@ -92,7 +92,8 @@ pub(super) fn cost(body: Members<'_>) -> Cost {
     booked(chars, messages, images, most, number("n").map_or(1, |n| n.clamp(1, 128)))
 }
 
-fn list(value: Option<Value>) -> Vec<Value> {
+/// The items of an array; nothing of what is none.
+pub(in crate::dialect) fn list(value: Option<Value>) -> Vec<Value> {
     match value {
         Some(Value::Array(items)) => items,
         _ => Vec::new(),
@@ -103,7 +104,8 @@ fn string(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn turn(message: &Value) -> Turn {
+/// A message. Other protocols have such messages too.
+pub(in crate::dialect) fn turn(message: &Value) -> Turn {
     let role = match message["role"].as_str() {
         Some("system" | "developer") => Role::System,
         Some("assistant") => Role::Assistant,
@@ -126,7 +128,8 @@ fn content(content: &Value) -> (String, u64) {
     }
 }
 
-fn tools(value: &dyn Fn(&str) -> Option<Value>) -> (Vec<Tool>, ToolChoice) {
+/// The tools of a request whose members `value` gives, and which of them must be called.
+pub(in crate::dialect) fn tools(value: &dyn Fn(&str) -> Option<Value>) -> (Vec<Tool>, ToolChoice) {
     let function =
         |kind: ToolKind, function: &Value| Tool::new(kind, string(&function["name"]), &function["parameters"]);
     let tools = list(value("tools"));
@@ -149,7 +152,8 @@ fn tools(value: &dyn Fn(&str) -> Option<Value>) -> (Vec<Tool>, ToolChoice) {
     let choice = value("tool_choice").unwrap_or_default();
     let choice = match (choice.as_str(), choice["type"].as_str()) {
         (Some("none"), _) => ToolChoice::None,
-        (Some("required"), _) => ToolChoice::Required,
+        // Some hosts call it `any`.
+        (Some("required" | "any"), _) => ToolChoice::Required,
         (_, Some("function")) => ToolChoice::Named(string(&choice["function"]["name"])),
         (_, Some("custom")) => ToolChoice::Named(string(&choice["custom"]["name"])),
         (_, Some("allowed_tools")) => {

@@ -1,0 +1,112 @@
+//! Ollama over real sockets: it streams unless it is asked not to, and says the same either way.
+
+use fake_openai::{Config, Running};
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Connection, Response, serve},
+    program::Directory,
+};
+
+const HELLO: &str = "\n\nHello there, how may I assist you today?";
+
+fn served() -> (Running, Connection) {
+    let server = serve(Config { seed: Some(3), ..Config::for_test() });
+    let connection = Connection::open(server.address());
+    (server, connection)
+}
+
+/// A request with these members beside the usual ones.
+fn body(members: &Value) -> String {
+    let mut body = json!({"model": "llama3", "messages": [{"role": "user", "content": "Hi"}], "prompt": "Hi"});
+    body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    body.to_string()
+}
+
+fn lines(response: &Response) -> Vec<Value> {
+    assert_eq!((response.status, response.header("content-type")), (200, "application/x-ndjson"));
+    response.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// What clients make of a stream: the last line with all that was said.
+fn accumulated(lines: &[Value]) -> Value {
+    let (last, before) = lines.split_last().unwrap();
+    assert!(
+        last["done"] == true && before.iter().all(|line| line["done"] == false && line.get("eval_count").is_none())
+    );
+    let mut whole = last.clone();
+    let (chat, add) = (last.get("message").is_some(), |said: &mut Value, piece: &Value| {
+        if let Some(piece) = piece.as_str() {
+            *said = format!("{}{piece}", said.as_str().unwrap_or_default()).into();
+        }
+    });
+    for line in before {
+        let (into, of) = if chat { (&mut whole["message"], &line["message"]) } else { (&mut whole, line) };
+        for name in ["content", "response", "thinking"] {
+            if of.get(name).is_some() {
+                add(&mut into[name], &of[name]);
+            }
+        }
+        if let Some(calls) = of.get("tool_calls") {
+            into["tool_calls"] = calls.clone();
+        }
+    }
+    whole
+}
+
+#[test]
+fn a_stream_says_what_a_whole_answer_says() {
+    for path in ["/api/chat", "/api/generate"] {
+        for members in [
+            json!({}),
+            json!({"options": {"num_predict": 3}}),
+            json!({"options": {"stop": ["assist"]}}),
+            json!({"think": true}),
+            json!({"format": "json"}),
+        ] {
+            let streamed = lines(&served().1.post(path, &body(&members)));
+            let mut asked = members.clone();
+            asked["stream"] = false.into();
+            let whole = served().1.post(path, &body(&asked));
+            assert_eq!(whole.header("content-type"), "application/json; charset=utf-8");
+            assert_eq!(accumulated(&streamed), whole.json(), "{path} {members}");
+        }
+    }
+}
+
+#[test]
+fn calls_come_whole_with_arguments_as_an_object() {
+    let replies = json!([{"tool_calls": [{"name": "f", "arguments": {"n": 1}}, {"name": "g"}]}]);
+    let directory = Directory::with(&[("replies.json", &replies.to_string())]);
+    let server = serve(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() });
+    let lines = lines(&Connection::open(server.address()).post("/api/chat", &body(&json!({}))));
+    assert_eq!(lines.len(), 2);
+    let calls = lines[0]["message"]["tool_calls"].as_array().unwrap();
+    let functions: Vec<_> = calls.iter().map(|call| call["function"].clone()).collect();
+    let expected =
+        [json!({"index": 0, "name": "f", "arguments": {"n": 1}}), json!({"index": 1, "name": "g", "arguments": {}})];
+    assert_eq!(functions, expected);
+    assert_eq!(lines[1]["done_reason"], "stop");
+}
+
+#[test]
+fn what_asks_for_nothing_loads_the_model() {
+    let (_server, mut connection) = served();
+    for (path, body) in [("/api/generate", json!({"model": "m"})), ("/api/chat", json!({"model": "m", "messages": []}))]
+    {
+        let lines = lines(&connection.post(path, &body.to_string()));
+        assert_eq!((lines.len(), &lines[0]["done_reason"]), (1, &json!("load")), "{path}");
+        assert!(lines[0].get("eval_count").is_none());
+    }
+    let said = connection.post("/api/generate", &json!({"model": "m", "prompt": "x", "stream": false}).to_string());
+    assert_eq!(said.json()["response"], HELLO);
+}
+
+#[test]
+fn a_stream_breaks_off_with_a_line() {
+    let (_server, mut connection) = served();
+    let response = connection.post("/api/chat?fake=error@2:overloaded", &body(&json!({})));
+    let lines = lines(&response);
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[2], json!({"error": "server busy, please try again.  maximum pending requests exceeded"}));
+}
