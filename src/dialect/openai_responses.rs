@@ -96,11 +96,12 @@ fn goes_on_from(body: Members<'_>) -> Option<Cow<'_, str>> {
     body.get("previous_response_id")?.as_str()
 }
 
-/// What a response is said to have cost.
+/// What a response is said to have cost. The schema wants to know what was written to a cache; recorded answers of older
+/// models are silent on it.
 fn usage(usage: &Usage) -> Value {
     json!({
         "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": usage.cached_tokens},
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.prompt_tokens.saturating_add(usage.completion_tokens),

@@ -170,7 +170,7 @@ impl Item<'_> {
     pub(super) fn begun(&self) -> Value {
         match self {
             Item::Reasoning { seal, .. } => reasoning(Vec::new(), seal.as_deref()),
-            Item::Search { .. } => json!({"id": "", "type": "web_search_call", "status": "in_progress"}),
+            Item::Search { query } => search("in_progress", query),
             Item::Message(_) => message("in_progress", Vec::new()),
             Item::Call(call, id) => called(call, id, "in_progress", ""),
         }
@@ -183,10 +183,7 @@ impl Item<'_> {
                 let summary = summary.map(|text| summary_part(&text.text));
                 reasoning(summary.into_iter().collect(), seal.as_deref())
             }
-            Item::Search { query } => {
-                let action = json!({"type": "search", "query": query});
-                json!({"id": "", "type": "web_search_call", "status": "completed", "action": action})
-            }
+            Item::Search { query } => search("completed", query),
             Item::Message(part) => message(status, vec![part.done()]),
             Item::Call(call, id) => called(call, id, status, &call.arguments.text),
         }
@@ -216,6 +213,11 @@ impl Part<'_> {
 
 fn message(status: &str, content: Vec<Value>) -> Value {
     json!({"id": "", "type": "message", "status": status, "content": content, "role": "assistant"})
+}
+
+fn search(status: &str, query: &str) -> Value {
+    let action = json!({"type": "search", "query": query});
+    json!({"id": "", "type": "web_search_call", "status": status, "action": action})
 }
 
 fn reasoning(summary: Vec<Value>, seal: Option<&str>) -> Value {

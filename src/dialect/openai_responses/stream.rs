@@ -93,15 +93,18 @@ impl Events {
     }
 
     fn call(&mut self, call: &ToolCall) {
-        let (kind, member) = match call.kind {
-            ToolKind::Custom => ("custom_tool_call_input", "input"),
-            ToolKind::Function | ToolKind::Legacy => ("function_call_arguments", "arguments"),
+        let (kind, member, name) = match call.kind {
+            ToolKind::Custom => ("custom_tool_call_input", "input", String::new()),
+            // Recordings lack the name; the schema and the SDKs' types want it.
+            ToolKind::Function | ToolKind::Legacy => {
+                ("function_call_arguments", "arguments", format!(r#""name":{},"#, Value::from(call.name.as_str())))
+            }
         };
         for piece in call.arguments.pieces() {
             self.delta(&format!("response.{kind}.delta"), &format!(r#""delta":{},"#, Value::from(piece)), "", "");
         }
         let whole = Value::from(call.arguments.text.as_str());
-        self.plain(&format!("response.{kind}.done"), &format!(r#""{member}":{whole},"#), "", "");
+        self.plain(&format!("response.{kind}.done"), &format!(r#""{member}":{whole},"#), &name, "");
     }
 
     fn summary(&mut self, text: &Text) {
