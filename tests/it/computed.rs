@@ -324,3 +324,48 @@ fn what_computes_has_no_script() {
     );
     assert!(told.contains("head: `head` lacks `model`"), "{told}");
 }
+
+#[test]
+fn recordings_are_transcribed_in_every_format_and_streamed() {
+    let server = serve(Config::for_test());
+    let mut connection = Connection::open(server.address());
+    let mut post = |path: &str, fields: &[(&str, &str)]| {
+        let field = |(name, value): &(&str, &str)| {
+            format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let sound = "x".repeat(48_000);
+        let file =
+            format!("--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.mp3\"\r\n\r\n{sound}\r\n");
+        let body = fields.iter().map(field).collect::<String>() + &file + "--b--\r\n";
+        let head = format!("content-type: multipart/form-data; boundary=b\r\ncontent-length: {}", body.len());
+        connection.send(format!("POST {path} HTTP/1.1\r\nhost: fake\r\n{head}\r\n\r\n{body}").as_bytes()).unwrap();
+        connection.response(false).unwrap()
+    };
+    let said = "Hello there, how may I assist you today?";
+    let whisper = ("model", "whisper-1");
+    let path = "/v1/audio/transcriptions";
+    let answer = post(path, &[whisper]).json();
+    assert_eq!(answer, json!({"text": said, "usage": {"type": "duration", "seconds": 3}}));
+    let answer = post(path, &[("model", "gpt-4o-transcribe")]).json();
+    assert_eq!((&answer["usage"]["input_tokens"], &answer["usage"]["output_tokens"]), (&json!(30), &json!(12)));
+    assert_eq!(post(path, &[whisper, ("response_format", "text")]).text(), format!("{said}\n"));
+    let srt = post(path, &[whisper, ("response_format", "srt")]);
+    assert_eq!(srt.text(), format!("1\n00:00:00,000 --> 00:00:03,000\n{said}\n\n\n"));
+    assert!(srt.header("content-type").starts_with("text/plain"));
+    let vtt = post(path, &[whisper, ("response_format", "vtt")]);
+    assert_eq!(vtt.text(), format!("WEBVTT\n\n00:00:00.000 --> 00:00:03.000\n{said}\n\n"));
+    let words = ("timestamp_granularities[]", "word");
+    let verbose = post(path, &[whisper, ("response_format", "verbose_json"), words]).json();
+    assert_eq!((&verbose["duration"], verbose["words"].as_array().unwrap().len()), (&json!(3.0), 8));
+    assert!(verbose.get("segments").is_none(), "only words were asked for");
+    let verbose = post(path, &[whisper, ("response_format", "verbose_json")]).json();
+    assert_eq!(verbose["segments"][0]["end"], 3.0);
+    assert_eq!(post("/v1/audio/translations", &[whisper]).json(), json!({"text": said}));
+    let stream = post(path, &[("model", "gpt-4o-transcribe"), ("stream", "true")]);
+    let deltas: Vec<Value> =
+        stream.text().lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect();
+    let text: String = deltas.iter().filter_map(|event| event["delta"].as_str()).collect();
+    assert_eq!((text.as_str(), deltas.last().unwrap()["text"].as_str().unwrap()), (said, said));
+    let refused = post(path, &[]);
+    assert_eq!((refused.status, refused.text().contains("model parameter")), (400, true), "{}", refused.text());
+}
