@@ -29,7 +29,7 @@
 //! 5. A fixture or setting that loads can be served: every mistake is found at start-up, with file, place and remedy.
 //! 6. Same seed, same requests in order: same bodies and ids, but for what tells the real time; headers in any order.
 //! 7. Locks guard a push or a few sums, never a render. All that grows is bounded.
-//! 8. Nothing is global but the vocabularies, which never change: an engine is a value, and one process can run many.
+//! 8. Nothing is global but vocabularies and the texts of headers, which never change: one process can run many engines.
 //!
 //! ## Where to add
 //! | to add | touch |

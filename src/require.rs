@@ -11,7 +11,7 @@ use serde_json::Number;
 use self::{
     kinds::{JsonType, Kinds},
     names::Names,
-    words::{alternatives, noun, quoted},
+    words::{alternatives, quoted},
 };
 
 use crate::{
@@ -187,7 +187,7 @@ impl Property {
         let kind = value.kind();
         if !self.kinds.take(kind) {
             let (expected, wanted) = (self.expected(), self.wanted());
-            return Err(ApiError::InvalidType { param: place.path(), expected, wanted, got: noun(kind) });
+            return Err(ApiError::InvalidType { param: place.path(), expected, wanted, got: kind.noun() });
         }
         match kind {
             Kind::Integer | Kind::Decimal => self.check_bounds(value, place),

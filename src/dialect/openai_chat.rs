@@ -17,7 +17,10 @@ use self::{
     stream::{Frames, Stream},
     whole::Said,
 };
-use super::{Dialect, Spelling};
+use super::{
+    Dialect, Spelling,
+    frame::{LAYOUT, member},
+};
 use crate::{
     answer::{self, Answer, Content, Framing},
     audio::Format,
@@ -29,9 +32,6 @@ use crate::{
     standing::Cost,
     template::{Layout, Spaces, Template, scope::Scope},
 };
-
-/// OpenAI lays whole answers out with two spaces a level and a line break at the end.
-const LAYOUT: Layout = Layout { indent: 2, newline: true };
 
 /// The head's fields that have a place of their own; those that an answer cannot do without are marked.
 const HEAD: [(&str, bool); 5] =
@@ -182,13 +182,6 @@ impl Dialect for Chat {
         let words = Words::new(reply, &logprobs, wishes.speech, shape, &mut scope.random.borrow_mut(), now);
         Box::new(Spelled { frame, words, thinking: None })
     }
-}
-
-/// A value as it is laid out when it is a member of the outermost object.
-fn member(value: &Value) -> Vec<u8> {
-    let mut text = Vec::new();
-    LAYOUT.write_inside(value, LAYOUT.indent, &mut text);
-    text
 }
 
 struct Spelled {

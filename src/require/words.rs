@@ -1,7 +1,6 @@
 //! The words in which a requirement says what it wants and what it got.
 
 use super::{Property, kinds::JsonType};
-use crate::request::members::Kind;
 
 impl JsonType {
     /// Its article and its name, as OpenAI's errors say it.
@@ -44,18 +43,6 @@ impl Property {
     /// JSON Schema's name of the type that it must have; of several the last, which is the richest.
     pub(super) fn wanted(&self) -> &'static str {
         self.kinds.list().last().map_or("value", |kind| kind.name())
-    }
-}
-
-pub(super) fn noun(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Null => "null",
-        Kind::Boolean => "a boolean",
-        Kind::Integer => "an integer",
-        Kind::Decimal => "a decimal",
-        Kind::String => "a string",
-        Kind::Array => "an array",
-        Kind::Object => "an object",
     }
 }
 

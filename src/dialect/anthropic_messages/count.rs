@@ -1,7 +1,6 @@
 //! `anthropic-count-tokens`: how many tokens a message would cost, counted as the message itself would be.
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
 use super::{check, read};
@@ -52,9 +51,8 @@ struct Count(u64);
 
 impl Spelling for Count {
     fn answer(&self, _: &Scope<'_>) -> Answer {
-        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         let body = Bytes::from(format!(r#"{{"input_tokens":{}}}"#, self.0));
-        Answer::new(StatusCode::OK, headers, Content::Whole(body))
+        Answer::said("application/json", Content::Whole(body))
     }
 
     fn record(&self, _: &Scope<'_>) -> Value {

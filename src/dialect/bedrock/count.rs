@@ -2,7 +2,6 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
 use super::converse::read;
@@ -62,9 +61,8 @@ struct Count(u64);
 
 impl Spelling for Count {
     fn answer(&self, _: &Scope<'_>) -> Answer {
-        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         let body = Bytes::from(format!(r#"{{"inputTokens":{}}}"#, self.0));
-        Answer::new(StatusCode::OK, headers, Content::Whole(body))
+        Answer::said("application/json", Content::Whole(body))
     }
 
     fn record(&self, _: &Scope<'_>) -> Value {

@@ -57,18 +57,6 @@ fn says_json(value: Raw<'_>) -> bool {
     value.text().windows(4).any(|word| word.eq_ignore_ascii_case(b"json"))
 }
 
-fn noun(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Null => "null",
-        Kind::Boolean => "a boolean",
-        Kind::Integer => "an integer",
-        Kind::Decimal => "a decimal",
-        Kind::String => "a string",
-        Kind::Array => "an array",
-        Kind::Object => "an object",
-    }
-}
-
 /// An item as the rules of conversations see it.
 struct Item {
     kind: String,
@@ -86,7 +74,7 @@ fn items(input: Raw<'_>, follows: bool) -> Result<(), ApiError> {
         let place = format!("input[{n}]");
         let Some(members) = item.members() else {
             let (expected, wanted) = ("an input item".to_owned(), "object");
-            return Err(ApiError::InvalidType { param: place, expected, wanted, got: noun(item.kind()) });
+            return Err(ApiError::InvalidType { param: place, expected, wanted, got: item.kind().noun() });
         };
         let text = |name: &str| members.get(name).and_then(Raw::as_str).unwrap_or_default().into_owned();
         let kind = if members.get("type").is_some() { text("type") } else { "message".to_owned() };

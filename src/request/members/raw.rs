@@ -41,6 +41,21 @@ pub enum Kind {
     Object,
 }
 
+impl Kind {
+    /// What a sentence calls it.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Kind::Null => "null",
+            Kind::Boolean => "a boolean",
+            Kind::Integer => "an integer",
+            Kind::Decimal => "a decimal",
+            Kind::String => "a string",
+            Kind::Array => "an array",
+            Kind::Object => "an object",
+        }
+    }
+}
+
 impl<'a> Raw<'a> {
     /// The text of the value.
     pub fn text(self) -> &'a [u8] {
