@@ -149,7 +149,8 @@ pub fn parse() -> Result<Task, Failure> {
             if let Some(profile) = &config.profile {
                 fixtures.profile(profile).map_err(wrong)?;
             }
-            let routes: usize = fixtures.endpoints().map(|(_, endpoint)| endpoint.routes.len()).sum();
+            fixtures.check().map_err(StartError::Fixtures)?;
+            let routes: usize = fixtures.endpoints().map(|listed| listed.routes.len()).sum();
             Ok(Task::Print(format!("ok: {routes} routes, {}\n", origin(&config, &fixtures))))
         }
         Some(Command::Eject { dir }) => eject(&dir).map(Task::Print),

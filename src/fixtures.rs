@@ -8,15 +8,21 @@ mod headers;
 mod like;
 mod models;
 mod named;
+mod outline;
+mod problem;
 mod provider;
 pub mod router;
 mod script;
+mod source;
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, fs, io, path::Path};
+use std::{path::Path, sync::OnceLock};
 
 pub use endpoint::{Endpoint, Kind};
 use http::Method;
+pub use problem::Problem;
+use problem::Problems;
 pub use provider::Provider;
+pub use source::{BUILT_IN, eject};
 
 use crate::{
     error::ApiError,
@@ -24,16 +30,15 @@ use crate::{
     fixtures::{
         file::ReplyFile,
         named::Named,
-        router::{Found, Router},
+        outline::Outline,
+        router::{Found, Route, Router},
+        source::Sources,
     },
     latency::{Latency, Profile},
     limit::LimitSpec,
     rule::Rule,
     template::scope::Params,
 };
-
-/// Every file under `fixtures/` when the binary was built, by its path there.
-pub const BUILT_IN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/built_in.rs"));
 
 /// What the fake model says where an endpoint does not say otherwise.
 const REPLIES: &str = "replies.json";
@@ -48,60 +53,63 @@ const RULES: &str = "rules.json";
 /// What all endpoints of a provider share.
 const PROVIDER: &str = "provider.json";
 
-/// A mistake in a fixture.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The file, as the user would open it.
-    pub file: String,
-    /// Where in the file, such as `routes[1]`; empty if the text says it.
-    pub place: String,
-    /// What is wrong, and what to do about it.
-    pub what: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let colon = if self.place.is_empty() { "" } else { ": " };
-        write!(f, "{}: {}{colon}{}", self.file, self.place, self.what)
-    }
-}
-
-/// Collects what is wrong with one file.
-struct Problems<'a> {
-    file: &'a str,
-    list: &'a mut Vec<Problem>,
-}
-
-impl Problems<'_> {
-    fn add(&mut self, place: impl Into<String>, what: impl Into<String>) {
-        self.list.push(Problem { file: self.file.to_owned(), place: place.into(), what: what.into() });
-    }
-
-    /// The value, or else its problem is added.
-    fn take<T>(&mut self, place: impl Into<String>, result: Result<T, String>) -> Option<T> {
-        result.map_err(|what| self.add(place, what)).ok()
-    }
-}
-
-/// One file that was found, built in or in the overlay.
-struct Source {
-    /// How its problems name it.
-    shown: String,
-    text: Cow<'static, str>,
-    built_in: bool,
-}
-
-/// All fixtures, compiled. What loads can be served.
+/// All fixtures. What loads can be served.
+///
+/// Providers and their endpoints are compiled when they are first asked for: a program starts to answer some of them, and
+/// has hundreds. That what is built in can be served, a test has seen; files of the user's own are compiled at the start,
+/// and with them everything that they may change.
 pub struct Fixtures {
-    providers: Vec<Provider>,
-    endpoints: Vec<Endpoint>,
+    sources: Sources,
+    providers: Vec<Owner>,
+    files: Vec<OneFile>,
+    /// The file of each endpoint, and which of the endpoints there it is.
+    endpoints: Vec<(usize, usize)>,
     router: Router,
+    replies: Vec<ReplyFile>,
     facts: Vec<ModelFacts>,
     tiers: Named<Vec<LimitSpec>>,
     profiles: Named<Profile>,
     rules: Vec<Rule>,
     overridden: usize,
     added: usize,
+}
+
+/// A provider before it is compiled.
+struct Owner {
+    /// The name of its directory.
+    name: String,
+    /// The prefixes of the paths that are its own.
+    paths: Vec<String>,
+    compiled: OnceLock<Provider>,
+}
+
+impl Owner {
+    /// How strongly it claims a path that no route has: the length of its longest prefix of it.
+    fn claim(&self, path: &str) -> Option<usize> {
+        let prefixes = self.paths.iter().filter(|prefix| path.starts_with(prefix.as_str()));
+        prefixes.map(String::len).max()
+    }
+}
+
+/// A file that has endpoints, before it is compiled.
+struct OneFile {
+    name: String,
+    /// The number of its provider.
+    provider: usize,
+    outline: Outline,
+    compiled: OnceLock<Vec<Endpoint>>,
+}
+
+/// An endpoint that is listed.
+pub struct Listed<'a> {
+    /// The name of its provider.
+    pub provider: &'a str,
+    /// Its file, as a path under `fixtures/`.
+    pub file: &'a str,
+    /// Its routes.
+    pub routes: &'a [Route],
+    /// Itself.
+    pub endpoint: &'a Endpoint,
 }
 
 /// Where a request leads.
@@ -119,42 +127,86 @@ impl Fixtures {
     /// Everything that is wrong with them.
     pub fn load(overlay: Option<&Path>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        let mut sources: BTreeMap<String, Source> = BUILT_IN
-            .iter()
-            .map(|(name, text)| {
-                let shown = format!("fixtures/{name} (built in)");
-                (name.to_string(), Source { shown, text: Cow::Borrowed(text), built_in: true })
-            })
-            .collect();
+        let mut sources = source::built_in();
         let built_in = sources.len();
-        let mut overlaid = 0;
-        if let Some(directory) = overlay {
-            let files = read(directory, &mut problems);
-            overlaid = files.len();
-            sources.extend(files);
-        }
+        let theirs = overlay.map(|directory| source::read(directory, &mut problems)).unwrap_or_default();
+        let count = theirs.len();
+        sources.extend(theirs);
         let added = sources.len() - built_in;
-        let fixtures = compile(&sources, &mut problems);
-        if problems.is_empty() {
-            Ok(Fixtures { overridden: overlaid - added, added, ..fixtures })
-        } else {
-            Err(problems)
+        let mut fixtures = survey(sources, &mut problems);
+        (fixtures.overridden, fixtures.added) = (count - added, added);
+        if overlay.is_some() {
+            fixtures.compile_all(&mut problems);
         }
+        if problems.is_empty() { Ok(fixtures) } else { Err(problems) }
+    }
+
+    /// Compiles everything, in place of each when it is asked for.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn check(&self) -> Result<(), Vec<Problem>> {
+        let mut problems = Vec::new();
+        self.compile_all(&mut problems);
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    fn compile_all(&self, problems: &mut Vec<Problem>) {
+        for owner in &self.providers {
+            let compiled = self.compile_provider(owner, problems);
+            // What stands there already is the same.
+            let _ = owner.compiled.set(compiled);
+        }
+        for file in &self.files {
+            let compiled = self.compile_file(file, problems);
+            let _ = file.compiled.set(compiled);
+        }
+    }
+
+    fn compile_provider(&self, owner: &Owner, problems: &mut Vec<Problem>) -> Provider {
+        let text = |name: &str| self.text(&format!("{name}/{PROVIDER}"));
+        let shown = self.sources.get(&format!("{}/{PROVIDER}", owner.name)).map_or("", |source| &source.shown);
+        provider::compile(&owner.name, &text, &mut Problems { file: shown, list: problems }).unwrap_or_default()
+    }
+
+    fn compile_file(&self, file: &OneFile, problems: &mut Vec<Problem>) -> Vec<Endpoint> {
+        let shown = self.sources.get(&file.name).map_or("", |source| &source.shown);
+        let mut problems = Problems { file: shown, list: problems };
+        let shape = self.provider(file.provider).shape();
+        endpoint::compile(&file.name, &file.outline, &|name| self.text(name), shape, &self.replies, &mut problems)
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.sources.get(name).map(|source| &*source.text)
+    }
+
+    fn provider(&self, number: usize) -> &Provider {
+        let owner = &self.providers[number];
+        owner.compiled.get_or_init(|| proven(|problems| self.compile_provider(owner, problems)))
+    }
+
+    fn endpoints_of<'a>(&'a self, file: &'a OneFile) -> &'a [Endpoint] {
+        file.compiled.get_or_init(|| proven(|problems| self.compile_file(file, problems)))
     }
 
     /// Where a request leads.
     pub fn find<'a>(&'a self, method: &Method, path: &'a str) -> Target<'a> {
+        let file = |number: usize| &self.files[self.endpoints[number].0];
         match self.router.find(method, path) {
             Found::Endpoint(number, params) => {
-                let endpoint = &self.endpoints[number];
-                Target { provider: &self.providers[endpoint.provider], endpoint: Ok((endpoint, params)) }
+                let file = file(number);
+                let endpoint = self.endpoints_of(file).get(self.endpoints[number].1);
+                let unknown = || ApiError::UnknownPath { nearest: String::new() };
+                let endpoint = endpoint.map(|endpoint| (endpoint, params)).ok_or_else(unknown);
+                Target { provider: self.provider(file.provider), endpoint }
             }
             Found::OtherMethods(methods, number) => {
-                let provider = &self.providers[self.endpoints[number].provider];
+                let provider = self.provider(file(number).provider);
                 Target { provider, endpoint: Err(ApiError::MethodNotAllowed { allow: allow(&methods) }) }
             }
             Found::Nothing => {
-                let nearest = self.router.nearest(method, path).map(ToString::to_string).unwrap_or_default();
+                let routes = self.files.iter().flat_map(|file| file.outline.routes());
+                let nearest = router::nearest(routes, method, path).map(ToString::to_string).unwrap_or_default();
                 Target { provider: self.owner(path), endpoint: Err(ApiError::UnknownPath { nearest }) }
             }
         }
@@ -170,14 +222,19 @@ impl Fixtures {
 
     /// The provider with the longest prefix of this path.
     fn owner(&self, path: &str) -> &Provider {
-        let claim = |provider: &&Provider| provider.claim(path);
-        // `compile` sees to it that there is a provider, and one whose prefix is `/`.
-        self.providers.iter().max_by_key(claim).unwrap_or(&self.providers[0])
+        let claim = |number: &usize| self.providers[*number].claim(path);
+        // `survey` sees to it that there is a provider, and one whose prefix is `/`.
+        self.provider((0..self.providers.len()).max_by_key(claim).unwrap_or_default())
     }
 
-    /// Every endpoint with the name of its provider, by file.
-    pub fn endpoints(&self) -> impl Iterator<Item = (&str, &Endpoint)> {
-        self.endpoints.iter().map(|endpoint| (self.providers[endpoint.provider].name.as_str(), endpoint))
+    /// Every endpoint, by file.
+    pub fn endpoints(&self) -> impl Iterator<Item = Listed<'_>> {
+        self.files.iter().flat_map(|file| {
+            let provider = self.providers[file.provider].name.as_str();
+            let routes = file.outline.endpoints.iter().map(|(_, routes)| routes);
+            let endpoints = routes.zip(self.endpoints_of(file));
+            endpoints.map(move |(routes, endpoint)| Listed { provider, file: &file.name, routes, endpoint })
+        })
     }
 
     /// What is known of models; the first that fits one holds.
@@ -217,6 +274,14 @@ impl Fixtures {
     }
 }
 
+/// What is compiled without a fault, since it has been before: by a test, or at the start.
+fn proven<T>(compile: impl FnOnce(&mut Vec<Problem>) -> T) -> T {
+    let mut problems = Vec::new();
+    let compiled = compile(&mut problems);
+    debug_assert!(problems.is_empty(), "{problems:?}");
+    compiled
+}
+
 fn allow(methods: &[Method]) -> String {
     let mut names: Vec<_> = methods.iter().map(Method::as_str).collect();
     if names.contains(&"GET") {
@@ -226,71 +291,19 @@ fn allow(methods: &[Method]) -> String {
     names.join(", ")
 }
 
-/// Writes the built-in files under `directory`, for editing.
-///
-/// # Errors
-/// That of the file system, or [`io::ErrorKind::AlreadyExists`] with the file that would have been overwritten.
-pub fn eject(directory: &Path) -> io::Result<usize> {
-    let targets = BUILT_IN.iter().map(|(name, text)| (directory.join(name), text));
-    if let Some((taken, _)) = targets.clone().find(|(path, _)| path.exists()) {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, taken.display().to_string()));
-    }
-    for (path, text) in targets {
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        fs::write(path, text)?;
-    }
-    Ok(BUILT_IN.len())
-}
-
-/// Reads the fixtures in a directory, which must be there.
-fn read(directory: &Path, problems: &mut Vec<Problem>) -> BTreeMap<String, Source> {
-    fn walk(
-        root: &Path,
-        directory: &Path,
-        found: &mut BTreeMap<String, Source>,
-        problems: &mut Vec<Problem>,
-    ) -> io::Result<()> {
-        for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
-            let shown = path.display().to_string();
-            let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-            let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-            if hidden {
-                continue;
-            } else if path.is_dir() {
-                walk(root, &path, found, problems)?;
-            } else if extension.as_deref() == Some("json") {
-                let text = Cow::Owned(fs::read_to_string(&path)?);
-                let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
-                found.insert(name, Source { shown, text, built_in: false });
-            } else if matches!(extension.as_deref(), Some("yaml" | "yml" | "jsonc" | "json5" | "toml")) {
-                Problems { file: &shown, list: problems }
-                    .add("", "fixtures are .json files: this one would not be read");
-            }
-        }
-        Ok(())
-    }
-    let mut found = BTreeMap::new();
-    if let Err(error) = walk(directory, directory, &mut found, problems) {
-        let shown = directory.display().to_string();
-        Problems { file: &shown, list: problems }.add("", format!("cannot be read: {error}"));
-    }
-    found
-}
-
-/// Compiles all files; what is wrong with them goes to `problems`, and then the result is not to be used.
-fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> Fixtures {
+/// Reads what must be known before anybody asks. What is wrong with it goes to `problems`, and then the result is not to
+/// be used.
+fn survey(sources: Sources, problems: &mut Vec<Problem>) -> Fixtures {
     let mut providers = Vec::new();
-    for (name, source) in sources {
+    for (name, source) in &sources {
         if let Some((directory, PROVIDER)) = name.split_once('/') {
             let mut problems = Problems { file: &source.shown, list: problems };
-            let text = |name: &str| sources.get(&format!("{name}/{PROVIDER}")).map(|source| &*source.text);
-            providers.extend(provider::compile(directory, &text, &mut problems));
+            let paths = outline::paths(&source.text, &mut problems);
+            let name = directory.to_owned();
+            providers.extend(paths.map(|paths| Owner { name, paths, compiled: OnceLock::new() }));
         }
     }
-    if !providers.iter().any(|provider: &Provider| provider.claim("/").is_some()) && problems.is_empty() {
+    if !providers.iter().any(|provider| provider.claim("/").is_some()) && problems.is_empty() {
         let file = "fixtures";
         Problems { file, list: problems }
             .add("", "no provider has \"/\" among its `paths`: one must own unknown paths");
@@ -306,7 +319,7 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
         problems.take("", parse::<Vec<ModelFacts>>(&source.text)).unwrap_or_default()
     });
 
-    let tiers = Named::compile("tier", TIERS, sources, problems, |name, limits: &Vec<LimitSpec>, problems| {
+    let tiers = Named::compile("tier", TIERS, &sources, problems, |name, limits: &Vec<LimitSpec>, problems| {
         for (n, limit) in limits.iter().enumerate() {
             problems.take(format!("{name}[{n}]"), limit.check());
         }
@@ -315,9 +328,10 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
         let mut problems = Problems { file: &source.shown, list: problems };
         problems.take("", parse::<Vec<Rule>>(&source.text)).unwrap_or_default()
     });
-    let profiles = Named::compile("profile", PROFILES, sources, problems, |_, _, _| {});
+    let profiles = Named::compile("profile", PROFILES, &sources, problems, |_, _, _| {});
 
-    let mut endpoints: Vec<Endpoint> = Vec::new();
+    let mut files: Vec<OneFile> = Vec::new();
+    let mut endpoints: Vec<(usize, usize)> = Vec::new();
     let mut router = Router::default();
     // The built-in ones first: where two have the same route, it is the user's file that is wrong.
     let mut in_order: Vec<_> = sources.iter().collect();
@@ -334,7 +348,7 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
         if file == PROVIDER {
             continue;
         }
-        let Some(number) = providers.iter().position(|provider: &Provider| provider.name == directory) else {
+        let Some(provider) = providers.iter().position(|provider| provider.name == directory) else {
             if !sources.contains_key(&format!("{directory}/{PROVIDER}")) {
                 let remedy =
                     format!("`{directory}/{PROVIDER}` is missing: write one, such as {{\"like\": \"openai\"}}");
@@ -343,24 +357,27 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
             continue;
         };
         let text = |name: &str| sources.get(name).map(|source| &*source.text);
-        let owner = (number, &providers[number]);
-        for endpoint in endpoint::compile(name, &text, owner, &replies, &mut problems) {
-            for (n, route) in endpoint.routes.iter().enumerate() {
-                if let Err(other) = router.add(route.clone(), endpoints.len()) {
-                    let other = endpoints.get(other).map_or(name, |other| &other.file);
+        let Some(outline) = Outline::read(name, &text, &mut problems) else { continue };
+        for (nth, (action, routes)) in outline.endpoints.iter().enumerate() {
+            for (n, route) in routes.iter().enumerate() {
+                if let Err(other) = router.add(route, endpoints.len()) {
+                    let other = endpoints.get(other).map_or(name, |(file, _)| &files[*file].name);
                     let remedy = match sources.get(other) {
                         Some(theirs) if theirs.built_in && !source.built_in => {
                             format!("name this file {other} to replace the built-in one")
                         }
                         _ => "a route has one answer".to_owned(),
                     };
-                    problems.add(format!("routes[{n}]"), format!("`{route}` is already answered by {other}: {remedy}"));
+                    let place = if action.is_empty() { format!("routes[{n}]") } else { format!("actions.{action}") };
+                    problems.add(place, format!("`{route}` is already answered by {other}: {remedy}"));
                 }
             }
-            endpoints.push(endpoint);
+            endpoints.push((files.len(), nth));
         }
+        files.push(OneFile { name: name.clone(), provider, outline, compiled: OnceLock::new() });
     }
-    Fixtures { providers, endpoints, router, facts, tiers, profiles, rules, overridden: 0, added: 0 }
+    let (overridden, added) = (0, 0);
+    Fixtures { sources, providers, files, endpoints, router, replies, facts, tiers, profiles, rules, overridden, added }
 }
 
 /// Reads JSON; the error names line and column, and what would be right.

@@ -4,7 +4,6 @@
 //! **Protocols in code, content in data.** How a provider spells an answer is a protocol: one file, a [`dialect`]. What is
 //! said, and where, is data under `fixtures/`: routes, bodies, replies, the words of errors, the names of headers. It is
 //! built into the binary and overridden file by file. Between the two stands a neutral [`reply::Reply`].
-//!
 //! **One request, one function**, [`engine::Engine::handle`]: it routes, admits, plans what goes wrong, checks, says and
 //! dresses. **A response is plain data**, an [`answer::Answer`], which latency and faults change; the edge delivers it.
 //!
@@ -26,10 +25,11 @@
 //!    may live in a store that servers share (50 ms at the most), and a place where only so many answers are said at once.
 //! 3. A request is counted once, and its count is closed once: when the answer ends, is cut, or the client leaves.
 //! 4. A route exists because a fixture says so. No provider is named outside its dialect and its fixtures.
-//! 5. A fixture or setting that loads can be served: every mistake is found at start-up, with file, place and remedy.
+//! 5. A fixture or setting that loads can be served: every mistake is found at start-up, with file, place and remedy, but
+//!    for those of the built-in files, which a test finds: they are compiled when they are first asked for.
 //! 6. Same seed, same requests in order: same bodies and ids, but for what tells the real time; headers in any order.
 //! 7. Locks guard a push or a few sums, never a render. All that grows is bounded.
-//! 8. Nothing is global but vocabularies and the texts of headers, which never change: one process can run many engines.
+//! 8. Nothing is global but vocabularies and texts of headers, which never change: one process can run many engines.
 //!
 //! ## Where to add
 //! | to add | touch |
@@ -45,7 +45,7 @@
 //!
 //! ## Absent on purpose
 //! No actix routes (sixty of them cost more than the rest of a request), no middleware with a say in the answer, no
-//! template logic (a body that needs any is a protocol), no trait where an enum will do, no TLS, no global state.
+//! template logic (a body that needs any is a protocol), no trait where an enum will do, no TLS.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

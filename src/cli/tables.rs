@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fake_openai::{
     fault::{MODIFIERS, TABLE},
-    fixtures::{Fixtures, Kind, router::Route},
+    fixtures::{Fixtures, Kind, Listed, router::Route},
 };
 use http::Method;
 
@@ -12,23 +12,22 @@ use http::Method;
 /// without `/v1`: `[/v1]/models`.
 pub(super) fn routes(fixtures: &Fixtures) -> String {
     let mut lines: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();
-    for (_, endpoint) in fixtures.endpoints() {
+    for Listed { file, routes, endpoint, .. } in fixtures.endpoints() {
         let answer = match endpoint.kind() {
             Kind::Canned => "canned",
             Kind::Generated(dialect) => dialect,
         };
         let limited = if endpoint.limited { "limited" } else { "-" };
-        let has = |method: &Method, path: &str| {
-            endpoint.routes.iter().any(|route| route.method == *method && route.path == path)
-        };
-        for Route { method, path } in &endpoint.routes {
+        let has =
+            |method: &Method, path: &str| routes.iter().any(|route| route.method == *method && route.path == path);
+        for Route { method, path } in routes {
             let shown = match path.strip_prefix("/v1") {
                 Some(rest) if rest.starts_with('/') && has(method, rest) => format!("[/v1]{rest}"),
                 None if has(method, &format!("/v1{path}")) => continue,
                 _ => path.clone(),
             };
             // In the order of the whole path.
-            let key = (path, shown, answer, limited, &endpoint.file);
+            let key = (path, shown, answer, limited, file);
             lines.entry(key).or_default().insert(method.as_str());
         }
     }

@@ -71,6 +71,12 @@ fn endpoints_and_providers_can_be_added_and_replaced() {
     assert_eq!(connection.get("/models").status, 404, "a file is replaced as a whole");
 }
 
+#[test]
+fn what_is_built_in_can_be_served() {
+    let fixtures = Fixtures::load(None).unwrap();
+    assert_eq!(fixtures.check(), Ok(()), "it is compiled when it is asked for, and must not fail then");
+}
+
 /// What is wrong with a set of fixtures, a line each.
 fn problems(files: &[(&str, &str)]) -> String {
     let directory = Directory::with(files);
