@@ -32,6 +32,7 @@ use crate::{
     prompt::Prompt,
     reply::Reply,
     request::members::{Members, Raw},
+    resource::Shelves,
     standing::Cost,
     template::scope::Scope,
 };
@@ -72,6 +73,15 @@ pub trait Dialect: Send + Sync {
         None
     }
 
+    /// Reads what the endpoint keeps of what the request names, such as the conversation that it is part of, and leaves it
+    /// in the scope as what was kept `earlier`.
+    ///
+    /// # Errors
+    /// Something that it names is not there.
+    fn recall(&self, _: Members<'_>, _: &Scope<'_>, _: &Shelves<'_>) -> Result<(), ApiError> {
+        Ok(())
+    }
+
     /// Spells a reply: for one request, or, without a scope, for all that are plain.
     fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling>;
 }
@@ -94,6 +104,9 @@ pub trait Spelling: Send + Sync {
     fn kept(&self, _: &Scope<'_>) -> Option<(String, Bytes)> {
         None
     }
+
+    /// Keeps what comes of the answer beside it, such as what a conversation has more.
+    fn keep(&self, _: &Scope<'_>, _: &Shelves<'_>) {}
 }
 
 /// A protocol whose answers follow from the request alone, such as vectors of texts: the model says nothing, and so no
@@ -135,6 +148,7 @@ pub fn computed() -> &'static [(&'static str, MakeComputed)] {
         ("openai-moderations", openai_moderations::make),
         ("openai-images", openai_images::make),
         ("openai-image-file", openai_images::make_file),
+        ("openai-response", openai_responses::make_again),
         ("openai-speech", openai_speech::make),
     ]
 }

@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod cohere;
 mod computed;
+mod conversations;
 mod edge;
 mod faults;
 mod gemini;
