@@ -14,6 +14,7 @@ mod openai_embeddings;
 mod openai_images;
 mod openai_moderations;
 mod openai_responses;
+mod openai_runs;
 mod openai_speech;
 mod openai_transcriptions;
 mod rerank;
@@ -177,6 +178,7 @@ pub fn all() -> &'static [(&'static str, Make)] {
         ("gemini-generate", gemini_generate::make),
         ("openai-completions", openai_completions::make),
         ("openai-responses", openai_responses::make),
+        ("openai-runs", openai_runs::make),
         ("openai-transcriptions", openai_transcriptions::make),
         ("openai-responses-input-tokens", openai_responses::make_count),
         ("openai-responses-compact", openai_responses::make_compact),

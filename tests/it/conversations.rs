@@ -86,7 +86,8 @@ fn what_is_kept_is_told_again_event_by_event() {
         json!({"max_output_tokens": 16, "input": "call", "tools": [{"type": "function", "name": "f"}]}),
         json!({"service_tier": "priority", "background": true}),
     ] {
-        let mut body = json!({"model": "m", "input": "Hi", "stream": true, "stream_options": {"include_obfuscation": false}});
+        let mut body =
+            json!({"model": "m", "input": "Hi", "stream": true, "stream_options": {"include_obfuscation": false}});
         body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
         let live = connection.post(PATH, &body.to_string());
         let live = live.text();

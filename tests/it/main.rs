@@ -22,6 +22,7 @@ mod program;
 mod resources;
 mod responses;
 mod rules;
+mod runs;
 mod schema;
 mod stopping;
 mod store;
