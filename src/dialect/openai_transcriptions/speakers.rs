@@ -87,9 +87,9 @@ mod tests {
         assert_eq!(
             told("Agent: Hi\n\nThis: is; so\nHm: no", &["agent"]),
             [
-                segment(0, (0.0, 3.6), "agent", "Hi"),
-                segment(11, (3.6, 7.6), "This", "is; so"),
-                segment(24, (7.6, 10.0), "Hm", "no"),
+                segment(0, (0.0, 3.33), "agent", "Hi"),
+                segment(11, (3.33, 7.78), "This", "is; so"),
+                segment(24, (7.78, 10.0), "Hm", "no"),
             ]
         );
         assert_eq!(told("At 10:30, he said: go", &[])[0].2, "A", "that is no name");
