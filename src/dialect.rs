@@ -14,6 +14,7 @@ mod openai_embeddings;
 mod openai_images;
 mod openai_moderations;
 mod openai_responses;
+mod openai_runs;
 mod openai_speech;
 mod openai_transcriptions;
 mod rerank;
@@ -32,6 +33,7 @@ use crate::{
     prompt::Prompt,
     reply::Reply,
     request::members::{Members, Raw},
+    resource::Shelves,
     standing::Cost,
     template::scope::Scope,
 };
@@ -72,6 +74,15 @@ pub trait Dialect: Send + Sync {
         None
     }
 
+    /// Reads what the endpoint keeps of what the request names, such as the conversation that it is part of, and leaves it
+    /// in the scope as what was kept `earlier`.
+    ///
+    /// # Errors
+    /// Something that it names is not there.
+    fn recall(&self, _: Members<'_>, _: &Scope<'_>, _: &Shelves<'_>) -> Result<(), ApiError> {
+        Ok(())
+    }
+
     /// Spells a reply: for one request, or, without a scope, for all that are plain.
     fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling>;
 }
@@ -94,6 +105,9 @@ pub trait Spelling: Send + Sync {
     fn kept(&self, _: &Scope<'_>) -> Option<(String, Bytes)> {
         None
     }
+
+    /// Keeps what comes of the answer beside it, such as what a conversation has more.
+    fn keep(&self, _: &Scope<'_>, _: &Shelves<'_>) {}
 }
 
 /// A protocol whose answers follow from the request alone, such as vectors of texts: the model says nothing, and so no
@@ -135,6 +149,7 @@ pub fn computed() -> &'static [(&'static str, MakeComputed)] {
         ("openai-moderations", openai_moderations::make),
         ("openai-images", openai_images::make),
         ("openai-image-file", openai_images::make_file),
+        ("openai-response", openai_responses::make_again),
         ("openai-speech", openai_speech::make),
     ]
 }
@@ -163,6 +178,7 @@ pub fn all() -> &'static [(&'static str, Make)] {
         ("gemini-generate", gemini_generate::make),
         ("openai-completions", openai_completions::make),
         ("openai-responses", openai_responses::make),
+        ("openai-runs", openai_runs::make),
         ("openai-transcriptions", openai_transcriptions::make),
         ("openai-responses-input-tokens", openai_responses::make_count),
         ("openai-responses-compact", openai_responses::make_compact),

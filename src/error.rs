@@ -122,6 +122,8 @@ api_errors! {
     UnsupportedValue = "unsupported_value" { param: String, got: String, default: &'static str }
     /// A parameter was sent that means nothing without another.
     NeedsOther = "needs_other" { param: &'static str, other: &'static str }
+    /// A parameter was sent that may not be sent beside another.
+    Excludes = "excludes" { param: &'static str, other: &'static str }
     /// The model's calls of tools must be followed by what the tools returned; `ids` are those without, `param` is the
     /// message that calls.
     ToolReplyMissing = "tool_reply_missing" { param: String, ids: String }

@@ -13,8 +13,8 @@
 //! 5 edge        server http                     the only files that name actix
 //! 4 path        engine                          the pipeline, and nothing else
 //! 3 from files  config fixtures memory rule     what was asked, what is said, what is remembered
-//! 2 mechanisms  access capacity fault limit progress resource require when model dialect
-//! 1 materials   template schema tokens vector audio image latency    what fills in, makes up, counts, takes time
+//! 2 mechanisms  access capacity fault limit progress require when model dialect
+//! 1 materials   template schema tokens vector audio image latency resource    what fills in, makes up, counts, keeps
 //! 0 words       request prompt answer reply error standing facts glob random clock
 //! ```
 //! A test holds the floors, and who may name `actix_web`, `governor`, `clap` and `sleep`.

@@ -2,6 +2,7 @@
 
 mod gone;
 mod page;
+mod shelves;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,7 +13,10 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use self::gone::Gone;
-pub use self::page::{Query, page};
+pub use self::{
+    page::{Query, page},
+    shelves::{Shelves, plans, shelf},
+};
 
 /// The most objects that are kept.
 const MOST: usize = 10_000;

@@ -68,6 +68,11 @@ impl Frames {
     pub(super) fn new(first: Bytes, stream: Stream) -> Self {
         Frames { first: Some(first), stream, next: 0, at: 0 }
     }
+
+    /// The frames of `stream` alone.
+    pub(super) fn of(stream: Stream) -> Self {
+        Frames { first: None, stream, next: 0, at: 0 }
+    }
 }
 
 impl Iterator for Frames {

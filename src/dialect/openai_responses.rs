@@ -2,6 +2,7 @@
 //!
 //! The shapes, the order of the keys and of the events are those of recorded answers of 2026.
 
+mod again;
 mod check;
 mod compact;
 mod count;
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
-pub(super) use self::{compact::make as make_compact, count::make as make_count};
+pub(super) use self::{again::make as make_again, compact::make as make_compact, count::make as make_count};
 use self::{
     items::{Output, Said, Thoughts, ids},
     object::{Filled, Frame, Shape, State},
@@ -32,6 +33,7 @@ use crate::{
     random::Random,
     reply::{Reply, Usage},
     request::members::Members,
+    resource::Shelves,
     template::scope::Scope,
 };
 
@@ -71,13 +73,17 @@ impl Dialect for Responses {
         goes_on_from(body)
     }
 
+    fn recall(&self, body: Members<'_>, scope: &Scope<'_>, kept: &Shelves<'_>) -> Result<(), ApiError> {
+        recall(body, scope, kept)
+    }
+
     fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
         let frame = Arc::clone(&self.frame);
         let Some(scope) = scope else {
             // Nothing that is said the same every time has calls or seals, and so none of it is drawn.
             let words = |always| {
                 let said = Said::new(reply, Thoughts { always, sealed: false }, "", &mut Random::seeded(0));
-                Arc::new(Words::new(&said, &reply.usage, None))
+                Arc::new(Words::new(&said, usage(&reply.usage), None))
             };
             return Box::new(Spelled { frame, words: words(false), thinking: Some(words(true)) });
         };
@@ -87,13 +93,34 @@ impl Dialect for Responses {
             reply.choices.iter().flat_map(|choice| &choice.blocks).any(|block| !block.text().citations.is_empty());
         let query = if quotes { read::prompt(body, scope).last_user().to_owned() } else { String::new() };
         let said = Said::new(reply, thoughts, &query, &mut scope.random.borrow_mut());
-        Box::new(Spelled { frame, words: Arc::new(Words::new(&said, &reply.usage, Some(wishes))), thinking: None })
+        Box::new(Spelled {
+            frame,
+            words: Arc::new(Words::new(&said, usage(&reply.usage), Some(wishes))),
+            thinking: None,
+        })
     }
 }
 
 /// The response that a request goes on from.
 fn goes_on_from(body: Members<'_>) -> Option<Cow<'_, str>> {
     body.get("previous_response_id")?.as_str()
+}
+
+/// The conversation that a request is part of.
+fn conversation(body: Members<'_>) -> Option<Cow<'_, str>> {
+    let given = body.get("conversation")?;
+    given.as_str().or_else(|| given.members()?.get("id")?.as_str())
+}
+
+/// Leaves in the scope what has been asked and said in the conversation that a request is part of.
+fn recall(body: Members<'_>, scope: &Scope<'_>, kept: &Shelves<'_>) -> Result<(), ApiError> {
+    let Some(id) = conversation(body) else { return Ok(()) };
+    if !kept.may_name("conversations", &[], &id) {
+        return Err(ApiError::UnknownResource { id: id.into_owned(), noun: "conversation".to_owned() });
+    }
+    let items: Vec<Value> = kept.all("items", &[&id]).iter().map(|item| Value::clone(item)).collect();
+    scope.earlier.replace(vec![Arc::new(json!({"input": items}))]);
+    Ok(())
 }
 
 /// What a response is said to have cost. The schema wants to know what was written to a cache; recorded answers of older
@@ -130,13 +157,15 @@ struct Words {
     stream: Stream,
     incomplete: Option<&'static str>,
     usage: Value,
+    /// Where the texts of each item are cut, as JSON.
+    cuts: Vec<u8>,
 }
 
 impl Words {
-    fn new(said: &Said<'_>, cost: &Usage, wishes: Option<Wishes>) -> Self {
+    fn new(said: &Said<'_>, usage: Value, wishes: Option<Wishes>) -> Self {
         let streams = wishes.is_none_or(|wishes| wishes.stream);
         let wants_whole = wishes.is_none_or(|wishes| !wishes.stream);
-        let wants_line = wishes.is_none_or(|wishes| wishes.stream || wishes.keep);
+        let wants_line = wishes.is_none_or(|wishes| wishes.stream || wishes.keep || wishes.converses);
         let first = if wishes.is_some_and(|wishes| wishes.background) { FIRST_QUEUED.len() } else { FIRST.len() };
         Words {
             prefixes: said.items.iter().map(items::Item::prefix).collect(),
@@ -144,7 +173,8 @@ impl Words {
             line: if wants_line { said.output(Shape::Line) } else { Output::default() },
             stream: if streams { events(said, first) } else { Stream::default() },
             incomplete: said.incomplete,
-            usage: usage(cost),
+            usage,
+            cuts: if wishes.is_none_or(|wishes| wishes.keep) { said.cuts() } else { Vec::new() },
         }
     }
 
@@ -195,16 +225,34 @@ impl Spelling for Spelled {
             object.put(State::Before(status), &mut out);
             out
         };
+        let tier = Value::from(object.started_tier()).to_string();
+        let told = [br#"{"tier":"#, tier.as_bytes(), br#","cuts":"#, &words.cuts, b"}"].concat();
         let text = match (background, stream) {
-            (false, _) => kept::record(&object.id, &whole, None, &input, body),
+            (false, _) => kept::record(&object.id, &whole, None, &input, body, &told),
             // Who reads the stream sees it made.
-            (true, true) => kept::record(&object.id, &whole, Some(&[]), &input, body),
+            (true, true) => kept::record(&object.id, &whole, Some(&[]), &input, body, &told),
             (true, false) => {
                 let stages = [before("in_progress"), whole];
-                kept::record(&object.id, &before("queued"), Some(&stages), &input, body)
+                kept::record(&object.id, &before("queued"), Some(&stages), &input, body, &told)
             }
         };
         Some((object.id, text.into()))
+    }
+
+    fn keep(&self, scope: &Scope<'_>, kept: &Shelves<'_>) {
+        let Ok(body) = scope.members() else { return };
+        let Some(conversation) = conversation(body) else { return };
+        // What is drawn for the conversation is drawn for the answer: its items have the same ids.
+        let random = scope.random.borrow().clone();
+        let mut response = self.record(scope);
+        let asked = kept::items(body, &mut scope.random.borrow_mut());
+        scope.random.replace(random);
+        let said = response["output"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        for item in asked.into_iter().chain(said) {
+            if let Some(id) = item["id"].as_str().map(str::to_owned) {
+                kept.put("items", &[&conversation], &id, item);
+            }
+        }
     }
 
     fn answer(&self, scope: &Scope<'_>) -> Answer {

@@ -3,11 +3,14 @@
 //!
 //! The shapes are those of recorded answers and of OpenAI's schema.
 
+mod speakers;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use self::speakers::{Segment, segments};
 use super::{Dialect, Spelling, frame::LAYOUT};
 use crate::{
     answer::{self, Answer, Content, Frame, Framing, Part},
@@ -138,20 +141,30 @@ impl Transcript {
         told
     }
 
-    fn events(&self, text: &str, usage: &Value) -> Content {
+    /// Event by event; where speakers are told apart, each segment of theirs follows upon what is heard of it.
+    fn events(&self, text: &str, usage: &Value, segments: &[Segment]) -> Content {
         let event =
             |value: Value, part, tokens| Frame { bytes: Bytes::from(format!("data: {value}\n\n")), part, tokens };
         // What is heard does not begin with blanks, whatever a script says.
         let blanks = self.text.text.len() - self.text.text.trim_start().len();
         let ends = self.text.ends.iter().filter(|end| **end > blanks);
         let mut from = blanks;
-        let mut list: Vec<_> = ends
-            .map(|end| {
-                let piece = &self.text.text[from..*end];
-                from = *end;
-                event(json!({"type": "transcript.text.delta", "delta": piece}), Part::Said, 1)
-            })
-            .collect();
+        let (mut list, mut number) = (Vec::new(), 0);
+        let segment = |number: usize| segments.get(number).map(|one| event(one.told(number), Part::Said, 0));
+        for end in ends {
+            // A piece belongs to the segment that it begins in.
+            if segments.get(number + 1).is_some_and(|next| from >= blanks + next.from) {
+                list.extend(segment(number));
+                number += 1;
+            }
+            let mut delta = json!({"type": "transcript.text.delta", "delta": &self.text.text[from..*end]});
+            if number < segments.len() {
+                delta["segment_id"] = speakers::id(number).into();
+            }
+            list.push(event(delta, Part::Said, 1));
+            from = *end;
+        }
+        list.extend((number..segments.len()).filter_map(segment));
         list.push(event(json!({"type": "transcript.text.done", "text": text, "usage": usage}), Part::Finish, 0));
         Content::Frames(answer::Frames { list: Box::new(list.into_iter()), framing: Framing::Data("\n") })
     }
@@ -167,8 +180,13 @@ impl Spelling for Transcript {
         let asked = |name: &str| body.get(name).and_then(Raw::as_str).unwrap_or_default();
         let duration = duration(scope.request.files.first());
         let (text, usage) = (self.text.text.trim(), self.usage(&scope.model(), duration));
+        let tells_apart = !self.translates && asked("response_format") == "diarized_json";
+        let known = body.get("known_speaker_names").and_then(Raw::to_value);
+        let known = known.as_ref().and_then(Value::as_array).into_iter().flatten();
+        let known: Vec<_> = known.filter_map(|name| name.as_str().map(str::to_owned)).collect();
+        let segments = if tells_apart { segments(text, &known, duration) } else { Vec::new() };
         if !self.translates && asked("stream") == "true" && !scope.model().starts_with(BY_TIME) {
-            return Answer::said("text/event-stream; charset=utf-8", self.events(text, &usage));
+            return Answer::said("text/event-stream; charset=utf-8", self.events(text, &usage, &segments));
         }
         let json = |value: &Value| Answer::said("application/json", Content::Whole(LAYOUT.write(value).into()));
         let plain = |text: String| Answer::said("text/plain; charset=utf-8", Content::Whole(text.into()));
@@ -178,6 +196,16 @@ impl Spelling for Transcript {
             "srt" => plain(format!("1\n{}\n{text}\n\n\n", span(','))),
             "vtt" => plain(format!("WEBVTT\n\n{}\n{text}\n\n", span('.'))),
             "verbose_json" => json(&self.verbose(body, text, duration, usage)),
+            "diarized_json" if tells_apart => {
+                let told: Vec<_> = segments.iter().enumerate().map(|(number, one)| one.told(number)).collect();
+                json(&json!({
+                    "task": "transcribe",
+                    "duration": duration.as_secs_f64(),
+                    "text": text,
+                    "segments": told,
+                    "usage": usage,
+                }))
+            }
             _ if self.translates => json(&json!({"text": text})),
             _ => json(&json!({"text": text, "usage": usage})),
         }

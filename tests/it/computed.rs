@@ -325,22 +325,53 @@ fn what_computes_has_no_script() {
     assert!(told.contains("head: `head` lacks `model`"), "{told}");
 }
 
+/// Sends a recording of three seconds, with these fields beside it.
+fn send_recording(connection: &mut Connection, path: &str, fields: &[(&str, &str)]) -> Response {
+    let field = |(name, value): &(&str, &str)| {
+        format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let sound = "x".repeat(48_000);
+    let file = format!("--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.mp3\"\r\n\r\n{sound}\r\n");
+    let body = fields.iter().map(field).collect::<String>() + &file + "--b--\r\n";
+    let head = format!("content-type: multipart/form-data; boundary=b\r\ncontent-length: {}", body.len());
+    connection.send(format!("POST {path} HTTP/1.1\r\nhost: fake\r\n{head}\r\n\r\n{body}").as_bytes()).unwrap();
+    connection.response(false).unwrap()
+}
+
+#[test]
+fn speakers_are_told_apart_whole_and_streamed() {
+    let said = "Agent: Thanks.\nI have a question.\nAgent: Ask.";
+    let replies = json!([{"chunks": ["Agent: Tha", "nks.\nI have", " a question.\n", "Agent: Ask."]}]);
+    let directory = Directory::with(&[("replies.json", &replies.to_string())]);
+    let server = serve(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    let path = "/v1/audio/transcriptions";
+    let asked = [("model", "gpt-4o-transcribe-diarize"), ("response_format", "diarized_json")];
+    let whole = send_recording(&mut connection, path, &asked).json();
+    assert_eq!((&whole["text"], &whole["duration"]), (&json!(said), &json!(3.0)));
+    let segments = whole["segments"].as_array().unwrap();
+    let speakers: Vec<_> = segments.iter().map(|one| (&one["speaker"], &one["text"])).collect();
+    let [agent, other] = [json!("Agent"), json!("A")];
+    let words = [json!("Thanks."), json!("I have a question."), json!("Ask.")];
+    assert_eq!(speakers, [(&agent, &words[0]), (&other, &words[1]), (&agent, &words[2])]);
+    assert_eq!(segments[2]["end"], 3.0);
+
+    let stream = send_recording(&mut connection, path, &[asked[0], asked[1], ("stream", "true")]);
+    let events: Vec<Value> =
+        stream.text().lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect();
+    let names: Vec<_> =
+        events.iter().map(|event| event["type"].as_str().unwrap().rsplit('.').next().unwrap()).collect();
+    assert_eq!(names, ["delta", "delta", "segment", "delta", "segment", "delta", "segment", "done"]);
+    assert_eq!([&events[2], &events[4], &events[6]], segments.iter().collect::<Vec<_>>()[..]);
+    assert_eq!((&events[3]["segment_id"], &events[5]["segment_id"]), (&json!("seg_002"), &json!("seg_003")));
+    assert_eq!(events.iter().filter_map(|event| event["delta"].as_str()).collect::<String>(), said);
+}
+
 #[test]
 fn recordings_are_transcribed_in_every_format_and_streamed() {
     let server = serve(Config::for_test());
     let mut connection = Connection::open(server.address());
-    let mut post = |path: &str, fields: &[(&str, &str)]| {
-        let field = |(name, value): &(&str, &str)| {
-            format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
-        };
-        let sound = "x".repeat(48_000);
-        let file =
-            format!("--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.mp3\"\r\n\r\n{sound}\r\n");
-        let body = fields.iter().map(field).collect::<String>() + &file + "--b--\r\n";
-        let head = format!("content-type: multipart/form-data; boundary=b\r\ncontent-length: {}", body.len());
-        connection.send(format!("POST {path} HTTP/1.1\r\nhost: fake\r\n{head}\r\n\r\n{body}").as_bytes()).unwrap();
-        connection.response(false).unwrap()
-    };
+    let mut post = |path: &str, fields: &[(&str, &str)]| send_recording(&mut connection, path, fields);
     let said = "Hello there, how may I assist you today?";
     let whisper = ("model", "whisper-1");
     let path = "/v1/audio/transcriptions";

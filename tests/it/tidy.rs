@@ -10,8 +10,8 @@ use crate::program::run;
 /// The floor of every module at the root of the crate: a module imports from its own floor's words or from below.
 const FLOORS: &[(usize, &[&str])] = &[
     (0, &["request", "prompt", "answer", "reply", "error", "standing", "facts", "glob", "random", "clock"]),
-    (1, &["template", "schema", "tokens", "vector", "audio", "image", "latency"]),
-    (2, &["access", "capacity", "fault", "limit", "progress", "resource", "require", "when", "model", "dialect"]),
+    (1, &["template", "schema", "tokens", "vector", "audio", "image", "latency", "resource"]),
+    (2, &["access", "capacity", "fault", "limit", "progress", "require", "when", "model", "dialect"]),
     (3, &["config", "fixtures", "memory", "rule"]),
     (4, &["engine"]),
     (5, &["server", "http"]),

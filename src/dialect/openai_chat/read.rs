@@ -172,7 +172,8 @@ pub(in crate::dialect) fn tools(value: &dyn Fn(&str) -> Option<Value>) -> (Vec<T
     (tools, choice)
 }
 
-fn format(format: Option<Value>) -> Format {
+/// The form that a `response_format` asks for.
+pub(in crate::dialect) fn format(format: Option<Value>) -> Format {
     let Some(format) = format else { return Format::Text };
     match format["type"].as_str() {
         Some("json_object") => Format::JsonObject,

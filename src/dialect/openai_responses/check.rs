@@ -12,8 +12,8 @@ use crate::{
 pub(super) fn check(body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
     let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
     capabilities(&given, scope)?;
-    if given("conversation").is_some() {
-        return Err(ApiError::NoMemory { param: "conversation" });
+    if given("conversation").is_some() && given("previous_response_id").is_some() {
+        return Err(ApiError::Excludes { param: "conversation", other: "previous_response_id" });
     }
     if let Some(choice) = given("tool_choice").filter(|choice| choice.text() != br#""none""#) {
         let forces = choice.text() != br#""auto""#;
@@ -30,7 +30,9 @@ pub(super) fn check(body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError
         return Err(ApiError::NoJsonWord {});
     }
     match input {
-        Some(input) if input.kind() == Kind::Array => items(input, given("previous_response_id").is_some()),
+        Some(input) if input.kind() == Kind::Array => {
+            items(input, given("previous_response_id").or(given("conversation")).is_some())
+        }
         _ => Ok(()),
     }
 }
@@ -172,6 +174,8 @@ mod tests {
         let kind = |body: Value| refusal(&body).map(|error| error.kind());
         assert_eq!(kind(json!({"input": "x", "tool_choice": "required"})), Some("needs_other"));
         assert_eq!(kind(json!({"input": "x", "text": {"format": {"type": "json_object"}}})), Some("no_json_word"));
-        assert_eq!(kind(json!({"input": "x", "conversation": "conv_1"})), Some("no_memory"));
+        assert_eq!(kind(json!({"input": "x", "conversation": "conv_1"})), None);
+        let both = json!({"input": "x", "conversation": {"id": "conv_1"}, "previous_response_id": "resp_1"});
+        assert_eq!(kind(both), Some("excludes"));
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     check, goes_on_from,
     items::{ids, seal},
-    json_answer, kept, read, usage,
+    json_answer, kept, read, recall, usage,
 };
 use crate::{
     answer::Answer,
@@ -16,6 +16,7 @@ use crate::{
     prompt::Prompt,
     reply::Reply,
     request::members::Members,
+    resource::Shelves,
     template::{Layout, Spaces, Template, scope::Scope},
 };
 
@@ -61,6 +62,10 @@ impl Dialect for Compact {
 
     fn goes_on_from<'m>(&self, body: Members<'m>) -> Option<Cow<'m, str>> {
         goes_on_from(body)
+    }
+
+    fn recall(&self, body: Members<'_>, scope: &Scope<'_>, kept: &Shelves<'_>) -> Result<(), ApiError> {
+        recall(body, scope, kept)
     }
 
     fn spell(&self, reply: &Reply, _: Option<&Scope<'_>>) -> Box<dyn Spelling> {

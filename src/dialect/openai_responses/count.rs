@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
-use super::{check, goes_on_from, json_answer, read};
+use super::{check, goes_on_from, json_answer, read, recall};
 use crate::{
     answer::Answer,
     dialect::{Dialect, Spelling},
@@ -12,6 +12,7 @@ use crate::{
     prompt::Prompt,
     reply::Reply,
     request::members::Members,
+    resource::Shelves,
     template::{Layout, scope::Scope},
 };
 
@@ -49,6 +50,10 @@ impl Dialect for InputTokens {
 
     fn goes_on_from<'m>(&self, body: Members<'m>) -> Option<Cow<'m, str>> {
         goes_on_from(body)
+    }
+
+    fn recall(&self, body: Members<'_>, scope: &Scope<'_>, kept: &Shelves<'_>) -> Result<(), ApiError> {
+        recall(body, scope, kept)
     }
 
     fn spell(&self, reply: &Reply, _: Option<&Scope<'_>>) -> Box<dyn Spelling> {

@@ -89,6 +89,21 @@ impl<'a> Said<'a> {
         if self.incomplete.is_some() && index + 1 == self.items.len() { "incomplete" } else { "completed" }
     }
 
+    /// Where the text of each item is cut, as JSON: for each the ends of its pieces in bytes.
+    pub(super) fn cuts(&self) -> Vec<u8> {
+        let mut out = b"[".to_vec();
+        for (n, item) in self.items.iter().enumerate() {
+            out.extend_from_slice(if n == 0 { b"[" } else { b",[" });
+            for (n, end) in item.text().into_iter().flat_map(|text| &text.ends).enumerate() {
+                out.extend_from_slice(if n == 0 { b"" } else { b"," });
+                out.extend_from_slice(end.to_string().as_bytes());
+            }
+            out.push(b']');
+        }
+        out.push(b']');
+        out
+    }
+
     /// The whole output.
     pub(super) fn output(&self, shape: Shape) -> Output {
         let mut output = Output::default();
@@ -155,6 +170,16 @@ pub(super) fn ids(response: &str, prefixes: &[&str], random: &mut Random) -> Vec
 }
 
 impl Item<'_> {
+    /// Its text, where it has one that is told in pieces.
+    fn text(&self) -> Option<&Text> {
+        match self {
+            Item::Reasoning { summary, .. } => *summary,
+            Item::Search { .. } => None,
+            Item::Message(Part::Text(text) | Part::Refusal(text)) => Some(text),
+            Item::Call(call, _) => Some(&call.arguments),
+        }
+    }
+
     /// What its id begins with.
     pub(super) fn prefix(&self) -> &'static str {
         match self {

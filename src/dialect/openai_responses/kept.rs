@@ -62,13 +62,14 @@ fn whole(mut item: Map<String, Value>, random: &mut Random) -> Value {
 }
 
 /// What is kept, as JSON: the `answer`, what it becomes each time that somebody asks (`stages`; none at all where it is
-/// made at once), the `input`, and the response that it goes on from (`after`).
+/// made at once), the `input`, the response that it goes on from (`after`), and how it is told event by event (`told`).
 pub(super) fn record(
     id: &str,
     answer: &[u8],
     stages: Option<&[Vec<u8>]>,
     input: &[Value],
     body: Members<'_>,
+    told: &[u8],
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(answer.len() * 2);
     let mut member = |before: &str, value: &[u8]| {
@@ -83,6 +84,7 @@ pub(super) fn record(
     }
     member(r#","input":"#, json!(input).to_string().as_bytes());
     member(r#","after":"#, body.get("previous_response_id").map_or(b"null", Raw::text));
+    member(r#","told":"#, told);
     member("}", b"");
     out
 }

@@ -11,7 +11,7 @@ use crate::{
 const NEEDED: [&str; 3] = ["id", "created_at", "model"];
 
 /// The members in the order of recorded answers. What the head gives beside them follows.
-const ORDER: [&str; 34] = [
+const ORDER: [&str; 35] = [
     "id",
     "object",
     "created_at",
@@ -19,6 +19,7 @@ const ORDER: [&str; 34] = [
     "background",
     "billing",
     "completed_at",
+    "conversation",
     "error",
     "frequency_penalty",
     "incomplete_details",
@@ -147,13 +148,18 @@ impl Frame {
             let usual = match (name, head.get(name)) {
                 (_, Some(value)) => value.clone(),
                 ("object", None) => json!("response"),
+                // It is told only where the request is part of one.
+                ("conversation", None) => Value::Null,
                 ("billing" | "service_tier", None) => continue,
                 (_, None) if own(name).is_some() || name == "error" => Value::Null,
                 (_, None) => continue,
             };
+            let is_there = name != "conversation" || head.contains_key(name);
             let written = |shape: Shape| {
                 let mut text = Vec::new();
-                shape.member(name, &usual, &mut text);
+                if is_there {
+                    shape.member(name, &usual, &mut text);
+                }
                 Template::written(&String::from_utf8_lossy(&text), shape.layout().indent, Spaces::Content)
             };
             let [whole, line] = Shape::ALL.map(written);
@@ -315,6 +321,36 @@ pub(super) enum State<'a> {
 }
 
 impl Filled {
+    /// The object of an answer that is kept, in which `started` is the tier that was asked for.
+    pub(super) fn kept(answer: &Value, started: &str) -> Self {
+        let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+        let shape = Shape::Line;
+        let id = text("id");
+        let mut filled = Filled {
+            shape,
+            text: format!(r#"{{"id":"{id}""#).into_bytes(),
+            id,
+            cuts: Vec::new(),
+            started_tier: started.to_owned(),
+            tier: text("service_tier"),
+            now: answer["completed_at"].as_u64().unwrap_or_default(),
+        };
+        for (name, value) in answer.as_object().into_iter().flatten().filter(|(name, _)| *name != "id") {
+            let from = filled.text.len();
+            let own = Own::ALL.iter().find(|(known, _)| known == name).map(|(_, own)| *own);
+            if own.is_none_or(|own| own == Own::Billing) {
+                shape.member(name, value, &mut filled.text);
+            }
+            filled.cuts.extend(own.map(|own| (from, filled.text.len(), own)));
+        }
+        filled
+    }
+
+    /// The tier that was asked for.
+    pub(super) fn started_tier(&self) -> &str {
+        &self.started_tier
+    }
+
     /// Appends the object as it is in this state.
     pub(super) fn put(&self, state: State<'_>, out: &mut Vec<u8>) {
         let said = if let State::After { output, .. } = state { output.len() + 256 } else { 128 };

@@ -47,6 +47,8 @@ pub(super) struct Wishes {
     pub(super) background: bool,
     /// Whether it is kept.
     pub(super) keep: bool,
+    /// Whether it is part of a conversation.
+    pub(super) converses: bool,
 }
 
 /// Reads what a request asks of the form of its answer.
@@ -60,6 +62,7 @@ pub(super) fn wishes(body: Members<'_>) -> Wishes {
         padded: !background && options.get("include_obfuscation").and_then(Raw::as_bool) != Some(false),
         background,
         keep: body.get("store").and_then(Raw::as_bool) != Some(false),
+        converses: super::conversation(body).is_some(),
     }
 }
 
