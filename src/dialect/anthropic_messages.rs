@@ -1,9 +1,8 @@
-//! `anthropic-messages`: Anthropic's Messages, whole and streamed, and the counting of their tokens.
+//! `anthropic-messages`: Anthropic's Messages, whole and streamed.
 //!
 //! The shapes, the order of the keys and of the events are those of recorded answers of 2025 and 2026.
 
 mod check;
-mod count;
 mod read;
 mod stream;
 mod whole;
@@ -17,7 +16,6 @@ use http::{
 };
 use serde_json::{Map, Value, json};
 
-pub(super) use self::count::make as make_count;
 use self::whole::Said;
 use super::{
     Dialect, Spelling,
@@ -215,8 +213,7 @@ impl Spelling for Spelled {
 
     fn answer(&self, scope: &Scope<'_>) -> Answer {
         if !streams(scope) {
-            let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-            return Answer::new(StatusCode::OK, headers, Content::Whole(self.whole(scope)));
+            return Answer::said("application/json", Content::Whole(self.whole(scope)));
         }
         let headers = vec![
             (CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),

@@ -1,0 +1,359 @@
+//! `embeddings`: vectors of texts, in all protocols but OpenAI's. The head gives the shapes of each:
+//!
+//! - `texts`: where in a request the texts stand: the first of these paths that is there (see [`Place`]). It leads to a
+//!   text, the numbers of its tokens, a list of either, or objects; `text` then are the paths in each of these that give
+//!   its words, joined by line breaks;
+//! - `dimensions`: where it says how many numbers it wants, beside one of the objects or in the request; `usual`: how many
+//!   there are where it is silent and nothing is known of the model;
+//! - `types`: `asked`, where it says in what forms it wants them, and the `forms` by the names that it has for them;
+//! - `whole`: the answer; maybe `typed`: the answer to a request that names forms; `each`: what stands for each text;
+//! - `layout` and `content_type`, if not on one line and `application/json`.
+//!
+//! In the answer, `{{part.vectors}}` stands for the list of all vectors, or of what `each` makes of them, and
+//! `{{part.vector}}` for the first; `{{part.by_type}}` and `{{part.first_by_type}}` for objects of the same in each of the
+//! forms; `{{part.numbers}}` for the numbers of all in one list, `{{part.count}}` and `{{part.dimensions}}` for how many
+//! vectors there are, and numbers in each; `{{part.texts}}` for the texts, if they stand where `texts` says first;
+//! `{{part.tokens}}` and `{{part.characters}}` for what they come to. In `each`, there are `{{part.vector}}`,
+//! `{{part.index}}` and `{{part.tokens}}`.
+
+use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{
+    Computed, Count,
+    inputs::Input,
+    path::Place,
+    shape::{Places, Shape, lay_out, put_items, put_number},
+};
+use crate::{
+    answer::{Answer, Content},
+    error::ApiError,
+    prompt::{Prompt, Role, Turn},
+    request::members::{Kind, Members, Raw},
+    standing::Cost,
+    template::{Layout, scope::Scope},
+    vector::{self, Form},
+};
+
+/// The most numbers that a vector may have.
+const LONGEST: u64 = 4096;
+
+/// The most texts of one request.
+const MOST_TEXTS: usize = 2048;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    texts: Vec<Place>,
+    #[serde(default)]
+    text: Vec<Place>,
+    #[serde(default)]
+    dimensions: Vec<Place>,
+    usual: u64,
+    types: Option<Types>,
+    whole: Value,
+    typed: Option<Value>,
+    each: Option<Value>,
+    #[serde(default)]
+    layout: Layout,
+    content_type: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Types {
+    asked: Place,
+    /// The first is told where none is asked for.
+    forms: Map<String, Value>,
+}
+
+/// What stands in a place of an answer.
+#[derive(Clone, Copy)]
+enum Part {
+    Vectors,
+    Vector,
+    ByType,
+    FirstByType,
+    Numbers,
+    Count,
+    Dimensions,
+    Texts,
+    Tokens,
+    Characters,
+}
+
+const PARTS: Places<Part> = &[
+    ("vectors", Part::Vectors),
+    ("vector", Part::Vector),
+    ("by_type", Part::ByType),
+    ("first_by_type", Part::FirstByType),
+    ("numbers", Part::Numbers),
+    ("count", Part::Count),
+    ("dimensions", Part::Dimensions),
+    ("texts", Part::Texts),
+    ("tokens", Part::Tokens),
+    ("characters", Part::Characters),
+];
+
+/// What stands in a place of what is told for each text.
+#[derive(Clone, Copy)]
+enum Of {
+    Vector,
+    Index,
+    Tokens,
+}
+
+const OF_EACH: Places<Of> = &[("vector", Of::Vector), ("index", Of::Index), ("tokens", Of::Tokens)];
+
+struct Embeddings {
+    texts: Vec<Place>,
+    text: Vec<Place>,
+    dimensions: Vec<Place>,
+    usual: u64,
+    asked_types: Option<Place>,
+    /// By name; one at least.
+    forms: Vec<(String, Form)>,
+    whole: Shape<Part>,
+    typed: Option<Shape<Part>>,
+    each: Option<Shape<Of>>,
+    layout: Layout,
+    content_type: HeaderValue,
+}
+
+/// Makes the dialect; see [`super::MakeComputed`].
+pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+    let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
+    if head.texts.is_empty() {
+        return Err("`texts` is empty: say where in a request the texts stand".to_owned());
+    }
+    let (asked_types, forms) = match head.types {
+        None => (None, vec![(String::new(), Form::Float)]),
+        Some(types) => {
+            let form = |(name, form)| match Form::deserialize(&form) {
+                Ok(form) => Ok((name, form)),
+                Err(error) => Err(format!("`types.forms.{name}`: {error}")),
+            };
+            let forms: Vec<_> = types.forms.into_iter().map(form).collect::<Result<_, _>>()?;
+            if forms.is_empty() {
+                return Err("`types.forms` is empty: name one at least".to_owned());
+            }
+            (Some(types.asked), forms)
+        }
+    };
+    let content_type = head.content_type.as_deref().unwrap_or("application/json");
+    Ok(Box::new(Embeddings {
+        texts: head.texts,
+        text: head.text,
+        dimensions: head.dimensions,
+        usual: head.usual,
+        asked_types,
+        forms,
+        whole: Shape::compile(&head.whole, PARTS).map_err(|error| format!("`whole`: {error}"))?,
+        typed: head.typed.as_ref().map(|typed| Shape::compile(typed, PARTS)).transpose()?,
+        each: head.each.as_ref().map(|each| Shape::compile(each, OF_EACH)).transpose()?,
+        layout: head.layout,
+        content_type: HeaderValue::from_str(content_type).map_err(|error| format!("`content_type`: {error}"))?,
+    }))
+}
+
+/// A text that is asked for.
+struct Asked<'m> {
+    text: String,
+    /// How many tokens it is, if it came as those.
+    tokens: Option<u64>,
+    /// What it stands in, if that is an object.
+    inside: Option<Members<'m>>,
+}
+
+/// What an answer tells of one text.
+struct Told {
+    vector: Vec<f32>,
+    tokens: u64,
+}
+
+impl Embeddings {
+    /// Where the texts of a request stand: the path's number, and the value there.
+    fn found<'m>(&self, body: Members<'m>) -> Option<(usize, Raw<'m>)> {
+        self.texts.iter().enumerate().find_map(|(n, place)| Some((n, place.one(body)?)))
+    }
+
+    /// The texts of a request; `None` if what stands in their place are none.
+    fn asked<'m>(&self, value: Raw<'m>, model: &str) -> Option<Vec<Asked<'m>>> {
+        let of_object = |value: Raw<'m>| {
+            let inside = value.members()?;
+            let words = self.text.iter().flat_map(|place| place.all(inside)).filter_map(Raw::as_str);
+            let text = words.collect::<Vec<_>>().join("\n");
+            Some(Asked { text, tokens: None, inside: Some(inside) })
+        };
+        let of_either = |value: Raw<'m>| match value.as_str() {
+            Some(text) => Some(Asked { text: text.into_owned(), tokens: None, inside: None }),
+            None => of_object(value),
+        };
+        let mut items = value.items();
+        items.truncate(MOST_TEXTS);
+        let mut asked: Vec<_> = match value.kind() {
+            Kind::Object => vec![of_object(value)?],
+            Kind::Array if items.iter().any(|item| item.kind() == Kind::Object) => {
+                items.into_iter().map(of_either).collect::<Option<_>>()?
+            }
+            _ => {
+                let alone = |input: Input<'_>| {
+                    let tokens = match &input {
+                        Input::Tokens(tokens) => Some(tokens.len() as u64),
+                        Input::Text(_) => None,
+                    };
+                    Asked { text: input.text(model).into_owned(), tokens, inside: None }
+                };
+                Input::list(value)?.into_iter().map(alone).collect()
+            }
+        };
+        asked.truncate(MOST_TEXTS);
+        Some(asked)
+    }
+
+    fn all<'m>(&self, body: Members<'m>, model: &str) -> Vec<Asked<'m>> {
+        self.found(body).and_then(|(_, value)| self.asked(value, model)).unwrap_or_default()
+    }
+
+    /// How many numbers a text's vector is to have, and by which name that is asked for.
+    fn size(&self, asked: &Asked<'_>, body: Members<'_>) -> Option<(&Place, u64)> {
+        let places = |members: Members<'_>| {
+            self.dimensions.iter().find_map(|place| Some((place, place.one(members)?.as_u64()?)))
+        };
+        asked.inside.and_then(places).or_else(|| places(body))
+    }
+
+    /// The forms that a request names, if it names any that there are.
+    fn named(&self, body: Members<'_>) -> Option<Vec<&(String, Form)>> {
+        let asked = self.asked_types.as_ref()?.one(body)?;
+        let mut names: Vec<_> = asked.items().into_iter().filter_map(Raw::as_str).collect();
+        names.extend(asked.as_str());
+        let named: Vec<_> = self.forms.iter().filter(|(name, _)| names.iter().any(|asked| asked == name)).collect();
+        (!named.is_empty()).then_some(named)
+    }
+
+    /// How many numbers the vectors of the model have that is asked.
+    fn whole_size(&self, scope: &Scope<'_>) -> u64 {
+        scope.model_facts().and_then(|facts| facts.dimensions).unwrap_or(self.usual)
+    }
+}
+
+impl Computed for Embeddings {
+    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+        let param = |place: &Place| place.as_str().to_owned();
+        let Some((n, value)) = self.found(body) else {
+            return Err(ApiError::MissingParameter { param: param(&self.texts[0]) });
+        };
+        let Some(asked) = self.asked(value, &scope.model()) else {
+            let (param, expected) = (param(&self.texts[n]), "a string or an array of strings".to_owned());
+            return Err(ApiError::InvalidType { param, expected, wanted: "array", got: value.kind().noun() });
+        };
+        if asked.is_empty() {
+            return Err(ApiError::EmptyArray { param: param(&self.texts[n]) });
+        }
+        let most = self.whole_size(scope);
+        for (place, got) in asked.iter().filter_map(|asked| self.size(asked, body)) {
+            if got > most {
+                let (bound, got) = (most.to_string(), got.to_string());
+                return Err(ApiError::AboveMaximum { param: param(place), noun: "integer", bound, got });
+            }
+        }
+        let Some((place, types)) = self.asked_types.as_ref().and_then(|place| Some((place, place.one(body)?))) else {
+            return Ok(());
+        };
+        let known = |name: &str| self.forms.iter().any(|(known, _)| known == name);
+        let wrong = types.items().into_iter().chain([types]).filter_map(Raw::as_str).find(|name| !known(name));
+        match wrong {
+            None => Ok(()),
+            Some(got) => {
+                let names: Vec<_> = self.forms.iter().map(|(name, _)| format!("'{name}'")).collect();
+                let (supported, either) = (names.join(", "), names.join(" or "));
+                Err(ApiError::InvalidValue { param: param(place), got: got.into_owned(), supported, either })
+            }
+        }
+    }
+
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+        let model = scope.model().into_owned();
+        let turn = |asked: Asked<'_>| Turn { role: Role::Text, text: asked.text, ..Turn::default() };
+        Prompt { turns: self.all(body, &model).into_iter().map(turn).collect(), model, ..Prompt::default() }
+    }
+
+    fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
+        let asked = self.all(body, &scope.model());
+        let booked = |asked: &Asked<'_>| asked.tokens.unwrap_or(asked.text.chars().count().div_ceil(4) as u64);
+        Cost { input: asked.iter().map(booked).sum(), output: 0 }
+    }
+
+    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
+        let (asked, full) = (self.all(body, &scope.model()), self.whole_size(scope));
+        let told = |asked: &Asked<'_>| {
+            let size = self.size(asked, body).map_or(full, |(_, size)| size).clamp(1, LONGEST);
+            let vector = vector::of(&asked.text, full as usize, size as usize);
+            Told { vector, tokens: asked.tokens.unwrap_or_else(|| count(&asked.text)) }
+        };
+        let told: Vec<Told> = asked.iter().map(told).collect();
+        let tokens = told.iter().map(|told| told.tokens).sum();
+        let named = self.named(body);
+        let shape = match (&named, &self.typed) {
+            (Some(_), Some(typed)) => typed,
+            _ => &self.whole,
+        };
+        let forms = named.unwrap_or_else(|| vec![&self.forms[0]]);
+        let form = forms[0].1;
+        let first: &[f32] = told.first().map_or(&[], |told| &told.vector);
+
+        let mut out = Vec::with_capacity(told.iter().map(|told| told.vector.len() * 13).sum::<usize>() + 400);
+        shape.render(scope).fill(&mut out, |part, out| match part {
+            Part::Vectors => self.put_vectors(&told, form, scope, out),
+            Part::Vector => form.put(first, out),
+            Part::ByType => put_named(&forms, out, |form, out| self.put_vectors(&told, form, scope, out)),
+            Part::FirstByType => put_named(&forms, out, |form, out| form.put(first, out)),
+            Part::Numbers => {
+                let all: Vec<f32> = told.iter().flat_map(|told| &told.vector).copied().collect();
+                form.put(&all, out);
+            }
+            Part::Count => put_number(told.len() as u64, out),
+            Part::Dimensions => put_number(first.len() as u64, out),
+            Part::Texts => {
+                let echoed = self.found(body).is_some_and(|(n, _)| n == 0);
+                let texts = asked.iter().filter(|_| echoed).map(|asked| Value::from(asked.text.as_str()));
+                out.extend_from_slice(texts.collect::<Value>().to_string().as_bytes());
+            }
+            Part::Tokens => put_number(tokens, out),
+            Part::Characters => {
+                put_number(asked.iter().map(|asked| asked.text.chars().count() as u64).sum(), out);
+            }
+        });
+        let content = Content::Whole(lay_out(out, self.layout).into());
+        let headers = vec![(CONTENT_TYPE, self.content_type.clone())];
+        Ok(Answer { cost: Some(Cost { input: tokens, output: 0 }), ..Answer::new(StatusCode::OK, headers, content) })
+    }
+}
+
+impl Embeddings {
+    /// Appends what is told of all texts.
+    fn put_vectors(&self, told: &[Told], form: Form, scope: &Scope<'_>, out: &mut Vec<u8>) {
+        let each = self.each.as_ref().map(|each| each.render(scope));
+        put_items(told.iter().enumerate(), out, |(index, told), out| match &each {
+            None => form.put(&told.vector, out),
+            Some(each) => each.fill(out, |of, out| match of {
+                Of::Vector => form.put(&told.vector, out),
+                Of::Index => put_number(index as u64, out),
+                Of::Tokens => put_number(told.tokens, out),
+            }),
+        });
+    }
+}
+
+/// Appends an object of what `put` writes for each form.
+fn put_named(forms: &[&(String, Form)], out: &mut Vec<u8>, mut put: impl FnMut(Form, &mut Vec<u8>)) {
+    for (n, (name, form)) in forms.iter().enumerate() {
+        out.push(if n == 0 { b'{' } else { b',' });
+        out.extend_from_slice(Value::from(name.as_str()).to_string().as_bytes());
+        out.push(b':');
+        put(*form, out);
+    }
+    out.push(b'}');
+}
