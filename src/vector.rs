@@ -10,6 +10,9 @@ use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 
 use crate::random::{Random, seed_of};
 
+/// The most numbers that a vector may have.
+pub const LONGEST: u64 = 4096;
+
 /// How many numbers of a vector a word adds to.
 const SPREAD: usize = 12;
 

@@ -43,9 +43,9 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String
         either.computed.push(computed);
         places.push(case.place);
     }
-    match either.said.iter().any(Option::is_some) {
-        true => Ok(Box::new(Either { places: places.into(), ..either })),
-        false => Err("`any` has no dialect that spells what the model says".to_owned()),
+    match places.is_empty() {
+        true => Err("`any` is empty: give it one dialect at least".to_owned()),
+        false => Ok(Box::new(Either { places: places.into(), ..either })),
     }
 }
 
@@ -122,7 +122,7 @@ struct Spelled {
 }
 
 impl Spelled {
-    /// What is spelled for a request. One that is for none has the first, where requests are taken as they come.
+    /// What is spelled for a request. One that is for none has the first there is, where requests are taken as they come.
     fn of(&self, scope: &Scope<'_>) -> Option<&dyn Spelling> {
         let chosen = scope.members().ok().and_then(|body| chosen(&self.places, body));
         let chosen = chosen.and_then(|chosen| self.spelled[chosen].as_deref());
@@ -132,11 +132,48 @@ impl Spelled {
 
 impl Spelling for Spelled {
     fn answer(&self, scope: &Scope<'_>) -> Answer {
-        // There is one at least.
         self.of(scope).map_or_else(|| Answer::empty(http::StatusCode::OK), |spelled| spelled.answer(scope))
     }
 
     fn record(&self, scope: &Scope<'_>) -> Value {
         self.of(scope).map_or(Value::Null, |spelled| spelled.record(scope))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::reply::Usage;
+    use crate::template::scope::tests::with_scope_of;
+
+    #[test]
+    fn the_first_that_fits_holds() {
+        let text =
+            |whole: &str| json!({"asks": {"prompt": "text"}, "reasons": {"stop": 1, "length": 2}, "whole": whole});
+        let head = json!({"any": [
+            {"where": "a", "dialect": "text", "head": text("{{part.text}}")},
+            {"where": "b", "dialect": "lines", "head": {"lines": []}},
+            {"where": "c", "dialect": "text", "head": text("c")},
+        ]});
+        let dialect = make(head.as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
+        let nothing = Reply { choices: Vec::new(), usage: Usage::default() };
+        let told = |body: &str| {
+            with_scope_of(body, |scope| {
+                let body = scope.members().unwrap();
+                let spelled = dialect.spell(&nothing, Some(scope)).record(scope);
+                let ready = dialect.spell(&nothing, None).record(scope);
+                assert_eq!(spelled, ready, "spelled for one or for all, it is the same");
+                (dialect.check(body, scope).is_ok(), dialect.computes(body).is_some(), spelled)
+            })
+        };
+        assert_eq!(told(r#"{"a":1,"b":1,"c":1}"#), (true, false, json!("")));
+        assert_eq!(told(r#"{"c":1}"#), (true, false, json!("c")));
+        assert_eq!(told("{}"), (false, false, json!("")));
+        with_scope_of(r#"{"b":1,"c":1}"#, |scope| {
+            let body = scope.members().unwrap();
+            assert!(dialect.computes(body).is_some() && !dialect.is_plain(body, 1));
+        });
     }
 }

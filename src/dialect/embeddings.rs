@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Computed, Count,
-    inputs::Input,
+    inputs::{Input, MOST_TEXTS},
     path::Place,
     shape::{Places, Shape, lay_out, put_items, put_number},
 };
@@ -33,14 +33,8 @@ use crate::{
     request::members::{Kind, Members, Raw},
     standing::Cost,
     template::{Layout, scope::Scope},
-    vector::{self, Form},
+    vector::{self, Form, LONGEST},
 };
-
-/// The most numbers that a vector may have.
-const LONGEST: u64 = 4096;
-
-/// The most texts of one request.
-const MOST_TEXTS: usize = 2048;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -356,4 +350,91 @@ fn put_named(forms: &[&(String, Form)], out: &mut Vec<u8>, mut put: impl FnMut(F
         put(*form, out);
     }
     out.push(b'}');
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::template::scope::tests::with_scope_of;
+
+    fn head() -> Value {
+        json!({
+            "texts": ["texts", "inputs"],
+            "text": ["parts.*.text", "more"],
+            "dimensions": ["size"],
+            "usual": 4,
+            "types": {"asked": "types", "forms": {"float": "float", "small": "int8", "bits": "bits"}},
+            "each": {"n": "{{part.index}}", "v": "{{part.vector}}", "t": "{{part.tokens}}"},
+            "whole": {"all": "{{part.vectors}}", "texts": "{{part.texts}}", "used": "{{part.tokens}}"},
+            "typed": {"all": "{{part.first_by_type}}", "flat": "{{part.numbers}}", "n": ["{{part.count}}", "{{part.dimensions}}"]},
+        })
+    }
+
+    fn dialect() -> Box<dyn Computed> {
+        make(head().as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn answer(body: &Value) -> Value {
+        with_scope_of(&body.to_string(), |scope| {
+            let answer = dialect().answer(scope.members().unwrap(), scope, &|text| text.len() as u64).unwrap();
+            let Content::Whole(text) = answer.content else { panic!() };
+            serde_json::from_slice(&text).unwrap()
+        })
+    }
+
+    #[test]
+    fn texts_are_strings_tokens_or_in_objects() {
+        let one = answer(&json!({"texts": "a\nb"}));
+        assert_eq!((&one["texts"], &one["used"]), (&json!(["a\nb"]), &json!(3)));
+        let parts =
+            json!({"inputs": [{"parts": [{"text": "a"}, {"no": 1}]}, "x", {"parts": [], "more": "c", "size": 2}]});
+        let inside = answer(&parts);
+        assert_eq!(inside["texts"], json!([]), "told only where they stand first");
+        let sizes: Vec<_> = (0..3).map(|n| inside["all"][n]["v"].as_array().unwrap().len()).collect();
+        assert_eq!((sizes, inside["all"][2]["n"].as_u64()), (vec![4, 4, 2], Some(2)));
+        let joined = answer(&json!({"inputs": {"parts": [{"text": "a"}], "more": "b"}}));
+        assert_eq!(joined["all"][0]["v"], one["all"][0]["v"], "the words of one object are one text");
+        let tokens = answer(&json!({"texts": [[13225, 1354], [1, 2, 3]]}));
+        assert_eq!((&tokens["all"][0]["t"], &tokens["used"]), (&json!(2), &json!(5)), "tokens cost what they are");
+    }
+
+    #[test]
+    fn forms_are_told_by_the_names_that_are_asked_for() {
+        let told = answer(&json!({"texts": ["a", "b"], "types": ["bits", "small"], "size": 3}));
+        let kinds: Vec<_> = told["all"].as_object().unwrap().keys().cloned().collect();
+        assert_eq!(kinds, ["small", "bits"]);
+        assert_eq!((&told["n"], told["flat"].as_array().unwrap().len()), (&json!([2, 3]), 6));
+        assert!(told["all"]["bits"].as_array().unwrap().iter().all(|bit| *bit == 0 || *bit == 1));
+        assert!(answer(&json!({"texts": ["a"], "types": "float"}))["all"]["float"].is_array());
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_refused() {
+        let refused = |body: Value| {
+            with_scope_of(&body.to_string(), |scope| dialect().check(scope.members().unwrap(), scope)).unwrap_err()
+        };
+        let missing = ApiError::MissingParameter { param: "texts".to_owned() };
+        assert_eq!(refused(json!({})), missing);
+        assert_eq!(refused(json!({"inputs": []})), ApiError::EmptyArray { param: "inputs".to_owned() });
+        assert!(matches!(refused(json!({"texts": 7})), ApiError::InvalidType { wanted: "array", .. }));
+        assert!(matches!(refused(json!({"texts": "a", "types": ["int4"]})), ApiError::InvalidValue { .. }));
+        let ApiError::AboveMaximum { param, bound, .. } = refused(json!({"texts": "a", "size": 5})) else { panic!() };
+        assert_eq!((param.as_str(), bound.as_str()), ("size", "4"));
+    }
+
+    #[test]
+    fn a_head_that_does_not_fit_is_refused() {
+        let problem = |name: &str, value: Value| {
+            let mut head = head();
+            head[name] = value;
+            make(head.as_object().unwrap()).err().unwrap()
+        };
+        assert!(problem("texts", json!([])).contains("`texts` is empty"));
+        assert!(problem("whole", json!("{{part.nothing}}")).contains("`part` has vectors"));
+        assert!(problem("types", json!({"asked": "t", "forms": {}})).contains("`types.forms` is empty"));
+        assert!(problem("types", json!({"asked": "t", "forms": {"a": "int4"}})).contains("`types.forms.a`"));
+        assert!(problem("other", json!(1)).contains("unknown field"));
+    }
 }

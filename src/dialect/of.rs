@@ -47,3 +47,26 @@ fn lost<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
         name => format!("`{name}` can't be inside: there is {}", known.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_lost_inside_is_told() {
+        let problem = |name: &str, head: Value| {
+            said(name, head.as_object().unwrap()).err().or(computing(name, head.as_object().unwrap()).err()).unwrap()
+        };
+        let all = json!({"any": [{"where": "a", "dialect": "nobody"}]});
+        assert!(problem("either", all).contains("`any[0].head`: `nobody` can't be inside"));
+        assert!(problem("either", json!({"any": []})).contains("`any` is empty"));
+        assert!(problem("count-tokens", json!({"counted": 1})).contains("`head` lacks `of`"));
+        assert!(problem("count-tokens", json!({"of": "ollama-chat"})).contains("`head` lacks `counted`"));
+        assert!(problem("payload-parts", json!({"of": "embeddings"})).contains("`embeddings` can't be inside"));
+        assert!(problem("filtered", json!({"of": "openai-chat", "prompt": {}, "said": {}})).contains("`blocked`"));
+        // What is around itself comes to an end.
+        assert!(problem("bedrock-invoke", json!({"of": "bedrock-invoke"})).contains("`head` lacks `of`"));
+    }
+}

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Computed, Count,
     frame::{Frame, LAYOUT, member, shape},
-    inputs::{Input, booked},
+    inputs::{Input, MOST_TEXTS, booked},
 };
 use crate::{
     answer::{Answer, Content},
@@ -16,17 +16,11 @@ use crate::{
     request::members::{Members, Raw},
     standing::Cost,
     template::scope::Scope,
-    vector::{self, Form},
+    vector::{self, Form, LONGEST},
 };
 
 /// How many numbers a vector has where nothing is known of the model.
 const USUAL: u64 = 1536;
-
-/// The most numbers that a vector may have.
-const LONGEST: u64 = 4096;
-
-/// The most texts of one request.
-const MOST_TEXTS: usize = 2048;
 
 /// Makes the dialect; see [`super::MakeComputed`].
 pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
