@@ -15,7 +15,10 @@ use http::{HeaderValue, header::CONTENT_DISPOSITION};
 use serde_json::{Map, Value, json};
 
 use self::spell::{Message, Ways};
-use super::{Dialect, Spelling};
+use super::{
+    Dialect, Spelling,
+    frame::{LAYOUT, member},
+};
 use crate::{
     answer::{self, Answer, Content, Frame, Framing, Part},
     error::ApiError,
@@ -24,9 +27,6 @@ use crate::{
     request::members::{Members, Raw},
     template::{Layout, Line, Spaces, Template, query, scope::Scope},
 };
-
-/// Google lays answers out with two spaces a level and a line break at the end.
-const LAYOUT: Layout = Layout { indent: 2, newline: true };
 
 /// The head's fields that follow the usage, in their order; those that an answer cannot do without are marked.
 const HEAD: [(&str, bool); 3] = [("modelVersion", true), ("createTime", false), ("responseId", true)];
@@ -70,13 +70,6 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String
 /// A value on one line as Google's events have it.
 fn line(value: &Value) -> Vec<u8> {
     Line::Spaced.write(value)
-}
-
-/// A value as it is laid out when it is a member of the outermost object.
-fn member(value: &Value) -> Vec<u8> {
-    let mut text = Vec::new();
-    LAYOUT.write_inside(value, LAYOUT.indent, &mut text);
-    text
 }
 
 struct Generate {
