@@ -16,13 +16,15 @@
 //! `{{part.tokens}}` and `{{part.characters}}` for what they come to. In `each`, there are `{{part.vector}}`,
 //! `{{part.index}}` and `{{part.tokens}}`.
 
+mod read;
+
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use self::read::{Asked, Asks};
 use super::{
     Computed, Count,
-    inputs::{Input, MOST_TEXTS},
     path::Place,
     shape::{Places, Shape, lay_out, put_items, put_number},
 };
@@ -30,7 +32,7 @@ use crate::{
     answer::{Answer, Content},
     error::ApiError,
     prompt::{Prompt, Role, Turn},
-    request::members::{Kind, Members, Raw},
+    request::members::{Members, Raw},
     standing::Cost,
     template::{Layout, scope::Scope},
     vector::{self, Form, LONGEST},
@@ -101,9 +103,7 @@ enum Of {
 const OF_EACH: Places<Of> = &[("vector", Of::Vector), ("index", Of::Index), ("tokens", Of::Tokens)];
 
 struct Embeddings {
-    texts: Vec<Place>,
-    text: Vec<Place>,
-    dimensions: Vec<Place>,
+    asks: Asks,
     usual: u64,
     asked_types: Option<Place>,
     /// By name; one at least.
@@ -137,9 +137,7 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, Strin
     };
     let content_type = head.content_type.as_deref().unwrap_or("application/json");
     Ok(Box::new(Embeddings {
-        texts: head.texts,
-        text: head.text,
-        dimensions: head.dimensions,
+        asks: Asks { texts: head.texts, text: head.text, dimensions: head.dimensions },
         usual: head.usual,
         asked_types,
         forms,
@@ -151,15 +149,6 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, Strin
     }))
 }
 
-/// A text that is asked for.
-struct Asked<'m> {
-    text: String,
-    /// How many tokens it is, if it came as those.
-    tokens: Option<u64>,
-    /// What it stands in, if that is an object.
-    inside: Option<Members<'m>>,
-}
-
 /// What an answer tells of one text.
 struct Told {
     vector: Vec<f32>,
@@ -167,57 +156,6 @@ struct Told {
 }
 
 impl Embeddings {
-    /// Where the texts of a request stand: the path's number, and the value there.
-    fn found<'m>(&self, body: Members<'m>) -> Option<(usize, Raw<'m>)> {
-        self.texts.iter().enumerate().find_map(|(n, place)| Some((n, place.one(body)?)))
-    }
-
-    /// The texts of a request; `None` if what stands in their place are none.
-    fn asked<'m>(&self, value: Raw<'m>, model: &str) -> Option<Vec<Asked<'m>>> {
-        let of_object = |value: Raw<'m>| {
-            let inside = value.members()?;
-            let words = self.text.iter().flat_map(|place| place.all(inside)).filter_map(Raw::as_str);
-            let text = words.collect::<Vec<_>>().join("\n");
-            Some(Asked { text, tokens: None, inside: Some(inside) })
-        };
-        let of_either = |value: Raw<'m>| match value.as_str() {
-            Some(text) => Some(Asked { text: text.into_owned(), tokens: None, inside: None }),
-            None => of_object(value),
-        };
-        let mut items = value.items();
-        items.truncate(MOST_TEXTS);
-        let mut asked: Vec<_> = match value.kind() {
-            Kind::Object => vec![of_object(value)?],
-            Kind::Array if items.iter().any(|item| item.kind() == Kind::Object) => {
-                items.into_iter().map(of_either).collect::<Option<_>>()?
-            }
-            _ => {
-                let alone = |input: Input<'_>| {
-                    let tokens = match &input {
-                        Input::Tokens(tokens) => Some(tokens.len() as u64),
-                        Input::Text(_) => None,
-                    };
-                    Asked { text: input.text(model).into_owned(), tokens, inside: None }
-                };
-                Input::list(value)?.into_iter().map(alone).collect()
-            }
-        };
-        asked.truncate(MOST_TEXTS);
-        Some(asked)
-    }
-
-    fn all<'m>(&self, body: Members<'m>, model: &str) -> Vec<Asked<'m>> {
-        self.found(body).and_then(|(_, value)| self.asked(value, model)).unwrap_or_default()
-    }
-
-    /// How many numbers a text's vector is to have, and by which name that is asked for.
-    fn size(&self, asked: &Asked<'_>, body: Members<'_>) -> Option<(&Place, u64)> {
-        let places = |members: Members<'_>| {
-            self.dimensions.iter().find_map(|place| Some((place, place.one(members)?.as_u64()?)))
-        };
-        asked.inside.and_then(places).or_else(|| places(body))
-    }
-
     /// The forms that a request names, if it names any that there are.
     fn named(&self, body: Members<'_>) -> Option<Vec<&(String, Form)>> {
         let asked = self.asked_types.as_ref()?.one(body)?;
@@ -236,18 +174,18 @@ impl Embeddings {
 impl Computed for Embeddings {
     fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
         let param = |place: &Place| place.as_str().to_owned();
-        let Some((n, value)) = self.found(body) else {
-            return Err(ApiError::MissingParameter { param: param(&self.texts[0]) });
+        let Some((n, value)) = self.asks.found(body) else {
+            return Err(ApiError::MissingParameter { param: param(&self.asks.texts[0]) });
         };
-        let Some(asked) = self.asked(value, &scope.model()) else {
-            let (param, expected) = (param(&self.texts[n]), "a string or an array of strings".to_owned());
+        let Some(asked) = self.asks.asked(value, &scope.model()) else {
+            let (param, expected) = (param(&self.asks.texts[n]), "a string or an array of strings".to_owned());
             return Err(ApiError::InvalidType { param, expected, wanted: "array", got: value.kind().noun() });
         };
         if asked.is_empty() {
-            return Err(ApiError::EmptyArray { param: param(&self.texts[n]) });
+            return Err(ApiError::EmptyArray { param: param(&self.asks.texts[n]) });
         }
         let most = self.whole_size(scope);
-        for (place, got) in asked.iter().filter_map(|asked| self.size(asked, body)) {
+        for (place, got) in asked.iter().filter_map(|asked| self.asks.size(asked, body)) {
             if got > most {
                 let (bound, got) = (most.to_string(), got.to_string());
                 return Err(ApiError::AboveMaximum { param: param(place), noun: "integer", bound, got });
@@ -271,19 +209,19 @@ impl Computed for Embeddings {
     fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
         let model = scope.model().into_owned();
         let turn = |asked: Asked<'_>| Turn { role: Role::Text, text: asked.text, ..Turn::default() };
-        Prompt { turns: self.all(body, &model).into_iter().map(turn).collect(), model, ..Prompt::default() }
+        Prompt { turns: self.asks.all(body, &model).into_iter().map(turn).collect(), model, ..Prompt::default() }
     }
 
     fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
-        let asked = self.all(body, &scope.model());
+        let asked = self.asks.all(body, &scope.model());
         let booked = |asked: &Asked<'_>| asked.tokens.unwrap_or(asked.text.chars().count().div_ceil(4) as u64);
         Cost { input: asked.iter().map(booked).sum(), output: 0 }
     }
 
     fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
-        let (asked, full) = (self.all(body, &scope.model()), self.whole_size(scope));
+        let (asked, full) = (self.asks.all(body, &scope.model()), self.whole_size(scope));
         let told = |asked: &Asked<'_>| {
-            let size = self.size(asked, body).map_or(full, |(_, size)| size).clamp(1, LONGEST);
+            let size = self.asks.size(asked, body).map_or(full, |(_, size)| size).clamp(1, LONGEST);
             let vector = vector::of(&asked.text, full as usize, size as usize);
             Told { vector, tokens: asked.tokens.unwrap_or_else(|| count(&asked.text)) }
         };
@@ -311,7 +249,7 @@ impl Computed for Embeddings {
             Part::Count => put_number(told.len() as u64, out),
             Part::Dimensions => put_number(first.len() as u64, out),
             Part::Texts => {
-                let echoed = self.found(body).is_some_and(|(n, _)| n == 0);
+                let echoed = self.asks.found(body).is_some_and(|(n, _)| n == 0);
                 let texts = asked.iter().filter(|_| echoed).map(|asked| Value::from(asked.text.as_str()));
                 out.extend_from_slice(texts.collect::<Value>().to_string().as_bytes());
             }
