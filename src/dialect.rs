@@ -2,11 +2,18 @@
 
 mod anthropic_messages;
 mod bedrock;
+mod classify;
 mod cohere_chat;
+mod count_tokens;
+mod either;
+mod embeddings;
 mod events;
+mod filtered;
 mod frame;
 mod gemini_generate;
 mod inputs;
+mod lines;
+mod of;
 mod ollama;
 mod openai_chat;
 mod openai_completions;
@@ -17,6 +24,8 @@ mod openai_responses;
 mod openai_runs;
 mod openai_speech;
 mod openai_transcriptions;
+mod path;
+mod payload_parts;
 mod rerank;
 mod shape;
 mod text;
@@ -61,6 +70,11 @@ pub trait Dialect: Send + Sync {
     /// they are.
     fn says(&self) -> bool {
         true
+    }
+
+    /// What computes the answer to a request that the model has nothing to say to, where a protocol takes such too.
+    fn computes(&self, _: Members<'_>) -> Option<&dyn Computed> {
+        None
     }
 
     /// Whether the answer to a request is kept, where its endpoint keeps any.
@@ -151,6 +165,13 @@ pub fn computed() -> &'static [(&'static str, MakeComputed)] {
         ("openai-image-file", openai_images::make_file),
         ("openai-response", openai_responses::make_again),
         ("openai-speech", openai_speech::make),
+        ("bedrock-invoke-computed", bedrock::make_invoke_computed),
+        ("classify", classify::make),
+        ("embeddings", embeddings::make),
+        ("filtered-images", filtered::make_images),
+        ("lines", lines::make),
+        ("tokenize", tokenize::make),
+        ("detokenize", tokenize::make_back),
     ]
 }
 
@@ -165,22 +186,22 @@ pub fn all() -> &'static [(&'static str, Make)] {
         ("openai-chat", openai_chat::make),
         ("text", text::make),
         ("anthropic-messages", anthropic_messages::make),
-        ("anthropic-count-tokens", anthropic_messages::make_count),
         ("bedrock-converse", bedrock::make_converse),
         ("bedrock-count-tokens", bedrock::make_count),
         ("bedrock-invoke", bedrock::make_invoke),
         ("cohere-chat", cohere_chat::make),
+        ("count-tokens", count_tokens::make),
+        ("either", either::make),
+        ("filtered", filtered::make),
         ("ollama-chat", ollama::make_chat),
         ("ollama-generate", ollama::make_generate),
+        ("payload-parts", payload_parts::make),
         ("rerank", rerank::make),
-        ("tokenize", tokenize::make),
-        ("detokenize", tokenize::make_back),
         ("gemini-generate", gemini_generate::make),
         ("openai-completions", openai_completions::make),
         ("openai-responses", openai_responses::make),
         ("openai-runs", openai_runs::make),
         ("openai-transcriptions", openai_transcriptions::make),
-        ("openai-responses-input-tokens", openai_responses::make_count),
         ("openai-responses-compact", openai_responses::make_compact),
     ]
 }

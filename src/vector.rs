@@ -1,7 +1,17 @@
 //! Vectors of texts: the same for the same text, and the nearer the more words two texts have in common. No model makes
 //! them.
 
+use std::{
+    fmt::{self, Display},
+    io::Write,
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
+
 use crate::random::{Random, seed_of};
+
+/// The most numbers that a vector may have.
+pub const LONGEST: u64 = 4096;
 
 /// How many numbers of a vector a word adds to.
 const SPREAD: usize = 12;
@@ -47,6 +57,70 @@ fn scale(vector: &mut [f32], length: f64) {
     }
 }
 
+/// A number with as many digits as tell it from all others, and one behind the point.
+struct Exact(f32);
+
+impl Display for Exact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+/// Appends a list of numbers. As a tree, thousands of them would take longer than all else.
+fn put_list<N: Display>(numbers: impl Iterator<Item = N>, out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (n, number) in numbers.enumerate() {
+        // Writing into memory does not fail.
+        let _ = write!(out, "{}{number}", if n == 0 { "" } else { "," });
+    }
+    out.push(b']');
+}
+
+/// How the numbers of a vector are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// As they are.
+    Float,
+    /// From -128 to 127; the largest of them is 127 from 0.
+    Int8,
+    /// The same from 0 to 255.
+    Uint8,
+    /// Whether each is above 0, eight to a number from -128 to 127, the first of them the highest bit.
+    Binary,
+    /// The same from 0 to 255.
+    Ubinary,
+    /// Whether each is above 0, as 1 and 0.
+    Bits,
+    /// 32 bits each, the lowest byte first, in base64.
+    Base64,
+}
+
+impl Form {
+    /// Appends a vector as JSON.
+    pub fn put(self, vector: &[f32], out: &mut Vec<u8>) {
+        let largest = vector.iter().fold(f32::MIN_POSITIVE, |largest, number| largest.max(number.abs()));
+        let small = |number: &f32| (number / largest * 127.0).round() as i32;
+        let eight = |numbers: &[f32]| {
+            numbers.iter().enumerate().fold(0, |byte, (n, number)| byte | i32::from(*number > 0.0) << (7 - n))
+        };
+        match self {
+            Form::Float => put_list(vector.iter().map(|number| Exact(*number)), out),
+            Form::Int8 => put_list(vector.iter().map(small), out),
+            Form::Uint8 => put_list(vector.iter().map(|number| small(number) + 128), out),
+            Form::Binary => put_list(vector.chunks(8).map(|numbers| eight(numbers) - 128), out),
+            Form::Ubinary => put_list(vector.chunks(8).map(eight), out),
+            Form::Bits => put_list(vector.iter().map(|number| u8::from(*number > 0.0)), out),
+            Form::Base64 => {
+                let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
+                out.push(b'"');
+                out.extend_from_slice(BASE64.encode(bytes).as_bytes());
+                out.push(b'"');
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -75,6 +149,29 @@ mod tests {
         assert_eq!(short.len(), 256);
         let factor = short[0] / whole[0];
         assert!(factor > 1.0 && short.iter().zip(&whole).all(|(a, b)| (a - b * factor).abs() < 1e-5));
+    }
+
+    #[test]
+    fn every_form_tells_the_same_numbers() {
+        let vector = [0.5, -1.0, 0.25, 0.0, 1.0, -0.5, 0.75, -0.75, 1.0];
+        let told = |form: Form| {
+            let mut out = Vec::new();
+            form.put(&vector, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(told(Form::Float), "[0.5,-1.0,0.25,0.0,1.0,-0.5,0.75,-0.75,1.0]");
+        assert_eq!(told(Form::Int8), "[64,-127,32,0,127,-64,95,-95,127]");
+        assert_eq!(told(Form::Uint8), "[192,1,160,128,255,64,223,33,255]");
+        assert_eq!((told(Form::Ubinary), told(Form::Binary)), ("[170,128]".to_owned(), "[42,0]".to_owned()));
+        assert_eq!(told(Form::Bits), "[1,0,1,0,1,0,1,0,1]");
+        let bytes = BASE64.decode(told(Form::Base64).trim_matches('"')).unwrap();
+        let back: Vec<_> = bytes.chunks(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
+        assert_eq!(back, vector);
+        for form in [Form::Float, Form::Int8, Form::Binary] {
+            let mut out = Vec::new();
+            form.put(&[], &mut out);
+            assert_eq!(out, b"[]");
+        }
     }
 
     #[test]

@@ -1,9 +1,8 @@
-//! `anthropic-messages`: Anthropic's Messages, whole and streamed, and the counting of their tokens.
+//! `anthropic-messages`: Anthropic's Messages, whole and streamed.
 //!
 //! The shapes, the order of the keys and of the events are those of recorded answers of 2025 and 2026.
 
 mod check;
-mod count;
 mod read;
 mod stream;
 mod whole;
@@ -17,11 +16,11 @@ use http::{
 };
 use serde_json::{Map, Value, json};
 
-pub(super) use self::count::make as make_count;
 use self::whole::Said;
 use super::{
     Dialect, Spelling,
     events::{Frames, Stream},
+    frame::Frame,
     streams,
 };
 use crate::{
@@ -31,7 +30,7 @@ use crate::{
     random::Random,
     reply::{Reply, Usage},
     request::members::Members,
-    template::{Layout, Spaces, Template, scope::Scope},
+    template::{Layout, scope::Scope},
 };
 
 /// What the head must give.
@@ -76,39 +75,26 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String
     }
     message.insert("usage".into(), usage);
 
-    let around = |value: &Value| -> Result<Vec<Template>, String> {
-        Ok(Template::json(value, Layout::default(), Spaces::Part)?.split())
-    };
-    let whole = around(&message.clone().into())?;
-    let start = around(&json!({"type": "message_start", "message": message}))?;
-    if whole.len() != PARTS + 1 || start.len() != PARTS + 1 {
-        return Err("`head` may not use {{part.…}}: it is the dialect's own".to_owned());
-    }
-    Ok(Box::new(Messages { frame: Arc::new(Frame { whole, start }) }))
+    let mut start = Map::new();
+    start.insert("type".into(), json!("message_start"));
+    start.insert("message".into(), message.clone().into());
+    let around = |shape| Frame::new(shape, Layout::default(), PARTS);
+    Ok(Box::new(Messages { around: Arc::new(Around { whole: around(message)?, start: around(start)? }) }))
 }
 
 struct Messages {
-    frame: Arc<Frame>,
+    around: Arc<Around>,
 }
 
 /// How many parts a message has that are not the head's: its content, its stop, its numbers.
 const PARTS: usize = 6;
 
 /// What stands around the model's words, with the slots of the head.
-struct Frame {
+struct Around {
     /// A whole message around its parts.
-    whole: Vec<Template>,
+    whole: Frame,
     /// The first event of a stream around the same parts, which are empty as yet.
-    start: Vec<Template>,
-}
-
-/// Renders the templates with the parts between them.
-fn weave(around: &[Template], parts: [&[u8]; PARTS], scope: &Scope<'_>, out: &mut Vec<u8>) {
-    let mut parts = parts.into_iter();
-    for template in around {
-        template.render_into(scope, out);
-        out.extend_from_slice(parts.next().unwrap_or_default());
-    }
+    start: Frame,
 }
 
 /// The numbers of a message.
@@ -154,7 +140,7 @@ impl Dialect for Messages {
         // One spelling for many requests serves both kinds.
         let streams = scope.map(streams);
         Box::new(Spelled {
-            frame: Arc::clone(&self.frame),
+            around: Arc::clone(&self.around),
             content: if streams == Some(true) { Vec::new() } else { said.content() },
             stream: if streams == Some(false) { Stream::default() } else { stream::events(&said) },
             stop_reason: said.stop_reason(),
@@ -166,7 +152,7 @@ impl Dialect for Messages {
 
 /// What the model says, spelled for whole answers and for streams, or for what one request wants.
 struct Spelled {
-    frame: Arc<Frame>,
+    around: Arc<Around>,
     content: Vec<u8>,
     /// All events after the first.
     stream: Stream,
@@ -178,11 +164,9 @@ struct Spelled {
 
 impl Spelled {
     fn whole(&self, scope: &Scope<'_>) -> Bytes {
-        // What the slots of the head come to is short: an id, a model's name.
-        let mut out = Vec::with_capacity(self.content.len() + 512);
         let Numbers { input, cached, output } = self.numbers;
         let (mut first, mut second, mut third) = (itoa::Buffer::new(), itoa::Buffer::new(), itoa::Buffer::new());
-        let parts = [
+        let parts: [&[u8]; PARTS] = [
             &self.content,
             self.stop_reason.as_bytes(),
             self.stop_sequence.as_bytes(),
@@ -190,8 +174,7 @@ impl Spelled {
             second.format(cached).as_bytes(),
             third.format(output).as_bytes(),
         ];
-        weave(&self.frame.whole, parts, scope, &mut out);
-        out.into()
+        self.around.whole.fill(&parts, scope)
     }
 
     /// The first event: a message without content.
@@ -202,7 +185,7 @@ impl Spelled {
         let input = first.format(self.numbers.input).as_bytes();
         let cached = second.format(self.numbers.cached).as_bytes();
         // A token has been said by the time that the first event is sent.
-        weave(&self.frame.start, [b"[]", b"null", b"null", input, cached, b"1"], scope, &mut out);
+        self.around.start.put(&[b"[]", b"null", b"null", input, cached, b"1"], scope, &mut out);
         out.extend_from_slice(b"\n\n");
         out.into()
     }
@@ -215,8 +198,7 @@ impl Spelling for Spelled {
 
     fn answer(&self, scope: &Scope<'_>) -> Answer {
         if !streams(scope) {
-            let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-            return Answer::new(StatusCode::OK, headers, Content::Whole(self.whole(scope)));
+            return Answer::said("application/json", Content::Whole(self.whole(scope)));
         }
         let headers = vec![
             (CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),

@@ -4,7 +4,10 @@ mod converse;
 mod count;
 mod invoke;
 
-pub(super) use self::{converse::make as make_converse, count::make as make_count, invoke::make as make_invoke};
+pub(super) use self::{
+    converse::make as make_converse, count::make as make_count, invoke::make as make_invoke,
+    invoke::make_computed as make_invoke_computed,
+};
 use crate::random::Random;
 
 /// Padding that hides how long an event is: the beginning of the alphabet, so much of it as is drawn.

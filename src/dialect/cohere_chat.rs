@@ -8,10 +8,7 @@ mod spell;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{
-    HeaderValue, StatusCode,
-    header::{ACCEPT, CONTENT_TYPE},
-};
+use http::header::ACCEPT;
 use serde_json::{Map, Value, json};
 
 use self::spell::Said;
@@ -115,8 +112,7 @@ impl Spelling for Spelled {
             true => ("application/stream+json", Box::new(frames.filter_map(line)), Framing::Lines),
             false => ("text/event-stream", Box::new(frames), Framing::Named),
         };
-        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static(content_type))];
-        Answer::new(StatusCode::OK, headers, Content::Frames(answer::Frames { list, framing }))
+        Answer::said(content_type, Content::Frames(answer::Frames { list, framing }))
     }
 }
 

@@ -1,5 +1,4 @@
-//! What stands around the parts of a whole answer that a dialect spells: laid out as OpenAI does, with the slots of the
-//! fixture's head filled in.
+//! What stands around the parts of a whole answer that a dialect spells, with the slots of the fixture's head filled in.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -7,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::template::{Layout, Spaces, Template, scope::Scope};
 
-/// OpenAI lays whole answers out with two spaces a level and a line break at the end.
+/// OpenAI and Google lay whole answers out with two spaces a level and a line break at the end.
 pub(super) const LAYOUT: Layout = Layout { indent: 2, newline: true };
 
 /// An answer with places for its parts.
@@ -30,11 +29,16 @@ impl Frame {
     pub(super) fn fill(&self, parts: &[&[u8]], scope: &Scope<'_>) -> Bytes {
         // What the slots of the head come to is short: an id, a time, a model's name.
         let mut out = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + 400);
+        self.put(parts, scope, &mut out);
+        out.into()
+    }
+
+    /// Appends the same.
+    pub(super) fn put(&self, parts: &[&[u8]], scope: &Scope<'_>, out: &mut Vec<u8>) {
         for (n, piece) in self.0.iter().enumerate() {
-            piece.render_into(scope, &mut out);
+            piece.render_into(scope, out);
             out.extend_from_slice(parts.get(n).copied().unwrap_or_default());
         }
-        out.into()
     }
 
     /// What stands before, between and after the parts.

@@ -1,9 +1,8 @@
-//! `gemini-generate`: Google's `generateContent`, whole and streamed, and `countTokens`, as the Gemini API and Vertex AI
-//! speak them.
+//! `gemini-generate`: Google's `generateContent`, whole and streamed, as the Gemini API and Vertex AI speak it.
 //!
 //! Which of them is asked stands in the path, behind the model: `…/models/{model}:generateContent`,
-//! `:streamGenerateContent` (events with `?alt=sse`, else an array that grows) and `:countTokens`. The shapes, the order
-//! of the keys and the framing are those of recorded answers of 2025 and 2026.
+//! and `:streamGenerateContent` (events with `?alt=sse`, else an array that grows). The shapes, the order of the keys and
+//! the framing are those of recorded answers of 2025 and 2026.
 
 mod check;
 mod read;
@@ -12,14 +11,14 @@ mod spell;
 
 use std::sync::Arc;
 
-use http::{
-    HeaderValue, StatusCode,
-    header::{CONTENT_DISPOSITION, CONTENT_TYPE},
-};
+use http::{HeaderValue, header::CONTENT_DISPOSITION};
 use serde_json::{Map, Value, json};
 
 use self::spell::{Message, Ways};
-use super::{Dialect, Spelling};
+use super::{
+    Dialect, Spelling,
+    frame::{LAYOUT, member},
+};
 use crate::{
     answer::{self, Answer, Content, Frame, Framing, Part},
     error::ApiError,
@@ -28,9 +27,6 @@ use crate::{
     request::members::{Members, Raw},
     template::{Layout, Line, Spaces, Template, query, scope::Scope},
 };
-
-/// Google lays answers out with two spaces a level and a line break at the end.
-const LAYOUT: Layout = Layout { indent: 2, newline: true };
 
 /// The head's fields that follow the usage, in their order; those that an answer cannot do without are marked.
 const HEAD: [(&str, bool); 3] = [("modelVersion", true), ("createTime", false), ("responseId", true)];
@@ -76,13 +72,6 @@ fn line(value: &Value) -> Vec<u8> {
     Line::Spaced.write(value)
 }
 
-/// A value as it is laid out when it is a member of the outermost object.
-fn member(value: &Value) -> Vec<u8> {
-    let mut text = Vec::new();
-    LAYOUT.write_inside(value, LAYOUT.indent, &mut text);
-    text
-}
-
 struct Generate {
     around: Arc<Around>,
     ways: Ways,
@@ -104,8 +93,6 @@ enum Form {
     Events,
     /// Item by item of one array.
     Array,
-    /// Not at all: only what the prompt costs.
-    Count,
 }
 
 impl Form {
@@ -115,7 +102,6 @@ impl Form {
         match () {
             () if path.ends_with("streamGenerateContent") && (asks("alt") || asks("$alt")) => Form::Events,
             () if path.ends_with("streamGenerateContent") => Form::Array,
-            () if path.ends_with("countTokens") => Form::Count,
             () => Form::Whole,
         }
     }
@@ -151,8 +137,6 @@ impl Dialect for Generate {
             whole: Message::default(),
             events: Arc::default(),
             array: Arc::default(),
-            prompt_tokens: reply.usage.prompt_tokens,
-            bills_characters: self.ways.is_vertex(),
         };
         if is(Form::Whole) || kept() {
             spelled.whole = spell::whole(&said, &reply.usage, &self.ways, member);
@@ -173,9 +157,6 @@ struct Spelled {
     whole: Message,
     events: Arc<[Message]>,
     array: Arc<[Message]>,
-    prompt_tokens: u64,
-    /// Whether counts tell what Vertex AI once charged by.
-    bills_characters: bool,
 }
 
 impl Spelled {
@@ -189,17 +170,6 @@ impl Spelled {
         out.extend_from_slice(&self.whole.usage);
         after.render_into(scope, &mut out);
         out
-    }
-
-    fn count(&self, scope: &Scope<'_>) -> Vec<u8> {
-        let mut count = json!({"totalTokens": self.prompt_tokens});
-        if self.bills_characters {
-            let turns = scope.members().map(|body| read::prompt(body, String::new()).turns).unwrap_or_default();
-            let characters = |text: &str| text.chars().filter(|c| !c.is_whitespace()).count();
-            count["totalBillableCharacters"] = turns.iter().map(|turn| characters(&turn.text)).sum::<usize>().into();
-        }
-        count["promptTokensDetails"] = spell::details(self.prompt_tokens);
-        LAYOUT.write(&count)
     }
 
     fn frames(&self, form: Form, scope: &Scope<'_>) -> answer::Frames {
@@ -219,22 +189,17 @@ impl Spelling for Spelled {
     }
 
     fn answer(&self, scope: &Scope<'_>) -> Answer {
-        const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=UTF-8");
         let form = Form::of(scope);
         let (content_type, content) = match form {
-            Form::Whole => (JSON, Content::Whole(self.whole(scope).into())),
-            Form::Count => (JSON, Content::Whole(self.count(scope).into())),
-            Form::Events => {
-                let content_type = HeaderValue::from_static("text/event-stream");
-                (content_type, Content::Frames(self.frames(form, scope)))
-            }
-            Form::Array => (HeaderValue::from_static("application/json"), Content::Frames(self.frames(form, scope))),
+            Form::Whole => ("application/json; charset=UTF-8", Content::Whole(self.whole(scope).into())),
+            Form::Events => ("text/event-stream", Content::Frames(self.frames(form, scope))),
+            Form::Array => ("application/json", Content::Frames(self.frames(form, scope))),
         };
-        let mut headers = vec![(CONTENT_TYPE, content_type)];
-        if matches!(content, Content::Frames(_)) {
-            headers.push((CONTENT_DISPOSITION, HeaderValue::from_static("attachment")));
+        let mut answer = Answer::said(content_type, content);
+        if form != Form::Whole {
+            answer.headers.push((CONTENT_DISPOSITION, HeaderValue::from_static("attachment")));
         }
-        Answer::new(StatusCode::OK, headers, content)
+        answer
     }
 }
 

@@ -9,6 +9,9 @@ use crate::{
     tokens::Encoding,
 };
 
+/// The most texts of one request.
+pub(super) const MOST_TEXTS: usize = 2048;
+
 /// The most tokens of one text that are read. Endpoints allow fewer; a token spells up to 128 bytes.
 const LONGEST: usize = 131_072;
 

@@ -6,7 +6,6 @@ mod read;
 
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
 use super::{Dialect, Spelling, object};
@@ -209,9 +208,8 @@ impl Spelling for Spelled {
         }
         let list =
             Frames { said: Arc::clone(&self.said), head: self.head(scope), thought: 0, spoken: 0, at: 0, left: 2 };
-        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"))];
         let content = Content::Frames(answer::Frames { list: Box::new(list), framing: Framing::Lines });
-        Answer::new(StatusCode::OK, headers, content)
+        Answer::said("application/x-ndjson", content)
     }
 }
 

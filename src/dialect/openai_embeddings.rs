@@ -2,13 +2,12 @@
 
 use std::io::Write;
 
-use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use serde_json::{Map, Value, json};
 
 use super::{
     Computed, Count,
     frame::{Frame, LAYOUT, member, shape},
-    inputs::{Input, booked},
+    inputs::{Input, MOST_TEXTS, booked},
 };
 use crate::{
     answer::{Answer, Content},
@@ -17,17 +16,11 @@ use crate::{
     request::members::{Members, Raw},
     standing::Cost,
     template::scope::Scope,
-    vector,
+    vector::{self, Form, LONGEST},
 };
 
 /// How many numbers a vector has where nothing is known of the model.
 const USUAL: u64 = 1536;
-
-/// The most numbers that a vector may have.
-const LONGEST: u64 = 4096;
-
-/// The most texts of one request.
-const MOST_TEXTS: usize = 2048;
 
 /// Makes the dialect; see [`super::MakeComputed`].
 pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
@@ -121,8 +114,8 @@ fn put(index: usize, vector: &[f32], base64: bool, out: &mut Vec<u8>) {
     // Writing into memory does not fail.
     let _ = write!(out, "    {{\n      \"object\": \"embedding\",\n      \"index\": {index},\n      \"embedding\": ");
     if base64 {
-        let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
-        let _ = write!(out, "\"{}\"\n    }}", BASE64.encode(bytes));
+        Form::Base64.put(vector, out);
+        out.extend_from_slice(b"\n    }");
         return;
     }
     for (n, number) in vector.iter().enumerate() {
@@ -133,6 +126,8 @@ fn put(index: usize, vector: &[f32], base64: bool, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
+
     use super::*;
     use crate::{answer::Content, template::scope::tests::with_scope_of, tokens::Encoding};
 

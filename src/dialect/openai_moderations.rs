@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Computed, Count,
     frame::{Frame, LAYOUT, member, shape},
+    inputs::MOST_TEXTS,
 };
 use crate::{
     answer::{Answer, Content},
@@ -18,9 +19,6 @@ use crate::{
     standing::Cost,
     template::scope::Scope,
 };
-
-/// The most texts of one request.
-const MOST_TEXTS: usize = 2048;
 
 /// A category: its name, and whether it is told of images too.
 type Category = (&'static str, bool);

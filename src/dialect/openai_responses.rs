@@ -1,11 +1,10 @@
-//! `openai-responses`: OpenAI's Responses, whole and streamed, the counting of their tokens and their compaction.
+//! `openai-responses`: OpenAI's Responses, whole and streamed, and their compaction.
 //!
 //! The shapes, the order of the keys and of the events are those of recorded answers of 2026.
 
 mod again;
 mod check;
 mod compact;
-mod count;
 mod items;
 mod kept;
 mod object;
@@ -15,10 +14,9 @@ mod stream;
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
 
-pub(super) use self::{again::make as make_again, compact::make as make_compact, count::make as make_count};
+pub(super) use self::{again::make as make_again, compact::make as make_compact};
 use self::{
     items::{Output, Said, Thoughts, ids},
     object::{Filled, Frame, Shape, State},
@@ -137,8 +135,7 @@ fn usage(usage: &Usage) -> Value {
 
 /// A whole answer.
 fn json_answer(body: impl Into<Bytes>) -> Answer {
-    let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    Answer::new(StatusCode::OK, headers, Content::Whole(body.into()))
+    Answer::said("application/json", Content::Whole(body.into()))
 }
 
 struct Spelled {
@@ -276,8 +273,7 @@ impl Spelling for Spelled {
             next: 0,
             padding: wishes.padded.then(|| scope.random.borrow().clone()),
         };
-        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"))];
         let frames = answer::Frames { list: Box::new(frames), framing: Framing::Named };
-        Answer::new(StatusCode::OK, headers, Content::Frames(frames))
+        Answer::said("text/event-stream; charset=utf-8", Content::Frames(frames))
     }
 }

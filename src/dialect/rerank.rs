@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Dialect, Spelling,
-    shape::{Places, Shape, put_number},
+    shape::{Places, Shape, put_items, put_number},
 };
 use crate::{
     answer::{Answer, Content},
@@ -134,12 +134,12 @@ fn texts(documents: Option<Raw<'_>>) -> Vec<String> {
 }
 
 /// The words of a text, in lower case.
-fn words(text: &str) -> HashSet<String> {
+pub(super) fn words(text: &str) -> HashSet<String> {
     text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
 }
 
 /// How well a document fits, 0 to 1: the cosine of the angle between the words of both.
-fn score(query: &HashSet<String>, document: &str) -> f64 {
+pub(super) fn score(query: &HashSet<String>, document: &str) -> f64 {
     let document = words(document);
     let both = query.intersection(&document).count() as f64;
     let cosine = both / ((query.len() * document.len()) as f64).sqrt().max(1.0);
@@ -198,16 +198,13 @@ impl Spelled {
         let returned = member(&told.file.returns).and_then(Raw::as_bool).unwrap_or(told.file.returned);
         let result = if returned { &told.with_document } else { &told.bare }.render(scope);
         let put_results = |out: &mut Vec<u8>| {
-            out.push(b'[');
-            for (n, (index, score, text)) in ranked.iter().enumerate() {
-                out.extend_from_slice(if n > 0 { b"," } else { b"" });
+            put_items(ranked.iter(), out, |(index, score, text), out| {
                 result.fill(out, |place, out| match place {
                     Of::Index => put_number(*index as u64, out),
                     Of::Score => out.extend_from_slice(json!(score).to_string().as_bytes()),
                     Of::Document => out.extend_from_slice(Value::from(text.as_str()).to_string().as_bytes()),
                 });
-            }
-            out.push(b']');
+            });
         };
         let mut out = Vec::with_capacity(ranked.len() * 48 + 256);
         told.whole.render(scope).fill(&mut out, |place, out| match place {

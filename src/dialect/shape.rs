@@ -75,6 +75,74 @@ impl<P: Copy> Rendered<P> {
     }
 }
 
+/// Appends a list of what `put` writes for each item.
+pub(super) fn put_items<T>(items: impl Iterator<Item = T>, out: &mut Vec<u8>, mut put: impl FnMut(T, &mut Vec<u8>)) {
+    out.push(b'[');
+    for (n, item) in items.enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        put(item, out);
+    }
+    out.push(b']');
+}
+
+/// JSON that has no spaces between its values, laid out. As a tree, long lists of numbers would take longer than all else,
+/// and be spelled anew.
+pub(super) fn lay_out(text: Vec<u8>, layout: Layout) -> Vec<u8> {
+    let mut out = text;
+    if layout.indent > 0 {
+        out = in_lines(&out, layout.indent);
+    }
+    if layout.newline {
+        out.push(b'\n');
+    }
+    out
+}
+
+fn in_lines(text: &[u8], indent: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() * 2);
+    let (mut depth, mut quoted, mut escaped) = (0, false, false);
+    let line = |depth: usize, out: &mut Vec<u8>| {
+        out.push(b'\n');
+        out.resize(out.len() + depth * indent, b' ');
+    };
+    for (n, byte) in text.iter().enumerate() {
+        if quoted {
+            out.push(*byte);
+            quoted = escaped || *byte != b'"';
+            escaped = !escaped && *byte == b'\\';
+            continue;
+        }
+        match byte {
+            b'{' | b'[' => {
+                out.push(*byte);
+                if !matches!(text.get(n + 1), Some(b'}' | b']')) {
+                    depth += 1;
+                    line(depth, &mut out);
+                }
+            }
+            b'}' | b']' => {
+                if !matches!(text[n.saturating_sub(1)], b'{' | b'[') {
+                    depth = depth.saturating_sub(1);
+                    line(depth, &mut out);
+                }
+                out.push(*byte);
+            }
+            b',' => {
+                out.push(*byte);
+                line(depth, &mut out);
+            }
+            b':' => out.extend_from_slice(b": "),
+            _ => {
+                quoted = *byte == b'"';
+                out.push(*byte);
+            }
+        }
+    }
+    out
+}
+
 /// Appends a number.
 pub(super) fn put_number(number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
@@ -99,6 +167,16 @@ mod tests {
             String::from_utf8(out).unwrap()
         });
         assert_eq!(filled, r#"{"said":[{"text":0,"why":1}],"id":"x/y"}"#);
+    }
+
+    #[test]
+    fn lines_are_as_those_of_a_tree() {
+        let value =
+            json!({"a": [1.5, [], {}, [[-2]], {"b": "x, \"y\": [\\"}], "c": {"d": null, "e": "\\\""}, "f": true});
+        for layout in [Layout::default(), Layout { indent: 2, newline: true }, Layout { indent: 4, newline: false }] {
+            let told = String::from_utf8(lay_out(value.to_string().into(), layout)).unwrap();
+            assert_eq!(told, String::from_utf8(layout.write(&value)).unwrap());
+        }
     }
 
     #[test]

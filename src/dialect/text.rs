@@ -1,7 +1,6 @@
 //! `text`: the protocols that take a text and say one, and have nothing else. The head gives the shapes of each:
 //!
-//! - `asks`: the paths of the request's members that give the `prompt`, and maybe `max_tokens` and `stop`; a step of a
-//!   path is the name of a member, the number of an item, or `member=text` for the first item with that text there;
+//! - `asks`: where in a request the `prompt` stands, and maybe `max_tokens` and `stop` (see [`Place`](path::Place));
 //! - `reasons`: what the reply's end is called, by `stop` and `length`, and maybe `content_filter`;
 //! - `whole`: a whole answer; `piece`: an event of a stream, with one piece of the text; maybe `first` and `last`: the
 //!   events before and after the text;
@@ -20,12 +19,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    Dialect, Spelling,
+    Dialect, Spelling, path,
     shape::{self, Places, put_number},
     streams,
 };
 use crate::{
-    answer::{self, Answer, Content, Frame, Framing, Part, event_stream},
+    answer::{self, Answer, Content, Frame, Framing, Part},
     error::ApiError,
     prompt::{Prompt, Turn},
     reply::{Block, FinishReason, Reply, Text, Usage},
@@ -52,9 +51,9 @@ struct Head {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asks {
-    prompt: String,
-    max_tokens: Option<String>,
-    stop: Option<String>,
+    prompt: path::Place,
+    max_tokens: Option<path::Place>,
+    stop: Option<path::Place>,
 }
 
 #[derive(Deserialize)]
@@ -67,15 +66,13 @@ struct Reasons {
 
 /// How the events of a stream are told from each other.
 #[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "lowercase")]
 enum Wrapping {
     /// Server-sent events.
     #[default]
     Events,
     /// Lines of JSON.
     Lines,
-    /// Server-sent events, each in a binary frame.
-    PayloadParts,
 }
 
 impl Wrapping {
@@ -83,7 +80,6 @@ impl Wrapping {
         match self {
             Wrapping::Events => "text/event-stream",
             Wrapping::Lines => "application/x-ndjson",
-            Wrapping::PayloadParts => "application/vnd.amazon.eventstream",
         }
     }
 
@@ -91,7 +87,6 @@ impl Wrapping {
         match self {
             Wrapping::Events => Framing::Data("\n"),
             Wrapping::Lines => Framing::Lines,
-            Wrapping::PayloadParts => Framing::Binary,
         }
     }
 }
@@ -155,20 +150,6 @@ struct Shapes {
     content_type: HeaderValue,
 }
 
-/// A value by its path.
-fn at<'m>(body: Members<'m>, path: &str) -> Option<Raw<'m>> {
-    let mut steps = path.split('.');
-    let first = body.get(steps.next()?)?;
-    steps.try_fold(first, |value, step| match (value.members(), step.split_once('=')) {
-        (Some(members), _) => members.get(step),
-        (None, Some((name, text))) => value.items().into_iter().find(|item| {
-            let found = item.members().and_then(|members| members.get(name)?.as_str());
-            found.is_some_and(|found| found == text)
-        }),
-        (None, None) => value.items().into_iter().nth(step.parse().ok()?),
-    })
-}
-
 /// A text, or several.
 fn texts(value: Raw<'_>) -> Vec<String> {
     match value.as_str() {
@@ -179,11 +160,11 @@ fn texts(value: Raw<'_>) -> Vec<String> {
 
 impl TextDialect {
     fn max_tokens(&self, body: Members<'_>) -> Option<u64> {
-        at(body, self.asks.max_tokens.as_deref()?)?.as_u64()
+        self.asks.max_tokens.as_ref()?.one(body)?.as_u64()
     }
 
     fn stop(&self, body: Members<'_>) -> Vec<String> {
-        let stop = self.asks.stop.as_deref().and_then(|path| at(body, path));
+        let stop = self.asks.stop.as_ref().and_then(|place| place.one(body));
         stop.map(texts).unwrap_or_default()
     }
 
@@ -210,7 +191,7 @@ impl Dialect for TextDialect {
     }
 
     fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        let text = at(body, &self.asks.prompt).map(texts).unwrap_or_default().join("\n");
+        let text = self.asks.prompt.one(body).map(texts).unwrap_or_default().join("\n");
         Prompt {
             model: scope.model().into_owned(),
             turns: vec![Turn { text, ..Turn::default() }],
@@ -312,10 +293,6 @@ impl Frames {
         match self.wrapping {
             Wrapping::Events => [b"data: ", &*event, b"\n\n"].concat().into(),
             Wrapping::Lines => [&*event, b"\n"].concat().into(),
-            Wrapping::PayloadParts => {
-                let payload = [b"data:", &*event, b"\n\n"].concat();
-                event_stream::event("PayloadPart", "application/octet-stream", &payload)
-            }
         }
     }
 }

@@ -106,3 +106,70 @@ fn tokens_lead_back_to_the_text() {
         assert_eq!(back, json!({"prompt": text}));
     }
 }
+
+#[test]
+fn sagemaker_takes_messages_too() {
+    let (_server, mut connection) = served();
+    let ask = |members: Value| {
+        let mut body = json!({"messages": [{"role": "user", "content": "Hi"}]});
+        body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        body.to_string()
+    };
+    let whole = connection.post("/endpoints/tgi/invocations", &ask(json!({}))).json();
+    assert_eq!((&whole["choices"][0]["message"]["content"], &whole["model"]), (&json!(HELLO), &json!("tgi")));
+    let streamed = connection.post("/endpoints/tgi/invocations-response-stream", &ask(json!({"stream": true})));
+    assert_eq!(streamed.header("content-type"), "application/vnd.amazon.eventstream");
+    let text = String::from_utf8_lossy(&streamed.body).into_owned();
+    let events: Vec<Value> =
+        text.split("data: ").skip(1).map(|rest| serde_json::from_str(rest.lines().next().unwrap()).unwrap()).collect();
+    assert_eq!(joined(&events, "/choices/0/delta/content"), HELLO);
+    let plain = connection.post("/invocations", &ask(json!({"stream": true})));
+    assert!(plain.text().ends_with("data: [DONE]\n\n"), "without a stream of AWS, the container's own comes through");
+    let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
+    let called = connection.post("/invocations", &ask(json!({"tools": [tool], "tool_choice": "required"}))).json();
+    assert_eq!(called["choices"][0]["message"]["tool_calls"][0]["function"]["name"], "f");
+    let broken =
+        connection.post("/endpoints/tgi/invocations-response-stream?fake=error@2", &ask(json!({"stream": true})));
+    let text = String::from_utf8_lossy(&broken.body).into_owned();
+    assert!(text.contains(":exception-type"), "{text}");
+}
+
+#[test]
+fn azure_tells_what_its_filter_found() {
+    let (_server, mut connection) = served();
+    let ask = |members: Value| {
+        let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}], "prompt": "Hi"});
+        body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        body.to_string()
+    };
+    let safe = json!({"filtered": false, "severity": "safe"});
+    for (path, text) in [("chat/completions", "/choices/0/delta/content"), ("completions", "/choices/0/text")] {
+        for base in ["/openai/v1", "/openai/deployments/d"] {
+            let path = format!("{base}/{path}");
+            let whole = connection.post(&path, &ask(json!({}))).json();
+            assert_eq!(whole["choices"][0]["content_filter_results"]["hate"], safe, "{path}");
+            let prompt = &whole["prompt_filter_results"][0];
+            assert_eq!((&prompt["prompt_index"], &prompt["content_filter_results"]["violence"]), (&json!(0), &safe));
+            let mut keys: Vec<_> = whole.as_object().unwrap().keys().collect();
+            let told = keys.clone();
+            keys.sort();
+            assert_eq!(told, keys, "{path}");
+            let events = data(&connection.post(&path, &ask(json!({"stream": true}))));
+            assert_eq!((&events[0]["choices"], &events[0]["id"]), (&json!([]), &json!("")), "{path}");
+            assert!(events[0]["prompt_filter_results"].is_array());
+            assert!(joined(&events, text).starts_with("\n\nHello there, how"), "{path}");
+            for event in &events[1..] {
+                let says = event.pointer(text).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+                let found = event["choices"][0]["content_filter_results"].as_object().unwrap();
+                assert_eq!(found.is_empty(), !says, "{event}");
+            }
+            let blocked = connection.post(&format!("{path}?fake=filter"), &ask(json!({}))).json();
+            let choice = &blocked["choices"][0];
+            assert_eq!(choice["finish_reason"], "content_filter", "{blocked}");
+            assert_eq!(choice["content_filter_results"]["violence"]["filtered"], true);
+        }
+    }
+    let images = connection.post("/openai/v1/images/generations", &ask(json!({"model": "dall-e-3"}))).json();
+    assert_eq!(images["data"][0]["content_filter_results"]["sexual"], safe);
+    assert_eq!(images["data"][0]["prompt_filter_results"]["jailbreak"]["detected"], false);
+}

@@ -10,6 +10,7 @@ mod cohere;
 mod computed;
 mod conversations;
 mod edge;
+mod embeddings;
 mod faults;
 mod gemini;
 mod golden;

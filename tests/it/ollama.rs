@@ -110,3 +110,19 @@ fn a_stream_breaks_off_with_a_line() {
     assert_eq!(lines.len(), 3);
     assert_eq!(lines[2], json!({"error": "server busy, please try again.  maximum pending requests exceeded"}));
 }
+
+#[test]
+fn work_is_told_line_by_line() {
+    let (_server, mut connection) = served();
+    for path in ["/api/pull", "/api/push", "/api/create"] {
+        let told = lines(&connection.post(path, r#"{"model":"llama3"}"#));
+        assert!(told.len() > 3, "{path}");
+        assert_eq!(told.last().unwrap(), &json!({"status": "success"}), "{path}");
+        let whole = connection.post(path, r#"{"model":"llama3","stream":false}"#);
+        assert_eq!(whole.json(), json!({"status": "success"}), "{path}");
+        let broken = lines(&connection.post(&format!("{path}?fake=error@1"), r#"{"model":"llama3"}"#));
+        assert_eq!((broken.len(), broken[1]["error"].is_string()), (2, true), "{path}");
+    }
+    let gone = connection.request("DELETE", "/api/delete", "", r#"{"model":"llama3"}"#).unwrap();
+    assert_eq!((gone.status, gone.body.len()), (200, 0));
+}

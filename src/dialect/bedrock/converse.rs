@@ -2,13 +2,12 @@
 //!
 //! The shapes, the order of the keys and the frames are those of recorded answers of 2025.
 
-pub(super) mod read;
+mod read;
 mod spell;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value};
 
 use self::spell::{Event, Frames, Said};
@@ -104,8 +103,7 @@ impl Spelling for Spelled {
 
     fn answer(&self, scope: &Scope<'_>) -> Answer {
         if !streams(scope) {
-            let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-            return Answer::new(StatusCode::OK, headers, Content::Whole(self.whole.clone()));
+            return Answer::said("application/json", Content::Whole(self.whole.clone()));
         }
         let random = scope.random.borrow_mut().fork();
         let list = Box::new(Frames { style: self.style, events: Arc::clone(&self.events), next: 0, random });
@@ -113,7 +111,6 @@ impl Spelling for Spelled {
             Style::Events => ("application/vnd.amazon.eventstream", Framing::Binary),
             Style::Inside => ("text/event-stream", Framing::Data("\n")),
         };
-        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static(content_type))];
-        Answer::new(StatusCode::OK, headers, Content::Frames(answer::Frames { list, framing }))
+        Answer::said(content_type, Content::Frames(answer::Frames { list, framing }))
     }
 }

@@ -1,4 +1,4 @@
-//! `bedrock-invoke`: InvokeModel. A model's own protocol, with the numbers in headers; in a stream each of
+//! `bedrock-invoke`: InvokeModel. A model's own protocol, which the head names as `of`, with the numbers in headers; in a stream each of
 //! its events is a frame with the event in base64.
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::padding;
 use crate::{
     answer::{Answer, Content, Frame, Frames, Framing, event_stream},
-    dialect::{self, Dialect, Spelling, events::data, streams},
+    dialect::{Computed, Count, Dialect, Spelling, events::data, of, streams},
     error::ApiError,
     prompt::Prompt,
     random::Random,
@@ -18,8 +18,6 @@ use crate::{
     template::scope::Scope,
 };
 
-/// The head's field that names the model's own protocol.
-const OF: &str = "of";
 /// The head's field that names what the model's protocol gives and Bedrock leaves out: the types of events.
 const WITHOUT: &str = "without";
 /// How long an answer is said to have taken, in milliseconds: all of it, and until its first byte. What it really took
@@ -29,16 +27,51 @@ const LATENCY: (u64, u64) = (489, 310);
 /// Makes the dialect; see [`crate::dialect::Make`]. What else stands in the head is that of the model's own protocol.
 pub(in crate::dialect) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
     let mut head = head.clone();
-    let of = head.shift_remove(OF).unwrap_or_default();
     let without = match head.shift_remove(WITHOUT) {
         None => Vec::new(),
         Some(names) => serde_json::from_value(names).map_err(|error| format!("`{WITHOUT}` in `head`: {error}"))?,
     };
-    let known = dialect::all().iter().find(|(name, _)| of == *name && *name != "bedrock-invoke");
-    let Some((_, make)) = known else {
-        return Err(format!("`{OF}` in `head` must name the dialect of the model, such as `anthropic-messages`"));
-    };
-    Ok(Box::new(Invoke { of: make(&head)?, without }))
+    Ok(Box::new(Invoke { of: of::inside(head)?, without }))
+}
+
+/// Makes the dialect of models that compute, such as those for vectors; see [`crate::dialect::MakeComputed`].
+pub(in crate::dialect) fn make_computed(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+    Ok(Box::new(InvokeComputed(of::computing_inside(head.clone())?)))
+}
+
+struct InvokeComputed(Box<dyn Computed>);
+
+impl Computed for InvokeComputed {
+    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+        self.0.check(body, scope)
+    }
+
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+        self.0.read(body, scope)
+    }
+
+    fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
+        self.0.cost(body, scope)
+    }
+
+    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
+        let mut answer = self.0.answer(body, scope, count)?;
+        let Cost { input, output } = answer.cost.unwrap_or_default();
+        answer.headers.extend(told([input, output, 0]));
+        Ok(answer)
+    }
+}
+
+/// The headers that tell what an answer has cost: tokens of the prompt, of the reply, and of the prompt from a cache.
+fn told([input, output, cached]: [u64; 3]) -> [(HeaderName, HeaderValue); 5] {
+    let told = [
+        ("x-amzn-bedrock-input-token-count", input),
+        ("x-amzn-bedrock-output-token-count", output),
+        ("x-amzn-bedrock-cache-read-input-token-count", cached),
+        ("x-amzn-bedrock-cache-write-input-token-count", 0),
+        ("x-amzn-bedrock-invocation-latency", LATENCY.0),
+    ];
+    told.map(|(name, number)| (HeaderName::from_static(name), HeaderValue::from(number)))
 }
 
 struct Invoke {
@@ -113,15 +146,7 @@ impl Spelling for Spelled {
                 Answer { headers, content, ..answer }
             }
             content => {
-                let told = [
-                    ("x-amzn-bedrock-input-token-count", input),
-                    ("x-amzn-bedrock-output-token-count", output),
-                    ("x-amzn-bedrock-cache-read-input-token-count", cached),
-                    ("x-amzn-bedrock-cache-write-input-token-count", 0),
-                    ("x-amzn-bedrock-invocation-latency", LATENCY.0),
-                ];
-                let told = told.map(|(name, number)| (HeaderName::from_static(name), HeaderValue::from(number)));
-                let headers = answer.headers.into_iter().chain(told).collect();
+                let headers = answer.headers.into_iter().chain(told([input, output, cached])).collect();
                 Answer { headers, content, ..answer }
             }
         }

@@ -20,12 +20,8 @@ use crate::{
     template::{Layout, Spaces, Template, scope::Scope},
 };
 
-/// Makes the dialect; see [`crate::dialect::Make`].
+/// Makes the dialect; see [`crate::dialect::Make`]. Of the head of a response, the `id` and the `created_at` are told.
 pub(in crate::dialect) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
-    let mut names = head.keys().map(String::as_str);
-    if let Some(name) = names.find(|name| *name != "id" && *name != "created_at") {
-        return Err(format!("`head` has `{name}`: what is compacted has an `id` and a `created_at`"));
-    }
     let template = |name: &str| match head.get(name) {
         Some(value) => Template::json(value, Layout::default(), Spaces::Content),
         None => Err(format!("`head` lacks `{name}`: give it a value or a slot")),
