@@ -28,6 +28,7 @@ use crate::{
     },
     latency::{Latency, Profile},
     limit::LimitSpec,
+    request::Headers,
     rule::Rule,
     template::scope::Params,
 };
@@ -94,6 +95,8 @@ struct Source {
 /// All fixtures, compiled. What loads can be served.
 pub struct Fixtures {
     providers: Vec<Provider>,
+    /// Those of them that claim requests for paths of others.
+    claiming: Vec<usize>,
     endpoints: Vec<Endpoint>,
     router: Router,
     facts: Vec<ModelFacts>,
@@ -158,6 +161,11 @@ impl Fixtures {
                 Target { provider: self.owner(path), endpoint: Err(ApiError::UnknownPath { nearest }) }
             }
         }
+    }
+
+    /// Where a request leads that is told by a header from another provider's of the same path.
+    pub fn claimed(&self, path: &str, headers: &dyn Headers) -> Option<String> {
+        self.claiming.iter().find_map(|number| self.providers[*number].claimed(path, headers))
     }
 
     /// The methods that a path can be asked with, as the `Allow` header wants them; `None` where there is no such path.
@@ -360,7 +368,8 @@ fn compile(sources: &BTreeMap<String, Source>, problems: &mut Vec<Problem>) -> F
             endpoints.push(endpoint);
         }
     }
-    Fixtures { providers, endpoints, router, facts, tiers, profiles, rules, overridden: 0, added: 0 }
+    let claiming = (0..providers.len()).filter(|number| providers[*number].claims_any()).collect();
+    Fixtures { providers, claiming, endpoints, router, facts, tiers, profiles, rules, overridden: 0, added: 0 }
 }
 
 /// Reads JSON; the error names line and column, and what would be right.
