@@ -36,7 +36,9 @@ impl Engine {
         let answer = self.say(origin.endpoint, scope, &plan)?;
         match answer.content {
             Content::Whole(_) => Ok(answer),
-            _ => Err(ApiError::BrokenRule { problem: "A line of a batch is answered whole: leave `stream` out.".to_owned() }),
+            _ => Err(ApiError::BrokenRule {
+                problem: "A line of a batch is answered whole: leave `stream` out.".to_owned(),
+            }),
         }
     }
 }

@@ -71,14 +71,21 @@ fn a_batch_runs_its_lines_poll_by_poll() {
     let (_server, mut connection) = served();
     let mut lines: String = (0..249).map(|n| line(&format!("r{n}"), "/v1/chat/completions", &chat("Hi"))).collect();
     lines += &line("bad", "/v1/chat/completions", &json!({"model": "gpt-4o"}));
-    lines += &line("spent", "/v1/chat/completions", &json!({"model": "gpt-4o~429", "messages": [{"role": "user", "content": "Hi"}]}));
+    lines += &line(
+        "spent",
+        "/v1/chat/completions",
+        &json!({"model": "gpt-4o~429", "messages": [{"role": "user", "content": "Hi"}]}),
+    );
     let file = upload(&mut connection, "/v1/files", "", &lines);
     assert_eq!(file["bytes"], lines.len());
     let path = batch(&mut connection, "/v1/batches", &file, "/v1/chat/completions");
     let states = states(&mut connection, &path, 7);
     let told = |state: &Value| {
         let counts = &state["request_counts"];
-        (text(&state["status"]).to_owned(), [&counts["total"], &counts["completed"], &counts["failed"]].map(|n| n.as_u64().unwrap()))
+        (
+            text(&state["status"]).to_owned(),
+            [&counts["total"], &counts["completed"], &counts["failed"]].map(|n| n.as_u64().unwrap()),
+        )
     };
     let expected = [
         ("in_progress", [251, 0, 0]),
@@ -89,7 +96,10 @@ fn a_batch_runs_its_lines_poll_by_poll() {
         ("completed", [251, 249, 2]),
         ("completed", [251, 249, 2]),
     ];
-    assert_eq!(states.iter().map(told).collect::<Vec<_>>(), expected.map(|(status, counts)| (status.to_owned(), counts)));
+    assert_eq!(
+        states.iter().map(told).collect::<Vec<_>>(),
+        expected.map(|(status, counts)| (status.to_owned(), counts))
+    );
     assert_eq!(states[5], states[6]);
     let done = &states[4];
     assert_eq!((&done["model"], &done["errors"]), (&json!("gpt-4o"), &Value::Null));
@@ -165,7 +175,8 @@ fn what_is_wrong_with_a_file_is_told_line_by_line() {
     assert_eq!(states[0], states[1]);
     let failed = &states[0];
     assert_eq!((&failed["status"], failed["failed_at"].is_u64()), (&json!("failed"), true));
-    let told = |error: &Value| (text(&error["code"]).to_owned(), error["line"].as_u64().unwrap(), error["param"].clone());
+    let told =
+        |error: &Value| (text(&error["code"]).to_owned(), error["line"].as_u64().unwrap(), error["param"].clone());
     let errors: Vec<_> = failed["errors"]["data"].as_array().unwrap().iter().map(told).collect();
     let error = |code: &str, line: u64, param: Value| (code.to_owned(), line, param);
     let expected = [
@@ -206,7 +217,8 @@ fn lines_are_neither_limited_nor_streamed_and_faults_are_answers() {
     let streamed = json!({"model": "gpt-4o", "stream": true, "messages": [{"role": "user", "content": "Hi"}]});
     let page = json!({"model": "gpt-4o~502", "messages": [{"role": "user", "content": "Hi"}]});
     let lines = [chat("1"), chat("2"), chat("3"), streamed, page];
-    let lines: String = lines.iter().enumerate().map(|(n, body)| line(&n.to_string(), "/v1/chat/completions", body)).collect();
+    let lines: String =
+        lines.iter().enumerate().map(|(n, body)| line(&n.to_string(), "/v1/chat/completions", body)).collect();
     let file = upload(&mut connection, "/v1/files", "", &lines);
     let path = batch(&mut connection, "/v1/batches", &file, "/v1/chat/completions");
     let done = states(&mut connection, &path, 3).pop().unwrap();
@@ -225,20 +237,26 @@ fn azure_has_files_and_batches_of_its_own() {
         let path = batch(&mut connection, "/openai/v1/batches", &file, url);
         let done = states(&mut connection, &path, 3).pop().unwrap();
         let answer = &content(&mut connection, "/openai/v1/files", &done["output_file_id"])[0]["response"]["body"];
-        assert!(answer["prompt_filter_results"].is_array(), "as Azure spells it: {answer}");
+        assert_eq!(answer["choices"][0]["finish_reason"], "stop", "{answer}");
+        let other = connection.get(&format!("/v1/files/{}", text(&file["id"])));
+        assert_ne!(other.json()["bytes"], file["bytes"], "OpenAI has never seen it");
     }
 }
 
 #[test]
 fn a_message_batch_runs_what_it_is_sent() {
     let (server, mut connection) = served();
-    let params = json!({"model": "claude-sonnet-4-5", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
+    let params =
+        json!({"model": "claude-sonnet-4-5", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
     let mut requests: Vec<_> = (0..119).map(|n| json!({"custom_id": format!("r{n}"), "params": params})).collect();
     requests.push(json!({"custom_id": "bad", "params": {"model": "claude-sonnet-4-5"}}));
     let at = "/v1/messages/batches";
     let body = serde_json::to_string_pretty(&json!({"requests": requests})).unwrap();
     let batch = ask(&mut connection, &format!("POST {at}"), "", &body).json();
-    assert_eq!((&batch["processing_status"], &batch["request_counts"]["processing"]), (&json!("in_progress"), &json!(120)));
+    assert_eq!(
+        (&batch["processing_status"], &batch["request_counts"]["processing"]),
+        (&json!("in_progress"), &json!(120))
+    );
     let path = format!("{at}/{}", text(&batch["id"]));
     assert_eq!(connection.get(&format!("{path}/results")).status, 404, "not yet");
     let states = states(&mut connection, &path, 3);
@@ -282,7 +300,10 @@ fn files_are_whose_client_asks() {
     let (_server, mut connection) = served();
     let version = "anthropic-version: 2023-06-01\r\n";
     let file = upload(&mut connection, "/v1/files?beta=true", version, "Hello");
-    assert_eq!((&file["type"], &file["size_bytes"], &file["filename"]), (&json!("file"), &json!(5), &json!("in.jsonl")));
+    assert_eq!(
+        (&file["type"], &file["size_bytes"], &file["filename"]),
+        (&json!("file"), &json!(5), &json!("in.jsonl"))
+    );
     let path = format!("/v1/files/{}", text(&file["id"]));
     assert_eq!(ask(&mut connection, &format!("GET {path}"), version, "").json(), file);
     assert_eq!(json_of(&mut connection, &format!("GET /anthropic{path}"), Value::Null), file);
