@@ -311,8 +311,17 @@ mod tests {
 
     #[test]
     fn a_slot_is_shown_as_it_is_written() {
-        let slots =
-            ["path.id", "body.a.b", "id.alnum29", "id.hex32", "id.base58_22", "id.uuid", "now.unix", "now.rfc3339"];
+        let slots = [
+            "path.id",
+            "body.a.b",
+            "id.alnum29",
+            "id.hex32",
+            "id.base58_22",
+            "id.uuid",
+            "now.unix",
+            "now.rfc3339",
+            "now.rfc3339_in_60",
+        ];
         for text in slots.into_iter().chain(["requests.reset_ms", "refusal.short", "request.id", "now.in_60"]) {
             assert_eq!(Slot::parse(text, Spaces::Error).unwrap().to_string(), text);
         }

@@ -23,6 +23,7 @@ mod resources;
 mod responses;
 mod rules;
 mod schema;
+mod sinks;
 mod stopping;
 mod store;
 mod streaming;
