@@ -1,5 +1,6 @@
 //! The engine: from a request to an answer, in one function that reads from top to bottom.
 
+mod line;
 mod tally;
 mod trouble;
 
@@ -63,6 +64,7 @@ fn timing(scope: &Scope<'_>) -> (HeaderName, HeaderValue) {
 }
 
 /// Whose words an answer is told in.
+#[derive(Clone, Copy)]
 struct Origin<'a> {
     provider: &'a Provider,
     endpoint: &'a Endpoint,
@@ -97,12 +99,13 @@ impl Engine {
     pub async fn handle(&self, request: &Request<'_>) -> (Answer, Receipt) {
         let mut receipt = Receipt::open(&self.tally);
         let (path, faults) = self.troubles.in_path(request.path);
-        let stripped;
-        let request = match faults {
-            None => request,
-            Some(_) => {
-                stripped = Request { path, ..request.clone() };
-                &stripped
+        let claimed = self.fixtures.claimed(path, request.headers);
+        let readdressed;
+        let request = match (&claimed, faults) {
+            (None, None) => request,
+            _ => {
+                readdressed = Request { path: claimed.as_deref().unwrap_or(path), ..request.clone() };
+                &readdressed
             }
         };
         let (mut scope, mut plan) = (self.scope(request, faults), Plan::default());
@@ -154,11 +157,12 @@ impl Engine {
     /// What there is to say to a request; a refusal by whatever stands before that comes first.
     async fn answer(
         &self,
-        Origin { provider, endpoint }: Origin<'_>,
+        origin: Origin<'_>,
         scope: &mut Scope<'_>,
         receipt: &mut Receipt,
         plan: &mut Plan,
     ) -> Result<Answer, ApiError> {
+        let Origin { endpoint, .. } = origin;
         if let Body::TooLarge { limit } = scope.request.body {
             return Err(ApiError::BodyTooLarge { limit });
         }
@@ -167,6 +171,22 @@ impl Engine {
         }
         self.find_model(endpoint, scope)?;
         receipt.keep(self.admit(endpoint, scope).await?);
+        self.check(origin, scope, plan)?;
+        if let Some(capacity) = self.troubles.capacity.as_ref().filter(|_| endpoint.is_generated()) {
+            let before = scope.elapsed();
+            receipt.sit(capacity.enter().await.map_err(|Saturated| ApiError::Saturated {})?);
+            scope.queued = scope.elapsed().saturating_sub(before);
+        }
+        self.say(endpoint, scope, plan)
+    }
+
+    /// Plans what goes wrong with a request, and checks what it asks.
+    fn check(
+        &self,
+        Origin { provider, endpoint }: Origin<'_>,
+        scope: &mut Scope<'_>,
+        plan: &mut Plan,
+    ) -> Result<(), ApiError> {
         *plan = self.plan(endpoint, scope)?;
         (scope.says, scope.misnames) = (plan.says(), plan.names_another_model());
         if let Some(error) = planned_error(plan, scope, |error| provider.status(endpoint, error)) {
@@ -175,11 +195,12 @@ impl Engine {
         if !self.lenient {
             endpoint.check(scope)?;
         }
-        if let Some(capacity) = self.troubles.capacity.as_ref().filter(|_| endpoint.is_generated()) {
-            let before = scope.elapsed();
-            receipt.sit(capacity.enter().await.map_err(|Saturated| ApiError::Saturated {})?);
-            scope.queued = scope.elapsed().saturating_sub(before);
-        }
+        Ok(())
+    }
+
+    /// What there is to say to a request that has passed.
+    fn say(&self, endpoint: &Endpoint, scope: &Scope<'_>, plan: &Plan) -> Result<Answer, ApiError> {
+        endpoint.run(scope, &self.memory, &|line| self.line(line));
         let answer = endpoint.answer(scope, &self.memory)?;
         planned_instead(plan, &answer).map_or(Ok(answer), Err)
     }

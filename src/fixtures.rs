@@ -30,12 +30,13 @@ use crate::{
     fixtures::{
         file::ReplyFile,
         named::Named,
-        outline::Outline,
+        outline::{Claim, Outline, Owner},
         router::{Found, Route, Router},
         source::Sources,
     },
     latency::{Latency, Profile},
     limit::LimitSpec,
+    request::Headers,
     rule::Rule,
     template::scope::Params,
 };
@@ -61,6 +62,8 @@ const PROVIDER: &str = "provider.json";
 pub struct Fixtures {
     sources: Sources,
     providers: Vec<Owner>,
+    /// How they claim requests for paths of others.
+    claims: Vec<Claim>,
     files: Vec<OneFile>,
     /// The file of each endpoint, and which of the endpoints there it is.
     endpoints: Vec<(usize, usize)>,
@@ -72,23 +75,6 @@ pub struct Fixtures {
     rules: Vec<Rule>,
     overridden: usize,
     added: usize,
-}
-
-/// A provider before it is compiled.
-struct Owner {
-    /// The name of its directory.
-    name: String,
-    /// The prefixes of the paths that are its own.
-    paths: Vec<String>,
-    compiled: OnceLock<Provider>,
-}
-
-impl Owner {
-    /// How strongly it claims a path that no route has: the length of its longest prefix of it.
-    fn claim(&self, path: &str) -> Option<usize> {
-        let prefixes = self.paths.iter().filter(|prefix| path.starts_with(prefix.as_str()));
-        prefixes.map(String::len).max()
-    }
 }
 
 /// A file that has endpoints, before it is compiled.
@@ -212,6 +198,11 @@ impl Fixtures {
         }
     }
 
+    /// Where a request leads that is told by a header from another provider's of the same path.
+    pub fn claimed(&self, path: &str, headers: &dyn Headers) -> Option<String> {
+        self.claims.iter().find_map(|claim| claim.readdressed(path, headers))
+    }
+
     /// The methods that a path can be asked with, as the `Allow` header wants them; `None` where there is no such path.
     pub fn allowed(&self, path: &str) -> Option<String> {
         match self.router.find(&Method::OPTIONS, path) {
@@ -294,13 +285,14 @@ fn allow(methods: &[Method]) -> String {
 /// Reads what must be known before anybody asks. What is wrong with it goes to `problems`, and then the result is not to
 /// be used.
 fn survey(sources: Sources, problems: &mut Vec<Problem>) -> Fixtures {
-    let mut providers = Vec::new();
+    let (mut providers, mut claims) = (Vec::new(), Vec::new());
     for (name, source) in &sources {
         if let Some((directory, PROVIDER)) = name.split_once('/') {
             let mut problems = Problems { file: &source.shown, list: problems };
-            let paths = outline::paths(&source.text, &mut problems);
-            let name = directory.to_owned();
-            providers.extend(paths.map(|paths| Owner { name, paths, compiled: OnceLock::new() }));
+            let read = Owner::read(directory, &source.text, &mut problems);
+            let (owner, claim) = read.unzip();
+            providers.extend(owner);
+            claims.extend(claim.flatten());
         }
     }
     if !providers.iter().any(|provider| provider.claim("/").is_some()) && problems.is_empty() {
@@ -314,20 +306,13 @@ fn survey(sources: Sources, problems: &mut Vec<Problem>) -> Fixtures {
         let replies = problems.take("", parse::<Vec<ReplyFile>>(&source.text));
         replies.filter(|replies| script::check_order(replies, "", &mut problems)).unwrap_or_default()
     });
-    let facts = sources.get(FACTS).map_or_else(Vec::new, |source| {
-        let mut problems = Problems { file: &source.shown, list: problems };
-        problems.take("", parse::<Vec<ModelFacts>>(&source.text)).unwrap_or_default()
-    });
-
+    let facts = list(FACTS, &sources, problems);
     let tiers = Named::compile("tier", TIERS, &sources, problems, |name, limits: &Vec<LimitSpec>, problems| {
         for (n, limit) in limits.iter().enumerate() {
             problems.take(format!("{name}[{n}]"), limit.check());
         }
     });
-    let rules = sources.get(RULES).map_or_else(Vec::new, |source| {
-        let mut problems = Problems { file: &source.shown, list: problems };
-        problems.take("", parse::<Vec<Rule>>(&source.text)).unwrap_or_default()
-    });
+    let rules = list(RULES, &sources, problems);
     let profiles = Named::compile("profile", PROFILES, &sources, problems, |_, _, _| {});
 
     let mut files: Vec<OneFile> = Vec::new();
@@ -377,7 +362,29 @@ fn survey(sources: Sources, problems: &mut Vec<Problem>) -> Fixtures {
         files.push(OneFile { name: name.clone(), provider, outline, compiled: OnceLock::new() });
     }
     let (overridden, added) = (0, 0);
-    Fixtures { sources, providers, files, endpoints, router, replies, facts, tiers, profiles, rules, overridden, added }
+    Fixtures {
+        sources,
+        providers,
+        claims,
+        files,
+        endpoints,
+        router,
+        replies,
+        facts,
+        tiers,
+        profiles,
+        rules,
+        overridden,
+        added,
+    }
+}
+
+/// What a file at the top lists.
+fn list<T: serde::de::DeserializeOwned>(name: &str, sources: &Sources, problems: &mut Vec<Problem>) -> Vec<T> {
+    sources.get(name).map_or_else(Vec::new, |source| {
+        let mut problems = Problems { file: &source.shown, list: problems };
+        problems.take("", parse(&source.text)).unwrap_or_default()
+    })
 }
 
 /// Reads JSON; the error names line and column, and what would be right.

@@ -3,6 +3,7 @@
 mod gone;
 mod page;
 mod shelves;
+mod turn;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,10 +13,11 @@ use std::{
 use bytes::Bytes;
 use serde_json::Value;
 
-use self::gone::Gone;
+use self::{gone::Gone, turn::Turns};
 pub use self::{
     page::{Query, page},
     shelves::{Shelves, plans, shelf},
+    turn::Turn,
 };
 
 /// The most objects that are kept.
@@ -27,6 +29,7 @@ const MOST_BYTES: usize = 64 << 20;
 #[derive(Default)]
 pub struct Resources {
     table: Mutex<Table>,
+    turns: Turns,
     /// Whether there is nothing under an id that was never created. A fake should not stop a client whose set-up another
     /// test did: so by default there is whatever the fixture has to show.
     pub strict: bool,
@@ -164,6 +167,20 @@ impl Resources {
         table.bytes -= object.map_or(0, |object| object.bytes);
     }
 
+    /// Takes the object of this id out, as if it had never been there: the text that was put under it.
+    pub fn take(&self, collection: &str, id: &str) -> Option<Bytes> {
+        let mut table = self.table();
+        let place = table.forget(collection, id)?;
+        let object = table.objects.remove(&place)?;
+        table.bytes -= object.bytes;
+        Some(object.value.text.clone())
+    }
+
+    /// The right to work on an object, if nobody has it. It ends when it is dropped.
+    pub fn turn(&self, collection: &str, id: &str) -> Option<Turn<'_>> {
+        self.turns.take(collection, id)
+    }
+
     /// All objects of a collection, the oldest first.
     pub fn all(&self, collection: &str) -> Vec<Arc<Value>> {
         let those: Vec<_> = {
@@ -212,6 +229,11 @@ mod tests {
         assert_eq!((resources.count("things"), resources.count("others")), (4, 0));
         resources.put("things", "t9", json!({}));
         assert!(resources.get("things", "t9").is_some(), "what is created anew is there again");
+        let bytes = resources.table().bytes;
+        resources.put_text("texts", "t", Bytes::from_static(b"text"));
+        assert_eq!(resources.take("texts", "t").unwrap(), "text");
+        assert_eq!((resources.find("texts", "t"), resources.take("texts", "t")), (Found::Never, None));
+        assert_eq!(resources.table().bytes, bytes);
     }
 
     #[test]

@@ -19,10 +19,11 @@ pub struct Query {
     pub wanted: Vec<(String, String)>,
 }
 
-/// A page of some objects, as OpenAI lists them: `{"data", "first_id", "last_id", "has_more", "next"}`. `next` is
-/// what the page after it is asked for by.
+/// A page of some objects, as OpenAI lists them: `{"data", "first_id", "last_id", "has_more", "next",
+/// "total"}`. `next` is what the page after it is asked for by, `total` how many there are on all pages.
 pub fn page(mut objects: Vec<Arc<Value>>, query: &Query) -> Value {
     objects.retain(|object| query.wanted.iter().all(|(path, text)| is(object, path, text)));
+    let total = objects.len();
     if query.newest_first {
         objects.reverse();
     }
@@ -42,7 +43,7 @@ pub fn page(mut objects: Vec<Arc<Value>>, query: &Query) -> Value {
     let (first, last) = (id(objects.first()), id(objects.last()));
     let data: Vec<Value> = objects.iter().map(|object| Value::clone(object)).collect();
     let next = if has_more { last.clone() } else { Value::Null };
-    json!({"data": data, "first_id": first, "last_id": last, "has_more": has_more, "next": next})
+    json!({"data": data, "first_id": first, "last_id": last, "has_more": has_more, "next": next, "total": total})
 }
 
 fn is(object: &Value, path: &str, text: &str) -> bool {
@@ -82,6 +83,9 @@ mod tests {
         let even = page(all, &Query { limit: 9, wanted: vec![("even".into(), "true".into())], ..query });
         assert_eq!(even["data"].as_array().unwrap().len(), 3);
         let none = page(Vec::new(), &Query::default());
-        assert_eq!(none, json!({"data": [], "first_id": null, "last_id": null, "has_more": false, "next": null}));
+        assert_eq!(
+            none,
+            json!({"data": [], "first_id": null, "last_id": null, "has_more": false, "next": null, "total": 0})
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 mod limits;
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use http::HeaderName;
 use percent_encoding::percent_decode_str;
@@ -53,8 +53,8 @@ pub enum Slot {
     Unix,
     /// `{{now.in_3600}}`: whole seconds since 1970, so many from now.
     UnixIn(u64),
-    /// `{{now.rfc3339}}`.
-    Rfc3339,
+    /// `{{now.rfc3339}}`, and `{{now.rfc3339_in_3600}}`: so many seconds from now.
+    Rfc3339In(u64),
     /// `{{server.version}}`: the version of this program.
     Version,
     /// `{{requests.…}}`, `{{tokens.…}}`, `{{refusal.…}}`: where the client stands with its limits.
@@ -124,11 +124,17 @@ impl Slot {
                 id(name).map_or_else(|| choose(&["alnum29 (any length up to 256)", "hex32", "base58_22", "uuid"]), Ok)
             }
             ("now", "unix") => Ok(Slot::Unix),
-            ("now", "rfc3339") => Ok(Slot::Rfc3339),
-            ("now", name) => match name.strip_prefix("in_").and_then(|seconds| seconds.parse::<u32>().ok()) {
-                Some(seconds) => Ok(Slot::UnixIn(seconds.into())),
-                None => choose(&["unix", "in_3600 (any number of seconds)", "rfc3339"]),
-            },
+            ("now", "rfc3339") => Ok(Slot::Rfc3339In(0)),
+            ("now", name) => {
+                let after = |prefix| name.strip_prefix(prefix)?.parse::<u32>().ok().map(u64::from);
+                match (after("in_"), after("rfc3339_in_")) {
+                    (Some(seconds), _) => Ok(Slot::UnixIn(seconds)),
+                    (None, Some(seconds)) => Ok(Slot::Rfc3339In(seconds)),
+                    (None, None) => {
+                        choose(&["unix", "in_3600 (any number of seconds)", "rfc3339", "rfc3339_in_3600 (the same)"])
+                    }
+                }
+            }
             ("server", "version") => Ok(Slot::Version),
             ("server", "models") => Ok(Slot::Models),
             ("server", _) => choose(&["version", "models"]),
@@ -192,7 +198,9 @@ impl Slot {
             Slot::Models => Filling::Json(models(scope)),
             Slot::Unix => Filling::Number(scope.now.as_secs()),
             Slot::UnixIn(seconds) => Filling::Number(scope.now.as_secs() + seconds),
-            Slot::Rfc3339 => text(Some(Rfc3339(scope.now).to_string().into())),
+            Slot::Rfc3339In(seconds) => {
+                text(Some(Rfc3339(scope.now + Duration::from_secs(*seconds)).to_string().into()))
+            }
             Slot::Version => text(Some(env!("CARGO_PKG_VERSION").into())),
             Slot::Standing(family, tell) => told(*family, *tell, &scope.standings, scope.now),
             Slot::Error(name) => match scope.error.as_ref().and_then(|error| error.field(name)) {
@@ -227,7 +235,8 @@ impl fmt::Display for Slot {
             Slot::Uuid => f.write_str("id.uuid"),
             Slot::Unix => f.write_str("now.unix"),
             Slot::UnixIn(seconds) => write!(f, "now.in_{seconds}"),
-            Slot::Rfc3339 => f.write_str("now.rfc3339"),
+            Slot::Rfc3339In(0) => f.write_str("now.rfc3339"),
+            Slot::Rfc3339In(seconds) => write!(f, "now.rfc3339_in_{seconds}"),
             Slot::Version => f.write_str("server.version"),
             Slot::Standing(family, tell) => write!(f, "{family}.{tell}"),
             Slot::Error(name) => write!(f, "error.{name}"),
@@ -302,8 +311,17 @@ mod tests {
 
     #[test]
     fn a_slot_is_shown_as_it_is_written() {
-        let slots =
-            ["path.id", "body.a.b", "id.alnum29", "id.hex32", "id.base58_22", "id.uuid", "now.unix", "now.rfc3339"];
+        let slots = [
+            "path.id",
+            "body.a.b",
+            "id.alnum29",
+            "id.hex32",
+            "id.base58_22",
+            "id.uuid",
+            "now.unix",
+            "now.rfc3339",
+            "now.rfc3339_in_60",
+        ];
         for text in slots.into_iter().chain(["requests.reset_ms", "refusal.short", "request.id", "now.in_60"]) {
             assert_eq!(Slot::parse(text, Spaces::Error).unwrap().to_string(), text);
         }

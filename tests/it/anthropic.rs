@@ -244,7 +244,7 @@ fn lorem_fills_the_room_and_the_context_has_an_end() {
 #[test]
 fn an_error_bears_the_id_of_its_header() {
     let (_server, mut connection) = usual();
-    for (path, status) in [("/v1/messages", 400), ("/anthropic/v1/nowhere", 404), ("/v1/messages/batches/x", 404)] {
+    for (path, status) in [("/v1/messages", 400), ("/anthropic/v1/nowhere", 404), ("/v1/messages/nowhere", 404)] {
         let response = connection.post(path, "{}");
         let error = response.json();
         assert_eq!((response.status, error["type"].as_str()), (status, Some("error")));

@@ -1,6 +1,7 @@
 //! Everything that is tested from outside: over real sockets, through the very server or program that users start.
 
 mod anthropic;
+mod batches;
 mod bedrock;
 mod bench;
 mod chat;
@@ -25,6 +26,7 @@ mod responses;
 mod rules;
 mod runs;
 mod schema;
+mod sinks;
 mod stopping;
 mod store;
 mod streaming;
