@@ -1,6 +1,7 @@
 //! `filtered`: another dialect of OpenAI's behind Azure's filter, the one that the head names as `of`; `filtered-images` is
 //! the same for images. The head gives what the filter finds: `prompt` in what is asked, `said` in what is said, and
-//! `blocked` in what it stopped.
+//! `blocked` in what it stopped. What stands here reads again what the other dialect has written; chats, of which there are
+//! more than of all else, are spelled so at once by their own dialect.
 //!
 //! As recorded, whole answers and events have their keys in the order of the alphabet and on one line, and a stream begins
 //! with an event that has no choices.
@@ -22,19 +23,19 @@ use crate::{
 /// The member of a choice, and of an image, that tells what was found in it.
 const FOUND: &str = "content_filter_results";
 /// The member of an answer that tells what was found in the prompts.
-const IN_PROMPTS: &str = "prompt_filter_results";
+pub(super) const IN_PROMPTS: &str = "prompt_filter_results";
 
 /// What the filter finds, by category.
 #[derive(Clone)]
-struct Filter {
+pub(super) struct Filter {
     prompt: Value,
-    said: Value,
+    pub(super) said: Value,
     blocked: Value,
 }
 
 impl Filter {
     /// Takes what the head says of it.
-    fn take(head: &mut Map<String, Value>) -> Result<Self, String> {
+    pub(super) fn take(head: &mut Map<String, Value>) -> Result<Self, String> {
         let mut take = |name: &str| match head.shift_remove(name) {
             Some(value @ Value::Object(_)) => Ok(value),
             _ => Err(format!("`head` lacks `{name}`: an object of what is found, by category")),
@@ -42,13 +43,14 @@ impl Filter {
         Ok(Filter { prompt: take("prompt")?, said: take("said")?, blocked: take("blocked")? })
     }
 
-    fn prompts(&self) -> Value {
+    /// What was found in the prompts, in the recorded order: not that of the alphabet.
+    pub(super) fn prompts(&self) -> Value {
         json!([{"prompt_index": 0, FOUND: self.prompt}])
     }
 
     /// Adds to each choice what was found in it; what says nothing has nothing.
-    fn judge(&self, answer: &mut Value) {
-        for choice in answer["choices"].as_array_mut().into_iter().flatten() {
+    pub(super) fn judge(&self, choices: &mut Value) {
+        for choice in choices.as_array_mut().into_iter().flatten() {
             let says = |part: &Value| part.as_str().is_some_and(|text| !text.is_empty());
             let said = [&choice["message"]["content"], &choice["delta"]["content"], &choice["text"]];
             let found = match said.into_iter().any(says) {
@@ -62,7 +64,7 @@ impl Filter {
 
     fn whole(&self, bytes: &Bytes) -> Vec<u8> {
         let mut answer: Value = serde_json::from_slice(bytes).unwrap_or_default();
-        self.judge(&mut answer);
+        self.judge(&mut answer["choices"]);
         answer[IN_PROMPTS] = Value::Null;
         answer.sort_all_objects();
         // Recorded: in here the order is another.
@@ -71,15 +73,15 @@ impl Filter {
     }
 
     /// What comes before all other events.
-    fn first(&self) -> Frame {
+    pub(super) fn first(&self) -> Bytes {
         let prompts = self.prompts();
         let event = json!({"choices": [], "created": 0, "id": "", "model": "", "object": "", IN_PROMPTS: prompts});
-        Frame::said(format!("data: {event}\n\n").into(), 0)
+        format!("data: {event}\n\n").into()
     }
 
     fn event(&self, frame: Frame) -> Frame {
         let Ok(mut event) = serde_json::from_slice::<Value>(&data(&frame.bytes)) else { return frame };
-        self.judge(&mut event);
+        self.judge(&mut event["choices"]);
         event.sort_all_objects();
         Frame { bytes: format!("data: {event}\n\n").into(), ..frame }
     }
@@ -139,7 +141,8 @@ impl Spelling for Spelled {
             Content::Whole(bytes) => Content::Whole(self.filter.whole(&bytes).into()),
             Content::Frames(Frames { list, framing }) => {
                 let filter = self.filter.clone();
-                let list = std::iter::once(filter.first()).chain(list.map(move |frame| filter.event(frame)));
+                let list =
+                    std::iter::once(Frame::said(filter.first(), 0)).chain(list.map(move |frame| filter.event(frame)));
                 Content::Frames(Frames { list: Box::new(list), framing })
             }
             content @ Content::Steps(_) => content,

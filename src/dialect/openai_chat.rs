@@ -1,6 +1,7 @@
 //! `openai-chat`: OpenAI's Chat Completions, whole and streamed.
 //!
-//! The shapes, the order of the keys and the rules of the stream are those of recorded answers of 2025 and 2026.
+//! The shapes, the order of the keys and the rules of the stream are those of recorded answers of 2025 and 2026. Where the
+//! head has a `filter`, they are those of Azure: see [`super::filtered`], which does the same for other dialects.
 
 mod check;
 pub(super) mod read;
@@ -14,11 +15,12 @@ use serde_json::{Map, Value, json};
 
 use self::{
     read::{StreamOptions, Wishes, wishes},
-    stream::{Frames, Stream},
+    stream::{Around, Frames, Stream},
     whole::Said,
 };
 use super::{
     Dialect, Spelling,
+    filtered::{Filter, IN_PROMPTS},
     frame::{LAYOUT, member},
 };
 use crate::{
@@ -30,7 +32,7 @@ use crate::{
     reply::Reply,
     request::members::{Members, Raw},
     standing::Cost,
-    template::{Layout, Spaces, Template, scope::Scope},
+    template::{Layout, Slot, Spaces, Template, scope::Scope},
 };
 
 /// The head's fields that have a place of their own; those that an answer cannot do without are marked.
@@ -45,6 +47,16 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String
     let tier =
         head.get("service_tier").map(|tier| Template::json(tier, Layout::default(), Spaces::Content)).transpose()?;
     let mut head = head.clone();
+    let filter = match head.shift_remove("filter") {
+        None => None,
+        Some(_) if tier.is_some() => {
+            return Err("`head` has a `filter`: behind it there is no `service_tier`".to_owned());
+        }
+        Some(mut filter) => {
+            let found = filter.as_object_mut().ok_or("`filter` must be an object")?;
+            Some(Filter::take(found).map_err(|error| format!("`filter`: {error}"))?)
+        }
+    };
     if tier.is_some() {
         head.insert("service_tier".into(), json!("{{part.service_tier}}"));
     }
@@ -68,13 +80,26 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String
     chunk.extend(others);
     chunk.insert("choices".into(), json!("{{part.choices}}"));
 
-    let whole = Template::json(&Value::Object(whole), LAYOUT, Spaces::Part)?.split();
+    let mut layout = LAYOUT;
+    let mut behind = Map::new();
+    if let Some(filter) = &filter {
+        layout.indent = 0;
+        whole.insert(IN_PROMPTS.into(), filter.prompts());
+        whole.sort_keys();
+        chunk.sort_keys();
+        let (before, after) = chunk.into_iter().partition(|(name, _)| name.as_str() < "obfuscation");
+        (chunk, behind) = (before, after);
+    }
+    let whole = Template::json(&Value::Object(whole), layout, Spaces::Part)?.split();
     let chunk = Template::json(&Value::Object(chunk), Layout::default(), Spaces::Part)?.split();
+    let behind = Template::json(&Value::Object(behind), Layout::default(), Spaces::Part)?;
     let tiers = usize::from(tier.is_some());
-    if (whole.len(), chunk.len()) != (3 + tiers, 2 + tiers) {
+    if (whole.len(), chunk.len()) != (3 + tiers, 2 + tiers) || behind.slots().any(|slot| matches!(slot, Slot::Part(_)))
+    {
         return Err("`head` may not use {{part.…}}: it is the dialect's own".to_owned());
     }
-    Ok(Box::new(Chat { frame: Arc::new(Frame { whole, chunk, tier }) }))
+    let filter = filter.map(|filter| Behind { first: filter.first(), filter, chunk: behind });
+    Ok(Box::new(Chat { frame: Arc::new(Frame { whole, chunk, tier, filter }) }))
 }
 
 struct Chat {
@@ -89,6 +114,17 @@ struct Frame {
     chunk: Vec<Template>,
     /// The service tier where the request names none; `None` if answers have none.
     tier: Option<Template>,
+    /// The filter that it stands behind, if it does.
+    filter: Option<Behind>,
+}
+
+/// What a filter changes.
+struct Behind {
+    filter: Filter,
+    /// The event that comes before all others.
+    first: Bytes,
+    /// What of a chunk comes after the padding, as an object of its own: keys are in the order of the alphabet.
+    chunk: Template,
 }
 
 impl Frame {
@@ -108,14 +144,58 @@ impl Frame {
         out.into()
     }
 
-    /// A chunk up to the value of `choices`.
-    fn chunk(&self, tier: Option<Raw<'_>>, scope: &Scope<'_>) -> Vec<u8> {
-        let mut out = self.chunk[0].render(scope);
+    /// What stands around the choices and the padding of a chunk.
+    fn chunk(&self, tier: Option<Raw<'_>>, scope: &Scope<'_>) -> Around {
+        let mut head = self.chunk[0].render(scope);
         if self.tier.is_some() {
-            self.put_tier(tier, scope, &mut out);
-            self.chunk[1].render_into(scope, &mut out);
+            self.put_tier(tier, scope, &mut head);
+            self.chunk[1].render_into(scope, &mut head);
         }
-        out
+        let Some(behind) = &self.filter else { return Around { head, ..Around::default() } };
+        // Objects, of which members go on and follow.
+        let (mut middle, mut tail) = (self.chunk[1].render(scope), behind.chunk.render(scope));
+        middle.pop();
+        tail.pop();
+        tail[0] = b',';
+        Around { first: Some(behind.first.clone()), head, middle, tail }
+    }
+
+    /// What a reply says, as it stands in this.
+    fn words(
+        &self,
+        reply: &Reply,
+        logprobs: &Logprobs,
+        speech: Format,
+        shape: Shape,
+        random: &mut Random,
+        now: u64,
+    ) -> Words {
+        let filter = self.filter.as_ref().map(|behind| &behind.filter);
+        let laid_out = |value: &Value| if filter.is_some() { value.to_string().into() } else { member(value) };
+        let said: Vec<_> = reply.choices.iter().map(|choice| Said::new(choice, speech, random, now)).collect();
+        let mut usage = whole::usage(&reply.usage);
+        if filter.is_some() {
+            usage.sort_all_objects();
+        }
+        let mut words = Words {
+            choices: Vec::new(),
+            usage: laid_out(&usage),
+            stream: Arc::new(Stream { chunks: Vec::new(), usage: usage.to_string() }),
+        };
+        if shape != Shape::Stream {
+            let choices = said.iter().enumerate().map(|(n, said)| whole::choice(n, said, logprobs, random)).collect();
+            let mut choices = Value::Array(choices);
+            if let Some(filter) = filter {
+                filter.judge(&mut choices);
+                choices.sort_all_objects();
+            }
+            words.choices = laid_out(&choices);
+        }
+        if shape != Shape::Whole {
+            let chunks = stream::chunks(&said, logprobs, filter, random);
+            words.stream = Arc::new(Stream { chunks, usage: usage.to_string() });
+        }
+        words
     }
 
     /// The tier that serves a request: the one it asks for under the name that answers use.
@@ -161,8 +241,8 @@ impl Dialect for Chat {
         let Some(scope) = scope else {
             // Nothing that is said the same every time has calls, and so none of it is drawn.
             let mut random = Random::seeded(0);
-            let with = Words::new(reply, &Logprobs::Null, Format::Wav, Shape::Both, &mut random, 0);
-            let without = Words::new(reply, &Logprobs::Absent, Format::Wav, Shape::Both, &mut random, 0);
+            let mut words = |logprobs| frame.words(reply, &logprobs, Format::Wav, Shape::Both, &mut random, 0);
+            let (with, without) = (words(Logprobs::Null), words(Logprobs::Absent));
             return Box::new(Spelled { frame, words: with, thinking: Some(without) });
         };
         let thinks = scope.model_facts().is_some_and(|facts| facts.reasoning);
@@ -179,7 +259,7 @@ impl Dialect for Chat {
             Some(_) if wishes.store => Shape::Both,
             Some(_) => Shape::Stream,
         };
-        let words = Words::new(reply, &logprobs, wishes.speech, shape, &mut scope.random.borrow_mut(), now);
+        let words = frame.words(reply, &logprobs, wishes.speech, shape, &mut scope.random.borrow_mut(), now);
         Box::new(Spelled { frame, words, thinking: None })
     }
 }
@@ -206,27 +286,6 @@ enum Shape {
     Both,
 }
 
-impl Words {
-    fn new(reply: &Reply, logprobs: &Logprobs, speech: Format, shape: Shape, random: &mut Random, now: u64) -> Self {
-        let said: Vec<_> = reply.choices.iter().map(|choice| Said::new(choice, speech, random, now)).collect();
-        let usage = whole::usage(&reply.usage);
-        let mut words = Words {
-            choices: Vec::new(),
-            usage: member(&usage),
-            stream: Arc::new(Stream { chunks: Vec::new(), usage: usage.to_string() }),
-        };
-        if shape != Shape::Stream {
-            let choices = said.iter().enumerate().map(|(n, said)| whole::choice(n, said, logprobs, random)).collect();
-            words.choices = member(&Value::Array(choices));
-        }
-        if shape != Shape::Whole {
-            let chunks = stream::chunks(&said, logprobs, random);
-            words.stream = Arc::new(Stream { chunks, usage: usage.to_string() });
-        }
-        words
-    }
-}
-
 impl Spelled {
     fn words(&self, scope: &Scope<'_>) -> &Words {
         match &self.thinking {
@@ -249,9 +308,9 @@ impl Spelling for Spelled {
         let (content_type, content) = match stream {
             None => ("application/json", Content::Whole(self.frame.whole(words, tier, scope))),
             Some(StreamOptions { include_usage, include_obfuscation }) => {
-                let head = self.frame.chunk(tier, scope);
+                let around = self.frame.chunk(tier, scope);
                 let obfuscation = include_obfuscation.then(|| scope.random.borrow().clone());
-                let frames = Frames::new(&words.stream, head, include_usage, obfuscation);
+                let frames = Frames::new(&words.stream, around, include_usage, obfuscation);
                 let frames = answer::Frames { list: Box::new(frames), framing: Framing::Data("\n") };
                 ("text/event-stream; charset=utf-8", Content::Frames(frames))
             }

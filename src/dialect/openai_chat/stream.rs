@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
 
 use super::{
-    super::in_turns,
+    super::{filtered::Filter, in_turns},
     Logprobs,
     whole::{Said, annotations, logprob, tool_call},
 };
@@ -34,9 +34,14 @@ pub(super) struct Chunk {
 }
 
 /// All chunks: those of the alternatives take turns, one to a chunk.
-pub(super) fn chunks(said: &[Said<'_>], logprobs: &Logprobs, random: &mut Random) -> Vec<Chunk> {
+pub(super) fn chunks(
+    said: &[Said<'_>],
+    logprobs: &Logprobs,
+    filter: Option<&Filter>,
+    random: &mut Random,
+) -> Vec<Chunk> {
     let each = said.iter().enumerate().map(|(index, said)| {
-        let mut chunks = Chunks { index, logprobs, random: &mut *random, list: Vec::new() };
+        let mut chunks = Chunks { index, logprobs, filter, random: &mut *random, list: Vec::new() };
         chunks.say(said);
         chunks.list
     });
@@ -46,6 +51,7 @@ pub(super) fn chunks(said: &[Said<'_>], logprobs: &Logprobs, random: &mut Random
 struct Chunks<'a> {
     index: usize,
     logprobs: &'a Logprobs,
+    filter: Option<&'a Filter>,
     random: &'a mut Random,
     list: Vec<Chunk>,
 }
@@ -161,14 +167,23 @@ impl Chunks<'_> {
             }
         };
         let choices = format!(r#"[{{"index":{},"delta":{delta},{logprobs}"finish_reason":null}}]"#, self.index);
-        self.list.push(Chunk { choices, part: Part::Said, tokens });
+        self.list.push(Chunk { choices: self.judged(choices), part: Part::Said, tokens });
     }
 
     /// The last chunk has a reason and no text.
     fn finish(&mut self, reason: &str) {
         let logprobs = if matches!(self.logprobs, Logprobs::Absent) { "" } else { r#""logprobs":null,"# };
         let choices = format!(r#"[{{"index":{},"delta":{{}},{logprobs}"finish_reason":"{reason}"}}]"#, self.index);
-        self.list.push(Chunk { choices, part: Part::Finish, tokens: 0 });
+        self.list.push(Chunk { choices: self.judged(choices), part: Part::Finish, tokens: 0 });
+    }
+
+    /// Choices as they stand behind the filter, if there is one.
+    fn judged(&self, choices: String) -> String {
+        let Some(filter) = self.filter else { return choices };
+        let mut judged: Value = serde_json::from_str(&choices).unwrap_or_default();
+        filter.judge(&mut judged);
+        judged.sort_all_objects();
+        judged.to_string()
     }
 }
 
@@ -189,10 +204,22 @@ pub(super) struct Frames {
     pen: Pen,
 }
 
+/// What stands around the choices and the padding of a chunk, the same for all of a stream.
+#[derive(Default)]
+pub(super) struct Around {
+    /// What comes before all chunks.
+    pub(super) first: Option<Bytes>,
+    /// A chunk up to the value of `choices`.
+    pub(super) head: Vec<u8>,
+    /// What follows the choices, before the padding.
+    pub(super) middle: Vec<u8>,
+    /// What follows the padding. Where something does, keys are in the order of the alphabet, and the usage is the last.
+    pub(super) tail: Vec<u8>,
+}
+
 /// Writes frames.
 struct Pen {
-    /// A chunk up to the value of `choices`: the same for all of them.
-    head: Vec<u8>,
+    around: Around,
     obfuscation: Option<Random>,
     /// What frames are written into and cut out of: some at once take one allocation, and those that come one by one take
     /// the same one again.
@@ -203,9 +230,9 @@ struct Pen {
 const PAPER: usize = 2048;
 
 impl Frames {
-    /// `head` is a chunk up to the value of `choices`; with `obfuscation` the length of tokens is hidden.
-    pub(super) fn new(stream: &Arc<Stream>, head: Vec<u8>, include_usage: bool, obfuscation: Option<Random>) -> Self {
-        let pen = Pen { head, obfuscation, paper: BytesMut::new() };
+    /// With `obfuscation` the length of tokens is hidden.
+    pub(super) fn new(stream: &Arc<Stream>, around: Around, include_usage: bool, obfuscation: Option<Random>) -> Self {
+        let pen = Pen { around, obfuscation, paper: BytesMut::new() };
         Frames { stream: Arc::clone(stream), next: 0, include_usage, pen }
     }
 }
@@ -215,6 +242,9 @@ impl Iterator for Frames {
 
     fn next(&mut self) -> Option<Frame> {
         let Frames { stream, next, include_usage, pen } = self;
+        if let Some(first) = pen.around.first.take() {
+            return Some(Frame::said(first, 0));
+        }
         let after = next.checked_sub(stream.chunks.len());
         *next += 1;
         let (bytes, part, tokens) = match (after, *include_usage) {
@@ -233,26 +263,37 @@ impl Iterator for Frames {
 impl Pen {
     fn chunk(&mut self, choices: &str, usage: Option<&str>) -> Bytes {
         const DATA: &[u8] = b"data: ";
-        let out = &mut self.paper;
+        let (Around { head, middle, tail, .. }, out) = (&self.around, &mut self.paper);
         let usage_length = usage.map_or(0, |usage| usage.len() + 9);
-        let most = DATA.len() + self.head.len() + choices.len() + usage_length + 40;
+        let around = DATA.len() + head.len() + middle.len() + tail.len();
+        let most = around + choices.len() + usage_length + 40;
         if out.capacity() - out.len() < most {
             out.reserve(most.max(PAPER));
         }
+        let put_usage = |out: &mut BytesMut| {
+            if let Some(usage) = usage {
+                out.extend_from_slice(b",\"usage\":");
+                out.extend_from_slice(usage.as_bytes());
+            }
+        };
         out.extend_from_slice(DATA);
-        out.extend_from_slice(&self.head);
+        out.extend_from_slice(head);
         out.extend_from_slice(choices.as_bytes());
-        if let Some(usage) = usage {
-            out.extend_from_slice(b",\"usage\":");
-            out.extend_from_slice(usage.as_bytes());
+        if tail.is_empty() {
+            put_usage(out);
         }
+        out.extend_from_slice(middle);
         if let Some(random) = &mut self.obfuscation {
             // Padding that hides the length of a token: with it the chunk, less the member's own 17 bytes of syntax, is
             // a multiple of 16 bytes long.
-            let length = out.len() - DATA.len() + 1;
+            let length = around - DATA.len() + choices.len() + usage_length + 1;
             out.extend_from_slice(b",\"obfuscation\":\"");
             random.put(Alphabet::Alphanumeric, (16 - length % 16) % 16, out);
             out.extend_from_slice(b"\"");
+        }
+        if !tail.is_empty() {
+            out.extend_from_slice(tail);
+            put_usage(out);
         }
         out.extend_from_slice(b"}\n\n");
         out.split().freeze()
