@@ -28,7 +28,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::{
-    answer::Answer,
+    answer::{Answer, session::Session},
     error::ApiError,
     prompt::Prompt,
     reply::Reply,
@@ -81,6 +81,14 @@ pub trait Dialect: Send + Sync {
     /// Something that it names is not there.
     fn recall(&self, _: Members<'_>, _: &Scope<'_>, _: &Shelves<'_>) -> Result<(), ApiError> {
         Ok(())
+    }
+
+    /// The conversation that a request without a body opens, where the protocol has some.
+    ///
+    /// # Errors
+    /// It has, and this request opens none.
+    fn opens(&self, _: &Scope<'_>) -> Result<Option<Box<dyn Session>>, ApiError> {
+        Ok(None)
     }
 
     /// Spells a reply: for one request, or, without a scope, for all that are plain.
