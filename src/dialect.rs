@@ -13,6 +13,7 @@ mod openai_completions;
 mod openai_embeddings;
 mod openai_images;
 mod openai_moderations;
+mod openai_realtime;
 mod openai_responses;
 mod openai_runs;
 mod openai_speech;
@@ -188,6 +189,7 @@ pub fn all() -> &'static [(&'static str, Make)] {
         ("openai-responses", openai_responses::make),
         ("openai-runs", openai_runs::make),
         ("openai-transcriptions", openai_transcriptions::make),
+        ("openai-realtime", openai_realtime::make),
         ("openai-responses-input-tokens", openai_responses::make_count),
         ("openai-responses-compact", openai_responses::make_compact),
     ]
