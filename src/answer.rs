@@ -197,6 +197,11 @@ impl Answer {
         Answer::new(StatusCode::OK, headers, content)
     }
 
+    /// The answer that opens a session.
+    pub fn session(session: Box<dyn Session>) -> Self {
+        Answer::new(StatusCode::SWITCHING_PROTOCOLS, Vec::with_capacity(USUAL_HEADERS), Content::Session(session))
+    }
+
     /// An answer without headers or body.
     pub fn empty(status: StatusCode) -> Self {
         Answer::new(status, Vec::new(), Content::Whole(Bytes::new()))
