@@ -1,12 +1,14 @@
 //! An answer as plain data: what will be sent, and when; not the sending of it.
 
 pub mod event_stream;
+pub mod session;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
+use self::session::Session;
 use crate::standing::Cost;
 
 /// One answer, ready for the edge to deliver.
@@ -47,6 +49,8 @@ pub enum Content {
     Frames(Frames),
     /// Step by step, each at its time.
     Steps(Steps),
+    /// None yet: a conversation begins, over a socket.
+    Session(Box<dyn Session>),
 }
 
 /// A stream: a lazy sequence of events.
@@ -94,6 +98,8 @@ pub enum Framing {
     Lines,
     /// Binary frames: see [`event_stream`].
     Binary,
+    /// Messages of a socket, each of which is JSON; an empty one only shows that somebody is there.
+    Messages,
 }
 
 impl Framing {
@@ -113,6 +119,7 @@ impl Framing {
             }
             Framing::Array => (if first { &["["] } else { &[",\r\n"] }, &["]"]),
             Framing::Lines => (&[], &["\n"]),
+            Framing::Messages => (&[], &[]),
             Framing::Binary => return event_stream::exception(body),
         };
         [before.concat().as_bytes(), body, after.concat().as_bytes()].concat().into()
@@ -125,6 +132,7 @@ impl Framing {
             Framing::Data("\r\n") => b": keep-alive\r\n\r\n",
             Framing::Data(_) | Framing::Named => b": keep-alive\n\n",
             Framing::Array | Framing::Lines => b" ",
+            Framing::Messages => b"",
             Framing::Binary => return event_stream::event("keep-alive", "application/json", b""),
         })
     }
@@ -139,7 +147,7 @@ impl Framing {
         let end: &[u8] = match self {
             Framing::Data("\r\n") => b"\r\n\r\n",
             Framing::Data(_) | Framing::Named => b"\n\n",
-            Framing::Array => b"",
+            Framing::Array | Framing::Messages => b"",
             Framing::Lines => b"\n",
             Framing::Binary => return event_stream::broken_off(event),
         };
@@ -187,6 +195,11 @@ impl Answer {
         let mut headers = Vec::with_capacity(USUAL_HEADERS);
         headers.push((CONTENT_TYPE, HeaderValue::from_static(content_type)));
         Answer::new(StatusCode::OK, headers, content)
+    }
+
+    /// The answer that opens a session.
+    pub fn session(session: Box<dyn Session>) -> Self {
+        Answer::new(StatusCode::SWITCHING_PROTOCOLS, Vec::with_capacity(USUAL_HEADERS), Content::Session(session))
     }
 
     /// An answer without headers or body.

@@ -20,6 +20,7 @@ mod openai_completions;
 mod openai_embeddings;
 mod openai_images;
 mod openai_moderations;
+mod openai_realtime;
 mod openai_responses;
 mod openai_runs;
 mod openai_speech;
@@ -37,7 +38,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::{
-    answer::Answer,
+    answer::{Answer, session::Session},
     error::ApiError,
     prompt::Prompt,
     reply::Reply,
@@ -95,6 +96,14 @@ pub trait Dialect: Send + Sync {
     /// Something that it names is not there.
     fn recall(&self, _: Members<'_>, _: &Scope<'_>, _: &Shelves<'_>) -> Result<(), ApiError> {
         Ok(())
+    }
+
+    /// The conversation that a request without a body opens, where the protocol has some.
+    ///
+    /// # Errors
+    /// It has, and this request opens none.
+    fn opens(&self, _: &Scope<'_>) -> Result<Option<Box<dyn Session>>, ApiError> {
+        Ok(None)
     }
 
     /// Spells a reply: for one request, or, without a scope, for all that are plain.
@@ -202,6 +211,7 @@ pub fn all() -> &'static [(&'static str, Make)] {
         ("openai-responses", openai_responses::make),
         ("openai-runs", openai_runs::make),
         ("openai-transcriptions", openai_transcriptions::make),
+        ("openai-realtime", openai_realtime::make),
         ("openai-responses-compact", openai_responses::make_compact),
     ]
 }

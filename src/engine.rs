@@ -1,5 +1,6 @@
 //! The engine: from a request to an answer, in one function that reads from top to bottom.
 
+mod hear;
 mod line;
 mod tally;
 mod trouble;

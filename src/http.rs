@@ -8,6 +8,7 @@ mod delivery;
 mod form;
 pub(crate) mod lateness;
 mod metrics;
+mod realtime;
 
 use std::{
     future::poll_fn,
@@ -25,8 +26,8 @@ use futures_core::Stream;
 use ipnet::IpNet;
 use socket2::Socket;
 
-pub(crate) use self::delivery::Sent;
 use self::lateness::Lateness;
+pub(crate) use self::{delivery::Sent, realtime::Stopping};
 use crate::{
     access,
     engine::Engine,
@@ -48,6 +49,8 @@ pub(crate) struct Edge {
     pub(crate) lag: Lateness,
     /// Whether every answer is logged.
     pub(crate) access_log: bool,
+    /// By which open sockets learn that the server stops.
+    pub(crate) stopping: Stopping,
 }
 
 /// What is known of a connection.
@@ -58,7 +61,7 @@ pub(crate) struct Connection {
 
 /// Answers any request: there is one service, and the engine's own router. Nothing of actix's routing stands before it:
 /// a bare server spends a fifth of its own time there.
-pub(crate) async fn serve(mut request: HttpRequest, edge: &Edge) -> Response<Sent> {
+pub(crate) async fn serve(mut request: HttpRequest, edge: &Arc<Edge>) -> Response<Sent> {
     let line = edge.access_log.then(|| access_log::Line::begin(&request));
     let payload = request.take_payload();
     let response = answer(&request, payload, edge).await;
@@ -68,11 +71,15 @@ pub(crate) async fn serve(mut request: HttpRequest, edge: &Edge) -> Response<Sen
     }
 }
 
-async fn answer(request: &HttpRequest, payload: Payload, edge: &Edge) -> Response<Sent> {
+async fn answer(request: &HttpRequest, payload: Payload, edge: &Arc<Edge>) -> Response<Sent> {
     if request.method() == Method::OPTIONS
         && let Some(response) = options(request, &edge.engine)
     {
         return response;
+    }
+    if request.method() == Method::GET && realtime::wants(request) {
+        // Boxed, so that other requests do not carry the room for it.
+        return Box::pin(realtime::answer(request, payload, edge)).await;
     }
     // A client that breaks off its body is not there to read an answer.
     let Ok((body, files)) = body::read(payload, request.headers(), edge.max_body).await else {

@@ -138,6 +138,7 @@ impl Server {
             lateness: Arc::default(),
             lag: Lateness::default(),
             access_log: config.access_log,
+            stopping: http::Stopping::default(),
         });
         Ok(Server { config, listeners, address, edge })
     }
@@ -220,6 +221,7 @@ impl Server {
         // Idle connections are closed at once, those with a request under way when it is answered. Actix itself would
         // look only once a second whether all are gone.
         drop(handle.stop(true));
+        edge.stopping.tell();
         tokio::select! {
             _ = &mut server => {}
             () = connections.all_closed() => {}

@@ -145,7 +145,7 @@ impl Spelling for Spelled {
                     std::iter::once(Frame::said(filter.first(), 0)).chain(list.map(move |frame| filter.event(frame)));
                 Content::Frames(Frames { list: Box::new(list), framing })
             }
-            content @ Content::Steps(_) => content,
+            content => content,
         };
         Answer { content, ..answer }
     }

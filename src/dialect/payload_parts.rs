@@ -72,7 +72,7 @@ impl Spelling for Spelled {
             // What only says that the stream ends is left out: clients look for JSON in all of it.
             Content::Frames(frames) => Box::new(frames.list.filter(|frame| frame.part != Part::End)),
             Content::Whole(bytes) => Box::new(std::iter::once(Frame::said(bytes, 0))),
-            Content::Steps(_) => return answer,
+            _ => return answer,
         };
         let list = Box::new(list.map(|frame| {
             let bytes = event_stream::event("PayloadPart", "application/octet-stream", &frame.bytes);

@@ -50,6 +50,12 @@ impl Receipt {
         self.seat = Some(seat);
     }
 
+    /// Gives back what the request holds of its limits, and its place. It is still under way: a conversation that is open
+    /// takes nothing but what is said in it.
+    pub fn let_go(&mut self) {
+        (self.hold, self.seat) = (None, None);
+    }
+
     /// Writes down what the answer has cost; what is refused costs nothing in the end.
     pub(super) fn settle(&mut self, cost: Option<Cost>) {
         if let Some(hold) = &mut self.hold {

@@ -213,7 +213,9 @@ impl Plan {
             list = Box::new(Spoiled::new(list, framing, terms, error));
         }
         let (breaks, keepalive) = (self.breaks(1), self.keepalive());
-        let (padding, rate, gzip) = (self.padding(), self.rate(), self.has(&Fault::Gzip));
+        let (padding, rate) = (self.padding(), self.rate());
+        // Messages are compressed, if ever, by whoever has agreed on that with the client.
+        let gzip = framing != Framing::Messages && self.has(&Fault::Gzip);
         let plain = breaks.is_empty() && keepalive.is_none() && padding.is_none() && rate.is_none() && !gzip;
         if plain && pace.is_none() {
             return (Content::Frames(Frames { list, framing }), Duration::ZERO);
@@ -232,6 +234,8 @@ impl Plan {
                 Framing::Data(_) | Framing::Named => {
                     (Bytes::from_static(&steps::COMMENTS), padding.next_multiple_of(steps::COMMENT))
                 }
+                // Each would be a message.
+                Framing::Messages => (Bytes::new(), 0),
                 Framing::Binary => {
                     let padding = padding.next_multiple_of(framing.comment().len() as u64);
                     (framing.comment().repeat(1000).into(), padding)
@@ -244,7 +248,10 @@ impl Plan {
             headers.push((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
         }
         if let Some(rate) = rate {
-            list = Box::new(steps::slowed(list, rate));
+            list = match framing {
+                Framing::Messages => Box::new(steps::late(list, rate)),
+                _ => Box::new(steps::slowed(list, rate)),
+            };
         }
         (Content::Steps(Steps { length: None, list }), opening)
     }

@@ -177,6 +177,18 @@ pub(super) fn slowed(steps: impl Iterator<Item = Timed> + Send, rate: u64) -> im
     })
 }
 
+/// The same where nothing may be cut up: each comes once the last of its bytes would have.
+pub(super) fn late(steps: impl Iterator<Item = Timed> + Send, rate: u64) -> impl Iterator<Item = Timed> + Send {
+    let mut clear = Duration::ZERO;
+    steps.map(move |Timed { at, step }| {
+        clear = clear.max(at);
+        if let Step::Send(bytes) = &step {
+            clear = clear.saturating_add(Duration::from_secs_f64(bytes.len() as f64 / rate as f64));
+        }
+        Timed { at: clear, step }
+    })
+}
+
 /// With a comment whenever nothing else was sent for so long.
 pub(super) fn kept_alive(
     mut steps: impl Iterator<Item = Timed> + Send,

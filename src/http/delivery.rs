@@ -17,7 +17,7 @@ use bytes::Bytes;
 use socket2::Socket;
 use tokio::time::{Instant, Sleep};
 
-use super::{Connection, access_log::Line, lateness::Lateness};
+use super::{Connection, access_log::Line, lateness::Lateness, realtime::Body};
 use crate::{
     answer::{Answer, Content, Frames, Opening, Step, Steps, Timed},
     engine::Receipt,
@@ -57,6 +57,8 @@ pub(super) async fn deliver(
             let play = Play::new(steps, start.unwrap_or_else(now), Some(receipt), socket(), Arc::clone(lateness));
             What::Play(Box::new(play))
         }
+        // What is opened over a socket is opened where sockets are.
+        Content::Session(_) => What::Whole(Bytes::new()),
     };
     let mut response = Response::with_body(answer.status, what.into());
     for (name, value) in answer.headers {
@@ -72,7 +74,7 @@ pub(crate) struct Sent {
     line: Option<Box<Line>>,
 }
 
-enum What {
+pub(super) enum What {
     /// All of it at once.
     Whole(Bytes),
     /// Not a byte, and no head either.
@@ -81,6 +83,8 @@ enum What {
     },
     Stream(Stream),
     Play(Box<Play>),
+    /// A conversation, as long as it goes on.
+    Socket(Box<Body>),
 }
 
 impl Default for Sent {
@@ -114,7 +118,7 @@ impl MessageBody for Sent {
     fn size(&self) -> BodySize {
         match &self.what {
             What::Whole(bytes) => BodySize::Sized(bytes.len() as u64),
-            What::Nothing { .. } | What::Stream(_) => BodySize::Stream,
+            What::Nothing { .. } | What::Stream(_) | What::Socket(_) => BodySize::Stream,
             What::Play(play) => play.steps.length.map_or(BodySize::Stream, BodySize::Sized),
         }
     }
@@ -129,6 +133,7 @@ impl MessageBody for Sent {
             }
             What::Stream(stream) => stream.next().map(Ok),
             What::Play(play) => ready!(play.poll_next(context)),
+            What::Socket(body) => ready!(body.poll_next(context)),
         };
         if let (Some(line), Some(Ok(bytes))) = (&mut self.line, &next) {
             line.sent += bytes.len() as u64;
@@ -156,7 +161,7 @@ fn reset(socket: Option<&Socket>) {
 
 /// A lazy sequence of frames as a body. Each frame is ready when it is asked for, so that actix joins those that are due
 /// into one write; dropping it, when the client is gone, ends the sequence.
-struct Stream {
+pub(super) struct Stream {
     frames: Frames,
     receipt: Option<Receipt>,
 }
@@ -173,7 +178,7 @@ impl Stream {
 
 /// A body that is sent step by step. Each step has its own deadline from the start, so that none is late because one
 /// before it was.
-struct Play {
+pub(super) struct Play {
     steps: Steps,
     start: Instant,
     /// The step that is not due yet.
@@ -187,7 +192,8 @@ struct Play {
 }
 
 impl Play {
-    fn new(
+    /// Plays steps from `start` on. The receipt is closed at their end.
+    pub(super) fn new(
         steps: Steps,
         start: Instant,
         receipt: Option<Receipt>,
@@ -211,7 +217,8 @@ impl Play {
         self.sleep.as_mut().poll(context)
     }
 
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+    /// What is sent next, once it is due.
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         let this = self;
         if this.next.is_none() {
             this.next = this.steps.list.next();

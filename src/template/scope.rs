@@ -23,6 +23,7 @@ use crate::{
         members::{Document, Malformed, Members},
     },
     standing::Standings,
+    template::query,
 };
 
 /// The parameters of a route, by name, as they stand in the path.
@@ -150,8 +151,8 @@ impl<'a> Scope<'a> {
         self.params = params;
     }
 
-    /// The model that the path names as `{model}`, or else the body, or else the path as `{deployment}`, without the
-    /// faults behind it; empty if none of them names one.
+    /// The model that the path names as `{model}`, or else the body, or else the path as `{deployment}`, or else the query
+    /// as either, without the faults behind it; empty if none of them names one.
     pub fn model(&self) -> Cow<'_, str> {
         let (name, end) = self.named();
         Cow::Borrowed(&name[..end])
@@ -173,7 +174,8 @@ impl<'a> Scope<'a> {
             let carries_faults = in_path.is_none() && self.names_carry_faults;
             let in_body = || self.document().as_ref().ok()?.string("model");
             let deployed = || self.param("deployment").map(|name| percent_decode_str(name).decode_utf8_lossy());
-            let name = in_path.or_else(in_body).or_else(deployed).unwrap_or_default();
+            let in_query = || ["model", "deployment"].iter().find_map(|name| query(self.request.query, name));
+            let name = in_path.or_else(in_body).or_else(deployed).or_else(in_query).unwrap_or_default();
             let end = memchr(b'~', name.as_bytes()).filter(|_| carries_faults).unwrap_or(name.len());
             (name, end)
         });

@@ -21,6 +21,7 @@ mod ollama;
 mod overlay;
 mod ports;
 mod program;
+mod realtime;
 mod resources;
 mod responses;
 mod rules;
