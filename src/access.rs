@@ -5,6 +5,7 @@ mod forwarded;
 use std::net::IpAddr;
 
 use http::{HeaderName, header::AUTHORIZATION};
+use memchr::memchr;
 
 pub use self::forwarded::{canonical, client};
 
@@ -43,15 +44,19 @@ pub fn key<'a>(request: &Request<'a>) -> Option<&'a str> {
 
 /// The faults behind the key that a request carries.
 pub fn key_faults<'a>(request: &Request<'a>) -> Option<&'a str> {
-    Some(whole_key(request)?.split_once('~')?.1)
+    let key = whole_key(request)?;
+    memchr(b'~', key.as_bytes()).map(|at| &key[at + 1..])
 }
 
 fn whole_key<'a>(request: &Request<'a>) -> Option<&'a str> {
-    let bearer = request.headers.get(&AUTHORIZATION).map(|text| match text.split_once(' ') {
-        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
-        // A signature is another one each time; the key is whose it is.
-        Some(("AWS4-HMAC-SHA256", signed)) => signer(signed),
-        _ => text.trim(),
+    let bearer = request.headers.get(&AUTHORIZATION).map(|text| match text.strip_prefix("Bearer ") {
+        Some(key) => key.trim_ascii(),
+        None => match text.split_once(' ') {
+            Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim_ascii(),
+            // A signature is another one each time; the key is whose it is.
+            Some(("AWS4-HMAC-SHA256", signed)) => signer(signed),
+            _ => text.trim_ascii(),
+        },
     });
     let header = || KEY_HEADERS.iter().find_map(|name| request.headers.get(name));
     let query = || request.query.split('&').find_map(|pair| pair.strip_prefix("key="));

@@ -109,7 +109,8 @@ impl Engine {
                 &readdressed
             }
         };
-        let (mut scope, mut plan) = (self.scope(request, faults), Plan::default());
+        let mut scope = self.scope(request, faults);
+        let mut plan = Plan::default();
 
         let Target { provider, endpoint } = self.fixtures.find(request.method, request.path);
         let (endpoint, said) = match endpoint {

@@ -101,12 +101,15 @@ impl Random {
             let symbol = |shift: u32| symbols[((draw >> shift & 0xffff) as usize * SIZE) >> 16];
             [symbol(0), symbol(16), symbol(32), symbol(48)]
         };
-        for _ in 0..length / 4 {
-            out.put_slice(&four());
-        }
-        let rest = length % 4;
-        if rest != 0 {
-            out.put_slice(&four()[..rest]);
+        // Together, so that `out` is asked for room once.
+        let (mut some, mut rest) = ([0; 32], length);
+        while rest > 0 {
+            let now = rest.min(some.len());
+            for symbols in some[..now.next_multiple_of(4)].chunks_exact_mut(4) {
+                symbols.copy_from_slice(&four());
+            }
+            out.put_slice(&some[..now]);
+            rest -= now;
         }
     }
 

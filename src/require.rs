@@ -1,7 +1,7 @@
 //! What an endpoint requires of a request's JSON body: members, their types and bounds, in the words of JSON Schema.
 
 mod kinds;
-mod names;
+mod places;
 mod words;
 
 use regex_lite::Regex;
@@ -10,7 +10,7 @@ use serde_json::Number;
 
 use self::{
     kinds::{JsonType, Kinds},
-    names::Names,
+    places::Places,
     words::{alternatives, quoted},
 };
 
@@ -38,12 +38,12 @@ pub struct Require {
 struct Properties {
     list: Vec<(String, Option<Property>)>,
     /// The place in the list by name: bodies have few members, and fixtures list many.
-    places: Names,
+    places: Places,
 }
 
 impl Properties {
     fn new(list: Vec<(String, Option<Property>)>) -> Self {
-        let places = Names::new(list.iter().map(|(name, _)| name.as_str()));
+        let places = Places::new(list.iter().map(|(name, _)| name.as_str()));
         Properties { list, places }
     }
 
@@ -229,6 +229,13 @@ impl Property {
         if !is_short && !may_be_long && self.pattern.is_none() && self.values.is_none() {
             return Ok(());
         }
+        if !may_be_long
+            && self.pattern.is_none()
+            && let Some(plain) = value.plain()
+            && self.values.as_ref().is_none_or(|values| values.iter().any(|allowed| allowed.as_bytes() == plain))
+        {
+            return Ok(());
+        }
         let text = value.as_str().ok_or(ApiError::NotJson {})?;
         if let Some(values) = &self.values
             && !values.iter().any(|allowed| *allowed == text)
@@ -255,16 +262,27 @@ impl Property {
             return Ok(());
         }
         let number = value.as_f64().ok_or(ApiError::NotJson {})?;
-        let noun = if self.kinds.list().contains(&JsonType::Integer) { "integer" } else { "decimal" };
+        let noun = || if self.kinds.list().contains(&JsonType::Integer) { "integer" } else { "decimal" };
         let got = || String::from_utf8_lossy(value.text()).into_owned();
         let past = |bound: &Option<Number>, is_past: fn(f64, f64) -> bool| {
-            bound.clone().filter(|bound| bound.as_f64().is_some_and(|bound| is_past(number, bound)))
+            let bound = bound.as_ref()?;
+            bound.as_f64().is_some_and(|bound| is_past(number, bound)).then(|| bound.clone())
         };
         if let Some(bound) = past(&self.minimum, |number, bound| number < bound) {
-            return Err(ApiError::BelowMinimum { param: place.path(), noun, bound: bound.to_string(), got: got() });
+            return Err(ApiError::BelowMinimum {
+                param: place.path(),
+                noun: noun(),
+                bound: bound.to_string(),
+                got: got(),
+            });
         }
         if let Some(bound) = past(&self.maximum, |number, bound| number > bound) {
-            return Err(ApiError::AboveMaximum { param: place.path(), noun, bound: bound.to_string(), got: got() });
+            return Err(ApiError::AboveMaximum {
+                param: place.path(),
+                noun: noun(),
+                bound: bound.to_string(),
+                got: got(),
+            });
         }
         Ok(())
     }

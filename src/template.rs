@@ -293,15 +293,22 @@ impl Filling<'_> {
     }
 }
 
-fn put_json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
-    let written = serde_json::to_writer(out, value);
-    debug_assert!(written.is_ok(), "JSON values always serialize into memory");
+/// Appends the JSON string that `text` is.
+fn put_json(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    put_escaped(text, out);
+    out.push(b'"');
 }
 
 /// Appends the inside of the JSON string that `text` is.
 fn put_escaped(text: &str, out: &mut Vec<u8>) {
+    let is_plain = |plain, byte: &u8| plain & (*byte >= 0x20) & (*byte != b'"') & (*byte != b'\\');
+    if text.as_bytes().iter().fold(true, is_plain) {
+        return out.extend_from_slice(text.as_bytes());
+    }
     let from = out.len();
-    put_json(text, out);
+    let written = serde_json::to_writer(&mut *out, text);
+    debug_assert!(written.is_ok(), "JSON values always serialize into memory");
     out.pop();
     out.remove(from);
 }

@@ -6,7 +6,7 @@ use actix_http::{
         ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
         ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
         ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderName, HeaderValue, ORIGIN,
-        VARY,
+        TRANSFER_ENCODING, VARY,
     },
 };
 
@@ -38,7 +38,9 @@ pub(super) fn preflight(request: &HttpRequest) -> Option<Response<Sent>> {
 /// Opens a response to the page that asked for it, with every header that is on it.
 pub(super) fn allow(request: &HttpRequest, headers: &mut HeaderMap) {
     let Some(origin) = request.headers().get(ORIGIN) else { return };
-    let mut exposed: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+    // How the body is framed is nothing that a page could read.
+    let mut exposed: Vec<_> =
+        headers.keys().filter(|name| *name != TRANSFER_ENCODING).map(HeaderName::as_str).collect();
     exposed.sort_unstable();
     if let Ok(exposed) = HeaderValue::try_from(exposed.join(", "))
         && !exposed.is_empty()

@@ -1,5 +1,7 @@
 //! Delivery: an answer sent as it says, and at its times. The one place that sleeps, stalls, cuts and resets.
 
+mod chunks;
+
 use std::{
     fmt,
     future::{Future, pending},
@@ -17,14 +19,39 @@ use bytes::Bytes;
 use socket2::Socket;
 use tokio::time::{Instant, Sleep};
 
+use self::chunks::Stream;
 use super::{Connection, access_log::Line, lateness::Lateness, realtime::Body};
 use crate::{
-    answer::{Answer, Content, Frames, Opening, Step, Steps, Timed},
+    answer::{Answer, Content, Opening, Step, Steps, Timed},
     engine::Receipt,
 };
 
 /// What was sent before a connection is cut or reset has this long to leave the machine.
 const GRACE: Duration = Duration::from_millis(10);
+
+/// Waits until an answer is to begin; when that was asked for.
+///
+/// # Errors
+/// It never begins: its connection is closed.
+async fn open(opening: Opening, request: &Request) -> Result<Instant, Response<Sent>> {
+    let start = Instant::now();
+    let nothing = |reset| Response::with_body(StatusCode::OK, What::Nothing { reset }.into());
+    match opening {
+        Opening::After(time) => {
+            tokio::time::sleep_until(start + time).await;
+            Ok(start)
+        }
+        Opening::Never => pending().await,
+        // A body that fails at once takes the head with it, which is not sent yet.
+        Opening::Closed => Err(nothing(None)),
+        Opening::Reset => Err(nothing(socket(request))),
+    }
+}
+
+/// The socket that a request came over.
+fn socket(request: &Request) -> Option<Arc<Socket>> {
+    request.conn_data::<Connection>()?.socket.clone()
+}
 
 /// Waits until an answer is to begin, and begins it. The receipt is closed when the answer has been handed out to its end,
 /// or the client has left.
@@ -34,35 +61,32 @@ pub(super) async fn deliver(
     request: &Request,
     lateness: &Arc<Lateness>,
 ) -> Response<Sent> {
-    // Asked for by those few who need them.
-    let now = Instant::now;
-    let socket = || request.conn_data::<Connection>().and_then(|connection| connection.socket.clone());
     let start = match answer.opening {
         Opening::After(Duration::ZERO) => None,
-        Opening::After(time) => {
-            let start = now();
-            // Boxed, so that an answer without it does not carry the room for it.
-            Box::pin(tokio::time::sleep_until(start + time)).await;
-            Some(start)
-        }
-        Opening::Never => return pending().await,
-        // A body that fails at once takes the head with it, which is not sent yet.
-        Opening::Closed => return Response::with_body(StatusCode::OK, What::Nothing { reset: None }.into()),
-        Opening::Reset => return Response::with_body(StatusCode::OK, What::Nothing { reset: socket() }.into()),
+        // Boxed, so that an answer without it does not carry the room for it.
+        opening => match Box::pin(open(opening, request)).await {
+            Ok(start) => Some(start),
+            Err(response) => return response,
+        },
     };
     let what = match answer.content {
         Content::Whole(bytes) => What::Whole(bytes),
-        Content::Frames(frames) => What::Stream(Stream { frames, receipt: Some(receipt) }),
+        Content::Frames(frames) => What::Stream(Stream::new(frames, receipt, request)),
         Content::Steps(steps) => {
-            let play = Play::new(steps, start.unwrap_or_else(now), Some(receipt), socket(), Arc::clone(lateness));
-            What::Play(Box::new(play))
+            let (start, lateness) = (start.unwrap_or_else(Instant::now), Arc::clone(lateness));
+            What::Play(Box::new(Play::new(steps, start, Some(receipt), socket(request), lateness)))
         }
         // What is opened over a socket is opened where sockets are.
         Content::Session(_) => What::Whole(Bytes::new()),
     };
+    let chunked = matches!(&what, What::Stream(stream) if stream.chunked);
     let mut response = Response::with_body(answer.status, what.into());
+    if chunked {
+        chunks::tell(response.head_mut());
+    }
+    let headers = response.headers_mut();
     for (name, value) in answer.headers {
-        response.headers_mut().append(name, value);
+        headers.append(name, value);
     }
     response
 }
@@ -124,6 +148,8 @@ impl MessageBody for Sent {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        // Of a stream, what frames it is not counted.
+        let mut said = None;
         let next = match &mut self.what {
             What::Whole(bytes) if bytes.is_empty() => None,
             What::Whole(bytes) => Some(Ok(std::mem::take(bytes))),
@@ -131,12 +157,15 @@ impl MessageBody for Sent {
                 reset(socket.as_deref());
                 Some(Err(Broken))
             }
-            What::Stream(stream) => stream.next().map(Ok),
+            What::Stream(stream) => stream.next().map(|(bytes, own)| {
+                said = Some(own);
+                Ok(bytes)
+            }),
             What::Play(play) => ready!(play.poll_next(context)),
             What::Socket(body) => ready!(body.poll_next(context)),
         };
         if let (Some(line), Some(Ok(bytes))) = (&mut self.line, &next) {
-            line.sent += bytes.len() as u64;
+            line.sent += said.unwrap_or(bytes.len()) as u64;
         }
         Poll::Ready(next)
     }
@@ -157,23 +186,6 @@ impl std::error::Error for Broken {}
 /// Sees to it that a connection, once closed, is reset: closed with nothing to linger for.
 fn reset(socket: Option<&Socket>) {
     let _ = socket.map(|socket| socket.set_linger(Some(Duration::ZERO)));
-}
-
-/// A lazy sequence of frames as a body. Each frame is ready when it is asked for, so that actix joins those that are due
-/// into one write; dropping it, when the client is gone, ends the sequence.
-pub(super) struct Stream {
-    frames: Frames,
-    receipt: Option<Receipt>,
-}
-
-impl Stream {
-    fn next(&mut self) -> Option<Bytes> {
-        let frame = self.frames.list.next();
-        if frame.is_none() {
-            self.receipt = None;
-        }
-        frame.map(|frame| frame.bytes)
-    }
 }
 
 /// A body that is sent step by step. Each step has its own deadline from the start, so that none is late because one

@@ -6,13 +6,19 @@
 //! only if somebody reads that string. Where the members of objects stand, and the objects and arrays in arrays, is
 //! written down on the way, so that whoever looks into them passes over nothing twice.
 
+mod names;
 mod raw;
 mod reader;
 
 use std::borrow::Cow;
 
-pub use self::raw::{Kind, Raw};
+use smallvec::SmallVec;
+
 use self::reader::Reader;
+pub use self::{
+    names::{Names, slot},
+    raw::{Kind, Raw},
+};
 
 /// How deep values may be nested; the same as serde_json's own bound.
 pub const MAX_DEPTH: usize = 128;
@@ -28,7 +34,8 @@ pub struct Malformed {
 #[derive(Debug, Default)]
 pub struct Document<'a> {
     text: Cow<'a, [u8]>,
-    nodes: Vec<Node>,
+    nodes: Nodes,
+    names: Names,
 }
 
 /// Where a member of an object stands, or an object or array that is an item of an array. Those inside it follow.
@@ -40,10 +47,15 @@ struct Node {
     value: (u32, u32),
     /// How many nodes it is with those inside it.
     span: u32,
+    kind: Kind,
+    /// Whether each item of the array that it is has a node.
+    dense: bool,
+    /// The names of the members of the object that it is.
+    names: Names,
 }
 
-/// Nodes that a request has room for from the start; most have no more.
-const USUAL: usize = 16;
+/// Nodes in the order of the text. Most requests have no more than there is room for here.
+type Nodes = SmallVec<[Node; 12]>;
 
 impl<'a> Document<'a> {
     /// Reads the object that `text` is. Empty text counts as `{}`: that is what OpenAI makes of a request without a body.
@@ -54,39 +66,27 @@ impl<'a> Document<'a> {
         if u32::try_from(text.len()).is_err() {
             return Err(Malformed { at: u32::MAX as usize });
         }
-        let (nodes, escaped_keys) = Self::nodes(text)?;
-        if !escaped_keys {
-            return Ok(Document { text: Cow::Borrowed(text), nodes });
+        let reader = Reader::read(text)?;
+        if !reader.escaped_keys {
+            return Ok(Document { text: Cow::Borrowed(text), nodes: reader.nodes, names: reader.names });
         }
         // Keys are compared byte by byte. Nobody but a test spells them with escapes: it is all written anew without them.
         let written = serde_json::from_slice(text).and_then(|value: serde_json::Value| serde_json::to_vec(&value));
         let text = written.map_err(|_| Malformed { at: 0 })?;
-        let (nodes, _) = Self::nodes(&text)?;
-        Ok(Document { text: Cow::Owned(text), nodes })
-    }
-
-    /// The nodes of a text, and whether it has a key that is written with an escape.
-    fn nodes(text: &[u8]) -> Result<(Vec<Node>, bool), Malformed> {
-        let mut reader = Reader { text, at: 0, nodes: Vec::with_capacity(USUAL), escaped_keys: false };
-        reader.skip_space();
-        if reader.at < text.len() {
-            reader.object(0)?;
-            reader.skip_space();
-        }
-        let Reader { at, nodes, escaped_keys, .. } = reader;
-        if at == text.len() { Ok((nodes, escaped_keys)) } else { Err(Malformed { at }) }
+        let Reader { nodes, names, .. } = Reader::read(&text)?;
+        Ok(Document { text: Cow::Owned(text), nodes, names })
     }
 
     /// Its members.
     pub fn members(&self) -> Members<'_> {
-        Members { text: &self.text, nodes: &self.nodes }
+        Members { text: &self.text, nodes: &self.nodes, names: self.names }
     }
 
     /// The string that the member `name` is, from the text itself where it stands there as it is.
     pub fn string(&self, name: &str) -> Option<Cow<'a, str>> {
         let value = self.members().get(name)?;
         match self.text {
-            Cow::Borrowed(text) => Raw { text, value: value.value, nodes: &[] }.as_str(),
+            Cow::Borrowed(text) => Raw { text, nodes: &[], ..value }.as_str(),
             Cow::Owned(_) => value.as_str().map(|text| Cow::Owned(text.into_owned())),
         }
     }
@@ -98,13 +98,25 @@ pub struct Members<'a> {
     /// The whole document.
     text: &'a [u8],
     nodes: &'a [Node],
+    names: Names,
 }
 
 impl<'a> Members<'a> {
+    /// Whether any of these names could be among those of the members: what most requests lack is known by one look.
+    #[inline]
+    pub fn may_have(&self, names: Names) -> bool {
+        self.names.may_share(names)
+    }
+
     /// The value of a member; of the last one where a key is given twice, as JSON readers commonly do. A name that JSON can
     /// only spell with an escape is to be given so.
+    #[inline]
     pub fn get(&self, name: &str) -> Option<Raw<'a>> {
-        let Members { text, nodes } = *self;
+        if self.may_have(Names::of(&[name])) { self.find(name) } else { None }
+    }
+
+    fn find(&self, name: &str) -> Option<Raw<'a>> {
+        let Members { text, nodes, .. } = *self;
         let (mut at, mut found) = (0, None);
         while let Some(node) = nodes.get(at) {
             let (from, to) = node.key;
@@ -114,20 +126,28 @@ impl<'a> Members<'a> {
             at += node.span as usize;
         }
         let at = found?;
-        let (value, span) = (nodes[at].value, nodes[at].span as usize);
-        Some(Raw { text, value, nodes: &nodes[at + 1..at + span] })
+        Some(nodes[at].raw(text, &nodes[at + 1..at + nodes[at].span as usize]))
     }
 
     /// Key and value of every member.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Raw<'a>)> + use<'a> {
-        let Members { text, mut nodes } = *self;
+        let Members { text, mut nodes, .. } = *self;
         std::iter::from_fn(move || {
             let (node, rest) = nodes.split_first()?;
             let (inside, after) = rest.split_at(node.span as usize - 1);
             nodes = after;
             let (from, to) = node.key;
-            Some((&text[from as usize..to as usize], Raw { text, value: node.value, nodes: inside }))
+            Some((&text[from as usize..to as usize], node.raw(text, inside)))
         })
+    }
+}
+
+impl Node {
+    /// Its value, with the nodes inside it.
+    #[inline]
+    fn raw<'a>(&self, text: &'a [u8], nodes: &'a [Node]) -> Raw<'a> {
+        let Node { value, kind, dense, names, .. } = *self;
+        Raw { text, value, nodes, kind, dense, names }
     }
 }
 

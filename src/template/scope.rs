@@ -49,7 +49,7 @@ pub struct Scope<'a> {
     /// What is known of models, the first that fits one holds.
     pub facts: &'a [ModelFacts],
     /// The object, or the page of objects, that was found for the request.
-    pub resource: RefCell<Arc<Value>>,
+    pub resource: Found,
     /// What was kept of the answers that the request goes on from, the oldest first.
     pub earlier: RefCell<Vec<Arc<Value>>>,
     /// The bytes of a file that was found for the request: they are the body.
@@ -79,6 +79,22 @@ pub struct Scope<'a> {
     document: OnceCell<Result<Document<'a>, Malformed>>,
 }
 
+/// What was found in a collection for a request. Most ask for nothing there, and then it takes no memory.
+#[derive(Default)]
+pub struct Found(RefCell<Option<Arc<Value>>>);
+
+impl Found {
+    /// Puts this in place of what was found before.
+    pub fn replace(&self, found: Arc<Value>) {
+        self.0.replace(Some(found));
+    }
+
+    /// What was found; `null` if nothing was.
+    pub fn borrow(&self) -> Arc<Value> {
+        self.0.borrow().clone().unwrap_or_default()
+    }
+}
+
 impl<'a> Scope<'a> {
     /// The scope of a request about which nothing is decided yet.
     pub fn new(request: &'a Request<'a>, random: Random, now: Duration) -> Self {
@@ -89,7 +105,7 @@ impl<'a> Scope<'a> {
             now,
             standings: Standings::default(),
             error: None,
-            resource: RefCell::default(),
+            resource: Found::default(),
             earlier: RefCell::default(),
             file: RefCell::default(),
             facts: &[],

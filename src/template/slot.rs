@@ -188,7 +188,7 @@ impl Slot {
             Slot::RequestId => text(Some(scope.request_id().into())),
             Slot::Resource(path) => {
                 let resource = scope.resource.borrow();
-                let found = path.iter().try_fold(&**resource, |value, name| value.get(&**name));
+                let found = path.iter().try_fold(&*resource, |value, name| value.get(&**name));
                 match found {
                     None | Some(Value::Null) => Filling::Null,
                     Some(Value::String(text)) => Filling::Text(text.clone().into()),

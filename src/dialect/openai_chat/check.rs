@@ -4,37 +4,37 @@ use serde_json::Value;
 
 use crate::{
     error::ApiError,
-    request::members::{Kind, Members, Raw},
+    request::members::{Kind, Members, Names, Raw},
     template::scope::Scope,
 };
+
+/// Members of which a model may not be able.
+const ABLE: Names = Names::of(&[
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "web_search_options",
+]);
+/// Members that want others beside them.
+const FIT: Names = Names::of(&[
+    "stream_options",
+    "top_logprobs",
+    "tool_choice",
+    "parallel_tool_calls",
+    "function_call",
+    "response_format",
+]);
 
 /// See [`super::Dialect::check`]. What a model can't do at all comes before what doesn't fit together.
 pub(super) fn check(body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
     let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
-    // Most requests have little that a rule speaks of but their messages.
-    let (mut able, mut fit) = (false, false);
-    for (key, _) in body.iter() {
-        match key {
-            b"max_tokens"
-            | b"max_completion_tokens"
-            | b"temperature"
-            | b"top_p"
-            | b"presence_penalty"
-            | b"frequency_penalty"
-            | b"web_search_options" => able = true,
-            b"stream_options"
-            | b"top_logprobs"
-            | b"tool_choice"
-            | b"parallel_tool_calls"
-            | b"function_call"
-            | b"response_format" => fit = true,
-            _ => {}
-        }
-    }
-    if able {
+    if body.may_have(ABLE) {
         capabilities(&given, scope)?;
     }
-    if !fit {
+    if !body.may_have(FIT) {
         return given("messages").map_or(Ok(()), conversation);
     }
     for (param, other, fits) in [

@@ -6,35 +6,44 @@ use crate::{
     audio,
     prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn, booked},
     reply::ToolKind,
-    request::members::{Members, Raw},
+    request::members::{Members, Names, Raw},
     standing::Cost,
 };
 
-/// Members that change a reply whenever they are given; those with milder rules are in [`is_plain`].
-const CHANGES: [&[u8]; 11] = [
-    b"stop",
-    b"functions",
-    b"function_call",
-    b"response_format",
-    b"modalities",
-    b"audio",
-    b"prediction",
-    b"web_search_options",
-    b"reasoning_effort",
-    b"top_logprobs",
-    b"store",
+/// Members that change a reply whenever they are given.
+const CHANGES: [&str; 11] = [
+    "stop",
+    "functions",
+    "function_call",
+    "response_format",
+    "modalities",
+    "audio",
+    "prediction",
+    "web_search_options",
+    "reasoning_effort",
+    "top_logprobs",
+    "store",
 ];
+/// Those, and others that may change it.
+const MAY_CHANGE: [Names; 2] =
+    [Names::of(&CHANGES), Names::of(&["n", "logprobs", "max_tokens", "max_completion_tokens", "tool_choice"])];
 
 /// See [`super::Dialect::is_plain`].
 pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
-    body.iter().all(|(key, value)| match key {
-        _ if matches!(value.text(), b"null" | b"false") => true,
-        b"n" => value.text() == b"1",
-        b"logprobs" => false,
-        b"max_tokens" | b"max_completion_tokens" => value.as_u64().is_some_and(|most| most >= tokens),
-        b"tool_choice" => matches!(value.text(), br#""auto""# | br#""none""#),
-        key => !CHANGES.contains(&key),
-    })
+    let given = |name: &str| body.get(name).filter(|value| !matches!(value.text(), b"null" | b"false"));
+    let [changes, may_change] = MAY_CHANGE;
+    if body.may_have(changes) && CHANGES.iter().any(|name| given(name).is_some()) {
+        return false;
+    }
+    if !body.may_have(may_change) {
+        return true;
+    }
+    let room = |name| given(name).is_none_or(|most| most.as_u64().is_some_and(|most| most >= tokens));
+    given("n").is_none_or(|n| n.text() == b"1")
+        && given("logprobs").is_none()
+        && room("max_tokens")
+        && room("max_completion_tokens")
+        && given("tool_choice").is_none_or(|choice| matches!(choice.text(), br#""auto""# | br#""none""#))
 }
 
 /// See [`super::Dialect::read`].
@@ -210,8 +219,15 @@ pub(super) struct StreamOptions {
     pub(super) include_obfuscation: bool,
 }
 
+/// Members that ask something of the form of an answer.
+const FORM: Names =
+    Names::of(&["stream", "stream_options", "logprobs", "top_logprobs", "store", "service_tier", "audio"]);
+
 /// Reads what a request asks of the form of its answer.
 pub(super) fn wishes(body: Members<'_>) -> Wishes<'_> {
+    if !body.may_have(FORM) {
+        return Wishes::default();
+    }
     let is_true = |value: Raw<'_>| value.as_bool() == Some(true);
     let (mut streamed, mut options, mut explained, mut top) = (false, None, false, None);
     let mut wishes = Wishes::default();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Members, Node, reader::Reader};
+use super::{Members, Names, Node, reader::Reader};
 
 /// The text between a JSON string's quotes, decoded; `None` if it is not well-formed.
 pub(super) fn unescape(inner: &[u8]) -> Option<Cow<'_, str>> {
@@ -26,6 +26,11 @@ pub struct Raw<'a> {
     pub(super) value: (u32, u32),
     /// What is inside it.
     pub(super) nodes: &'a [Node],
+    pub(super) kind: Kind,
+    /// Whether each item of the array that it is has a node.
+    pub(super) dense: bool,
+    /// The names of the members of the object that it is.
+    pub(super) names: Names,
 }
 
 /// The JSON type of a value. Numbers are told apart by their spelling: `1` is an integer, `1.0` is not.
@@ -63,16 +68,9 @@ impl<'a> Raw<'a> {
     }
 
     /// Its JSON type.
+    #[inline]
     pub fn kind(self) -> Kind {
-        match self.text().first() {
-            Some(b'"') => Kind::String,
-            Some(b'{') => Kind::Object,
-            Some(b'[') => Kind::Array,
-            Some(b't' | b'f') => Kind::Boolean,
-            Some(b'n') | None => Kind::Null,
-            Some(_) if self.text().iter().any(|b| matches!(b, b'.' | b'e' | b'E')) => Kind::Decimal,
-            Some(_) => Kind::Integer,
-        }
+        self.kind
     }
 
     /// The string it is; `None` if it is something else, or a string with an ill-formed escape or encoding.
@@ -81,6 +79,14 @@ impl<'a> Raw<'a> {
             [b'"', inner @ .., b'"'] => unescape(inner),
             _ => None,
         }
+    }
+
+    /// The inside of the string that it is, if nothing in it need be decoded and all of it is ASCII.
+    #[inline]
+    pub fn plain(self) -> Option<&'a [u8]> {
+        let [b'"', inner @ .., b'"'] = self.text() else { return None };
+        let is_plain = |plain, byte: &u8| plain & (*byte >= 0x20) & (*byte < 0x80) & (*byte != b'\\');
+        inner.iter().fold(true, is_plain).then_some(inner)
     }
 
     /// How many characters the string has that it is; 0 if it is something else.
@@ -111,7 +117,11 @@ impl<'a> Raw<'a> {
 
     /// The number it is.
     pub fn as_f64(self) -> Option<f64> {
-        match self.kind() {
+        match self.kind {
+            // Few digits are exact.
+            Kind::Integer if self.text().len() <= 15 && self.text().first() != Some(&b'-') => {
+                self.as_u64().map(|whole| whole as f64)
+            }
             Kind::Integer | Kind::Decimal => std::str::from_utf8(self.text()).ok()?.parse().ok(),
             _ => None,
         }
@@ -119,7 +129,13 @@ impl<'a> Raw<'a> {
 
     /// The number it is, if that is a whole one and not negative.
     pub fn as_u64(self) -> Option<u64> {
-        std::str::from_utf8(self.text()).ok()?.parse().ok()
+        if self.kind != Kind::Integer {
+            return None;
+        }
+        self.text().iter().try_fold(0, |number: u64, byte| {
+            let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+            number.checked_mul(10)?.checked_add(digit.into())
+        })
     }
 
     /// The items of the array that it is; none if it is something else.
@@ -131,28 +147,35 @@ impl<'a> Raw<'a> {
 
     /// Shows every item of the array that it is.
     pub fn each(self, mut show: impl FnMut(Raw<'a>)) {
-        if self.kind() != Kind::Array {
+        if self.kind != Kind::Array {
             return;
         }
-        let Raw { text, value: (from, to), mut nodes } = self;
+        let Raw { text, value: (from, to), mut nodes, dense, .. } = self;
+        let mut next = || {
+            let (node, rest) = nodes.split_first()?;
+            let (inside, after) = rest.split_at(node.span as usize - 1);
+            nodes = after;
+            Some(node.raw(text, inside))
+        };
+        if dense {
+            while let Some(item) = next() {
+                show(item);
+            }
+            return;
+        }
         // What was read is well-formed: each item is followed by a comma or by the end.
-        let mut reader =
-            Reader { text: &text[..to as usize], at: from as usize + 1, nodes: Vec::new(), escaped_keys: false };
+        let mut reader = Reader::inside(&text[..to as usize], from as usize + 1);
         reader.skip_space();
         while reader.at + 1 < to as usize {
-            let at = reader.at as u32;
-            let item = match nodes.split_first() {
-                Some((node, rest)) if node.value.0 == at => {
-                    let (inside, after) = rest.split_at(node.span as usize - 1);
-                    (reader.at, nodes) = (node.value.1 as usize, after);
-                    Raw { text, value: node.value, nodes: inside }
-                }
-                _ => {
-                    if reader.scalar().is_err() {
-                        return;
-                    }
-                    Raw { text, value: (at, reader.at as u32), nodes: &[] }
-                }
+            let item = if reader.is_at_node() {
+                let Some(item) = next() else { return };
+                reader.at = item.value.1 as usize;
+                item
+            } else {
+                let at = reader.at as u32;
+                let Ok(kind) = reader.scalar() else { return };
+                let value = (at, reader.at as u32);
+                Raw { text, value, nodes: &[], kind, dense: false, names: Names::default() }
             };
             show(item);
             reader.skip_space();
@@ -163,8 +186,8 @@ impl<'a> Raw<'a> {
 
     /// The members of the object that it is.
     pub fn members(self) -> Option<Members<'a>> {
-        let Raw { text, nodes, .. } = self;
-        (self.kind() == Kind::Object).then_some(Members { text, nodes })
+        let Raw { text, nodes, names, .. } = self;
+        (self.kind == Kind::Object).then_some(Members { text, nodes, names })
     }
 
     /// The whole value as a tree; `None` if a string in it is ill-formed.

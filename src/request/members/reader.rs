@@ -2,23 +2,47 @@
 
 use memchr::memchr;
 
-use super::{MAX_DEPTH, Malformed, Node};
+use super::{Kind, MAX_DEPTH, Malformed, Names, Node, Nodes};
 
-/// Bytes of a string that are looked at one by one.
-const NEAR: usize = 24;
+/// Bytes of a string that are looked at eight at a time, before its end is searched for.
+const NEAR: usize = 32;
 
 /// Reads `text` from `at` on.
 pub(super) struct Reader<'a> {
     pub(super) text: &'a [u8],
     pub(super) at: usize,
     /// What was found.
-    pub(super) nodes: Vec<Node>,
+    pub(super) nodes: Nodes,
     /// Whether any key is written with an escape.
     pub(super) escaped_keys: bool,
+    /// The names of the members of the whole.
+    pub(super) names: Names,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn malformed(&self) -> Malformed {
+    /// Reads the object that all of a text is; nothing counts as `{}`.
+    pub(super) fn read(text: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::inside(text, 0);
+        reader.skip_space();
+        if reader.at < text.len() {
+            reader.names = reader.object(0)?;
+            reader.skip_space();
+        }
+        if reader.at == text.len() { Ok(reader) } else { Err(reader.malformed()) }
+    }
+
+    /// Reads a text from somewhere on.
+    pub(super) fn inside(text: &'a [u8], at: usize) -> Self {
+        Reader { text, at, nodes: Nodes::new(), escaped_keys: false, names: Names::default() }
+    }
+
+    /// Whether what comes is written down as a node.
+    #[inline]
+    pub(super) fn is_at_node(&self) -> bool {
+        matches!(self.peek(), Some(b'{' | b'['))
+    }
+
+    fn malformed(&self) -> Malformed {
         Malformed { at: self.at }
     }
 
@@ -44,37 +68,59 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn object(&mut self, depth: usize) -> Result<(), Malformed> {
+    /// Reads an object; the names of its members.
+    fn object(&mut self, depth: usize) -> Result<Names, Malformed> {
+        let mut names = Names::default();
         self.list(b'{', b'}', depth, |reader| {
             let from = reader.at + 1;
-            reader.string()?;
+            let is_plain = reader.string()?;
+            reader.escaped_keys |= !is_plain && reader.text[from..reader.at].contains(&b'\\');
             let key = (from as u32, reader.at as u32 - 1);
-            reader.escaped_keys |= reader.text[from..reader.at].contains(&b'\\');
+            names = names.and(&reader.text[from..reader.at - 1]);
             reader.skip_space();
             reader.expect(b':')?;
             reader.skip_space();
             reader.node(key, depth + 1)
-        })
+        })?;
+        Ok(names)
     }
 
-    fn array(&mut self, depth: usize) -> Result<(), Malformed> {
-        self.list(b'[', b']', depth, |reader| match reader.peek() {
-            Some(b'{' | b'[') => reader.node((0, 0), depth + 1),
-            _ => reader.scalar(),
-        })
+    /// Reads an array; whether each of its items is a node.
+    fn array(&mut self, depth: usize) -> Result<bool, Malformed> {
+        let mut dense = true;
+        self.list(b'[', b']', depth, |reader| {
+            if reader.is_at_node() {
+                return reader.node((0, 0), depth + 1);
+            }
+            dense = false;
+            reader.scalar().map(|_| ())
+        })?;
+        Ok(dense)
     }
 
     /// Reads a value, and writes down where it is.
     fn node(&mut self, key: (u32, u32), depth: usize) -> Result<(), Malformed> {
         let (number, from) = (self.nodes.len(), self.at as u32);
-        self.nodes.push(Node { key, value: (from, from), span: 1 });
+        let mut node =
+            Node { key, value: (from, from), span: 1, kind: Kind::Null, dense: false, names: Names::default() };
         match self.peek() {
-            Some(b'{') => self.object(depth)?,
-            Some(b'[') => self.array(depth)?,
-            _ => self.scalar()?,
+            Some(b'{') => {
+                self.nodes.push(node);
+                (node.kind, node.names) = (Kind::Object, self.object(depth)?);
+            }
+            Some(b'[') => {
+                self.nodes.push(node);
+                (node.kind, node.dense) = (Kind::Array, self.array(depth)?);
+            }
+            _ => {
+                node.kind = self.scalar()?;
+                node.value.1 = self.at as u32;
+                self.nodes.push(node);
+                return Ok(());
+            }
         }
-        let span = (self.nodes.len() - number) as u32;
-        self.nodes[number] = Node { key, value: (from, self.at as u32), span };
+        (node.value.1, node.span) = (self.at as u32, (self.nodes.len() - number) as u32);
+        self.nodes[number] = node;
         Ok(())
     }
 
@@ -108,35 +154,41 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a value that has none inside it.
-    pub(super) fn scalar(&mut self) -> Result<(), Malformed> {
+    pub(super) fn scalar(&mut self) -> Result<Kind, Malformed> {
         match self.peek() {
-            Some(b'"') => self.string(),
-            Some(b't') => self.literal(b"true"),
-            Some(b'f') => self.literal(b"false"),
-            Some(b'n') => self.literal(b"null"),
+            Some(b'"') => self.string().map(|_| Kind::String),
+            Some(b't') => self.literal(b"true", Kind::Boolean),
+            Some(b'f') => self.literal(b"false", Kind::Boolean),
+            Some(b'n') => self.literal(b"null", Kind::Null),
             _ => self.number(),
         }
     }
 
+    /// Reads a string; whether it is known to have no escape in it.
     #[inline]
-    fn string(&mut self) -> Result<(), Malformed> {
+    fn string(&mut self) -> Result<bool, Malformed> {
         self.expect(b'"')?;
         // Most keys and many values are over before a search for their end would have begun.
-        for _ in 0..NEAR {
-            match self.peek() {
+        let mut is_plain = true;
+        let near = self.at + NEAR;
+        while let Some(eight) = self.text.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
+            let ends = first_of(*eight, b'"').min(first_of(*eight, b'\\'));
+            self.at += ends;
+            match eight.get(ends) {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(());
+                    return Ok(is_plain);
                 }
-                Some(b'\\') => self.at += 2,
-                Some(_) => self.at += 1,
-                None => return Err(self.malformed()),
+                Some(_) => (self.at, is_plain) = (self.at + 2, false),
+                None if self.at >= near => break,
+                None => {}
             }
         }
-        self.far_end()
+        self.far_end()?;
+        Ok(false)
     }
 
-    /// Reads on to behind the end of a string that is longer than most. What was read of it does not end in half an escape.
+    /// Reads on to behind the end of a string. What was read of it does not end in half an escape.
     #[inline(never)]
     fn far_end(&mut self) -> Result<(), Malformed> {
         loop {
@@ -154,16 +206,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn literal(&mut self, word: &[u8]) -> Result<(), Malformed> {
+    fn literal(&mut self, word: &[u8], kind: Kind) -> Result<Kind, Malformed> {
         if self.text[self.at..].starts_with(word) {
             self.at += word.len();
-            Ok(())
+            Ok(kind)
         } else {
             Err(self.malformed())
         }
     }
 
-    fn number(&mut self) -> Result<(), Malformed> {
+    fn number(&mut self) -> Result<Kind, Malformed> {
+        let mut kind = Kind::Integer;
         if self.peek() == Some(b'-') {
             self.at += 1;
         }
@@ -172,17 +225,17 @@ impl<'a> Reader<'a> {
             _ => self.digits()?,
         }
         if self.peek() == Some(b'.') {
-            self.at += 1;
+            (self.at, kind) = (self.at + 1, Kind::Decimal);
             self.digits()?;
         }
         if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at += 1;
+            (self.at, kind) = (self.at + 1, Kind::Decimal);
             if matches!(self.peek(), Some(b'+' | b'-')) {
                 self.at += 1;
             }
             self.digits()?;
         }
-        Ok(())
+        Ok(kind)
     }
 
     fn digits(&mut self) -> Result<(), Malformed> {
@@ -192,4 +245,14 @@ impl<'a> Reader<'a> {
         }
         if self.at > from { Ok(()) } else { Err(self.malformed()) }
     }
+}
+
+/// Where a byte stands among eight; 8 if it does not.
+#[inline]
+fn first_of(eight: [u8; 8], byte: u8) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    let differs = u64::from_le_bytes(eight) ^ (ONES * u64::from(byte));
+    // The lowest byte that is zero borrows first: its highest bit is set, and none below it.
+    let zero = differs.wrapping_sub(ONES) & !differs & (ONES << 7);
+    zero.trailing_zeros() as usize / 8
 }

@@ -1,9 +1,11 @@
-//! Finding a name among some that are known: one look, where a hash of the whole name would cost more than the rest.
+//! Finding a name among some that are known, at one look.
+
+use crate::request::members::slot;
 
 /// Where names may stand in a list of them.
 #[derive(Clone, Debug)]
-pub(super) struct Names {
-    /// The head of each chain, by [`slot`]; none is [`NONE`].
+pub(super) struct Places {
+    /// The head of each chain, by [`slot`] of the name; none is [`NONE`].
     heads: Box<[u16; SLOTS]>,
     /// The next place of the same chain, by place.
     next: Vec<u16>,
@@ -12,18 +14,18 @@ pub(super) struct Names {
 const SLOTS: usize = 128;
 const NONE: u16 = u16::MAX;
 
-impl Default for Names {
+impl Default for Places {
     fn default() -> Self {
-        Names { heads: Box::new([NONE; SLOTS]), next: Vec::new() }
+        Places { heads: Box::new([NONE; SLOTS]), next: Vec::new() }
     }
 }
 
-impl Names {
+impl Places {
     /// Of a list in its order. Of more names than 65,534 those beyond are not found.
     pub(super) fn new<'a>(list: impl Iterator<Item = &'a str>) -> Self {
-        let mut names = Names::default();
+        let mut names = Places::default();
         for (place, name) in (0..NONE).zip(list) {
-            let head = &mut names.heads[slot(name.as_bytes())];
+            let head = &mut names.heads[slot(name.as_bytes()) % SLOTS];
             names.next.push(std::mem::replace(head, place));
         }
         names
@@ -32,23 +34,13 @@ impl Names {
     /// The places where a name may stand.
     #[inline]
     pub(super) fn candidates(&self, name: &[u8]) -> impl Iterator<Item = usize> {
-        let mut place = self.heads[slot(name)];
+        let mut place = self.heads[slot(name) % SLOTS];
         std::iter::from_fn(move || {
             let found = place;
             place = *self.next.get(usize::from(found))?;
             Some(usize::from(found))
         })
     }
-}
-
-/// By length, and the first, the middle and the last byte: names of parameters seldom share them all.
-#[inline]
-fn slot(name: &[u8]) -> usize {
-    let [Some(first), Some(middle), Some(last)] = [name.first(), name.get(name.len() / 2), name.last()] else {
-        return 0;
-    };
-    let mixed = name.len() * 37 + usize::from(*first) * 5 + usize::from(*middle) * 3 + usize::from(*last);
-    mixed % SLOTS
 }
 
 #[cfg(test)]
@@ -58,11 +50,11 @@ mod tests {
     #[test]
     fn every_name_is_among_its_candidates_and_few_others_are() {
         let list: Vec<_> = (0..300).map(|n| format!("{}name_{n}", "x".repeat(n % 7))).chain([String::new()]).collect();
-        let names = Names::new(list.iter().map(String::as_str));
+        let names = Places::new(list.iter().map(String::as_str));
         for (place, name) in list.iter().enumerate() {
             assert!(names.candidates(name.as_bytes()).any(|candidate| candidate == place), "{name}");
         }
         assert!(names.candidates(b"other").count() < 30);
-        assert_eq!(Names::default().candidates(b"model").count(), 0);
+        assert_eq!(Places::default().candidates(b"model").count(), 0);
     }
 }
