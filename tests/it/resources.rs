@@ -313,6 +313,28 @@ fn what_there_is_one_of_is_there_again_once_it_is_told() {
 }
 
 #[test]
+fn what_is_sent_of_another_shape_comes_back_in_that_of_answers() {
+    let (_server, mut client) = served();
+    for path in ["/v1/organization/data_retention", "/v1/organization/projects/proj_1/data_retention"] {
+        let told = client.post(path, json!({"retention_type": "zero_data_retention"}));
+        assert_eq!((&told["type"], client.get(path)), (&json!("zero_data_retention"), told.clone()));
+    }
+    let criteria =
+        json!([{"type": "string_check", "name": "c", "input": "{{item.q}}", "operation": "eq", "reference": "a"}]);
+    let source = json!({"type": "stored_completions", "metadata": {"use": "chat"}});
+    let eval = client.post("/v1/evals", json!({"data_source_config": source, "testing_criteria": criteria}));
+    assert_eq!(eval["testing_criteria"], criteria);
+    assert_eq!(eval["data_source_config"]["metadata"], json!({"use": "chat"}));
+    assert_eq!(eval["data_source_config"]["schema"]["required"], json!(["item", "sample"]));
+    let session = json!({"type": "transcription", "include": ["item.input_audio_transcription.logprobs"]});
+    let secret = client.post("/v1/realtime/client_secrets", json!({"session": session}));
+    assert_eq!(secret["session"]["include"], session["include"]);
+    assert_eq!(secret["session"]["object"], "realtime.transcription_session");
+    let search = client.post("/v1/vector_stores/vs_1/search", json!({"query": ["a", "b"]}));
+    assert_eq!(search["search_query"], json!(["a", "b"]));
+}
+
+#[test]
 fn pages_follow_each_other_by_whatever_member_is_the_id() {
     let (_server, mut client) = served();
     let path = "/v1/organization/projects/proj_1/groups";
