@@ -15,6 +15,8 @@ pub struct Query {
     pub before: Option<String>,
     /// Whether the newest come first.
     pub newest_first: bool,
+    /// The member that is an object's id, `id` if left out.
+    pub id: Option<String>,
     /// Members by path, such as `metadata.test`, and the text that they must have.
     pub wanted: Vec<(String, String)>,
 }
@@ -24,23 +26,24 @@ pub struct Query {
 pub fn page(mut objects: Vec<Arc<Value>>, query: &Query) -> Value {
     objects.retain(|object| query.wanted.iter().all(|(path, text)| is(object, path, text)));
     let total = objects.len();
+    let id = |object: &Value| object[query.id.as_deref().unwrap_or("id")].clone();
     if query.newest_first {
         objects.reverse();
     }
     if let Some(after) = &query.after {
-        let at = objects.iter().position(|object| object["id"] == **after).map_or(objects.len(), |at| at + 1);
+        let at = objects.iter().position(|object| id(object) == **after).map_or(objects.len(), |at| at + 1);
         objects.drain(..at);
     }
     if let Some(before) = &query.before {
-        objects.truncate(objects.iter().position(|object| object["id"] == **before).unwrap_or(0));
+        objects.truncate(objects.iter().position(|object| id(object) == **before).unwrap_or(0));
     }
     let has_more = objects.len() > query.limit;
     if query.before.is_some() {
         objects.drain(..objects.len().saturating_sub(query.limit));
     }
     objects.truncate(query.limit);
-    let id = |object: Option<&Arc<Value>>| object.map_or(Value::Null, |object| object["id"].clone());
-    let (first, last) = (id(objects.first()), id(objects.last()));
+    let end = |object: Option<&Arc<Value>>| object.map_or(Value::Null, |object| id(object));
+    let (first, last) = (end(objects.first()), end(objects.last()));
     let data: Vec<Value> = objects.iter().map(|object| Value::clone(object)).collect();
     let next = if has_more { last.clone() } else { Value::Null };
     json!({"data": data, "first_id": first, "last_id": last, "has_more": has_more, "next": next, "total": total})

@@ -187,10 +187,10 @@ fn bad_input_is_refused_or_taken_for_nothing() {
     for body in [json!({"items": [1, null, "x", {"role": {}}, [[]]]}), json!({"items": []})] {
         assert_eq!(client.try_to("POST /v1/conversations/conv_1/items", body).0, 200);
     }
-    assert_eq!(
-        client.try_to("POST /v1/organization/certificates/activate", json!({"certificate_ids": {"a": 1}})).0,
-        200
-    );
+    for (ids, status) in [(json!({"a": 1}), 400), (json!([{"a": 1}, 7]), 200)] {
+        let sent = json!({"certificate_ids": ids});
+        assert_eq!(client.try_to("POST /v1/organization/certificates/activate", sent).0, status);
+    }
     let odd =
         json!({"status": ["validating"], "id": {}, "file_ids": "x", "metadata": {"{{resource.id}}": "{{body.x}}"}});
     let store = client.post("/v1/vector_stores", odd);
@@ -274,6 +274,90 @@ fn mistakes_in_a_collection_are_told_at_start_up() {
         let problems = told(&rest);
         assert!(problems.contains(expected), "{problems}\n{expected}");
     }
+}
+
+#[test]
+fn an_upload_becomes_a_file_of_its_parts_in_the_order_asked_for() {
+    let (_server, mut client) = served();
+    let about = json!({"filename": "a.txt", "purpose": "assistants", "bytes": 11, "mime_type": "text/plain"});
+    let upload = client.post("/v1/uploads", about);
+    let path = format!("/v1/uploads/{}", text(&upload["id"]));
+    let mut part = |data: &str| {
+        let body = format!(
+            "--b\r\ncontent-disposition: form-data; name=\"data\"; filename=\"blob\"\r\n\r\n{data}\r\n--b--\r\n"
+        );
+        let headers = "content-type: multipart/form-data; boundary=b\r\n";
+        let part = client.0.request("POST", &format!("{path}/parts"), headers, &body).unwrap().json();
+        part["id"].clone()
+    };
+    let parts = [part(" there."), part("Hi,"), part("Left out.")];
+    let done = client.post(&format!("{path}/complete"), json!({"part_ids": [parts[1], parts[0]]}));
+    assert_eq!((&done["status"], &done["file"]["filename"]), (&json!("completed"), &json!("a.txt")));
+    let file = format!("/v1/files/{}", text(&done["file"]["id"]));
+    assert_eq!(client.get(&file), done["file"]);
+    assert_eq!((&done["file"]["bytes"], &done["file"]["purpose"]), (&json!(11), &json!("assistants")));
+    assert_eq!(client.0.get(&format!("{file}/content")).text(), "Hi, there.");
+    assert_eq!(client.get("/v1/files")["data"][0], done["file"]);
+}
+
+#[test]
+fn what_there_is_one_of_is_there_again_once_it_is_told() {
+    let (_server, mut client) = served();
+    let path = "/v1/organization/spend_limit";
+    let limit = json!({"threshold_amount": 500, "currency": "USD", "interval": "month"});
+    for _ in 0..2 {
+        assert_eq!(client.post(path, limit.clone())["threshold_amount"], 500);
+        assert_eq!(client.ask(&format!("DELETE {path}"), Value::Null)["deleted"], true);
+        assert_eq!(client.try_to(&format!("GET {path}"), Value::Null).0, 404);
+    }
+}
+
+#[test]
+fn what_is_sent_of_another_shape_comes_back_in_that_of_answers() {
+    let (_server, mut client) = served();
+    for path in ["/v1/organization/data_retention", "/v1/organization/projects/proj_1/data_retention"] {
+        let told = client.post(path, json!({"retention_type": "zero_data_retention"}));
+        assert_eq!((&told["type"], client.get(path)), (&json!("zero_data_retention"), told.clone()));
+    }
+    let criteria =
+        json!([{"type": "string_check", "name": "c", "input": "{{item.q}}", "operation": "eq", "reference": "a"}]);
+    let source = json!({"type": "stored_completions", "metadata": {"use": "chat"}});
+    let eval = client.post("/v1/evals", json!({"data_source_config": source, "testing_criteria": criteria}));
+    assert_eq!(eval["testing_criteria"], criteria);
+    assert_eq!(eval["data_source_config"]["metadata"], json!({"use": "chat"}));
+    assert_eq!(eval["data_source_config"]["schema"]["required"], json!(["item", "sample"]));
+    let session = json!({"type": "transcription", "include": ["item.input_audio_transcription.logprobs"]});
+    let secret = client.post("/v1/realtime/client_secrets", json!({"session": session}));
+    assert_eq!(secret["session"]["include"], session["include"]);
+    assert_eq!(secret["session"]["object"], "realtime.transcription_session");
+    let search = client.post("/v1/vector_stores/vs_1/search", json!({"query": ["a", "b"]}));
+    assert_eq!(search["search_query"], json!(["a", "b"]));
+}
+
+#[test]
+fn pages_follow_each_other_by_whatever_member_is_the_id() {
+    let (_server, mut client) = served();
+    let path = "/v1/organization/projects/proj_1/groups";
+    for id in ["a", "b", "c"] {
+        client.post(path, json!({"group_id": id, "role": "role_1"}));
+    }
+    let page = client.get(&format!("{path}?limit=2"));
+    assert_eq!((&page["has_more"], &page["next"]), (&json!(true), &json!("b")));
+    let rest = client.get(&format!("{path}?limit=2&after=b"));
+    assert_eq!((&rest["has_more"], &rest["data"][0]["group_id"]), (&json!(false), &json!("c")));
+}
+
+#[test]
+fn files_of_a_batch_are_counted_however_they_are_listed() {
+    let (_server, mut client) = served();
+    let sent = [json!({"file_ids": ["a", "b"]}), json!({"files": [{"file_id": "c", "attributes": {"n": 1}}]})];
+    let counted =
+        sent.map(|sent| client.post("/v1/vector_stores/vs_1/file_batches", sent)["file_counts"]["total"].clone());
+    assert_eq!(counted, [2, 1]);
+    assert_eq!(client.get("/v1/vector_stores/vs_1/files/c")["attributes"], json!({"n": 1}));
+    let auto = json!({"file_id": "d", "chunking_strategy": {"type": "auto"}});
+    let file = client.post("/v1/vector_stores/vs_1/files", auto);
+    assert_eq!(file["chunking_strategy"]["type"], "static");
 }
 
 #[test]

@@ -279,8 +279,22 @@ fn what_is_kept_is_found_until_it_is_deleted() {
         assert_eq!(deleted, json!({"id": stored["id"], "object": "response", "deleted": true}));
         assert_eq!(connection.get(&path).status, 404);
     }
-    let unstored = ask(&mut connection, &json!({"store": false}));
-    assert_eq!(connection.get(&format!("{PATH}/{}", unstored["id"].as_str().unwrap())).status, 404);
+    let server = serve(Config { strict_ids: true, ..Config::for_test() });
+    let mut strict = Connection::open(server.address());
+    for connection in [&mut connection, &mut strict] {
+        let unstored = ask(connection, &json!({"store": false}));
+        let path = format!("{PATH}/{}", unstored["id"].as_str().unwrap());
+        let found = connection.get(&path);
+        assert!(found.status == 404 || found.json() != unstored, "it is not kept");
+    }
+    assert_eq!(strict.get(&format!("{PATH}/resp_never")).status, 404);
+    let never = connection.get(&format!("{PATH}/resp_never")).json();
+    assert_eq!((&never["id"], &never["status"]), (&json!("resp_never"), &json!("completed")));
+    let path = format!("{PATH}/resp_other");
+    assert_eq!(connection.post(&format!("{path}/cancel"), "").json()["status"], "cancelled");
+    assert_eq!(connection.get(&path).json()["status"], "cancelled");
+    let told = connection.get(&format!("{PATH}/resp_never?stream=true"));
+    assert!(told.text().contains("event: response.completed"), "{told:?}");
 }
 
 #[test]
