@@ -39,6 +39,15 @@ impl Clock {
         }
     }
 
+    /// The time since this clock was made that it was at that moment: it takes no reading of its own. What is moved by
+    /// hand tells where it stands.
+    pub fn at(&self, moment: Instant) -> Duration {
+        match &self.0 {
+            Source::System { start } => moment.saturating_duration_since(*start),
+            Source::Manual(clock) => clock.elapsed(),
+        }
+    }
+
     /// Time since this clock was made, if it is one that is moved by hand.
     pub fn moved_by_hand(&self) -> Option<Duration> {
         match &self.0 {

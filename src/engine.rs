@@ -232,6 +232,7 @@ impl Engine {
         let deployment = scope.param("deployment");
         let model = if self.limits.ask_model() { scope.model() } else { Cow::Borrowed("") };
         let ask = Ask {
+            at: scope.started,
             ip: scope.request.client,
             key: if self.limits.ask_key() { access::key(scope.request) } else { None },
             model: scope.param("model").or(deployment).unwrap_or(&model),

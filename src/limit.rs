@@ -11,9 +11,10 @@ mod table;
 mod window;
 
 use std::{
-    hash::BuildHasher,
+    hash::{BuildHasher, Hash, Hasher},
     num::NonZeroU32,
     sync::{Arc, MutexGuard},
+    time::Duration,
 };
 
 use foldhash::quality::RandomState;
@@ -54,6 +55,10 @@ pub struct Limits {
     /// Which hash is whose changes from run to run, and so nobody can choose keys that meet.
     hasher: RandomState,
     clock: Clock,
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 struct Limit {
@@ -123,11 +128,11 @@ impl Limits {
     }
 
     fn decide(self: &Arc<Self>, ask: &Ask<'_>, standings: &mut Standings) -> Option<Hold> {
-        let now = self.now();
+        let now = nanos(self.clock.at(ask.at));
         // Locks are taken in the order of the list, so that no two decisions wait for each other.
         let mut held: SmallVec<[Held<'_>; 2]> = SmallVec::new();
         for (number, limit) in self.list.iter().enumerate().filter(|(_, limit)| limit.applies(ask)) {
-            let key = self.hasher.hash_one(ask.parts(&limit.spec.per));
+            let key = self.key(limit, ask);
             let mut shard = limit.table.shard(key);
             let place = shard.place(key, now);
             let cost = limit.cost(ask);
@@ -153,9 +158,16 @@ impl Limits {
         Hold::new(self, charges)
     }
 
+    /// Which of a limit's buckets a request is charged to.
+    fn key(&self, limit: &Limit, ask: &Ask<'_>) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        ask.parts(&limit.spec.per).for_each(|part| part.hash(&mut hasher));
+        hasher.finish()
+    }
+
     /// The time, in nanoseconds since the clock began.
     fn now(&self) -> u64 {
-        u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        nanos(self.clock.elapsed())
     }
 
     /// Forgets every bucket that is as good as never used.
@@ -239,6 +251,7 @@ mod tests {
         net::Ipv4Addr,
         pin::pin,
         task::{Context, Poll, Waker},
+        time::Instant,
     };
 
     use super::*;
@@ -246,7 +259,8 @@ mod tests {
 
     pub(super) fn ask(client: u32) -> Ask<'static> {
         let ip = Ipv4Addr::from(client).into();
-        Ask { ip, key: None, model: "gpt-4o", deployment: None, path: "/v1", cost: Cost { input: 10, output: 5 } }
+        let (at, cost) = (Instant::now(), Cost { input: 10, output: 5 });
+        Ask { at, ip, key: None, model: "gpt-4o", deployment: None, path: "/v1", cost }
     }
 
     pub(super) fn limits(specs: &[LimitSpec], settle: bool) -> (Arc<Limits>, ManualClock) {

@@ -1,8 +1,10 @@
 //! What limits ask of a request, and what tells one bucket from another.
 
-use std::net::IpAddr;
-
-use smallvec::SmallVec;
+use std::{
+    hash::{Hash, Hasher},
+    net::IpAddr,
+    time::Instant,
+};
 
 use super::Dimension;
 use crate::standing::Cost;
@@ -10,6 +12,8 @@ use crate::standing::Cost;
 /// What limits ask of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
+    /// When: all limits decide for this moment, which has been read already.
+    pub at: Instant,
     /// The client's address.
     pub ip: IpAddr,
     /// The key that came with it; wanted only if [`Limits::ask_key`](super::Limits::ask_key).
@@ -26,27 +30,39 @@ pub struct Ask<'a> {
 
 impl<'a> Ask<'a> {
     /// What tells the bucket of a limit that is `per` these from its others.
-    pub(super) fn parts(&self, per: &[Dimension]) -> SmallVec<[Part<'a>; 3]> {
-        let part = |dimension: &Dimension| match (dimension, self.key) {
+    pub(super) fn parts(&self, per: &[Dimension]) -> impl Iterator<Item = Part<'a>> {
+        per.iter().map(|dimension| match (dimension, self.key) {
             (Dimension::Ip, _) | (Dimension::Key, None) => Part::Address(self.ip),
             (Dimension::Key, Some(key)) => Part::Key(key),
             (Dimension::Model, _) => Part::Model(self.model),
             (Dimension::Deployment, _) => Part::Model(self.deployment.unwrap_or(self.model)),
             (Dimension::Endpoint, _) => Part::Path(self.path),
             (Dimension::Global, _) => Part::Global,
-        };
-        per.iter().map(part).collect()
+        })
     }
 }
 
 /// One part of what a bucket is for.
-#[derive(Clone, Copy, Hash)]
+#[derive(Clone, Copy)]
 pub(super) enum Part<'a> {
     Address(IpAddr),
     Key(&'a str),
     Model(&'a str),
     Path(&'a str),
     Global,
+}
+
+impl Hash for Part<'_> {
+    /// As derived it would be, but an address is one number: as bytes it takes as long as the whole decision.
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        std::mem::discriminant(self).hash(hasher);
+        match self {
+            Part::Address(IpAddr::V4(address)) => hasher.write_u32(address.to_bits()),
+            Part::Address(IpAddr::V6(address)) => hasher.write_u128(address.to_bits()),
+            Part::Key(text) | Part::Model(text) | Part::Path(text) => text.hash(hasher),
+            Part::Global => {}
+        }
+    }
 }
 
 #[cfg(test)]

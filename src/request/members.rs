@@ -261,6 +261,14 @@ mod tests {
         }
 
         #[test]
+        fn finds_the_end_of_long_texts_full_of_quotes(text in r#"([a-z]{0,60}["\\]{0,3}){0,12}"#) {
+            let object = json!({"before": text, "after": 1}).to_string();
+            let document = Document::read(object.as_bytes()).unwrap();
+            prop_assert_eq!(document.members().get("before").unwrap().as_str().unwrap(), text);
+            prop_assert_eq!(document.members().get("after").unwrap().as_u64(), Some(1));
+        }
+
+        #[test]
         fn agrees_with_serde_json_on_structure(text in r#"[\[\]{}:,"a1\-.e \\tfnrul]{0,24}"#) {
             let ours = Document::read(text.as_bytes()).is_ok();
             let theirs = text.trim().is_empty()

@@ -72,7 +72,8 @@ pub struct Scope<'a> {
     pub path_faults: Option<&'a str>,
     /// Faults that stood behind the model or the deployment in the path.
     model_faults: Option<&'a str>,
-    started: Instant,
+    /// When work on it began.
+    pub started: Instant,
     id: OnceCell<String>,
     named: OnceCell<(Cow<'a, str>, usize)>,
     known: OnceCell<Option<&'a ModelFacts>>,
