@@ -135,9 +135,11 @@ impl<'a> Maker<'a, '_> {
         }
     }
 
-    /// What a layer's `$ref` refers to, within this document.
+    /// What a layer's `$ref` refers to, within this document: a pointer behind `#`, or without it, as gateways send it
+    /// that take `#` off.
     fn target(&mut self, layer: &Layer) -> Option<&'a Value> {
-        let (_, pointer) = layer.get("$ref")?.as_str()?.split_once('#')?;
+        let reference = layer.get("$ref")?.as_str()?;
+        let pointer = reference.split_once('#').map_or(reference, |(_, pointer)| pointer);
         self.spend(pointer.len());
         self.root.pointer(&percent_decode_str(pointer).decode_utf8_lossy())
     }
