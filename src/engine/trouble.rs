@@ -100,15 +100,17 @@ impl Engine {
     /// what holds for all.
     pub(super) fn plan(&self, endpoint: &Endpoint, scope: &Scope<'_>) -> Result<Plan, ApiError> {
         let mut plan = Plan::default();
-        if !endpoint.keyed {
-            // A page of the fake's own, such as that of its health.
-            return Ok(plan);
-        }
         if self.troubles.by_request && may_ask(scope) {
-            for (source, text) in asked_for(endpoint, scope).into_iter().flatten() {
+            // What a sink is sent tells of others' models and messages.
+            let places = if endpoint.keyed { PLACES } else { PLACES_OUTSIDE };
+            for (source, text) in asked_for(endpoint, scope).into_iter().take(places).flatten() {
                 let chain = text.parse::<Chain>().map_err(|problem| ApiError::BadFault { problem })?;
                 self.add(&chain, source, scope, &mut plan);
             }
+        }
+        if !endpoint.keyed {
+            // A page of the fake's own, such as that of its health, or a sink: what goes wrong with models is not theirs.
+            return Ok(plan);
         }
         let model = scope.model();
         if !self.troubles.live.is_empty() || !self.troubles.rules.is_silent(&model) {
@@ -244,8 +246,13 @@ fn may_ask(scope: &Scope<'_>) -> bool {
         || is_marked(&request.body)
 }
 
+/// Places where a request may ask for faults.
+const PLACES: usize = 6;
+/// Of these the ones that come before whose model, key and message it is.
+const PLACES_OUTSIDE: usize = 3;
+
 /// The faults that a request asks for, and where.
-fn asked_for<'a>(endpoint: &Endpoint, scope: &'a Scope<'_>) -> [Option<(&'static str, Cow<'a, str>)>; 6] {
+fn asked_for<'a>(endpoint: &Endpoint, scope: &'a Scope<'_>) -> [Option<(&'static str, Cow<'a, str>)>; PLACES] {
     let request = scope.request;
     let in_query = if request.query.is_empty() { None } else { query(request.query, QUERY) };
     let in_path = scope.path_faults.map(|text| percent_decode_str(text).decode_utf8_lossy());

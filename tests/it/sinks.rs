@@ -94,3 +94,19 @@ fn messages_are_said_and_read() {
     assert_eq!(texts, ["Hi", "Budget crossed"]);
     assert_eq!(history["messages"][1]["blocks"], json!([1]));
 }
+
+#[test]
+fn a_sink_is_down_where_that_is_asked_for_and_not_for_what_it_is_told() {
+    let server = serve(Config { faults: vec!["503".parse().unwrap()], ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    let log =
+        json!({"model": "gpt-4o~429", "messages": [{"role": "user", "content": "Hi [[fake: 429]]"}], "text": "x"});
+    for path in ["/slack/webhook", "/runs", "/api/v2/logs"] {
+        let told = ask(&mut connection, &format!("POST {path}"), &log);
+        assert!((200..300).contains(&told.status), "{path}: {}", told.status);
+        assert_eq!(ask(&mut connection, &format!("POST /~502{path}"), &log).status, 502);
+        assert_eq!(ask(&mut connection, &format!("POST {path}?fake=502"), &log).status, 502);
+    }
+    assert_eq!(connection.get("/health").status, 200);
+    assert_eq!(connection.get("/~503/health").status, 503);
+}
