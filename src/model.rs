@@ -1,6 +1,7 @@
 //! The fake model: from what a script gives and what a request asks to a reply.
 
 mod count;
+mod line;
 mod lorem;
 
 use std::{ops::RangeInclusive, str::FromStr};
@@ -8,6 +9,7 @@ use std::{ops::RangeInclusive, str::FromStr};
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 use serde_json::{Value, json};
 
+pub use self::line::{Line, Said};
 use crate::{
     error::ApiError,
     facts::ModelFacts,
@@ -106,42 +108,6 @@ const LONGEST_LOREM: u64 = 100_000;
 /// The most that all choices of a reply repeat of the prompt together, in bytes.
 const LONGEST_ECHO: usize = 4 << 20;
 
-/// What a script gives the model to say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Line {
-    /// What is said.
-    pub said: Said,
-    /// Tokens thought before it; `None` for as many as the request's effort suggests.
-    pub reasoning_tokens: Option<u64>,
-    /// Why it ends; `None` for what follows from the rest.
-    pub finish_reason: Option<FinishReason>,
-    /// What it is said to cost; `None` to count.
-    pub usage: Option<Usage>,
-}
-
-/// The kinds of things that a script can say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
-    /// This text.
-    Text(String),
-    /// This text, streamed in just these pieces.
-    Pieces(Vec<String>),
-    /// What the user said last.
-    Echo,
-    /// Filler.
-    Lorem,
-    /// A refusal.
-    Refusal(String),
-    /// Calls of tools: name and arguments.
-    ToolCalls(Vec<(String, String)>),
-}
-
-impl Default for Said {
-    fn default() -> Self {
-        Said::Text(String::new())
-    }
-}
-
 fn tokenizer(model: &str, manner: &Manner) -> Tokenizer {
     match manner.usage {
         Counting::Exact => Tokenizer::of_model(model),
@@ -222,12 +188,14 @@ struct Spoken {
 impl Speaker<'_> {
     fn speak(&self, random: &mut Random) -> Spoken {
         let effort = self.prompt.reasoning_effort.as_deref().map_or(0, count::effort);
-        let reasoning_tokens = self.line.reasoning_tokens.unwrap_or(effort);
+        let thought = self.line.reasoning.as_ref().map(|text| self.cut(text.clone()));
+        let scripted = self.line.reasoning_tokens.or(thought.as_ref().map(|thought| thought.tokens));
         // Thinking comes first, and takes of the room that the request allows.
-        let reasoning_tokens = reasoning_tokens.min(self.prompt.max_tokens.unwrap_or(u64::MAX));
+        let most = self.prompt.max_tokens.unwrap_or(u64::MAX);
+        let reasoning_tokens = scripted.unwrap_or(effort).min(most);
         let mut room = self.prompt.max_tokens.map(|max| max - reasoning_tokens);
         let mut said = self.said(room, random);
-        said.as_scripted &= reasoning_tokens == self.line.reasoning_tokens.unwrap_or(0);
+        said.as_scripted &= reasoning_tokens == scripted.unwrap_or(0);
         let calls = said.blocks.iter().any(|block| matches!(block, Block::ToolCall(_)));
         // A script's reason holds in whatever form its words come, but not for a call that the request forces.
         let mut finish_reason = match self.line.finish_reason {
@@ -247,8 +215,12 @@ impl Speaker<'_> {
             *room -= text.tokens;
         }
         if self.prompt.show_reasoning && reasoning_tokens > 0 {
-            let thought = lorem::words(reasoning_tokens.min(LONGEST_LOREM), random);
-            said.blocks.insert(0, Block::Reasoning(self.cut(thought)));
+            let filler = || self.cut(lorem::words(reasoning_tokens.min(LONGEST_LOREM), random));
+            let mut thought = thought.unwrap_or_else(filler);
+            if thought.tokens > most {
+                self.shorten(&mut thought, most);
+            }
+            said.blocks.insert(0, Block::Reasoning(thought));
         }
         Spoken {
             choice: Choice { blocks: said.blocks, finish_reason, stopped_by: said.stopped_by },

@@ -3,7 +3,10 @@
 use fake_openai::Config;
 use serde_json::{Value, json};
 
-use crate::client::{Connection, Response, serve};
+use crate::{
+    client::{Connection, Response, serve},
+    program::Directory,
+};
 
 const HELLO: &str = "\n\nHello there, how may I assist you today?";
 
@@ -172,4 +175,59 @@ fn azure_tells_what_its_filter_found() {
     let images = connection.post("/openai/v1/images/generations", &ask(json!({"model": "dall-e-3"}))).json();
     assert_eq!(images["data"][0]["content_filter_results"]["sexual"], safe);
     assert_eq!(images["data"][0]["prompt_filter_results"]["jailbreak"]["detected"], false);
+}
+
+#[test]
+fn what_a_script_thinks_is_told_by_every_protocol_that_tells_thoughts() {
+    let replies = json!([
+        {"when": {"user": "brief"}, "reasoning": "Hm.", "reasoning_tokens": 7, "text": "Yes."},
+        {"reasoning": "They said {{body.model}}, so I say it.", "text": "Yes."},
+    ]);
+    let directory = Directory::with(&[("replies.json", &replies.to_string())]);
+    let server = serve(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    let messages = json!([{"role": "user", "content": "Hi"}]);
+    let contents = json!([{"role": "user", "parts": [{"text": "Hi"}]}]);
+    let thinking = json!({"type": "enabled", "budget_tokens": 1024});
+    let bedrock = json!([{"role": "user", "content": [{"text": "Hi"}]}]);
+    for (path, body, place) in [
+        (
+            "/v1/messages",
+            json!({"model": "m", "max_tokens": 2000, "messages": messages, "thinking": thinking}),
+            "/content/0/thinking",
+        ),
+        (
+            "/v1beta/models/gemini-2.5-pro:generateContent",
+            json!({"model": "m", "contents": contents, "generationConfig": {"thinkingConfig": {"includeThoughts": true}}}),
+            "/candidates/0/content/parts/0/text",
+        ),
+        (
+            "/v1/responses",
+            json!({"model": "m", "input": "Hi", "reasoning": {"summary": "auto"}}),
+            "/output/0/summary/0/text",
+        ),
+        ("/api/chat", json!({"model": "m", "messages": messages, "think": true, "stream": false}), "/message/thinking"),
+        (
+            "/v2/chat",
+            json!({"model": "m", "messages": messages, "thinking": {"type": "enabled"}}),
+            "/message/content/0/thinking",
+        ),
+        (
+            "/model/anthropic.claude-3-7-sonnet-20250219-v1:0/converse",
+            json!({"model": "m", "messages": bedrock, "additionalModelRequestFields": {"thinking": thinking}}),
+            "/output/message/content/0/reasoningContent/reasoningText/text",
+        ),
+    ] {
+        let answer = connection.post(path, &body.to_string());
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert_eq!(answer.json().pointer(place).unwrap(), "They said m, so I say it.", "{path}");
+    }
+    // Chat completions tell only how much was thought.
+    let mut chat = |content: &str| {
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": content}]}).to_string();
+        let answer = connection.post("/v1/chat/completions", &body);
+        assert!(!answer.text().contains("so I say it"));
+        answer.json()["usage"]["completion_tokens_details"]["reasoning_tokens"].as_u64().unwrap()
+    };
+    assert_eq!((chat("brief"), chat("Hi") > 7), (7, true));
 }
