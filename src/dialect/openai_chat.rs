@@ -1,7 +1,8 @@
 //! `openai-chat`: OpenAI's Chat Completions, whole and streamed.
 //!
 //! The shapes, the order of the keys and the rules of the stream are those of recorded answers of 2025 and 2026. Where the
-//! head has a `filter`, they are those of Azure: see [`super::filtered`], which does the same for other dialects.
+//! head has a `filter`, they are those of Azure: see [`super::filtered`], which does the same for other dialects. OpenAI
+//! tells nothing of what its models think; of hosts that do, the head's `thoughts` names the member of a message.
 
 mod check;
 pub(super) mod read;
@@ -57,6 +58,11 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String
             Some(Filter::take(found).map_err(|error| format!("`filter`: {error}"))?)
         }
     };
+    let thoughts = match head.shift_remove("thoughts") {
+        None => None,
+        Some(Value::String(member)) => Some(member),
+        Some(_) => return Err("`thoughts` must be the name of a member, such as `reasoning_content`".to_owned()),
+    };
     if tier.is_some() {
         head.insert("service_tier".into(), json!("{{part.service_tier}}"));
     }
@@ -99,7 +105,7 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String
         return Err("`head` may not use {{part.…}}: it is the dialect's own".to_owned());
     }
     let filter = filter.map(|filter| Behind { first: filter.first(), filter, chunk: behind });
-    Ok(Box::new(Chat { frame: Arc::new(Frame { whole, chunk, tier, filter }) }))
+    Ok(Box::new(Chat { frame: Arc::new(Frame { whole, chunk, tier, thoughts, filter }) }))
 }
 
 struct Chat {
@@ -114,6 +120,8 @@ struct Frame {
     chunk: Vec<Template>,
     /// The service tier where the request names none; `None` if answers have none.
     tier: Option<Template>,
+    /// The member of a message that tells what was thought; `None` if none does.
+    thoughts: Option<String>,
     /// The filter that it stands behind, if it does.
     filter: Option<Behind>,
 }
@@ -172,7 +180,9 @@ impl Frame {
     ) -> Words {
         let filter = self.filter.as_ref().map(|behind| &behind.filter);
         let laid_out = |value: &Value| if filter.is_some() { value.to_string().into() } else { member(value) };
-        let said: Vec<_> = reply.choices.iter().map(|choice| Said::new(choice, speech, random, now)).collect();
+        let thoughts = self.thoughts.as_deref();
+        let said = reply.choices.iter().map(|choice| Said::new(choice, thoughts, speech, random, now));
+        let said: Vec<_> = said.collect();
         let mut usage = whole::usage(&reply.usage);
         if filter.is_some() {
             usage.sort_all_objects();
@@ -229,7 +239,7 @@ impl Dialect for Chat {
     }
 
     fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        read::prompt(body, scope.model().into_owned())
+        Prompt { show_reasoning: self.frame.thoughts.is_some(), ..read::prompt(body, scope.model().into_owned()) }
     }
 
     fn cost(&self, body: Members<'_>, _: &Scope<'_>) -> Cost {

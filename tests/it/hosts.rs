@@ -208,6 +208,16 @@ fn what_a_script_thinks_is_told_by_every_protocol_that_tells_thoughts() {
         ),
         ("/api/chat", json!({"model": "m", "messages": messages, "think": true, "stream": false}), "/message/thinking"),
         (
+            "/groq/openai/v1/chat/completions",
+            json!({"model": "m", "messages": messages}),
+            "/choices/0/message/reasoning",
+        ),
+        (
+            "/vllm/v1/chat/completions",
+            json!({"model": "m", "messages": messages}),
+            "/choices/0/message/reasoning_content",
+        ),
+        (
             "/v2/chat",
             json!({"model": "m", "messages": messages, "thinking": {"type": "enabled"}}),
             "/message/content/0/thinking",
@@ -222,7 +232,12 @@ fn what_a_script_thinks_is_told_by_every_protocol_that_tells_thoughts() {
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         assert_eq!(answer.json().pointer(place).unwrap(), "They said m, so I say it.", "{path}");
     }
-    // Chat completions tell only how much was thought.
+    let body = json!({"model": "m", "messages": messages, "stream": true}).to_string();
+    let events = data(&connection.post("/openrouter/api/v1/chat/completions", &body));
+    assert_eq!(events[0]["choices"][0]["delta"]["role"], "assistant");
+    assert_eq!(joined(&events, "/choices/0/delta/reasoning"), "They said m, so I say it.");
+    assert_eq!(joined(&events, "/choices/0/delta/content"), "Yes.");
+    // OpenAI's own chat completions tell only how much was thought.
     let mut chat = |content: &str| {
         let body = json!({"model": "m", "messages": [{"role": "user", "content": content}]}).to_string();
         let answer = connection.post("/v1/chat/completions", &body);

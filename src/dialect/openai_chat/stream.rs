@@ -79,7 +79,7 @@ impl Chunks<'_> {
                 }
             }
             // A single call comes with the role.
-            (None, None, None, [(call, id)]) => {
+            (None, None, None, [(call, id)]) if said.thoughts.is_none() => {
                 let head = json!([indexed(0, tool_call(call, id, ""))]);
                 let delta = json!({"role": "assistant", "content": null, "tool_calls": head, "refusal": null});
                 self.push(&delta.to_string(), Of::Nothing);
@@ -87,10 +87,13 @@ impl Chunks<'_> {
             }
             (text, refusal, None, calls) => {
                 match (text, refusal) {
-                    (Some(text), _) => self.text(text),
-                    (None, Some(refusal)) => self.refusal(refusal),
+                    (Some(text), _) => self.text(text, said),
+                    (None, Some(refusal)) => self.refusal(refusal, said),
                     (None, None) if said.audio.is_some() => self.audio(said),
-                    (None, None) => self.push(r#"{"role":"assistant","content":null}"#, Of::Nothing),
+                    (None, None) => {
+                        self.push(r#"{"role":"assistant","content":null}"#, Of::Nothing);
+                        self.thoughts(said);
+                    }
                 }
                 for (n, (call, id)) in calls.iter().enumerate() {
                     self.push(&json!({"tool_calls": [indexed(n, tool_call(call, id, ""))]}).to_string(), Of::Nothing);
@@ -101,9 +104,18 @@ impl Chunks<'_> {
         self.finish(said.finish_reason());
     }
 
+    /// What was thought, between the role and what is said.
+    fn thoughts(&mut self, said: &Said<'_>) {
+        let Some((member, thought)) = said.thoughts else { return };
+        for piece in thought.pieces() {
+            self.token(&json!({(member): piece}).to_string(), Of::Nothing);
+        }
+    }
+
     /// The role first and without text, then the text.
-    fn text(&mut self, text: &Text) {
+    fn text(&mut self, text: &Text, said: &Said<'_>) {
         self.push(r#"{"role":"assistant","content":"","refusal":null}"#, Of::Start("content"));
+        self.thoughts(said);
         for piece in text.pieces() {
             self.token(&format!(r#"{{"content":{}}}"#, Value::from(piece)), Of::Content(piece));
         }
@@ -112,8 +124,9 @@ impl Chunks<'_> {
         }
     }
 
-    fn refusal(&mut self, refusal: &Text) {
+    fn refusal(&mut self, refusal: &Text, said: &Said<'_>) {
         self.push(r#"{"role":"assistant","content":null,"refusal":""}"#, Of::Start("refusal"));
+        self.thoughts(said);
         for piece in refusal.pieces() {
             self.token(&format!(r#"{{"refusal":{}}}"#, Value::from(piece)), Of::Refusal(piece));
         }

@@ -20,13 +20,22 @@ pub(super) struct Said<'a> {
     pub(super) choice: &'a Choice,
     /// The id of each call, in order.
     pub(super) ids: Vec<String>,
+    /// What was thought, and the member that tells it.
+    pub(super) thoughts: Option<(&'a str, &'a Text)>,
     /// The id and the speech of what is spoken.
     pub(super) audio: Option<Value>,
 }
 
 impl<'a> Said<'a> {
-    /// `speech` is the format of what is spoken, `now` in seconds since 1970.
-    pub(super) fn new(choice: &'a Choice, speech: Format, random: &mut Random, now: u64) -> Self {
+    /// `thoughts` is the member that tells what was thought, `speech` the format of what is spoken, `now` in seconds since
+    /// 1970.
+    pub(super) fn new(
+        choice: &'a Choice,
+        thoughts: Option<&'a str>,
+        speech: Format,
+        random: &mut Random,
+        now: u64,
+    ) -> Self {
         let mut fresh = |prefix: &str, alphabet, length| {
             let mut id = prefix.as_bytes().to_vec();
             random.put(alphabet, length, &mut id);
@@ -43,7 +52,9 @@ impl<'a> Said<'a> {
             })),
             _ => None,
         });
-        Said { choice, ids, audio }
+        let thought =
+            choice.blocks.iter().find_map(|block| if let Block::Reasoning(text) = block { Some(text) } else { None });
+        Said { choice, ids, thoughts: thoughts.zip(thought), audio }
     }
 
     pub(super) fn calls(&self) -> impl Iterator<Item = (&'a ToolCall, &String)> {
@@ -85,6 +96,7 @@ pub(super) fn choice(index: usize, said: &Said<'_>, logprobs: &Logprobs, random:
     let mut message = Map::new();
     message.insert("role".into(), "assistant".into());
     message.insert("content".into(), text(said.text()));
+    message.extend(said.thoughts.map(|(member, thought)| (member.to_owned(), thought.text.clone().into())));
     if let Some(call) = said.legacy() {
         message.insert("function_call".into(), json!({"name": call.name, "arguments": call.arguments.text}));
     } else if !said.ids.is_empty() {
