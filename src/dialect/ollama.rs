@@ -128,6 +128,8 @@ impl Said {
             match block {
                 Block::Reasoning(text) => said.thoughts = text.clone(),
                 Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => said.text = text.clone(),
+                // No tool can be called here: the call is what it says.
+                Block::ToolCall(call) if kind == Kind::Generate => said.text = call.arguments.clone(),
                 Block::ToolCall(call) => {
                     let mut id = b"call_".to_vec();
                     random.put(Alphabet::Alphanumeric, 8, &mut id);

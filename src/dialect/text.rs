@@ -203,13 +203,10 @@ impl Dialect for TextDialect {
     }
 
     fn spell(&self, reply: &Reply, _: Option<&Scope<'_>>) -> Box<dyn Spelling> {
-        // Nobody can call a tool in these protocols, and thoughts are not told.
-        let text = |block: &Block| match block {
-            Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => Some(text.clone()),
-            Block::Reasoning(_) | Block::ToolCall(_) => None,
-        };
+        // Thoughts are not told, and a call of a tool has no other spelling here than its arguments.
         let blocks = reply.choices.first().map_or(&[][..], |choice| &choice.blocks);
-        let text = blocks.iter().find_map(text).unwrap_or_default();
+        let said = blocks.iter().find(|block| !matches!(block, Block::Reasoning(_)));
+        let text = said.map(|block| block.text().clone()).unwrap_or_default();
         let reason = self.reason(reply).to_string();
         Box::new(Spelled {
             shapes: Arc::clone(&self.shapes),
@@ -316,7 +313,9 @@ impl Iterator for Frames {
         if std::mem::replace(&mut self.ended, true) {
             return None;
         }
-        let bytes = self.wrap(self.said.fill(self.last.as_ref()?, "", *tokens, true));
+        // A stream says something, even if the model does not.
+        let last = self.last.as_ref().or(Some(&self.piece).filter(|_| ends.is_empty()))?;
+        let bytes = self.wrap(self.said.fill(last, "", *tokens, true));
         Some(Frame { bytes, part: Part::Finish, tokens: 0 })
     }
 }

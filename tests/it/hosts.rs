@@ -246,3 +246,32 @@ fn what_a_script_thinks_is_told_by_every_protocol_that_tells_thoughts() {
     };
     assert_eq!((chat("brief"), chat("Hi") > 7), (7, true));
 }
+
+#[test]
+fn where_no_tool_can_be_called_a_call_is_its_arguments() {
+    let replies = json!([{"tool_calls": [{"name": "f", "arguments": {"city": "Rome"}}, {"name": "g"}]}]);
+    let directory = Directory::with(&[("replies.json", &replies.to_string())]);
+    let server = serve(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    for (path, body, place) in [
+        ("/v2/models/m/generate", json!({"text_input": "Hi"}), "/text_output"),
+        ("/v1/chat", json!({"message": "Hi"}), "/text"),
+        ("/model/meta.llama3/invoke", json!({"prompt": "Hi"}), "/generation"),
+        ("/api/generate", json!({"model": "m", "prompt": "Hi", "stream": false}), "/response"),
+    ] {
+        let answer = connection.post(path, &body.to_string()).json();
+        assert_eq!(answer.pointer(place), Some(&json!(r#"{"city":"Rome"}"#)), "{path}");
+    }
+    let streamed = connection.post("/v2/models/m/generate_stream", &json!({"text_input": "Hi"}).to_string());
+    assert_eq!(joined(&data(&streamed), "/text_output"), r#"{"city":"Rome"}"#);
+}
+
+#[test]
+fn a_stream_of_nothing_said_has_an_event() {
+    let directory = Directory::with(&[("replies.json", r#"[{"text": ""}]"#)]);
+    let server = serve(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    let events = data(&connection.post("/v2/models/m/generate_stream", r#"{"text_input": "Hi"}"#));
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0]["text_output"], "");
+}

@@ -45,7 +45,8 @@ pub(super) fn generate(body: Members<'_>, model: String) -> Prompt {
     let system = text("system").map(|text| Turn { role: Role::System, text, ..Turn::default() });
     let images = body.get("images").map_or(0, |images| images.items().len() as u64);
     let user = Turn { text: text("prompt").unwrap_or_default(), images, ..Turn::default() };
-    Prompt { turns: system.into_iter().chain([user]).collect(), ..asked(body, model) }
+    let turns = system.into_iter().chain([user]).collect();
+    Prompt { turns, parallel_tool_calls: false, ..asked(body, model) }
 }
 
 /// What both ask.
