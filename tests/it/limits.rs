@@ -295,6 +295,42 @@ fn requests_in_flight_are_counted_until_their_answers_end() {
 }
 
 #[test]
+fn too_many_in_flight_are_refused_in_every_providers_own_words() {
+    let (server, _) = with(Settings { max_in_flight: Some(1), ..Settings::default() });
+    let mut held = Connection::open(server.address());
+    let body = CHAT.replace("\"messages\"", "\"stream\":true,\"messages\"");
+    let length = body.len();
+    let head =
+        format!("POST /v1/chat/completions?fake=stall@1 HTTP/1.1\r\nhost: fake\r\ncontent-length: {length}\r\n\r\n");
+    held.send(format!("{head}{body}").as_bytes()).unwrap();
+    assert_eq!(held.head().unwrap().status, 200);
+    let mut connection = Connection::open(server.address());
+    let vertex = "/v1/projects/p/locations/l/publishers";
+    for (path, status, place, words) in [
+        ("/openai/deployments/d/chat/completions?api-version=1", 429, "/error/message", "call rate limit"),
+        ("/mistral/v1/chat/completions", 429, "/message", "Rate limit exceeded"),
+        ("/openrouter/api/v1/chat/completions", 429, "/error/message", "limit of 1 concurrent requests"),
+        ("/v1/messages", 429, "/error/message", "Number of concurrent connections"),
+        ("/v1beta/models/m:generateContent", 429, "/error/status", "RESOURCE_EXHAUSTED"),
+        (&format!("{vertex}/google/models/m:generateContent"), 429, "/error/status", "RESOURCE_EXHAUSTED"),
+        (&format!("{vertex}/anthropic/models/m:rawPredict"), 429, "/error/status", "RESOURCE_EXHAUSTED"),
+        ("/model/m/converse", 429, "/message", "Too many requests"),
+        ("/endpoints/e/invocations", 429, "/message", "Rate exceeded"),
+        ("/v2/chat", 429, "/message", "limited to 1 concurrent requests. "),
+        ("/v1/chat", 429, "/message", "limited to 1 concurrent requests. "),
+        ("/jina/v1/rerank", 429, "/detail", "Rate limit of 1 concurrent requests"),
+        ("/tei/rerank", 429, "/error", "Model is overloaded"),
+        ("/api/chat", 503, "/error", "server busy"),
+        ("/v2/models/m/generate", 503, "/error", "Exceeds maximum queue size"),
+    ] {
+        let refused = connection.post(path, "{}");
+        assert_eq!(refused.status, status, "{path}: {}", refused.text());
+        let said = refused.json().pointer(place).and_then(|said| said.as_str().map(str::to_owned));
+        assert!(said.is_some_and(|said| said.contains(words)), "{path}: {}", refused.text());
+    }
+}
+
+#[test]
 fn only_a_trusted_proxy_is_believed() {
     let (server, _) = with(Settings {
         rpm: Some(1),
