@@ -315,7 +315,7 @@ fn too_many_in_flight_are_refused_in_every_providers_own_words() {
         (&format!("{vertex}/google/models/m:generateContent"), 429, "/error/status", "RESOURCE_EXHAUSTED"),
         (&format!("{vertex}/anthropic/models/m:rawPredict"), 429, "/error/status", "RESOURCE_EXHAUSTED"),
         ("/model/m/converse", 429, "/message", "Too many requests"),
-        ("/endpoints/e/invocations", 429, "/message", "Rate exceeded"),
+        ("/endpoints/e/invocations", 429, "/Message", "Rate exceeded"),
         ("/v2/chat", 429, "/message", "limited to 1 concurrent requests. "),
         ("/v1/chat", 429, "/message", "limited to 1 concurrent requests. "),
         ("/jina/v1/rerank", 429, "/detail", "Rate limit of 1 concurrent requests"),
