@@ -28,10 +28,10 @@ use crate::{
     error::ApiError,
     facts::ModelFacts,
     fixtures::{
-        file::ReplyFile,
         named::Named,
         outline::{Claim, Outline, Owner},
         router::{Found, Route, Router},
+        script::Replies,
         source::Sources,
     },
     latency::{Latency, Profile},
@@ -68,7 +68,7 @@ pub struct Fixtures {
     /// The file of each endpoint, and which of the endpoints there it is.
     endpoints: Vec<(usize, usize)>,
     router: Router,
-    replies: Vec<ReplyFile>,
+    replies: Replies,
     facts: Vec<ModelFacts>,
     tiers: Named<Vec<LimitSpec>>,
     profiles: Named<Profile>,
@@ -301,10 +301,11 @@ fn survey(sources: Sources, problems: &mut Vec<Problem>) -> Fixtures {
             .add("", "no provider has \"/\" among its `paths`: one must own unknown paths");
     }
 
-    let replies = sources.get(REPLIES).map_or_else(Vec::new, |source| {
+    let replies = sources.get(REPLIES).map_or_else(Replies::default, |source| {
         let mut problems = Problems { file: &source.shown, list: problems };
-        let replies = problems.take("", parse::<Vec<ReplyFile>>(&source.text));
-        replies.filter(|replies| script::check_order(replies, "", &mut problems)).unwrap_or_default()
+        let list = problems.take("", parse::<Vec<_>>(&source.text));
+        let list = list.filter(|list| script::check_order(list, "", &mut problems)).unwrap_or_default();
+        Replies { shown: source.shown.to_string(), list }
     });
     let facts = list(FACTS, &sources, problems);
     let tiers = Named::compile("tier", TIERS, &sources, problems, |name, limits: &Vec<LimitSpec>, problems| {

@@ -57,10 +57,6 @@ pub struct Limits {
     clock: Clock,
 }
 
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
 struct Limit {
     spec: LimitSpec,
     /// What tells it from other limits, on any server.
@@ -182,6 +178,11 @@ impl Limits {
     pub fn buckets(&self) -> usize {
         self.list.iter().map(|limit| limit.table.len()).sum()
     }
+}
+
+/// A time in whole nanoseconds.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A limit that applies to a request, its buckets locked until all are decided.

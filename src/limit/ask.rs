@@ -1,10 +1,6 @@
 //! What limits ask of a request, and what tells one bucket from another.
 
-use std::{
-    hash::{Hash, Hasher},
-    net::IpAddr,
-    time::Instant,
-};
+use std::{net::IpAddr, time::Instant};
 
 use super::Dimension;
 use crate::standing::Cost;
@@ -43,26 +39,13 @@ impl<'a> Ask<'a> {
 }
 
 /// One part of what a bucket is for.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Hash)]
 pub(super) enum Part<'a> {
     Address(IpAddr),
     Key(&'a str),
     Model(&'a str),
     Path(&'a str),
     Global,
-}
-
-impl Hash for Part<'_> {
-    /// As derived it would be, but an address is one number: as bytes it takes as long as the whole decision.
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        std::mem::discriminant(self).hash(hasher);
-        match self {
-            Part::Address(IpAddr::V4(address)) => hasher.write_u32(address.to_bits()),
-            Part::Address(IpAddr::V6(address)) => hasher.write_u128(address.to_bits()),
-            Part::Key(text) | Part::Model(text) | Part::Path(text) => text.hash(hasher),
-            Part::Global => {}
-        }
-    }
 }
 
 #[cfg(test)]

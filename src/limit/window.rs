@@ -288,6 +288,19 @@ mod tests {
     }
 
     #[test]
+    fn who_came_first_may_be_decided_over_last() {
+        for window in [Window::Gcra, Window::Fixed, Window::Sliding] {
+            let mut bucket = Bucket::new(window, 100, 100);
+            let (first, later) = (MINUTE, MINUTE + 1_000_000);
+            bucket.state = bucket.meter.decide(bucket.state, later, 40).after;
+            let verdict = bucket.meter.decide(bucket.state, first, 40);
+            // The bucket that refills has a moment less of refill.
+            assert!(verdict.admitted && (19..=20).contains(&verdict.standing.remaining), "{window:?}: {verdict:?}");
+            assert!(!bucket.meter.decide(verdict.after, first, 40).admitted, "{window:?}");
+        }
+    }
+
+    #[test]
     fn what_was_booked_too_much_is_given_back_once() {
         for window in [Window::Gcra, Window::Fixed, Window::Sliding] {
             let mut bucket = Bucket::new(window, 100, 100);

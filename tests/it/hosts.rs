@@ -181,6 +181,10 @@ fn azure_tells_what_its_filter_found() {
 fn what_a_script_thinks_is_told_by_every_protocol_that_tells_thoughts() {
     let replies = json!([
         {"when": {"user": "brief"}, "reasoning": "Hm.", "reasoning_tokens": 7, "text": "Yes."},
+        {
+            "when": {"user": "call"}, "reasoning": "A tool is wanted.",
+            "tool_calls": [{"name": "f", "arguments": {"city": "Rome"}}],
+        },
         {"reasoning": "They said {{body.model}}, so I say it.", "text": "Yes."},
     ]);
     let directory = Directory::with(&[("replies.json", &replies.to_string())]);
@@ -237,6 +241,18 @@ fn what_a_script_thinks_is_told_by_every_protocol_that_tells_thoughts() {
     assert_eq!(events[0]["choices"][0]["delta"]["role"], "assistant");
     assert_eq!(joined(&events, "/choices/0/delta/reasoning"), "They said m, so I say it.");
     assert_eq!(joined(&events, "/choices/0/delta/content"), "Yes.");
+    // What is thought comes before a call too, and takes of the room that there is.
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "call"}], "stream": true}).to_string();
+    let events = data(&connection.post("/vllm/v1/chat/completions", &body));
+    assert_eq!(joined(&events, "/choices/0/delta/reasoning_content"), "A tool is wanted.");
+    assert_eq!(joined(&events, "/choices/0/delta/tool_calls/0/function/arguments"), r#"{"city":"Rome"}"#);
+    let body = json!({"model": "m", "messages": messages, "max_tokens": 3}).to_string();
+    let cut = connection.post("/vllm/v1/chat/completions", &body).json();
+    assert_eq!(cut["choices"][0]["message"]["reasoning_content"], "They said m");
+    assert_eq!(
+        (&cut["choices"][0]["finish_reason"], &cut["usage"]["completion_tokens"]),
+        (&json!("length"), &json!(3))
+    );
     // OpenAI's own chat completions tell only how much was thought.
     let mut chat = |content: &str| {
         let body = json!({"model": "m", "messages": [{"role": "user", "content": content}]}).to_string();

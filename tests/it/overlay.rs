@@ -129,9 +129,11 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
         ("mine/a.json", r#"{"routes": ["GET /a"], "body": 1}"#, &["mine/provider.json", "like"]),
         ("a.json", "{}", &["a.json", "provider's directory"]),
         ("replies.json", r#"[{"txt": "x"}]"#, &["replies.json", "unknown field `txt`", "`text`"]),
-        ("replies.json", r#"[{}]"#, &["[0]", "says nothing", "`tool_calls`"]),
+        ("replies.json", r#"[{}]"#, &["replies.json: [0]", "says nothing", "`tool_calls`"]),
         ("replies.json", r#"[{"text": "a", "echo": true}]"#, &["[0]", "says text and echo"]),
-        ("replies.json", r#"[{"text": "{{nope.x}}"}]"#, &["[0].text", "`nope`"]),
+        ("replies.json", r#"[{"text": "{{nope.x}}"}]"#, &["replies.json: [0].text", "`nope`"]),
+        ("replies.json", r#"[{"text": "a", "reasoning": "{{nope.x}}"}]"#, &["[0].reasoning", "`nope`"]),
+        ("replies.json", r#"[{"sequence": [{"text": "a"}], "reasoning": "b"}]"#, &["[0].reasoning", "each of the"]),
         ("replies.json", r#"[{"when": {"user": {"regex": "("}}, "text": "a"}]"#, &["replies.json", "regex"]),
         ("replies.json", r#"[{"sequence": [{"sequence": []}]}]"#, &["[0].sequence[0]", "says sequence"]),
         ("replies.json", r#"[{"sequence": []}]"#, &["[0].sequence", "is empty"]),
@@ -192,6 +194,13 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
             assert!(told.contains(word), "{name} {text}\nlacks {word} in\n{told}");
         }
     }
+}
+
+#[test]
+fn a_mistake_in_what_every_endpoint_says_is_told_once() {
+    let told = problems(&[("replies.json", r#"[{"tool_calls": [{"name": "f", "arguments": "{{nope.x}}"}]}]"#)]);
+    assert_eq!(told.matches("`nope`").count(), 1, "{told}");
+    assert!(told.contains("replies.json: [0].tool_calls[0].arguments") && !told.contains("built in"), "{told}");
 }
 
 #[test]

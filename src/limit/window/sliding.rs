@@ -12,7 +12,8 @@ pub(super) fn decide(Quota { limit, period }: Quota, now: u64, state: State, cos
         age if age < period.saturating_mul(2) => State { at: state.at + period, used: 0, before: state.used },
         _ => State { at: now, ..State::default() },
     };
-    let elapsed = now - at;
+    // It may have been opened by one that came later, and was decided over first.
+    let elapsed = now.saturating_sub(at);
     // Rounded up: what overlaps is never taken for less.
     let overlap = (u128::from(before) * u128::from(period - elapsed)).div_ceil(u128::from(period)) as u32;
     let admitted = used.saturating_add(overlap).saturating_add(cost) <= limit;
