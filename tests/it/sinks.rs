@@ -104,9 +104,13 @@ fn a_sink_is_down_where_that_is_asked_for_and_not_for_what_it_is_told() {
     for path in ["/slack/webhook", "/runs", "/api/v2/logs"] {
         let told = ask(&mut connection, &format!("POST {path}"), &log);
         assert!((200..300).contains(&told.status), "{path}: {}", told.status);
-        let down = ask(&mut connection, &format!("POST /~502{path}"), &log);
-        assert_eq!(down.status, 502);
-        assert!(down.text().to_lowercase().replace('_', " ").contains("internal"), "{path}: {}", down.text());
+        for (status, said) in [(502, "internal"), (404, "not found"), (429, "rate"), (503, "unavailable")] {
+            let down = ask(&mut connection, &format!("POST /~{status}{path}"), &log);
+            let text = down.text().to_lowercase().replace('_', " ");
+            let said = if status == 429 && path == "/api/v2/logs" { "too many" } else { said };
+            assert_eq!(down.status, status, "{path}: {text}");
+            assert!(text.contains(said) && !text.contains("model"), "{path}: {text}");
+        }
         assert_eq!(ask(&mut connection, &format!("POST {path}?fake=502"), &log).status, 502);
     }
     assert_eq!(connection.get("/health").status, 200);
