@@ -15,7 +15,7 @@ use self::{
     trouble::{Troubles, planned_error, planned_in_band, planned_instead},
 };
 use crate::{
-    access::{self, Access},
+    access::Access,
     answer::Answer,
     capacity::Saturated,
     clock::{Clock, FIXED_EPOCH},
@@ -169,7 +169,7 @@ impl Engine {
             return Err(ApiError::BodyTooLarge { limit });
         }
         if endpoint.keyed {
-            self.access.admit(scope.request)?;
+            self.access.admit(scope.credential().key)?;
         }
         self.find_model(endpoint, scope)?;
         receipt.keep(self.admit(endpoint, scope).await?);
@@ -234,7 +234,7 @@ impl Engine {
         let ask = Ask {
             at: scope.started,
             ip: scope.request.client,
-            key: if self.limits.ask_key() { access::key(scope.request) } else { None },
+            key: if self.limits.ask_key() { scope.credential().key } else { None },
             model: scope.param("model").or(deployment).unwrap_or(&model),
             deployment,
             path: scope.request.path,

@@ -150,6 +150,7 @@ struct HeaderView<'a>(&'a HttpRequest);
 
 impl Headers for HeaderView<'_> {
     fn get(&self, name: &HeaderName) -> Option<&str> {
-        self.0.headers().get(name)?.to_str().ok()
+        // All of it at a look, where `to_str` looks at each byte.
+        std::str::from_utf8(self.0.headers().get(name)?.as_bytes()).ok()
     }
 }

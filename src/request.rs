@@ -1,11 +1,14 @@
 //! A request as the engine sees it: no framework, nothing parsed that nobody asked for.
 
+mod credential;
 pub mod members;
 
 use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{HeaderName, Method};
+
+pub use self::credential::Credential;
 
 /// One request, borrowed from the edge that received it.
 #[derive(Clone)]

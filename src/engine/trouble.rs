@@ -132,7 +132,7 @@ impl Engine {
 
     fn add(&self, chain: &Chain, source: &str, scope: &Scope<'_>, plan: &mut Plan) {
         let progress = &self.memory.progress;
-        let caller = access::caller(scope.request);
+        let caller = access::caller(scope);
         let mut count =
             |number: usize, first: u64| progress.next((source, &**chain.text(), number, caller), first).is_some();
         let random = &mut scope.random.borrow_mut();
@@ -192,7 +192,7 @@ pub(super) fn planned_error(
     let window = scope.model_facts().and_then(|facts| facts.context_window).unwrap_or(128_000);
     let injected = || ApiError::Injected { status: status.into(), name: name.to_owned() };
     let error = match (status, name) {
-        (401, "") => ApiError::WrongKey { key: access::key(scope.request).map(access::mask).unwrap_or_default() },
+        (401, "") => ApiError::WrongKey { key: scope.credential().key.map(access::mask).unwrap_or_default() },
         (404, "") => ApiError::ModelNotFound { model: scope.model().into_owned() },
         (413, "") => ApiError::BodyTooLarge { limit: scope.request.body.len() / 2 },
         (400, "context_length_exceeded") => {
@@ -241,7 +241,7 @@ fn may_ask(scope: &Scope<'_>) -> bool {
     scope.path_faults.is_some()
         || !request.query.is_empty()
         || request.headers.get(&HEADER).is_some()
-        || access::key_faults(request).is_some()
+        || scope.credential().faults.is_some()
         || scope.model_faults().is_some()
         || is_marked(&request.body)
 }
@@ -261,7 +261,7 @@ fn asked_for<'a>(endpoint: &Endpoint, scope: &'a Scope<'_>) -> [Option<(&'static
         in_query.map(|text| ("query", text)),
         in_path.map(|text| ("path", text)),
         scope.model_faults().map(|text| ("model", text)),
-        access::key_faults(request).map(|text| ("key", Cow::Borrowed(text))),
+        scope.credential().faults.map(|text| ("key", Cow::Borrowed(text))),
         marked(endpoint, scope).map(|text| ("message", Cow::Owned(text))),
     ]
 }

@@ -19,7 +19,7 @@ use crate::{
     random::{Alphabet, Random},
     reply::Instead,
     request::{
-        Body, Request,
+        Body, Credential, Request,
         members::{Document, Malformed, Members},
     },
     standing::Standings,
@@ -75,6 +75,7 @@ pub struct Scope<'a> {
     /// When work on it began.
     pub started: Instant,
     id: OnceCell<String>,
+    credential: OnceCell<Credential<'a>>,
     named: OnceCell<(Cow<'a, str>, usize)>,
     known: OnceCell<Option<&'a ModelFacts>>,
     document: OnceCell<Result<Document<'a>, Malformed>>,
@@ -121,6 +122,7 @@ impl<'a> Scope<'a> {
             model_faults: None,
             started: Instant::now(),
             id: OnceCell::new(),
+            credential: OnceCell::new(),
             named: OnceCell::new(),
             known: OnceCell::new(),
             document: OnceCell::new(),
@@ -173,6 +175,11 @@ impl<'a> Scope<'a> {
     pub fn model(&self) -> Cow<'_, str> {
         let (name, end) = self.named();
         Cow::Borrowed(&name[..end])
+    }
+
+    /// The key that the request carries; looked up at the first call.
+    pub fn credential(&self) -> Credential<'a> {
+        *self.credential.get_or_init(|| Credential::of(self.request))
     }
 
     /// The faults behind the name of the model.

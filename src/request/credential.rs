@@ -1,0 +1,68 @@
+//! The key that a request carries.
+
+use http::{HeaderName, header::AUTHORIZATION};
+use memchr::memchr;
+
+use super::Request;
+
+/// The headers that carry a key, besides `Authorization`.
+static KEY_HEADERS: [HeaderName; 3] = [
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
+
+/// What a request shows of who asks: a key, and the faults that may stand behind it, `sk-x~cut@40`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Credential<'a> {
+    /// The key; none if there is none, or an empty one.
+    pub key: Option<&'a str>,
+    /// What stands behind it.
+    pub faults: Option<&'a str>,
+}
+
+impl<'a> Credential<'a> {
+    /// That of a request, wherever its provider has the key.
+    pub fn of(request: &Request<'a>) -> Self {
+        let Some(whole) = whole(request) else { return Credential::default() };
+        let (key, faults) = match memchr(b'~', whole.as_bytes()) {
+            Some(at) => (&whole[..at], Some(&whole[at + 1..])),
+            None => (whole, None),
+        };
+        Credential { key: Some(key).filter(|key| !key.is_empty()), faults }
+    }
+}
+
+fn whole<'a>(request: &Request<'a>) -> Option<&'a str> {
+    let bearer = request.headers.get(&AUTHORIZATION).map(|text| match text.strip_prefix("Bearer ") {
+        Some(key) => key.trim_ascii(),
+        None => match text.split_once(' ') {
+            Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim_ascii(),
+            // A signature is another one each time; the key is whose it is.
+            Some(("AWS4-HMAC-SHA256", signed)) => signer(signed),
+            _ => text.trim_ascii(),
+        },
+    });
+    let header = || KEY_HEADERS.iter().find_map(|name| request.headers.get(name));
+    let query = || request.query.split('&').find_map(|pair| pair.strip_prefix("key="));
+    bearer.or_else(header).or_else(query).filter(|key| !key.is_empty())
+}
+
+/// The key in `Credential=KEY/date/region/service/aws4_request, SignedHeaders=…`.
+fn signer(signed: &str) -> &str {
+    let credential = signed.split(',').find_map(|part| part.trim().strip_prefix("Credential="));
+    credential.and_then(|credential| credential.split('/').next()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_signs_is_told_by_the_credential() {
+        let signed = "Credential=AKIDEXAMPLE/20150830/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=5d";
+        assert_eq!(signer(signed), "AKIDEXAMPLE");
+        assert_eq!(signer("SignedHeaders=host,Credential=A/b"), "A");
+        assert_eq!(signer("Signature=5d"), "");
+    }
+}
