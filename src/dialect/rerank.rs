@@ -2,10 +2,11 @@
 //! for a request holds:
 //!
 //! - `models`: for which models; all if left out;
-//! - `documents`: the member of the request with the documents, `documents` if left out; without it, it is not for this
-//!   spelling;
-//! - `top`: the member with how many are wanted; `returns`: the one that says whether documents come back, and
-//!   `returned` whether they do if it is silent;
+//! - `query`: where in the request the query stands, `query` if left out;
+//! - `documents`: where the documents stand, an array of them or each by itself, `documents` if left out; a request that
+//!   has none there is not for this spelling;
+//! - `top`: where it stands how many are wanted; `returns`: where, whether documents come back, and `returned` whether
+//!   they do if it is silent;
 //! - `whole`: the answer, with `{{part.results}}`, and maybe `{{part.tokens}}` and `{{part.units}}`: hundreds of documents;
 //! - `result`: one of the results, with `{{part.index}}` and `{{part.score}}`; `document`: what it has besides where
 //!   documents come back, with `{{part.document}}` for its text.
@@ -16,7 +17,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Dialect, Spelling,
+    Dialect, Spelling, path,
     shape::{Places, Shape, put_items, put_number},
 };
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
     glob::Glob,
     prompt::{Prompt, Turn},
     reply::Reply,
-    request::members::{Members, Raw},
+    request::members::{Kind, Members, Raw},
     template::scope::Scope,
 };
 
@@ -42,10 +43,12 @@ struct Head {
 #[serde(deny_unknown_fields)]
 struct File {
     models: Option<Glob>,
+    #[serde(default = "query")]
+    query: path::Place,
     #[serde(default = "documents")]
-    documents: String,
-    top: Option<String>,
-    returns: Option<String>,
+    documents: path::Place,
+    top: Option<path::Place>,
+    returns: Option<path::Place>,
     #[serde(default)]
     returned: bool,
     whole: Value,
@@ -54,8 +57,12 @@ struct File {
     document: Map<String, Value>,
 }
 
-fn documents() -> String {
-    "documents".to_owned()
+fn query() -> path::Place {
+    "query".to_owned().into()
+}
+
+fn documents() -> path::Place {
+    "documents".to_owned().into()
 }
 
 /// What stands in a place of an answer.
@@ -116,13 +123,13 @@ struct Rerank {
 fn chosen<'a>(spellings: &'a [Told], body: Members<'_>, model: &str) -> Option<&'a Told> {
     let fits = |told: &&Told| {
         let File { models, documents, .. } = &told.file;
-        models.as_ref().is_none_or(|models| models.fits(model)) && body.get(documents).is_some()
+        models.as_ref().is_none_or(|models| models.fits(model)) && documents.one(body).is_some()
     };
     spellings.iter().find(fits)
 }
 
 /// The texts of the documents: strings, or objects of which all that is text counts.
-fn texts(documents: Option<Raw<'_>>) -> Vec<String> {
+fn texts(told: &Told, body: Members<'_>) -> Vec<String> {
     let of = |document: Raw<'_>| match document.members() {
         Some(members) => {
             let texts: Vec<_> = members.iter().filter_map(|(_, value)| value.as_str()).collect();
@@ -130,7 +137,8 @@ fn texts(documents: Option<Raw<'_>>) -> Vec<String> {
         }
         None => document.as_str().unwrap_or_default().into_owned(),
     };
-    documents.map(Raw::items).unwrap_or_default().into_iter().map(of).collect()
+    let documents = told.file.documents.all(body).into_iter();
+    documents.flat_map(|value| if value.kind() == Kind::Array { value.items() } else { vec![value] }).map(of).collect()
 }
 
 /// The words of a text, in lower case.
@@ -150,7 +158,7 @@ impl Dialect for Rerank {
     fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
         match chosen(&self.spellings, body, &scope.model()) {
             Some(_) => Ok(()),
-            None => Err(ApiError::MissingParameter { param: self.spellings[0].file.documents.clone() }),
+            None => Err(ApiError::MissingParameter { param: self.spellings[0].file.documents.as_str().to_owned() }),
         }
     }
 
@@ -161,10 +169,12 @@ impl Dialect for Rerank {
 
     fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
         let model = scope.model().into_owned();
-        let found = chosen(&self.spellings, body, &model).and_then(|told| body.get(&told.file.documents));
-        let query = body.get("query").and_then(Raw::as_str).unwrap_or_default().into_owned();
-        let turns = [query].into_iter().chain(texts(found)).map(|text| Turn { text, ..Turn::default() });
-        Prompt { model, turns: turns.collect(), ..Prompt::default() }
+        let asked = chosen(&self.spellings, body, &model).map(|told| {
+            let query = told.file.query.one(body).and_then(Raw::as_str).unwrap_or_default().into_owned();
+            [query].into_iter().chain(texts(told, body))
+        });
+        let turns = asked.into_iter().flatten().map(|text| Turn { text, ..Turn::default() }).collect();
+        Prompt { model, turns, ..Prompt::default() }
     }
 
     fn says(&self) -> bool {
@@ -185,17 +195,17 @@ impl Spelled {
     fn whole(&self, scope: &Scope<'_>) -> Option<Vec<u8>> {
         let body = scope.members().ok()?;
         let told = chosen(&self.spellings, body, &scope.model())?;
-        let member = |name: &Option<String>| body.get(name.as_deref()?);
-        let documents = texts(body.get(&told.file.documents));
-        let query = words(&body.get("query")?.as_str()?);
+        let at = |place: &Option<path::Place>| place.as_ref()?.one(body);
+        let documents = texts(told, body);
+        let query = words(&told.file.query.one(body)?.as_str()?);
         let mut ranked: Vec<_> =
             documents.iter().enumerate().map(|(index, text)| (index, score(&query, text), text)).collect();
         // Those that fit as well stay in the order that they came in.
         ranked.sort_by(|one, other| other.1.total_cmp(&one.1));
-        if let Some(most) = member(&told.file.top).and_then(Raw::as_u64) {
+        if let Some(most) = at(&told.file.top).and_then(Raw::as_u64) {
             ranked.truncate(usize::try_from(most).unwrap_or(usize::MAX));
         }
-        let returned = member(&told.file.returns).and_then(Raw::as_bool).unwrap_or(told.file.returned);
+        let returned = at(&told.file.returns).and_then(Raw::as_bool).unwrap_or(told.file.returned);
         let result = if returned { &told.with_document } else { &told.bare }.render(scope);
         let put_results = |out: &mut Vec<u8>| {
             put_items(ranked.iter(), out, |(index, score, text), out| {
