@@ -2,7 +2,8 @@
 //!
 //! The shapes, the order of the keys and the rules of the stream are those of recorded answers of 2025 and 2026. Where the
 //! head has a `filter`, they are those of Azure: see [`super::filtered`], which does the same for other dialects. OpenAI
-//! tells nothing of what its models think; of hosts that do, the head's `thoughts` names the member of a message.
+//! tells nothing of what its models think; of hosts that do, the head's `thoughts` names the member of a message. With
+//! `stream_by_path` the operation that the path ends with may ask for a stream, as Bedrock's does.
 
 mod check;
 pub(super) mod read;
@@ -23,6 +24,7 @@ use super::{
     Dialect, Spelling,
     filtered::{Filter, IN_PROMPTS},
     frame::{LAYOUT, member},
+    streams,
 };
 use crate::{
     answer::{self, Answer, Content, Framing},
@@ -62,6 +64,11 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String
         None => None,
         Some(Value::String(member)) => Some(member),
         Some(_) => return Err("`thoughts` must be the name of a member, such as `reasoning_content`".to_owned()),
+    };
+    let by_path = match head.shift_remove("stream_by_path") {
+        None => false,
+        Some(Value::Bool(by_path)) => by_path,
+        Some(_) => return Err("`stream_by_path` must be true or false".to_owned()),
     };
     if tier.is_some() {
         head.insert("service_tier".into(), json!("{{part.service_tier}}"));
@@ -105,7 +112,7 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String
         return Err("`head` may not use {{part.…}}: it is the dialect's own".to_owned());
     }
     let filter = filter.map(|filter| Behind { first: filter.first(), filter, chunk: behind });
-    Ok(Box::new(Chat { frame: Arc::new(Frame { whole, chunk, tier, thoughts, filter }) }))
+    Ok(Box::new(Chat { frame: Arc::new(Frame { whole, chunk, tier, thoughts, by_path, filter }) }))
 }
 
 struct Chat {
@@ -122,6 +129,8 @@ struct Frame {
     tier: Option<Template>,
     /// The member of a message that tells what was thought; `None` if none does.
     thoughts: Option<String>,
+    /// Whether the path may ask for a stream, too.
+    by_path: bool,
     /// The filter that it stands behind, if it does.
     filter: Option<Behind>,
 }
@@ -136,6 +145,15 @@ struct Behind {
 }
 
 impl Frame {
+    /// What a request asks of the form of its answer.
+    fn wishes<'a>(&self, scope: &'a Scope<'_>) -> Wishes<'a> {
+        let wishes = scope.members().map(wishes).unwrap_or_default();
+        match self.by_path && streams(scope) {
+            true => Wishes { stream: Some(wishes.stream.unwrap_or_default()), ..wishes },
+            false => wishes,
+        }
+    }
+
     fn whole(&self, words: &Words, tier: Option<Raw<'_>>, scope: &Scope<'_>) -> Bytes {
         let Words { choices, usage, .. } = words;
         // What the slots of the head come to is short: an id, a time, a model's name.
@@ -256,7 +274,7 @@ impl Dialect for Chat {
             return Box::new(Spelled { frame, words: with, thinking: Some(without) });
         };
         let thinks = scope.model_facts().is_some_and(|facts| facts.reasoning);
-        let wishes = scope.members().map(wishes).unwrap_or_default();
+        let wishes = frame.wishes(scope);
         let logprobs = match wishes.logprobs {
             Some(top) => Logprobs::Given(top),
             None if thinks => Logprobs::Absent,
@@ -308,13 +326,13 @@ impl Spelled {
 impl Spelling for Spelled {
     fn record(&self, scope: &Scope<'_>) -> Value {
         let words = self.words(scope);
-        let Wishes { tier, .. } = scope.members().map(wishes).unwrap_or_default();
+        let Wishes { tier, .. } = self.frame.wishes(scope);
         serde_json::from_slice(&self.frame.whole(words, tier, scope)).unwrap_or_default()
     }
 
     fn answer(&self, scope: &Scope<'_>) -> Answer {
         let words = self.words(scope);
-        let Wishes { stream, tier, .. } = scope.members().map(wishes).unwrap_or_default();
+        let Wishes { stream, tier, .. } = self.frame.wishes(scope);
         let (content_type, content) = match stream {
             None => ("application/json", Content::Whole(self.frame.whole(words, tier, scope))),
             Some(StreamOptions { include_usage, include_obfuscation }) => {

@@ -219,6 +219,12 @@ pub(super) struct StreamOptions {
     pub(super) include_obfuscation: bool,
 }
 
+impl Default for StreamOptions {
+    fn default() -> Self {
+        StreamOptions { include_usage: false, include_obfuscation: true }
+    }
+}
+
 /// Members that ask something of the form of an answer.
 const FORM: Names =
     Names::of(&["stream", "stream_options", "logprobs", "top_logprobs", "store", "service_tier", "audio"]);
@@ -247,10 +253,11 @@ pub(super) fn wishes(body: Members<'_>) -> Wishes<'_> {
         }
     }
     if streamed {
-        let option = |name| options?.get(name)?.as_bool();
+        let option = |name, usual| options.and_then(|options| options.get(name)?.as_bool()).unwrap_or(usual);
+        let StreamOptions { include_usage, include_obfuscation } = StreamOptions::default();
         wishes.stream = Some(StreamOptions {
-            include_usage: option("include_usage").unwrap_or(false),
-            include_obfuscation: option("include_obfuscation").unwrap_or(true),
+            include_usage: option("include_usage", include_usage),
+            include_obfuscation: option("include_obfuscation", include_obfuscation),
         });
     }
     wishes.logprobs = explained.then(|| top.unwrap_or(0).min(20));
