@@ -150,3 +150,26 @@ fn what_is_not_to_be_stored_is_not_there() {
         }
     }
 }
+
+#[test]
+fn a_vector_store_counts_the_files_that_are_in_it() {
+    let (_server, mut client) = served();
+    let store = client.post("/v1/vector_stores", json!({"file_ids": ["file-1"]}));
+    let path = format!("/v1/vector_stores/{}", text(&store["id"]));
+    let mut counted = |route: Option<(&str, Value)>| {
+        if let Some((route, body)) = route {
+            let (method, rest) = route.split_once(' ').unwrap();
+            client.ask(&format!("{method} {path}{rest}"), body);
+        }
+        let told = [client.get(&path), client.get("/v1/vector_stores")["data"][0].clone()];
+        assert_eq!(told[0], told[1]);
+        let counts = &told[0]["file_counts"];
+        assert_eq!(counts["completed"], counts["total"]);
+        counts["total"].as_u64().unwrap()
+    };
+    assert_eq!(counted(None), 1);
+    assert_eq!(counted(Some(("POST /files", json!({"file_id": "file-2"})))), 2);
+    assert_eq!(counted(Some(("POST /file_batches", json!({"file_ids": ["file-2", "file-3", "file-4"]})))), 4);
+    assert_eq!(counted(Some(("DELETE /files/file-1", Value::Null))), 3);
+    assert_eq!(counted(Some(("POST ", json!({"name": "mine"})))), 3);
+}
