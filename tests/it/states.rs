@@ -173,3 +173,36 @@ fn a_vector_store_counts_the_files_that_are_in_it() {
     assert_eq!(counted(Some(("DELETE /files/file-1", Value::Null))), 3);
     assert_eq!(counted(Some(("POST ", json!({"name": "mine"})))), 3);
 }
+
+#[test]
+fn what_must_be_sent_and_of_which_values_is_checked() {
+    let (_server, mut client) = served();
+    let hi = json!([{"role": "user", "content": "Hi"}]);
+    for (path, body, param) in [
+        (
+            "/v1/responses",
+            json!({"model": "m", "input": "Hi", "prompt_cache_retention": "1h"}),
+            "prompt_cache_retention",
+        ),
+        (
+            "/v1/chat/completions",
+            json!({"model": "m", "messages": hi, "prompt_cache_retention": "1h"}),
+            "prompt_cache_retention",
+        ),
+        ("/v1/organization/projects", json!({"name": "P", "residency": "MOON"}), "residency"),
+        ("/v1/images/edits", json!({"prompt": "A hat"}), "image"),
+        ("/v1/realtime/calls", json!({"session": {}}), "sdp"),
+    ] {
+        let (status, answer) = client.try_to(&format!("POST {path}"), body);
+        assert_eq!((status, &answer["error"]["param"]), (400, &json!(param)), "{path}");
+    }
+    let image = json!({"prompt": "A hat", "images": [{"file_id": "file-1"}]});
+    assert_eq!(client.try_to("POST /v1/images/edits", image).0, 200);
+    let headers = "content-type: application/sdp\r\n";
+    assert_eq!(client.0.request("POST", "/v1/realtime/calls", headers, "v=0").unwrap().status, 201);
+    let project = client.post("/v1/organization/projects", json!({"name": "P", "residency": "GLOBAL"}));
+    assert_eq!(project["residency"], "GLOBAL");
+    let prompt = json!({"id": "pmpt_1", "version": "2"});
+    let asked = json!({"model": "gpt-4o", "input": "Hi", "prompt": prompt});
+    assert_eq!(client.post("/v1/responses", asked)["prompt"], prompt);
+}
