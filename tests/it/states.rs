@@ -189,6 +189,13 @@ fn what_must_be_sent_and_of_which_values_is_checked() {
             json!({"model": "m", "messages": hi, "prompt_cache_retention": "1h"}),
             "prompt_cache_retention",
         ),
+        ("/v1/responses", json!({"model": "m", "input": "Hi", "include": ["all"]}), "include[0]"),
+        (
+            "/v1/responses",
+            json!({"model": "m", "input": "Hi", "safety_identifier": "x".repeat(65)}),
+            "safety_identifier",
+        ),
+        ("/v1/files", json!({"file": {}, "purpose": "fun"}), "purpose"),
         ("/v1/organization/projects", json!({"name": "P", "residency": "MOON"}), "residency"),
         ("/v1/images/edits", json!({"prompt": "A hat"}), "image"),
         ("/v1/realtime/calls", json!({"session": {}}), "sdp"),
