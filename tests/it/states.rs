@@ -213,3 +213,25 @@ fn what_must_be_sent_and_of_which_values_is_checked() {
     let asked = json!({"model": "gpt-4o", "input": "Hi", "prompt": prompt});
     assert_eq!(client.post("/v1/responses", asked)["prompt"], prompt);
 }
+
+#[test]
+fn what_is_to_expire_says_when() {
+    let (_server, mut client) = served();
+    let part = |name: &str, value: &str| format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"{value}\r\n");
+    let body = [
+        part("purpose", "\r\n\r\nbatch"),
+        part("expires_after[anchor]", "\r\n\r\ncreated_at"),
+        part("expires_after[seconds]", "\r\n\r\n3600"),
+        part("file", "; filename=\"a.jsonl\"\r\n\r\n{}"),
+        "--b--\r\n".to_owned(),
+    ];
+    let headers = "content-type: multipart/form-data; boundary=b\r\n";
+    let file = client.0.request("POST", "/v1/files", headers, &body.concat()).unwrap().json();
+    let seconds = |object: &Value, from: &str| object["expires_at"].as_u64().unwrap() - object[from].as_u64().unwrap();
+    assert_eq!(seconds(&file, "created_at"), 3600);
+    let after = |days: u64| json!({"expires_after": {"anchor": "last_active_at", "days": days}});
+    let store = client.post("/v1/vector_stores", after(7));
+    assert_eq!(seconds(&store, "last_active_at"), 7 * 86400);
+    let store = client.post(&format!("/v1/vector_stores/{}", text(&store["id"])), after(1));
+    assert_eq!(seconds(&store, "last_active_at"), 86400);
+}
