@@ -78,9 +78,10 @@ pub trait Dialect: Send + Sync {
         None
     }
 
-    /// Whether the answer to a request is kept, where its endpoint keeps any.
-    fn keeps(&self, body: Members<'_>) -> bool {
-        body.get("store").and_then(Raw::as_bool) == Some(true)
+    /// Whether the answer to a request is kept, where its endpoint keeps any. Where the request says nothing of it, it is
+    /// not, and nobody remembers that: so many are asked for.
+    fn keeps(&self, body: Members<'_>) -> Option<bool> {
+        body.get("store").and_then(Raw::as_bool)
     }
 
     /// The id of the kept answer that a request goes on from. What was kept of it, and of those before it, stands in the
@@ -122,6 +123,11 @@ pub trait Spelling: Send + Sync {
 
     /// The whole answer, for keeping.
     fn record(&self, scope: &Scope<'_>) -> Value;
+
+    /// The id that an answer will have which is not kept.
+    fn id(&self, scope: &Scope<'_>) -> Option<String> {
+        self.record(scope)["id"].as_str().map(str::to_owned)
+    }
 
     /// What is kept under which id, as JSON, where that is more than the answer alone. Its `after` is the id of the kept
     /// answer that this one goes on from.

@@ -149,6 +149,8 @@ api_errors! {
     CompletionExceedsContext = "completion_exceeds_context" { window: u64, requested: u64, prompt: u64, completion: u64 }
     /// Nothing has this id; `noun` is what it was to be: `file`, `vector store`.
     UnknownResource = "unknown_resource" { id: String, noun: String }
+    /// What has this id is in no state for this; `action` is what was to be done, such as `cancel`.
+    WrongState = "wrong_state" { action: String, id: String, noun: String, state: String }
     /// No scripted reply is for this request; `nearest` is the one that came closest, and why it is not.
     NoReply = "no_reply" { nearest: String }
     /// An error that was asked for. `status` is the one that its answer has, 0 where that is left to the words; `name`
@@ -177,7 +179,7 @@ const DOTTED: &str = "path";
 
 impl ApiError {
     /// What tells this error from others of its kind, in a provider's `errors`, the closest first: the parameter at fault;
-    /// what was to be found; what ran out, and whether that is `requests` or `tokens`; or the name that was asked for, the
+    /// what was to be found or done; what ran out, and whether that is `requests` or `tokens`; or the name that was asked for, the
     /// status, and the class that it is of, such as `4xx`.
     pub fn specials(&self) -> [Option<Cow<'_, str>>; 3] {
         match self {
@@ -191,6 +193,7 @@ impl ApiError {
                 [name, status.map(|status| status.to_string().into()), class]
             }
             ApiError::UnknownResource { noun, .. } => [Some(Cow::Borrowed(noun.as_str())), None, None],
+            ApiError::WrongState { action, .. } => [Some(Cow::Borrowed(action.as_str())), None, None],
             error => [error.param(), None, None],
         }
     }

@@ -4,6 +4,7 @@ mod kinds;
 mod places;
 mod words;
 
+use http::header::CONTENT_TYPE;
 use regex_lite::Regex;
 use serde::Deserialize;
 use serde_json::Number;
@@ -11,12 +12,15 @@ use serde_json::Number;
 use self::{
     kinds::{JsonType, Kinds},
     places::Places,
-    words::{alternatives, quoted},
+    words::{Place, alternatives, quoted},
 };
 
 use crate::{
     error::ApiError,
-    request::members::{Kind, Members, Raw},
+    request::{
+        Headers,
+        members::{Kind, Members, Raw},
+    },
 };
 
 /// The requirement as a fixture writes it: `{"required": ["model"], "properties": {"model": {"type": "string"}}}`.
@@ -31,6 +35,8 @@ pub struct Require {
     required: Vec<String>,
     #[serde(default)]
     properties: Properties,
+    /// The type of content that has no members, and may be sent all the same.
+    unless: Option<String>,
 }
 
 /// Properties in the order of the fixture, in which mistakes are told.
@@ -107,30 +113,18 @@ impl Require {
         names.filter(|name| !self.properties.list.iter().any(|(known, _)| known == name))
     }
 
+    /// Whether nothing is required of content of this type.
+    pub fn is_waived(&self, headers: &dyn Headers) -> bool {
+        let waived = |unless: &String| headers.get(&CONTENT_TYPE).is_some_and(|kind| kind.starts_with(&**unless));
+        self.unless.as_ref().is_some_and(waived)
+    }
+
     /// Checks a body, first the members that must be there, then all of them in the order of the fixture.
     ///
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(&self, body: Members<'_>) -> Result<(), ApiError> {
         check_members(&self.required, &self.properties, body, &Place::Root)
-    }
-}
-
-/// Where in a body a value stands. Spelled only when something is wrong there.
-enum Place<'a> {
-    Root,
-    Member(&'a Place<'a>, &'a str),
-    Item(&'a Place<'a>, usize),
-}
-
-impl Place<'_> {
-    fn path(&self) -> String {
-        match self {
-            Place::Root => String::new(),
-            Place::Member(Place::Root, name) => (*name).to_owned(),
-            Place::Member(outer, name) => format!("{}.{name}", outer.path()),
-            Place::Item(outer, n) => format!("{}[{n}]", outer.path()),
-        }
     }
 }
 

@@ -42,6 +42,8 @@ struct Table {
     /// The place of each, by collection and id.
     places: HashMap<Arc<str>, HashMap<Arc<str>, u64>>,
     gone: Gone,
+    /// What was told but was not to be kept. There may be more of it than of anything else: it has a place of its own.
+    kept_out: Gone,
     came: u64,
     bytes: usize,
 }
@@ -70,7 +72,7 @@ impl Kept {
 pub enum Found {
     /// It was created, and this has become of it.
     Kept(Arc<Value>),
-    /// It was taken away, not too long ago.
+    /// It was taken away, or was not to be kept, not too long ago.
     Gone,
     /// It was never created, or so much else has been since that it is forgotten.
     Never,
@@ -140,7 +142,9 @@ impl Resources {
             let table = self.table();
             match table.place(collection, id).and_then(|place| table.objects.get(&place)) {
                 Some(object) => Arc::clone(&object.value),
-                None if table.gone.contains(collection, id) => return Found::Gone,
+                None if table.gone.contains(collection, id) || table.kept_out.contains(collection, id) => {
+                    return Found::Gone;
+                }
                 None => return Found::Never,
             }
         };
@@ -165,6 +169,11 @@ impl Resources {
         table.gone.insert(collection, id);
         let object = table.forget(collection, id).and_then(|place| table.objects.remove(&place));
         table.bytes -= object.map_or(0, |object| object.bytes);
+    }
+
+    /// Remembers that what was told under this id was not to be kept: there is none.
+    pub fn keep_out(&self, collection: &str, id: &str) {
+        self.table().kept_out.insert(collection, id);
     }
 
     /// Takes the object of this id out, as if it had never been there: the text that was put under it.
@@ -227,6 +236,8 @@ mod tests {
         let ids: Vec<_> = resources.all("things").iter().map(|thing| thing["id"].clone()).collect();
         assert_eq!(ids, ["t1", "t2", "t3", "t4"]);
         assert_eq!((resources.count("things"), resources.count("others")), (4, 0));
+        resources.keep_out("things", "t7");
+        assert_eq!(found("t7"), Found::Gone);
         resources.put("things", "t9", json!({}));
         assert!(resources.get("things", "t9").is_some(), "what is created anew is there again");
         let bytes = resources.table().bytes;

@@ -89,8 +89,8 @@ impl Dialect for CountTokens {
         false
     }
 
-    fn keeps(&self, _: Members<'_>) -> bool {
-        false
+    fn keeps(&self, _: Members<'_>) -> Option<bool> {
+        None
     }
 
     fn goes_on_from<'m>(&self, body: Members<'m>) -> Option<Cow<'m, str>> {

@@ -116,7 +116,7 @@ impl Dialect for Filtered {
         self.of.cost(body, scope)
     }
 
-    fn keeps(&self, body: Members<'_>) -> bool {
+    fn keeps(&self, body: Members<'_>) -> Option<bool> {
         self.of.keeps(body)
     }
 

@@ -283,7 +283,7 @@ impl Dialect for Chat {
         let now = scope.now.as_secs();
         let shape = match wishes.stream {
             None => Shape::Whole,
-            // A stream that is kept is kept whole.
+            // A stream that is kept is kept whole, and of one that is not the id is read there.
             Some(_) if wishes.store => Shape::Both,
             Some(_) => Shape::Stream,
         };

@@ -125,6 +125,9 @@ impl Price {
     }
 }
 
+/// What the events of those begin with who change an image: they send one, by itself or in a list.
+const EDIT: &str = "image_edit";
+
 /// The events of a stream: for each image so many on the way, and the image itself. `now` is in seconds since 1970.
 fn events(event: &str, images: &[Image], wishes: &Wishes, price: Price, now: u64) -> answer::Frames {
     let event = event.to_owned();
@@ -164,6 +167,9 @@ fn events(event: &str, images: &[Image], wishes: &Wishes, price: Price, now: u64
 
 impl Computed for Images {
     fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+        if self.event == EDIT && ["image", "images"].iter().all(|name| body.get(name).is_none()) {
+            return Err(ApiError::MissingParameter { param: "image".to_owned() });
+        }
         read::check(body, &scope.model())
     }
 

@@ -81,8 +81,8 @@ impl Dialect for Realtime {
         if scope.request.body.is_empty() { Cost::default() } else { self.read(body, scope).cost() }
     }
 
-    fn keeps(&self, _: Members<'_>) -> bool {
-        false
+    fn keeps(&self, _: Members<'_>) -> Option<bool> {
+        None
     }
 
     fn opens(&self, scope: &Scope<'_>) -> Result<Option<Box<dyn Session>>, ApiError> {

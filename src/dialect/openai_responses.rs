@@ -63,8 +63,8 @@ impl Dialect for Responses {
         read::prompt(body, scope)
     }
 
-    fn keeps(&self, body: Members<'_>) -> bool {
-        wishes(body).keep
+    fn keeps(&self, body: Members<'_>) -> Option<bool> {
+        Some(wishes(body).keep)
     }
 
     fn goes_on_from<'m>(&self, body: Members<'m>) -> Option<Cow<'m, str>> {
@@ -208,6 +208,10 @@ impl Spelling for Spelled {
         let (object, ids) = self.drawn(Shape::Line, scope);
         let words = self.words(scope);
         serde_json::from_slice(&words.after(&object, &words.line, &ids)).unwrap_or_default()
+    }
+
+    fn id(&self, scope: &Scope<'_>) -> Option<String> {
+        Some(self.frame.fill(Shape::Line, scope).id)
     }
 
     fn kept(&self, scope: &Scope<'_>) -> Option<(String, Bytes)> {

@@ -103,8 +103,8 @@ impl Dialect for Runs {
         read::prompt(body, scope)
     }
 
-    fn keeps(&self, _: Members<'_>) -> bool {
-        false
+    fn keeps(&self, _: Members<'_>) -> Option<bool> {
+        None
     }
 
     fn recall(&self, body: Members<'_>, scope: &Scope<'_>, kept: &Shelves<'_>) -> Result<(), ApiError> {

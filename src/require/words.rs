@@ -46,6 +46,24 @@ impl Property {
     }
 }
 
+/// Where in a body a value stands. Spelled only when something is wrong there.
+pub(super) enum Place<'a> {
+    Root,
+    Member(&'a Place<'a>, &'a str),
+    Item(&'a Place<'a>, usize),
+}
+
+impl Place<'_> {
+    pub(super) fn path(&self) -> String {
+        match self {
+            Place::Root => String::new(),
+            Place::Member(Place::Root, name) => (*name).to_owned(),
+            Place::Member(outer, name) => format!("{}.{name}", outer.path()),
+            Place::Item(outer, n) => format!("{}[{n}]", outer.path()),
+        }
+    }
+}
+
 /// `'a', 'b', and 'c'`, the way OpenAI lists values.
 pub(super) fn quoted(values: &[String]) -> String {
     listed(values, " and ", ", and ")

@@ -318,3 +318,13 @@ fn files_are_whose_client_asks() {
     let gone = ask(&mut connection, &format!("GET {path}"), version, "");
     assert_eq!((gone.status, &gone.json()["error"]["type"]), (404, &json!("not_found_error")));
 }
+
+#[test]
+fn a_batch_whose_lines_are_all_refused_tells_the_model_that_they_asked_for() {
+    let (_server, mut connection) = served();
+    let file = upload(&mut connection, "/v1/files", "", &line("a", "/v1/embeddings", &json!({"model": "gpt-e"})));
+    let path = batch(&mut connection, "/v1/batches", &file, "/v1/embeddings");
+    let done = &states(&mut connection, &path, 3)[2];
+    assert_eq!((&done["status"], &done["model"]), (&json!("completed"), &json!("gpt-e")));
+    assert_eq!(done["request_counts"], json!({"total": 1, "completed": 0, "failed": 1}));
+}

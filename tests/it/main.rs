@@ -28,6 +28,7 @@ mod rules;
 mod runs;
 mod schema;
 mod sinks;
+mod states;
 mod stopping;
 mod store;
 mod streaming;

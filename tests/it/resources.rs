@@ -8,25 +8,25 @@ use crate::{
     program::Directory,
 };
 
-struct Client(Connection);
+pub struct Client(pub Connection);
 
 impl Client {
     /// What is answered, which is no error.
-    fn ask(&mut self, route: &str, body: Value) -> Value {
+    pub fn ask(&mut self, route: &str, body: Value) -> Value {
         let (status, answer) = self.try_to(route, body);
         assert!((200..300).contains(&status), "{route}: {status} {answer}");
         answer
     }
 
-    fn get(&mut self, path: &str) -> Value {
+    pub fn get(&mut self, path: &str) -> Value {
         self.ask(&format!("GET {path}"), Value::Null)
     }
 
-    fn post(&mut self, path: &str, body: Value) -> Value {
+    pub fn post(&mut self, path: &str, body: Value) -> Value {
         self.ask(&format!("POST {path}"), body)
     }
 
-    fn try_to(&mut self, route: &str, body: Value) -> (u16, Value) {
+    pub fn try_to(&mut self, route: &str, body: Value) -> (u16, Value) {
         let (method, path) = route.split_once(' ').unwrap();
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let response = self.0.request(method, path, "", &body).unwrap();
@@ -34,13 +34,13 @@ impl Client {
     }
 }
 
-fn served() -> (fake_openai::Running, Client) {
+pub fn served() -> (fake_openai::Running, Client) {
     let server = serve(Config::for_test());
     let client = Client(Connection::open(server.address()));
     (server, client)
 }
 
-fn text(value: &Value) -> &str {
+pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
 }
 
@@ -267,6 +267,18 @@ fn mistakes_in_a_collection_are_told_at_start_up() {
         (
             format!(r#"{object}, "then": {{"old": {{"openai/no.json": {{}}}}}}, "actions": {{}}"#),
             "then.old.openai/no.json: `openai/no.json`",
+        ),
+        (
+            format!(r#"{object}, "actions": {{"stop": {{"only_if": {{"state": ["on"]}}}}}}"#),
+            "actions.stop.only_if: `state` is not among the members of `object`",
+        ),
+        (
+            format!(r#"{object}, "actions": {{"stop": {{"only_if": {{"id": []}}}}}}"#),
+            "actions.stop.only_if: `id` may have no value",
+        ),
+        (
+            format!(r#"{object}, "actions": {{"create": {{"only_if": {{"id": ["a"]}}}}}}"#),
+            "actions.create.only_if: is about no object",
         ),
         (r#""object": {"id": "{{res.id}}"}, "actions": {}"#.to_owned(), "`{{res.id}}` names no space"),
         (r#""acts": {}"#.to_owned(), "unknown field `acts`"),

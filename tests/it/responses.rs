@@ -333,8 +333,9 @@ fn what_is_made_in_the_background_is_done_when_it_is_asked_for_again() {
     assert_eq!([status(&path), status(&path), status(&path)], ["in_progress", "completed", "completed"]);
     let done = connection.get(&path).json();
     assert_eq!((&done["usage"]["total_tokens"], types(&done)), (&json!(21), vec!["message"]));
-    let late = connection.post(&format!("{path}/cancel"), "").json();
-    assert_eq!(late, done, "it is too late");
+    let late = connection.post(&format!("{path}/cancel"), "");
+    let error = &late.json()["error"];
+    assert_eq!((late.status, &error["message"]), (400, &json!("Cannot cancel a completed response.")));
 
     let queued = ask(&mut connection, &json!({"background": true}));
     let path = format!("{PATH}/{}", queued["id"].as_str().unwrap());

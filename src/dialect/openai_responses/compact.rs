@@ -52,8 +52,8 @@ impl Dialect for Compact {
         false
     }
 
-    fn keeps(&self, _: Members<'_>) -> bool {
-        false
+    fn keeps(&self, _: Members<'_>) -> Option<bool> {
+        None
     }
 
     fn goes_on_from<'m>(&self, body: Members<'m>) -> Option<Cow<'m, str>> {

@@ -11,7 +11,7 @@ use crate::{
 const NEEDED: [&str; 3] = ["id", "created_at", "model"];
 
 /// The members in the order of recorded answers. What the head gives beside them follows.
-const ORDER: [&str; 35] = [
+const ORDER: [&str; 36] = [
     "id",
     "object",
     "created_at",
@@ -31,6 +31,7 @@ const ORDER: [&str; 35] = [
     "parallel_tool_calls",
     "presence_penalty",
     "previous_response_id",
+    "prompt",
     "prompt_cache_key",
     "prompt_cache_retention",
     "reasoning",
@@ -54,6 +55,9 @@ const UNTOLD: [&[u8]; 5] = [b"model", b"input", b"stream", b"stream_options", b"
 
 /// Members that an answer has of itself, whatever the request says.
 const UNASKED: [&str; 5] = ["object", "error", "frequency_penalty", "presence_penalty", "billing"];
+
+/// Members that an answer has only where the request does.
+const IF_ASKED: [&str; 2] = ["conversation", "prompt"];
 
 /// A member whose value changes while a response is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,13 +152,12 @@ impl Frame {
             let usual = match (name, head.get(name)) {
                 (_, Some(value)) => value.clone(),
                 ("object", None) => json!("response"),
-                // It is told only where the request is part of one.
-                ("conversation", None) => Value::Null,
+                (name, None) if IF_ASKED.contains(&name) => Value::Null,
                 ("billing" | "service_tier", None) => continue,
                 (_, None) if own(name).is_some() || name == "error" => Value::Null,
                 (_, None) => continue,
             };
-            let is_there = name != "conversation" || head.contains_key(name);
+            let is_there = !IF_ASKED.contains(&name) || head.contains_key(name);
             let written = |shape: Shape| {
                 let mut text = Vec::new();
                 if is_there {
