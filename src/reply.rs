@@ -46,6 +46,14 @@ impl Block {
         }
     }
 
+    /// The call that it is.
+    pub fn call(&self) -> Option<&ToolCall> {
+        match self {
+            Block::ToolCall(call) => Some(call),
+            _ => None,
+        }
+    }
+
     /// The text of it; a call's is its arguments.
     pub fn text(&self) -> &Text {
         match self {

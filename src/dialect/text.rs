@@ -4,12 +4,17 @@
 //! - `reasons`: what the reply's end is called, by `stop` and `length`, and maybe `content_filter`;
 //! - `whole`: a whole answer; `piece`: an event of a stream, with one piece of the text; maybe `first` and `last`: the
 //!   events before and after the text;
+//! - `calls`, where tools can be called: how one `call` is told, and what is told in place of `whole` and `last` where the
+//!   reply has some; in a stream all of them are one `event`, behind the text. Without it, a call is said as its arguments;
 //! - `framing`: how events are told from each other, if not as server-sent ones; `content_type`: that of a stream, if not
 //!   the usual one of its framing.
 //!
 //! In the shapes, `{{part.text}}` stands for the text or the piece, `{{part.all}}` for all of the text, `{{part.reason}}`
 //! for why it ends, and `{{part.input}}`, `{{part.output}}`, `{{part.total}}` for numbers of tokens; in those of a stream
-//! `{{part.so_far}}` for how many have been said.
+//! `{{part.so_far}}` for how many have been said. In those of `calls`, `{{part.calls}}` stands for all calls, and in the
+//! one of a `call` `{{part.name}}` and `{{part.arguments}}` for what they are.
+
+mod stream;
 
 use std::sync::Arc;
 
@@ -18,16 +23,17 @@ use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use self::stream::Frames;
 use super::{
-    Dialect, Spelling, path,
-    shape::{self, Places, put_number},
+    Dialect, Spelling, object, path,
+    shape::{self, Places, put_items, put_number},
     streams,
 };
 use crate::{
-    answer::{self, Answer, Content, Frame, Framing, Part},
+    answer::{self, Answer, Content, Framing},
     error::ApiError,
     prompt::{Prompt, Turn},
-    reply::{Block, FinishReason, Reply, Text, Usage},
+    reply::{Block, FinishReason, Reply, Text, ToolCall, Usage},
     request::members::{Members, Raw},
     template::scope::Scope,
 };
@@ -42,6 +48,7 @@ struct Head {
     first: Option<Value>,
     piece: Option<Value>,
     last: Option<Value>,
+    calls: Option<CallsFile>,
     #[serde(default)]
     framing: Wrapping,
     content_type: Option<String>,
@@ -54,6 +61,15 @@ struct Asks {
     prompt: path::Place,
     max_tokens: Option<path::Place>,
     stop: Option<path::Place>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CallsFile {
+    call: Value,
+    whole: Value,
+    event: Option<Value>,
+    last: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +117,7 @@ enum Place {
     Output,
     Total,
     SoFar,
+    Calls,
 }
 
 const PLACES: Places<Place> = &[
@@ -113,6 +130,24 @@ const PLACES: Places<Place> = &[
     ("so_far", Place::SoFar),
 ];
 
+const WITH_CALLS: Places<Place> = &[
+    ("calls", Place::Calls),
+    ("text", Place::Text),
+    ("all", Place::All),
+    ("reason", Place::Reason),
+    ("input", Place::Input),
+    ("output", Place::Output),
+];
+
+/// What stands in a place of a call.
+#[derive(Clone, Copy)]
+enum OfCall {
+    Name,
+    Arguments,
+}
+
+const OF_CALL: Places<OfCall> = &[("name", OfCall::Name), ("arguments", OfCall::Arguments)];
+
 type Shape = shape::Shape<Place>;
 type Rendered = shape::Rendered<Place>;
 
@@ -123,13 +158,25 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String
     let maybe = |name: &str, value: &Option<Value>| value.as_ref().map(|value| shape(name, value)).transpose();
     let (whole, piece) = (shape("whole", &head.whole)?, maybe("piece", &head.piece)?);
     let (first, last) = (maybe("first", &head.first)?, maybe("last", &head.last)?);
+    let calls = match head.calls {
+        None => None,
+        Some(file) => {
+            let shape = |name: &str, value: &Value| {
+                Shape::compile(value, WITH_CALLS).map_err(|error| format!("`calls.{name}`: {error}"))
+            };
+            let maybe = |name: &str, value: &Option<Value>| value.as_ref().map(|value| shape(name, value)).transpose();
+            let call = shape::Shape::compile(&file.call, OF_CALL).map_err(|error| format!("`calls.call`: {error}"))?;
+            let (event, last) = (maybe("event", &file.event)?, maybe("last", &file.last)?);
+            Some(Calls { call, whole: shape("whole", &file.whole)?, event, last })
+        }
+    };
     if piece.is_none() && (first.is_some() || last.is_some()) {
         return Err("`first` and `last` stand around pieces: give `piece` too".to_owned());
     }
     let content_type = head.content_type.as_deref().unwrap_or(head.framing.content_type());
     let content_type = HeaderValue::from_str(content_type).map_err(|error| format!("`content_type`: {error}"))?;
     let (asks, reasons, framing) = (head.asks, head.reasons, head.framing);
-    let shapes = Shapes { whole, first, piece, last, framing, content_type };
+    let shapes = Shapes { whole, first, piece, last, calls, framing, content_type };
     Ok(Box::new(TextDialect { asks, reasons, shapes: Arc::new(shapes) }))
 }
 
@@ -145,9 +192,18 @@ struct Shapes {
     /// Without it nothing is streamed.
     piece: Option<Shape>,
     last: Option<Shape>,
+    calls: Option<Calls>,
     framing: Wrapping,
     /// That of a stream.
     content_type: HeaderValue,
+}
+
+/// How calls are told.
+struct Calls {
+    call: shape::Shape<OfCall>,
+    whole: Shape,
+    event: Option<Shape>,
+    last: Option<Shape>,
 }
 
 /// A text, or several.
@@ -198,36 +254,57 @@ impl Dialect for TextDialect {
             max_tokens: self.max_tokens(body),
             n: 1,
             stop: self.stop(body),
+            parallel_tool_calls: self.shapes.calls.is_some(),
             ..Prompt::default()
         }
     }
 
     fn spell(&self, reply: &Reply, _: Option<&Scope<'_>>) -> Box<dyn Spelling> {
-        // Thoughts are not told, and a call of a tool has no other spelling here than its arguments.
+        // Thoughts are not told.
         let blocks = reply.choices.first().map_or(&[][..], |choice| &choice.blocks);
-        let said = blocks.iter().find(|block| !matches!(block, Block::Reasoning(_)));
+        let mut said = blocks.iter().filter(|block| !matches!(block, Block::Reasoning(_)));
+        let calls: Vec<_> = match &self.shapes.calls {
+            Some(_) => blocks.iter().filter_map(Block::call).cloned().collect(),
+            None => Vec::new(),
+        };
+        // Where nothing can be called, a call has no other spelling than its arguments.
+        let said = said.find(|block| calls.is_empty() || block.call().is_none());
         let text = said.map(|block| block.text().clone()).unwrap_or_default();
         let reason = self.reason(reply).to_string();
         Box::new(Spelled {
             shapes: Arc::clone(&self.shapes),
-            said: Arc::new(Said { text, reason, usage: reply.usage }),
+            said: Arc::new(Said { text, calls, reason, usage: reply.usage }),
         })
     }
 }
 
 struct Said {
     text: Text,
+    /// Those that have a spelling.
+    calls: Vec<ToolCall>,
     /// As JSON.
     reason: String,
     usage: Usage,
 }
 
+/// Where an answer is.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    /// The piece of the text that is said.
+    text: &'a str,
+    /// The calls, as JSON.
+    calls: &'a [u8],
+    /// How many tokens have been said then.
+    so_far: u64,
+    /// Whether this ends it.
+    ends: bool,
+}
+
 impl Said {
-    /// A shape with what is said in it: a piece of the text, after which `so_far` tokens have been said, and which `ends`
-    /// it or not.
-    fn fill(&self, shape: &Rendered, text: &str, so_far: u64, ends: bool) -> Vec<u8> {
+    /// A shape with what is said in it.
+    fn fill(&self, shape: &Rendered, At { text, calls, so_far, ends }: At<'_>) -> Vec<u8> {
         let Usage { prompt_tokens: input, completion_tokens: output, .. } = self.usage;
-        let mut out = Vec::with_capacity(text.len() + 256);
+        let mut out = Vec::with_capacity(text.len() + calls.len() + 256);
         shape.fill(&mut out, |place, out| match place {
             Place::Text => out.extend_from_slice(Value::from(text).to_string().as_bytes()),
             Place::All => out.extend_from_slice(Value::from(&*self.text.text).to_string().as_bytes()),
@@ -236,6 +313,19 @@ impl Said {
             Place::Output => put_number(output, out),
             Place::Total => put_number(input.saturating_add(output), out),
             Place::SoFar => put_number(so_far, out),
+            Place::Calls => out.extend_from_slice(calls),
+        });
+        out
+    }
+
+    /// The calls as JSON.
+    fn calls(&self, shape: &Calls, scope: &Scope<'_>) -> Vec<u8> {
+        let (call, mut out) = (shape.call.render(scope), Vec::new());
+        put_items(self.calls.iter(), &mut out, |ToolCall { name, arguments, .. }, out| {
+            call.fill(out, |place, out| match place {
+                OfCall::Name => out.extend_from_slice(Value::from(&**name).to_string().as_bytes()),
+                OfCall::Arguments => out.extend_from_slice(object(&arguments.text).to_string().as_bytes()),
+            });
         });
         out
     }
@@ -247,9 +337,19 @@ struct Spelled {
 }
 
 impl Spelled {
+    /// How its calls are told, if it has any.
+    fn calling(&self) -> Option<&Calls> {
+        self.shapes.calls.as_ref().filter(|_| !self.said.calls.is_empty())
+    }
+
     fn whole(&self, scope: &Scope<'_>) -> Bytes {
         let said = &self.said;
-        said.fill(&self.shapes.whole.render(scope), &said.text.text, said.usage.completion_tokens, true).into()
+        let (whole, calls) = match self.calling() {
+            Some(calling) => (&calling.whole, said.calls(calling, scope)),
+            None => (&self.shapes.whole, Vec::new()),
+        };
+        let at = At { text: &said.text.text, calls: &calls, so_far: said.usage.completion_tokens, ends: true };
+        said.fill(&whole.render(scope), at).into()
     }
 }
 
@@ -264,58 +364,13 @@ impl Spelling for Spelled {
             return Answer::said("application/json", Content::Whole(self.whole(scope)));
         };
         let render = |shape: &Option<Shape>| shape.as_ref().map(|shape| shape.render(scope));
-        let (first, piece, last) = (render(&shapes.first), piece.render(scope), render(&shapes.last));
+        let (first, piece, calling) = (render(&shapes.first), piece.render(scope), self.calling());
+        let last = render(calling.map_or(&shapes.last, |calling| &calling.last));
+        let called = calling.and_then(|calling| render(&calling.event));
+        let calls = calling.map(|calling| self.said.calls(calling, scope)).unwrap_or_default();
         let (said, wrapping) = (Arc::clone(&self.said), shapes.framing);
-        let list = Box::new(Frames { said, wrapping, first, piece, last, next: 0, at: 0, ended: false });
+        let list = Box::new(Frames { said, wrapping, calls, first, piece, called, last, next: 0, at: 0, ended: false });
         let content = Content::Frames(answer::Frames { list, framing: wrapping.framing() });
         Answer::new(StatusCode::OK, vec![(CONTENT_TYPE, shapes.content_type.clone())], content)
-    }
-}
-
-/// The frames of one stream, rendered one by one.
-struct Frames {
-    said: Arc<Said>,
-    wrapping: Wrapping,
-    first: Option<Rendered>,
-    piece: Rendered,
-    last: Option<Rendered>,
-    next: usize,
-    /// How far the text has been said, in bytes.
-    at: usize,
-    ended: bool,
-}
-
-impl Frames {
-    fn wrap(&self, event: Vec<u8>) -> Bytes {
-        match self.wrapping {
-            Wrapping::Events => [b"data: ", &*event, b"\n\n"].concat().into(),
-            Wrapping::Lines => [&*event, b"\n"].concat().into(),
-        }
-    }
-}
-
-impl Iterator for Frames {
-    type Item = Frame;
-
-    fn next(&mut self) -> Option<Frame> {
-        if let Some(first) = self.first.take() {
-            return Some(Frame::said(self.wrap(self.said.fill(&first, "", 0, false)), 0));
-        }
-        let Text { text, ends, tokens, .. } = &self.said.text;
-        if let Some(end) = ends.get(self.next).copied() {
-            let piece = &text[self.at..end];
-            (self.next, self.at) = (self.next + 1, end);
-            // Without an event of its own, the end is told with the last piece.
-            let ends = self.last.is_none() && self.next == ends.len();
-            let bytes = self.wrap(self.said.fill(&self.piece, piece, self.next as u64, ends));
-            return Some(Frame { bytes, part: if ends { Part::Finish } else { Part::Said }, tokens: 1 });
-        }
-        if std::mem::replace(&mut self.ended, true) {
-            return None;
-        }
-        // A stream says something, even if the model does not.
-        let last = self.last.as_ref().or(Some(&self.piece).filter(|_| ends.is_empty()))?;
-        let bytes = self.wrap(self.said.fill(last, "", *tokens, true));
-        Some(Frame { bytes, part: Part::Finish, tokens: 0 })
     }
 }

@@ -161,3 +161,26 @@ fn rerankers_are_told_apart_by_model_and_by_members() {
     assert_eq!((&jina["object"], &jina["results"][0]["document"]), (&json!("list"), &json!("a")));
     assert_eq!(ask(json!({"query": "a", "texts": ["a"]})), json!([{"index": 0, "score": 1.0}]));
 }
+
+#[test]
+fn the_first_version_calls_tools_too() {
+    let replies = json!([{"tool_calls": [{"name": "f", "arguments": {"city": "Rome"}}, {"name": "g"}]}]);
+    let directory = Directory::with(&[("replies.json", &replies.to_string())]);
+    let server = serve(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    let calls = json!([{"name": "f", "parameters": {"city": "Rome"}}, {"name": "g", "parameters": {}}]);
+
+    let whole = connection.post("/v1/chat", r#"{"message": "Hi"}"#).json();
+    assert_eq!((&whole["text"], &whole["tool_calls"]), (&json!(""), &calls));
+    assert_eq!(whole["chat_history"][1], json!({"role": "CHATBOT", "message": "", "tool_calls": calls}));
+
+    let streamed = connection.post("/v1/chat", r#"{"message": "Hi", "stream": true}"#);
+    let events: Vec<Value> = streamed.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<_> = events.iter().map(|event| event["event_type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["stream-start", "tool-calls-generation", "stream-end"]);
+    assert_eq!(events[1]["tool_calls"], calls);
+    let mut last = events[2]["response"].clone();
+    last["response_id"] = whole["response_id"].clone();
+    last["generation_id"] = whole["generation_id"].clone();
+    assert_eq!(last, whole);
+}

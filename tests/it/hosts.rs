@@ -271,7 +271,6 @@ fn where_no_tool_can_be_called_a_call_is_its_arguments() {
     let mut connection = Connection::open(server.address());
     for (path, body, place) in [
         ("/v2/models/m/generate", json!({"text_input": "Hi"}), "/text_output"),
-        ("/v1/chat", json!({"message": "Hi"}), "/text"),
         ("/model/meta.llama3/invoke", json!({"prompt": "Hi"}), "/generation"),
         ("/api/generate", json!({"model": "m", "prompt": "Hi", "stream": false}), "/response"),
     ] {
