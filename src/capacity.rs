@@ -27,6 +27,17 @@ pub struct Capacity {
     waiting: AtomicUsize,
 }
 
+/// How full it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Answers that take a place.
+    pub running: usize,
+    /// Requests that wait for one.
+    pub waiting: usize,
+    /// The places that there are.
+    pub most: usize,
+}
+
 /// A place. Dropped, it is the next one's.
 #[derive(Debug)]
 pub struct Seat(#[allow(dead_code, reason = "it is held, and that is all")] OwnedSemaphorePermit);
@@ -61,8 +72,12 @@ impl Capacity {
     }
 
     /// How many answers are being said, and how many requests wait.
-    pub fn load(&self) -> (usize, usize) {
-        (self.spec.most.saturating_sub(self.free.available_permits()), self.waiting.load(Ordering::Acquire))
+    pub fn load(&self) -> Load {
+        Load {
+            running: self.spec.most.saturating_sub(self.free.available_permits()),
+            waiting: self.waiting.load(Ordering::Acquire),
+            most: self.spec.most,
+        }
     }
 }
 
@@ -92,6 +107,11 @@ mod tests {
 
     use super::*;
 
+    fn load(capacity: &Capacity) -> (usize, usize) {
+        let Load { running, waiting, .. } = capacity.load();
+        (running, waiting)
+    }
+
     fn poll<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Poll<T> {
         future.poll(&mut Context::from_waker(Waker::noop()))
     }
@@ -111,16 +131,16 @@ mod tests {
         {
             let (mut third, mut fourth) = (pin!(capacity.enter()), pin!(capacity.enter()));
             assert!(poll(third.as_mut()).is_pending() && poll(fourth.as_mut()).is_pending());
-            assert_eq!(capacity.load(), (2, 2));
+            assert_eq!(load(&capacity), (2, 2));
             assert_eq!(enter().unwrap_err(), Saturated);
             drop(first);
             assert!(poll(fourth.as_mut()).is_pending(), "who came first is served first");
             let Poll::Ready(Ok(_seat)) = poll(third.as_mut()) else { panic!("the place is free") };
-            assert_eq!(capacity.load(), (2, 1));
+            assert_eq!(load(&capacity), (2, 1));
         }
         // Both gave up, one in the queue and one that had its place.
-        assert_eq!(capacity.load(), (1, 0));
+        assert_eq!(load(&capacity), (1, 0));
         drop(second);
-        assert_eq!(capacity.load(), (0, 0));
+        assert_eq!(load(&capacity), (0, 0));
     }
 }

@@ -9,7 +9,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 
-pub use self::tally::Receipt;
+pub use self::tally::{Counted, Receipt};
 use self::{
     tally::Tally,
     trouble::{Troubles, planned_error, planned_in_band, planned_instead},
@@ -17,7 +17,7 @@ use self::{
 use crate::{
     access::Access,
     answer::Answer,
-    capacity::Saturated,
+    capacity::{Load, Saturated},
     clock::{Clock, FIXED_EPOCH},
     config::Config,
     error::ApiError,
@@ -280,13 +280,13 @@ impl Engine {
         self.limits.forget_idle();
     }
 
-    /// How many answers take a place where there are only so many, and how many requests wait for one.
-    pub fn load(&self) -> (usize, usize) {
-        self.troubles.capacity.as_ref().map_or((0, 0), |capacity| capacity.load())
+    /// How full it is, where there are only so many places.
+    pub fn load(&self) -> Option<Load> {
+        self.troubles.capacity.as_ref().map(|capacity| capacity.load())
     }
 
-    /// How many requests have been taken, and how many of them are still being answered.
-    pub fn tally(&self) -> (u64, u64) {
+    /// What it has counted since the start.
+    pub fn count(&self) -> Counted {
         self.tally.read()
     }
 }

@@ -37,7 +37,7 @@ use self::watch::Watch;
 
 use crate::{
     config::Config,
-    engine::Engine,
+    engine::{Counted, Engine},
     fixtures::{Fixtures, Problem},
     http::{self, Edge, lateness::Lateness},
     latency::Latency,
@@ -205,14 +205,14 @@ impl Server {
             write_whole(path, self.address.port()).map_err(|error| StartError::Io(shown, error))?;
         }
         let mut forget = tokio::time::interval(FORGET_EVERY);
-        let mut watch = Watch::begin(edge.engine.tally().0);
+        let mut watch = Watch::begin(edge.engine.count().taken);
         loop {
             tokio::select! {
                 ended = &mut server => { ended.map_err(failed)?; break }
                 () = &mut stop => break,
                 _ = forget.tick() => {
                     edge.engine.forget_idle();
-                    if let Some(warning) = watch.look(edge.engine.tally().0) {
+                    if let Some(warning) = watch.look(edge.engine.count().taken) {
                         log::warn!("{warning}");
                     }
                 }
@@ -227,7 +227,7 @@ impl Server {
             () = connections.all_closed() => {}
             () = tokio::time::sleep(self.config.drain) => {}
         }
-        let (taken, cut) = edge.engine.tally();
+        let Counted { taken, in_flight: cut, .. } = edge.engine.count();
         Ok(Stopped { taken, cut })
     }
 
@@ -356,12 +356,12 @@ impl Running {
 
     /// Requests whose answers are still under way.
     pub fn in_flight(&self) -> u64 {
-        self.edge.engine.tally().1
+        self.edge.engine.count().in_flight
     }
 
     /// Requests taken so far.
     pub fn taken(&self) -> u64 {
-        self.edge.engine.tally().0
+        self.edge.engine.count().taken
     }
 
     /// Stops it as `SIGTERM` stops the program, and waits until it has.

@@ -7,20 +7,33 @@ use std::sync::{
 
 use crate::{capacity::Seat, limit::Hold, standing::Cost};
 
-/// How many requests were taken, and how many of them are over.
+/// How many requests were taken, how many of them are over, and what their answers have cost.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     taken: AtomicU64,
     ended: AtomicU64,
+    input: AtomicU64,
+    output: AtomicU64,
+}
+
+/// What has been counted since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Requests taken.
+    pub taken: u64,
+    /// Those of them whose answers are under way.
+    pub in_flight: u64,
+    /// Tokens, as the answers tell them.
+    pub tokens: Cost,
 }
 
 impl Tally {
-    /// How many have been taken, and how many of them are under way.
-    pub(super) fn read(&self) -> (u64, u64) {
+    pub(super) fn read(&self) -> Counted {
         // In this order, so that a request can't be seen ended before it is seen taken.
         let ended = self.ended.load(Ordering::Acquire);
         let taken = self.taken.load(Ordering::Acquire);
-        (taken, taken - ended)
+        let tokens = Cost { input: self.input.load(Ordering::Relaxed), output: self.output.load(Ordering::Relaxed) };
+        Counted { taken, in_flight: taken - ended, tokens }
     }
 }
 
@@ -58,6 +71,10 @@ impl Receipt {
 
     /// Writes down what the answer has cost; what is refused costs nothing in the end.
     pub(super) fn settle(&mut self, cost: Option<Cost>) {
+        if let Some(Cost { input, output }) = cost {
+            self.tally.input.fetch_add(input, Ordering::Relaxed);
+            self.tally.output.fetch_add(output, Ordering::Relaxed);
+        }
         if let Some(hold) = &mut self.hold {
             hold.settle(cost.unwrap_or_default());
         }

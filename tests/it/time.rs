@@ -72,6 +72,12 @@ fn the_server_tells_what_it_knows_of_itself() {
     let text = metrics.text();
     assert_eq!(number(text, "fake_openai_requests_total"), 1.0, "its own pages are not counted");
     assert_eq!(number(text, "fake_openai_requests_in_flight"), 0.0);
+    let usage = &connection.chat(CHAT).json()["usage"];
+    let after = connection.get("/metrics");
+    for (name, told) in [("prompt_tokens", "prompt_tokens"), ("generation_tokens", "completion_tokens")] {
+        let (told, name) = (usage[told].as_f64().unwrap(), format!("vllm:{name}_total"));
+        assert_eq!(number(after.text(), &name) - number(text, &name), told, "what answers say is counted");
+    }
     assert_eq!(number(text, "fake_openai_lateness_seconds_count"), stream.chunks.len() as f64);
 }
 
@@ -137,6 +143,11 @@ fn who_leaves_the_queue_is_not_served() {
         })
         .collect();
     eventually("all wait", || server.in_flight() == 6);
+    let load = ["num_requests_running 1", "num_requests_waiting 5", "kv_cache_usage_perc 1"];
+    eventually("routers see it", || {
+        let metrics = Connection::open(server.address()).get("/metrics");
+        load.iter().all(|line| metrics.text().contains(&format!("\nvllm:{line}\n")))
+    });
     drop(waiting);
     eventually("all who waited have left", || server.in_flight() == 1);
     drop(holder);
