@@ -24,7 +24,7 @@
 //! 2. Below the edge nothing sleeps, and nothing does I/O after start-up. Two things are awaited: admission, since limits
 //!    may live in a store that servers share (50 ms at the most), and a place where only so many answers are said at once.
 //! 3. A request is counted once, and its count is closed once: when the answer ends, is cut, or the client leaves.
-//! 4. A route exists because a fixture says so. No provider is named outside its dialect and its fixtures.
+//! 4. A route exists because a fixture says so. No provider is named outside dialects, fixtures and vLLM's metrics.
 //! 5. A fixture or setting that loads can be served: every mistake is found at start-up, with file, place and remedy, but
 //!    for those of the built-in files, which a test finds: they are compiled when they are first asked for.
 //! 6. Same seed, same requests in order: same bodies and ids, but for what tells the real time; headers in any order.

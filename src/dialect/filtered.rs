@@ -135,6 +135,10 @@ impl Spelling for Spelled {
         self.of.record(scope)
     }
 
+    fn id(&self, scope: &Scope<'_>) -> Option<String> {
+        self.of.id(scope)
+    }
+
     fn answer(&self, scope: &Scope<'_>) -> Answer {
         let answer = self.of.answer(scope);
         let content = match answer.content {

@@ -33,7 +33,7 @@ use crate::{
     prompt::Prompt,
     random::Random,
     reply::Reply,
-    request::members::{Members, Raw},
+    request::members::{Document, Members, Raw},
     standing::Cost,
     template::{Layout, Slot, Spaces, Template, scope::Scope},
 };
@@ -154,8 +154,7 @@ impl Frame {
         }
     }
 
-    fn whole(&self, words: &Words, tier: Option<Raw<'_>>, scope: &Scope<'_>) -> Bytes {
-        let Words { choices, usage, .. } = words;
+    fn whole(&self, (choices, usage): (&[u8], &[u8]), tier: Option<Raw<'_>>, scope: &Scope<'_>) -> Bytes {
         // What the slots of the head come to is short: an id, a time, a model's name.
         let mut out = Vec::with_capacity(choices.len() + usage.len() + 400);
         let mut around = self.whole.iter();
@@ -283,7 +282,7 @@ impl Dialect for Chat {
         let now = scope.now.as_secs();
         let shape = match wishes.stream {
             None => Shape::Whole,
-            // A stream that is kept is kept whole, and of one that is not the id is read there.
+            // A stream that is kept is kept whole.
             Some(_) if wishes.store => Shape::Both,
             Some(_) => Shape::Stream,
         };
@@ -304,6 +303,13 @@ struct Words {
     choices: Vec<u8>,
     usage: Vec<u8>,
     stream: Arc<Stream>,
+}
+
+impl Words {
+    /// Those of a whole answer: the choices, and the usage.
+    fn said(&self) -> (&[u8], &[u8]) {
+        (&self.choices, &self.usage)
+    }
 }
 
 /// In which shapes a reply is spelled.
@@ -327,14 +333,21 @@ impl Spelling for Spelled {
     fn record(&self, scope: &Scope<'_>) -> Value {
         let words = self.words(scope);
         let Wishes { tier, .. } = self.frame.wishes(scope);
-        serde_json::from_slice(&self.frame.whole(words, tier, scope)).unwrap_or_default()
+        serde_json::from_slice(&self.frame.whole(words.said(), tier, scope)).unwrap_or_default()
+    }
+
+    fn id(&self, scope: &Scope<'_>) -> Option<String> {
+        // What is said has nothing to do with it.
+        let around = self.frame.whole((b"null", b"null"), None, scope);
+        let document = Document::read(&around).ok()?;
+        Some(document.members().get("id")?.as_str()?.into_owned())
     }
 
     fn answer(&self, scope: &Scope<'_>) -> Answer {
         let words = self.words(scope);
         let Wishes { stream, tier, .. } = self.frame.wishes(scope);
         let (content_type, content) = match stream {
-            None => ("application/json", Content::Whole(self.frame.whole(words, tier, scope))),
+            None => ("application/json", Content::Whole(self.frame.whole(words.said(), tier, scope))),
             Some(StreamOptions { include_usage, include_obfuscation }) => {
                 let around = self.frame.chunk(tier, scope);
                 let obfuscation = include_obfuscation.then(|| scope.random.borrow().clone());

@@ -11,8 +11,8 @@
 //!
 //! In the shapes, `{{part.text}}` stands for the text or the piece, `{{part.all}}` for all of the text, `{{part.reason}}`
 //! for why it ends, and `{{part.input}}`, `{{part.output}}`, `{{part.total}}` for numbers of tokens; in those of a stream
-//! `{{part.so_far}}` for how many have been said. In those of `calls`, `{{part.calls}}` stands for all calls, and in the
-//! one of a `call` `{{part.name}}` and `{{part.arguments}}` for what they are.
+//! `{{part.so_far}}` for how many have been said. `{{part.calls}}` stands for all calls, and in the shape
+//! of a `call` `{{part.name}}` and `{{part.arguments}}` for what they are.
 
 mod stream;
 
@@ -128,15 +128,7 @@ const PLACES: Places<Place> = &[
     ("output", Place::Output),
     ("total", Place::Total),
     ("so_far", Place::SoFar),
-];
-
-const WITH_CALLS: Places<Place> = &[
     ("calls", Place::Calls),
-    ("text", Place::Text),
-    ("all", Place::All),
-    ("reason", Place::Reason),
-    ("input", Place::Input),
-    ("output", Place::Output),
 ];
 
 /// What stands in a place of a call.
@@ -151,6 +143,9 @@ const OF_CALL: Places<OfCall> = &[("name", OfCall::Name), ("arguments", OfCall::
 type Shape = shape::Shape<Place>;
 type Rendered = shape::Rendered<Place>;
 
+/// A list of none, as JSON.
+const NO_CALLS: &[u8] = b"[]";
+
 /// Makes the dialect; see [`super::Make`].
 pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
     let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
@@ -161,13 +156,9 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String
     let calls = match head.calls {
         None => None,
         Some(file) => {
-            let shape = |name: &str, value: &Value| {
-                Shape::compile(value, WITH_CALLS).map_err(|error| format!("`calls.{name}`: {error}"))
-            };
-            let maybe = |name: &str, value: &Option<Value>| value.as_ref().map(|value| shape(name, value)).transpose();
             let call = shape::Shape::compile(&file.call, OF_CALL).map_err(|error| format!("`calls.call`: {error}"))?;
-            let (event, last) = (maybe("event", &file.event)?, maybe("last", &file.last)?);
-            Some(Calls { call, whole: shape("whole", &file.whole)?, event, last })
+            let (event, last) = (maybe("calls.event", &file.event)?, maybe("calls.last", &file.last)?);
+            Some(Calls { call, whole: shape("calls.whole", &file.whole)?, event, last })
         }
     };
     if piece.is_none() && (first.is_some() || last.is_some()) {
@@ -346,7 +337,7 @@ impl Spelled {
         let said = &self.said;
         let (whole, calls) = match self.calling() {
             Some(calling) => (&calling.whole, said.calls(calling, scope)),
-            None => (&self.shapes.whole, Vec::new()),
+            None => (&self.shapes.whole, NO_CALLS.to_vec()),
         };
         let at = At { text: &said.text.text, calls: &calls, so_far: said.usage.completion_tokens, ends: true };
         said.fill(&whole.render(scope), at).into()
@@ -367,7 +358,7 @@ impl Spelling for Spelled {
         let (first, piece, calling) = (render(&shapes.first), piece.render(scope), self.calling());
         let last = render(calling.map_or(&shapes.last, |calling| &calling.last));
         let called = calling.and_then(|calling| render(&calling.event));
-        let calls = calling.map(|calling| self.said.calls(calling, scope)).unwrap_or_default();
+        let calls = calling.map_or(NO_CALLS.to_vec(), |calling| self.said.calls(calling, scope));
         let (said, wrapping) = (Arc::clone(&self.said), shapes.framing);
         let list = Box::new(Frames { said, wrapping, calls, first, piece, called, last, next: 0, at: 0, ended: false });
         let content = Content::Frames(answer::Frames { list, framing: wrapping.framing() });

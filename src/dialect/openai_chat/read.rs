@@ -243,7 +243,7 @@ pub(super) fn wishes(body: Members<'_>) -> Wishes<'_> {
             b"stream_options" => options = value.members(),
             b"logprobs" => explained = is_true(value),
             b"top_logprobs" => top = value.as_u64(),
-            b"store" => wishes.store = value.as_bool().is_some(),
+            b"store" => wishes.store = is_true(value),
             b"service_tier" => wishes.tier = Some(value),
             b"audio" => {
                 let format = value.members().and_then(|spoken| spoken.get("format")?.as_str());
