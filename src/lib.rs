@@ -1,23 +1,27 @@
 //! The load-grade fake LLM endpoint: it answers like OpenAI, without a model. For tests it is a library: see [`Server`].
 //!
 //! ## The idea
-//! **Protocols in code, content in data.** How a provider spells an answer is a protocol: one file, a [`dialect`]. What is
+//! **Protocols in code, content in data.** How a provider spells an answer is a protocol: one file, a [`protocol`]. What is
 //! said, and where, is data under `fixtures/`: routes, bodies, replies, the words of errors, the names of headers. It is
-//! built into the binary and overridden file by file. Between the two stands a neutral [`reply::Reply`].
+//! built into the binary and overridden file by file. Between the two stands a neutral [`Reply`](crate::core::reply::Reply).
 //! **One request, one function**, [`engine::Engine::handle`]: it routes, admits, plans what goes wrong, checks, says and
-//! dresses. **A response is plain data**, an [`answer::Answer`], which latency and faults change; the edge delivers it.
+//! dresses. **A response is plain data**, an [`Answer`](crate::core::response::Answer), which latency and faults change; the edge delivers it.
 //!
-//! ## Floors: imports go down only
+//! ## Layers: a folder each, imports go down this list only
 //! ```text
-//! 6 process     main cli                        parsing, printing, signals, measuring
-//! 5 edge        server http                     the only files that name actix
-//! 4 path        engine                          the pipeline, and nothing else
-//! 3 from files  config fixtures memory rule     what was asked, what is said, what is remembered
-//! 2 mechanisms  access capacity fault limit progress require when model dialect
-//! 1 materials   template schema tokens vector audio image latency resource    what fills in, makes up, counts, keeps
-//! 0 words       request prompt answer reply error standing facts glob random clock
+//! cli        arguments, tables, healthcheck, bench          the process: printing, signals
+//! server     listening, HTTP, WebSocket, admin, metrics     the only code that names actix
+//! engine     pipeline, faults, batch, realtime, metrics     from a request to a response
+//! config     settings, limits, latency                      command line, environment, file
+//! fixtures   sources, endpoints, errors, router, scripts    content as data
+//! resources  store, collections, operations, jobs           what clients create
+//! protocol   OpenAI, Anthropic, Gemini, … generic, wrap     wire formats
+//! model      the fake model, tokens, schema, embedding
+//! traffic    limits, faults, latency, concurrency, rules    what may happen to a request
+//! media      placeholder audio and images
+//! core       request, response, error, json, template, …
 //! ```
-//! A test holds the floors, and who may name `actix_web`, `governor`, `clap` and `sleep`.
+//! A test holds the layers, and who may name `actix_web`, `governor`, `clap` and `sleep`.
 //!
 //! ## Invariants
 //! 1. The engine answers every request, malformed ones included, in the words of the provider whose path was asked.
@@ -36,11 +40,11 @@
 //! |---|---|
 //! | an endpoint, or a collection with all its actions | one JSON file under `fixtures/<provider>/` |
 //! | a provider with a known protocol | one directory under `fixtures/`; `like` takes over what is the same |
-//! | a protocol | one file `src/dialect/<name>.rs`, and its line in [`dialect::all`], or in [`dialect::computed`] |
-//! | a slot | one variant and its arms in `src/template/slot.rs` |
-//! | what a limit counts, for whom, and how | `src/standing.rs`; `src/limit/spec.rs`; `src/limit/window/`, `admit.lua` |
-//! | a kind of error | one variant in `src/error.rs`; then every provider is asked for its words |
-//! | a fault | one variant and one row in `src/fault.rs`, its reading in `term.rs`, what it does in `plan.rs` |
+//! | a protocol | one file `src/protocol/<name>.rs`, and its line in [`protocol::all`], or in [`protocol::computed`] |
+//! | a slot | one variant and its arms in `src/core/template/slot.rs` |
+//! | what a limit counts, for whom, and how | `src/core/limit_status.rs`; `src/traffic/limit/{spec.rs,window/}`, `admit.lua` |
+//! | a kind of error | one variant in `src/core/error.rs`; then every provider is asked for its words |
+//! | a fault | one variant and one row in `src/traffic/fault.rs`, its reading in `term.rs`, what it does in `plan.rs` |
 //! | a setting | one field in `src/config/settings.rs`, for flag, environment, file and help at once |
 //!
 //! ## Absent on purpose
@@ -50,41 +54,17 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-pub mod access;
-pub mod answer;
-pub mod audio;
-pub mod capacity;
-pub mod clock;
 pub mod config;
-pub mod dialect;
+pub mod core;
 pub mod engine;
-pub mod error;
-pub mod facts;
-pub mod fault;
 pub mod fixtures;
-pub mod glob;
-mod http;
-pub mod image;
-pub mod latency;
-pub mod limit;
-pub mod memory;
+pub mod media;
 pub mod model;
-pub mod progress;
-pub mod prompt;
-pub mod random;
-pub mod reply;
-pub mod request;
-pub mod require;
-pub mod resource;
-pub mod rule;
-pub mod schema;
+pub mod protocol;
+pub mod resources;
 pub mod server;
-pub mod standing;
-pub mod template;
-pub mod tokens;
-pub mod vector;
-pub mod when;
+pub mod traffic;
 
 pub use config::{Config, ConfigError, Settings};
-pub use limit::LimitSpec;
 pub use server::{Running, Server, StartError, Stopped};
+pub use traffic::limit::LimitSpec;

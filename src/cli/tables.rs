@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fake_openai::{
-    fault::{MODIFIERS, TABLE},
     fixtures::{Fixtures, Kind, Listed, router::Route},
+    traffic::fault::{MODIFIERS, TABLE},
 };
 use http::Method;
 

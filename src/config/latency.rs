@@ -3,7 +3,7 @@
 use std::{str::FromStr, time::Duration};
 
 use super::{ConfigError, Settings};
-use crate::{
+use crate::traffic::{
     capacity::CapacitySpec,
     fault::Chain,
     latency::{Distribution, Latency, Span},

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize, de::IntoDeserializer};
 
 use super::{ConfigError, Settings};
 use crate::{
-    limit::{LimitSpec, Period, StoreSpec, Window},
-    standing::Unit,
+    core::limit_status::Unit,
+    traffic::limit::{LimitSpec, Period, StoreSpec, Window},
 };
 
 /// A known server whose limit is taken over.

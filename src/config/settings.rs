@@ -10,9 +10,11 @@ use serde_json::{Map, Value};
 
 use super::{Config, ConfigError, limits::Preset};
 use crate::{
-    limit::{Dimension, Failure, LimitSpec, Window},
     model::{Content, Counting},
-    rule::Rule,
+    traffic::{
+        limit::{Dimension, Failure, LimitSpec, Window},
+        rule::Rule,
+    },
 };
 
 /// What was asked. A field is a flag, a variable of the environment (`FAKE_OPENAI_` and its name) and a key of the file.

@@ -1,10 +1,10 @@
 //! What a reply is said to have cost.
 
+use super::tokens::Tokenizer;
 use super::{Counting, Speaker, Spoken};
-use crate::{
+use crate::core::{
     prompt::{Prompt, Role, Tool, Turn},
     reply::{Block, FinishReason, Text, Usage},
-    tokens::Tokenizer,
 };
 
 /// What an image of low detail costs, in tokens.

@@ -1,6 +1,6 @@
 //! What a script gives the model to say.
 
-use crate::reply::{FinishReason, Usage};
+use crate::core::reply::{FinishReason, Usage};
 
 /// What a script gives the model to say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

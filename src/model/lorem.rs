@@ -1,6 +1,6 @@
 //! Filler whose length in tokens is known without counting.
 
-use crate::random::Random;
+use crate::core::random::Random;
 
 /// Words that are one token each with the space before them, in o200k_base and cl100k_base alike.
 const WORDS: [&str; 48] = [
@@ -69,7 +69,7 @@ pub(super) fn words(tokens: u64, random: &mut Random) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokens::{Encoding, Tokenizer};
+    use crate::model::tokens::{Encoding, Tokenizer};
 
     #[test]
     fn filler_has_just_as_many_tokens_in_every_count() {

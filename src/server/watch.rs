@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::http::Edge;
+use super::http::Edge;
 
 /// A worker that is busy for this share of the time answers as fast as it can, and no faster.
 const BUSY: f64 = 0.95;

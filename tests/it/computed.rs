@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use fake_openai::{
     Config, LimitSpec, Running, Settings,
-    clock::ManualClock,
+    core::{clock::ManualClock, limit_status::Unit},
     model::{Content, Counting, Manner},
-    standing::Unit,
 };
 use serde_json::{Value, json};
 

@@ -1,6 +1,9 @@
 //! Vectors in the spelling of every provider: the same text has the same one everywhere, of the length that is asked for.
 
-use fake_openai::{Config, LimitSpec, Running, clock::ManualClock, standing::Unit};
+use fake_openai::{
+    Config, LimitSpec, Running,
+    core::{clock::ManualClock, limit_status::Unit},
+};
 use serde_json::{Value, json};
 
 use crate::client::{Connection, serve};

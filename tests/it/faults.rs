@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use fake_openai::{Config, Running, clock::ManualClock, model};
+use fake_openai::{Config, Running, core::clock::ManualClock, model};
 use serde_json::{Value, json};
 
 use crate::client::{CHAT, Connection, End, Response, eventually, serve};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fake_openai::{
     Config, Running,
-    clock::ManualClock,
+    core::clock::ManualClock,
     fixtures::Fixtures,
     model::{Context, Counting, Manner},
 };

@@ -7,8 +7,11 @@ use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
 
 use fake_openai::{
     Config, Settings,
-    clock::ManualClock,
-    fixtures::{Fixtures, router::Found, router::Router},
+    core::clock::ManualClock,
+    fixtures::{
+        Fixtures,
+        router::{Found, Router},
+    },
 };
 use serde::Deserialize;
 use serde_json::Value;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fake_openai::{
     Config, LimitSpec, Running, Settings,
-    clock::ManualClock,
-    limit::{Dimension, Window},
+    core::clock::ManualClock,
+    traffic::limit::{Dimension, Window},
 };
 
 use crate::{

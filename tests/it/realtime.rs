@@ -6,7 +6,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use fake_openai::{Config, LimitSpec, Running, Settings, clock::ManualClock};
+use fake_openai::{Config, LimitSpec, Running, Settings, core::clock::ManualClock};
 use serde_json::{Value, json};
 use tungstenite::{
     Error, Message, WebSocket,

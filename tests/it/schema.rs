@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use fake_openai::{random::Random, schema::instance};
+use fake_openai::{core::random::Random, model::schema::instance};
 use proptest::{prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 

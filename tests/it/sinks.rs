@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use fake_openai::{Config, access::Access};
+use fake_openai::{Config, traffic::access::Access};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 

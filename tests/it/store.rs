@@ -9,8 +9,8 @@ use std::{
 
 use fake_openai::{
     Config, Running, Settings,
-    clock::ManualClock,
-    limit::{Failure, Window},
+    core::clock::ManualClock,
+    traffic::limit::{Failure, Window},
 };
 
 use crate::{
@@ -123,7 +123,7 @@ fn three_copies_admit_one_copys_quota_together() {
         redis.ask("FLUSHALL");
         let clock = ManualClock::new();
         let settings = Settings { rpm: Some(90), window: Some(window), ..Settings::default() };
-        let per_key = Settings { per: Some(vec![fake_openai::limit::Dimension::Key]), ..settings };
+        let per_key = Settings { per: Some(vec![fake_openai::traffic::limit::Dimension::Key]), ..settings };
         let servers = [(); 3].map(|()| server(&redis.url(), per_key.clone(), &clock));
         servers.iter().for_each(connected);
         let batch = || {

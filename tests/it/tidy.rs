@@ -7,26 +7,19 @@ use std::{
 
 use crate::program::run;
 
-/// The floor of every module at the root of the crate: a module imports from its own floor's words or from below.
-const FLOORS: &[(usize, &[&str])] = &[
-    (0, &["request", "prompt", "answer", "reply", "error", "standing", "facts", "glob", "random", "clock"]),
-    (1, &["template", "schema", "tokens", "vector", "audio", "image", "latency", "resource"]),
-    (2, &["access", "capacity", "fault", "limit", "progress", "require", "when", "model", "dialect"]),
-    (3, &["config", "fixtures", "memory", "rule"]),
-    (4, &["engine"]),
-    (5, &["server", "http"]),
-    (6, &["main", "cli", "lib"]),
-];
+/// The layers, the top one first: each is a folder of `src`, and imports from those after it.
+const LAYERS: [&str; 11] =
+    ["cli", "server", "engine", "config", "fixtures", "resources", "protocol", "model", "traffic", "media", "core"];
 
 /// Who may name what.
 const NAMES: &[(&str, &[&str])] = &[
-    ("actix_http", &["server", "http", "main"]),
-    ("actix_multipart", &["http"]),
-    ("actix_web", &["server", "http"]),
-    ("governor", &["limit"]),
+    ("actix_http", &["server", "main"]),
+    ("actix_multipart", &["server"]),
+    ("actix_web", &["server"]),
+    ("governor", &["traffic"]),
     ("clap", &["config", "cli"]),
     ("thread::sleep", &["server"]),
-    ("time::sleep", &["server", "http"]),
+    ("time::sleep", &["server"]),
     ("println!", &[]),
     ("static mut", &[]),
     ("lazy_static", &[]),
@@ -57,11 +50,6 @@ fn root(path: &Path) -> String {
     Path::new(inner.as_os_str()).file_stem().unwrap().to_str().unwrap().to_owned()
 }
 
-fn floor(module: &str) -> usize {
-    let found = FLOORS.iter().find(|(_, modules)| modules.contains(&module));
-    found.unwrap_or_else(|| panic!("{module} has no floor: give it one here and in the crate guide")).0
-}
-
 /// The root modules that a text names as `crate::name`, `crate::{name, …}` or `fake_openai::…`.
 fn imports(text: &str) -> Vec<String> {
     let mut names = Vec::new();
@@ -89,33 +77,37 @@ fn imports(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn imports_go_down_only() {
+fn layers_import_downward_only() {
     for (path, text) in sources() {
-        let module = root(&path);
+        let layer = root(&path);
+        let Some(own) = LAYERS.iter().position(|known| *known == layer) else {
+            assert!(["main", "lib"].contains(&layer.as_str()), "{}: `{layer}` is no layer", path.display());
+            continue;
+        };
         // Doc comments may point anywhere.
         let code: String =
             text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
         for import in imports(&code) {
-            let allowed = import == module
-                || floor(&import) < floor(&module)
-                || (floor(&module), floor(&import)) == (0, 0)
-                || floor(&module) >= 3 && floor(&import) == floor(&module);
-            assert!(allowed, "{} imports {import}, which is not below it", path.display());
+            let below = LAYERS[own..].contains(&import.as_str());
+            assert!(below, "{} imports `{import}`, which is not below `{layer}`", path.display());
         }
     }
 }
 
 #[test]
-fn the_guide_draws_the_floors_that_hold() {
+fn src_has_a_folder_for_each_layer_and_the_guide_lists_them() {
+    let mut entries: Vec<_> =
+        fs::read_dir("src").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    entries.sort();
+    let mut expected: Vec<_> = LAYERS.iter().copied().chain(["lib.rs", "main.rs"]).collect();
+    expected.sort_unstable();
+    assert_eq!(entries, expected);
     let guide = fs::read_to_string("src/lib.rs").unwrap();
-    for (number, modules) in FLOORS {
-        let line =
-            guide.lines().find(|line| line.starts_with(&format!("//! {number} "))).expect("a line for each floor");
-        for module in modules.iter().filter(|module| **module != "lib") {
-            assert!(line.split_whitespace().any(|word| word == *module), "floor {number} of the guide lacks {module}");
-        }
-    }
-    assert!(guide.lines().count() <= 90);
+    let guide: Vec<_> = guide.lines().take_while(|line| line.starts_with("//!")).collect();
+    let listed = guide.iter().filter_map(|line| line.strip_prefix("//! ")?.split_whitespace().next());
+    let listed: Vec<_> = listed.filter(|word| LAYERS.contains(word)).collect();
+    assert_eq!(listed, LAYERS, "the guide lists the layers in their order");
+    assert!(guide.len() <= 90);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fake_openai::{Config, Settings, capacity::CapacitySpec, config::LatencySpec};
+use fake_openai::{Config, Settings, config::LatencySpec, traffic::capacity::CapacitySpec};
 
 use crate::client::{CHAT, Connection, End, Response, eventually, serve};
 

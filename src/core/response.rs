@@ -1,0 +1,216 @@
+//! An answer as plain data: what will be sent, and when; not the sending of it.
+
+pub mod event_stream;
+pub mod session;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
+
+use self::session::Session;
+use super::limit_status::Cost;
+
+/// One answer, ready for the edge to deliver.
+pub struct Answer {
+    /// The status line's code.
+    pub status: StatusCode,
+    /// The headers; their order says nothing. The edge adds those of its own trade (date, length, framing, CORS).
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// What follows the head.
+    pub content: Content,
+    /// What it has cost in tokens, if the model has said something.
+    pub cost: Option<Cost>,
+    /// What happens before the head is sent.
+    pub opening: Opening,
+}
+
+/// Headers that most answers have no more of, those of limits included.
+pub const USUAL_HEADERS: usize = 12;
+
+/// What happens before the head of an answer is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// So much time passes.
+    After(Duration),
+    /// Time passes without end.
+    Never,
+    /// The connection is closed, and no head is sent.
+    Closed,
+    /// The connection is reset, and no head is sent.
+    Reset,
+}
+
+/// The body of an answer.
+pub enum Content {
+    /// All of it at once.
+    Whole(Bytes),
+    /// Event by event, each as soon as the client takes it.
+    Frames(Frames),
+    /// Step by step, each at its time.
+    Steps(Steps),
+    /// None yet: a conversation begins, over a socket.
+    Session(Box<dyn Session>),
+}
+
+/// A stream: a lazy sequence of events.
+pub struct Frames {
+    /// The events, in order.
+    pub list: Box<dyn Iterator<Item = Frame> + Send>,
+    /// How one is told from the next.
+    pub framing: Framing,
+}
+
+/// One event, as it goes over the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// All of it, with what frames it.
+    pub bytes: Bytes,
+    /// What it is for.
+    pub part: Part,
+    /// How many tokens of the reply it brings.
+    pub tokens: u32,
+}
+
+/// What an event of a stream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What is said, or what leads to it.
+    Said,
+    /// Why the model stopped.
+    Finish,
+    /// What it has cost, where that has an event of its own.
+    Usage,
+    /// That the stream ends here.
+    End,
+}
+
+/// How the events of a stream are told from each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Server-sent events that are data alone, with this line break.
+    Data(&'static str),
+    /// Server-sent events with a name before the data.
+    Named,
+    /// The items of one JSON array.
+    Array,
+    /// JSON values, each on a line.
+    Lines,
+    /// Binary frames: see [`event_stream`].
+    Binary,
+    /// Messages of a socket, each of which is JSON; an empty one only shows that somebody is there.
+    Messages,
+}
+
+impl Framing {
+    /// An error in place of a stream's next event. Nothing comes after it. `first` is whether nothing came before.
+    pub fn error(self, body: &[u8], first: bool) -> Bytes {
+        /// The data of an event that has a name bears the name as its type.
+        const TYPE: &str = r#"{"type":""#;
+        let (before, after): (&[&str], &[&str]) = match self {
+            Framing::Data(end) => (&["data: "], &[end, end]),
+            Framing::Named => {
+                let name = body.strip_prefix(TYPE.as_bytes()).and_then(|rest| rest.split(|byte| *byte == b'"').next());
+                let (name, start, rest) = match name {
+                    Some(name) => (name, "", body),
+                    None => (&b"error"[..], r#"{"type":"error","#, body.strip_prefix(b"{").unwrap_or(body)),
+                };
+                return [b"event: ", name, b"\ndata: ", start.as_bytes(), rest, b"\n\n"].concat().into();
+            }
+            Framing::Array => (if first { &["["] } else { &[",\r\n"] }, &["]"]),
+            Framing::Lines => (&[], &["\n"]),
+            Framing::Messages => (&[], &[]),
+            Framing::Binary => return event_stream::exception(body),
+        };
+        [before.concat().as_bytes(), body, after.concat().as_bytes()].concat().into()
+    }
+
+    /// What clients take for nothing, to keep a connection from looking dead; what has no comments has a blank for it,
+    /// or an event that nobody knows.
+    pub fn comment(self) -> Bytes {
+        Bytes::from_static(match self {
+            Framing::Data("\r\n") => b": keep-alive\r\n\r\n",
+            Framing::Data(_) | Framing::Named => b": keep-alive\n\n",
+            Framing::Array | Framing::Lines => b" ",
+            Framing::Messages => b"",
+            Framing::Binary => return event_stream::event("keep-alive", "application/json", b""),
+        })
+    }
+
+    /// The bytes that close a stream which has lost its last event.
+    pub fn close(self) -> Option<Bytes> {
+        (self == Framing::Array).then(|| Bytes::from_static(b"]"))
+    }
+
+    /// An event broken off late in its data, but framed as it should be.
+    pub fn broken_off(self, event: &[u8]) -> Bytes {
+        let end: &[u8] = match self {
+            Framing::Data("\r\n") => b"\r\n\r\n",
+            Framing::Data(_) | Framing::Named => b"\n\n",
+            Framing::Array | Framing::Messages => b"",
+            Framing::Lines => b"\n",
+            Framing::Binary => return event_stream::broken_off(event),
+        };
+        let kept = event.len().saturating_sub(end.len()) * 3 / 4;
+        [&event[..kept], end].concat().into()
+    }
+}
+
+/// A body that is sent step by step.
+pub struct Steps {
+    /// The length that the head promises, in bytes; none if it is chunked.
+    pub length: Option<u64>,
+    /// The steps, in order.
+    pub list: Box<dyn Iterator<Item = Timed> + Send>,
+}
+
+/// A step, and when it is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timed {
+    /// Time since the answer was made; [`Duration::MAX`] for never.
+    pub at: Duration,
+    /// What is done then.
+    pub step: Step,
+}
+
+/// What is done with a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// These bytes are sent.
+    Send(Bytes),
+    /// The connection is closed, and the body has no end.
+    Cut,
+    /// The connection is reset.
+    Reset,
+}
+
+impl Answer {
+    /// An answer that is sent at once.
+    pub fn new(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>, content: Content) -> Self {
+        Answer { status, headers, content, cost: None, opening: Opening::After(Duration::ZERO) }
+    }
+
+    /// An answer with a body that is sent at once.
+    pub fn said(content_type: &'static str, content: Content) -> Self {
+        let mut headers = Vec::with_capacity(USUAL_HEADERS);
+        headers.push((CONTENT_TYPE, HeaderValue::from_static(content_type)));
+        Answer::new(StatusCode::OK, headers, content)
+    }
+
+    /// The answer that opens a session.
+    pub fn session(session: Box<dyn Session>) -> Self {
+        Answer::new(StatusCode::SWITCHING_PROTOCOLS, Vec::with_capacity(USUAL_HEADERS), Content::Session(session))
+    }
+
+    /// An answer without headers or body.
+    pub fn empty(status: StatusCode) -> Self {
+        Answer::new(status, Vec::new(), Content::Whole(Bytes::new()))
+    }
+}
+
+impl Frame {
+    /// An event that brings so many tokens of what is said.
+    pub fn said(bytes: Bytes, tokens: u32) -> Self {
+        Frame { bytes, part: Part::Said, tokens }
+    }
+}

@@ -1,0 +1,382 @@
+//! Templates: content of fixtures with `{{space.name}}` slots and nothing else, compiled once into literal bytes and
+//! slots.
+//!
+//! A JSON string that is one slot takes the value with its type; a slot inside text takes the value's text. What is
+//! missing is `null`, and nothing inside text. `{{{{` stands for a literal `{{`.
+
+mod slot;
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::{
+    Serializer, Value,
+    ser::{Formatter, PrettyFormatter},
+};
+
+pub(crate) use slot::query;
+pub use slot::{Slot, Spaces};
+
+use super::{context::Scope, limit_status::GoDuration};
+
+/// A compiled template.
+#[derive(Clone, Debug)]
+pub struct Template {
+    segments: Vec<Segment>,
+    /// The literal bytes in all, a first guess of the size of what is rendered.
+    literal: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Segment {
+    Literal(Box<[u8]>),
+    Slot(Slot, Place),
+}
+
+/// Where a slot stands, which decides how its value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In place of a whole JSON value, in a text with this indent a level, on a line that begins so far in.
+    Value { indent: usize, lead: usize },
+    /// Inside a JSON string.
+    Text,
+    /// In text that is not JSON.
+    Plain,
+}
+
+/// How JSON is laid out. Providers differ, and some clients compare bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layout {
+    /// Spaces a level; 0 puts everything on one line.
+    pub indent: usize,
+    /// Whether a line break ends the text.
+    #[serde(default)]
+    pub newline: bool,
+}
+
+impl Layout {
+    /// Writes `value` in this layout.
+    pub fn write<T: Serialize>(self, value: &T) -> Vec<u8> {
+        let mut text = Vec::new();
+        if self.indent == 0 {
+            text = Line::Compact.write(value);
+        } else {
+            let spaces = " ".repeat(self.indent);
+            let formatter = PrettyFormatter::with_indent(spaces.as_bytes());
+            let written = value.serialize(&mut Serializer::with_formatter(&mut text, formatter));
+            debug_assert!(written.is_ok(), "JSON values always serialize");
+        }
+        if self.newline {
+            text.push(b'\n');
+        }
+        text
+    }
+
+    /// Appends `value` as it is laid out on a line that begins `lead` spaces in.
+    pub fn write_inside<T: Serialize>(self, value: &T, lead: usize, out: &mut Vec<u8>) {
+        let text = Layout { newline: false, ..self }.write(value);
+        for (n, line) in text.split(|byte| *byte == b'\n').enumerate() {
+            if n > 0 {
+                out.push(b'\n');
+                out.resize(out.len() + lead, b' ');
+            }
+            out.extend_from_slice(line);
+        }
+    }
+}
+
+/// How JSON stands on one line, as an event of a stream does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Line {
+    /// Without any spaces.
+    #[default]
+    Compact,
+    /// With a space after each colon and none after a comma, as Google's events are.
+    Spaced,
+}
+
+impl Line {
+    /// Writes `value` on one line.
+    pub fn write<T: Serialize>(self, value: &T) -> Vec<u8> {
+        struct Spaced;
+        impl Formatter for Spaced {
+            fn begin_object_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+                writer.write_all(b": ")
+            }
+        }
+        let mut text = Vec::new();
+        let written = match self {
+            Line::Compact => serde_json::to_writer(&mut text, value),
+            Line::Spaced => value.serialize(&mut Serializer::with_formatter(&mut text, Spaced)),
+        };
+        debug_assert!(written.is_ok(), "JSON values always serialize");
+        text
+    }
+}
+
+impl Template {
+    /// Compiles JSON whose strings may hold slots.
+    ///
+    /// # Errors
+    /// A slot that is unknown or out of place, in words.
+    pub fn json(value: &Value, layout: Layout, spaces: Spaces) -> Result<Self, String> {
+        let text = String::from_utf8(layout.write(value)).map_err(|error| error.to_string())?;
+        Template::written(&text, layout.indent, spaces)
+    }
+
+    /// Compiles JSON that is laid out already, with so many spaces a level.
+    ///
+    /// # Errors
+    /// A slot that is unknown or out of place, in words.
+    pub fn written(text: &str, indent: usize, spaces: Spaces) -> Result<Self, String> {
+        let mut template = Template::compile(text, Place::Text, spaces)?;
+        template.lift_whole_values(indent)?;
+        template.count();
+        Ok(template)
+    }
+
+    /// Compiles plain text, such as a header's value or what the model says.
+    ///
+    /// # Errors
+    /// A slot that is unknown, in words.
+    pub fn plain(text: &str, spaces: Spaces) -> Result<Self, String> {
+        let mut template = Template::compile(text, Place::Plain, spaces)?;
+        template.count();
+        Ok(template)
+    }
+
+    fn compile(text: &str, place: Place, spaces: Spaces) -> Result<Self, String> {
+        let mut segments = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find("{{") {
+            literal.push_str(&rest[..at]);
+            rest = &rest[at + 2..];
+            if let Some(after) = rest.strip_prefix("{{") {
+                literal.push_str("{{");
+                rest = after;
+                continue;
+            }
+            let Some(end) = rest.find("}}") else {
+                let start: String = rest.chars().take(20).collect();
+                return Err(format!(
+                    "`{{{{{start}` is never closed: write `}}}}` after the slot, or `{{{{{{{{` for two braces"
+                ));
+            };
+            segments.push(Segment::Literal(std::mem::take(&mut literal).into_bytes().into()));
+            segments.push(Segment::Slot(Slot::parse(rest[..end].trim(), spaces)?, place));
+            rest = &rest[end + 2..];
+        }
+        literal.push_str(rest);
+        segments.push(Segment::Literal(literal.into_bytes().into()));
+        Ok(Template { segments, literal: 0 })
+    }
+
+    /// Turns `"{{slot}}"`, quotes and all, into a slot for a whole value.
+    fn lift_whole_values(&mut self, indent: usize) -> Result<(), String> {
+        let mut lead = 0;
+        // Literals and slots alternate, a literal first and last.
+        for at in (1..self.segments.len()).step_by(2) {
+            let [Segment::Literal(before), Segment::Slot(slot, place), Segment::Literal(after)] =
+                &mut self.segments[at - 1..=at + 1]
+            else {
+                continue;
+            };
+            if let Some(line) = before.iter().rposition(|byte| *byte == b'\n') {
+                lead = before[line + 1..].iter().take_while(|byte| **byte == b' ').count();
+            }
+            let opens = before.ends_with(b"\"") && !before.ends_with(b"\\\"");
+            if opens && after.first() == Some(&b'"') {
+                if after.get(1) == Some(&b':') {
+                    return Err(format!("`{{{{{slot}}}}}` stands as a key: slots go into values"));
+                }
+                *place = Place::Value { indent, lead };
+                *before = before[..before.len() - 1].into();
+                *after = after[1..].into();
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self) {
+        self.segments.retain(|segment| !matches!(segment, Segment::Literal(text) if text.is_empty()));
+        let length = |segment: &Segment| if let Segment::Literal(text) = segment { text.len() } else { 24 };
+        self.literal = self.segments.iter().map(length).sum();
+    }
+
+    /// Cuts the template at its `{{part.…}}` slots: into as many templates as there are of them, and one.
+    pub fn split(self) -> Vec<Template> {
+        let mut pieces = vec![Vec::new()];
+        for segment in self.segments {
+            match (segment, pieces.last_mut()) {
+                (Segment::Slot(Slot::Part(_), _), _) | (_, None) => pieces.push(Vec::new()),
+                (segment, Some(piece)) => piece.push(segment),
+            }
+        }
+        let template = |segments| {
+            let mut template = Template { segments, literal: 0 };
+            template.count();
+            template
+        };
+        pieces.into_iter().map(template).collect()
+    }
+
+    /// The text, if it has no slots and so is the same every time.
+    pub fn fixed(&self) -> Option<&[u8]> {
+        match self.segments.as_slice() {
+            [] => Some(b""),
+            [Segment::Literal(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The slots, in order.
+    pub fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.segments.iter().filter_map(|segment| if let Segment::Slot(slot, _) = segment { Some(slot) } else { None })
+    }
+
+    /// Renders into a fresh buffer.
+    pub fn render(&self, scope: &Scope<'_>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.literal);
+        self.render_into(scope, &mut out);
+        out
+    }
+
+    /// Appends what it renders to `out`.
+    pub fn render_into(&self, scope: &Scope<'_>, out: &mut Vec<u8>) {
+        for segment in &self.segments {
+            match segment {
+                Segment::Literal(text) => out.extend_from_slice(text),
+                Segment::Slot(slot, place) => slot.put(scope, *place, out),
+            }
+        }
+    }
+}
+
+/// What a slot stands for in one request.
+pub enum Filling<'a> {
+    /// Nothing there.
+    Null,
+    /// A number.
+    Number(u64),
+    /// A duration as Go spells it.
+    Duration(GoDuration),
+    /// A text.
+    Text(std::borrow::Cow<'a, str>),
+    /// A JSON value of any type.
+    Json(Value),
+    /// A JSON number or literal, put as it was sent.
+    Spelled(&'a [u8]),
+}
+
+impl Filling<'_> {
+    fn put(&self, place: Place, out: &mut Vec<u8>) {
+        match (self, place) {
+            (Filling::Null, Place::Value { .. }) => out.extend_from_slice(b"null"),
+            (Filling::Null, _) => {}
+            (Filling::Number(number), _) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
+            (Filling::Duration(duration), Place::Value { .. }) => put_json(&duration.to_string(), out),
+            (Filling::Duration(duration), _) => duration.put(out),
+            (Filling::Text(text), Place::Value { .. }) => put_json(text, out),
+            (Filling::Text(text), Place::Text) => put_escaped(text, out),
+            (Filling::Text(text), Place::Plain) => out.extend_from_slice(text.as_bytes()),
+            (Filling::Spelled(text), _) => out.extend_from_slice(text),
+            (Filling::Json(value), Place::Value { indent, lead }) => {
+                Layout { indent, newline: false }.write_inside(value, lead, out);
+            }
+            (Filling::Json(value), Place::Text) => put_escaped(&value.to_string(), out),
+            (Filling::Json(value), Place::Plain) => out.extend_from_slice(value.to_string().as_bytes()),
+        }
+    }
+}
+
+/// Appends the JSON string that `text` is.
+fn put_json(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    put_escaped(text, out);
+    out.push(b'"');
+}
+
+/// Appends the inside of the JSON string that `text` is.
+fn put_escaped(text: &str, out: &mut Vec<u8>) {
+    let is_plain = |plain, byte: &u8| plain & (*byte >= 0x20) & (*byte != b'"') & (*byte != b'\\');
+    if text.as_bytes().iter().fold(true, is_plain) {
+        return out.extend_from_slice(text.as_bytes());
+    }
+    let from = out.len();
+    let written = serde_json::to_writer(&mut *out, text);
+    debug_assert!(written.is_ok(), "JSON values always serialize into memory");
+    out.pop();
+    out.remove(from);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::context::tests::with_scope;
+
+    fn render(value: Value, layout: Layout) -> String {
+        let template = Template::json(&value, layout, Spaces::Part).unwrap();
+        with_scope(|scope| String::from_utf8(template.render(scope)).unwrap())
+    }
+
+    #[test]
+    fn a_whole_slot_keeps_its_type_and_a_slot_in_text_is_escaped() {
+        let value = json!({
+            "model": "{{body.model}}", "n": "{{body.n}}", "deep": "{{body.deep.key}}", "none": "{{body.absent}}",
+            "text": "<{{body.model}}|{{body.n}}|{{body.absent}}|{{body.deep}}>", "list": ["{{path.id}}"],
+        });
+        let expected = concat!(
+            r#"{"model":"a\"b","n":7,"deep":[1,null],"none":null,"#,
+            r#""text":"<a\"b|7||{\"key\":[1,null]}>","list":["x/y"]}"#
+        );
+        assert_eq!(render(value, Layout::default()), expected);
+    }
+
+    #[test]
+    fn layout_and_key_order_are_kept() {
+        let value = json!({"b": {"c": ["{{path.id}}", "\"{{path.id}}\""]}, "a": {}});
+        let layout = Layout { indent: 2, newline: true };
+        let expected =
+            "{\n  \"b\": {\n    \"c\": [\n      \"x/y\",\n      \"\\\"x/y\\\"\"\n    ]\n  },\n  \"a\": {}\n}\n";
+        assert_eq!(render(value, layout), expected);
+    }
+
+    #[test]
+    fn a_line_has_no_spaces_or_googles() {
+        let value = json!({"a": {"b": [1, ": ,"]}, "c": null});
+        assert_eq!(Line::Compact.write(&value), br#"{"a":{"b":[1,": ,"]},"c":null}"#);
+        assert_eq!(Line::Spaced.write(&value), br#"{"a": {"b": [1,": ,"]},"c": null}"#);
+    }
+
+    #[test]
+    fn braces_can_be_written() {
+        assert_eq!(render(json!("{{{{name}} {{path.id}}"), Layout::default()), "\"{{name}} x/y\"");
+    }
+
+    #[test]
+    fn ids_and_time_have_the_asked_for_shape() {
+        let text = render(json!(["{{id.alnum29}}", "{{id.hex32}}", "{{id.uuid}}", "{{now.unix}}"]), Layout::default());
+        let values: Vec<Value> = serde_json::from_str(&text).unwrap();
+        let lengths: Vec<_> = values[..3].iter().map(|value| value.as_str().unwrap().len()).collect();
+        assert_eq!(lengths, [29, 32, 36]);
+        assert_eq!(values[3], json!(1_767_225_600));
+    }
+
+    #[test]
+    fn mistakes_are_told_with_the_remedy() {
+        let problem = |text: &str| Template::json(&json!(text), Layout::default(), Spaces::Content).unwrap_err();
+        assert!(problem("{{bod.model}}").contains("`bod`"), "{}", problem("{{bod.model}}"));
+        assert!(problem("{{bod.model}}").contains("body"), "names the spaces there are");
+        assert!(problem("{{body}}").contains("space.name"));
+        assert!(problem("{{id.alnum}}").contains("alnum29"));
+        assert!(problem("{{body.model").contains("never closed"));
+        assert!(problem("{{error.param}}").contains("only"), "{}", problem("{{error.param}}"));
+        let key = Template::json(&json!({"{{path.id}}": 1}), Layout::default(), Spaces::Part).unwrap_err();
+        assert!(key.contains("key"));
+    }
+}

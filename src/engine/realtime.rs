@@ -1,0 +1,40 @@
+//! Messages of a conversation over a socket, which are no requests of their own.
+
+use super::Engine;
+use crate::{
+    core::{
+        error::ApiError,
+        request::Request,
+        response::{
+            Content,
+            session::{Heard, Session},
+        },
+    },
+    fixtures::Target,
+};
+
+impl Engine {
+    /// Hands a message to the session that `request` opened, once it has been checked as the body of a request is; the
+    /// `request` has the message for its body. What the model is then asked is a request, for [`Engine::handle`].
+    pub fn hear(&self, request: &Request<'_>, session: &mut dyn Session) -> Heard {
+        let (path, faults) = self.troubles.in_path(request.path);
+        let request = Request { path, ..request.clone() };
+        let mut scope = self.scope(&request, faults);
+        let Target { provider, endpoint } = self.fixtures.find(request.method, request.path);
+        // It has been found before.
+        let Ok((endpoint, params)) = endpoint else { return Heard::default() };
+        scope.set_params(params);
+        let checked = match scope.members() {
+            Err(_) => Err(ApiError::NotJson {}),
+            Ok(_) if self.lenient => Ok(()),
+            Ok(_) => endpoint.check(&scope),
+        };
+        let Err(error) = checked else { return session.hear(scope.members().unwrap_or_default()) };
+        scope.error = Some(error);
+        let refusal = match provider.refuse(Some(endpoint), &scope).content {
+            Content::Whole(body) => body,
+            _ => bytes::Bytes::new(),
+        };
+        Heard { events: session.refuse(scope.members().unwrap_or_default(), &refusal), stops: false }
+    }
+}

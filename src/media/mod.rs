@@ -1,0 +1,4 @@
+//! Layer `media`.
+
+pub mod plain_image;
+pub mod silence;

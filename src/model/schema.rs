@@ -1,0 +1,380 @@
+//! Instances of JSON Schemas: what a model says that was told to answer in a schema's terms.
+
+mod check;
+mod kind;
+mod number;
+mod pattern;
+mod text;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use crate::core::random::Random;
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
+
+use kind::{ALL, ARRAY, BOOLEAN, INTEGER, NULL, NUMBER, OBJECT, STRING, inferred, kinds, named_kind, named_kinds};
+
+/// Makes an instance of a JSON Schema: `{"type": "object", "properties": {"n": {"type": "integer"}}}` gives `{"n": 7}`.
+/// The same state of `random` gives the same instance.
+///
+/// Every property is given, in the order of the schema, one item of every array and one entry of every map, except
+/// where that would go round in a circle: there only what is required is given. Of `anyOf` and `oneOf` the first branch
+/// that is not null is taken, of `enum` any value. A `default` that fits is taken, or else the first of `examples`, but
+/// not `null`.
+///
+/// What is best effort: `not`, `if` and `patternProperties` are not looked at, nor is whether a second branch of
+/// `oneOf` would fit too; a pattern that is not understood is no pattern; several bounds or patterns that hardly go
+/// together may not be met. A schema that nothing fits, or that is none, gives what comes near, such as `null`. All
+/// that is made is bounded: a text or array at 10,000, the instance at 32,768 characters and values, references at four
+/// times the same one inside itself.
+pub fn instance(schema: &Value, random: &mut Random) -> Value {
+    let mut maker = Maker {
+        root: schema,
+        random,
+        trail: vec![std::ptr::from_ref(schema).addr()],
+        depth: 0,
+        terse: false,
+        vary: false,
+        room: ROOM,
+        fuel: FUEL,
+        known: HashMap::new(),
+    };
+    maker.make(&[schema])
+}
+
+/// The most characters of one string, and the most items of one array.
+const LONGEST: usize = 10_000;
+/// The most characters and values of all.
+const ROOM: usize = 32_768;
+/// The most steps of thinking.
+const FUEL: usize = 1_000_000;
+/// Where nesting is cut down to what is required, and where it is cut off. JSON parsers stop at 128.
+const DEEP: usize = 64;
+const DEEPEST: usize = 120;
+/// How many references one inside the other are followed to see where they end.
+const REFS: usize = 32;
+/// The most schemas that one value can have to fit at once.
+const LAYERS: usize = 256;
+
+/// A schema that is an object. Several that must hold at once are layers of one.
+type Layer = Map<String, Value>;
+
+struct Maker<'a, 'r> {
+    root: &'a Value,
+    random: &'r mut Random,
+    /// The references followed from the root to here, as addresses of what they refer to.
+    trail: Vec<usize>,
+    depth: usize,
+    /// Whether to give no more than is required.
+    terse: bool,
+    /// Whether values should differ: no defaults.
+    vary: bool,
+    room: usize,
+    fuel: usize,
+    /// Whether what is at an address ends within so many references.
+    known: HashMap<(usize, usize), bool>,
+}
+
+impl<'a> Maker<'a, '_> {
+    fn spend(&mut self, steps: usize) -> bool {
+        self.fuel = self.fuel.saturating_sub(steps);
+        self.fuel > 0
+    }
+
+    fn take(&mut self, room: usize) -> bool {
+        let enough = self.room >= room;
+        self.room = self.room.saturating_sub(room);
+        enough
+    }
+
+    /// Makes a value that all of `schemas` allow.
+    fn make(&mut self, schemas: &[&'a Value]) -> Value {
+        let (trail, terse) = (self.trail.len(), self.terse);
+        self.depth += 1;
+        self.terse |= self.depth > DEEP;
+        let layers = if self.take(1) && self.depth <= DEEPEST { self.layers(schemas) } else { None };
+        let value = layers.map_or(Value::Null, |layers| self.value(&layers));
+        self.depth -= 1;
+        self.terse = terse;
+        self.trail.truncate(trail);
+        value
+    }
+
+    /// Everything that must hold at once: the schemas, what they refer to, and one branch of every choice. None if
+    /// nothing can come of it.
+    fn layers(&mut self, schemas: &[&'a Value]) -> Option<Vec<&'a Layer>> {
+        let mut open: Vec<&Value> = schemas.iter().rev().copied().collect();
+        let mut layers: Vec<&Layer> = Vec::new();
+        let mut choices = VecDeque::new();
+        loop {
+            while let Some(schema) = open.pop() {
+                let layer = match schema {
+                    Value::Object(layer) => layer,
+                    Value::Bool(true) => continue,
+                    _ => return None,
+                };
+                if layers.len() >= LAYERS || !self.spend(1 + layers.len()) {
+                    return Some(layers);
+                }
+                if layers.iter().any(|known| std::ptr::eq(*known, layer)) {
+                    continue;
+                }
+                layers.push(layer);
+                let list = |key: &str| layer.get(key).and_then(Value::as_array);
+                choices.extend(list("anyOf").into_iter().chain(list("oneOf")));
+                open.extend(list("allOf").map_or(&[][..], Vec::as_slice).iter().take(LAYERS).rev());
+                if let Some(target) = self.target(layer) {
+                    self.enter(target)?;
+                    open.push(target);
+                }
+            }
+            let Some(branches) = choices.pop_front() else {
+                return Some(layers);
+            };
+            open.extend(self.choose(branches, &layers));
+        }
+    }
+
+    /// What a layer's `$ref` refers to, within this document: a pointer behind `#`, or without it, as gateways send it
+    /// that take `#` off.
+    fn target(&mut self, layer: &Layer) -> Option<&'a Value> {
+        let reference = layer.get("$ref")?.as_str()?;
+        let pointer = reference.split_once('#').map_or(reference, |(_, pointer)| pointer);
+        self.spend(pointer.len());
+        self.root.pointer(&percent_decode_str(pointer).decode_utf8_lossy())
+    }
+
+    /// Notes that a reference is followed. The second time inside itself it has to come to an end; as the shortest way
+    /// is taken from there, one that is followed on and on has none.
+    fn enter(&mut self, target: &'a Value) -> Option<()> {
+        let address = std::ptr::from_ref(target).addr();
+        let times = self.trail.iter().filter(|known| **known == address).count();
+        self.trail.push(address);
+        self.terse |= times > 0;
+        (times < 4).then_some(())
+    }
+
+    /// The first branch that is not null, goes with the layers and ends; if terse, the one that ends soonest.
+    fn choose(&mut self, branches: &'a [Value], layers: &[&'a Layer]) -> Option<&'a Value> {
+        if !self.spend(branches.len()) {
+            return None;
+        }
+        let allowed = layers.iter().fold(ALL, |allowed, layer| allowed & kinds(layer));
+        let kinds: Vec<(&Value, u8)> = branches.iter().map(|branch| (branch, self.branch_kinds(branch))).collect();
+        let mut possible: Vec<_> = kinds.iter().filter(|(_, kinds)| kinds & allowed != 0).collect();
+        possible.sort_by_key(|(_, kinds)| *kinds == NULL);
+        for refs in if self.terse { 0..=REFS } else { REFS..=REFS } {
+            if let Some((branch, _)) = possible.iter().find(|(branch, _)| self.ends(branch, refs, 0)) {
+                return Some(branch);
+            }
+        }
+        possible.first().map(|(branch, _)| *branch).or(branches.first())
+    }
+
+    fn branch_kinds(&mut self, branch: &'a Value) -> u8 {
+        let (mut allowed, mut next) = (ALL, branch.as_object());
+        for _ in 0..8 {
+            let Some(layer) = next else { break };
+            allowed &= kinds(layer);
+            next = self.target(layer).and_then(Value::as_object);
+        }
+        allowed
+    }
+
+    fn value(&mut self, layers: &[&'a Layer]) -> Value {
+        if let Some(given) = self.given(layers) {
+            return if self.affords(given, 0) { given.clone() } else { Value::Null };
+        }
+        let kind = self.kind(layers);
+        if kind & (NUMBER | INTEGER) != 0 {
+            return number::number(layers, kind & NUMBER == 0, self.vary, self.random);
+        }
+        match kind {
+            BOOLEAN => Value::Bool(below(self.random, 2) == 1),
+            STRING => {
+                let text = text::text(layers, self.room, self.random, &mut self.fuel);
+                self.take(text.len());
+                Value::String(text)
+            }
+            ARRAY => self.array(layers),
+            OBJECT => self.object(layers),
+            _ => Value::Null,
+        }
+    }
+
+    /// A value that the schema names itself.
+    fn given(&mut self, layers: &[&'a Layer]) -> Option<&'a Value> {
+        if let Some(only) = all(layers, "const").next() {
+            return Some(only);
+        }
+        if let Some(values) = all(layers, "enum").filter_map(Value::as_array).find(|values| !values.is_empty()) {
+            let (before, after) = values.split_at(below(self.random, values.len()));
+            let mut values = after.iter().chain(before);
+            let fits = values.clone().find(|value| !value.is_null() && self.all_fit(value, layers));
+            return fits.or_else(|| values.clone().find(|value| value.is_null())).or_else(|| values.next());
+        }
+        if self.vary {
+            return None;
+        }
+        let default = all(layers, "default").next();
+        let example = all(layers, "examples").filter_map(Value::as_array).find_map(|examples| examples.first());
+        [default, example].into_iter().flatten().find(|value| !value.is_null() && self.all_fit(value, layers))
+    }
+
+    fn all_fit(&mut self, value: &Value, layers: &[&'a Layer]) -> bool {
+        layers.iter().all(|layer| self.fits_layer(value, layer, 0))
+    }
+
+    /// Takes the room for a copy of `value`, if there is as much.
+    fn affords(&mut self, value: &Value, depth: usize) -> bool {
+        let depth = depth + 1;
+        self.depth + depth <= DEEPEST
+            && match value {
+                Value::String(text) => self.take(text.len() + 1),
+                Value::Array(items) => self.take(1) && items.iter().all(|item| self.affords(item, depth)),
+                Value::Object(members) => {
+                    let mut members = members.iter();
+                    self.take(1) && members.all(|(name, member)| self.take(name.len()) && self.affords(member, depth))
+                }
+                _ => self.take(1),
+            }
+    }
+
+    /// The kind of value to make: the first that is named and is not null, or what the keywords are about.
+    fn kind(&self, layers: &[&Layer]) -> u8 {
+        let allowed = layers.iter().fold(ALL, |allowed, layer| allowed & kinds(layer));
+        let Some(first) = layers.iter().filter_map(|layer| layer.get("type")).find(|names| named_kinds(names) != 0)
+        else {
+            return inferred(layers);
+        };
+        // What contradicts itself is taken by its first word.
+        let allowed = if allowed == 0 { named_kinds(first) } else { allowed };
+        let names = first.as_array().map_or(std::slice::from_ref(first), Vec::as_slice);
+        let kinds = || names.iter().map(|name| named_kind(name) & allowed).filter(|kind| *kind != 0);
+        let simple = kinds().find(|kind| self.terse && kind & (OBJECT | ARRAY) == 0);
+        simple.or_else(|| kinds().find(|kind| *kind != NULL)).unwrap_or(NULL)
+    }
+
+    fn object(&mut self, layers: &[&'a Layer]) -> Value {
+        let required: Vec<&str> =
+            all(layers, "required").filter_map(Value::as_array).flatten().filter_map(Value::as_str).collect();
+        self.spend(required.len());
+        let is_required: HashSet<&str> = required.iter().copied().collect();
+        let most = most(layers, "maxProperties");
+        let mut spare = most.saturating_sub(is_required.len());
+        let mut object = Map::new();
+        let properties = || all(layers, "properties").filter_map(Value::as_object);
+        for name in properties().flat_map(Map::keys).map(String::as_str).chain(required) {
+            if object.contains_key(name) || !self.spend(1) {
+                continue;
+            }
+            let member = member(layers, name);
+            if !is_required.contains(name) {
+                if self.terse || spare == 0 || !member.iter().all(|schema| self.ends(schema, REFS, 0)) {
+                    continue;
+                }
+                spare -= 1;
+            }
+            if !self.take(name.len()) {
+                break;
+            }
+            let value = self.make(&member);
+            object.insert(name.to_owned(), value);
+        }
+
+        let more: Vec<&Value> = all(layers, "additionalProperties").collect();
+        let free = object.is_empty() && !self.terse && more.iter().any(|schema| schema.is_object());
+        let wanted = least(layers, "minProperties").max(usize::from(free)).min(most).min(LONGEST);
+        if object.len() < wanted && more.iter().all(|schema| self.ends(schema, REFS, 0)) {
+            let names: Vec<&Value> = all(layers, "propertyNames").collect();
+            let mut tries = 2 * (wanted - object.len()) + 20;
+            while object.len() < wanted && tries > 0 && self.room > 0 && self.fuel > 0 {
+                tries -= 1;
+                let vary = std::mem::replace(&mut self.vary, true);
+                let name = match self.make(&names) {
+                    Value::String(name) if !names.is_empty() => name,
+                    _ => format!("{}{}", text::word(self.random), object.len() + 1),
+                };
+                self.vary = vary;
+                if !object.contains_key(&name) && self.take(name.len()) {
+                    let value = self.make(&more);
+                    object.insert(name, value);
+                }
+            }
+        }
+        Value::Object(object)
+    }
+
+    fn array(&mut self, layers: &[&'a Layer]) -> Value {
+        let prefix = layers.iter().filter_map(|layer| prefix(layer)).map(Vec::len).max().unwrap_or(0);
+        let (least, most) = (least(layers, "minItems"), most(layers, "maxItems"));
+        let contained: Vec<&Value> = layers
+            .iter()
+            .filter_map(|layer| Some((*layer, layer.get("contains")?)))
+            .flat_map(|(layer, schema)| {
+                let times = if layer.contains_key("minContains") { self::least(&[layer], "minContains") } else { 1 };
+                std::iter::repeat_n(schema, times.min(LONGEST))
+            })
+            .collect();
+        let free = prefix + contained.len().max(usize::from(!self.terse && prefix == 0));
+        let wanted = free.max(least).min(most).min(LONGEST);
+        let unique = layers.iter().any(|layer| layer.get("uniqueItems") == Some(&Value::Bool(true)));
+        let vary = self.vary;
+        self.vary |= unique && wanted > 1;
+        let mut seen = HashSet::new();
+        let mut items = Vec::new();
+        let mut tries = if unique { 2 * wanted + 100 } else { wanted };
+        while items.len() < wanted && tries > 0 && self.room > 0 && self.spend(1) {
+            tries -= 1;
+            let at = items.len();
+            let mut schemas: Vec<&Value> = layers.iter().filter_map(|layer| item(layer, at)).collect();
+            schemas.extend(at.checked_sub(prefix).and_then(|at| contained.get(at)));
+            if at >= least && !schemas.iter().all(|schema| self.ends(schema, REFS, 0)) {
+                break;
+            }
+            let item = self.make(&schemas);
+            if !unique || seen.insert(item.to_string()) {
+                items.push(item);
+            }
+        }
+        self.vary = vary;
+        Value::Array(items)
+    }
+}
+
+/// What the layers say of one keyword.
+fn all<'s, 'a: 's>(layers: &'s [&'a Layer], key: &'s str) -> impl Iterator<Item = &'a Value> + Clone + 's {
+    layers.iter().filter_map(move |layer| layer.get(key))
+}
+
+fn least(layers: &[&Layer], key: &str) -> usize {
+    // A float converts to the nearest integer that there is: below zero to zero.
+    all(layers, key).filter_map(Value::as_f64).map(|bound| bound.ceil() as usize).max().unwrap_or(0)
+}
+
+fn most(layers: &[&Layer], key: &str) -> usize {
+    all(layers, key).filter_map(Value::as_f64).map(|bound| bound as usize).min().unwrap_or(usize::MAX)
+}
+
+/// What the layers say of a member. That one layer knows no such member is not held against another that does: so are
+/// intersections written, though the letter of JSON Schema is against it.
+fn member<'a>(layers: &[&'a Layer], name: &str) -> Vec<&'a Value> {
+    let property = |layer: &&'a Layer| layer.get("properties").and_then(|properties| properties.get(name));
+    let more = |layer: &&'a Layer| layer.get("additionalProperties").filter(|schema| schema.is_object());
+    layers.iter().filter_map(|layer| property(layer).or_else(|| more(layer))).collect()
+}
+
+/// The schemas of the first items: `prefixItems`, or `items` as it was before there was that.
+fn prefix(layer: &Layer) -> Option<&Vec<Value>> {
+    layer.get("prefixItems").or_else(|| layer.get("items")).and_then(Value::as_array)
+}
+
+fn item(layer: &Layer, at: usize) -> Option<&Value> {
+    let rest = if layer.get("items").is_some_and(Value::is_array) { "additionalItems" } else { "items" };
+    prefix(layer).and_then(|prefix| prefix.get(at)).or_else(|| layer.get(rest))
+}
+
+/// A random number below `n`.
+fn below(random: &mut Random, n: usize) -> usize {
+    random.index(n.max(1))
+}

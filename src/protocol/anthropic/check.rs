@@ -1,0 +1,325 @@
+//! The rules of a message request that are more than types and bounds of single members. The first that is broken is
+//! told, in Anthropic's words where it is a rule that only Anthropic has.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use crate::core::{
+    context::Scope,
+    error::ApiError,
+    json::{Kind, Members, Raw},
+};
+
+/// Where the rules of thinking are documented, as the refusals name it.
+const DOCS: &str =
+    "Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking";
+
+/// See [`super::Dialect::check`].
+pub(super) fn check(body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+    let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
+    // The SDK's tool runner sends one, and without it sends all messages again when it is told so.
+    if given("thread").is_some() {
+        return Err(ApiError::NoMemory { param: "thread" });
+    }
+    let max_tokens = given("max_tokens").and_then(Raw::as_u64);
+    if let (Some(asked), Some(facts)) = (max_tokens, scope.model_facts()) {
+        facts.can_say("max_tokens", asked)?;
+    }
+    let choice = given("tool_choice").and_then(Raw::to_value).unwrap_or_default();
+    let tools = given("tools").and_then(Raw::to_value).unwrap_or_default();
+    let tools = tools.as_array().map_or(&[][..], Vec::as_slice);
+    check_tools(tools, &choice)?;
+    if let Some(thinking) = given("thinking").and_then(Raw::to_value) {
+        check_thinking(&thinking, max_tokens, given("temperature").and_then(Raw::as_f64), &choice)?;
+    }
+    given("messages").map_or(Ok(()), conversation)
+}
+
+fn broken(problem: impl Into<String>) -> Result<(), ApiError> {
+    Err(ApiError::BrokenRule { problem: problem.into() })
+}
+
+fn missing(param: String) -> Result<(), ApiError> {
+    Err(ApiError::MissingParameter { param })
+}
+
+fn check_tools(tools: &[Value], choice: &Value) -> Result<(), ApiError> {
+    let mut names = HashSet::new();
+    for (n, tool) in tools.iter().enumerate() {
+        let name = tool["name"].as_str();
+        // A type of its own makes it one of Anthropic's tools, which have other members.
+        if matches!(tool["type"].as_str(), None | Some("custom")) {
+            check_custom(tool, name, &format!("tools[{n}].custom"))?;
+        }
+        if name.is_some_and(|name| !names.insert(name)) {
+            return broken("tools: Tool names must be unique.");
+        }
+    }
+    if choice.is_object() && tools.is_empty() && choice["type"] != "none" {
+        return Err(ApiError::NeedsOther { param: "tool_choice", other: "tools" });
+    }
+    match (choice["type"].as_str(), choice["name"].as_str()) {
+        (Some("tool"), None) => missing("tool_choice.tool.name".to_owned()),
+        (Some("tool"), Some(name)) if !names.contains(name) => {
+            broken(format!("Tool '{name}' not found in provided tools"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_custom(tool: &Value, name: Option<&str>, place: &str) -> Result<(), ApiError> {
+    let Some(name) = name else { return missing(format!("{place}.name")) };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if !(1..=128).contains(&name.len()) || !name.chars().all(allowed) {
+        let pattern = "^[a-zA-Z0-9_-]{1,128}$".to_owned();
+        return Err(ApiError::PatternMismatch { param: format!("{place}.name"), pattern });
+    }
+    match tool.get("input_schema") {
+        None => missing(format!("{place}.input_schema")),
+        Some(schema) if schema.get("type").is_none() => missing(format!("{place}.input_schema.type")),
+        Some(_) => Ok(()),
+    }
+}
+
+fn check_thinking(
+    thinking: &Value,
+    max_tokens: Option<u64>,
+    temperature: Option<f64>,
+    choice: &Value,
+) -> Result<(), ApiError> {
+    /// The least that may be thought, in tokens.
+    const LEAST: u64 = 1024;
+    let enabled = thinking["type"] == "enabled";
+    if enabled {
+        let param = "thinking.enabled.budget_tokens".to_owned();
+        let Some(budget) = thinking.get("budget_tokens") else { return missing(param) };
+        let budget = budget.as_u64().filter(|budget| *budget >= LEAST);
+        let Some(budget) = budget else {
+            let got = thinking["budget_tokens"].to_string();
+            return Err(ApiError::BelowMinimum { param, noun: "integer", bound: LEAST.to_string(), got });
+        };
+        if max_tokens.is_some_and(|most| most <= budget) {
+            let rule = "`max_tokens` must be greater than `thinking.budget_tokens`.";
+            return broken(format!("{rule} {DOCS}#max-tokens-and-context-window-size"));
+        }
+    }
+    if !enabled && thinking["type"] != "adaptive" {
+        return Ok(());
+    }
+    if temperature.is_some_and(|temperature| temperature != 1.0) {
+        let rule = "`temperature` may only be set to 1 when thinking is enabled.";
+        return broken(format!("{rule} {DOCS}#important-considerations-when-using-extended-thinking"));
+    }
+    match choice["type"].as_str() {
+        Some("any" | "tool") => broken("Thinking may not be enabled when tool_choice forces tool use."),
+        _ => Ok(()),
+    }
+}
+
+/// Calls of tools that wait for what the tools return.
+#[derive(Default)]
+struct Calls {
+    /// The message that calls.
+    at: usize,
+    /// All calls of the model's turn.
+    called: Vec<String>,
+    /// Those without a result.
+    open: Vec<String>,
+}
+
+impl Calls {
+    fn all_returned(&self) -> Result<(), ApiError> {
+        if self.open.is_empty() {
+            return Ok(());
+        }
+        Err(ApiError::ToolReplyMissing { param: format!("messages[{}]", self.at), ids: self.open.join(", ") })
+    }
+}
+
+/// Roles are known, contents are not empty, and every call of a tool is followed by what the tool returned. Neighbours
+/// of one role count as one message.
+fn conversation(messages: Raw<'_>) -> Result<(), ApiError> {
+    let messages = messages.items();
+    let mut calls = Calls::default();
+    for (n, message) in messages.iter().enumerate() {
+        let Some(message) = message.members() else { continue };
+        let role = message.get("role").and_then(Raw::as_str).unwrap_or_default();
+        let content = Content::read(message.get("content"));
+        match &*role {
+            "assistant" => {
+                calls.all_returned()?;
+                // The last message may be the empty beginning of what the model says.
+                if n + 1 < messages.len() {
+                    content.not_empty(n)?;
+                }
+                let ids: Vec<_> = content.blocks("tool_use").filter_map(|(_, call)| text(call, "id")).collect();
+                calls = Calls { at: n, called: ids.clone(), open: ids };
+            }
+            "user" => {
+                content.not_empty(n)?;
+                for (k, result) in content.blocks("tool_result") {
+                    let id = text(result, "tool_use_id").unwrap_or_default();
+                    if !calls.called.contains(&id) {
+                        return Err(ApiError::StrayToolReply { param: format!("messages[{n}].content[{k}]"), id });
+                    }
+                    calls.open.retain(|open| *open != id);
+                }
+            }
+            "system" => {
+                return broken(
+                    "messages: Unexpected role \"system\". The Messages API accepts a top-level `system` parameter, \
+                     not \"system\" as an input message role.",
+                );
+            }
+            other => {
+                let (supported, either) = ("'user' and 'assistant'".to_owned(), "'user' or 'assistant'".to_owned());
+                let (param, got) = (format!("messages[{n}].role"), other.to_owned());
+                return Err(ApiError::InvalidValue { param, got, supported, either });
+            }
+        }
+    }
+    calls.all_returned()
+}
+
+fn text(members: Members<'_>, name: &str) -> Option<String> {
+    Some(members.get(name)?.as_str()?.into_owned())
+}
+
+/// What a message says.
+struct Content<'a> {
+    is_empty: bool,
+    /// The blocks, none if it is a string. Most messages have few.
+    blocks: Vec<Members<'a>>,
+}
+
+impl<'a> Content<'a> {
+    fn read(content: Option<Raw<'a>>) -> Self {
+        let blocks: Vec<_> = content.map(Raw::items).unwrap_or_default();
+        let is_empty = content.is_some_and(|content| match content.kind() {
+            Kind::String => content.text() == br#""""#,
+            Kind::Array => blocks.is_empty(),
+            _ => false,
+        });
+        Content { is_empty, blocks: blocks.into_iter().map(|block| block.members().unwrap_or_default()).collect() }
+    }
+
+    /// The blocks of one type, with their numbers.
+    fn blocks(&self, kind: &str) -> impl Iterator<Item = (usize, Members<'a>)> {
+        let is = move |block: Members<'_>| block.get("type").and_then(Raw::as_str).is_some_and(|name| name == kind);
+        self.blocks.iter().copied().enumerate().filter(move |(_, block)| is(*block))
+    }
+
+    /// Sees to it that something is said in the message `n`.
+    fn not_empty(&self, n: usize) -> Result<(), ApiError> {
+        if self.is_empty {
+            return broken(format!(
+                "messages.{n}: all messages must have non-empty content except for the optional final assistant message"
+            ));
+        }
+        let is_empty = |(_, block): (usize, Members<'_>)| block.get("text").is_some_and(|text| text.text() == br#""""#);
+        if self.blocks("text").any(is_empty) {
+            return broken("messages: text content blocks must be non-empty");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::context::tests::with_scope_of;
+
+    fn refusal(members: Value) -> ApiError {
+        let mut body = json!({"model": "m", "max_tokens": 2000, "messages": [{"role": "user", "content": "Hi"}]});
+        body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        with_scope_of(&body.to_string(), |scope| check(scope.members().unwrap(), scope)).expect_err("a broken rule")
+    }
+
+    fn passes(messages: Value) {
+        let body = json!({"model": "m", "max_tokens": 9, "messages": messages}).to_string();
+        with_scope_of(&body, |scope| check(scope.members().unwrap(), scope)).unwrap();
+    }
+
+    fn problem(members: Value) -> String {
+        match refusal(members) {
+            ApiError::BrokenRule { problem } => problem,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_call_has_its_result_in_the_next_turn() {
+        let call = json!({"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": {}}]});
+        let result = json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "1"}]});
+        let user = json!({"role": "user", "content": "Hi"});
+        passes(json!([user, call, result]));
+        passes(json!([user, call, user, result]));
+        let missing = ApiError::ToolReplyMissing { param: "messages[1]".to_owned(), ids: "a".to_owned() };
+        assert_eq!(refusal(json!({"messages": [user, call]})), missing);
+        assert_eq!(refusal(json!({"messages": [user, call, user, call]})), missing);
+        let stray = ApiError::StrayToolReply { param: "messages[0].content[0]".to_owned(), id: "a".to_owned() };
+        assert_eq!(refusal(json!({"messages": [result]})), stray);
+    }
+
+    #[test]
+    fn contents_are_not_empty_but_for_a_last_one_to_continue() {
+        passes(json!([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": ""}]));
+        let empty = |content: Value| problem(json!({"messages": [{"role": "user", "content": content}]}));
+        assert!(empty(json!("")).starts_with("messages.0: all messages must have non-empty content"));
+        assert!(empty(json!([])).starts_with("messages.0: all messages must have non-empty content"));
+        let blocks = json!([{"type": "text", "text": ""}]);
+        assert_eq!(empty(blocks), "messages: text content blocks must be non-empty");
+    }
+
+    #[test]
+    fn a_conversation_that_the_server_keeps_is_refused() {
+        let thread = json!({"thread": {"type": "create"}, "messages": []});
+        assert_eq!(refusal(thread), ApiError::NoMemory { param: "thread" });
+    }
+
+    #[test]
+    fn roles_are_two() {
+        let with = |role: &str| json!({"messages": [{"role": role, "content": "Hi"}]});
+        assert!(problem(with("system")).contains("top-level `system` parameter"));
+        assert!(
+            matches!(refusal(with("tool")), ApiError::InvalidValue { either, .. } if either == "'user' or 'assistant'")
+        );
+    }
+
+    #[test]
+    fn thinking_has_room_and_a_free_choice() {
+        let with = |budget: u64, more: Value| {
+            let mut members = json!({"thinking": {"type": "enabled", "budget_tokens": budget}});
+            members.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            members
+        };
+        assert!(matches!(refusal(with(1023, json!({}))), ApiError::BelowMinimum { .. }));
+        assert!(problem(with(2000, json!({}))).starts_with("`max_tokens` must be greater"));
+        assert!(problem(with(1024, json!({"temperature": 0.5}))).starts_with("`temperature` may only be set to 1"));
+        let tools = json!([{"name": "f", "input_schema": {"type": "object"}}]);
+        let forced = with(1024, json!({"tools": tools, "tool_choice": {"type": "any"}}));
+        assert!(problem(forced).starts_with("Thinking may not be enabled"));
+    }
+
+    #[test]
+    fn tools_are_whole_and_told_apart() {
+        let tools = |tools: Value| refusal(json!({"tools": tools}));
+        let missing = |param: &str| ApiError::MissingParameter { param: param.to_owned() };
+        assert_eq!(tools(json!([{"name": "f"}])), missing("tools[0].custom.input_schema"));
+        assert_eq!(tools(json!([{"name": "f", "input_schema": {}}])), missing("tools[0].custom.input_schema.type"));
+        assert_eq!(tools(json!([{"input_schema": {"type": "object"}}])), missing("tools[0].custom.name"));
+        let f = json!({"name": "f", "input_schema": {"type": "object"}});
+        assert_eq!(
+            tools(json!([f, f])),
+            ApiError::BrokenRule { problem: "tools: Tool names must be unique.".to_owned() }
+        );
+        let choice = json!({"type": "tool", "name": "g"});
+        let unknown = problem(json!({"tools": [f], "tool_choice": choice}));
+        assert_eq!(unknown, "Tool 'g' not found in provided tools");
+        let alone = ApiError::NeedsOther { param: "tool_choice", other: "tools" };
+        assert_eq!(refusal(json!({"tool_choice": {"type": "auto"}})), alone);
+    }
+}

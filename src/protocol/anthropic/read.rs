@@ -1,0 +1,213 @@
+//! Reading what a message request asks.
+
+use serde_json::{Value, json};
+
+use crate::core::{
+    json::{Members, Raw},
+    prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn},
+};
+
+/// Members that change a reply whenever they are given; those with milder rules are in [`is_plain`].
+const CHANGES: [&[u8]; 3] = [b"stop_sequences", b"output_config", b"output_format"];
+
+/// See [`super::Dialect::is_plain`].
+pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
+    body.iter().all(|(key, value)| match key {
+        _ if value.text() == b"null" => true,
+        b"max_tokens" => value.as_u64().is_some_and(|most| most >= tokens),
+        b"thinking" => kind(value).as_deref() == Some("disabled"),
+        b"tool_choice" => matches!(kind(value).as_deref(), Some("auto" | "none")),
+        key => !CHANGES.contains(&key),
+    })
+}
+
+/// The `type` of an object.
+fn kind(value: Raw<'_>) -> Option<String> {
+    Some(value.members()?.get("type")?.as_str()?.into_owned())
+}
+
+/// Whether thoughts are to come without their text.
+pub(super) fn omits_thinking(body: Members<'_>) -> bool {
+    let display = body.get("thinking").and_then(Raw::members).and_then(|thinking| thinking.get("display")?.as_str());
+    display.is_some_and(|display| display == "omitted")
+}
+
+/// See [`super::Dialect::read`].
+pub(super) fn prompt(body: Members<'_>, model: String) -> Prompt {
+    let value = |name: &str| body.get(name).and_then(Raw::to_value).unwrap_or_default();
+    let choice = value("tool_choice");
+    let thinking = value("thinking");
+    let output = value("output_config");
+    let thinks = matches!(thinking["type"].as_str(), Some("enabled" | "adaptive"));
+    let effort = || output["effort"].as_str().unwrap_or("medium").to_owned();
+    Prompt {
+        model,
+        turns: turns(&value("system"), &value("messages")),
+        tools: items(&value("tools")).iter().filter(|tool| tool["name"].is_string()).map(tool).collect(),
+        tool_choice: match (choice["type"].as_str(), choice["name"].as_str()) {
+            (Some("any"), _) => ToolChoice::Required,
+            (Some("tool"), Some(name)) => ToolChoice::Named(name.to_owned()),
+            (Some("none"), _) => ToolChoice::None,
+            _ => ToolChoice::Auto,
+        },
+        parallel_tool_calls: choice["disable_parallel_tool_use"] != true,
+        // The second is the name that it had in beta.
+        format: [&output["format"], &value("output_format")]
+            .into_iter()
+            .map(format)
+            .find(|format| *format != Format::Text)
+            .unwrap_or_default(),
+        max_tokens: body.get("max_tokens").and_then(Raw::as_u64),
+        n: 1,
+        stop: items(&value("stop_sequences")).iter().filter_map(|stop| Some(stop.as_str()?.to_owned())).collect(),
+        reasoning_effort: thinks.then(effort),
+        show_reasoning: thinks,
+        ..Prompt::default()
+    }
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn tool(tool: &Value) -> Tool {
+    let name = tool["name"].as_str().unwrap_or_default().to_owned();
+    // Anthropic's own tools come without a schema.
+    let parameters = tool.get("input_schema").cloned().unwrap_or_else(|| json!({"type": "object"}));
+    Tool { name, parameters, ..Tool::default() }
+}
+
+fn format(format: &Value) -> Format {
+    match format["type"].as_str() {
+        Some("json_schema") => Format::JsonSchema(format["schema"].clone()),
+        _ => Format::Text,
+    }
+}
+
+fn turns(system: &Value, messages: &Value) -> Vec<Turn> {
+    let mut turns = Vec::new();
+    if !system.is_null() {
+        turns.push(Turn { role: Role::System, text: content(system).0, ..Turn::default() });
+    }
+    for message in items(messages) {
+        let results = items(&message["content"]).iter().filter(|block| block["type"] == "tool_result");
+        let results: Vec<_> = results.collect();
+        let role = if message["role"] == "assistant" { Role::Assistant } else { Role::User };
+        let (text, images) = content(&message["content"]);
+        if results.is_empty() || !text.is_empty() || images > 0 {
+            turns.push(Turn { role, text, images, ..Turn::default() });
+        }
+        // A message that brings results is an answer to a call, whatever else agents put into it.
+        for result in results {
+            let (text, images) = content(&result["content"]);
+            turns.push(Turn { role: Role::Tool, text, images, ..Turn::default() });
+        }
+    }
+    turns
+}
+
+/// The text of a content, a string or blocks, and how many images are among them.
+fn content(content: &Value) -> (String, u64) {
+    if let Some(text) = content.as_str() {
+        return (text.to_owned(), 0);
+    }
+    let text = |block: &Value| match block["type"].as_str() {
+        Some("text") => block["text"].as_str().map(str::to_owned),
+        // A document of plain text; other documents are nothing that a fake can read.
+        Some("document") => {
+            block["source"]["data"].as_str().filter(|_| block["source"]["type"] == "text").map(str::to_owned)
+        }
+        _ => None,
+    };
+    let texts: Vec<_> = items(content).iter().filter_map(text).collect();
+    let images = items(content).iter().filter(|block| block["type"] == "image").count();
+    (texts.join("\n"), images as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::json::Document;
+
+    fn read(body: &Value) -> Prompt {
+        prompt(Document::read(body.to_string().as_bytes()).unwrap().members(), "m".to_owned())
+    }
+
+    fn plain(body: &Value) -> bool {
+        is_plain(Document::read(body.to_string().as_bytes()).unwrap().members(), 10)
+    }
+
+    #[test]
+    fn blocks_become_turns() {
+        let prompt = read(&json!({
+            "system": [{"type": "text", "text": "be brief"}, {"type": "text", "text": "be kind", "cache_control": {"type": "ephemeral"}}],
+            "messages": [
+                {"role": "user", "content": "weather?"},
+                {"role": "assistant", "content": [
+                    {"type": "thinking", "thinking": "hm", "signature": "x"}, {"type": "text", "text": "I look."},
+                    {"type": "tool_use", "id": "t", "name": "f", "input": {}},
+                ]},
+                {"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": "t", "content": [
+                        {"type": "text", "text": "sunny"}, {"type": "image", "source": {"type": "url", "url": "u"}},
+                    ]},
+                    {"type": "text", "text": "and now?"},
+                ]},
+            ],
+        }));
+        let turns: Vec<_> = prompt.turns.iter().map(|turn| (turn.role, turn.text.as_str(), turn.images)).collect();
+        let expected = [
+            (Role::System, "be brief\nbe kind", 0),
+            (Role::User, "weather?", 0),
+            (Role::Assistant, "I look.", 0),
+            (Role::User, "and now?", 0),
+            (Role::Tool, "sunny", 1),
+        ];
+        assert_eq!(turns, expected);
+        assert!(prompt.has_tool_result());
+        assert_eq!((prompt.last_user(), prompt.turn()), ("and now?", 2));
+    }
+
+    #[test]
+    fn choices_formats_and_thoughts_are_read() {
+        let schema = json!({"type": "object", "properties": {}});
+        let prompt = read(&json!({
+            "tools": [{"name": "f", "input_schema": schema}, {"type": "bash_20250124", "name": "bash"}],
+            "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": true},
+            "output_config": {"format": {"type": "json_schema", "schema": schema}, "effort": "low"},
+            "thinking": {"type": "adaptive"}, "stop_sequences": ["a", "b"], "max_tokens": 7,
+        }));
+        assert_eq!(prompt.tool_choice, ToolChoice::Named("f".to_owned()));
+        assert!(!prompt.parallel_tool_calls && prompt.show_reasoning);
+        assert_eq!(prompt.format, Format::JsonSchema(schema));
+        assert_eq!((prompt.reasoning_effort.as_deref(), prompt.max_tokens), (Some("low"), Some(7)));
+        assert_eq!(prompt.stop, ["a", "b"]);
+        assert_eq!(prompt.tools.len(), 2);
+        let silent = read(&json!({"output_config": {"effort": "low"}, "thinking": {"type": "disabled"}}));
+        assert!(silent.reasoning_effort.is_none() && !silent.show_reasoning && silent.parallel_tool_calls);
+    }
+
+    #[test]
+    fn plain_is_what_changes_nothing() {
+        assert!(plain(&json!({"max_tokens": 10, "temperature": 1, "stream": true, "thinking": {"type": "disabled"}})));
+        assert!(plain(&json!({"tool_choice": {"type": "auto"}, "stop_sequences": null})));
+        for members in [
+            json!({"max_tokens": 9}),
+            json!({"thinking": {"type": "adaptive"}}),
+            json!({"tool_choice": {"type": "any"}}),
+            json!({"stop_sequences": []}),
+            json!({"output_config": {}}),
+        ] {
+            assert!(!plain(&members), "{members}");
+        }
+    }
+
+    #[test]
+    fn bad_input_is_read_as_nothing() {
+        for value in [json!(null), json!(1), json!("x"), json!([1]), json!([{"role": 1, "content": [null]}])] {
+            let all = ["messages", "system", "tools", "tool_choice", "thinking", "output_config", "stop_sequences"];
+            let body: serde_json::Map<_, _> = all.iter().map(|name| (name.to_string(), value.clone())).collect();
+            read(&body.into());
+        }
+    }
+}

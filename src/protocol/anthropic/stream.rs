@@ -1,0 +1,90 @@
+//! A streamed message: event by event.
+
+use serde_json::{Value, json};
+
+use super::whole::{Said, Spoken};
+use crate::{
+    core::{reply::Text, response::Part},
+    protocol::events::{self, Stream},
+};
+
+/// Recorded with a space, unlike all other events.
+const PING: &str = r#"{"type": "ping"}"#;
+
+/// All events after the first. A ping comes once the first block has begun.
+pub(super) fn events(said: &Said<'_>) -> Stream {
+    let mut events = Events::default();
+    if said.blocks.is_empty() {
+        events.push("ping", PING);
+    }
+    for (index, block) in said.blocks.iter().enumerate() {
+        events.block(index, block);
+    }
+    let (reason, sequence) = (said.stop_reason(), said.stop_sequence());
+    let numbers = &said.numbers;
+    let data = format!(
+        concat!(
+            r#"{{"type":"message_delta","delta":{{"stop_reason":{},"stop_sequence":{}}},"#,
+            r#""usage":{{"input_tokens":{},"cache_creation_input_tokens":0,"cache_read_input_tokens":{},"output_tokens":{}}}}}"#
+        ),
+        reason, sequence, numbers.input, numbers.cached, numbers.output
+    );
+    events.put("message_delta", &data, Part::Finish, 0);
+    events.put("message_stop", r#"{"type":"message_stop"}"#, Part::End, 0);
+    events.0.into()
+}
+
+#[derive(Default)]
+struct Events(events::Events);
+
+impl Events {
+    fn block(&mut self, index: usize, block: &Spoken<'_>) {
+        match block {
+            Spoken::Thinking { text, signature } => {
+                self.start(index, &json!({"type": "thinking", "thinking": "", "signature": ""}));
+                if let Some(text) = text {
+                    self.deltas(index, "thinking_delta", "thinking", text);
+                }
+                self.delta(index, "signature_delta", "signature", signature, 0);
+            }
+            Spoken::Text(text) => {
+                self.start(index, &json!({"type": "text", "text": ""}));
+                self.deltas(index, "text_delta", "text", text);
+            }
+            Spoken::ToolUse { id, name, input } => {
+                self.start(index, &json!({"type": "tool_use", "id": id, "name": name, "input": {}}));
+                self.delta(index, "input_json_delta", "partial_json", "", 0);
+                self.deltas(index, "input_json_delta", "partial_json", input);
+            }
+        }
+        self.push("content_block_stop", &format!(r#"{{"type":"content_block_stop","index":{index}}}"#));
+    }
+
+    fn start(&mut self, index: usize, block: &Value) {
+        let data = format!(r#"{{"type":"content_block_start","index":{index},"content_block":{block}}}"#);
+        self.push("content_block_start", &data);
+        if index == 0 {
+            self.push("ping", PING);
+        }
+    }
+
+    fn deltas(&mut self, index: usize, kind: &str, member: &str, text: &Text) {
+        for piece in text.pieces() {
+            self.delta(index, kind, member, piece, 1);
+        }
+    }
+
+    fn delta(&mut self, index: usize, kind: &str, member: &str, piece: &str, tokens: u32) {
+        let delta = format!(r#"{{"type":"{kind}","{member}":{}}}"#, Value::from(piece));
+        let data = format!(r#"{{"type":"content_block_delta","index":{index},"delta":{delta}}}"#);
+        self.put("content_block_delta", &data, Part::Said, tokens);
+    }
+
+    fn push(&mut self, event: &str, data: &str) {
+        self.put(event, data, Part::Said, 0);
+    }
+
+    fn put(&mut self, event: &str, data: &str, part: Part, tokens: u32) {
+        self.0.named(event, data, part, tokens);
+    }
+}

@@ -1,0 +1,118 @@
+//! `bedrock-converse`: Converse and ConverseStream. Amazon's own models speak the same within InvokeModel.
+//!
+//! The shapes, the order of the keys and the frames are those of recorded answers of 2025.
+
+mod read;
+mod spell;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use self::spell::{Event, Frames, Said};
+use crate::{
+    core::{
+        context::Scope,
+        error::ApiError,
+        json::{Members, Raw},
+        prompt::Prompt,
+        random::Random,
+        reply::Reply,
+        response::{self, Answer, Content, Framing},
+    },
+    protocol::{Dialect, Spelling, streams},
+};
+
+/// What the head may give: what an answer says of how long it took. Without it, the body is one of InvokeModel.
+const METRICS: &str = "metrics";
+
+/// Makes the dialect; see [`crate::protocol::Make`].
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+    if let Some(name) = head.keys().find(|name| *name != METRICS) {
+        return Err(format!(
+            "`head` has `{name}`: an answer has {METRICS} beside what the model says, and nothing else"
+        ));
+    }
+    let metrics = head.get(METRICS).cloned();
+    Ok(Box::new(Converse { style: if metrics.is_some() { Style::Events } else { Style::Inside }, metrics }))
+}
+
+/// How a stream is framed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// Each event has a frame.
+    Events,
+    /// Each is an object of one member, for somebody else to frame.
+    Inside,
+}
+
+struct Converse {
+    style: Style,
+    metrics: Option<Value>,
+}
+
+impl Dialect for Converse {
+    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+        let most = body.get("inferenceConfig").and_then(Raw::members).and_then(|inference| inference.get("maxTokens"));
+        match (most.and_then(Raw::as_u64), scope.model_facts()) {
+            (Some(asked), Some(facts)) => facts.can_say("maxTokens", asked),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+        read::is_plain(body, tokens)
+    }
+
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+        read::prompt(body, scope.model().into_owned())
+    }
+
+    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
+        let said = match scope {
+            Some(scope) => Said::new(reply, &mut scope.random.borrow_mut()),
+            // Nothing that is said the same every time has calls or thoughts, and so none of it is drawn.
+            None => Said::new(reply, &mut Random::seeded(0)),
+        };
+        Box::new(Spelled {
+            style: self.style,
+            whole: whole(&said, self.metrics.as_ref()).into(),
+            events: spell::events(&said, self.metrics.as_ref()),
+        })
+    }
+}
+
+fn whole(said: &Said<'_>, metrics: Option<&Value>) -> String {
+    let mut whole = Map::new();
+    whole.extend(metrics.map(|metrics| (METRICS.to_owned(), metrics.clone())));
+    whole.insert("output".into(), Map::from_iter([("message".to_owned(), said.message())]).into());
+    whole.insert("stopReason".into(), said.stop_reason().into());
+    whole.insert("usage".into(), said.usage.clone());
+    Value::Object(whole).to_string()
+}
+
+struct Spelled {
+    style: Style,
+    whole: Bytes,
+    events: Arc<[Event]>,
+}
+
+impl Spelling for Spelled {
+    fn record(&self, _: &Scope<'_>) -> Value {
+        serde_json::from_slice(&self.whole).unwrap_or_default()
+    }
+
+    fn answer(&self, scope: &Scope<'_>) -> Answer {
+        if !streams(scope) {
+            return Answer::said("application/json", Content::Whole(self.whole.clone()));
+        }
+        let random = scope.random.borrow_mut().fork();
+        let list = Box::new(Frames { style: self.style, events: Arc::clone(&self.events), next: 0, random });
+        let (content_type, framing) = match self.style {
+            Style::Events => ("application/vnd.amazon.eventstream", Framing::Binary),
+            Style::Inside => ("text/event-stream", Framing::Data("\n")),
+        };
+        Answer::said(content_type, Content::Frames(response::Frames { list, framing }))
+    }
+}

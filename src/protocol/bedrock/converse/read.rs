@@ -1,0 +1,182 @@
+//! Reading what a conversation asks.
+
+use serde_json::Value;
+
+use crate::core::{
+    json::{Members, Raw},
+    prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn},
+    reply::ToolKind,
+};
+
+/// See [`crate::protocol::Dialect::is_plain`].
+pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
+    let inside = |name: &str| body.get(name).and_then(Raw::members).unwrap_or_default();
+    let inference = inside("inferenceConfig");
+    let choice = inside("toolConfig").get("toolChoice").and_then(Raw::members).unwrap_or_default();
+    most(inference).is_none_or(|most| most >= tokens)
+        && inference.get("stopSequences").is_none_or(|stop| stop.items().is_empty())
+        && choice.get("any").is_none()
+        && choice.get("tool").is_none()
+        && ["additionalModelRequestFields", "outputConfig"].iter().all(|name| inside(name).iter().next().is_none())
+}
+
+/// The most tokens that a reply may have; Nova's own bodies once called them otherwise.
+fn most(inference: Members<'_>) -> Option<u64> {
+    ["maxTokens", "max_new_tokens"].iter().find_map(|name| inference.get(name).and_then(Raw::as_u64))
+}
+
+/// See [`crate::protocol::Dialect::read`].
+pub(in crate::protocol::bedrock) fn prompt(body: Members<'_>, model: String) -> Prompt {
+    let value = |name: &str| body.get(name).and_then(Raw::to_value).unwrap_or_default();
+    let tools = value("toolConfig");
+    let choice = &tools["toolChoice"];
+    let inference = value("inferenceConfig");
+    let more = value("additionalModelRequestFields");
+    let thinking = [&more["thinking"], &more["reasoning_config"], &more["reasoningConfig"]];
+    let thinks = thinking.iter().any(|thinking| matches!(thinking["type"].as_str(), Some("enabled" | "adaptive")));
+    let effort = thinking.iter().find_map(|thinking| thinking["maxReasoningEffort"].as_str()).unwrap_or("medium");
+    Prompt {
+        model,
+        turns: turns(&value("system"), &value("messages")),
+        tools: items(&tools["tools"]).iter().filter_map(tool).collect(),
+        tool_choice: match choice["tool"]["name"].as_str() {
+            Some(name) => ToolChoice::Named(name.to_owned()),
+            None if choice.get("any").is_some() => ToolChoice::Required,
+            None => ToolChoice::Auto,
+        },
+        parallel_tool_calls: true,
+        format: format(&value("outputConfig")["textFormat"]),
+        max_tokens: body.get("inferenceConfig").and_then(Raw::members).and_then(most),
+        n: 1,
+        stop: items(&inference["stopSequences"]).iter().filter_map(|stop| Some(stop.as_str()?.to_owned())).collect(),
+        reasoning_effort: thinks.then(|| effort.to_owned()),
+        show_reasoning: thinks,
+        ..Prompt::default()
+    }
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn tool(tool: &Value) -> Option<Tool> {
+    let tool = &tool["toolSpec"];
+    Some(Tool::new(ToolKind::Function, tool["name"].as_str()?.to_owned(), &tool["inputSchema"]["json"]))
+}
+
+/// A schema comes as JSON within a string.
+fn format(format: &Value) -> Format {
+    let schema = format["structure"]["jsonSchema"]["schema"].as_str().and_then(|text| serde_json::from_str(text).ok());
+    schema.map_or(Format::Text, Format::JsonSchema)
+}
+
+fn turns(system: &Value, messages: &Value) -> Vec<Turn> {
+    let mut turns = Vec::new();
+    if !items(system).is_empty() {
+        turns.push(Turn { role: Role::System, text: content(system).0, ..Turn::default() });
+    }
+    for message in items(messages) {
+        let role = if message["role"] == "assistant" { Role::Assistant } else { Role::User };
+        let results: Vec<_> = items(&message["content"]).iter().filter_map(|block| block.get("toolResult")).collect();
+        let (text, images) = content(&message["content"]);
+        if results.is_empty() || !text.is_empty() || images > 0 {
+            turns.push(Turn { role, text, images, ..Turn::default() });
+        }
+        for result in results {
+            let (text, images) = content(&result["content"]);
+            turns.push(Turn { role: Role::Tool, text, images, ..Turn::default() });
+        }
+    }
+    turns
+}
+
+/// The text of some blocks, and how many images are among them.
+fn content(blocks: &Value) -> (String, u64) {
+    let text = |block: &Value| match (block["text"].as_str(), block.get("json")) {
+        (Some(text), _) => Some(text.to_owned()),
+        (None, Some(json)) => Some(json.to_string()),
+        (None, None) => None,
+    };
+    let texts: Vec<_> = items(blocks).iter().filter_map(text).collect();
+    let images = items(blocks).iter().filter(|block| block.get("image").is_some()).count();
+    (texts.join("\n"), images as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::json::Document;
+
+    fn read(body: &Value) -> Prompt {
+        prompt(Document::read(body.to_string().as_bytes()).unwrap().members(), "m".to_owned())
+    }
+
+    fn plain(body: &Value) -> bool {
+        is_plain(Document::read(body.to_string().as_bytes()).unwrap().members(), 10)
+    }
+
+    #[test]
+    fn blocks_become_turns() {
+        let prompt = read(&json!({
+            "system": [{"text": "be brief"}, {"cachePoint": {"type": "default"}}],
+            "messages": [
+                {"role": "user", "content": [{"text": "weather?"}, {"image": {"format": "png", "source": {"bytes": "AA=="}}}]},
+                {"role": "assistant", "content": [{"text": "I look."}, {"toolUse": {"toolUseId": "t", "name": "f", "input": {}}}]},
+                {"role": "user", "content": [{"toolResult": {"toolUseId": "t", "content": [{"json": {"sun": true}}]}}]},
+            ],
+        }));
+        let turns: Vec<_> = prompt.turns.iter().map(|turn| (turn.role, turn.text.as_str(), turn.images)).collect();
+        let expected = [
+            (Role::System, "be brief", 0),
+            (Role::User, "weather?", 1),
+            (Role::Assistant, "I look.", 0),
+            (Role::Tool, r#"{"sun":true}"#, 0),
+        ];
+        assert_eq!(turns, expected);
+        assert!(prompt.has_tool_result());
+    }
+
+    #[test]
+    fn tools_formats_and_thoughts_are_read() {
+        let prompt = read(&json!({
+            "inferenceConfig": {"maxTokens": 7, "stopSequences": ["a"]},
+            "toolConfig": {
+                "tools": [{"toolSpec": {"name": "f", "inputSchema": {"json": {"type": "object"}}}}, {"cachePoint": {}}],
+                "toolChoice": {"tool": {"name": "f"}},
+            },
+            "outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"schema": "{\"type\":\"object\"}"}}}},
+            "additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": 1024}},
+        }));
+        assert_eq!((prompt.tools.len(), prompt.tool_choice), (1, ToolChoice::Named("f".to_owned())));
+        assert_eq!((prompt.max_tokens, prompt.stop), (Some(7), vec!["a".to_owned()]));
+        assert_eq!(prompt.format, Format::JsonSchema(json!({"type": "object"})));
+        assert_eq!((prompt.reasoning_effort.as_deref(), prompt.show_reasoning), (Some("medium"), true));
+    }
+
+    #[test]
+    fn plain_is_what_changes_nothing() {
+        assert!(plain(&json!({"inferenceConfig": {"maxTokens": 10, "topP": 1, "stopSequences": []}})));
+        assert!(plain(&json!({"toolConfig": {"toolChoice": {"auto": {}}}, "additionalModelRequestFields": {}})));
+        for members in [
+            json!({"inferenceConfig": {"maxTokens": 9}}),
+            json!({"inferenceConfig": {"stopSequences": ["a"]}}),
+            json!({"toolConfig": {"toolChoice": {"any": {}}}}),
+            json!({"additionalModelRequestFields": {"thinking": {}}}),
+        ] {
+            assert!(!plain(&members), "{members}");
+        }
+    }
+
+    #[test]
+    fn bad_input_is_read_as_nothing() {
+        for value in [json!(null), json!(1), json!("x"), json!([1]), json!([{"role": 1, "content": [null]}])] {
+            let all =
+                ["messages", "system", "toolConfig", "inferenceConfig", "outputConfig", "additionalModelRequestFields"];
+            let body: serde_json::Map<_, _> = all.iter().map(|name| (name.to_string(), value.clone())).collect();
+            read(&body.clone().into());
+            plain(&body.into());
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! `bedrock-count-tokens`: how many tokens a conversation, or the body of another request, would cost. The head is that of
+//! `count-tokens`, without `of`.
+
+use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
+use serde_json::{Map, Value};
+
+use super::converse;
+use crate::{
+    core::{
+        context::Scope,
+        error::ApiError,
+        json::{Members, Raw},
+        prompt::{Prompt, Turn},
+        reply::Reply,
+    },
+    protocol::{
+        Dialect, Spelling,
+        wrap::count_tokens::{Told, counting},
+    },
+};
+
+/// Makes the dialect; see [`crate::protocol::Make`].
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+    let mut head = head.clone();
+    let told = Told::take(&mut head)?;
+    counting(Box::new(Asked(converse::make(&head)?)), told)
+}
+
+/// A conversation, or the body of another request, one level in.
+struct Asked(Box<dyn Dialect>);
+
+impl Dialect for Asked {
+    fn check(&self, _: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+        self.0.is_plain(body, tokens)
+    }
+
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+        let input = body.get("input").and_then(Raw::members).unwrap_or_default();
+        if let Some(conversation) = input.get("converse").and_then(Raw::members) {
+            return self.0.read(conversation, scope);
+        }
+        // The body of an InvokeModel is that of any protocol: it is counted as it stands.
+        let sent = input.get("invokeModel").and_then(Raw::members).and_then(|invoke| invoke.get("body")?.as_str());
+        let text = sent.and_then(|sent| BASE64.decode(&*sent).ok()).unwrap_or_default();
+        let turn = Turn { text: String::from_utf8_lossy(&text).into_owned(), ..Turn::default() };
+        Prompt { model: scope.model().into_owned(), turns: vec![turn], ..Prompt::default() }
+    }
+
+    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
+        self.0.spell(reply, scope)
+    }
+}

@@ -1,0 +1,130 @@
+//! `cohere-chat`: the second version of Cohere's Chat, whole and streamed.
+//!
+//! The shapes, the order of the keys and of the events are those of recorded answers of 2025.
+
+mod read;
+mod spell;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::ACCEPT;
+use serde_json::{Map, Value, json};
+
+use self::spell::Said;
+use super::{
+    Dialect, Spelling,
+    events::{Frames, Stream, data},
+    streams,
+};
+use crate::core::{
+    context::Scope,
+    error::ApiError,
+    json::{Members, Raw},
+    prompt::Prompt,
+    random::Random,
+    reply::Reply,
+    response::{self, Answer, Content, Frame, Framing},
+    template::{Layout, Spaces, Template},
+};
+
+/// What the head must give, and all that it may.
+const ID: &str = "id";
+
+/// Makes the dialect; see [`super::Make`].
+pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+    let Some(id) = head.get(ID) else { return Err(format!("`head` lacks `{ID}`: give it a value or a slot")) };
+    if let Some(name) = head.keys().find(|name| *name != ID) {
+        return Err(format!(
+            "`head` has `{name}`: an answer has its {ID} beside what the model says, and nothing else"
+        ));
+    }
+    Ok(Box::new(Chat { id: Arc::new(Template::json(id, Layout::default(), Spaces::Content)?) }))
+}
+
+struct Chat {
+    id: Arc<Template>,
+}
+
+impl Dialect for Chat {
+    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+        match (body.get("max_tokens").and_then(Raw::as_u64), scope.model_facts()) {
+            (Some(asked), Some(facts)) => facts.can_say("max_tokens", asked),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+        read::is_plain(body, tokens)
+    }
+
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+        read::prompt(body, scope.model().into_owned())
+    }
+
+    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
+        let said = match scope {
+            Some(scope) => Said::new(reply, &mut scope.random.borrow_mut()),
+            // Nothing that is said the same every time has calls, and so none of it is drawn.
+            None => Said::new(reply, &mut Random::seeded(0)),
+        };
+        Box::new(Spelled { id: Arc::clone(&self.id), whole: said.whole().into(), stream: said.events() })
+    }
+}
+
+struct Spelled {
+    id: Arc<Template>,
+    /// A whole answer after its id.
+    whole: Bytes,
+    /// All events after the first.
+    stream: Stream,
+}
+
+impl Spelled {
+    fn whole(&self, scope: &Scope<'_>) -> Bytes {
+        let mut out = b"{\"id\":".to_vec();
+        self.id.render_into(scope, &mut out);
+        out.extend_from_slice(&self.whole);
+        out.into()
+    }
+
+    /// The first event: a message without content.
+    fn start(&self, scope: &Scope<'_>) -> Bytes {
+        let message = json!({"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []});
+        let mut out = b"event: message-start\ndata: {\"id\":".to_vec();
+        self.id.render_into(scope, &mut out);
+        let rest = format!(",\"type\":\"message-start\",\"delta\":{{\"message\":{message}}}}}\n\n");
+        out.extend_from_slice(rest.as_bytes());
+        out.into()
+    }
+}
+
+impl Spelling for Spelled {
+    fn record(&self, scope: &Scope<'_>) -> Value {
+        serde_json::from_slice(&self.whole(scope)).unwrap_or_default()
+    }
+
+    fn answer(&self, scope: &Scope<'_>) -> Answer {
+        if !streams(scope) {
+            return Answer::said("application/json", Content::Whole(self.whole(scope)));
+        }
+        let frames = Frames::new(self.start(scope), self.stream.clone());
+        let (content_type, list, framing): (_, Box<dyn Iterator<Item = Frame> + Send>, _) = match wants_lines(scope) {
+            true => ("application/stream+json", Box::new(frames.filter_map(line)), Framing::Lines),
+            false => ("text/event-stream", Box::new(frames), Framing::Named),
+        };
+        Answer::said(content_type, Content::Frames(response::Frames { list, framing }))
+    }
+}
+
+/// Whether events are to come as lines: server-sent ones are for those who take them.
+fn wants_lines(scope: &Scope<'_>) -> bool {
+    let accept = scope.request.headers.get(&ACCEPT).unwrap_or("*/*");
+    !accept.contains("text/event-stream") && !accept.contains("*/*")
+}
+
+/// An event as a line. What is no JSON is none.
+fn line(frame: Frame) -> Option<Frame> {
+    let data = data(&frame.bytes);
+    data.starts_with(b"{").then(|| Frame { bytes: [&*data, b"\n"].concat().into(), ..frame })
+}

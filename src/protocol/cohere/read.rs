@@ -1,0 +1,125 @@
+//! Reading what a chat request asks. Its messages and its tools are spelled as OpenAI's.
+
+use serde_json::Value;
+
+use crate::{
+    core::{
+        json::{Members, Raw},
+        prompt::{Format, Prompt},
+    },
+    protocol::openai::chat::read::{list, tools, turn},
+};
+
+/// Members that change a reply whenever they are given; those with milder rules are in [`is_plain`].
+const CHANGES: [&[u8]; 3] = [b"stop_sequences", b"response_format", b"tool_choice"];
+
+/// See [`crate::protocol::Dialect::is_plain`].
+pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
+    body.iter().all(|(key, value)| match key {
+        _ if value.text() == b"null" => true,
+        b"max_tokens" => value.as_u64().is_some_and(|most| most >= tokens),
+        b"thinking" => !thinks(Some(value)),
+        key => !CHANGES.contains(&key),
+    })
+}
+
+fn thinks(thinking: Option<Raw<'_>>) -> bool {
+    let kind = thinking.and_then(Raw::members).and_then(|thinking| thinking.get("type")?.as_str());
+    kind.is_some_and(|kind| kind == "enabled")
+}
+
+/// See [`crate::protocol::Dialect::read`].
+pub(super) fn prompt(body: Members<'_>, model: String) -> Prompt {
+    let value = |name: &str| body.get(name).and_then(Raw::to_value).filter(|value| !value.is_null());
+    let (tools, tool_choice) = tools(&|name| match (name, value(name)) {
+        ("tool_choice", Some(Value::String(word))) => Some(word.to_ascii_lowercase().into()),
+        (_, value) => value,
+    });
+    let thinks = thinks(body.get("thinking"));
+    let stops = list(value("stop_sequences"));
+    Prompt {
+        model,
+        turns: list(value("messages")).iter().map(turn).collect(),
+        tools,
+        tool_choice,
+        parallel_tool_calls: true,
+        format: format(&value("response_format").unwrap_or_default()),
+        max_tokens: body.get("max_tokens").and_then(Raw::as_u64),
+        n: 1,
+        stop: stops.iter().filter_map(|stop| Some(stop.as_str()?.to_owned())).collect(),
+        seed: body.get("seed").and_then(Raw::as_u64),
+        reasoning_effort: thinks.then(|| "medium".to_owned()),
+        show_reasoning: thinks,
+        ..Prompt::default()
+    }
+}
+
+/// The schema is called `json_schema`, or `schema` as it once was.
+fn format(format: &Value) -> Format {
+    let schema = ["json_schema", "schema"].into_iter().find_map(|name| format.get(name).filter(|it| it.is_object()));
+    match (format["type"].as_str(), schema) {
+        (Some("json_object"), Some(schema)) => Format::JsonSchema(schema.clone()),
+        (Some("json_object"), None) => Format::JsonObject,
+        _ => Format::Text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::{
+        json::Document,
+        prompt::{Role, ToolChoice},
+    };
+
+    fn read(body: &Value) -> Prompt {
+        prompt(Document::read(body.to_string().as_bytes()).unwrap().members(), "m".to_owned())
+    }
+
+    #[test]
+    fn what_is_asked_is_read() {
+        let schema = json!({"type": "object", "properties": {}});
+        let prompt = read(&json!({
+            "messages": [
+                {"role": "system", "content": "be brief"},
+                {"role": "user", "content": [{"type": "text", "text": "weather?"}]},
+                {"role": "assistant", "tool_plan": "I look.", "tool_calls": []},
+                {"role": "tool", "tool_call_id": "t", "content": "sunny"},
+            ],
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}], "tool_choice": "REQUIRED",
+            "response_format": {"type": "json_object", "json_schema": schema},
+            "stop_sequences": ["a", 1], "thinking": {"type": "enabled", "token_budget": 9}, "max_tokens": 7,
+        }));
+        let turns: Vec<_> = prompt.turns.iter().map(|turn| (turn.role, turn.text.as_str())).collect();
+        let expected =
+            [(Role::System, "be brief"), (Role::User, "weather?"), (Role::Assistant, ""), (Role::Tool, "sunny")];
+        assert_eq!(turns, expected);
+        assert_eq!((prompt.tools.len(), prompt.tool_choice), (1, ToolChoice::Required));
+        assert_eq!(
+            (prompt.format, prompt.stop, prompt.max_tokens),
+            (Format::JsonSchema(schema), vec!["a".into()], Some(7))
+        );
+        assert!(prompt.show_reasoning);
+    }
+
+    #[test]
+    fn plain_is_what_changes_nothing() {
+        let plain = |body: Value| is_plain(Document::read(body.to_string().as_bytes()).unwrap().members(), 10);
+        assert!(plain(json!({"max_tokens": 10, "thinking": {"type": "disabled"}, "stop_sequences": null})));
+        for body in [json!({"max_tokens": 9}), json!({"thinking": {"type": "enabled"}}), json!({"tool_choice": "NONE"})]
+        {
+            assert!(!plain(body.clone()), "{body}");
+        }
+    }
+
+    #[test]
+    fn bad_input_is_read_as_nothing() {
+        for value in [json!(null), json!(1), json!("x"), json!([1]), json!({"type": 1})] {
+            let all = ["messages", "tools", "tool_choice", "thinking", "response_format", "stop_sequences"];
+            let body: serde_json::Map<_, _> = all.iter().map(|name| (name.to_string(), value.clone())).collect();
+            read(&body.into());
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What a reply says, in a whole answer and event by event.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    core::{
+        random::{Alphabet, Random},
+        reply::{Block, FinishReason, Reply, Text},
+        response::Part,
+    },
+    protocol::events::{Events, Stream},
+};
+
+/// A reply whose calls have their ids, and so is the same whole and streamed.
+pub(super) struct Said<'a> {
+    finish_reason: &'static str,
+    /// What is told of calls before they are made.
+    plan: Option<&'a Text>,
+    /// Thoughts and text, each with the name of its kind, which is that of its member too.
+    content: Vec<(&'static str, &'a Text)>,
+    calls: Vec<Call<'a>>,
+    usage: Value,
+}
+
+struct Call<'a> {
+    id: String,
+    name: &'a str,
+    arguments: &'a Text,
+}
+
+impl Call<'_> {
+    fn spelled(&self, arguments: &str) -> Value {
+        json!({"id": self.id, "type": "function", "function": {"name": self.name, "arguments": arguments}})
+    }
+}
+
+impl<'a> Said<'a> {
+    pub(super) fn new(reply: &'a Reply, random: &mut Random) -> Self {
+        // The protocol knows no alternatives.
+        let choice = reply.choices.first();
+        let (input, output) = (reply.usage.prompt_tokens, reply.usage.completion_tokens);
+        let numbers = json!({"input_tokens": input, "output_tokens": output});
+        let mut said = Said {
+            finish_reason: match choice.map(|choice| (choice.finish_reason, &choice.stopped_by)) {
+                Some((FinishReason::Length, _)) => "MAX_TOKENS",
+                Some((FinishReason::ToolCalls, _)) => "TOOL_CALL",
+                Some((FinishReason::ContentFilter, _)) => "ERROR",
+                Some((FinishReason::Stop, Some(_))) => "STOP_SEQUENCE",
+                _ => "COMPLETE",
+            },
+            plan: None,
+            content: Vec::new(),
+            calls: Vec::new(),
+            usage: json!({"billed_units": numbers, "tokens": numbers}),
+        };
+        for block in choice.iter().flat_map(|choice| &choice.blocks) {
+            match block {
+                Block::Reasoning(text) => said.content.push(("thinking", text)),
+                Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => said.content.push(("text", text)),
+                Block::ToolCall(call) => {
+                    // Recorded: the name, and twelve symbols.
+                    let mut id = format!("{}_", call.name).into_bytes();
+                    random.put(Alphabet::Alphanumeric, 12, &mut id);
+                    let id = String::from_utf8_lossy(&id).into_owned();
+                    said.calls.push(Call { id, name: &call.name, arguments: &call.arguments });
+                }
+            }
+        }
+        if !said.calls.is_empty() {
+            said.plan = said.content.iter().find(|(kind, _)| *kind == "text").map(|(_, text)| *text);
+            said.content.retain(|(kind, _)| *kind != "text");
+        }
+        said
+    }
+
+    /// A whole answer after its id.
+    pub(super) fn whole(&self) -> String {
+        let mut message = Map::from_iter([("role".to_owned(), json!("assistant"))]);
+        if let Some(plan) = self.plan {
+            message.insert("tool_plan".into(), plan.text.as_str().into());
+        }
+        if !self.calls.is_empty() {
+            message.insert(
+                "tool_calls".into(),
+                self.calls.iter().map(|call| call.spelled(&call.arguments.text)).collect(),
+            );
+        }
+        if self.calls.is_empty() || !self.content.is_empty() {
+            message.insert("content".into(), self.content.iter().map(|(kind, text)| part(kind, &text.text)).collect());
+        }
+        let (message, reason, usage) = (Value::Object(message), self.finish_reason, &self.usage);
+        format!(r#","message":{message},"finish_reason":"{reason}","usage":{usage}}}"#)
+    }
+
+    /// All events of a stream after the first.
+    pub(super) fn events(&self) -> Stream {
+        let mut events = Spelled(Events::default());
+        if let Some(plan) = self.plan {
+            for piece in plan.pieces() {
+                events.push("tool-plan-delta", None, &json!({"message": {"tool_plan": piece}}), 1);
+            }
+        }
+        for (index, (kind, text)) in self.content.iter().enumerate() {
+            events.push("content-start", Some(index), &content(part(kind, "")), 0);
+            for piece in text.pieces() {
+                events.push("content-delta", Some(index), &content(json!({*kind: piece})), 1);
+            }
+            events.end("content-end", index);
+        }
+        for (index, call) in self.calls.iter().enumerate() {
+            events.push("tool-call-start", Some(index), &calls(call.spelled("")), 0);
+            for piece in call.arguments.pieces() {
+                let delta = calls(json!({"function": {"arguments": piece}}));
+                events.push("tool-call-delta", Some(index), &delta, 1);
+            }
+            events.end("tool-call-end", index);
+        }
+        let (reason, usage) = (self.finish_reason, &self.usage);
+        let data = format!(r#"{{"type":"message-end","delta":{{"finish_reason":"{reason}","usage":{usage}}}}}"#);
+        events.0.named("message-end", &data, Part::Finish, 0);
+        // Recorded: without a name.
+        events.0.put(&["data: [DONE]\n\n"], Part::End, 0);
+        events.0.into()
+    }
+}
+
+/// A part of the content.
+fn part(kind: &str, text: &str) -> Value {
+    json!({"type": kind, kind: text})
+}
+
+fn content(content: Value) -> Value {
+    json!({"message": {"content": content}})
+}
+
+fn calls(call: Value) -> Value {
+    json!({"message": {"tool_calls": call}})
+}
+
+struct Spelled(Events);
+
+impl Spelled {
+    fn push(&mut self, kind: &str, index: Option<usize>, delta: &Value, tokens: u32) {
+        let index = index.map_or_else(String::new, |index| format!(r#","index":{index}"#));
+        let data = format!(r#"{{"type":"{kind}"{index},"delta":{delta}}}"#);
+        self.0.named(kind, &data, Part::Said, tokens);
+    }
+
+    fn end(&mut self, kind: &str, index: usize) {
+        self.0.named(kind, &format!(r#"{{"type":"{kind}","index":{index}}}"#), Part::Said, 0);
+    }
+}

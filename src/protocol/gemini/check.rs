@@ -1,0 +1,39 @@
+//! The rules of a request that are more than types and bounds of single members. The first that is broken is told.
+
+use super::read::{asked, given, tools};
+use crate::core::{
+    error::ApiError,
+    json::{Kind, Members},
+    prompt::ToolChoice,
+};
+
+/// The roles that a turn can have; one without is the user's.
+const ROLES: [&[u8]; 4] = [br#""user""#, br#""model""#, br#""function""#, br#""""#];
+
+/// See [`super::Dialect::check`].
+pub(super) fn check(body: Members<'_>) -> Result<(), ApiError> {
+    let inner = asked(body);
+    let body = inner.unwrap_or(body);
+    let Some(contents) = body.get("contents").filter(|contents| contents.kind() != Kind::Null) else {
+        return Err(ApiError::MissingParameter { param: "contents".to_owned() });
+    };
+    let mut wrong = None;
+    contents.each(|turn| {
+        let role = turn.members().and_then(|turn| turn.get("role")).filter(|role| role.kind() != Kind::Null);
+        if let Some(role) = role.filter(|role| wrong.is_none() && !ROLES.contains(&role.text())) {
+            wrong = Some(role);
+        }
+    });
+    if let Some(role) = wrong {
+        let got = role.as_str().unwrap_or_default().into_owned();
+        let (supported, either) = ("user, model".to_owned(), "user or model".to_owned());
+        return Err(ApiError::InvalidValue { param: "role".to_owned(), got, supported, either });
+    }
+    if given(body, "toolConfig").is_some()
+        && let (tools, ToolChoice::Required) = tools(body)
+        && tools.is_empty()
+    {
+        return Err(ApiError::NeedsOther { param: "toolConfig", other: "functionDeclarations" });
+    }
+    Ok(())
+}

@@ -1,0 +1,312 @@
+//! Reading what a request asks. Google's JSON takes every name in two spellings: `maxOutputTokens`, `max_output_tokens`.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::schema::json_schema;
+use crate::core::{
+    json::{Members, Raw},
+    prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn},
+    reply::ToolKind,
+};
+
+/// The most alternatives that Google gives.
+const MOST_CANDIDATES: u64 = 8;
+
+/// See [`super::Dialect::is_plain`].
+pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
+    body.iter().all(|(key, value)| match key {
+        _ if value.text() == b"null" => true,
+        b"generationConfig" | b"generation_config" => {
+            value.members().is_some_and(|config| config.iter().all(|(key, value)| is_plain_setting(key, value, tokens)))
+        }
+        b"toolConfig" | b"tool_config" | b"store" => false,
+        _ => true,
+    })
+}
+
+fn is_plain_setting(key: &[u8], value: Raw<'_>, tokens: u64) -> bool {
+    match key {
+        _ if value.text() == b"null" => true,
+        b"candidateCount" | b"candidate_count" => value.text() == b"1",
+        b"maxOutputTokens" | b"max_output_tokens" => value.as_u64().is_some_and(|most| most >= tokens),
+        b"responseMimeType" | b"response_mime_type" => value.text() == br#""text/plain""#,
+        b"stopSequences" | b"stop_sequences" | b"thinkingConfig" | b"thinking_config" => false,
+        b"responseSchema" | b"response_schema" | b"responseJsonSchema" | b"response_json_schema" => false,
+        _ => true,
+    }
+}
+
+/// A name as Google's protocol buffers have it.
+fn snake(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 4);
+    for c in name.chars() {
+        if c.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    snake
+}
+
+/// A member in either spelling; null if there is none.
+fn either<'v>(value: &'v Value, name: &str) -> &'v Value {
+    match &value[name] {
+        Value::Null => &value[snake(name).as_str()],
+        given => given,
+    }
+}
+
+/// A member of the body in either spelling.
+pub(super) fn given<'a>(body: Members<'a>, name: &str) -> Option<Raw<'a>> {
+    body.get(name).or_else(|| body.get(&snake(name)))
+}
+
+fn value(body: Members<'_>, name: &str) -> Value {
+    given(body, name).and_then(Raw::to_value).unwrap_or_default()
+}
+
+/// Whether the answer is to be one of a schema's words, without the quotes that JSON puts around it.
+pub(super) fn wants_a_word(body: Members<'_>) -> bool {
+    let config = given(body, "generationConfig").and_then(Raw::members);
+    config.and_then(|config| given(config, "responseMimeType")).is_some_and(|t| t.text() == br#""text/x.enum""#)
+}
+
+/// The request inside the request: `countTokens` takes a whole one as well as bare contents.
+pub(super) fn asked<'a>(body: Members<'a>) -> Option<Members<'a>> {
+    given(body, "generateContentRequest")?.members()
+}
+
+/// See [`super::Dialect::read`].
+pub(super) fn prompt(body: Members<'_>, model: String) -> Prompt {
+    let inner = asked(body);
+    let body = inner.unwrap_or(body);
+    let config = value(body, "generationConfig");
+    let thinking = either(&config, "thinkingConfig");
+    let show_reasoning = *either(thinking, "includeThoughts") == true;
+    let (tools, tool_choice) = tools(body);
+    let system = value(body, "systemInstruction");
+    let instructions = (!system.is_null()).then(|| Turn { role: Role::System, ..turn(&system) });
+    Prompt {
+        model,
+        turns: instructions.into_iter().chain(list(&value(body, "contents")).iter().map(turn)).collect(),
+        tools,
+        tool_choice,
+        parallel_tool_calls: true,
+        format: format(&config),
+        max_tokens: number(either(&config, "maxOutputTokens")),
+        n: number(either(&config, "candidateCount")).map_or(1, |n| n.clamp(1, MOST_CANDIDATES) as usize),
+        stop: texts(either(&config, "stopSequences")),
+        // A negative one is as good as its bits.
+        seed: config["seed"].as_i64().map(|seed| seed as u64),
+        reasoning_effort: effort(thinking, show_reasoning).map(Cow::into_owned),
+        show_reasoning,
+        ..Prompt::default()
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    list(value).iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn string(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// A count, which some clients send as `100.0` and protocol buffers allow as `"100"`.
+fn number(value: &Value) -> Option<u64> {
+    let whole = || value.as_f64().filter(|number| *number >= 0.0).map(|number| number as u64);
+    value.as_u64().or_else(whole).or_else(|| value.as_str()?.parse().ok())
+}
+
+fn turn(content: &Value) -> Turn {
+    let mut turn = Turn { role: Role::User, ..Turn::default() };
+    if content["role"] == "model" {
+        turn.role = Role::Assistant;
+    }
+    let mut pieces = Vec::new();
+    for part in list(&content["parts"]) {
+        let returned = either(part, "functionResponse");
+        if !returned.is_null() {
+            turn.role = Role::Tool;
+            pieces.push(returned["response"].to_string());
+        }
+        // What was thought is not said again.
+        pieces.extend(part["text"].as_str().filter(|_| part["thought"] != true).map(str::to_owned));
+        let is_image = |name| either(either(part, name), "mimeType").as_str().is_some_and(|t| t.starts_with("image/"));
+        turn.images += u64::from(is_image("inlineData") || is_image("fileData"));
+    }
+    turn.text = pieces.join("\n");
+    turn
+}
+
+/// The functions that may be called, and whether one must be.
+pub(super) fn tools(body: Members<'_>) -> (Vec<Tool>, ToolChoice) {
+    let tools = value(body, "tools");
+    let declared = list(&tools).iter().flat_map(|tool| list(either(tool, "functionDeclarations")));
+    let mut tools: Vec<_> = declared
+        .map(|function| {
+            let parameters = match either(function, "parametersJsonSchema") {
+                Value::Null => json_schema(&function["parameters"]),
+                schema => schema.clone(),
+            };
+            Tool::new(ToolKind::Function, string(&function["name"]), &parameters)
+        })
+        .collect();
+    let config = value(body, "toolConfig");
+    let calling = either(&config, "functionCallingConfig");
+    let choice = match calling["mode"].as_str() {
+        Some("ANY") => ToolChoice::Required,
+        Some("NONE") => ToolChoice::None,
+        _ => ToolChoice::Auto,
+    };
+    let allowed = texts(either(calling, "allowedFunctionNames"));
+    if !allowed.is_empty() {
+        tools.retain(|tool| allowed.contains(&tool.name));
+    }
+    (tools, choice)
+}
+
+fn format(config: &Value) -> Format {
+    let given = |name| Some(either(config, name)).filter(|schema| !schema.is_null());
+    let schema = given("responseJsonSchema").cloned().or_else(|| given("responseSchema").map(json_schema));
+    match (schema, either(config, "responseMimeType").as_str()) {
+        (_, Some("text/plain")) => Format::Text,
+        (Some(schema), _) => Format::JsonSchema(schema),
+        (None, Some("application/json")) => Format::JsonObject,
+        (None, _) => Format::Text,
+    }
+}
+
+/// How much is to be thought: a level, or the largest of the fake's own steps that a budget of tokens allows. A budget of
+/// -1 leaves it to the model, and so does who only wants to see what is thought.
+fn effort(thinking: &Value, show: bool) -> Option<Cow<'static, str>> {
+    if let Some(level) = either(thinking, "thinkingLevel").as_str() {
+        return Some(level.to_ascii_lowercase().into());
+    }
+    let word = match either(thinking, "thinkingBudget").as_i64() {
+        None if !show => return None,
+        None | Some(..0) => "medium",
+        Some(0..16) => "none",
+        Some(16..64) => "minimal",
+        Some(64..256) => "low",
+        Some(256..1024) => "medium",
+        Some(1024..4096) => "high",
+        Some(4096..) => "xhigh",
+    };
+    Some(word.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::json::Document;
+
+    fn read(body: &Value) -> Prompt {
+        let text = body.to_string();
+        prompt(Document::read(text.as_bytes()).unwrap().members(), "m".to_owned())
+    }
+
+    fn plain(config: &Value) -> bool {
+        let text = json!({"contents": [], "generationConfig": config}).to_string();
+        is_plain(Document::read(text.as_bytes()).unwrap().members(), 11)
+    }
+
+    #[test]
+    fn both_spellings_mean_the_same() {
+        let camel = json!({
+            "systemInstruction": {"parts": [{"text": "be brief"}]},
+            "contents": [
+                {"role": "user", "parts": [{"text": "a"}, {"inlineData": {"mimeType": "image/png", "data": ""}}]},
+                {"role": "model", "parts": [{"text": "hm", "thought": true}, {"functionCall": {"name": "f", "args": {}}}]},
+                {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"r": 1}}}]},
+            ],
+            "tools": [{"functionDeclarations": [{"name": "f", "parameters": {"type": "OBJECT"}}, {"name": "g"}]}],
+            "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["g"]}},
+            "generationConfig": {
+                "maxOutputTokens": 7, "candidateCount": 2, "stopSequences": ["x"], "seed": -1,
+                "responseMimeType": "application/json", "responseSchema": {"type": "STRING"},
+                "thinkingConfig": {"thinkingBudget": 2000, "includeThoughts": true},
+            },
+        });
+        fn snaked(value: &Value) -> Value {
+            match value {
+                Value::Object(map) => map.iter().map(|(key, value)| (snake(key), snaked(value))).collect(),
+                Value::Array(items) => items.iter().map(snaked).collect(),
+                value => value.clone(),
+            }
+        }
+        for body in [snaked(&camel), json!({"generateContentRequest": camel}), camel] {
+            let prompt = read(&body);
+            let roles: Vec<_> = prompt.turns.iter().map(|turn| turn.role).collect();
+            assert_eq!(roles, [Role::System, Role::User, Role::Assistant, Role::Tool], "{body}");
+            let texts: Vec<_> = prompt.turns.iter().map(|turn| turn.text.as_str()).collect();
+            assert_eq!(texts, ["be brief", "a", "", r#"{"r":1}"#]);
+            assert!(prompt.has_tool_result() && prompt.turns[1].images == 1 && prompt.show_reasoning);
+            assert_eq!((prompt.tools.len(), prompt.tools[0].name.as_str()), (1, "g"));
+            assert_eq!(prompt.tools[0].parameters, json!({"type": "object"}));
+            assert_eq!(prompt.tool_choice, ToolChoice::Required);
+            assert_eq!((prompt.max_tokens, prompt.n, prompt.seed), (Some(7), 2, Some(u64::MAX)));
+            assert_eq!(prompt.stop, ["x"]);
+            assert_eq!(prompt.format, Format::JsonSchema(json!({"type": "string"})));
+            assert_eq!(prompt.reasoning_effort.as_deref(), Some("high"));
+        }
+    }
+
+    #[test]
+    fn efforts_are_levels_or_steps_of_a_budget() {
+        for (config, expected) in [
+            (json!({}), None),
+            (json!({"includeThoughts": true}), Some("medium")),
+            (json!({"thinkingBudget": 0, "includeThoughts": true}), Some("none")),
+            (json!({"thinkingBudget": -1}), Some("medium")),
+            (json!({"thinkingBudget": 24576}), Some("xhigh")),
+            (json!({"thinkingLevel": "LOW"}), Some("low")),
+        ] {
+            let prompt = read(&json!({"generationConfig": {"thinkingConfig": config}}));
+            assert_eq!(prompt.reasoning_effort.as_deref(), expected, "{config}");
+        }
+    }
+
+    #[test]
+    fn what_changes_nothing_is_plain() {
+        for config in [
+            json!(null),
+            json!({"temperature": 0.5, "topK": 40, "seed": 3, "candidateCount": 1, "responseModalities": ["TEXT"]}),
+            json!({"maxOutputTokens": 11, "responseMimeType": "text/plain", "stopSequences": null}),
+        ] {
+            assert!(plain(&config), "{config}");
+        }
+        for config in [
+            json!([]),
+            json!({"max_output_tokens": 10}),
+            json!({"candidateCount": 2}),
+            json!({"stop_sequences": ["x"]}),
+            json!({"responseMimeType": "application/json"}),
+            json!({"response_schema": {}}),
+            json!({"thinkingConfig": {}}),
+        ] {
+            assert!(!plain(&config), "{config}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_is_sent_makes_it_stumble() {
+        for text in [
+            r#"{"contents": 1, "tools": {"a": 1}, "toolConfig": [], "generationConfig": "x", "systemInstruction": 7}"#,
+            r#"{"contents": [1, [], {"parts": 1}, {"parts": [1, null, {"text": 1, "inlineData": 3}]}], "tools": [1]}"#,
+            r#"{"tools": [{"functionDeclarations": [1, {"name": 2, "parameters": 3}]}], "generationConfig": {"seed": "x"}}"#,
+            r#"{"generationConfig": {"maxOutputTokens": -1.5, "candidateCount": 1e300, "responseSchema": 1}}"#,
+        ] {
+            let body: Value = serde_json::from_str(text).unwrap();
+            assert!((1..=8).contains(&read(&body).n));
+        }
+    }
+}

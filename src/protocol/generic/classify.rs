@@ -1,0 +1,180 @@
+//! `classify`: which label each of some texts has, judged by examples that have one: the words they have in common decide.
+//! The head gives `whole`, the answer, with `{{part.results}}` and `{{part.count}}`.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::rerank::{score, words};
+use crate::core::{
+    context::Scope,
+    error::ApiError,
+    json::{Members, Raw},
+    limit_status::Cost,
+    prompt::{Prompt, Role, Turn},
+    response::{Answer, Content},
+};
+use crate::protocol::{
+    Computed, Count,
+    shape::{Places, Shape, put_number},
+};
+
+/// The most texts, and the most examples, of one request.
+const MOST: usize = 2500;
+/// Examples that a label has at least.
+const FEWEST: usize = 2;
+/// What every label is given, so that none is ruled out.
+const START: f64 = 0.1;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    whole: Value,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Results,
+    Count,
+}
+
+const PLACES: Places<Place> = &[("results", Place::Results), ("count", Place::Count)];
+
+/// Makes the dialect; see [`crate::protocol::MakeComputed`].
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+    let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
+    Ok(Box::new(Classify { whole: Shape::compile(&head.whole, PLACES)? }))
+}
+
+struct Classify {
+    whole: Shape<Place>,
+}
+
+/// A label and the texts that have it.
+struct Label {
+    name: String,
+    examples: Vec<String>,
+}
+
+/// The labels, in the order of the alphabet.
+fn labels(body: Members<'_>) -> Vec<Label> {
+    let mut labels: Vec<Label> = Vec::new();
+    for example in body.get("examples").map(Raw::items).unwrap_or_default().into_iter().take(MOST) {
+        let Some(example) = example.members() else { continue };
+        let text = |name: &str| example.get(name).and_then(Raw::as_str).unwrap_or_default().into_owned();
+        let (name, text) = (text("label"), text("text"));
+        match labels.binary_search_by(|label| label.name.cmp(&name)) {
+            Ok(at) => labels[at].examples.push(text),
+            Err(at) => labels.insert(at, Label { name, examples: vec![text] }),
+        }
+    }
+    labels
+}
+
+fn inputs(body: Members<'_>) -> Vec<String> {
+    let inputs = body.get("inputs").map(Raw::items).unwrap_or_default().into_iter().take(MOST);
+    inputs.map(|input| input.as_str().unwrap_or_default().into_owned()).collect()
+}
+
+/// How sure each label is for a text: the likest of its examples decides. Together they are 1.
+fn confidences(input: &str, labels: &[Label]) -> Vec<f64> {
+    let input = words(input);
+    let likest = |label: &Label| label.examples.iter().map(|example| score(&input, example)).fold(0.0, f64::max);
+    let each: Vec<_> = labels.iter().map(|label| START + likest(label)).collect();
+    let all: f64 = each.iter().sum();
+    each.iter().map(|one| (one / all * 1e7).round() / 1e7).collect()
+}
+
+fn result(input: &str, labels: &[Label], id: &str) -> Value {
+    let confidences = confidences(input, labels);
+    // Of those that are as sure, the first.
+    let best = (0..confidences.len()).rev().max_by(|one, other| confidences[*one].total_cmp(&confidences[*other]));
+    let (name, confidence) = best.map_or(("", 0.0), |best| (labels[best].name.as_str(), confidences[best]));
+    let each = labels.iter().zip(&confidences);
+    let each: Map<_, _> = each.map(|(label, sure)| (label.name.clone(), json!({"confidence": sure}))).collect();
+    json!({
+        "classification_type": "single-label",
+        "confidence": confidence,
+        "confidences": [confidence],
+        "id": id,
+        "input": input,
+        "labels": each,
+        "prediction": name,
+        "predictions": [name],
+    })
+}
+
+impl Computed for Classify {
+    fn check(&self, body: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+        let labels = labels(body);
+        let few = labels.iter().filter(|label| label.examples.len() < FEWEST).map(|label| label.name.as_str());
+        let few: Vec<_> = few.collect();
+        let broken = |problem: String| Err(ApiError::BrokenRule { problem });
+        match (labels.len(), few.is_empty()) {
+            (0, _) => Err(ApiError::MissingParameter { param: "examples".to_owned() }),
+            (1, _) => broken("at least 2 labels must be provided".to_owned()),
+            (_, true) => Ok(()),
+            (_, false) => broken(format!(
+                "each unique label must have at least {FEWEST} examples. Not enough examples for: {}",
+                few.join(", ")
+            )),
+        }
+    }
+
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+        let turn = |text| Turn { role: Role::Text, text, ..Turn::default() };
+        let turns = inputs(body).into_iter().map(turn).collect();
+        Prompt { model: scope.model().into_owned(), turns, ..Prompt::default() }
+    }
+
+    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
+        let (inputs, labels) = (inputs(body), labels(body));
+        let result = |input: &String| {
+            let mut id = Vec::with_capacity(36);
+            scope.random.borrow_mut().put_uuid(&mut id);
+            result(input, &labels, &String::from_utf8_lossy(&id))
+        };
+        let results: Value = inputs.iter().map(result).collect();
+        let mut out = Vec::new();
+        self.whole.render(scope).fill(&mut out, |place, out| match place {
+            Place::Results => out.extend_from_slice(results.to_string().as_bytes()),
+            Place::Count => put_number(inputs.len() as u64, out),
+        });
+        let cost = Cost { input: inputs.iter().map(|input| count(input)).sum(), output: 0 };
+        Ok(Answer { cost: Some(cost), ..Answer::said("application/json", Content::Whole(out.into())) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::context::tests::with_scope_of;
+
+    #[test]
+    fn the_likest_example_decides() {
+        let labels = [("No", ["see you at noon", "the report is done"]), ("Yes", ["win a prize now", "free money"])];
+        let labels = labels
+            .map(|(name, examples)| Label { name: name.to_owned(), examples: examples.map(str::to_owned).to_vec() });
+        for (input, prediction) in [("Is the report done?", "No"), ("WIN money now!", "Yes"), ("", "No")] {
+            let result = result(input, &labels, "x");
+            assert_eq!(result["prediction"], prediction, "{input}");
+            let sum: f64 = labels.iter().filter_map(|label| result["labels"][&label.name]["confidence"].as_f64()).sum();
+            assert!((sum - 1.0).abs() < 1e-6);
+            assert_eq!(result["labels"][prediction]["confidence"], result["confidence"]);
+        }
+    }
+
+    #[test]
+    fn each_label_needs_two_examples() {
+        let dialect = make(json!({"whole": "{{part.results}}"}).as_object().unwrap()).unwrap_or_else(|e| panic!("{e}"));
+        let refused = |labels: &[&str]| {
+            let examples: Vec<_> = labels.iter().map(|label| json!({"text": "a", "label": label})).collect();
+            let body = json!({"inputs": ["x"], "examples": examples}).to_string();
+            with_scope_of(&body, |scope| dialect.check(scope.members().unwrap(), scope))
+        };
+        assert_eq!(refused(&["a", "b", "a", "b"]), Ok(()));
+        assert!(matches!(refused(&["a", "a"]), Err(ApiError::BrokenRule { .. })));
+        let Err(ApiError::BrokenRule { problem }) = refused(&["a", "b", "b", "c"]) else { panic!() };
+        assert!(problem.ends_with("for: a, c"), "{problem}");
+        assert!(matches!(refused(&[]), Err(ApiError::MissingParameter { .. })));
+    }
+}

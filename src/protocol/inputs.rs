@@ -1,0 +1,149 @@
+//! Texts outside of any conversation, as OpenAI's older endpoints take them: a string, the tokens of one, or a list of
+//! either.
+
+use std::borrow::Cow;
+
+use crate::{
+    core::{
+        json::{Kind, Raw},
+        prompt::{Role, Turn},
+    },
+    model::tokens::Encoding,
+};
+
+/// The most texts of one request.
+pub(super) const MOST_TEXTS: usize = 2048;
+
+/// The most tokens of one text that are read. Endpoints allow fewer; a token spells up to 128 bytes.
+const LONGEST: usize = 131_072;
+
+/// One text.
+#[derive(Clone, Debug)]
+pub(super) enum Input<'a> {
+    /// As it is.
+    Text(Cow<'a, str>),
+    /// By the numbers of its tokens.
+    Tokens(Vec<u32>),
+}
+
+impl<'a> Input<'a> {
+    /// The texts that a value is; `None` if it is none of the four forms.
+    pub(super) fn list(value: Raw<'a>) -> Option<Vec<Input<'a>>> {
+        let first = |value: Raw<'_>| value.items().first().map(|item| item.kind());
+        match (value.kind(), first(value)) {
+            (Kind::String, _) => Some(vec![Input::Text(value.as_str()?)]),
+            (Kind::Array, Some(Kind::Integer)) => Some(vec![Input::tokens(value)?]),
+            (Kind::Array, Some(Kind::Array)) => value.items().into_iter().map(Input::tokens).collect(),
+            (Kind::Array, _) => value.items().into_iter().map(|item| Some(Input::Text(item.as_str()?))).collect(),
+            _ => None,
+        }
+    }
+
+    fn tokens(value: Raw<'_>) -> Option<Input<'static>> {
+        let (mut tokens, mut all) = (Vec::new(), value.kind() == Kind::Array);
+        value.each(|item| {
+            let token = item.as_u64().and_then(|token| u32::try_from(token).ok());
+            all &= token.is_some();
+            tokens.extend(token.filter(|_| tokens.len() < LONGEST));
+        });
+        all.then_some(Input::Tokens(tokens))
+    }
+
+    /// The text, whose tokens are those of `model`.
+    pub(super) fn text(&self, model: &str) -> Cow<'_, str> {
+        match self {
+            Input::Text(text) => Cow::Borrowed(text),
+            Input::Tokens(tokens) => Cow::Owned(Encoding::of_model(model).text(tokens)),
+        }
+    }
+
+    /// Whether there is nothing in it.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Input::Text(text) => text.is_empty(),
+            Input::Tokens(tokens) => tokens.is_empty(),
+        }
+    }
+
+    /// The text as a prompt of its own.
+    pub(super) fn turn(&self, model: &str) -> Turn {
+        Turn { role: Role::Text, text: self.text(model).into_owned(), ..Turn::default() }
+    }
+}
+
+/// How many texts a value is, and what limits book for them before they are read: a quarter of the characters, as
+/// recorded of embeddings. Tokens are what they are.
+pub(super) fn booked(value: Raw<'_>) -> (u64, u64) {
+    let (mut texts, mut chars, mut tokens) = (0, value.chars(), 0);
+    value.each(|item| match item.kind() {
+        Kind::Array => {
+            texts += 1;
+            item.each(|_| tokens += 1);
+        }
+        Kind::Integer => tokens += 1,
+        _ => {
+            texts += 1;
+            chars += item.chars();
+        }
+    });
+    (texts.max(1), chars.div_ceil(4) + tokens)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::json::Document;
+
+    fn with<T>(value: &str, test: impl FnOnce(Raw<'_>) -> T) -> T {
+        let text = format!(r#"{{"input":{value}}}"#);
+        let document = Document::read(text.as_bytes()).unwrap();
+        test(document.members().get("input").unwrap())
+    }
+
+    fn texts(value: &str) -> Option<Vec<String>> {
+        let model = "text-embedding-3-small";
+        with(value, |value| Some(Input::list(value)?.iter().map(|input| input.text(model).into_owned()).collect()))
+    }
+
+    #[test]
+    fn all_four_forms_are_texts() {
+        assert_eq!(texts(r#""a\n""#).unwrap(), ["a\n"]);
+        assert_eq!(texts(r#"["a", "", "b"]"#).unwrap(), ["a", "", "b"]);
+        assert_eq!(texts("[15339, 1917]").unwrap(), ["hello world"]);
+        assert_eq!(texts("[[15339, 1917], [15339], []]").unwrap(), ["hello world", "hello", ""]);
+        assert_eq!(texts("[]").unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_neither_is_nothing() {
+        for value in [
+            "1",
+            "null",
+            "{}",
+            "[{}]",
+            r#"["a", 1]"#,
+            r#"[1, "a"]"#,
+            "[[1], 2]",
+            "[1.5]",
+            "[-1]",
+            "[4294967296]",
+            r#"["\ud800"]"#,
+        ] {
+            assert_eq!(texts(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_is_booked_is_known_without_reading() {
+        for (value, expected) in [
+            (r#""12345""#, (1, 2)),
+            (r#"["1234", "5"]"#, (2, 2)),
+            ("[1, 2, 3]", (1, 3)),
+            ("[[1, 2], [3], []]", (3, 3)),
+            ("[]", (1, 0)),
+            ("7", (1, 0)),
+        ] {
+            assert_eq!(with(value, booked), expected, "{value}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Dialects: how a protocol reads what is asked and spells what the model says. One file each, and those that it needs.
+
+mod anthropic;
+mod bedrock;
+mod cohere;
+mod envelope;
+mod events;
+mod gemini;
+mod generic;
+mod inputs;
+mod ollama;
+mod openai;
+mod path;
+mod registry;
+pub mod requirements;
+mod shape;
+mod stored;
+mod wrap;
+
+use std::borrow::Cow;
+
+pub use self::{
+    registry::{Make, MakeComputed, all, computed},
+    stored::{Lookup, StoredObjects},
+};
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use crate::core::{
+    context::Scope,
+    error::ApiError,
+    json::{Members, Raw},
+    limit_status::Cost,
+    prompt::Prompt,
+    reply::Reply,
+    response::{Answer, session::Session},
+};
+
+/// A protocol, with the head that one endpoint's fixture gives its answers.
+pub trait Dialect: Send + Sync {
+    /// Checks the rules of the protocol that are more than types and bounds of single members.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError>;
+
+    /// Whether a request asks for nothing that changes a reply of `tokens` tokens.
+    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool;
+
+    /// Reads what a request asks of the model.
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt;
+
+    /// What limits on tokens book for a request before there is a reply.
+    fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
+        self.read(body, scope).cost()
+    }
+
+    /// Whether what it spells is then said. A protocol that only counts what a reply would cost leaves scripts where
+    /// they are.
+    fn says(&self) -> bool {
+        true
+    }
+
+    /// What computes the answer to a request that the model has nothing to say to, where a protocol takes such too.
+    fn computes(&self, _: Members<'_>) -> Option<&dyn Computed> {
+        None
+    }
+
+    /// Whether the answer to a request is kept, where its endpoint keeps any. Where the request says nothing of it, it is
+    /// not, and nobody remembers that: so many are asked for.
+    fn keeps(&self, body: Members<'_>) -> Option<bool> {
+        body.get("store").and_then(Raw::as_bool)
+    }
+
+    /// The id of the kept answer that a request goes on from. What was kept of it, and of those before it, stands in the
+    /// scope once that is known.
+    fn goes_on_from<'m>(&self, _: Members<'m>) -> Option<Cow<'m, str>> {
+        None
+    }
+
+    /// Reads what the endpoint keeps of what the request names, such as the conversation that it is part of, and leaves it
+    /// in the scope as what was kept `earlier`.
+    ///
+    /// # Errors
+    /// Something that it names is not there.
+    fn recall(&self, _: Members<'_>, _: &Scope<'_>, _: &dyn StoredObjects) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    /// The conversation that a request without a body opens, where the protocol has some.
+    ///
+    /// # Errors
+    /// It has, and this request opens none.
+    fn opens(&self, _: &Scope<'_>) -> Result<Option<Box<dyn Session>>, ApiError> {
+        Ok(None)
+    }
+
+    /// Spells a reply: for one request, or, without a scope, for all that are plain.
+    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling>;
+}
+
+/// A reply, spelled but for what each request fills in.
+pub trait Spelling: Send + Sync {
+    /// The answer to one request: whole or event by event, as it asked.
+    fn answer(&self, scope: &Scope<'_>) -> Answer;
+
+    /// Whether the answer to a request tells only that something will be said, and so takes no time.
+    fn says_later(&self, _: &Scope<'_>) -> bool {
+        false
+    }
+
+    /// The whole answer, for keeping.
+    fn record(&self, scope: &Scope<'_>) -> Value;
+
+    /// The id that an answer will have which is not kept.
+    fn id(&self, scope: &Scope<'_>) -> Option<String> {
+        self.record(scope)["id"].as_str().map(str::to_owned)
+    }
+
+    /// What is kept under which id, as JSON, where that is more than the answer alone. Its `after` is the id of the kept
+    /// answer that this one goes on from.
+    fn kept(&self, _: &Scope<'_>) -> Option<(String, Bytes)> {
+        None
+    }
+
+    /// Keeps what comes of the answer beside it, such as what a conversation has more.
+    fn keep(&self, _: &Scope<'_>, _: &dyn StoredObjects) {}
+}
+
+/// A protocol whose answers follow from the request alone, such as vectors of texts: the model says nothing, and so no
+/// script is asked.
+pub trait Computed: Send + Sync {
+    /// Checks the rules of the protocol that are more than types and bounds of single members.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError>;
+
+    /// Reads what is sent to the model: the texts of it.
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt;
+
+    /// What limits on tokens book for a request before there is an answer.
+    fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
+        self.read(body, scope).cost()
+    }
+
+    /// The answer to one request, with what it has cost; `count` tells how many tokens a text is counted as.
+    ///
+    /// # Errors
+    /// The request names something that does not exist.
+    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError>;
+}
+
+/// How many tokens a text is counted as.
+pub type Count<'a> = &'a dyn Fn(&str) -> u64;
+
+/// Whether a request wants a stream: the operation that its path ends with is called so, or its body says it.
+fn streams(scope: &Scope<'_>) -> bool {
+    let operation = scope.request.path.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
+    operation.contains("stream")
+        || scope.members().is_ok_and(|body| body.get("stream").and_then(Raw::as_bool) == Some(true))
+}
+
+/// The text of JSON that holds an object, or an empty object: what was cut short at a number of tokens is no JSON any
+/// more, and then nothing was put in.
+fn object(text: &str) -> Value {
+    serde_json::from_str(text).ok().filter(Value::is_object).unwrap_or_else(|| Value::Object(Map::new()))
+}
+
+/// The items of several lists, the first of each before the second of any: how alternatives share a stream.
+fn in_turns<T>(lists: Vec<Vec<T>>) -> Vec<T> {
+    let mut lists: Vec<_> = lists.into_iter().map(Vec::into_iter).collect();
+    let mut all = Vec::new();
+    loop {
+        let before = all.len();
+        all.extend(lists.iter_mut().filter_map(Iterator::next));
+        if all.len() == before {
+            return all;
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Reading what a request asks of Ollama. Its tools are spelled as OpenAI's.
+
+use serde_json::Value;
+
+use crate::{
+    core::{
+        json::{Members, Raw},
+        prompt::{Format, Prompt, Role, Turn},
+    },
+    protocol::openai::chat::read::{list, tools, turn},
+};
+
+/// See [`crate::protocol::Dialect::is_plain`].
+pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
+    let options = body.get("options").and_then(Raw::members).unwrap_or_default();
+    options.get("stop").is_none()
+        && options.get("num_predict").is_none_or(|most| most.as_u64().is_none_or(|most| most >= tokens))
+        && [body.get("format"), body.get("think")]
+            .into_iter()
+            .flatten()
+            .all(|value| matches!(value.text(), b"null" | b"false" | b"\"\""))
+        && body.get("messages").is_none_or(|messages| !messages.items().is_empty())
+}
+
+/// Whether a request asks for no more than that the model be loaded.
+pub(super) fn only_loads(body: Members<'_>) -> bool {
+    body.get("prompt").is_none_or(|prompt| prompt.as_str().is_none_or(|prompt| prompt.is_empty()))
+}
+
+/// A conversation.
+pub(super) fn chat(body: Members<'_>, model: String) -> Prompt {
+    let value = |name: &str| body.get(name).and_then(Raw::to_value).filter(|value| !value.is_null());
+    let images = |message: &Value| message["images"].as_array().map_or(0, Vec::len) as u64;
+    let turns = list(value("messages"));
+    let (tools, tool_choice) = tools(&|name| value(name).filter(|_| name == "tools"));
+    Prompt {
+        turns: turns.iter().map(|message| Turn { images: images(message), ..turn(message) }).collect(),
+        tools,
+        tool_choice,
+        ..asked(body, model)
+    }
+}
+
+/// A prompt.
+pub(super) fn generate(body: Members<'_>, model: String) -> Prompt {
+    let text = |name: &str| body.get(name)?.as_str().map(|text| text.into_owned());
+    let system = text("system").map(|text| Turn { role: Role::System, text, ..Turn::default() });
+    let images = body.get("images").map_or(0, |images| images.items().len() as u64);
+    let user = Turn { text: text("prompt").unwrap_or_default(), images, ..Turn::default() };
+    let turns = system.into_iter().chain([user]).collect();
+    Prompt { turns, parallel_tool_calls: false, ..asked(body, model) }
+}
+
+/// What both ask.
+fn asked(body: Members<'_>, model: String) -> Prompt {
+    let options = body.get("options").and_then(Raw::to_value).unwrap_or_default();
+    let think = body.get("think").and_then(Raw::to_value).unwrap_or_default();
+    let effort = match &think {
+        Value::String(effort) => Some(effort.clone()),
+        Value::Bool(true) => Some("medium".to_owned()),
+        _ => None,
+    };
+    Prompt {
+        model,
+        parallel_tool_calls: true,
+        format: match body.get("format").and_then(Raw::to_value) {
+            Some(Value::String(word)) if word == "json" => Format::JsonObject,
+            Some(schema @ Value::Object(_)) => Format::JsonSchema(schema),
+            _ => Format::Text,
+        },
+        // Fewer than none stand for no bound.
+        max_tokens: options["num_predict"].as_u64(),
+        n: 1,
+        stop: match &options["stop"] {
+            Value::String(stop) => vec![stop.clone()],
+            stops => list(Some(stops.clone())).iter().filter_map(|stop| Some(stop.as_str()?.to_owned())).collect(),
+        },
+        seed: options["seed"].as_i64().map(|seed| seed as u64),
+        show_reasoning: effort.is_some(),
+        reasoning_effort: effort,
+        ..Prompt::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::json::Document;
+
+    fn with<T>(body: &Value, read: impl FnOnce(Members<'_>) -> T) -> T {
+        read(Document::read(body.to_string().as_bytes()).unwrap().members())
+    }
+
+    #[test]
+    fn what_is_asked_is_read() {
+        let schema = json!({"type": "object"});
+        let body = json!({
+            "messages": [{"role": "user", "content": "see", "images": ["a", "b"]}, {"role": "tool", "content": "sun"}],
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}], "format": schema,
+            "options": {"num_predict": 7, "stop": ["x"], "seed": -1}, "think": "low",
+        });
+        let prompt = with(&body, |body| chat(body, "m".to_owned()));
+        assert_eq!((prompt.turns[0].images, prompt.turns[1].role, prompt.tools.len()), (2, Role::Tool, 1));
+        assert_eq!(
+            (prompt.format, prompt.max_tokens, prompt.stop),
+            (Format::JsonSchema(schema), Some(7), vec!["x".into()])
+        );
+        assert_eq!((prompt.seed, prompt.reasoning_effort.as_deref()), (Some(u64::MAX), Some("low")));
+        let prompt = with(&json!({"prompt": "Hi", "system": "be brief", "format": "json"}), |body| {
+            generate(body, "m".to_owned())
+        });
+        assert_eq!(
+            (prompt.system().as_str(), prompt.last_user(), &prompt.format),
+            ("be brief", "Hi", &Format::JsonObject)
+        );
+    }
+
+    #[test]
+    fn plain_is_what_changes_nothing() {
+        for (body, plain) in [
+            (
+                json!({"messages": [1], "options": {"num_predict": 10, "temperature": 1}, "think": false, "format": ""}),
+                true,
+            ),
+            (json!({"options": {"num_predict": -1}}), true),
+            (json!({"options": {"num_predict": 9}}), false),
+            (json!({"options": {"stop": "x"}}), false),
+            (json!({"format": "json"}), false),
+            (json!({"think": true}), false),
+            (json!({"messages": []}), false),
+        ] {
+            assert_eq!(with(&body, |body| is_plain(body, 10)), plain, "{body}");
+        }
+    }
+
+    #[test]
+    fn bad_input_is_read_as_nothing() {
+        for value in [json!(null), json!(1), json!("x"), json!([1]), json!({"stop": 1})] {
+            let all = ["messages", "tools", "format", "options", "think", "prompt", "system", "images"];
+            let body: serde_json::Map<_, _> = all.iter().map(|name| (name.to_string(), value.clone())).collect();
+            with(&body.clone().into(), |body| chat(body, String::new()));
+            with(&body.into(), |body| (generate(body, String::new()), only_loads(body), is_plain(body, 1)));
+        }
+    }
+}

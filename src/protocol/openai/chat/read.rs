@@ -1,0 +1,299 @@
+//! Reading what a chat request asks.
+
+use serde_json::Value;
+
+use crate::{
+    core::{
+        json::{Members, Names, Raw},
+        limit_status::Cost,
+        prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn, booked},
+        reply::ToolKind,
+    },
+    media::silence,
+};
+
+/// Members that change a reply whenever they are given.
+const CHANGES: [&str; 11] = [
+    "stop",
+    "functions",
+    "function_call",
+    "response_format",
+    "modalities",
+    "audio",
+    "prediction",
+    "web_search_options",
+    "reasoning_effort",
+    "top_logprobs",
+    "store",
+];
+/// Those, and others that may change it.
+const MAY_CHANGE: [Names; 2] =
+    [Names::of(&CHANGES), Names::of(&["n", "logprobs", "max_tokens", "max_completion_tokens", "tool_choice"])];
+
+/// See [`super::Dialect::is_plain`].
+pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
+    let given = |name: &str| body.get(name).filter(|value| !matches!(value.text(), b"null" | b"false"));
+    let [changes, may_change] = MAY_CHANGE;
+    if body.may_have(changes) && CHANGES.iter().any(|name| given(name).is_some()) {
+        return false;
+    }
+    if !body.may_have(may_change) {
+        return true;
+    }
+    let room = |name| given(name).is_none_or(|most| most.as_u64().is_some_and(|most| most >= tokens));
+    given("n").is_none_or(|n| n.text() == b"1")
+        && given("logprobs").is_none()
+        && room("max_tokens")
+        && room("max_completion_tokens")
+        && given("tool_choice").is_none_or(|choice| matches!(choice.text(), br#""auto""# | br#""none""#))
+}
+
+/// See [`super::Dialect::read`].
+pub(super) fn prompt(body: Members<'_>, model: String) -> Prompt {
+    let value = |name: &str| body.get(name).and_then(Raw::to_value).filter(|value| !value.is_null());
+    let text = |name: &str| body.get(name)?.as_str().map(|text| text.into_owned());
+    let number = |name: &str| body.get(name).and_then(Raw::as_u64);
+    let flag = |name: &str| body.get(name).and_then(Raw::as_bool);
+    let (tools, tool_choice) = tools(&value);
+    let modalities = value("modalities");
+    Prompt {
+        model,
+        turns: list(value("messages")).iter().map(turn).collect(),
+        tools,
+        tool_choice,
+        parallel_tool_calls: flag("parallel_tool_calls").unwrap_or(true),
+        format: format(value("response_format")),
+        max_tokens: number("max_completion_tokens").or_else(|| number("max_tokens")),
+        n: number("n").map_or(1, |n| n.clamp(1, 128) as usize),
+        stop: match value("stop") {
+            Some(Value::String(stop)) => vec![stop],
+            stops => list(stops).into_iter().filter_map(|stop| stop.as_str().map(str::to_owned)).collect(),
+        },
+        // Any 64-bit integer; a negative one is as good as its bits.
+        seed: body
+            .get("seed")
+            .and_then(|seed| std::str::from_utf8(seed.text()).ok()?.parse::<i64>().ok())
+            .map(|seed| seed as u64),
+        reasoning_effort: text("reasoning_effort"),
+        prediction: value("prediction").map(|prediction| content(&prediction["content"]).0),
+        web_search: value("web_search_options").is_some(),
+        show_reasoning: false,
+        audio: list(modalities).iter().any(|modality| modality == "audio"),
+    }
+}
+
+/// The cost of [`prompt`], without building it: a limit asks before anything else is known of the request.
+pub(super) fn cost(body: Members<'_>) -> Cost {
+    let (mut messages, mut chars, mut images) = (0, 0, 0);
+    let mut message = |message: Raw<'_>| {
+        messages += 1;
+        let Some(content) = message.members().and_then(|message| message.get("content")) else { return };
+        chars += content.chars();
+        content.each(|part| {
+            let Some(part) = part.members() else { return };
+            chars += part.get("text").map_or(0, Raw::chars);
+            images += u64::from(part.get("type").is_some_and(|kind| kind.text() == br#""image_url""#));
+        });
+    };
+    if let Some(list) = body.get("messages") {
+        list.each(&mut message);
+    }
+    let number = |name: &str| body.get(name).and_then(Raw::as_u64);
+    let most = number("max_completion_tokens").or_else(|| number("max_tokens"));
+    booked(chars, messages, images, most, number("n").map_or(1, |n| n.clamp(1, 128)))
+}
+
+/// The items of an array; nothing of what is none.
+pub(in crate::protocol) fn list(value: Option<Value>) -> Vec<Value> {
+    match value {
+        Some(Value::Array(items)) => items,
+        _ => Vec::new(),
+    }
+}
+
+fn string(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// A message. Other protocols have such messages too.
+pub(in crate::protocol) fn turn(message: &Value) -> Turn {
+    let role = match message["role"].as_str() {
+        Some("system" | "developer") => Role::System,
+        Some("assistant") => Role::Assistant,
+        Some("tool" | "function") => Role::Tool,
+        _ => Role::User,
+    };
+    let (text, images) = content(&message["content"]);
+    Turn { role, text, images, name: message["name"].as_str().map(str::to_owned) }
+}
+
+/// The text of a message's content, a string or parts, and how many images are among them.
+fn content(content: &Value) -> (String, u64) {
+    match content {
+        Value::Array(parts) => {
+            let texts: Vec<_> = parts.iter().filter_map(|part| part["text"].as_str()).collect();
+            let images = parts.iter().filter(|part| part["type"] == "image_url").count();
+            (texts.join("\n"), images as u64)
+        }
+        content => (string(content), 0),
+    }
+}
+
+/// The tools of a request whose members `value` gives, and which of them must be called.
+pub(in crate::protocol) fn tools(value: &dyn Fn(&str) -> Option<Value>) -> (Vec<Tool>, ToolChoice) {
+    let function =
+        |kind: ToolKind, function: &Value| Tool::new(kind, string(&function["name"]), &function["parameters"]);
+    let tools = list(value("tools"));
+    if tools.is_empty() {
+        let functions = list(value("functions"));
+        let choice = match value("function_call") {
+            Some(Value::Object(call)) => ToolChoice::Named(string(&call["name"])),
+            Some(Value::String(word)) if word == "none" => ToolChoice::None,
+            _ => ToolChoice::Auto,
+        };
+        return (functions.iter().map(|one| function(ToolKind::Legacy, one)).collect(), choice);
+    }
+    let mut tools: Vec<Tool> = tools
+        .iter()
+        .map(|tool| match tool["type"].as_str() {
+            Some("custom") => function(ToolKind::Custom, &tool["custom"]),
+            _ => function(ToolKind::Function, &tool["function"]),
+        })
+        .collect();
+    let choice = value("tool_choice").unwrap_or_default();
+    let choice = match (choice.as_str(), choice["type"].as_str()) {
+        (Some("none"), _) => ToolChoice::None,
+        // Some hosts call it `any`.
+        (Some("required" | "any"), _) => ToolChoice::Required,
+        (_, Some("function")) => ToolChoice::Named(string(&choice["function"]["name"])),
+        (_, Some("custom")) => ToolChoice::Named(string(&choice["custom"]["name"])),
+        (_, Some("allowed_tools")) => {
+            let allowed = list(choice["allowed_tools"].get("tools").cloned());
+            let name =
+                |tool: &Value| tool["function"]["name"].as_str().or(tool["custom"]["name"].as_str()).map(str::to_owned);
+            let names: Vec<_> = allowed.iter().filter_map(name).collect();
+            tools.retain(|tool| names.contains(&tool.name));
+            match choice["allowed_tools"]["mode"].as_str() {
+                Some("required") => ToolChoice::Required,
+                _ => ToolChoice::Auto,
+            }
+        }
+        _ => ToolChoice::Auto,
+    };
+    (tools, choice)
+}
+
+/// The form that a `response_format` asks for.
+pub(in crate::protocol) fn format(format: Option<Value>) -> Format {
+    let Some(format) = format else { return Format::Text };
+    match format["type"].as_str() {
+        Some("json_object") => Format::JsonObject,
+        Some("json_schema") => Format::JsonSchema(format["json_schema"].get("schema").cloned().unwrap_or_default()),
+        _ => Format::Text,
+    }
+}
+
+/// What a request asks of the form of its answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wishes<'a> {
+    /// The options of the stream that is asked for, if one is.
+    pub(super) stream: Option<StreamOptions>,
+    /// How many alternatives to each token; `None` for no logprobs.
+    pub(super) logprobs: Option<u64>,
+    /// The format of what is spoken.
+    pub(super) speech: silence::Format,
+    /// Whether the answer is to be kept.
+    pub(super) store: bool,
+    /// The tier that is to serve it.
+    pub(super) tier: Option<Raw<'a>>,
+}
+
+impl Default for Wishes<'_> {
+    fn default() -> Self {
+        Wishes { stream: None, logprobs: None, speech: silence::Format::Wav, store: false, tier: None }
+    }
+}
+
+/// What a request asks of its stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StreamOptions {
+    pub(super) include_usage: bool,
+    pub(super) include_obfuscation: bool,
+}
+
+impl Default for StreamOptions {
+    fn default() -> Self {
+        StreamOptions { include_usage: false, include_obfuscation: true }
+    }
+}
+
+/// Members that ask something of the form of an answer.
+const FORM: Names =
+    Names::of(&["stream", "stream_options", "logprobs", "top_logprobs", "store", "service_tier", "audio"]);
+
+/// Reads what a request asks of the form of its answer.
+pub(super) fn wishes(body: Members<'_>) -> Wishes<'_> {
+    if !body.may_have(FORM) {
+        return Wishes::default();
+    }
+    let is_true = |value: Raw<'_>| value.as_bool() == Some(true);
+    let (mut streamed, mut options, mut explained, mut top) = (false, None, false, None);
+    let mut wishes = Wishes::default();
+    for (key, value) in body.iter() {
+        match key {
+            b"stream" => streamed = is_true(value),
+            b"stream_options" => options = value.members(),
+            b"logprobs" => explained = is_true(value),
+            b"top_logprobs" => top = value.as_u64(),
+            b"store" => wishes.store = is_true(value),
+            b"service_tier" => wishes.tier = Some(value),
+            b"audio" => {
+                let format = value.members().and_then(|spoken| spoken.get("format")?.as_str());
+                wishes.speech = format.and_then(|name| silence::Format::named(&name)).unwrap_or(silence::Format::Wav);
+            }
+            _ => {}
+        }
+    }
+    if streamed {
+        let option = |name, usual| options.and_then(|options| options.get(name)?.as_bool()).unwrap_or(usual);
+        let StreamOptions { include_usage, include_obfuscation } = StreamOptions::default();
+        wishes.stream = Some(StreamOptions {
+            include_usage: option("include_usage", include_usage),
+            include_obfuscation: option("include_obfuscation", include_obfuscation),
+        });
+    }
+    wishes.logprobs = explained.then(|| top.unwrap_or(0).min(20));
+    wishes
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::json::Document;
+
+    #[test]
+    fn tokens_are_booked_as_recorded_whether_the_prompt_is_built_or_not() {
+        let user = |content: Value| json!({"role": "user", "content": content});
+        let said = |chars: usize| user("é".repeat(chars).into());
+        let seen = json!([{"type": "text", "text": "four"}, {"type": "image_url", "image_url": {"url": "u"}}]);
+        for (body, input, output) in [
+            (json!({"messages": [said(18)]}), 7, 0),
+            (json!({"messages": [said(84), said(84)]}), 45, 0),
+            (json!({"messages": [said(34)]}), 11, 0),
+            (json!({"messages": [said(18)], "max_tokens": 50}), 7, 50),
+            (json!({"messages": [said(18)], "max_tokens": 50, "max_completion_tokens": 9, "n": 3}), 7, 27),
+            (json!({"messages": [said(52)], "tools": [{"type": "function", "function": {"name": "f"}}]}), 15, 0),
+            (json!({"messages": [user(seen)]}), 768, 0),
+            (json!({"messages": [user(Value::Null), user("a\n\"".into())], "n": 500}), 4, 0),
+            (json!({}), 1, 0),
+        ] {
+            let text = body.to_string();
+            let document = Document::read(text.as_bytes()).unwrap();
+            let members = document.members();
+            assert_eq!(cost(members), Cost { input, output }, "{body}");
+            assert_eq!(prompt(members, String::new()).cost(), Cost { input, output }, "{body}");
+        }
+    }
+}

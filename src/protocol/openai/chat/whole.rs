@@ -1,0 +1,189 @@
+//! A whole answer: its `choices` and its `usage`.
+
+use std::time::Duration;
+
+use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
+use serde_json::{Map, Value, json};
+
+use super::Logprobs;
+use crate::{
+    core::{
+        random::{Alphabet, Random},
+        reply::{Block, Choice, FinishReason, Text, ToolCall, ToolKind, Usage},
+    },
+    media::silence::{Format, duration_of, silence},
+};
+
+/// Speech is sent as base64 inside the JSON: longer than this it would be megabytes.
+const LONGEST_SPEECH: Duration = Duration::from_secs(60);
+
+/// A choice whose calls have their ids, and so is the same whole and streamed.
+pub(super) struct Said<'a> {
+    pub(super) choice: &'a Choice,
+    /// The id of each call, in order.
+    pub(super) ids: Vec<String>,
+    /// What was thought, and the member that tells it.
+    pub(super) thoughts: Option<(&'a str, &'a Text)>,
+    /// The id and the speech of what is spoken.
+    pub(super) audio: Option<Value>,
+}
+
+impl<'a> Said<'a> {
+    /// `thoughts` is the member that tells what was thought, `speech` the format of what is spoken, `now` in seconds since
+    /// 1970.
+    pub(super) fn new(
+        choice: &'a Choice,
+        thoughts: Option<&'a str>,
+        speech: Format,
+        random: &mut Random,
+        now: u64,
+    ) -> Self {
+        let mut fresh = |prefix: &str, alphabet, length| {
+            let mut id = prefix.as_bytes().to_vec();
+            random.put(alphabet, length, &mut id);
+            String::from_utf8_lossy(&id).into_owned()
+        };
+        let calls = choice.blocks.iter().filter(|block| matches!(block, Block::ToolCall(_)));
+        let ids = calls.map(|_| fresh("call_", Alphabet::Alphanumeric, 24)).collect();
+        let audio = choice.blocks.iter().find_map(|block| match block {
+            Block::Audio(text) => Some(json!({
+                "id": fresh("audio_", Alphabet::Hex, 32),
+                "data": BASE64.encode(silence(speech, duration_of(&text.text).min(LONGEST_SPEECH))),
+                "expires_at": now + 3600,
+                "transcript": text.text,
+            })),
+            _ => None,
+        });
+        let thought =
+            choice.blocks.iter().find_map(|block| if let Block::Reasoning(text) = block { Some(text) } else { None });
+        Said { choice, ids, thoughts: thoughts.zip(thought), audio }
+    }
+
+    pub(super) fn calls(&self) -> impl Iterator<Item = (&'a ToolCall, &String)> {
+        let calls = self.choice.blocks.iter().filter_map(|block| match block {
+            Block::ToolCall(call) => Some(call),
+            _ => None,
+        });
+        calls.zip(&self.ids)
+    }
+
+    /// What is said before the calls.
+    pub(super) fn text(&self) -> Option<&'a Text> {
+        self.choice.blocks.iter().find_map(|block| if let Block::Text(text) = block { Some(text) } else { None })
+    }
+
+    pub(super) fn refusal(&self) -> Option<&'a Text> {
+        self.choice.blocks.iter().find_map(|block| if let Block::Refusal(text) = block { Some(text) } else { None })
+    }
+
+    /// The call of the time before there were tools.
+    pub(super) fn legacy(&self) -> Option<&'a ToolCall> {
+        self.calls().map(|(call, _)| call).find(|call| call.kind == ToolKind::Legacy)
+    }
+
+    pub(super) fn finish_reason(&self) -> &'static str {
+        match self.choice.finish_reason {
+            FinishReason::Stop => "stop",
+            FinishReason::Length => "length",
+            FinishReason::ToolCalls if self.legacy().is_some() => "function_call",
+            FinishReason::ToolCalls => "tool_calls",
+            FinishReason::ContentFilter => "content_filter",
+        }
+    }
+}
+
+/// A choice of a whole answer.
+pub(super) fn choice(index: usize, said: &Said<'_>, logprobs: &Logprobs, random: &mut Random) -> Value {
+    let text = |text: Option<&Text>| text.map_or(Value::Null, |text| text.text.clone().into());
+    let mut message = Map::new();
+    message.insert("role".into(), "assistant".into());
+    message.insert("content".into(), text(said.text()));
+    message.extend(said.thoughts.map(|(member, thought)| (member.to_owned(), thought.text.clone().into())));
+    if let Some(call) = said.legacy() {
+        message.insert("function_call".into(), json!({"name": call.name, "arguments": call.arguments.text}));
+    } else if !said.ids.is_empty() {
+        message.insert(
+            "tool_calls".into(),
+            said.calls().map(|(call, id)| tool_call(call, id, &call.arguments.text)).collect(),
+        );
+    }
+    message.insert("refusal".into(), text(said.refusal()));
+    message.insert("annotations".into(), said.text().map_or_else(Vec::new, annotations).into());
+    message.extend(said.audio.clone().map(|audio| ("audio".to_owned(), audio)));
+
+    let mut choice = Map::new();
+    choice.insert("index".into(), index.into());
+    choice.insert("message".into(), message.into());
+    match logprobs {
+        Logprobs::Absent => {}
+        Logprobs::Null => _ = choice.insert("logprobs".into(), Value::Null),
+        Logprobs::Given(top) => {
+            let of = |text: Option<&Text>, random: &mut Random| match text {
+                Some(text) => text.pieces().map(|piece| logprob(piece, *top, random)).collect(),
+                None => Value::Null,
+            };
+            let (content, refusal) = (of(said.text(), random), of(said.refusal(), random));
+            choice.insert("logprobs".into(), json!({"content": content, "refusal": refusal}));
+        }
+    }
+    choice.insert("finish_reason".into(), said.finish_reason().into());
+    choice.into()
+}
+
+/// A call; `arguments` may be only their beginning.
+pub(super) fn tool_call(call: &ToolCall, id: &str, arguments: &str) -> Value {
+    match call.kind {
+        ToolKind::Custom => json!({"id": id, "type": "custom", "custom": {"name": call.name, "input": arguments}}),
+        _ => json!({"id": id, "type": "function", "function": {"name": call.name, "arguments": arguments}}),
+    }
+}
+
+/// The passages of a text that quote the web.
+pub(super) fn annotations(text: &Text) -> Vec<Value> {
+    let annotation = |citation: &crate::core::reply::Citation| {
+        let (start, end) = (citation.start, citation.end);
+        let citation = json!({"start_index": start, "end_index": end, "url": citation.url, "title": citation.title});
+        json!({"type": "url_citation", "url_citation": citation})
+    };
+    text.citations.iter().map(annotation).collect()
+}
+
+/// How likely a piece is said to have been, with `top` alternatives, the piece itself first.
+pub(super) fn logprob(piece: &str, top: u64, random: &mut Random) -> Value {
+    // Six decimals, as likely as a sure model's tokens are.
+    let mut rounded = |scale: f64| -(random.unit() * scale * 1e6).round() / 1e6;
+    let logprob = rounded(0.7);
+    let entry = |token: &str, logprob: f64| json!({"token": token, "logprob": logprob, "bytes": token.as_bytes()});
+    let mut last = logprob;
+    let alternatives = (0..top).map(|n| {
+        if n == 0 {
+            return entry(piece, logprob);
+        }
+        last += rounded(2.0) - 0.1;
+        entry(&format!(" {}", alternative(n)), (last * 1e6).round() / 1e6)
+    });
+    let top_logprobs: Vec<_> = alternatives.collect();
+    let mut entry = entry(piece, logprob);
+    entry["top_logprobs"] = top_logprobs.into();
+    entry
+}
+
+fn alternative(n: u64) -> char {
+    char::from(b'a' + ((n - 1) % 26) as u8)
+}
+
+/// The usage object, with both `*_tokens_details` as they have always been there since 2024.
+pub(super) fn usage(usage: &Usage) -> Value {
+    json!({
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens.saturating_add(usage.completion_tokens),
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": usage.prompt_audio_tokens},
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "audio_tokens": usage.audio_tokens,
+            "accepted_prediction_tokens": usage.accepted_prediction_tokens,
+            "rejected_prediction_tokens": usage.rejected_prediction_tokens,
+        },
+    })
+}

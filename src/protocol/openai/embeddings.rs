@@ -1,0 +1,205 @@
+//! `openai-embeddings`: vectors of texts, as OpenAI's Embeddings give them.
+
+use std::io::Write;
+
+use serde_json::{Map, Value, json};
+
+use crate::protocol::{
+    Computed, Count,
+    envelope::{Frame, LAYOUT, member, shape},
+    inputs::{Input, MOST_TEXTS, booked},
+};
+use crate::{
+    core::{
+        context::Scope,
+        error::ApiError,
+        json::{Members, Raw},
+        limit_status::Cost,
+        prompt::Prompt,
+        response::{Answer, Content},
+    },
+    model::embedding::{self, Form, LONGEST},
+};
+
+/// How many numbers a vector has where nothing is known of the model.
+const USUAL: u64 = 1536;
+
+/// Makes the dialect; see [`crate::protocol::MakeComputed`].
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+    let fields = [
+        ("object", json!("list")),
+        ("data", json!("{{part.data}}")),
+        ("model", Value::Null),
+        ("usage", json!("{{part.usage}}")),
+    ];
+    Ok(Box::new(Embeddings { around: Frame::new(shape(head, &fields)?, LAYOUT, 2)? }))
+}
+
+struct Embeddings {
+    around: Frame,
+}
+
+/// The texts of a request that are answered.
+fn inputs(body: Members<'_>) -> Vec<Input<'_>> {
+    let mut inputs = body.get("input").and_then(Input::list).unwrap_or_default();
+    inputs.truncate(MOST_TEXTS);
+    inputs
+}
+
+/// How many numbers the vectors of the model have that is asked, if that is known.
+fn dimensions_of(scope: &Scope<'_>) -> Option<u64> {
+    scope.model_facts().and_then(|facts| facts.dimensions)
+}
+
+impl Computed for Embeddings {
+    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+        let broken = |problem: &str| Err(ApiError::BrokenRule { problem: problem.to_owned() });
+        let inputs = body.get("input").and_then(Input::list).unwrap_or_default();
+        if inputs.is_empty() || inputs.iter().any(Input::is_empty) {
+            return broken(
+                "'$.input' is invalid. Please check the API reference: https://platform.openai.com/docs/api-reference.",
+            );
+        }
+        if inputs.len() > MOST_TEXTS {
+            let (bound, got) = (MOST_TEXTS as u64, inputs.len() as u64);
+            return Err(ApiError::ArrayTooLong { param: "input".to_owned(), bound, got });
+        }
+        let Some(asked) = body.get("dimensions").and_then(Raw::as_u64) else { return Ok(()) };
+        let most = dimensions_of(scope).unwrap_or(LONGEST);
+        match scope.model().starts_with("text-embedding-ada-002") {
+            true => broken("This model does not support specifying dimensions."),
+            false if asked > most => {
+                broken(&format!("Invalid value for 'dimensions' = {asked}. Must be less than or equal to {most}."))
+            }
+            false => Ok(()),
+        }
+    }
+
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+        let model = scope.model().into_owned();
+        Prompt { turns: inputs(body).iter().map(|input| input.turn(&model)).collect(), model, ..Prompt::default() }
+    }
+
+    fn cost(&self, body: Members<'_>, _: &Scope<'_>) -> Cost {
+        Cost { input: body.get("input").map_or(0, |input| booked(input).1), output: 0 }
+    }
+
+    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
+        let model = scope.model();
+        let full = dimensions_of(scope);
+        let asked = body.get("dimensions").and_then(Raw::as_u64);
+        let size = asked.or(full).unwrap_or(USUAL).clamp(1, LONGEST) as usize;
+        let full = full.unwrap_or(USUAL) as usize;
+        let base64 = body.get("encoding_format").is_some_and(|format| format.text() == br#""base64""#);
+
+        let (mut data, mut tokens) = (b"[".to_vec(), 0);
+        for (index, input) in inputs(body).iter().enumerate() {
+            let text = input.text(&model);
+            tokens += match input {
+                Input::Tokens(tokens) => tokens.len() as u64,
+                Input::Text(text) => count(text),
+            };
+            data.extend_from_slice(if index == 0 { b"\n" } else { b",\n" });
+            put(index, &embedding::of(&text, full, size), base64, &mut data);
+        }
+        data.extend_from_slice(if data.len() > 1 { b"\n  ]" } else { b"]" });
+
+        let usage = member(&json!({"prompt_tokens": tokens, "total_tokens": tokens}));
+        let content = Content::Whole(self.around.fill(&[&data, &usage], scope));
+        let cost = Some(Cost { input: tokens, output: 0 });
+        Ok(Answer { cost, ..Answer::said("application/json", content) })
+    }
+}
+
+/// Appends an item of `data`, laid out. As a tree, thousands of numbers would take longer than all else.
+fn put(index: usize, vector: &[f32], base64: bool, out: &mut Vec<u8>) {
+    // Writing into memory does not fail.
+    let _ = write!(out, "    {{\n      \"object\": \"embedding\",\n      \"index\": {index},\n      \"embedding\": ");
+    if base64 {
+        Form::Base64.put(vector, out);
+        out.extend_from_slice(b"\n    }");
+        return;
+    }
+    for (n, number) in vector.iter().enumerate() {
+        let _ = write!(out, "{}\n        {number:?}", if n == 0 { "[" } else { "," });
+    }
+    out.extend_from_slice(b"\n      ]\n    }");
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
+
+    use super::*;
+    use crate::{
+        core::{context::tests::with_scope_of, response::Content},
+        model::tokens::Encoding,
+    };
+
+    fn dialect() -> Box<dyn Computed> {
+        make(json!({"model": "{{model.name}}"}).as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn answer(body: &Value, count: Count<'_>) -> (Value, Cost) {
+        with_scope_of(&body.to_string(), |scope| {
+            let answer = dialect().answer(scope.members().unwrap(), scope, count).unwrap();
+            let Content::Whole(text) = answer.content else { panic!() };
+            (serde_json::from_slice(&text).unwrap(), answer.cost.unwrap())
+        })
+    }
+
+    fn vectors(body: &Value) -> Vec<Value> {
+        let (answer, _) = answer(body, &|text| text.chars().count().div_ceil(4) as u64);
+        answer["data"].as_array().unwrap().iter().map(|item| item["embedding"].clone()).collect()
+    }
+
+    #[test]
+    fn the_same_text_has_the_same_vector_in_every_form() {
+        let model = "text-embedding-3-small";
+        let one = vectors(&json!({"model": model, "input": "hello world"}));
+        assert_eq!(one[0].as_array().unwrap().len(), 1536);
+        let [list, tokens] = [json!(["x", "hello world"]), json!([[87], [15339, 1917]])]
+            .map(|input| vectors(&json!({"model": model, "input": input})));
+        assert_eq!((&list[1], &tokens[1], &list[0]), (&one[0], &one[0], &tokens[0]));
+        assert_eq!(vectors(&json!({"model": model, "input": [15339, 1917]})), one);
+    }
+
+    #[test]
+    fn base64_holds_the_very_floats() {
+        let body = |format| json!({"model": "m", "input": "Hi", "dimensions": 5, "encoding_format": format});
+        let floats: Vec<f32> = serde_json::from_value(vectors(&body("float"))[0].clone()).unwrap();
+        let bytes = BASE64.decode(vectors(&body("base64"))[0].as_str().unwrap()).unwrap();
+        let decoded: Vec<_> = bytes.chunks(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
+        assert_eq!((floats.len(), floats), (5, decoded));
+    }
+
+    #[test]
+    fn tokens_are_counted_in_the_manner_that_is_asked_for() {
+        let exact = |text: &str| Encoding::Cl100k.count(text) as u64;
+        let body = json!({"model": "text-embedding-3-small", "input": ["What is the capital of Mexico?", "x"]});
+        assert_eq!(answer(&body, &exact).0["usage"], json!({"prompt_tokens": 8, "total_tokens": 8}));
+        let (whole, cost) =
+            answer(&json!({"model": "m", "input": [[1, 2, 3], [4]]}), &|text| text.chars().count().div_ceil(4) as u64);
+        assert_eq!((&whole["usage"]["total_tokens"], cost), (&json!(4), Cost { input: 4, output: 0 }));
+        assert_eq!(answer(&json!({"model": "m", "input": []}), &exact).0["data"], json!([]));
+    }
+
+    #[test]
+    fn what_is_no_input_is_refused() {
+        let refused =
+            |body: Value| with_scope_of(&body.to_string(), |scope| dialect().check(scope.members().unwrap(), scope));
+        for input in [json!(""), json!([]), json!(["a", ""]), json!([1, "a"]), json!({}), json!([[]]), json!([-1])] {
+            let Err(ApiError::BrokenRule { problem }) = refused(json!({"input": input})) else { panic!("{input}") };
+            assert!(problem.starts_with("'$.input' is invalid."));
+        }
+        let long = ApiError::ArrayTooLong { param: "input".to_owned(), bound: 2048, got: 2049 };
+        assert_eq!(refused(json!({"input": vec!["a"; 2049]})), Err(long));
+        assert_eq!(refused(json!({"input": vec![1; 8192], "dimensions": 7})), Ok(()));
+        let Err(ApiError::BrokenRule { problem }) = refused(json!({"input": "a", "dimensions": 20_000})) else {
+            panic!()
+        };
+        assert_eq!(problem, "Invalid value for 'dimensions' = 20000. Must be less than or equal to 4096.");
+        let ada = json!({"model": "text-embedding-ada-002", "input": "a", "dimensions": 7});
+        assert!(matches!(refused(ada), Err(ApiError::BrokenRule { .. })));
+    }
+}

@@ -1,0 +1,289 @@
+//! `openai-images`: images made of a prompt, of other images, or of both, as OpenAI's Images give them: in the answer,
+//! streamed, or at an address; and `openai-image-file`, what stands at that address.
+
+mod file;
+mod read;
+
+use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+pub(in crate::protocol) use self::file::make as make_file;
+use self::read::Wishes;
+use crate::protocol::{
+    Computed, Count,
+    envelope::{Frame, LAYOUT, member, shape},
+};
+use crate::{
+    core::{
+        context::Scope,
+        error::ApiError,
+        json::Members,
+        limit_status::Cost,
+        prompt::{Prompt, Role, Turn},
+        random::seed_of,
+        request::File,
+        response::{self, Answer, Content, Framing, Part},
+        template::{Spaces, Template},
+    },
+    media::plain_image::{Format, Image},
+};
+
+/// What an image of 1024 by 1024 pixels that is sent costs at low fidelity, from OpenAI's guide: 65 and 129 for each of
+/// its two tiles.
+const IMAGE_TOKENS: u64 = 323;
+
+/// Makes the dialect; see [`crate::protocol::MakeComputed`]. `url` in the head is what stands before the name of an image's file in
+/// its address, `event` what the names of a stream's events begin with.
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+    let mut head = head.clone();
+    let mut text = |name: &str, what: &str| {
+        let text = head.shift_remove(name).and_then(|text| text.as_str().map(str::to_owned));
+        text.ok_or_else(|| format!("`head` lacks `{name}`: {what}"))
+    };
+    let url = text("url", "what stands before the name of an image's file in its address")?;
+    let event = text("event", "what the names of a stream's events begin with")?;
+    let created = ("created", Value::Null);
+    let plain = [created.clone(), ("data", json!("{{part.data}}"))];
+    let detailed = [
+        created,
+        ("background", json!("{{part.background}}")),
+        ("data", json!("{{part.data}}")),
+        ("output_format", json!("{{part.output_format}}")),
+        ("quality", json!("{{part.quality}}")),
+        ("size", json!("{{part.size}}")),
+        ("usage", json!("{{part.usage}}")),
+    ];
+    Ok(Box::new(Images {
+        plain: Frame::new(shape(&head, &plain)?, LAYOUT, 1)?,
+        detailed: Frame::new(shape(&head, &detailed)?, LAYOUT, 6)?,
+        url: Template::plain(&url, Spaces::Content)?,
+        event,
+    }))
+}
+
+struct Images {
+    /// An answer of a model that tells nothing but the images.
+    plain: Frame,
+    /// One of a model that tells how they are made, and what they cost.
+    detailed: Frame,
+    url: Template,
+    event: String,
+}
+
+/// The images that are wanted, in their order: they follow from the prompt, and from the names of the files sent with it.
+fn images(prompt: &str, files: &[File], wishes: &Wishes) -> Vec<Image> {
+    let (width, height) = wishes.size;
+    let transparent = wishes.background == "transparent";
+    let seed = files.iter().fold(seed_of(prompt), |seed, file| seed.rotate_left(1) ^ seed_of(&file.name));
+    // An odd step through all numbers, so that no two images are alike.
+    let seed = |n: u64| seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let image = |n: u64| Image { width, height, seed: seed(n), transparent };
+    (0..wishes.n).map(image).collect()
+}
+
+impl Images {
+    /// What one image is in an answer of a model that tells nothing more.
+    fn item(&self, image: Image, prompt: &str, wishes: &Wishes, scope: &Scope<'_>) -> Value {
+        let mut item = Map::new();
+        if wishes.revises {
+            item.insert("revised_prompt".into(), prompt.into());
+        }
+        match wishes.by_url {
+            true => {
+                let url = String::from_utf8_lossy(&self.url.render(scope)).into_owned();
+                item.insert("url".into(), format!("{url}{}", file::name(image)).into());
+            }
+            false => _ = item.insert("b64_json".into(), encoded(image, wishes.format).into()),
+        }
+        item.into()
+    }
+}
+
+fn encoded(image: Image, format: Format) -> String {
+    BASE64.encode(image.file(format))
+}
+
+/// What a request costs, and what each of its images.
+#[derive(Clone, Copy)]
+struct Price {
+    text: u64,
+    images: u64,
+    each: u64,
+}
+
+impl Price {
+    fn input(self) -> u64 {
+        self.text + self.images
+    }
+
+    /// The usage of so many images, in the shape of recorded answers.
+    fn usage(self, count: u64) -> Value {
+        let output = self.each.saturating_mul(count);
+        json!({
+            "input_tokens": self.input(),
+            "input_tokens_details": {"image_tokens": self.images, "text_tokens": self.text},
+            "output_tokens": output,
+            "total_tokens": self.input().saturating_add(output),
+        })
+    }
+}
+
+/// What the events of those begin with who change an image: they send one, by itself or in a list.
+const EDIT: &str = "image_edit";
+
+/// The events of a stream: for each image so many on the way, and the image itself. `now` is in seconds since 1970.
+fn events(event: &str, images: &[Image], wishes: &Wishes, price: Price, now: u64) -> response::Frames {
+    let event = event.to_owned();
+    let (size, quality, background) = (wishes.size_text(), wishes.quality, wishes.background);
+    let (format, partial) = (wishes.format, wishes.partial_images);
+    // The work on an image is spread evenly over its events.
+    let tokens = u32::try_from(price.each / (partial + 1)).unwrap_or(u32::MAX);
+    let mut jobs = Vec::new();
+    for image in images {
+        // What is on the way is another picture each time.
+        let early = |n: u64| (Image { seed: !image.seed.wrapping_add(n), ..*image }, Some(n));
+        jobs.extend((0..partial).map(early).chain([(*image, None)]));
+    }
+    let frames = jobs.into_iter().map(move |(image, partial)| {
+        let kind = format!("{event}.{}", if partial.is_some() { "partial_image" } else { "completed" });
+        let mut data = json!({"type": kind, "b64_json": encoded(image, format)});
+        if let Some(partial) = partial {
+            data["partial_image_index"] = partial.into();
+        }
+        for (name, value) in [
+            ("size", json!(size)),
+            ("quality", json!(quality)),
+            ("background", json!(background)),
+            ("output_format", json!(format.name())),
+            ("created_at", json!(now)),
+        ] {
+            data[name] = value;
+        }
+        if partial.is_none() {
+            data["usage"] = price.usage(1);
+        }
+        let part = if partial.is_some() { Part::Said } else { Part::Finish };
+        response::Frame { bytes: Bytes::from(format!("event: {kind}\ndata: {data}\n\n")), part, tokens }
+    });
+    response::Frames { list: Box::new(frames), framing: Framing::Named }
+}
+
+impl Computed for Images {
+    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+        if self.event == EDIT && ["image", "images"].iter().all(|name| body.get(name).is_none()) {
+            return Err(ApiError::MissingParameter { param: "image".to_owned() });
+        }
+        read::check(body, &scope.model())
+    }
+
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+        let turn = Turn { role: Role::Text, text: read::prompt(body), ..Turn::default() };
+        Prompt { model: scope.model().into_owned(), turns: vec![turn], ..Prompt::default() }
+    }
+
+    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
+        let model = scope.model();
+        let wishes = Wishes::read(body, &model);
+        let prompt = read::prompt(body);
+        let files = scope.request.files;
+        let images = images(&prompt, files, &wishes);
+        let price =
+            Price { text: count(&prompt), images: files.len() as u64 * IMAGE_TOKENS, each: wishes.output_tokens() };
+        let (content_type, content) = if wishes.stream {
+            let frames = events(&self.event, &images, &wishes, price, scope.now.as_secs());
+            ("text/event-stream; charset=utf-8", Content::Frames(frames))
+        } else if wishes.details {
+            let data: Vec<_> = images.iter().map(|image| json!({"b64_json": encoded(*image, wishes.format)})).collect();
+            let parts = [
+                member(&wishes.background),
+                member(&data),
+                member(&wishes.format.name()),
+                member(&wishes.quality),
+                member(&wishes.size_text()),
+                member(&price.usage(wishes.n)),
+            ];
+            let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+            ("application/json", Content::Whole(self.detailed.fill(&parts, scope)))
+        } else {
+            let data: Vec<_> = images.iter().map(|image| self.item(*image, &prompt, &wishes, scope)).collect();
+            ("application/json", Content::Whole(self.plain.fill(&[&member(&data)], scope)))
+        };
+        let cost = Some(Cost { input: price.input(), output: price.each.saturating_mul(wishes.n) });
+        Ok(Answer { cost, ..Answer::said(content_type, content) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::context::tests::with_scope_of;
+
+    fn answered<T>(body: Value, test: impl FnOnce(Answer) -> T) -> T {
+        let head = json!({"created": "{{now.unix}}", "url": "http://host/{{path.id}}/", "event": "image_generation"});
+        let dialect = make(head.as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
+        with_scope_of(&body.to_string(), |scope| {
+            let members = scope.members().unwrap();
+            dialect.check(members, scope).unwrap();
+            test(dialect.answer(members, scope, &|text| text.chars().count().div_ceil(4) as u64).unwrap())
+        })
+    }
+
+    fn whole(body: Value) -> Value {
+        answered(body, |answer| {
+            let Content::Whole(text) = answer.content else { panic!() };
+            serde_json::from_slice(&text).unwrap()
+        })
+    }
+
+    #[test]
+    fn older_models_give_addresses_or_files() {
+        let answer = whole(json!({"model": "dall-e-2", "prompt": "a cat", "n": 2, "size": "256x256"}));
+        let urls = [0, 1].map(|n| answer["data"][n]["url"].as_str().unwrap().to_owned());
+        assert!(urls[0].starts_with("http://host/x/y/img-") && urls[0].ends_with("-256x256.png"), "{urls:?}");
+        assert_ne!(urls[0], urls[1]);
+        assert!(answer.as_object().unwrap().keys().eq(["created", "data"]));
+
+        let answer = whole(json!({"model": "dall-e-3", "prompt": "a cat", "response_format": "b64_json"}));
+        let item = answer["data"][0].as_object().unwrap();
+        assert!(item.keys().eq(["revised_prompt", "b64_json"]));
+        assert!(BASE64.decode(item["b64_json"].as_str().unwrap()).unwrap().starts_with(b"\x89PNG"));
+    }
+
+    #[test]
+    fn newer_models_tell_how_and_at_what_cost() {
+        let body =
+            json!({"model": "gpt-image-1", "prompt": "a cat", "n": 2, "output_format": "webp", "quality": "low"});
+        let answer = whole(body);
+        let keys = ["created", "background", "data", "output_format", "quality", "size", "usage"];
+        assert!(answer.as_object().unwrap().keys().eq(keys));
+        assert_eq!((&answer["output_format"], &answer["size"]), (&json!("webp"), &json!("1024x1024")));
+        let usage = &answer["usage"];
+        assert_eq!((&usage["output_tokens"], &usage["total_tokens"]), (&json!(544), &json!(546)));
+        assert_ne!(answer["data"][0], answer["data"][1]);
+        let file = BASE64.decode(answer["data"][1]["b64_json"].as_str().unwrap()).unwrap();
+        assert!(file.starts_with(b"RIFF"));
+    }
+
+    #[test]
+    fn a_stream_shows_what_is_on_the_way() {
+        let body = json!({"model": "gpt-image-1", "prompt": "a cat", "stream": true, "partial_images": 2});
+        let (cost, frames) = answered(body, |answer| {
+            let Content::Frames(frames) = answer.content else { panic!() };
+            (answer.cost.unwrap(), frames.list.collect::<Vec<_>>())
+        });
+        let parts: Vec<_> = frames.iter().map(|frame| frame.part).collect();
+        assert_eq!(parts, [Part::Said, Part::Said, Part::Finish]);
+        assert_eq!((cost.output, frames[0].tokens), (1056, 352));
+        let data = |n: usize| -> Value {
+            let text = std::str::from_utf8(&frames[n].bytes).unwrap();
+            let (event, data) = text.strip_suffix("\n\n").unwrap().split_once('\n').unwrap();
+            let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+            assert_eq!(event.strip_prefix("event: ").unwrap(), data["type"]);
+            data
+        };
+        assert_eq!((&data(1)["partial_image_index"], data(1).get("usage")), (&json!(1), None));
+        assert_eq!(data(2)["usage"]["output_tokens"], 1056);
+        assert_ne!(data(0)["b64_json"], data(2)["b64_json"]);
+    }
+}

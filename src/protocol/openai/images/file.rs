@@ -1,0 +1,71 @@
+//! `openai-image-file`: the image that an address names. The name of its file says all of it, so nothing is kept.
+
+use serde_json::{Map, Value};
+
+use super::read::size;
+use crate::{
+    core::{
+        context::Scope,
+        error::ApiError,
+        json::Members,
+        prompt::Prompt,
+        response::{Answer, Content},
+    },
+    media::plain_image::{Format, Image},
+    protocol::{Computed, Count},
+};
+
+/// Makes the dialect; see [`crate::protocol::MakeComputed`].
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+    match head.keys().next() {
+        None => Ok(Box::new(File)),
+        Some(name) => Err(format!("`head` has `{name}`: a file has nothing around it")),
+    }
+}
+
+struct File;
+
+/// The name of an image's file.
+pub(super) fn name(image: Image) -> String {
+    format!("img-{:016x}-{}x{}.png", image.seed, image.width, image.height)
+}
+
+/// The image whose file has this name.
+fn named(name: &str) -> Option<Image> {
+    let (seed, edges) = name.strip_prefix("img-")?.strip_suffix(".png")?.split_once('-')?;
+    let seed = u64::from_str_radix(seed, 16).ok().filter(|_| seed.len() == 16)?;
+    let (width, height) = size(edges)?;
+    Some(Image { width, height, seed, transparent: false })
+}
+
+impl Computed for File {
+    fn check(&self, _: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    fn read(&self, _: Members<'_>, _: &Scope<'_>) -> Prompt {
+        Prompt::default()
+    }
+
+    fn answer(&self, _: Members<'_>, scope: &Scope<'_>, _: Count<'_>) -> Result<Answer, ApiError> {
+        let id = scope.param("image").unwrap_or_default();
+        let image =
+            named(id).ok_or_else(|| ApiError::UnknownResource { id: id.to_owned(), noun: "image".to_owned() })?;
+        Ok(Answer::said("image/png", Content::Whole(image.file(Format::Png).into())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_all_of_its_image() {
+        let image = Image { width: 1024, height: 1792, seed: 77, transparent: false };
+        assert_eq!(name(image), "img-000000000000004d-1024x1792.png");
+        assert_eq!(named(&name(image)), Some(image));
+        for other in ["", "img-4d-1x1.png", "img-000000000000004d-9999x1.png", "img-000000000000004d-1x1.gif", "../x"] {
+            assert_eq!(named(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! `openai-moderations`: what is wrong with texts and images, as OpenAI's Moderations tell it.
+//!
+//! The fixture's head says what is found wrong: `flags` gives texts, and the categories that a text or an image's address
+//! is flagged for which has one of them in it. Nothing else is ever flagged.
+
+use serde_json::{Map, Value, json};
+
+use crate::core::{
+    context::Scope,
+    error::ApiError,
+    json::{Kind, Members, Raw},
+    limit_status::Cost,
+    prompt::{Prompt, Role, Turn},
+    random::{Random, seed_of},
+    response::{Answer, Content},
+};
+use crate::protocol::{
+    Computed, Count,
+    envelope::{Frame, LAYOUT, member, shape},
+    inputs::MOST_TEXTS,
+};
+
+/// A category: its name, and whether it is told of images too.
+type Category = (&'static str, bool);
+
+/// The categories of models for texts and images, in the order of recorded answers.
+const CATEGORIES: [Category; 13] = [
+    ("harassment", false),
+    ("harassment/threatening", false),
+    ("sexual", true),
+    ("hate", false),
+    ("hate/threatening", false),
+    ("illicit", false),
+    ("illicit/violent", false),
+    ("self-harm/intent", true),
+    ("self-harm/instructions", true),
+    ("self-harm", true),
+    ("sexual/minors", false),
+    ("violence", true),
+    ("violence/graphic", true),
+];
+
+/// Those of models for text alone, in their order.
+const OF_TEXT: [&str; 11] = [
+    "sexual",
+    "hate",
+    "harassment",
+    "self-harm",
+    "sexual/minors",
+    "hate/threatening",
+    "violence/graphic",
+    "self-harm/intent",
+    "self-harm/instructions",
+    "harassment/threatening",
+    "violence",
+];
+
+/// Makes the dialect; see [`crate::protocol::MakeComputed`]. `model` in the head is the one that answers where none is asked for,
+/// `text_models` is the beginning of the names of those for text alone.
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+    let mut head = head.clone();
+    let mut take = |name: &str| head.shift_remove(name).ok_or_else(|| format!("`head` lacks `{name}`"));
+    let text = |name: &str, value: Value| {
+        value.as_str().map(str::to_owned).ok_or_else(|| format!("`{name}` in `head` must be a string"))
+    };
+    let model = text("model", take("model")?)?;
+    let text_models = text("text_models", take("text_models")?)?;
+    let flags = flags(&take("flags")?)?;
+    let fields = [("id", Value::Null), ("model", json!("{{part.model}}")), ("results", json!("{{part.results}}"))];
+    let around = Frame::new(shape(&head, &fields)?, LAYOUT, 2)?;
+    Ok(Box::new(Moderations { around, model, text_models, flags }))
+}
+
+/// What flags a text, in lower case, and for which categories.
+fn flags(flags: &Value) -> Result<Vec<(String, Vec<String>)>, String> {
+    let wrong = || "`flags` in `head` must be an object of texts and lists of categories".to_owned();
+    let flag = |(text, categories): (&String, &Value)| {
+        let categories = categories.as_array().ok_or_else(wrong)?.iter().map(|category| {
+            let name = category.as_str().ok_or_else(wrong)?;
+            let known = CATEGORIES.map(|(known, _)| known);
+            match known.contains(&name) {
+                true => Ok(name.to_owned()),
+                false => Err(format!("`flags` in `head`: there is no category `{name}`, but {}", known.join(", "))),
+            }
+        });
+        Ok((text.to_lowercase(), categories.collect::<Result<_, String>>()?))
+    };
+    flags.as_object().ok_or_else(wrong)?.iter().map(flag).collect()
+}
+
+struct Moderations {
+    around: Frame,
+    model: String,
+    text_models: String,
+    flags: Vec<(String, Vec<String>)>,
+}
+
+/// What is judged as one.
+#[derive(Default)]
+struct Item {
+    texts: Vec<String>,
+    images: Vec<String>,
+}
+
+/// What a request wants judged: each string of a list by itself, parts together. `None` if it is neither.
+fn items(body: Members<'_>) -> Option<Vec<Item>> {
+    let input = body.get("input")?;
+    let alone = |text: Raw<'_>| Some(Item { texts: vec![text.as_str()?.into_owned()], images: Vec::new() });
+    let parts = input.items();
+    match (input.kind(), parts.first().map(|part| part.kind())) {
+        (Kind::String, _) => Some(vec![alone(input)?]),
+        (Kind::Array, Some(Kind::String)) => parts.into_iter().map(alone).collect(),
+        (Kind::Array, Some(Kind::Object)) => {
+            let mut item = Item::default();
+            for part in parts {
+                let part = part.members()?;
+                let url = || part.get("image_url")?.members()?.get("url")?.as_str();
+                match part.get("type").map(Raw::text)? {
+                    br#""text""# => item.texts.push(part.get("text")?.as_str()?.into_owned()),
+                    br#""image_url""# => item.images.push(url()?.into_owned()),
+                    _ => return None,
+                }
+            }
+            Some(vec![item])
+        }
+        _ => None,
+    }
+}
+
+impl Moderations {
+    fn result(&self, item: &Item, of_text: bool) -> Value {
+        let all: Vec<_> = item.texts.iter().chain(&item.images).map(|text| text.to_lowercase()).collect();
+        let mut flagged = Vec::new();
+        for (text, categories) in &self.flags {
+            if all.iter().any(|item| item.contains(text)) {
+                flagged.extend(categories.iter().map(String::as_str));
+            }
+        }
+        let known: Vec<Category> = match of_text {
+            true => OF_TEXT.iter().filter_map(|name| CATEGORIES.into_iter().find(|(known, _)| known == name)).collect(),
+            false => CATEGORIES.to_vec(),
+        };
+        flagged.retain(|name| known.iter().any(|(known, _)| known == name));
+        // The same text has the same scores.
+        let mut random = Random::seeded(seed_of(&all.join("\n")));
+        let mut score = |is: bool| if is { 0.8 + random.unit() * 0.2 } else { 10f64.powf(-3.0 - random.unit() * 4.0) };
+        let is = |name: &str| flagged.contains(&name);
+        let categories: Map<_, _> = known.iter().map(|(name, _)| ((*name).to_owned(), is(name).into())).collect();
+        let scores: Map<_, _> = known.iter().map(|(name, _)| ((*name).to_owned(), score(is(name)).into())).collect();
+        let mut result = Map::new();
+        result.insert("flagged".into(), (!flagged.is_empty()).into());
+        result.insert("categories".into(), categories.into());
+        result.insert("category_scores".into(), scores.into());
+        if !of_text {
+            let types = |of_images: bool| {
+                let text = (!item.texts.is_empty()).then_some("text");
+                let image = (of_images && !item.images.is_empty()).then_some("image");
+                text.into_iter().chain(image).collect::<Value>()
+            };
+            let types: Map<_, _> = known.iter().map(|(name, image)| ((*name).to_owned(), types(*image))).collect();
+            result.insert("category_applied_input_types".into(), types.into());
+        }
+        result.into()
+    }
+}
+
+impl Computed for Moderations {
+    fn check(&self, body: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+        match items(body) {
+            None => Err(ApiError::BrokenRule {
+                problem: "'$.input' is invalid. Please check the API reference: \
+                          https://platform.openai.com/docs/api-reference."
+                    .to_owned(),
+            }),
+            Some(items) if items.len() > MOST_TEXTS => {
+                let (bound, got) = (MOST_TEXTS as u64, items.len() as u64);
+                Err(ApiError::ArrayTooLong { param: "input".to_owned(), bound, got })
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+        let turn = |item: Item| Turn {
+            role: Role::Text,
+            text: item.texts.join("\n"),
+            images: item.images.len() as u64,
+            ..Turn::default()
+        };
+        let turns = items(body).unwrap_or_default().into_iter().map(turn).collect();
+        Prompt { model: scope.model().into_owned(), turns, ..Prompt::default() }
+    }
+
+    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
+        let asked = scope.model_name();
+        let model = if asked.is_empty() { self.model.as_str() } else { &*asked };
+        let of_text = scope.model().starts_with(&self.text_models);
+        let mut items = items(body).unwrap_or_default();
+        items.truncate(MOST_TEXTS);
+        let results: Vec<_> = items.iter().map(|item| self.result(item, of_text)).collect();
+        let tokens = items.iter().flat_map(|item| &item.texts).map(|text| count(text)).sum();
+        let content = Content::Whole(self.around.fill(&[&member(&model), &member(&results)], scope));
+        let cost = Some(Cost { input: tokens, output: 0 });
+        Ok(Answer { cost, ..Answer::said("application/json", content) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::context::tests::with_scope_of;
+
+    fn head() -> Value {
+        let flags = json!({"Kill": ["violence", "harassment/threatening"], "grow weed": ["illicit"]});
+        json!({"id": "modr-1", "model": "omni-moderation-latest", "text_models": "text-moderation", "flags": flags})
+    }
+
+    fn results(body: Value) -> (Value, Vec<Value>) {
+        let dialect = make(head().as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
+        with_scope_of(&body.to_string(), |scope| {
+            let members = scope.members().unwrap();
+            dialect.check(members, scope).unwrap();
+            let answer = dialect.answer(members, scope, &|text| text.chars().count().div_ceil(4) as u64).unwrap();
+            let Content::Whole(text) = answer.content else { panic!() };
+            let answer: Value = serde_json::from_slice(&text).unwrap();
+            (answer["model"].clone(), answer["results"].as_array().unwrap().clone())
+        })
+    }
+
+    fn flagged(result: &Value) -> Vec<&str> {
+        let categories = result["categories"].as_object().unwrap();
+        assert!(categories.keys().eq(result["category_scores"].as_object().unwrap().keys()));
+        let flagged: Vec<_> = categories.iter().filter(|(_, is)| **is == true).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(result["flagged"], !flagged.is_empty());
+        for (name, score) in result["category_scores"].as_object().unwrap() {
+            assert_eq!(score.as_f64().unwrap() > 0.5, flagged.contains(&name.as_str()), "{name} {score}");
+        }
+        flagged
+    }
+
+    #[test]
+    fn each_string_of_a_list_is_judged_and_parts_together() {
+        let (model, list) = results(json!({"input": ["Hi", "I want to KILL them."]}));
+        assert_eq!(model, "omni-moderation-latest");
+        assert_eq!(list.len(), 2);
+        assert_eq!((flagged(&list[0]).len(), flagged(&list[1])), (0, vec!["harassment/threatening", "violence"]));
+        assert_eq!(list[0]["category_applied_input_types"]["violence"], json!(["text"]));
+
+        let image = json!({"type": "image_url", "image_url": {"url": "https://x/kill.png"}});
+        let (_, parts) = results(json!({"model": "m", "input": [{"type": "text", "text": "Hi"}, image]}));
+        assert_eq!((parts.len(), flagged(&parts[0]).len()), (1, 2));
+        let types = &parts[0]["category_applied_input_types"];
+        assert_eq!((&types["violence"], &types["hate"]), (&json!(["text", "image"]), &json!(["text"])));
+        let (_, alone) = results(json!({"input": [image]}));
+        let types = &alone[0]["category_applied_input_types"];
+        assert_eq!((&types["violence"], &types["hate"]), (&json!(["image"]), &json!([])));
+    }
+
+    #[test]
+    fn models_for_text_know_less() {
+        let (model, list) = results(json!({"model": "text-moderation-stable", "input": "how to grow weed"}));
+        assert_eq!((model, flagged(&list[0]).len()), (json!("text-moderation-stable"), 0));
+        assert_eq!(list[0]["categories"].as_object().unwrap().len(), 11);
+        assert!(list[0].get("category_applied_input_types").is_none());
+        let (_, list) = results(json!({"input": "how to grow weed"}));
+        assert_eq!((flagged(&list[0]), list[0]["categories"].as_object().unwrap().len()), (vec!["illicit"], 13));
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        let dialect = make(head().as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
+        for input in
+            [json!(1), json!([]), json!([1]), json!([{"type": "audio"}]), json!(["a", {}]), json!([{"type": "text"}])]
+        {
+            let checked = with_scope_of(&json!({"input": input}).to_string(), |scope| {
+                dialect.check(scope.members().unwrap(), scope)
+            });
+            assert!(matches!(checked, Err(ApiError::BrokenRule { .. })), "{input}");
+        }
+        let mut head = head();
+        head["flags"] = json!({"x": ["violent"]});
+        let refused = make(head.as_object().unwrap()).err().unwrap();
+        assert!(refused.contains("no category `violent`, but harassment, "), "{refused}");
+    }
+}

@@ -1,0 +1,70 @@
+//! Reading what the model is asked: a session, its items, and what the one response is to be.
+
+use serde_json::Value;
+
+use super::{list, text};
+use crate::core::{
+    context::Scope,
+    json::{Members, Raw},
+    prompt::{Prompt, Role, Tool, ToolChoice, Turn},
+    reply::ToolKind,
+};
+
+/// See [`super::Dialect::read`].
+pub(super) fn prompt(body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+    let value = |name: &str| body.get(name).and_then(Raw::to_value).unwrap_or_default();
+    let (session, items, response) = (value("session"), value("items"), value("response"));
+    // What the response says goes before what the session does.
+    let wish = |name: &str| if response[name].is_null() { &session[name] } else { &response[name] };
+    let tool = |tool: &Value| Tool::new(ToolKind::Function, text(&tool["name"]).to_owned(), &tool["parameters"]);
+    let choice = wish("tool_choice");
+    let system = Turn { role: Role::System, text: text(wish("instructions")).to_owned(), ..Turn::default() };
+    let before = list(&items);
+    let input = response["input"].as_array().map_or(before, Vec::as_slice);
+    let named = |item: &Value| match item["type"].as_str() {
+        Some("item_reference") => before.iter().find(|known| known["id"] == item["id"]).and_then(turn),
+        _ => turn(item),
+    };
+    let transcribes = !value("transcribes").is_null();
+    Prompt {
+        model: scope.model().into_owned(),
+        turns: Some(system)
+            .filter(|turn| !turn.text.is_empty())
+            .into_iter()
+            .chain(input.iter().filter_map(named))
+            .collect(),
+        tools: list(wish("tools")).iter().filter(|tool| tool["type"] == "function").map(tool).collect(),
+        tool_choice: match (choice.as_str(), choice["type"].as_str()) {
+            (Some("none"), _) => ToolChoice::None,
+            (Some("required"), _) => ToolChoice::Required,
+            (_, Some("function")) => ToolChoice::Named(text(&choice["name"]).to_owned()),
+            _ => ToolChoice::Auto,
+        },
+        parallel_tool_calls: true,
+        max_tokens: wish("max_output_tokens").as_u64(),
+        n: 1,
+        reasoning_effort: wish("reasoning")["effort"].as_str().map(str::to_owned),
+        audio: !transcribes && list(wish("output_modalities")).iter().any(|kind| kind == "audio"),
+        ..Prompt::default()
+    }
+}
+
+/// What an item says, and who says it.
+fn turn(item: &Value) -> Option<Turn> {
+    let (role, said) = match (text(&item["type"]), text(&item["role"])) {
+        ("message", role) => {
+            let role = match role {
+                "assistant" => Role::Assistant,
+                "system" => Role::System,
+                _ => Role::User,
+            };
+            let part = |part: &Value| part["text"].as_str().or(part["transcript"].as_str()).map(str::to_owned);
+            (role, list(&item["content"]).iter().filter_map(part).collect::<Vec<_>>().join("\n"))
+        }
+        ("function_call_output", _) => (Role::Tool, text(&item["output"]).to_owned()),
+        ("function_call", _) => (Role::Assistant, String::new()),
+        _ => return None,
+    };
+    let images = list(&item["content"]).iter().filter(|part| part["type"] == "input_image").count() as u64;
+    Some(Turn { role, text: said, images, name: None })
+}

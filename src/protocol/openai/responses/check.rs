@@ -1,0 +1,181 @@
+//! The rules of a response request that are more than types and bounds of single members. The first that is broken is told.
+
+use std::collections::HashSet;
+
+use crate::core::{
+    context::Scope,
+    error::ApiError,
+    json::{Kind, Members, Raw},
+};
+
+/// See [`super::Dialect::check`].
+pub(super) fn check(body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+    let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
+    capabilities(&given, scope)?;
+    if given("conversation").is_some() && given("previous_response_id").is_some() {
+        return Err(ApiError::Excludes { param: "conversation", other: "previous_response_id" });
+    }
+    if let Some(choice) = given("tool_choice").filter(|choice| choice.text() != br#""none""#) {
+        let forces = choice.text() != br#""auto""#;
+        if forces && given("tools").is_none_or(|tools| tools.items().is_empty()) {
+            return Err(ApiError::NeedsOther { param: "tool_choice", other: "tools" });
+        }
+    }
+    let asks_for_json = || {
+        let format = given("text")?.members()?.get("format")?.members()?;
+        format.get("type").filter(|kind| kind.text() == br#""json_object""#)
+    };
+    let input = given("input");
+    if asks_for_json().is_some() && ![input, given("instructions")].into_iter().flatten().any(says_json) {
+        return Err(ApiError::NoJsonWord {});
+    }
+    match input {
+        Some(input) if input.kind() == Kind::Array => {
+            items(input, given("previous_response_id").or(given("conversation")).is_some())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn capabilities<'a>(given: &dyn Fn(&str) -> Option<Raw<'a>>, scope: &Scope<'_>) -> Result<(), ApiError> {
+    let Some(facts) = scope.model_facts() else { return Ok(()) };
+    let unsupported = |param: &str| Err(ApiError::UnsupportedParameter { param: param.to_owned(), instead: "" });
+    if facts.reasoning {
+        for param in ["temperature", "top_p"] {
+            if given(param).is_some_and(|value| value.as_f64() != Some(1.0)) {
+                return unsupported(param);
+            }
+        }
+    } else if given("reasoning").and_then(|reasoning| reasoning.members()?.get("effort")?.as_str()).is_some() {
+        return unsupported("reasoning.effort");
+    }
+    match given("max_output_tokens").and_then(Raw::as_u64) {
+        Some(asked) => facts.can_say("max_output_tokens", asked),
+        None => Ok(()),
+    }
+}
+
+fn says_json(value: Raw<'_>) -> bool {
+    value.text().windows(4).any(|word| word.eq_ignore_ascii_case(b"json"))
+}
+
+/// An item as the rules of conversations see it.
+struct Item {
+    kind: String,
+    id: String,
+    call_id: String,
+    /// Whether it is what follows thoughts: the model's, and no result of a tool.
+    said: bool,
+}
+
+/// What stands in the input is what may, thoughts are followed by what was thought of, and every call of a tool by what
+/// it returned. `follows` is whether the calls may have been made in a request before.
+fn items(input: Raw<'_>, follows: bool) -> Result<(), ApiError> {
+    let mut list = Vec::new();
+    for (n, item) in input.items().into_iter().enumerate() {
+        let place = format!("input[{n}]");
+        let Some(members) = item.members() else {
+            let (expected, wanted) = ("an input item".to_owned(), "object");
+            return Err(ApiError::InvalidType { param: place, expected, wanted, got: item.kind().noun() });
+        };
+        let text = |name: &str| members.get(name).and_then(Raw::as_str).unwrap_or_default().into_owned();
+        let kind = if members.get("type").is_some() { text("type") } else { "message".to_owned() };
+        let needed: &[&str] = match kind.as_str() {
+            "message" => &["role", "content"],
+            "function_call_output" | "custom_tool_call_output" => &["call_id", "output"],
+            _ => &[],
+        };
+        if let Some(missing) = needed.iter().find(|name| members.get(name).is_none()) {
+            return Err(ApiError::MissingParameter { param: format!("{place}.{missing}") });
+        }
+        let said = if kind == "message" { text("role") == "assistant" } else { !kind.ends_with("_output") };
+        list.push(Item { kind, id: text("id"), call_id: text("call_id"), said });
+    }
+    conversation(&list, follows)
+}
+
+/// The ids of the calls that items of this kind make, or bring the results of.
+fn calls<'a>(items: &'a [Item], kind: &'a str) -> impl Iterator<Item = &'a String> {
+    items.iter().filter(move |item| item.kind == kind).map(|item| &item.call_id)
+}
+
+fn conversation(items: &[Item], follows: bool) -> Result<(), ApiError> {
+    let broken = |problem: String| Err(ApiError::BrokenRule { problem });
+    for (n, item) in items.iter().enumerate() {
+        let is_followed = items.get(n + 1).is_some_and(|item| item.said);
+        if item.kind == "reasoning" && !item.id.is_empty() && !is_followed {
+            let id = &item.id;
+            return broken(format!(
+                "Item '{id}' of type 'reasoning' was provided without its required following item."
+            ));
+        }
+    }
+    for (kind, word) in [("function_call", "function call"), ("custom_tool_call", "custom tool call")] {
+        let output = format!("{kind}_output");
+        let of = |kind| calls(items, kind);
+        let (called, returned): (HashSet<_>, HashSet<_>) = (of(kind).collect(), of(&output).collect());
+        if let Some(id) = of(&output).find(|id| !follows && !called.contains(id)) {
+            return broken(format!("No tool call found for {word} output with call_id {id}."));
+        }
+        if let Some(id) = of(kind).find(|id| !returned.contains(id)) {
+            return broken(format!("No tool output found for {word} {id}."));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::core::context::tests::with_scope_of;
+
+    fn refusal(body: &Value) -> Option<ApiError> {
+        with_scope_of(&body.to_string(), |scope| check(scope.members().unwrap(), scope).err())
+    }
+
+    fn problem(input: &Value) -> Option<String> {
+        match refusal(&json!({"input": input}))? {
+            ApiError::BrokenRule { problem } => Some(problem),
+            error => Some(format!("{} {}", error.kind(), error.param().unwrap_or_default())),
+        }
+    }
+
+    #[test]
+    fn what_is_right_passes() {
+        let call = json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"});
+        let output = json!({"type": "function_call_output", "call_id": "c", "output": "x"});
+        let thought = json!({"type": "reasoning", "id": "rs_1", "summary": []});
+        assert_eq!(refusal(&json!({"input": [{"role": "user", "content": "Hi"}, thought, call, output]})), None);
+        assert_eq!(refusal(&json!({"input": [output], "previous_response_id": "resp_1"})), None);
+        assert_eq!(refusal(&json!({"input": "Hi", "tool_choice": "none", "text": {"format": {"type": "text"}}})), None);
+    }
+
+    #[test]
+    fn the_first_thing_wrong_is_told() {
+        for (input, expected) in [
+            (json!(["Hi"]), "invalid_type input[0]"),
+            (json!([{"content": "Hi"}]), "missing_parameter input[0].role"),
+            (json!([{"role": "user"}]), "missing_parameter input[0].content"),
+            (json!([{"type": "function_call_output", "output": ""}]), "missing_parameter input[0].call_id"),
+            (
+                json!([{"type": "function_call_output", "call_id": "c", "output": ""}]),
+                "No tool call found for function call output with call_id c.",
+            ),
+            (json!([{"type": "custom_tool_call", "call_id": "c"}]), "No tool output found for custom tool call c."),
+            (
+                json!([{"type": "reasoning", "id": "rs_1"}]),
+                "Item 'rs_1' of type 'reasoning' was provided without its required following item.",
+            ),
+        ] {
+            assert_eq!(problem(&input).as_deref(), Some(expected), "{input}");
+        }
+        let kind = |body: Value| refusal(&body).map(|error| error.kind());
+        assert_eq!(kind(json!({"input": "x", "tool_choice": "required"})), Some("needs_other"));
+        assert_eq!(kind(json!({"input": "x", "text": {"format": {"type": "json_object"}}})), Some("no_json_word"));
+        assert_eq!(kind(json!({"input": "x", "conversation": "conv_1"})), None);
+        let both = json!({"input": "x", "conversation": {"id": "conv_1"}, "previous_response_id": "resp_1"});
+        assert_eq!(kind(both), Some("excludes"));
+    }
+}

@@ -1,0 +1,315 @@
+//! Reading what a response request asks.
+
+use serde_json::Value;
+
+use super::items::Thoughts;
+use crate::core::{
+    context::Scope,
+    json::{Kind, Members, Raw},
+    prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn},
+    reply::ToolKind,
+};
+
+/// Members that change a reply, or how it is told, whenever they are given; those with milder rules are in [`is_plain`].
+const CHANGES: [&[u8]; 3] = [b"reasoning", b"background", b"include"];
+
+/// What the type of a tool begins with that searches the web.
+const SEARCH: &str = "web_search";
+
+/// See [`super::Dialect::is_plain`].
+pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
+    body.iter().all(|(key, value)| match key {
+        _ if matches!(value.text(), b"null" | b"false") => true,
+        b"max_output_tokens" => value.as_u64().is_some_and(|most| most >= tokens),
+        b"tool_choice" => matches!(value.text(), br#""auto""# | br#""none""#),
+        b"tools" => value.items().into_iter().all(|tool| kind(tool).is_none_or(|kind| !kind.starts_with(SEARCH))),
+        b"text" => match value.members().and_then(|text| text.get("format")) {
+            None => true,
+            Some(format) => format.kind() == Kind::Null || kind(format).as_deref() == Some("text"),
+        },
+        key => !CHANGES.contains(&key),
+    })
+}
+
+/// The `type` of an object.
+fn kind(value: Raw<'_>) -> Option<String> {
+    Some(value.members()?.get("type")?.as_str()?.into_owned())
+}
+
+/// What a request asks of the form of its answer.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Wishes {
+    /// Whether it is to be streamed.
+    pub(super) stream: bool,
+    /// Whether the deltas of the stream are to be padded.
+    pub(super) padded: bool,
+    /// Whether the client comes back for it later.
+    pub(super) background: bool,
+    /// Whether it is kept.
+    pub(super) keep: bool,
+    /// Whether it is part of a conversation.
+    pub(super) converses: bool,
+}
+
+/// Reads what a request asks of the form of its answer.
+pub(super) fn wishes(body: Members<'_>) -> Wishes {
+    let is_true = |name| body.get(name).and_then(Raw::as_bool) == Some(true);
+    let options = body.get("stream_options").and_then(Raw::members).unwrap_or_default();
+    let background = is_true("background");
+    Wishes {
+        stream: is_true("stream"),
+        // Recorded: streams of what is made in the background have none.
+        padded: !background && options.get("include_obfuscation").and_then(Raw::as_bool) != Some(false),
+        background,
+        keep: body.get("store").and_then(Raw::as_bool) != Some(false),
+        converses: super::conversation(body).is_some(),
+    }
+}
+
+/// How thoughts are to be shown.
+pub(super) fn thoughts(body: Members<'_>, scope: &Scope<'_>) -> Thoughts {
+    const SEALED: &str = "reasoning.encrypted_content";
+    let effort = body.get("reasoning").and_then(Raw::members).and_then(|reasoning| reasoning.get("effort")?.as_str());
+    let included = body.get("include").map(Raw::items).unwrap_or_default();
+    Thoughts {
+        always: scope.model_facts().is_some_and(|facts| facts.reasoning) && effort.as_deref() != Some("none"),
+        sealed: included.into_iter().any(|one| one.as_str().as_deref() == Some(SEALED)),
+    }
+}
+
+/// See [`super::Dialect::read`].
+pub(super) fn prompt(body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+    let value = |name: &str| body.get(name).and_then(Raw::to_value).unwrap_or_default();
+    let reasoning = value("reasoning");
+    let shown = ["summary", "generate_summary"].iter().any(|name| reasoning[*name].is_string());
+    let effort = reasoning["effort"].as_str().or(shown.then_some("medium"));
+    let (tools, tool_choice, web_search) = tools(&value("tools"), &value("tool_choice"));
+    Prompt {
+        model: scope.model().into_owned(),
+        turns: turns(&value("instructions"), &value("input"), scope),
+        tools,
+        tool_choice,
+        parallel_tool_calls: body.get("parallel_tool_calls").and_then(Raw::as_bool).unwrap_or(true),
+        format: format(&value("text")["format"]),
+        max_tokens: body.get("max_output_tokens").and_then(Raw::as_u64),
+        n: 1,
+        reasoning_effort: effort.map(str::to_owned),
+        show_reasoning: shown,
+        web_search,
+        ..Prompt::default()
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn string(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// The tools of the caller, whether one must be called, and whether the web is searched.
+fn tools(tools: &Value, choice: &Value) -> (Vec<Tool>, ToolChoice, bool) {
+    let of_caller = |tool: &Value| {
+        let kind = match tool["type"].as_str() {
+            Some("function") => ToolKind::Function,
+            Some("custom") => ToolKind::Custom,
+            _ => return None,
+        };
+        Some(Tool::new(kind, string(&tool["name"]), &tool["parameters"]))
+    };
+    let mut offered: Vec<Tool> = list(tools).iter().filter_map(of_caller).collect();
+    let searches = |tool: &Value| tool["type"].as_str().is_some_and(|kind| kind.starts_with(SEARCH));
+    let web_search = list(tools).iter().any(searches);
+    let choice = match (choice.as_str(), choice["type"].as_str()) {
+        (Some("none"), _) => ToolChoice::None,
+        (Some("required"), _) => ToolChoice::Required,
+        (_, Some("function" | "custom")) => ToolChoice::Named(string(&choice["name"])),
+        (_, Some("allowed_tools")) => {
+            let names: Vec<_> = list(&choice["tools"]).iter().filter_map(|tool| tool["name"].as_str()).collect();
+            offered.retain(|tool| names.contains(&tool.name.as_str()));
+            if choice["mode"] == "required" { ToolChoice::Required } else { ToolChoice::Auto }
+        }
+        _ => ToolChoice::Auto,
+    };
+    let web_search = web_search && choice != ToolChoice::None;
+    (offered, choice, web_search)
+}
+
+fn format(format: &Value) -> Format {
+    match format["type"].as_str() {
+        Some("json_object") => Format::JsonObject,
+        Some("json_schema") => Format::JsonSchema(format["schema"].clone()),
+        _ => Format::Text,
+    }
+}
+
+/// The conversation: the instructions of this request, what was asked and said before, and what is asked now.
+fn turns(instructions: &Value, input: &Value, scope: &Scope<'_>) -> Vec<Turn> {
+    let mut turns = Vec::new();
+    if let Some(text) = instructions.as_str() {
+        turns.push(Turn { role: Role::System, text: text.to_owned(), ..Turn::default() });
+    }
+    for kept in scope.earlier.borrow().iter() {
+        add(&kept["input"], &mut turns);
+        add(&kept["answer"]["output"], &mut turns);
+    }
+    add(input, &mut turns);
+    turns
+}
+
+/// Adds the turns of an input, a text or items. Neighbouring items of the model are one turn of it.
+fn add(input: &Value, turns: &mut Vec<Turn>) {
+    if let Some(text) = input.as_str() {
+        turns.push(Turn { text: text.to_owned(), ..Turn::default() });
+    }
+    for item in list(input) {
+        let (role, (text, images)) = match item["type"].as_str() {
+            None | Some("message") => (role(item), content(&item["content"])),
+            Some(kind) if kind.ends_with("_output") => (Role::Tool, content(&item["output"])),
+            // A summary of what went before, which only its maker can read.
+            Some("compaction") => continue,
+            Some(_) => (Role::Assistant, (String::new(), 0)),
+        };
+        match turns.last_mut() {
+            Some(last) if role == Role::Assistant && last.role == role => {
+                let both = !last.text.is_empty() && !text.is_empty();
+                last.text.push_str(if both { "\n" } else { "" });
+                last.text.push_str(&text);
+            }
+            _ => turns.push(Turn { role, text, images, ..Turn::default() }),
+        }
+    }
+}
+
+fn role(item: &Value) -> Role {
+    match item["role"].as_str() {
+        Some("system" | "developer") => Role::System,
+        Some("assistant") => Role::Assistant,
+        _ => Role::User,
+    }
+}
+
+/// The text of a content, a string or parts, and how many images are among them.
+fn content(content: &Value) -> (String, u64) {
+    if let Some(text) = content.as_str() {
+        return (text.to_owned(), 0);
+    }
+    let texts = list(content).iter().filter_map(|part| part["text"].as_str().or(part["refusal"].as_str()));
+    let images = list(content).iter().filter(|part| part["type"] == "input_image").count();
+    (texts.collect::<Vec<_>>().join("\n"), images as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::{context::tests::with_scope_of, json::Document};
+
+    fn read(body: &Value) -> Prompt {
+        with_scope_of(&body.to_string(), |scope| prompt(scope.members().unwrap(), scope))
+    }
+
+    #[test]
+    fn items_become_turns() {
+        let input = json!([
+            {"role": "developer", "content": "be kind"},
+            {"role": "user", "content": [
+                {"type": "input_text", "text": "weather?"}, {"type": "input_image", "image_url": "u"},
+            ]},
+            {"type": "reasoning", "id": "rs_1", "summary": []},
+            {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "I look."}]},
+            {"type": "function_call_output", "call_id": "a", "output": "sunny"},
+            {"type": "custom_tool_call_output", "call_id": "b", "output": [{"type": "input_text", "text": "warm"}]},
+        ]);
+        let prompt = read(&json!({"instructions": "be brief", "input": input}));
+        let turns: Vec<_> = prompt.turns.iter().map(|turn| (turn.role, turn.text.as_str(), turn.images)).collect();
+        let expected = [
+            (Role::System, "be brief", 0),
+            (Role::System, "be kind", 0),
+            (Role::User, "weather?", 1),
+            (Role::Assistant, "I look.", 0),
+            (Role::Tool, "sunny", 0),
+            (Role::Tool, "warm", 0),
+        ];
+        assert_eq!(turns, expected);
+        assert!(prompt.has_tool_result() && prompt.turn() == 2);
+    }
+
+    #[test]
+    fn what_went_before_comes_first_but_for_its_instructions() {
+        let turns = with_scope_of(r#"{"input":"and now?","instructions":"new"}"#, |scope| {
+            let output =
+                json!([{"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}]);
+            let kept = json!({"input": "Hi", "answer": {"instructions": "old", "output": output}});
+            scope.earlier.replace(vec![Arc::new(kept)]);
+            prompt(scope.members().unwrap(), scope).turns
+        });
+        let turns: Vec<_> = turns.iter().map(|turn| turn.text.as_str()).collect();
+        assert_eq!(turns, ["new", "Hi", "no", "and now?"]);
+    }
+
+    #[test]
+    fn choices_formats_and_thoughts_are_read() {
+        let schema = json!({"type": "object", "properties": {}});
+        let prompt = read(&json!({
+            "tools": [{"type": "function", "name": "f", "parameters": schema}, {"type": "custom", "name": "g"}, {"type": "mcp"}],
+            "tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [{"type": "custom", "name": "g"}]},
+            "text": {"format": {"type": "json_schema", "name": "n", "schema": schema}},
+            "reasoning": {"summary": "auto"}, "max_output_tokens": 20, "parallel_tool_calls": false,
+        }));
+        assert_eq!((prompt.tools.len(), prompt.tools[0].kind), (1, ToolKind::Custom));
+        assert_eq!(prompt.tool_choice, ToolChoice::Required);
+        assert_eq!(prompt.format, Format::JsonSchema(schema));
+        assert_eq!((prompt.reasoning_effort.as_deref(), prompt.show_reasoning), (Some("medium"), true));
+        assert_eq!((prompt.max_tokens, prompt.parallel_tool_calls), (Some(20), false));
+        let searching = json!({"tools": [{"type": "web_search_preview"}]});
+        assert!(read(&searching).web_search && !read(&json!({"tools": [{"type": "function"}]})).web_search);
+    }
+
+    #[test]
+    fn plain_is_what_changes_nothing() {
+        let plain = |body: &Value| is_plain(Document::read(body.to_string().as_bytes()).unwrap().members(), 20);
+        for members in [
+            json!({"model": "m", "input": "Hi", "stream": true, "store": false, "metadata": {"a": "b"}}),
+            json!({"max_output_tokens": 20, "tools": [{"type": "function", "name": "f"}], "tool_choice": "auto"}),
+            json!({"text": {"format": {"type": "text"}, "verbosity": "low"}, "reasoning": null}),
+        ] {
+            assert!(plain(&members), "{members}");
+        }
+        for members in [
+            json!({"max_output_tokens": 19}),
+            json!({"tools": [{"type": "web_search"}]}),
+            json!({"tool_choice": "required"}),
+            json!({"text": {"format": {"type": "json_object"}}}),
+            json!({"reasoning": {}}),
+            json!({"background": true}),
+            json!({"include": ["reasoning.encrypted_content"]}),
+        ] {
+            assert!(!plain(&members), "{members}");
+        }
+    }
+
+    #[test]
+    fn bad_input_is_read_as_nothing() {
+        for value in
+            [json!(null), json!(1), json!("x"), json!([1]), json!([{"role": 1, "content": [null], "type": []}])]
+        {
+            let all =
+                ["input", "instructions", "tools", "tool_choice", "reasoning", "text", "include", "stream_options"];
+            let body: serde_json::Map<_, _> = all.iter().map(|name| (name.to_string(), value.clone())).collect();
+            let body = Value::from(body);
+            read(&body);
+            with_scope_of(&body.to_string(), |scope| {
+                let members = scope.members().unwrap();
+                is_plain(members, 1);
+                wishes(members);
+                thoughts(members, scope).sealed
+            });
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! `openai-speech`: a text read aloud, as OpenAI's Audio gives it: a file, or the events of a stream. It is as long as the
+//! text takes to say, and silent.
+
+use std::time::Duration;
+
+use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use crate::protocol::{Computed, Count};
+use crate::{
+    core::{
+        context::Scope,
+        error::ApiError,
+        json::{Members, Raw},
+        limit_status::Cost,
+        prompt::{Prompt, Role, Turn},
+        response::{self, Answer, Content, Frame, Framing, Part},
+    },
+    media::silence::{Format, LONGEST, SHORTEST, duration_of, silence},
+};
+
+/// How much speech a token is. OpenAI counts 20 tokens a second of what its models say.
+const TOKEN: Duration = Duration::from_millis(50);
+
+/// Bytes of speech in one event: a third of a second of raw samples, which becomes whole groups of base64.
+const EVENT: usize = 15_999;
+
+/// Makes the dialect; see [`crate::protocol::MakeComputed`].
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+    match head.keys().next() {
+        None => Ok(Box::new(Speech)),
+        Some(name) => Err(format!("`head` has `{name}`: speech has nothing around it")),
+    }
+}
+
+struct Speech;
+
+fn text(body: Members<'_>) -> String {
+    body.get("input").and_then(Raw::as_str).unwrap_or_default().into_owned()
+}
+
+/// How long a text takes to say at this speed.
+fn length(text: &str, speed: f64) -> Duration {
+    duration_of(text).div_f64(speed).clamp(SHORTEST, LONGEST)
+}
+
+/// The events of a stream: the speech in pieces, and what it cost.
+fn events(speech: Vec<u8>, Cost { input, output }: Cost) -> response::Frames {
+    let pieces = speech.len().div_ceil(EVENT).max(1) as u64;
+    let speech = Bytes::from(speech);
+    let deltas = (0..pieces).map(move |n| {
+        let from = n as usize * EVENT;
+        let piece = &speech[from..speech.len().min(from + EVENT)];
+        let event = json!({"type": "speech.audio.delta", "audio": BASE64.encode(piece)});
+        let tokens = output * (n + 1) / pieces - output * n / pieces;
+        Frame::said(Bytes::from(format!("data: {event}\n\n")), u32::try_from(tokens).unwrap_or(u32::MAX))
+    });
+    let total = input.saturating_add(output);
+    let usage = json!({"input_tokens": input, "output_tokens": output, "total_tokens": total});
+    let done = json!({"type": "speech.audio.done", "usage": usage});
+    let done = Frame { bytes: Bytes::from(format!("data: {done}\n\n")), part: Part::Finish, tokens: 0 };
+    response::Frames { list: Box::new(deltas.chain([done])), framing: Framing::Data("\n") }
+}
+
+impl Computed for Speech {
+    fn check(&self, _: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+        let turn = Turn { role: Role::Text, text: text(body), ..Turn::default() };
+        Prompt { model: scope.model().into_owned(), turns: vec![turn], ..Prompt::default() }
+    }
+
+    fn answer(&self, body: Members<'_>, _: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
+        let text = text(body);
+        let speed = body.get("speed").and_then(Raw::as_f64).unwrap_or(1.0).clamp(0.25, 4.0);
+        let length = length(&text, speed);
+        let named = |name: &str| body.get(name).and_then(Raw::as_str);
+        let format = named("response_format").and_then(|name| Format::named(&name)).unwrap_or(Format::Mp3);
+        let input = count(&text);
+        let cost = Cost { input, output: length.as_millis().div_ceil(TOKEN.as_millis()) as u64 };
+        let speech = silence(format, length);
+        let (content_type, content) = match named("stream_format").as_deref() {
+            Some("sse") => ("text/event-stream; charset=utf-8", Content::Frames(events(speech, cost))),
+            _ => (format.content_type(), Content::Whole(speech.into())),
+        };
+        Ok(Answer { cost: Some(cost), ..Answer::said(content_type, content) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::context::tests::with_scope_of;
+
+    fn answered<T>(body: Value, test: impl FnOnce(Answer) -> T) -> T {
+        with_scope_of(&body.to_string(), |scope| {
+            let members = scope.members().unwrap();
+            Speech.check(members, scope).unwrap();
+            test(Speech.answer(members, scope, &|text| text.chars().count().div_ceil(4) as u64).unwrap())
+        })
+    }
+
+    fn pcm(body: Value) -> usize {
+        answered(body, |answer| match answer.content {
+            Content::Whole(bytes) => bytes.len(),
+            _ => panic!(),
+        })
+    }
+
+    #[test]
+    fn speech_is_as_long_as_its_text_and_its_speed_make_it() {
+        let text = "Hello, how are you today?";
+        let usual = pcm(json!({"input": text, "response_format": "pcm"}));
+        assert_eq!(usual, 25 * 60 * 24 * 2);
+        assert_eq!(pcm(json!({"input": text, "response_format": "pcm", "speed": 2})), usual / 2);
+        assert_eq!(pcm(json!({"input": text, "response_format": "pcm", "speed": 1e9})), usual / 4);
+        assert_eq!(pcm(json!({"input": text.repeat(2), "response_format": "pcm"})), usual * 2);
+        assert!(pcm(json!({})) > 0);
+    }
+
+    #[test]
+    fn a_stream_joins_to_the_file() {
+        let body =
+            |stream| json!({"input": "Hello, how are you today?", "response_format": "pcm", "stream_format": stream});
+        let (cost, frames) = answered(body("sse"), |answer| {
+            let Content::Frames(frames) = answer.content else { panic!() };
+            (answer.cost.unwrap(), frames.list.collect::<Vec<_>>())
+        });
+        assert_eq!((frames.len(), frames.iter().map(|frame| u64::from(frame.tokens)).sum()), (6, cost.output));
+        let events: Vec<Value> = frames
+            .iter()
+            .map(|frame| serde_json::from_slice(frame.bytes.strip_prefix(b"data: ").unwrap()).unwrap())
+            .collect();
+        let (done, deltas) = events.split_last().unwrap();
+        let speech: Vec<u8> =
+            deltas.iter().flat_map(|delta| BASE64.decode(delta["audio"].as_str().unwrap()).unwrap()).collect();
+        assert_eq!(speech.len(), pcm(body("audio")));
+        assert_eq!(done["usage"], json!({"input_tokens": 7, "output_tokens": 30, "total_tokens": 37}));
+        assert_eq!(cost, Cost { input: 7, output: 30 });
+    }
+
+    #[test]
+    fn a_file_has_the_type_of_its_format() {
+        for (format, expected) in
+            [(json!("wav"), "audio/wav"), (json!("opus"), "audio/opus"), (Value::Null, "audio/mpeg")]
+        {
+            answered(json!({"input": "Hi", "response_format": format}), |answer| {
+                assert_eq!(answer.headers[0].1.to_str().unwrap(), expected);
+            });
+        }
+    }
+}

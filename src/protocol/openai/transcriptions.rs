@@ -1,0 +1,238 @@
+//! `openai-transcriptions`: what is said in a recording, whole in five formats or streamed. The model says what was heard, so
+//! that scripts, faults and latency work on it as on any other reply.
+//!
+//! The shapes are those of recorded answers and of OpenAI's schema.
+
+mod speakers;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use self::speakers::{Segment, segments};
+use crate::core::{
+    context::Scope,
+    error::ApiError,
+    json::{Members, Raw},
+    prompt::{Prompt, Turn},
+    reply::{Block, Reply, Text, Usage},
+    request::File,
+    response::{self, Answer, Content, Frame, Framing, Part},
+};
+use crate::protocol::{Dialect, Spelling, envelope::LAYOUT};
+
+/// Bytes of a second where a recording does not tell: MP3 at 128 kbit/s.
+const BYTES_A_SECOND: u64 = 16_000;
+/// Tokens that a second of a recording is counted as.
+const TOKENS_A_SECOND: f64 = 10.0;
+/// Models whose names begin so are billed by time, and do not stream.
+const BY_TIME: &str = "whisper";
+
+/// Makes the dialect; see [`crate::protocol::Make`]. The head has the `task`: `transcribe` or `translate`.
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+    match head.get("task").and_then(Value::as_str) {
+        Some("transcribe") if head.len() == 1 => Ok(Box::new(Transcription { translates: false })),
+        Some("translate") if head.len() == 1 => Ok(Box::new(Transcription { translates: true })),
+        _ => Err("`head` is `{\"task\": \"transcribe\"}` or `{\"task\": \"translate\"}`".to_owned()),
+    }
+}
+
+struct Transcription {
+    translates: bool,
+}
+
+impl Dialect for Transcription {
+    fn check(&self, _: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    fn is_plain(&self, _: Members<'_>, _: u64) -> bool {
+        false
+    }
+
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+        let text = |name: &str| body.get(name).and_then(Raw::as_str).map(|text| text.into_owned());
+        let turn = Turn { text: text("prompt").unwrap_or_default(), ..Turn::default() };
+        Prompt { model: scope.model().into_owned(), turns: vec![turn], n: 1, ..Prompt::default() }
+    }
+
+    fn spell(&self, reply: &Reply, _: Option<&Scope<'_>>) -> Box<dyn Spelling> {
+        let said = reply
+            .choices
+            .first()
+            .and_then(|choice| choice.blocks.iter().find(|block| !matches!(block, Block::Reasoning(_))));
+        let text = said.map(|block| block.text().clone()).unwrap_or_default();
+        Box::new(Transcript { translates: self.translates, text, usage: reply.usage })
+    }
+}
+
+struct Transcript {
+    translates: bool,
+    text: Text,
+    usage: Usage,
+}
+
+/// How long a recording is: by the rate that a WAV file tells, or by its length.
+fn duration(file: Option<&File>) -> Duration {
+    let Some(file) = file else { return Duration::ZERO };
+    let rate = match file.bytes.get(28..32).map(<[u8; 4]>::try_from) {
+        Some(Ok(rate)) if file.bytes.starts_with(b"RIFF") && file.bytes[8..].starts_with(b"WAVE") => {
+            u32::from_le_bytes(rate)
+        }
+        _ => 0,
+    };
+    let rate = if rate == 0 { BYTES_A_SECOND } else { rate.into() };
+    Duration::from_millis(file.size.saturating_mul(1000) / rate)
+}
+
+/// A time in subtitles: `00:00:03,200`, with this mark before the milliseconds.
+fn stamp(time: Duration, mark: char) -> String {
+    let (secs, millis) = (time.as_secs(), time.subsec_millis());
+    format!("{:02}:{:02}:{:02}{mark}{millis:03}", secs / 3600, secs / 60 % 60, secs % 60)
+}
+
+impl Transcript {
+    fn usage(&self, model: &str, duration: Duration) -> Value {
+        if model.starts_with(BY_TIME) {
+            return json!({"type": "duration", "seconds": duration.as_secs_f64().ceil() as u64});
+        }
+        let (heard, said) = ((duration.as_secs_f64() * TOKENS_A_SECOND).ceil() as u64, self.usage.completion_tokens);
+        json!({
+            "type": "tokens",
+            "total_tokens": heard.saturating_add(said),
+            "input_tokens": heard,
+            "input_token_details": {"text_tokens": 0, "audio_tokens": heard},
+            "output_tokens": said,
+        })
+    }
+
+    /// The text with all that is known of it: one segment, whose words take the same time each.
+    fn verbose(&self, body: Members<'_>, text: &str, duration: Duration, usage: Value) -> Value {
+        let seconds = duration.as_secs_f64();
+        let language = body.get("language").and_then(Raw::as_str).unwrap_or("english".into());
+        let mut told = json!({
+            "task": if self.translates { "translate" } else { "transcribe" },
+            "language": language,
+            "duration": seconds,
+            "text": text,
+        });
+        let asked = body.get("timestamp_granularities").map(|asked| String::from_utf8_lossy(asked.text()).into_owned());
+        let wants = |what: &str| asked.as_ref().map_or(what == "segment", |asked| asked.contains(what));
+        if wants("word") {
+            let words: Vec<_> = text.split_whitespace().collect();
+            let each = seconds / words.len().max(1) as f64;
+            let at = |n: usize| (each * n as f64 * 100.0).round() / 100.0;
+            let words =
+                words.iter().enumerate().map(|(n, word)| json!({"word": word, "start": at(n), "end": at(n + 1)}));
+            told["words"] = words.collect();
+        }
+        if wants("segment") {
+            told["segments"] = json!([{
+                "id": 0, "seek": 0, "start": 0.0, "end": seconds, "text": format!(" {text}"), "tokens": [50364],
+                "temperature": 0.0, "avg_logprob": -0.29, "compression_ratio": 0.91, "no_speech_prob": 0.02,
+            }]);
+        }
+        if !self.translates {
+            told["usage"] = usage;
+        }
+        told
+    }
+
+    /// Event by event; where speakers are told apart, each segment of theirs follows upon what is heard of it.
+    fn events(&self, text: &str, usage: &Value, segments: &[Segment]) -> Content {
+        let event =
+            |value: Value, part, tokens| Frame { bytes: Bytes::from(format!("data: {value}\n\n")), part, tokens };
+        // What is heard does not begin with blanks, whatever a script says.
+        let blanks = self.text.text.len() - self.text.text.trim_start().len();
+        let ends = self.text.ends.iter().filter(|end| **end > blanks);
+        let mut from = blanks;
+        let (mut list, mut number) = (Vec::new(), 0);
+        let segment = |number: usize| segments.get(number).map(|one| event(one.told(number), Part::Said, 0));
+        for end in ends {
+            // A piece belongs to the segment that it begins in.
+            if segments.get(number + 1).is_some_and(|next| from >= blanks + next.from) {
+                list.extend(segment(number));
+                number += 1;
+            }
+            let mut delta = json!({"type": "transcript.text.delta", "delta": &self.text.text[from..*end]});
+            if number < segments.len() {
+                delta["segment_id"] = speakers::id(number).into();
+            }
+            list.push(event(delta, Part::Said, 1));
+            from = *end;
+        }
+        list.extend((number..segments.len()).filter_map(segment));
+        list.push(event(json!({"type": "transcript.text.done", "text": text, "usage": usage}), Part::Finish, 0));
+        Content::Frames(response::Frames { list: Box::new(list.into_iter()), framing: Framing::Data("\n") })
+    }
+}
+
+impl Spelling for Transcript {
+    fn record(&self, _: &Scope<'_>) -> Value {
+        Value::Null
+    }
+
+    fn answer(&self, scope: &Scope<'_>) -> Answer {
+        let body = scope.members().unwrap_or_default();
+        let asked = |name: &str| body.get(name).and_then(Raw::as_str).unwrap_or_default();
+        let duration = duration(scope.request.files.first());
+        let (text, usage) = (self.text.text.trim(), self.usage(&scope.model(), duration));
+        let tells_apart = !self.translates && asked("response_format") == "diarized_json";
+        let known = body.get("known_speaker_names").and_then(Raw::to_value);
+        let known = known.as_ref().and_then(Value::as_array).into_iter().flatten();
+        let known: Vec<_> = known.filter_map(|name| name.as_str().map(str::to_owned)).collect();
+        let segments = if tells_apart { segments(text, &known, duration) } else { Vec::new() };
+        if !self.translates && asked("stream") == "true" && !scope.model().starts_with(BY_TIME) {
+            return Answer::said("text/event-stream; charset=utf-8", self.events(text, &usage, &segments));
+        }
+        let json = |value: &Value| Answer::said("application/json", Content::Whole(LAYOUT.write(value).into()));
+        let plain = |text: String| Answer::said("text/plain; charset=utf-8", Content::Whole(text.into()));
+        let span = |mark| format!("{} --> {}", stamp(Duration::ZERO, mark), stamp(duration, mark));
+        match &*asked("response_format") {
+            "text" => plain(format!("{text}\n")),
+            "srt" => plain(format!("1\n{}\n{text}\n\n\n", span(','))),
+            "vtt" => plain(format!("WEBVTT\n\n{}\n{text}\n\n", span('.'))),
+            "verbose_json" => json(&self.verbose(body, text, duration, usage)),
+            "diarized_json" if tells_apart => {
+                let told: Vec<_> = segments.iter().enumerate().map(|(number, one)| one.told(number)).collect();
+                json(&json!({
+                    "task": "transcribe",
+                    "duration": duration.as_secs_f64(),
+                    "text": text,
+                    "segments": told,
+                    "usage": usage,
+                }))
+            }
+            _ if self.translates => json(&json!({"text": text})),
+            _ => json(&json!({"text": text, "usage": usage})),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(bytes: Vec<u8>) -> File {
+        let (field, name) = ("file".to_owned(), "a".to_owned());
+        File { field, name, content_type: String::new(), size: bytes.len() as u64, bytes: bytes.into() }
+    }
+
+    #[test]
+    fn a_recording_is_as_long_as_it_says_or_as_its_length_suggests() {
+        let mut wav = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0".to_vec();
+        wav.extend_from_slice(&8000_u32.to_le_bytes());
+        wav.resize(20_000, 0);
+        assert_eq!(duration(Some(&file(wav))), Duration::from_millis(2500));
+        assert_eq!(duration(Some(&file(vec![0; 24_000]))), Duration::from_millis(1500));
+        assert_eq!(duration(Some(&file(b"RIFF".to_vec()))), Duration::ZERO);
+        assert_eq!(duration(None), Duration::ZERO);
+    }
+
+    #[test]
+    fn times_are_stamped() {
+        assert_eq!(stamp(Duration::from_millis(3_723_045), ','), "01:02:03,045");
+        assert_eq!(stamp(Duration::ZERO, '.'), "00:00:00.000");
+    }
+}

@@ -1,0 +1,90 @@
+//! Where in a request something stands, as fixtures say it.
+
+use serde::Deserialize;
+
+use crate::core::json::{Members, Raw};
+
+/// Names and numbers with dots between them. A step is the name of a member, the number of an item, `member=text` for the
+/// first item with that text there, or `*` for each item.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "String")]
+pub(super) struct Place(String);
+
+impl From<String> for Place {
+    fn from(path: String) -> Self {
+        Place(path)
+    }
+}
+
+impl Place {
+    /// As it is written.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The value there, the first of several.
+    pub(super) fn one<'m>(&self, body: Members<'m>) -> Option<Raw<'m>> {
+        self.all(body).into_iter().next()
+    }
+
+    /// All values there.
+    pub(super) fn all<'m>(&self, body: Members<'m>) -> Vec<Raw<'m>> {
+        let mut steps = self.0.split('.');
+        let first = steps.next().and_then(|name| body.get(name));
+        steps.fold(first.into_iter().collect(), |values, step| {
+            values.into_iter().flat_map(|value: Raw<'m>| below(value, step)).collect()
+        })
+    }
+}
+
+/// The values that a step leads to.
+fn below<'m>(value: Raw<'m>, step: &str) -> Vec<Raw<'m>> {
+    if step == "*" {
+        return value.items();
+    }
+    if let Some(members) = value.members() {
+        return members.get(step).into_iter().collect();
+    }
+    let items = value.items().into_iter();
+    let found = match step.split_once('=') {
+        Some((name, text)) => items.into_iter().find(|item| {
+            let found = item.members().and_then(|members| members.get(name)?.as_str());
+            found.is_some_and(|found| found == text)
+        }),
+        None => step.parse().ok().and_then(|n| items.into_iter().nth(n)),
+    };
+    found.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::json::Document;
+
+    #[test]
+    fn a_path_leads_to_values() {
+        let body = br#"{"a":{"b":[{"n":"x","v":1},{"n":"y","v":2},3]},"s":"t","l":[["p"],["q","r"]]}"#;
+        let document = Document::read(body).unwrap();
+        let all = |path: &str| {
+            let found = Place(path.to_owned()).all(document.members());
+            found.iter().map(|value| String::from_utf8_lossy(value.text()).into_owned()).collect::<Vec<_>>()
+        };
+        for (path, found) in [
+            ("s", &[r#""t""#][..]),
+            ("a.b.n=y.v", &["2"]),
+            ("a.b.2", &["3"]),
+            ("a.b.*.v", &["1", "2"]),
+            ("l.*.*", &[r#""p""#, r#""q""#, r#""r""#]),
+            ("l.0.0", &[r#""p""#]),
+            ("a.b.n=z", &[]),
+            ("a.b.7", &[]),
+            ("s.0", &[]),
+            ("s.*", &[]),
+            ("no.such", &[]),
+            ("", &[]),
+        ] {
+            assert_eq!(all(path), found, "{path}");
+        }
+        assert_eq!(Place("a.b.*.v".to_owned()).one(document.members()).unwrap().as_u64(), Some(1));
+    }
+}

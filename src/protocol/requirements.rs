@@ -1,0 +1,385 @@
+//! What an endpoint requires of a request's JSON body: members, their types and bounds, in the words of JSON Schema.
+
+mod kinds;
+mod places;
+mod words;
+
+use http::header::CONTENT_TYPE;
+use regex_lite::Regex;
+use serde::Deserialize;
+use serde_json::Number;
+
+use self::{
+    kinds::{JsonType, Kinds},
+    places::Places,
+    words::{Place, alternatives, quoted},
+};
+
+use crate::core::{
+    error::ApiError,
+    json::{Kind, Members, Raw},
+    request::Headers,
+};
+
+/// The requirement as a fixture writes it: `{"required": ["model"], "properties": {"model": {"type": "string"}}}`.
+///
+/// Members that are not listed are taken as they come, and so is `null` for a member that is not required: a fake must
+/// take what any sane client sends. One that is listed as `false` may not be there at all.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Require {
+    /// The members that must be there, in the order in which they are asked for.
+    #[serde(default)]
+    required: Vec<String>,
+    #[serde(default)]
+    properties: Properties,
+    /// The type of content that has no members, and may be sent all the same.
+    unless: Option<String>,
+}
+
+/// Properties in the order of the fixture, in which mistakes are told.
+#[derive(Clone, Debug, Default)]
+struct Properties {
+    list: Vec<(String, Option<Property>)>,
+    /// The place in the list by name: bodies have few members, and fixtures list many.
+    places: Places,
+}
+
+impl Properties {
+    fn new(list: Vec<(String, Option<Property>)>) -> Self {
+        let places = Places::new(list.iter().map(|(name, _)| name.as_str()));
+        Properties { list, places }
+    }
+
+    /// Where a name stands in the list.
+    #[inline]
+    fn place(&self, name: &[u8]) -> Option<usize> {
+        self.places.candidates(name).find(|place| self.list[*place].0.as_bytes() == name)
+    }
+
+    /// The places of those that a body has, in order, and the values there.
+    fn given<'m>(&self, members: Members<'m>) -> Vec<(usize, Raw<'m>)> {
+        let all = self.list.iter().enumerate();
+        all.filter_map(|(place, (name, _))| Some((place, members.get(name)?))).collect()
+    }
+}
+
+impl<'de> Deserialize<'de> for Properties {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = serde_json::Map::<String, serde_json::Value>::deserialize(deserializer)?;
+        let property = |(name, value)| match Property::deserialize(&value) {
+            _ if value == serde_json::Value::Bool(false) => Ok((name, None)),
+            Ok(property) => Ok((name, Some(property))),
+            Err(error) => Err(serde::de::Error::custom(format_args!("in `properties.{name}`: {error}"))),
+        };
+        map.into_iter().map(property).collect::<Result<_, _>>().map(Properties::new)
+    }
+}
+
+/// What one member must be.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Property {
+    #[serde(rename = "type")]
+    kinds: Kinds,
+    minimum: Option<Number>,
+    maximum: Option<Number>,
+    #[serde(default)]
+    min_items: usize,
+    max_items: Option<usize>,
+    items: Option<Box<Property>>,
+    max_length: Option<usize>,
+    #[serde(default, deserialize_with = "pattern")]
+    pattern: Option<Regex>,
+    #[serde(rename = "enum")]
+    values: Option<Vec<String>>,
+    #[serde(default)]
+    required: Vec<String>,
+    #[serde(default)]
+    properties: Properties,
+}
+
+fn pattern<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Regex>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Regex::new(&text).map(Some).map_err(|error| serde::de::Error::custom(format_args!("`pattern`: {error}")))
+}
+
+impl Require {
+    /// Names of members that stand in `required` without a property of their own, which would be required unread.
+    pub fn undefined(&self) -> impl Iterator<Item = &str> {
+        let names = self.required.iter().map(String::as_str);
+        names.filter(|name| !self.properties.list.iter().any(|(known, _)| known == name))
+    }
+
+    /// Whether nothing is required of content of this type.
+    pub fn is_waived(&self, headers: &dyn Headers) -> bool {
+        let waived = |unless: &String| headers.get(&CONTENT_TYPE).is_some_and(|kind| kind.starts_with(&**unless));
+        self.unless.as_ref().is_some_and(waived)
+    }
+
+    /// Checks a body, first the members that must be there, then all of them in the order of the fixture.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self, body: Members<'_>) -> Result<(), ApiError> {
+        check_members(&self.required, &self.properties, body, &Place::Root)
+    }
+}
+
+fn check_members(
+    required: &[String],
+    properties: &Properties,
+    members: Members<'_>,
+    place: &Place<'_>,
+) -> Result<(), ApiError> {
+    if are_right(required, properties, members, place) {
+        return Ok(());
+    }
+    if let Some(missing) = required.iter().find(|name| members.get(name).is_none()) {
+        return Err(ApiError::MissingParameter { param: Place::Member(place, missing).path() });
+    }
+    for (number, value) in properties.given(members) {
+        let (name, property) = &properties.list[number];
+        let Some(property) = property else {
+            return Err(ApiError::UnknownParameter { param: Place::Member(place, name).path() });
+        };
+        if value.kind() == Kind::Null && !required.contains(name) {
+            continue;
+        }
+        property.check(value, &Place::Member(place, name))?;
+    }
+    Ok(())
+}
+
+/// Whether nothing is wrong at first sight: in the order of the body and not of the fixture, as the members come. If
+/// something is, it is looked for in the right order.
+fn are_right(required: &[String], properties: &Properties, members: Members<'_>, place: &Place<'_>) -> bool {
+    if properties.list.len() > u64::BITS as usize {
+        return false;
+    }
+    let mut given: u64 = 0;
+    for (key, value) in members.iter() {
+        let Some(number) = properties.place(key) else { continue };
+        let (name, property) = &properties.list[number];
+        let (bit, Some(property)) = (1 << number, property) else { return false };
+        if value.kind() == Kind::Null && !required.contains(name) {
+            continue;
+        }
+        // Of a key that is given twice the last holds.
+        if given & bit != 0 || property.check(value, &Place::Member(place, name)).is_err() {
+            return false;
+        }
+        given |= bit;
+    }
+    required.iter().all(|name| properties.place(name.as_bytes()).is_some_and(|number| given & (1 << number) != 0))
+}
+
+impl Property {
+    fn check(&self, value: Raw<'_>, place: &Place<'_>) -> Result<(), ApiError> {
+        let kind = value.kind();
+        if !self.kinds.take(kind) {
+            let (expected, wanted) = (self.expected(), self.wanted());
+            return Err(ApiError::InvalidType { param: place.path(), expected, wanted, got: kind.noun() });
+        }
+        match kind {
+            Kind::Integer | Kind::Decimal => self.check_bounds(value, place),
+            Kind::String => self.check_string(value, place),
+            Kind::Array => self.check_array(value, place),
+            Kind::Object if self.required.is_empty() && self.properties.list.is_empty() => Ok(()),
+            Kind::Object => {
+                let members = value.members().ok_or(ApiError::NotJson {})?;
+                check_members(&self.required, &self.properties, members, place)
+            }
+            Kind::Boolean | Kind::Null => Ok(()),
+        }
+    }
+
+    fn check_array(&self, value: Raw<'_>, place: &Place<'_>) -> Result<(), ApiError> {
+        if self.min_items == 0 && self.max_items.is_none() && self.items.is_none() {
+            return Ok(());
+        }
+        let (mut count, mut wrong) = (0, None);
+        value.each(|item| {
+            if let (Some(property), None) = (&self.items, &wrong) {
+                wrong = property.check(item, &Place::Item(place, count)).err();
+            }
+            count += 1;
+        });
+        if count < self.min_items {
+            return Err(ApiError::EmptyArray { param: place.path() });
+        }
+        if let Some(bound) = self.max_items.filter(|most| count > *most) {
+            return Err(ApiError::ArrayTooLong { param: place.path(), bound: bound as u64, got: count as u64 });
+        }
+        wrong.map_or(Ok(()), Err)
+    }
+
+    fn check_string(&self, value: Raw<'_>, place: &Place<'_>) -> Result<(), ApiError> {
+        // A prompt of megabytes is not decoded unless it may be too long. A short text is: names come back in answers.
+        let may_be_long = self.max_length.is_some_and(|most| value.text().len() > most);
+        let is_short = value.text().len() <= 1024;
+        if !is_short && !may_be_long && self.pattern.is_none() && self.values.is_none() {
+            return Ok(());
+        }
+        if !may_be_long
+            && self.pattern.is_none()
+            && let Some(plain) = value.plain()
+            && self.values.as_ref().is_none_or(|values| values.iter().any(|allowed| allowed.as_bytes() == plain))
+        {
+            return Ok(());
+        }
+        let text = value.as_str().ok_or(ApiError::NotJson {})?;
+        if let Some(values) = &self.values
+            && !values.iter().any(|allowed| *allowed == text)
+        {
+            let (param, supported, either) = (place.path(), quoted(values), alternatives(values));
+            return Err(ApiError::InvalidValue { param, got: text.into_owned(), supported, either });
+        }
+        if let Some(bound) = self.max_length.filter(|bound| text.len() > *bound) {
+            let got = text.chars().count();
+            if got > bound {
+                return Err(ApiError::StringTooLong { param: place.path(), bound: bound as u64, got: got as u64 });
+            }
+        }
+        match &self.pattern {
+            Some(pattern) if !pattern.is_match(&text) => {
+                Err(ApiError::PatternMismatch { param: place.path(), pattern: pattern.as_str().to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_bounds(&self, value: Raw<'_>, place: &Place<'_>) -> Result<(), ApiError> {
+        if self.minimum.is_none() && self.maximum.is_none() {
+            return Ok(());
+        }
+        let number = value.as_f64().ok_or(ApiError::NotJson {})?;
+        let noun = || if self.kinds.list().contains(&JsonType::Integer) { "integer" } else { "decimal" };
+        let got = || String::from_utf8_lossy(value.text()).into_owned();
+        let past = |bound: &Option<Number>, is_past: fn(f64, f64) -> bool| {
+            let bound = bound.as_ref()?;
+            bound.as_f64().is_some_and(|bound| is_past(number, bound)).then(|| bound.clone())
+        };
+        if let Some(bound) = past(&self.minimum, |number, bound| number < bound) {
+            return Err(ApiError::BelowMinimum {
+                param: place.path(),
+                noun: noun(),
+                bound: bound.to_string(),
+                got: got(),
+            });
+        }
+        if let Some(bound) = past(&self.maximum, |number, bound| number > bound) {
+            return Err(ApiError::AboveMaximum {
+                param: place.path(),
+                noun: noun(),
+                bound: bound.to_string(),
+                got: got(),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::json::Document;
+
+    fn check(body: &str) -> Result<(), ApiError> {
+        let require: Require = serde_json::from_value(json!({
+            "required": ["model", "messages"],
+            "properties": {
+                "model": {"type": "string"},
+                "messages": {"type": "array", "minItems": 1, "items": {
+                    "type": "object",
+                    "properties": {
+                        "role": {"type": "string", "enum": ["user", "tool"]},
+                        "content": {"type": ["string", "array"], "maxLength": 5, "items": {
+                            "type": "object", "required": ["type"],
+                        }},
+                        "name": {"type": "string", "pattern": "^[a-z]+$"},
+                    },
+                }},
+                "temperature": {"type": "number", "minimum": 0, "maximum": 2},
+                "n": {"type": "integer", "minimum": 1, "maximum": 128},
+                "stop": {"type": ["string", "array"], "maxItems": 4, "items": {"type": "string"}},
+                "effort": {"type": "string", "enum": ["low", "medium", "high"]},
+                "seed": false,
+            },
+        }))
+        .unwrap();
+        require.check(Document::read(body.as_bytes()).unwrap().members())
+    }
+
+    fn refusal(rest: &str) -> ApiError {
+        check(&format!(r#"{{"model":"m","messages":[{{}}],{rest}}}"#)).unwrap_err()
+    }
+
+    fn message(message: &str) -> Result<(), ApiError> {
+        check(&format!(r#"{{"model":"m","messages":[{{}},{message}]}}"#))
+    }
+
+    #[test]
+    fn what_is_right_passes() {
+        check(r#"{"model":"m","messages":[{}],"temperature":null,"n":1,"stop":["a"],"other":[[]],"effort":"low"}"#)
+            .unwrap();
+        message(r#"{"role":"user","content":[{"type":"text"}],"name":"x"}"#).unwrap();
+        message(r#"{"role":"user","content":"ééééé"}"#).unwrap();
+    }
+
+    #[test]
+    fn the_first_thing_wrong_is_told() {
+        let missing = |param: &str| ApiError::MissingParameter { param: param.to_owned() };
+        assert_eq!(check("{}"), Err(missing("model")));
+        assert_eq!(check(r#"{"model":"m","n":0}"#), Err(missing("messages")));
+        assert_eq!(
+            check(r#"{"model":"m","messages":[ ]}"#),
+            Err(ApiError::EmptyArray { param: "messages".to_owned() })
+        );
+        let (param, expected) = ("messages".to_owned(), "an array of objects".to_owned());
+        assert_eq!(
+            check(r#"{"model":"m","messages":null}"#),
+            Err(ApiError::InvalidType { param, expected, wanted: "array", got: "null" })
+        );
+    }
+
+    #[test]
+    fn types_and_bounds_are_told_in_words() {
+        let (param, expected) = ("stop".to_owned(), "one of a string or array of strings".to_owned());
+        let wrong = ApiError::InvalidType { param, expected, wanted: "array", got: "an integer" };
+        assert_eq!(refusal(r#""stop":1"#), wrong);
+        let (param, bound, got) = ("temperature".to_owned(), "2".to_owned(), "3.5".to_owned());
+        assert_eq!(refusal(r#""temperature":3.5"#), ApiError::AboveMaximum { param, noun: "decimal", bound, got });
+        let (param, bound, got) = ("n".to_owned(), "1".to_owned(), "0".to_owned());
+        assert_eq!(refusal(r#""n":0"#), ApiError::BelowMinimum { param, noun: "integer", bound, got });
+        let param = "stop".to_owned();
+        assert_eq!(refusal(r#""stop":["","","","",""]"#), ApiError::ArrayTooLong { param, bound: 4, got: 5 });
+        let (param, supported) = ("effort".to_owned(), "'low', 'medium', and 'high'".to_owned());
+        let (got, either) = ("x".to_owned(), "'low', 'medium' or 'high'".to_owned());
+        assert_eq!(refusal(r#""effort":"x""#), ApiError::InvalidValue { param, got, supported, either });
+    }
+
+    #[test]
+    fn what_may_not_be_there_is_refused() {
+        let unknown = ApiError::UnknownParameter { param: "seed".to_owned() };
+        assert_eq!([refusal(r#""seed":1"#), refusal(r#""seed":null"#)], [unknown.clone(), unknown]);
+    }
+
+    #[test]
+    fn what_is_inside_has_a_path() {
+        let param = |path: &str| path.to_owned();
+        let missing = Err(ApiError::MissingParameter { param: param("messages[1].content[1].type") });
+        assert_eq!(message(r#"{"content":[{"type":"text"},{}]}"#), missing);
+        let long = ApiError::StringTooLong { param: param("messages[1].content"), bound: 5, got: 6 };
+        assert_eq!(message(r#"{"content":"abcdef"}"#), Err(long));
+        let pattern = ApiError::PatternMismatch { param: param("messages[1].name"), pattern: "^[a-z]+$".to_owned() };
+        assert_eq!(message(r#"{"name":"A"}"#), Err(pattern));
+        let expected = "an object".to_owned();
+        assert_eq!(
+            message("7"),
+            Err(ApiError::InvalidType { param: param("messages[1]"), expected, wanted: "object", got: "an integer" })
+        );
+    }
+}

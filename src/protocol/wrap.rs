@@ -1,0 +1,8 @@
+//! Protocols around another protocol.
+
+pub(crate) mod azure_filter;
+pub(crate) mod bedrock_invoke;
+pub(crate) mod count_tokens;
+pub(crate) mod inner;
+pub(crate) mod sagemaker;
+pub(crate) mod select;

@@ -1,0 +1,179 @@
+//! `either`: several dialects on one route. The head gives `any`, a list of them: `where`, the place in a request that the
+//! dialect answers if something stands there (see [`Place`]), and its name and `head`. The first that fits holds.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::inner;
+use crate::core::{
+    context::Scope, error::ApiError, json::Members, limit_status::Cost, prompt::Prompt, reply::Reply, response::Answer,
+};
+use crate::protocol::{Computed, Dialect, Spelling, path::Place};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    any: Vec<CaseFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseFile {
+    #[serde(rename = "where")]
+    place: Place,
+    dialect: String,
+    #[serde(default)]
+    head: Map<String, Value>,
+}
+
+/// Makes the dialect; see [`crate::protocol::Make`].
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+    let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
+    let mut either = Either { places: Arc::default(), said: Vec::new(), computed: Vec::new() };
+    let mut places = Vec::new();
+    for (n, case) in head.any.into_iter().enumerate() {
+        let told = |error| format!("`any[{n}].head`: {error}");
+        let (said, computed) = match inner::is_computing(&case.dialect) {
+            true => (None, Some(inner::computing(&case.dialect, &case.head).map_err(told)?)),
+            false => (Some(inner::said(&case.dialect, &case.head).map_err(told)?), None),
+        };
+        either.said.push(said);
+        either.computed.push(computed);
+        places.push(case.place);
+    }
+    match places.is_empty() {
+        true => Err("`any` is empty: give it one dialect at least".to_owned()),
+        false => Ok(Box::new(Either { places: places.into(), ..either })),
+    }
+}
+
+/// Dialects by their places. Each number has either what is said, or what is computed.
+struct Either {
+    places: Arc<[Place]>,
+    said: Vec<Option<Box<dyn Dialect>>>,
+    computed: Vec<Option<Box<dyn Computed>>>,
+}
+
+/// The number of the dialect for a request.
+fn chosen(places: &[Place], body: Members<'_>) -> Option<usize> {
+    places.iter().position(|place| place.one(body).is_some())
+}
+
+impl Either {
+    fn said(&self, body: Members<'_>) -> Option<&dyn Dialect> {
+        self.said[chosen(&self.places, body)?].as_deref()
+    }
+}
+
+impl Dialect for Either {
+    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+        match (chosen(&self.places, body), self.said(body), self.computes(body)) {
+            (_, Some(said), _) => said.check(body, scope),
+            (_, None, Some(computed)) => computed.check(body, scope),
+            _ => {
+                let last = self.places.last().map(Place::as_str).unwrap_or_default();
+                Err(ApiError::MissingParameter { param: last.to_owned() })
+            }
+        }
+    }
+
+    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+        self.said(body).is_some_and(|said| said.is_plain(body, tokens))
+    }
+
+    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+        match (self.said(body), self.computes(body)) {
+            (Some(said), _) => said.read(body, scope),
+            (None, Some(computed)) => computed.read(body, scope),
+            (None, None) => Prompt { model: scope.model().into_owned(), ..Prompt::default() },
+        }
+    }
+
+    fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
+        match (self.said(body), self.computes(body)) {
+            (Some(said), _) => said.cost(body, scope),
+            (None, Some(computed)) => computed.cost(body, scope),
+            (None, None) => Cost::default(),
+        }
+    }
+
+    fn computes(&self, body: Members<'_>) -> Option<&dyn Computed> {
+        self.computed[chosen(&self.places, body)?].as_deref()
+    }
+
+    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
+        let body = scope.and_then(|scope| scope.members().ok());
+        let wanted = body.and_then(|body| chosen(&self.places, body));
+        let spell = |(n, said): (usize, &Option<Box<dyn Dialect>>)| {
+            let said = said.as_ref().filter(|_| wanted.is_none_or(|wanted| wanted == n))?;
+            Some(said.spell(reply, scope))
+        };
+        let spelled = self.said.iter().enumerate().map(spell).collect();
+        Box::new(Spelled { places: Arc::clone(&self.places), spelled })
+    }
+}
+
+struct Spelled {
+    places: Arc<[Place]>,
+    /// As many as there are places.
+    spelled: Vec<Option<Box<dyn Spelling>>>,
+}
+
+impl Spelled {
+    /// What is spelled for a request. One that is for none has the first there is, where requests are taken as they come.
+    fn of(&self, scope: &Scope<'_>) -> Option<&dyn Spelling> {
+        let chosen = scope.members().ok().and_then(|body| chosen(&self.places, body));
+        let chosen = chosen.and_then(|chosen| self.spelled[chosen].as_deref());
+        chosen.or_else(|| self.spelled.iter().flatten().next().map(|spelled| &**spelled))
+    }
+}
+
+impl Spelling for Spelled {
+    fn answer(&self, scope: &Scope<'_>) -> Answer {
+        self.of(scope).map_or_else(|| Answer::empty(http::StatusCode::OK), |spelled| spelled.answer(scope))
+    }
+
+    fn record(&self, scope: &Scope<'_>) -> Value {
+        self.of(scope).map_or(Value::Null, |spelled| spelled.record(scope))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::context::tests::with_scope_of;
+    use crate::core::reply::Usage;
+
+    #[test]
+    fn the_first_that_fits_holds() {
+        let text =
+            |whole: &str| json!({"asks": {"prompt": "text"}, "reasons": {"stop": 1, "length": 2}, "whole": whole});
+        let head = json!({"any": [
+            {"where": "a", "dialect": "text", "head": text("{{part.text}}")},
+            {"where": "b", "dialect": "lines", "head": {"lines": []}},
+            {"where": "c", "dialect": "text", "head": text("c")},
+        ]});
+        let dialect = make(head.as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
+        let nothing = Reply { choices: Vec::new(), usage: Usage::default() };
+        let told = |body: &str| {
+            with_scope_of(body, |scope| {
+                let body = scope.members().unwrap();
+                let spelled = dialect.spell(&nothing, Some(scope)).record(scope);
+                let ready = dialect.spell(&nothing, None).record(scope);
+                assert_eq!(spelled, ready, "spelled for one or for all, it is the same");
+                (dialect.check(body, scope).is_ok(), dialect.computes(body).is_some(), spelled)
+            })
+        };
+        assert_eq!(told(r#"{"a":1,"b":1,"c":1}"#), (true, false, json!("")));
+        assert_eq!(told(r#"{"c":1}"#), (true, false, json!("c")));
+        assert_eq!(told("{}"), (false, false, json!("")));
+        with_scope_of(r#"{"b":1,"c":1}"#, |scope| {
+            let body = scope.members().unwrap();
+            assert!(dialect.computes(body).is_some() && !dialect.is_plain(body, 1));
+        });
+    }
+}

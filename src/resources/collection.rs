@@ -1,0 +1,332 @@
+//! What the objects of a collection are, and what becomes of them.
+
+use std::sync::Arc;
+
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value, json};
+
+use super::store::{Resources, shelf};
+use super::{
+    cascade::Rise,
+    count::Tally,
+    deadline::Deadline,
+    file::{CollectionFile, Referred},
+    input::counts,
+    jobs::{Place, Runs},
+    member::{Takes, id_is},
+    stages::next_stage,
+};
+use crate::core::{
+    context::Scope,
+    template::{Layout, Slot, Spaces, Template},
+};
+
+/// A status follows a status, but not for ever.
+pub(crate) const MOST_STEPS: usize = 8;
+
+/// A collection, compiled.
+#[derive(Default)]
+pub(crate) struct Collection {
+    pub(crate) name: String,
+    pub(crate) noun: String,
+    /// The collection of what it is in, and what that is called.
+    pub(crate) parent: Option<(String, String)>,
+    pub(crate) parents: Parents,
+    id: Option<Template>,
+    object: Option<Template>,
+    /// What each member of an object takes of what is sent.
+    takes: Vec<(String, Takes)>,
+    /// What members name.
+    pub(crate) refers: Vec<(String, Referred)>,
+    /// What the items of members that are sent come to be: by the name of the member and by their type.
+    items: Vec<(String, String, Collection)>,
+    /// The member that is an object's id, if it is not `id`.
+    pub(crate) id_is: Option<String>,
+    /// What is taken to have been sent where it was not.
+    defaults: Option<Template>,
+    open: bool,
+    merges: bool,
+    pub(crate) single: bool,
+    /// The parameter of the path that is the id, if it is not `id`.
+    pub(crate) parameter: Option<String>,
+    /// Whether every one is there that was never created, even where ids are strict.
+    pub(crate) always: bool,
+    pub(crate) canned: Option<Template>,
+    pub(crate) given: Vec<Template>,
+    pub(crate) given_to_unknown: bool,
+    steps: Vec<(String, Template)>,
+    /// Whether an id tells how manyeth an object is.
+    is_numbered: bool,
+    /// The members that are counted whenever an object is told.
+    pub(crate) tallies: Vec<(String, Tally)>,
+    deadlines: Vec<(String, Deadline)>,
+    /// The arrays whose items are counted.
+    counted: Vec<String>,
+    /// What is made when an object comes to a status.
+    pub(crate) then: Vec<(String, Rise)>,
+    /// The member that is an object's status.
+    pub(crate) status: String,
+    /// How its objects run lines, if they do.
+    pub(crate) runs: Option<Runs>,
+}
+
+/// Where the ids of what a collection is in come from: from the path, or from nowhere.
+pub(crate) enum Parents {
+    Path(Vec<String>),
+    Made(Vec<Template>),
+}
+
+impl Default for Parents {
+    fn default() -> Self {
+        Parents::Path(Vec::new())
+    }
+}
+
+/// Compiles JSON that is read again before anybody sees it.
+pub(crate) fn template(value: &Value) -> Result<Template, String> {
+    Template::json(value, Layout::default(), Spaces::Content)
+}
+
+pub(crate) fn filled(template: &Template, scope: &Scope<'_>) -> Map<String, Value> {
+    serde_json::from_slice(&template.render(scope)).unwrap_or_default()
+}
+
+impl Collection {
+    pub(crate) fn compile(file: &CollectionFile) -> Result<Self, String> {
+        let plain = |text: &String| Template::plain(text, Spaces::Content);
+        let in_path: Vec<_> = (file.paths.first().into_iter().flat_map(|path| path.split('/')))
+            .filter_map(|segment| Some(segment.strip_prefix('{')?.strip_suffix('}')?.to_owned()))
+            .collect();
+        let parent_noun = in_path.last().map(|name| name.trim_end_matches("_id").replace('_', " "));
+        let parents = match &file.parents {
+            Some(parents) => Parents::Made(parents.iter().map(plain).collect::<Result<_, _>>()?),
+            None => Parents::Path(in_path),
+        };
+        let object = file.object.as_ref();
+        let taking = object.into_iter().flatten().map(|(name, default)| (name.clone(), Takes::of(name, default)));
+        let steps = file.steps.iter().map(|(status, patch)| Ok((status.clone(), template(patch)?)));
+        let id = file.id.as_ref().map(plain).transpose()?;
+        let object = object.map(|object| template(&json!(object))).transpose()?;
+        let named = |slot: &Slot| if let Slot::Resource(path) = slot { path.join(".") } else { String::new() };
+        let counted = object.iter().flat_map(Template::slots);
+        let counted = counted.filter_map(|slot| named(slot).strip_prefix("count.").map(str::to_owned)).collect();
+        let is_numbered = id.iter().flat_map(Template::slots).any(|slot| named(slot) == "number");
+        let mut items = Vec::new();
+        for (member, kinds) in &file.items {
+            for (kind, object) in kinds {
+                items.push((member.clone(), kind.clone(), Collection::shape(object)?));
+            }
+        }
+        Ok(Collection {
+            items,
+            id_is: id_is(file.object.as_ref()),
+            defaults: (!file.defaults.is_empty()).then(|| template(&json!(file.defaults))).transpose()?,
+            refers: file.refers.clone().into_iter().collect(),
+            is_numbered,
+            counted,
+            deadlines: file.deadlines.clone().into_iter().collect(),
+            tallies: file.tallies.clone().into_iter().collect(),
+            name: file.collection.clone(),
+            noun: file.noun.clone(),
+            parent: file.parent.clone().zip(parent_noun),
+            parents,
+            id,
+            takes: taking.collect(),
+            open: file.open,
+            merges: file.merges,
+            single: file.single,
+            always: file.single,
+            parameter: None,
+            canned: (object.is_some() && !file.strict).then(|| template(&json!(file.canned))).transpose()?,
+            object,
+            given_to_unknown: file.given_to_unknown,
+            given: file.given.iter().map(|given| template(&json!(given))).collect::<Result<_, _>>()?,
+            steps: steps.collect::<Result<_, String>>()?,
+            then: Vec::new(),
+            status: file.status.clone(),
+            runs: None,
+        })
+    }
+
+    /// What has no id and no place of its own, such as the items of an array.
+    fn shape(object: &Map<String, Value>) -> Result<Self, String> {
+        let takes = object.iter().map(|(name, default)| (name.clone(), Takes::of(name, default))).collect();
+        Ok(Collection { takes, object: Some(template(&json!(object))?), ..Collection::default() })
+    }
+
+    /// What was sent, and what is taken to have been, with the items of its members as they come to be.
+    fn itemized(&self, scope: &Scope<'_>, sent: Map<String, Value>) -> Map<String, Value> {
+        let mut all = self.defaults.as_ref().map(|defaults| filled(defaults, scope)).unwrap_or_default();
+        all.extend(sent);
+        for (member, kind, shape) in &self.items {
+            let items = match all.get_mut(member) {
+                Some(Value::Array(items)) => items.as_mut_slice(),
+                one => one.map(std::slice::from_mut).unwrap_or_default(),
+            };
+            for item in items.iter_mut().filter(|item| item["type"] == **kind) {
+                let mut own = item.as_object().cloned().unwrap_or_default();
+                own.shift_remove("type");
+                *item = shape.made(scope, "", &[], own);
+            }
+        }
+        all
+    }
+
+    /// A collection that others fill: what they put there has no shape of its own.
+    /// Where they put nothing there is this `object`, if anything.
+    pub(crate) fn plain(name: &str, object: Option<&Map<String, Value>>) -> Result<Self, String> {
+        let object = object.map(|object| template(&json!(object))).transpose()?;
+        let canned = object.as_ref().map(|_| template(&json!({}))).transpose()?;
+        Ok(Collection {
+            name: name.to_owned(),
+            noun: "object".to_owned(),
+            open: true,
+            object,
+            canned,
+            ..Self::default()
+        })
+    }
+
+    /// Whether objects can be made.
+    pub(crate) fn makes(&self) -> bool {
+        self.object.is_some()
+    }
+
+    /// The slots of all that it makes.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        let made = self.id.iter().chain(&self.object).chain(&self.canned).chain(&self.given);
+        made.chain(self.steps.iter().map(|(_, patch)| patch)).flat_map(Template::slots)
+    }
+
+    /// The id of the object that a request is about; none where there is but one.
+    pub(crate) fn id(&self, scope: &Scope<'_>) -> String {
+        if self.single { String::new() } else { decoded(scope, self.parameter.as_deref().unwrap_or("id")) }
+    }
+
+    /// The ids of what it is in.
+    pub(crate) fn parents(&self, scope: &Scope<'_>) -> Vec<String> {
+        match &self.parents {
+            Parents::Path(names) => names.iter().map(|name| decoded(scope, name)).collect(),
+            Parents::Made(made) => made.iter().map(|id| text(id, scope)).collect(),
+        }
+    }
+
+    /// The name that those objects are kept under which are in what has these ids.
+    pub(crate) fn shelf(&self, parents: &[String]) -> String {
+        shelf(&self.name, parents)
+    }
+
+    /// A new object from what was sent, and its id; it is not kept yet.
+    pub(crate) fn create(
+        &self,
+        scope: &Scope<'_>,
+        resources: &Resources,
+        parents: &[String],
+        sent: Map<String, Value>,
+    ) -> (String, Value) {
+        let number = self.is_numbered.then(|| self.given.len() + resources.count(&self.shelf(parents)) + 1);
+        scope.resource.replace(Arc::new(json!({"parent": parents.last(), "number": number, "sent": sent})));
+        let id = self.id.as_ref().map(|id| text(id, scope)).unwrap_or_default();
+        if self.merges
+            && let Some(known) = resources.get(&self.shelf(parents), &id)
+        {
+            let mut object = Value::clone(&known);
+            if let Some(object) = object.as_object_mut() {
+                self.take(object, self.itemized(scope, sent), None);
+            }
+            return (id, object);
+        }
+        let object = self.made(scope, &id, parents, sent);
+        (id, object)
+    }
+
+    pub(crate) fn made(&self, scope: &Scope<'_>, id: &str, parents: &[String], sent: Map<String, Value>) -> Value {
+        let sent = self.itemized(scope, sent);
+        let count = counts(&sent, &self.counted);
+        let about = json!({"id": id, "parent": parents.last(), "count": count, "sent": sent});
+        scope.resource.replace(Arc::new(about));
+        let mut object = self.object.as_ref().map(|object| filled(object, scope)).unwrap_or_default();
+        for (name, _) in self.takes.iter().filter(|(_, takes)| takes.is_made_of_it()) {
+            if sent.get(name).is_none_or(Value::is_null) {
+                object.shift_remove(name);
+            }
+        }
+        for (name, _) in self.takes.iter().filter(|(_, takes)| *takes == Takes::List) {
+            if let Some(Value::Array(list)) = object.get_mut(name)
+                && let [Value::Array(sent)] = list.as_mut_slice()
+            {
+                *list = std::mem::take(sent);
+            }
+        }
+        self.take(&mut object, sent, None);
+        Value::Object(object)
+    }
+
+    /// Takes what was sent into an object: all that may be, or of that what `fields` names.
+    pub(crate) fn take(&self, object: &mut Map<String, Value>, sent: Map<String, Value>, fields: Option<&[String]>) {
+        let waits = self.deadlines.iter().filter_map(|(name, deadline)| Some((name, deadline, deadline.wait(&sent)?)));
+        let waits: Vec<_> = waits.collect();
+        let is_open = self.open || self.object.is_none();
+        for (name, value) in sent {
+            let takes = self.takes.iter().find(|(known, _)| *known == name).map(|(_, takes)| *takes);
+            let takes = takes.unwrap_or(if is_open { Takes::Anything } else { Takes::Nothing });
+            let is_meant = fields.is_none_or(|fields| fields.contains(&name));
+            if is_meant && !value.is_null() && takes.takes(&value) {
+                object.insert(name, value);
+            }
+        }
+        for (name, deadline, wait) in waits {
+            object.insert(name.clone(), deadline.time(object, wait));
+        }
+    }
+
+    /// Changes what follows upon an object's status, and tells whether anything does.
+    pub(crate) fn advance(&self, scope: &Scope<'_>, object: &mut Value) -> bool {
+        if let Some(next) = next_stage(object) {
+            *object = next;
+            return true;
+        }
+        let status = object.get(&self.status).and_then(Value::as_str).unwrap_or_default();
+        let Some((_, patch)) = self.steps.iter().find(|(known, _)| known == status) else { return false };
+        change(object, patch, scope);
+        true
+    }
+
+    /// Whether an object runs lines: then it goes no steps of its own.
+    pub(crate) fn is_run(&self, resources: &Resources, shelf: &str, id: &str) -> bool {
+        self.runs.is_some() && Place { shelf, id, resources }.job().is_some()
+    }
+}
+
+/// Changes the members of an object that a patch names; the patch sees the object.
+pub(crate) fn change(object: &mut Value, patch: &Template, scope: &Scope<'_>) {
+    change_seeing(object, patch, Map::new(), scope);
+}
+
+/// The same for a patch that sees this too, as `{{resource.run.…}}`.
+pub(crate) fn change_seeing(object: &mut Value, patch: &Template, run: Map<String, Value>, scope: &Scope<'_>) {
+    let mut seen = object.clone();
+    if let Some(seen) = seen.as_object_mut().filter(|_| !run.is_empty()) {
+        seen.insert("run".to_owned(), run.into());
+    }
+    scope.resource.replace(Arc::new(seen));
+    let changed = filled(patch, scope);
+    if let Some(object) = object.as_object_mut() {
+        object.extend(changed);
+    }
+}
+
+/// Where the files are that came with the objects of a shelf.
+pub(crate) fn files(shelf: &str) -> String {
+    format!("{shelf} files")
+}
+
+/// A parameter of the path, decoded.
+pub(crate) fn decoded(scope: &Scope<'_>, name: &str) -> String {
+    let raw = scope.param(name).unwrap_or_default();
+    percent_decode_str(raw).decode_utf8_lossy().into_owned()
+}
+
+pub(crate) fn text(template: &Template, scope: &Scope<'_>) -> String {
+    String::from_utf8_lossy(&template.render(scope)).into_owned()
+}

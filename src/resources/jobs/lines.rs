@@ -1,0 +1,194 @@
+//! The lines that an object runs: read, checked, and written.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use memchr::memchr;
+use serde_json::{Value, json};
+
+use crate::core::json::{Document, Kind, Members};
+
+/// Of the mistakes in a file so many are told, as if there were no more.
+const MOST_TOLD: usize = 100;
+
+/// What may be wrong with lines, by the name of its words.
+pub(super) const FLAWS: &[&str] = &[
+    "empty",
+    "too_many",
+    "too_large",
+    "not_json",
+    "missing",
+    "wrong_type",
+    "other_method",
+    "other_url",
+    "duplicate",
+    "too_much",
+    "lost",
+];
+
+/// One thing that is wrong, `{"kind", "line", "param"}`: which of [`FLAWS`] it is, the line, from 1, and the member.
+pub(super) fn flaw(kind: &str, line: Option<usize>, param: Option<&str>) -> Value {
+    json!({"kind": kind, "line": line, "param": param})
+}
+
+/// The members of a line.
+pub(super) struct Form {
+    /// What is asked, an object.
+    pub(super) body: String,
+    /// Where it is asked, if that is said.
+    pub(super) url: Option<String>,
+    /// Whether the method is said, in `method`: it is `POST`.
+    pub(super) method: bool,
+}
+
+/// What a line is told apart by.
+pub(super) const ID: &str = "custom_id";
+
+/// The line that begins at `at`, and where the next one does; lines with nothing on them are none.
+pub(super) fn next(input: &Bytes, mut at: usize) -> Option<(Bytes, usize)> {
+    while at < input.len() {
+        let end = memchr(b'\n', &input[at..]).map_or(input.len(), |end| at + end);
+        let line = input[at..end].trim_ascii();
+        if !line.is_empty() {
+            return Some((input.slice_ref(line), (end + 1).min(input.len())));
+        }
+        at = end + 1;
+    }
+    None
+}
+
+impl Form {
+    /// How many lines there are, or what is wrong with them. `url` is where all are to be asked, `most` how many there
+    /// may be.
+    pub(super) fn check(&self, input: &Bytes, url: &str, most: usize) -> Result<usize, Vec<Value>> {
+        let (mut at, mut count, mut flaws, mut known) = (0, 0, Vec::new(), HashSet::new());
+        while let Some((line, next)) = next(input, at) {
+            (at, count) = (next, count + 1);
+            if flaws.len() < MOST_TOLD
+                && let Some((kind, param)) = self.flaw(&line, url, &mut known)
+            {
+                flaws.push(flaw(kind, Some(count), param));
+            }
+        }
+        match count {
+            0 => Err(vec![flaw("empty", None, None)]),
+            count if count > most => Err(vec![flaw("too_many", None, None)]),
+            count if flaws.is_empty() => Ok(count),
+            _ => Err(flaws),
+        }
+    }
+
+    fn flaw<'s>(
+        &'s self,
+        line: &[u8],
+        url: &str,
+        known: &mut HashSet<String>,
+    ) -> Option<(&'static str, Option<&'s str>)> {
+        let Ok(document) = Document::read(line) else { return Some(("not_json", None)) };
+        let members = document.members();
+        let texts = [Some(ID), self.method.then_some("method"), self.url.as_deref()];
+        for name in texts.into_iter().flatten() {
+            match members.get(name).filter(|value| value.kind() != Kind::Null) {
+                None => return Some(("missing", Some(name))),
+                Some(value) if value.as_str().is_none() => return Some(("wrong_type", Some(name))),
+                Some(_) => {}
+            }
+        }
+        match members.get(&self.body).map(|body| body.kind()) {
+            None | Some(Kind::Null) => return Some(("missing", Some(&self.body))),
+            Some(Kind::Object) => {}
+            Some(_) => return Some(("wrong_type", Some(&self.body))),
+        }
+        if self.method && text(members, "method") != "POST" {
+            return Some(("other_method", Some("method")));
+        }
+        if let Some(name) = self.url.as_deref().filter(|name| text(members, name) != url) {
+            return Some(("other_url", Some(name)));
+        }
+        let is_new = known.insert(text(members, ID));
+        (!is_new).then_some(("duplicate", Some(ID)))
+    }
+
+    /// What tells a line that has been checked apart, and what it asks.
+    pub(super) fn read(&self, line: &Bytes) -> (String, Bytes) {
+        let document = Document::read(line).unwrap_or_default();
+        let members = document.members();
+        let body = members.get(&self.body).map(|body| line.slice_ref(body.text()));
+        (text(members, ID), body.unwrap_or_default())
+    }
+}
+
+fn text(members: Members<'_>, name: &str) -> String {
+    members.get(name).and_then(|value| value.as_str()).unwrap_or_default().into_owned()
+}
+
+/// Appends JSON as it stands on one line; if `spaced`, with a space after each colon and comma.
+pub(super) fn on_one_line(json: &[u8], spaced: bool, out: &mut Vec<u8>) {
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json {
+        if in_string {
+            in_string = escaped || *byte != b'"';
+            escaped = !escaped && *byte == b'\\';
+            out.push(*byte);
+        } else if !byte.is_ascii_whitespace() {
+            in_string = *byte == b'"';
+            out.push(*byte);
+            if spaced && matches!(byte, b':' | b',') {
+                out.push(b' ');
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(lines: &str) -> Result<usize, Vec<(String, Value, Value)>> {
+        let form = Form { body: "body".to_owned(), url: Some("url".to_owned()), method: true };
+        let told =
+            |flaw: &Value| (flaw["kind"].as_str().unwrap().to_owned(), flaw["line"].clone(), flaw["param"].clone());
+        form.check(&Bytes::from(lines.to_owned()), "/v1/x", 4).map_err(|flaws| flaws.iter().map(told).collect())
+    }
+
+    fn line(id: &str) -> String {
+        format!(r#"{{"custom_id": "{id}", "method": "POST", "url": "/v1/x", "body": {{"a": 1}}}}"#) + "\n"
+    }
+
+    #[test]
+    fn lines_are_counted_or_all_that_is_wrong_is_told() {
+        assert_eq!(checked(&format!("{}\r\n\n{}", line("a"), line("b").trim())), Ok(2));
+        let one = |kind: &str, line: Value, param: Value| Err(vec![(kind.to_owned(), line, param)]);
+        assert_eq!(checked(" \n\n"), one("empty", Value::Null, Value::Null));
+        let many: String = ["a", "b", "c", "d", "e"].map(line).concat();
+        assert_eq!(checked(&many), one("too_many", Value::Null, Value::Null));
+        for (wrong, kind, param) in [
+            ("{\"custom_id\"\n".to_owned(), "not_json", Value::Null),
+            ("[1]\n".to_owned(), "not_json", Value::Null),
+            (line("a"), "duplicate", json!("custom_id")),
+            (line("b").replace("custom_id", "id"), "missing", json!("custom_id")),
+            (line("b").replace("\"b\"", "7"), "wrong_type", json!("custom_id")),
+            (line("b").replace("POST", "GET"), "other_method", json!("method")),
+            (line("b").replace("/v1/x", "/v1/y"), "other_url", json!("url")),
+            (line("b").replace("{\"a\": 1}", "\"a\""), "wrong_type", json!("body")),
+            (line("b").replace("{\"a\": 1}", "null"), "missing", json!("body")),
+        ] {
+            assert_eq!(checked(&format!("{}{wrong}{}", line("a"), line("c"))), one(kind, json!(2), param), "{wrong}");
+        }
+        let all = checked(&format!("x\n{}y\n", line("a")));
+        assert_eq!(all.unwrap_err().iter().map(|flaw| flaw.1.clone()).collect::<Vec<_>>(), [1, 3]);
+    }
+
+    #[test]
+    fn json_stands_on_one_line_and_says_the_same() {
+        let json = json!({"a \" b": [1, -2.5e3, null], "c": "x,\n:\\", "d": {}});
+        let pretty = serde_json::to_vec_pretty(&json).unwrap();
+        let written = |spaced| {
+            let mut out = Vec::new();
+            on_one_line(&pretty, spaced, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(written(false), json.to_string());
+        assert_eq!(written(true), r#"{"a \" b": [1, -2500.0, null], "c": "x,\n:\\", "d": {}}"#);
+    }
+}

@@ -1,0 +1,80 @@
+//! Files that came with several objects, joined to one.
+
+use bytes::BytesMut;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::store::Resources;
+use super::{
+    collection::{Collection, files, filled, template},
+    input::{items, sent},
+};
+use crate::core::{context::Scope, error::ApiError, template::Template};
+
+/// Which files are joined, and to what.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct JoinsFile {
+    /// The member of what was sent that lists the ids of the objects with the files, in their order.
+    each: String,
+    /// The file of the collection that these are in, which is in the object.
+    of: String,
+    /// The file of the collection that the joined file comes to be in.
+    to: String,
+    /// What is taken to have been sent there, where the object is seen.
+    with: Map<String, Value>,
+    /// The member of the object that is what comes of it.
+    into: String,
+}
+
+/// The same, compiled.
+pub(crate) struct Joins {
+    each: String,
+    of: Collection,
+    to: Collection,
+    with: Template,
+    into: String,
+}
+
+impl Joins {
+    /// `read` gives the collection of a file.
+    pub(crate) fn compile(file: &JoinsFile, read: &dyn Fn(&str) -> Result<Collection, String>) -> Result<Self, String> {
+        let (of, to, with) = (read(&file.of)?, read(&file.to)?, template(&json!(file.with))?);
+        Ok(Joins { each: file.each.clone(), of, to, with, into: file.into.clone() })
+    }
+
+    /// Joins the files of what is in an object of this id, in what has these ids: they are no longer kept themselves.
+    ///
+    /// # Errors
+    /// One of them is not there.
+    pub(crate) fn keep(
+        &self,
+        scope: &Scope<'_>,
+        resources: &Resources,
+        (parents, id): (&[String], &str),
+        object: &mut Value,
+    ) -> Result<(), ApiError> {
+        let sent = sent(scope)?;
+        let above = [parents, &[id.to_owned()]].concat();
+        let shelf = files(&self.of.shelf(&above));
+        let listed = items(sent.get(&self.each));
+        let ids: Vec<_> = listed.iter().filter_map(|item| item.get("item")?.as_str()).collect();
+        for id in &ids {
+            self.of.find(scope, resources, &above, id)?;
+        }
+        let mut joined = BytesMut::new();
+        for id in ids {
+            joined.extend_from_slice(&resources.text(&shelf, id).unwrap_or_default());
+            resources.delete(&shelf, id);
+        }
+        scope.resource.replace(object.clone().into());
+        let (id, made) = self.to.create(scope, resources, &[], filled(&self.with, scope));
+        let shelf = self.to.shelf(&[]);
+        resources.put(&shelf, &id, made.clone());
+        if !joined.is_empty() {
+            resources.put_text(&files(&shelf), &id, joined.freeze());
+        }
+        object[&self.into] = made;
+        Ok(())
+    }
+}

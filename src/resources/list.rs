@@ -1,0 +1,63 @@
+//! Lists: which page a query asks for, what stands inside an object, and what others keep.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::store::{Query, Resources};
+use crate::core::{
+    json::{Members, Raw},
+    template::query as parameter,
+};
+
+/// How many objects are on a page if nothing is asked for.
+pub(crate) const PAGE: usize = 20;
+/// The most, whatever is asked for.
+const MOST: usize = 100;
+
+/// Which page of a list a query asks for. `usual` objects are on one unless it says otherwise; `filters` are parameters
+/// that name members.
+pub(crate) fn query(text: &str, newest_first: bool, usual: usize, filters: &[String]) -> Query {
+    let value = |name: &str| parameter(text, name).map(|value| value.into_owned());
+    let most = MOST.max(usual);
+    let wanted = text.split('&').filter_map(|pair| {
+        let name = pair.split('=').next()?.replace("%5B", "[").replace("%5D", "]");
+        let path = match name.as_str() {
+            "model" => "model".to_owned(),
+            name if filters.iter().any(|filter| filter == name) => name.to_owned(),
+            name => format!("metadata.{}", name.strip_prefix("metadata[")?.strip_suffix(']')?),
+        };
+        Some((path, percent_encoding::percent_decode_str(pair.split_once('=')?.1).decode_utf8_lossy().into_owned()))
+    });
+    Query {
+        limit: value("limit").and_then(|limit| limit.parse().ok()).map_or(usual, |limit: usize| limit.clamp(1, most)),
+        after: value("after").or_else(|| value("after_id")),
+        before: value("before").or_else(|| value("before_id")),
+        newest_first: value("order").map_or(newest_first, |order| order == "desc"),
+        wanted: wanted.collect(),
+        id: None,
+    }
+}
+
+/// What stands inside each item of an array of an object, each with an id.
+pub(crate) fn inside(object: &Value, id: &str, path: &str) -> Vec<Arc<Value>> {
+    let (array, member) = path.split_once('.').unwrap_or((path, ""));
+    let items = object.get(array).and_then(Value::as_array).into_iter().flatten();
+    let numbered = items.enumerate().map(|(n, item)| {
+        let mut value = item.get(member).unwrap_or(item).clone();
+        if let Some(value) = value.as_object_mut() {
+            value.entry("id").or_insert_with(|| format!("{id}-{n}").into());
+        }
+        Arc::new(value)
+    });
+    numbered.collect()
+}
+
+/// What is kept of an answer to a request that asks for it, and under which id.
+pub(crate) fn keep(resources: &Resources, collection: &str, body: Members<'_>, mut answer: Value) {
+    let Some(id) = answer["id"].as_str().map(str::to_owned) else { return };
+    if let (Some(metadata), Some(answer)) = (body.get("metadata").and_then(Raw::to_value), answer.as_object_mut()) {
+        answer.insert("metadata".to_owned(), metadata);
+    }
+    resources.put(collection, &id, answer);
+}

@@ -1,0 +1,117 @@
+//! What there is under an id, and what may be done with it.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::store::{Lookup, Resources, shelf};
+use super::{
+    collection::{Collection, MOST_STEPS, Parents, decoded, filled},
+    file::Referred,
+};
+use crate::core::{context::Scope, error::ApiError};
+
+impl Collection {
+    /// That there is nothing of this id.
+    pub(crate) fn unknown(&self, id: &str) -> ApiError {
+        ApiError::UnknownResource { id: id.to_owned(), noun: self.noun.clone() }
+    }
+
+    /// Sees to it that what it is in is still there.
+    pub(crate) fn check_parent(&self, resources: &Resources, parents: &[String]) -> Result<(), ApiError> {
+        let (Some((collection, noun)), Some((id, above))) = (&self.parent, parents.split_last()) else { return Ok(()) };
+        match resources.find(&shelf(collection, above), id) {
+            Lookup::Stored(_) => Ok(()),
+            Lookup::Unknown if !resources.strict || matches!(self.parents, Parents::Made(_)) => Ok(()),
+            _ => Err(ApiError::UnknownResource { id: id.clone(), noun: noun.clone() }),
+        }
+    }
+
+    /// Sees to it that what is sent names nothing that is gone, or in no state for this action.
+    pub(crate) fn check_refers(
+        &self,
+        scope: &Scope<'_>,
+        resources: &Resources,
+        action: &str,
+        sent: &Map<String, Value>,
+    ) -> Result<(), ApiError> {
+        for (member, Referred { collection, noun, only_if }) in &self.refers {
+            let in_path = member.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
+            let id = in_path.map(|name| decoded(scope, name)).or_else(|| {
+                let named = sent.get(member)?;
+                named.as_str().or_else(|| named.get("id")?.as_str()).map(str::to_owned)
+            });
+            let Some(id) = id else { continue };
+            match resources.find(collection, &id) {
+                Lookup::Stored(object) => only_if.check(action, &object, &id, noun)?,
+                Lookup::Unknown if !resources.strict => {}
+                _ => return Err(ApiError::UnknownResource { id, noun: noun.clone() }),
+            }
+        }
+        Ok(())
+    }
+
+    /// What is there under an id, and whether it was created.
+    pub(crate) fn find(
+        &self,
+        scope: &Scope<'_>,
+        resources: &Resources,
+        parents: &[String],
+        id: &str,
+    ) -> Result<(Value, bool), ApiError> {
+        match resources.find(&self.shelf(parents), id) {
+            Lookup::Stored(object) => return Ok((Value::clone(&object), true)),
+            Lookup::Deleted => return Err(self.unknown(id)),
+            Lookup::Unknown => {}
+        }
+        if let Some((_, given)) = self.given(scope, resources, parents).into_iter().find(|(given, _)| given == id) {
+            return Ok((given, false));
+        }
+        // Where there is one only, it has always been there.
+        match &self.canned {
+            Some(canned) if !resources.strict || self.always => {
+                scope.resource.replace(Arc::new(json!({"id": id, "parent": parents.last()})));
+                let sent = filled(canned, scope);
+                let object = self.made(scope, id, parents, sent);
+                Ok((self.finished(scope, object), false))
+            }
+            _ => Err(self.unknown(id)),
+        }
+    }
+
+    /// Counts anew what is in an object.
+    pub(crate) fn tell(&self, resources: &Resources, (parents, id): (&[String], &str), object: &mut Value) {
+        for (member, tally) in &self.tallies {
+            if let Some(member) = object.get_mut(member) {
+                tally.count(resources, (parents, id), member);
+            }
+        }
+    }
+
+    /// What has always been there, with its ids.
+    pub(crate) fn given(&self, scope: &Scope<'_>, resources: &Resources, parents: &[String]) -> Vec<(String, Value)> {
+        if let (true, Some((collection, _)), Some((id, above))) =
+            (self.given_to_unknown, &self.parent, parents.split_last())
+            && resources.get(&shelf(collection, above), id).is_some()
+        {
+            return Vec::new();
+        }
+        let given = self.given.iter().map(|given| {
+            scope.resource.replace(Arc::new(json!({"parent": parents.last()})));
+            let mut sent = filled(given, scope);
+            let id = sent.shift_remove("id").and_then(|id| id.as_str().map(str::to_owned)).unwrap_or_default();
+            let object = self.made(scope, &id, parents, sent);
+            (id, self.finished(scope, object))
+        });
+        given.collect()
+    }
+
+    fn finished(&self, scope: &Scope<'_>, mut object: Value) -> Value {
+        for _ in 0..MOST_STEPS {
+            if !self.advance(scope, &mut object) {
+                break;
+            }
+        }
+        object
+    }
+}

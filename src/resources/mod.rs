@@ -1,0 +1,19 @@
+//! Layer `resources`.
+
+pub(crate) mod cascade;
+pub(crate) mod collection;
+pub(crate) mod count;
+pub(crate) mod deadline;
+pub(crate) mod file;
+pub(crate) mod input;
+pub(crate) mod jobs;
+pub(crate) mod join;
+pub(crate) mod list;
+pub(crate) mod lookup;
+pub(crate) mod member;
+pub(crate) mod operation;
+pub(crate) mod precondition;
+pub mod sequence_counters;
+pub(crate) mod stages;
+pub mod state;
+pub mod store;

@@ -1,0 +1,261 @@
+//! What clients have created, kept in memory. Bounded in number and in bytes: of too much, the oldest goes.
+
+mod key;
+mod page;
+mod tombstones;
+mod turns;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use bytes::Bytes;
+use serde_json::Value;
+
+pub use self::{
+    key::{Shelves, plans, shelf},
+    page::{Query, page},
+    turns::Turn,
+};
+use self::{tombstones::Gone, turns::Turns};
+pub use crate::protocol::Lookup;
+
+/// The most objects that are kept.
+const MOST: usize = 10_000;
+/// The most bytes that they may have, as JSON.
+const MOST_BYTES: usize = 64 << 20;
+
+/// Every object of every collection, and which of them were taken away.
+#[derive(Default)]
+pub struct Resources {
+    table: Mutex<Table>,
+    turns: Turns,
+    /// Whether there is nothing under an id that was never created. A fake should not stop a client whose set-up another
+    /// test did: so by default there is whatever the fixture has to show.
+    pub strict: bool,
+}
+
+#[derive(Default)]
+struct Table {
+    /// In the order in which they came.
+    objects: BTreeMap<u64, Object>,
+    /// The place of each, by collection and id.
+    places: HashMap<Arc<str>, HashMap<Arc<str>, u64>>,
+    gone: Gone,
+    /// What was told but was not to be kept. There may be more of it than of anything else: it has a place of its own.
+    kept_out: Gone,
+    came: u64,
+    bytes: usize,
+}
+
+struct Object {
+    collection: Arc<str>,
+    id: Arc<str>,
+    value: Arc<Kept>,
+    bytes: usize,
+}
+
+/// An object as JSON, read when somebody asks for it: most are kept for nothing.
+struct Kept {
+    text: Bytes,
+    value: OnceLock<Arc<Value>>,
+}
+
+impl Kept {
+    fn value(&self) -> Arc<Value> {
+        Arc::clone(self.value.get_or_init(|| Arc::new(serde_json::from_slice(&self.text).unwrap_or_default())))
+    }
+}
+
+impl Table {
+    fn place(&self, collection: &str, id: &str) -> Option<u64> {
+        self.places.get(collection)?.get(id).copied()
+    }
+
+    fn forget(&mut self, collection: &str, id: &str) -> Option<u64> {
+        let shelf = self.places.get_mut(collection)?;
+        let place = shelf.remove(id);
+        if shelf.is_empty() {
+            self.places.remove(collection);
+        }
+        place
+    }
+}
+
+impl Resources {
+    /// None yet. `strict` is whether there is nothing under an id that was never created.
+    pub fn new(strict: bool) -> Self {
+        Resources { strict, ..Resources::default() }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Nothing in here can stop half-way, so a lock poisoned by a panic elsewhere is as good as new.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps an object under an id, in place of one that has it already.
+    pub fn put(&self, collection: &str, id: &str, value: Value) {
+        let bytes = value.to_string().len();
+        self.insert(collection, id, Kept { text: Bytes::new(), value: Arc::new(value).into() }, bytes);
+    }
+
+    /// The same for an object that is written already.
+    pub fn put_text(&self, collection: &str, id: &str, text: Bytes) {
+        let bytes = text.len();
+        self.insert(collection, id, Kept { text, value: OnceLock::new() }, bytes);
+    }
+
+    fn insert(&self, collection: &str, id: &str, kept: Kept, bytes: usize) {
+        let bytes = bytes + collection.len() + id.len();
+        let (collection, id): (Arc<str>, Arc<str>) = (collection.into(), id.into());
+        let object = Object { collection: Arc::clone(&collection), id: Arc::clone(&id), value: Arc::new(kept), bytes };
+        let mut table = self.table();
+        table.gone.remove(&collection, &id);
+        let place = table.place(&collection, &id).unwrap_or(table.came + 1);
+        table.came = table.came.max(place);
+        table.bytes += bytes;
+        table.places.entry(collection).or_default().insert(id, place);
+        if let Some(replaced) = table.objects.insert(place, object) {
+            table.bytes -= replaced.bytes;
+        }
+        while table.objects.len() > MOST || table.bytes > MOST_BYTES {
+            let Some((_, oldest)) = table.objects.pop_first() else { break };
+            table.bytes -= oldest.bytes;
+            table.forget(&oldest.collection, &oldest.id);
+        }
+    }
+
+    /// What is known of this id.
+    pub fn find(&self, collection: &str, id: &str) -> Lookup {
+        let kept = {
+            let table = self.table();
+            match table.place(collection, id).and_then(|place| table.objects.get(&place)) {
+                Some(object) => Arc::clone(&object.value),
+                None if table.gone.contains(collection, id) || table.kept_out.contains(collection, id) => {
+                    return Lookup::Deleted;
+                }
+                None => return Lookup::Unknown,
+            }
+        };
+        Lookup::Stored(kept.value())
+    }
+
+    /// The object of this id.
+    pub fn get(&self, collection: &str, id: &str) -> Option<Arc<Value>> {
+        if let Lookup::Stored(value) = self.find(collection, id) { Some(value) } else { None }
+    }
+
+    /// The text that was put under this id, as it was written.
+    pub fn text(&self, collection: &str, id: &str) -> Option<Bytes> {
+        let table = self.table();
+        let object = table.objects.get(&table.place(collection, id)?)?;
+        Some(object.value.text.clone())
+    }
+
+    /// Takes the object of this id away, whether it was created or not: from now on there is none.
+    pub fn delete(&self, collection: &str, id: &str) {
+        let mut table = self.table();
+        table.gone.insert(collection, id);
+        let object = table.forget(collection, id).and_then(|place| table.objects.remove(&place));
+        table.bytes -= object.map_or(0, |object| object.bytes);
+    }
+
+    /// Remembers that what was told under this id was not to be kept: there is none.
+    pub fn keep_out(&self, collection: &str, id: &str) {
+        self.table().kept_out.insert(collection, id);
+    }
+
+    /// Takes the object of this id out, as if it had never been there: the text that was put under it.
+    pub fn take(&self, collection: &str, id: &str) -> Option<Bytes> {
+        let mut table = self.table();
+        let place = table.forget(collection, id)?;
+        let object = table.objects.remove(&place)?;
+        table.bytes -= object.bytes;
+        Some(object.value.text.clone())
+    }
+
+    /// The right to work on an object, if nobody has it. It ends when it is dropped.
+    pub fn turn(&self, collection: &str, id: &str) -> Option<Turn<'_>> {
+        self.turns.take(collection, id)
+    }
+
+    /// All objects of a collection, the oldest first.
+    pub fn all(&self, collection: &str) -> Vec<Arc<Value>> {
+        let those: Vec<_> = {
+            let table = self.table();
+            let places = table.places.get(collection).into_iter().flat_map(HashMap::values);
+            let mut places: Vec<u64> = places.copied().collect();
+            places.sort_unstable();
+            places.iter().filter_map(|place| Some(Arc::clone(&table.objects.get(place)?.value))).collect()
+        };
+        those.iter().map(|kept| kept.value()).collect()
+    }
+
+    /// How many objects a collection has.
+    pub fn count(&self, collection: &str) -> usize {
+        self.table().places.get(collection).map_or(0, HashMap::len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn filled(count: u64) -> Resources {
+        let resources = Resources::default();
+        for n in 0..count {
+            resources.put("things", &format!("t{n}"), json!({"id": format!("t{n}")}));
+        }
+        resources
+    }
+
+    #[test]
+    fn what_is_put_is_found_and_listed_until_deleted() {
+        let resources = filled(5);
+        let found = |id: &str| resources.find("things", id);
+        assert_eq!(resources.get("things", "t3").unwrap()["id"], "t3");
+        assert_eq!(resources.find("others", "t3"), Lookup::Unknown);
+        resources.put("things", "t3", json!({"id": "t3", "new": true}));
+        assert_eq!(resources.get("things", "t3").unwrap()["new"], true);
+        resources.delete("things", "t0");
+        resources.delete("things", "t9");
+        assert_eq!([found("t0"), found("t9"), found("t8")], [Lookup::Deleted, Lookup::Deleted, Lookup::Unknown]);
+        let ids: Vec<_> = resources.all("things").iter().map(|thing| thing["id"].clone()).collect();
+        assert_eq!(ids, ["t1", "t2", "t3", "t4"]);
+        assert_eq!((resources.count("things"), resources.count("others")), (4, 0));
+        resources.keep_out("things", "t7");
+        assert_eq!(found("t7"), Lookup::Deleted);
+        resources.put("things", "t9", json!({}));
+        assert!(resources.get("things", "t9").is_some(), "what is created anew is there again");
+        let bytes = resources.table().bytes;
+        resources.put_text("texts", "t", Bytes::from_static(b"text"));
+        assert_eq!(resources.take("texts", "t").unwrap(), "text");
+        assert_eq!((resources.find("texts", "t"), resources.take("texts", "t")), (Lookup::Unknown, None));
+        assert_eq!(resources.table().bytes, bytes);
+    }
+
+    #[test]
+    fn what_is_written_already_is_read_when_asked_for() {
+        let resources = Resources::default();
+        resources.put_text("things", "t", Bytes::from_static(br#"{"id": "t"}"#));
+        assert_eq!(*resources.get("things", "t").unwrap(), json!({"id": "t"}));
+        assert_eq!(resources.all("things").len(), 1);
+    }
+
+    #[test]
+    fn the_oldest_go_when_there_are_too_many_or_too_large() {
+        let resources = filled(MOST as u64 + 3);
+        assert_eq!(resources.all("things").len(), MOST);
+        assert_eq!(resources.find("things", "t2"), Lookup::Unknown, "it was not deleted");
+        assert!(resources.get("things", "t3").is_some());
+        for n in 0..9 {
+            resources.put("large", &n.to_string(), json!("x".repeat(10 << 20)));
+        }
+        assert_eq!(resources.all("large").len(), 6);
+        let table = resources.table();
+        assert!(table.bytes <= MOST_BYTES && !table.places.contains_key("things"));
+    }
+}

@@ -1,0 +1,105 @@
+//! Forms with files that come in, read part by part.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use actix_http::{Payload, error::PayloadError, header::HeaderMap};
+use actix_multipart::{Field, Multipart, MultipartError};
+use bytes::{Bytes, BytesMut};
+use futures_core::Stream;
+use serde_json::{Map, Value, json};
+
+use super::next;
+use crate::core::request::{Body, File};
+
+/// Of each file so many bytes are kept, from its beginning; the rest is counted.
+const KEPT: usize = 8 << 20;
+/// The least that a part counts against the largest body, in bytes: it takes room even if it is empty.
+const PART: u64 = 256;
+
+/// Reads a form to its end. What comes of it is a JSON object of its fields, which are texts, and of what is known of its
+/// files: `{"file": {"filename": "a.wav", "content_type": "audio/wav", "bytes": 1234}}`. A name that is given several times, or
+/// that ends with `[]`, is an array. What is no form is an empty text, which is no JSON object either.
+///
+/// Files may be of any size: most of a large one is let go of as it comes.
+pub(super) async fn read(headers: &HeaderMap, first: Bytes, rest: Payload, limit: u64) -> (Body, Vec<File>) {
+    let mut form = Multipart::new(headers, Chained { first: Some(first), rest });
+    let (mut fields, mut files, mut size) = (Map::new(), Vec::new(), 0);
+    loop {
+        let part = match next(&mut form).await {
+            Some(Ok(mut field)) => part(&mut field, limit.saturating_sub(size)).await,
+            Some(Err(error)) => Err(error),
+            None => break,
+        };
+        // Half a form is none: the client is told so, in the words of what it asked for.
+        let Ok((name, part)) = part else { return (Body::Whole(Bytes::from_static(b"form")), Vec::new()) };
+        size += PART + name.len() as u64;
+        let value = match part {
+            Part::Text(text) => {
+                size += text.len() as u64;
+                Value::from(String::from_utf8_lossy(&text))
+            }
+            Part::File(file) => {
+                let about = json!({"filename": file.name, "content_type": file.content_type, "bytes": file.size});
+                files.push(file);
+                about
+            }
+        };
+        if size > limit {
+            return (Body::TooLarge { limit }, Vec::new());
+        }
+        put(&mut fields, &name, value);
+    }
+    (Body::Whole(Value::Object(fields).to_string().into()), files)
+}
+
+/// What a part of a form brings.
+enum Part {
+    Text(Bytes),
+    File(File),
+}
+
+async fn part(field: &mut Field, limit: u64) -> Result<(String, Part), MultipartError> {
+    let name = field.name().unwrap_or_default().to_owned();
+    let filename = field.content_disposition().and_then(|disposition| disposition.get_filename()).map(str::to_owned);
+    let most = if filename.is_some() { KEPT } else { usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1) };
+    let (mut kept, mut size) = (BytesMut::new(), 0);
+    while let Some(bytes) = next(field).await {
+        let bytes = bytes?;
+        size += bytes.len() as u64;
+        kept.extend_from_slice(&bytes[..bytes.len().min(most - kept.len())]);
+    }
+    let bytes = kept.freeze();
+    let Some(filename) = filename else { return Ok((name, Part::Text(bytes))) };
+    let content_type = field.content_type().map(ToString::to_string).unwrap_or_default();
+    let field = name.trim_end_matches("[]").to_owned();
+    Ok((name, Part::File(File { field, name: filename, content_type, size, bytes })))
+}
+
+fn put(fields: &mut Map<String, Value>, name: &str, value: Value) {
+    let (key, is_list) = name.strip_suffix("[]").map_or((name, false), |key| (key, true));
+    match fields.get_mut(key) {
+        Some(Value::Array(values)) => values.push(value),
+        Some(known) => *known = Value::Array(vec![known.take(), value]),
+        None => _ = fields.insert(key.to_owned(), if is_list { Value::Array(vec![value]) } else { value }),
+    }
+}
+
+/// A payload whose first piece has been looked at.
+struct Chained {
+    first: Option<Bytes>,
+    rest: Payload,
+}
+
+impl Stream for Chained {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(first))),
+            None => Pin::new(&mut self.rest).poll_next(context),
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Conversations over a WebSocket: the one place that speaks it. It hands messages in, asks the model, and sends what is
+//! said at its times.
+//!
+//! All of it is the body of the answer to the handshake: it goes on only as far as the client takes what is sent, and it
+//! ends when the connection does.
+
+mod asker;
+mod socket;
+
+use std::{
+    future::{Future, pending, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_http::{
+    HttpMessage, Payload, Request, Response, StatusCode,
+    ws::{CloseCode, handshake},
+};
+use actix_web::http::header::{CONTENT_TYPE, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use bytes::Bytes;
+use futures_core::Stream;
+use tokio::{sync::Notify, time::Instant};
+
+use self::{
+    asker::Asker,
+    socket::{Event, Socket, Wire},
+};
+use super::{
+    Connection, Edge, Sent, empty,
+    response::{self, Broken, Play, What},
+};
+use crate::{
+    core::response::{Answer, Content, Opening, Step, Steps, Timed, session::Session},
+    engine::Receipt,
+};
+
+/// How often a client is asked whether it is there: one that has vanished is noticed by the system then.
+const PING: Duration = Duration::from_secs(30);
+
+/// Whether the server stops, and who is to be told.
+#[derive(Default)]
+pub(crate) struct Stopping {
+    stops: AtomicBool,
+    told: Notify,
+}
+
+impl Stopping {
+    /// Tells all who listen that the server stops.
+    pub(crate) fn tell(&self) {
+        self.stops.store(true, Ordering::Release);
+        self.told.notify_waiters();
+    }
+
+    async fn listen(&self) {
+        let mut told = pin!(self.told.notified());
+        // First, so that what is told in between is not missed.
+        told.as_mut().enable();
+        if !self.stops.load(Ordering::Acquire) {
+            told.await;
+        }
+    }
+}
+
+/// Whether a request wants a socket. Asked of those alone that have no body.
+pub(super) fn wants(request: &Request) -> bool {
+    let upgrade = request.headers().get(&UPGRADE);
+    upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Answers a request for a socket: with one, or as any other where there is none.
+pub(super) async fn answer(request: &Request, payload: Payload, edge: &Arc<Edge>) -> Response<Sent> {
+    let asker = Asker::new(request, &edge.trusted_proxies);
+    let (mut answer, mut receipt) = edge.engine.handle(&asker.request(Bytes::new())).await;
+    let (session, time) = match (answer.content, answer.opening) {
+        (Content::Session(session), Opening::After(time)) => (session, time),
+        (content, opening) => {
+            answer = Answer { content, opening, ..answer };
+            return response::deliver(answer, receipt, request, &edge.lateness).await;
+        }
+    };
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
+    }
+    let Ok(mut head) = handshake(request.head()) else { return empty(StatusCode::BAD_REQUEST) };
+    if let Some(protocol) = asker::protocol(request) {
+        head.insert_header((SEC_WEBSOCKET_PROTOCOL, protocol));
+    }
+    receipt.let_go();
+    let socket = request.conn_data::<Connection>().and_then(|connection| connection.socket.clone());
+    let wire = Wire::default();
+    let talk = Talk {
+        socket: Socket::new(payload, wire.clone()),
+        session,
+        model: Model { asker: Rc::new(asker), edge: Arc::clone(edge), socket, saying: Saying::Nothing },
+    };
+    let run = Box::pin(async move {
+        let _receipt = receipt;
+        talk.run().await
+    });
+    let mut response = head.message_body(()).unwrap_or_else(|_| Response::new(StatusCode::BAD_REQUEST).drop_body());
+    for (name, value) in answer.headers {
+        if name != CONTENT_TYPE {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response.map_body(|_, ()| What::Socket(Box::pin(Body { run, wire })).into())
+}
+
+/// The body of the answer to a handshake.
+struct Body {
+    run: Pin<Box<dyn Future<Output = Result<(), Broken>>>>,
+    wire: Wire,
+}
+
+impl Stream for Body {
+    type Item = Result<Bytes, Broken>;
+
+    /// The next bytes to send. The conversation goes on once they are taken.
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(bytes) = self.wire.take() {
+            return Poll::Ready(Some(Ok(bytes)));
+        }
+        match (self.run.as_mut().poll(context), self.wire.take()) {
+            (Poll::Pending, None) => Poll::Pending,
+            (Poll::Pending, Some(bytes)) => Poll::Ready(Some(Ok(bytes))),
+            (Poll::Ready(Ok(())), _) => Poll::Ready(None),
+            (Poll::Ready(Err(broken)), _) => Poll::Ready(Some(Err(broken))),
+        }
+    }
+}
+
+/// A conversation that is under way.
+struct Talk {
+    socket: Socket,
+    session: Box<dyn Session>,
+    model: Model,
+}
+
+impl Talk {
+    /// Goes on until one side closes; an error where the connection is to break off.
+    async fn run(self) -> Result<(), Broken> {
+        let Talk { mut socket, mut session, mut model } = self;
+        let edge = Arc::clone(&model.edge);
+        let mut stopping = pin!(edge.stopping.listen());
+        let mut stops = false;
+        let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
+        socket.say_all(session.open()).await;
+        loop {
+            if model.is_silent() {
+                if stops {
+                    socket.close(CloseCode::Away).await;
+                    return Ok(());
+                }
+                if let Some(body) = session.ask() {
+                    model.ask(body);
+                }
+            }
+            // What is due goes first: so what a client is told does not hang on how fast it sends.
+            tokio::select! {
+                biased;
+                spoken = model.next() => match spoken {
+                    Spoken::Event(event) if event.is_empty() => socket.ping().await,
+                    Spoken::Event(event) => socket.say_all(session.pass(event)).await,
+                    Spoken::Refusal(status, body) => socket.say_all(session.fail(status, &body)).await,
+                    Spoken::End => socket.say_all(session.end()).await,
+                    Spoken::Broken(broken) => return Err(broken),
+                },
+                () = &mut stopping, if !stops => stops = true,
+                event = socket.next() => match event {
+                    Event::Message(message) => {
+                        let heard = edge.engine.hear(&model.asker.request(message), &mut *session);
+                        if heard.stops {
+                            model.hush();
+                        }
+                        socket.say_all(heard.events).await;
+                    }
+                    Event::Ping(bytes) => socket.pong(&bytes).await,
+                    Event::Closed => return Ok(()),
+                    Event::Wrong(code) => {
+                        socket.close(code).await;
+                        return Ok(());
+                    }
+                },
+                _ = ping.tick() => socket.ping().await,
+            }
+        }
+    }
+}
+
+/// The model, as one conversation asks it.
+struct Model {
+    asker: Rc<Asker>,
+    edge: Arc<Edge>,
+    /// The connection's own, by which it is reset.
+    socket: Option<Arc<socket2::Socket>>,
+    saying: Saying,
+}
+
+enum Saying {
+    Nothing,
+    /// It has been asked.
+    Asked(Pin<Box<dyn Future<Output = (Answer, Receipt)>>>),
+    /// It answers.
+    Events(Box<Play>),
+    /// It refuses; what has come of the body.
+    Refusal(Box<Play>, u16, Vec<u8>),
+}
+
+/// What the model says next.
+enum Spoken {
+    Event(Bytes),
+    Refusal(u16, Vec<u8>),
+    End,
+    Broken(Broken),
+}
+
+impl Model {
+    fn is_silent(&self) -> bool {
+        matches!(self.saying, Saying::Nothing)
+    }
+
+    /// Asks it something. That is a request like any other.
+    fn ask(&mut self, body: Bytes) {
+        let (asker, edge) = (Rc::clone(&self.asker), Arc::clone(&self.edge));
+        self.saying = Saying::Asked(Box::pin(async move { edge.engine.handle(&asker.request(body)).await }));
+    }
+
+    /// Breaks off what it is saying: that request is over.
+    fn hush(&mut self) {
+        self.saying = Saying::Nothing;
+    }
+
+    /// What it says next, at its time. To be asked again if something else comes in between.
+    async fn next(&mut self) -> Spoken {
+        loop {
+            match &mut self.saying {
+                Saying::Nothing => return pending().await,
+                Saying::Asked(answer) => {
+                    let (answer, receipt) = answer.await;
+                    let status = answer.status;
+                    let play = Box::new(self.play(answer, receipt));
+                    self.saying = if status.is_success() {
+                        Saying::Events(play)
+                    } else {
+                        Saying::Refusal(play, status.as_u16(), Vec::new())
+                    };
+                }
+                Saying::Events(play) => match poll_fn(|context| play.poll_next(context)).await {
+                    Some(Ok(event)) => return Spoken::Event(event),
+                    Some(Err(broken)) => return Spoken::Broken(broken),
+                    None => {
+                        self.hush();
+                        return Spoken::End;
+                    }
+                },
+                Saying::Refusal(play, status, body) => match poll_fn(|context| play.poll_next(context)).await {
+                    Some(Ok(bytes)) => body.extend_from_slice(&bytes),
+                    Some(Err(broken)) => return Spoken::Broken(broken),
+                    None => {
+                        let refusal = Spoken::Refusal(*status, std::mem::take(body));
+                        self.hush();
+                        return refusal;
+                    }
+                },
+            }
+        }
+    }
+
+    /// An answer as it is to be sent, step by step.
+    fn play(&self, answer: Answer, receipt: Receipt) -> Play {
+        let once =
+            |at, step| -> Box<dyn Iterator<Item = Timed> + Send> { Box::new(std::iter::once(Timed { at, step })) };
+        let list = match (answer.opening, answer.content) {
+            (Opening::Never, _) => once(Duration::MAX, Step::Cut),
+            (Opening::Closed, _) => once(Duration::ZERO, Step::Cut),
+            (Opening::Reset, _) => once(Duration::ZERO, Step::Reset),
+            (Opening::After(_), Content::Steps(steps)) => steps.list,
+            (Opening::After(at), Content::Whole(bytes)) => once(at, Step::Send(bytes)),
+            (Opening::After(at), Content::Frames(frames)) => {
+                Box::new(frames.list.map(move |frame| Timed { at, step: Step::Send(frame.bytes) }))
+            }
+            // What has a body opens no session.
+            (Opening::After(_), Content::Session(_)) => Box::new(std::iter::empty()),
+        };
+        let steps = Steps { length: None, list };
+        Play::new(steps, Instant::now(), Some(receipt), self.socket.clone(), Arc::clone(&self.edge.lateness))
+    }
+}

@@ -1,0 +1,80 @@
+//! Who asks over a socket: the request that opened it, which all that is asked later is made of.
+
+use std::net::IpAddr;
+
+use actix_http::{HttpMessage, Request as HttpRequest, header::HeaderMap};
+use actix_web::http::{
+    Method,
+    header::{AUTHORIZATION, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL},
+};
+use bytes::Bytes;
+use ipnet::IpNet;
+use percent_encoding::percent_decode_str;
+
+use super::super::client;
+use crate::core::request::{Body, Headers, Request};
+
+/// What precedes a key among the subprotocols: a browser can send no header of its own with a handshake.
+const KEY: &str = "api-key.";
+/// The parameter of a query that has one, for the same reason.
+const IN_QUERY: &str = "api-key=";
+
+/// The request that opened a socket.
+pub(super) struct Asker {
+    path: String,
+    query: String,
+    headers: AskerHeaders,
+    client: IpAddr,
+}
+
+struct AskerHeaders {
+    map: HeaderMap,
+    /// What stands for `Authorization` where that is missing.
+    authorization: Option<String>,
+}
+
+impl Headers for AskerHeaders {
+    fn get(&self, name: &HeaderName) -> Option<&str> {
+        let sent = self.map.get(name).and_then(|value| value.to_str().ok());
+        sent.or_else(|| self.authorization.as_deref().filter(|_| name == AUTHORIZATION))
+    }
+}
+
+impl Asker {
+    pub(super) fn new(request: &HttpRequest, trusted: &[IpNet]) -> Self {
+        let map = request.headers().clone();
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let key = protocols(request).find_map(|protocol| protocol.split_once(KEY).map(|(_, key)| key.to_owned()));
+        let in_query = || query.split('&').find_map(|pair| pair.strip_prefix(IN_QUERY));
+        let has_key = map.contains_key("api-key");
+        let key = key.or_else(|| in_query().map(|key| percent_decode_str(key).decode_utf8_lossy().into_owned()));
+        let authorization = key.filter(|_| !has_key).map(|key| format!("Bearer {key}"));
+        let (path, client) = (request.path().to_owned(), client(request, trusted));
+        Asker { path, query, headers: AskerHeaders { map, authorization }, client }
+    }
+
+    /// A request like the one that opened the socket, with this body.
+    pub(super) fn request(&self, body: Bytes) -> Request<'_> {
+        Request {
+            method: &Method::GET,
+            path: &self.path,
+            query: &self.query,
+            headers: &self.headers,
+            client: self.client,
+            body: Body::Whole(body),
+            files: &[],
+        }
+    }
+}
+
+/// The subprotocols that a request offers.
+fn protocols(request: &HttpRequest) -> impl Iterator<Item = &str> {
+    let lists = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(str::trim)
+}
+
+/// The subprotocol that is chosen: the first that is a name alone, since the others bring settings.
+pub(super) fn protocol(request: &HttpRequest) -> Option<HeaderValue> {
+    let name = protocols(request).find(|protocol| !protocol.is_empty() && !protocol.contains('.'))?;
+    HeaderValue::from_str(name).ok()
+}

@@ -1,0 +1,284 @@
+//! What is to go wrong with one answer, and how the answer is changed.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{
+    HeaderName, HeaderValue,
+    header::{CONTENT_ENCODING, RETRY_AFTER},
+};
+
+use super::{
+    Fault, Term,
+    frames::Spoiled,
+    steps::{self, Timeline},
+};
+use crate::{
+    core::{
+        reply::Instead,
+        response::{Answer, Content, Frames, Framing, Opening, Step, Steps, Timed},
+    },
+    traffic::latency::{Distribution, Pace},
+};
+
+/// What is to go wrong with one answer. Usually nothing.
+#[derive(Debug, Default)]
+pub struct Plan {
+    list: Vec<Planned>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Planned {
+    term: Term,
+    /// How far its window has come.
+    progress: f64,
+}
+
+impl Plan {
+    /// Whether nothing goes wrong.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Whether something stands in the way of one more.
+    pub(super) fn excludes(&self, term: &Term) -> bool {
+        self.closed || self.list.iter().any(|planned| planned.term.excludes(term))
+    }
+
+    pub(super) fn add(&mut self, term: &Term, progress: f64) {
+        match term.fault {
+            Fault::Ok => self.closed = true,
+            _ => self.list.push(Planned { term: term.clone(), progress }),
+        }
+    }
+
+    fn find<T>(&self, mut pick: impl FnMut(&Fault) -> Option<T>) -> Option<T> {
+        self.list.iter().find_map(|planned| pick(&planned.term.fault))
+    }
+
+    fn has(&self, fault: &Fault) -> bool {
+        self.list.iter().any(|planned| planned.term.fault == *fault)
+    }
+
+    /// The error that is told in place of an answer: its status and its name.
+    pub fn error(&self) -> Option<(u16, &str)> {
+        self.list.iter().find_map(|planned| match &planned.term.fault {
+            Fault::Status(status, name) => Some((*status, name.as_str())),
+            _ => None,
+        })
+    }
+
+    /// The name of the error that ends a stream.
+    pub fn stream_error(&self) -> Option<&str> {
+        self.list.iter().find_map(|planned| match &planned.term.fault {
+            Fault::Error(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// What an error says of when to come back.
+    pub fn retry_after(&self) -> Option<Option<Duration>> {
+        self.find(|fault| if let Fault::RetryAfter(time) = fault { Some(*time) } else { None })
+    }
+
+    /// The time to the first token, and how far it has come.
+    pub fn ttft(&self) -> Option<(&Distribution, f64)> {
+        self.list.iter().find_map(|planned| match &planned.term.fault {
+            Fault::Ttft(time) => Some((time, planned.progress)),
+            _ => None,
+        })
+    }
+
+    /// The time from token to token, and how far it has come.
+    pub fn itl(&self) -> Option<(&Distribution, f64)> {
+        self.list.iter().find_map(|planned| match &planned.term.fault {
+            Fault::Itl(time) => Some((time, planned.progress)),
+            _ => None,
+        })
+    }
+
+    /// What the model says instead.
+    pub fn says(&self) -> Option<Instead> {
+        self.find(|fault| match fault {
+            Fault::Refusal => Some(Instead::Refusal),
+            Fault::Filter => Some(Instead::Filter),
+            _ => None,
+        })
+    }
+
+    /// Whether another model is named.
+    pub fn names_another_model(&self) -> bool {
+        self.has(&Fault::WrongModel)
+    }
+
+    /// Changes an answer: its times first, if it has some, then what goes wrong. Its head is sent after `before_head`, its
+    /// events at their pace; `error` is the error that ends a stream, as it stands there.
+    pub fn apply(
+        &self,
+        mut answer: Answer,
+        before_head: Duration,
+        pace: Option<Pace>,
+        error: Option<Vec<u8>>,
+    ) -> Answer {
+        let (content, opening) = match answer.content {
+            Content::Whole(bytes) => (self.spoil_whole(bytes, &mut answer.headers), before_head),
+            Content::Frames(frames) => self.spoil_frames(frames, pace, error, &mut answer.headers),
+            content => (content, before_head),
+        };
+        (answer.content, answer.opening) = (content, Opening::After(opening));
+        if self.is_empty() {
+            return answer;
+        }
+        if answer.status.as_u16() >= 400
+            && let Some(time) = self.retry_after()
+        {
+            retry_after(time, &mut answer.headers);
+        }
+        if let Some(count) = self.find(|fault| if let Fault::Headers(count) = fault { Some(*count) } else { None }) {
+            let flood = (1..=count).filter_map(|n| HeaderName::try_from(format!("x-fake-flood-{n}")).ok());
+            answer.headers.extend(flood.map(|name| (name, HeaderValue::from_static("water"))));
+        }
+        let opening = self.list.iter().find_map(|Planned { term, .. }| match term.fault {
+            Fault::Hang => Some(Opening::Never),
+            Fault::Empty => Some(Opening::Closed),
+            Fault::Reset if term.at.is_none() => Some(Opening::Reset),
+            _ => None,
+        });
+        Answer { opening: opening.unwrap_or(answer.opening), ..answer }
+    }
+
+    /// Where the body breaks off or stops, by how much of it was sent before.
+    fn breaks(&self, default: u64) -> steps::Breaks {
+        let mut breaks: steps::Breaks = self
+            .list
+            .iter()
+            .filter_map(|Planned { term, .. }| {
+                let at = term.at.unwrap_or(default);
+                match term.fault {
+                    Fault::Stall(time) => Some((at, steps::Break::Stall(time))),
+                    Fault::Cut => Some((at, steps::Break::Cut)),
+                    Fault::Reset if term.at.is_some() => Some((at, steps::Break::Reset)),
+                    _ => None,
+                }
+            })
+            .collect();
+        breaks.sort_by_key(|(at, _)| *at);
+        breaks
+    }
+
+    fn spoil_whole(&self, mut bytes: Bytes, headers: &mut Vec<(HeaderName, HeaderValue)>) -> Content {
+        let place = |fault: &Fault, default: u64| {
+            let planned = self.list.iter().find(|planned| planned.term.fault == *fault)?;
+            Some(planned.term.at.unwrap_or(default))
+        };
+        if let Some(at) = place(&Fault::Malformed, bytes.len() as u64 / 2) {
+            bytes.truncate(usize::try_from(at).unwrap_or(usize::MAX));
+        }
+        if self.has(&Fault::Gzip) {
+            bytes = steps::gzip(&bytes);
+            headers.push((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
+        }
+        let (breaks, padding) = (self.breaks(bytes.len() as u64 / 2), self.padding());
+        let more = self.find(|fault| if let Fault::WrongLength(more) = fault { Some(*more) } else { None });
+        let rate = self.rate();
+        if breaks.is_empty() && padding.is_none() && more.is_none() && rate.is_none() {
+            return Content::Whole(bytes);
+        }
+        let padding = padding.unwrap_or(0);
+        let length = (bytes.len() as u64).saturating_add(padding);
+        let mut list = steps::whole(bytes, &breaks);
+        if more.is_some_and(|more| more > 0) {
+            // What is promised does not come.
+            let at = list.last().map_or(Duration::ZERO, |timed| timed.at);
+            list.push(Timed { at, step: Step::Cut });
+        }
+        let list = steps::padded(list.into_iter(), padding, Bytes::from_static(&steps::BLANKS));
+        let length = Some(length.saturating_add_signed(more.unwrap_or(0)));
+        match rate {
+            None => Content::Steps(Steps { length, list: Box::new(list) }),
+            Some(rate) => Content::Steps(Steps { length, list: Box::new(steps::slowed(list, rate)) }),
+        }
+    }
+
+    /// The stream, and when its head is sent.
+    fn spoil_frames(
+        &self,
+        frames: Frames,
+        pace: Option<Pace>,
+        error: Option<Vec<u8>>,
+        headers: &mut Vec<(HeaderName, HeaderValue)>,
+    ) -> (Content, Duration) {
+        let Frames { mut list, framing } = frames;
+        if self.list.iter().any(|planned| Spoiled::concerns(&planned.term.fault)) {
+            let terms = self.list.iter().map(|planned| (&planned.term.fault, planned.term.at));
+            list = Box::new(Spoiled::new(list, framing, terms, error));
+        }
+        let (breaks, keepalive) = (self.breaks(1), self.keepalive());
+        let (padding, rate) = (self.padding(), self.rate());
+        // Messages are compressed, if ever, by whoever has agreed on that with the client.
+        let gzip = framing != Framing::Messages && self.has(&Fault::Gzip);
+        let plain = breaks.is_empty() && keepalive.is_none() && padding.is_none() && rate.is_none() && !gzip;
+        if plain && pace.is_none() {
+            return (Content::Frames(Frames { list, framing }), Duration::ZERO);
+        }
+        let mut timeline = Timeline::new(list, pace, breaks);
+        // The head comes with the first event, unless there are comments before that.
+        let opening = if keepalive.is_some() { Duration::ZERO } else { timeline.first() };
+        let mut list: Box<dyn Iterator<Item = Timed> + Send> = Box::new(timeline);
+        if let Some(every) = keepalive {
+            list = Box::new(steps::kept_alive(list, every, framing.comment()));
+        }
+        if let Some(padding) = padding {
+            // Comments are whole ones: half of one would take the event behind it with it.
+            let (blank, padding) = match framing {
+                Framing::Array | Framing::Lines => (Bytes::from_static(&steps::BLANKS), padding),
+                Framing::Data(_) | Framing::Named => {
+                    (Bytes::from_static(&steps::COMMENTS), padding.next_multiple_of(steps::COMMENT))
+                }
+                // Each would be a message.
+                Framing::Messages => (Bytes::new(), 0),
+                Framing::Binary => {
+                    let padding = padding.next_multiple_of(framing.comment().len() as u64);
+                    (framing.comment().repeat(1000).into(), padding)
+                }
+            };
+            list = Box::new(steps::padded(list, padding, blank));
+        }
+        if gzip {
+            list = Box::new(steps::Gzipped::new(list));
+            headers.push((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
+        }
+        if let Some(rate) = rate {
+            list = match framing {
+                Framing::Messages => Box::new(steps::late(list, rate)),
+                _ => Box::new(steps::slowed(list, rate)),
+            };
+        }
+        (Content::Steps(Steps { length: None, list }), opening)
+    }
+
+    fn padding(&self) -> Option<u64> {
+        self.find(|fault| if let Fault::Huge(size) = fault { Some(*size) } else { None })
+    }
+
+    fn rate(&self) -> Option<u64> {
+        self.find(|fault| if let Fault::SlowBody(rate) = fault { Some(*rate) } else { None })
+    }
+
+    fn keepalive(&self) -> Option<Duration> {
+        self.find(|fault| if let Fault::Keepalive(every) = fault { Some(*every) } else { None })
+    }
+}
+
+/// Says when to come back, and in no other words: whole seconds, rounded up.
+fn retry_after(time: Option<Duration>, headers: &mut Vec<(HeaderName, HeaderValue)>) {
+    const MILLIS: HeaderName = HeaderName::from_static("retry-after-ms");
+    let told_in_millis = headers.iter().any(|(name, _)| *name == MILLIS);
+    headers.retain(|(name, _)| *name != RETRY_AFTER && *name != MILLIS);
+    let Some(time) = time else { return };
+    headers.push((RETRY_AFTER, HeaderValue::from(time.as_nanos().div_ceil(1_000_000_000) as u64)));
+    if told_in_millis {
+        headers.push((MILLIS, HeaderValue::from(time.as_nanos().div_ceil(1_000_000) as u64)));
+    }
+}

@@ -1,0 +1,309 @@
+//! Limits as they are asked for.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+use super::window::Window;
+use crate::core::{
+    glob::Glob,
+    limit_status::{Unit, per},
+};
+
+/// One limit, as it is written: `{"unit": "requests", "quota": 100, "per": ["ip"]}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitSpec {
+    /// What is counted.
+    #[serde(default)]
+    pub unit: Unit,
+    /// How much of it there is in a period.
+    pub quota: u32,
+    /// Who has a quota of their own.
+    #[serde(default = "each_address")]
+    pub per: Vec<Dimension>,
+    /// For which models.
+    #[serde(default, skip_serializing_if = "Models::is_any")]
+    pub models: Models,
+    /// How it is counted.
+    #[serde(default)]
+    pub window: Window,
+    /// The period.
+    #[serde(default)]
+    pub period: Period,
+    /// gcra: how much may be taken at once; the quota if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    /// Whether nothing is told of it: no headers, and a refusal without numbers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub silent: bool,
+}
+
+fn each_address() -> Vec<Dimension> {
+    vec![Dimension::Ip]
+}
+
+impl LimitSpec {
+    /// So many requests a minute for each client address.
+    pub fn rpm(quota: u32) -> Self {
+        LimitSpec::per_minute(Unit::Requests, quota)
+    }
+
+    /// So much of `unit` a minute for each client address.
+    pub fn per_minute(unit: Unit, quota: u32) -> Self {
+        let (per, models, window) = (each_address(), Models::default(), Window::default());
+        LimitSpec { unit, quota, per, models, window, period: Period::MINUTE, burst: None, silent: false }
+    }
+
+    /// The limit of the fake server in LiteLLM's load-testing guide: slowapi's `100/minute` for each address and path, of
+    /// which clients are told nothing.
+    pub fn litellm_guide(quota: u32) -> Self {
+        let per = vec![Dimension::Ip, Dimension::Endpoint];
+        LimitSpec { per, window: Window::Fixed, silent: true, ..LimitSpec::rpm(quota) }
+    }
+
+    /// Sees to it that the limit can be kept.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to do.
+    pub fn check(&self) -> Result<(), String> {
+        let gcra = self.window == Window::Gcra && self.period != Period::NEVER && self.unit != Unit::InFlight;
+        if self.quota == 0 && self.period != Period::NEVER {
+            return Err("quota 0 would admit nothing: give 1 or more, or leave the limit out".to_owned());
+        }
+        if self.per.is_empty() {
+            return Err("per is empty: write [global] for one quota that all share".to_owned());
+        }
+        match self.burst {
+            None => {}
+            Some(0) => return Err("burst 0 would admit nothing: give 1 or more".to_owned()),
+            Some(_) if !gcra => {
+                return Err(
+                    "burst belongs to requests and tokens in a gcra window that refills: leave it out".to_owned()
+                );
+            }
+            Some(burst) if u64::from(burst) > 1000 * u64::from(self.quota) => {
+                return Err(format!("burst {burst} is more than a thousand times the quota"));
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    /// How much may be taken at once.
+    pub(super) fn most(&self) -> u32 {
+        self.burst.unwrap_or(self.quota)
+    }
+}
+
+impl fmt::Display for LimitSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.quota, self.unit.words())?;
+        match self.period {
+            _ if self.unit == Unit::InFlight => {}
+            Period::NEVER => f.write_str(" in all")?,
+            period => write!(f, "/{}", per(period.0))?,
+        }
+        for (n, dimension) in self.per.iter().enumerate() {
+            let name = match dimension {
+                Dimension::Ip => "client address",
+                Dimension::Key => "key",
+                Dimension::Model => "model",
+                Dimension::Deployment => "deployment",
+                Dimension::Endpoint => "path",
+                Dimension::Global => {
+                    f.write_str(if n == 0 { " for all together" } else { "" })?;
+                    continue;
+                }
+            };
+            write!(f, "{}{name}", if n == 0 { " for each " } else { " and " })?;
+        }
+        if !self.models.is_any() {
+            let models: Vec<String> = self.models.0.iter().cloned().map(String::from).collect();
+            write!(f, " of {}", models.join(" "))?;
+        }
+        match self.window {
+            _ if self.unit == Unit::InFlight || self.period == Period::NEVER => Ok(()),
+            Window::Gcra => write!(f, ", up to {} at once", self.most()),
+            Window::Fixed => f.write_str(", in fixed windows"),
+            Window::Sliding => f.write_str(", in sliding windows"),
+        }?;
+        f.write_str(if self.silent { ", untold" } else { "" })
+    }
+}
+
+/// What tells one bucket of a limit from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dimension {
+    /// The client's address.
+    Ip,
+    /// The key; without one, the address.
+    Key,
+    /// The model asked for.
+    Model,
+    /// The deployment in an Azure path; elsewhere the model.
+    Deployment,
+    /// The path.
+    Endpoint,
+    /// Nothing: all share one bucket.
+    Global,
+}
+
+impl FromStr for Dimension {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = serde::de::IntoDeserializer::<serde::de::value::Error>::into_deserializer(text);
+        Dimension::deserialize(text).map_err(|error| error.to_string())
+    }
+}
+
+/// The time in which a quota is there once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Period(Duration);
+
+impl Period {
+    /// A minute.
+    pub const MINUTE: Period = Period(Duration::from_secs(60));
+    /// A day.
+    pub const DAY: Period = Period(Duration::from_secs(86_400));
+    /// For ever: what is used up is not refilled.
+    pub const NEVER: Period = Period(Duration::MAX);
+
+    /// In nanoseconds; `u64::MAX` is for ever.
+    pub(super) fn nanos(self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Default for Period {
+    fn default() -> Self {
+        Period::MINUTE
+    }
+}
+
+impl FromStr for Period {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "minute" | "min" => return Ok(Period::MINUTE),
+            "hour" => return Ok(Period(Duration::from_secs(3600))),
+            "day" => return Ok(Period::DAY),
+            "never" => return Ok(Period::NEVER),
+            _ => {}
+        }
+        let longest = Duration::from_secs(31 * 86_400);
+        let period = humantime::parse_duration(text).ok().filter(|period| !period.is_zero() && *period <= longest);
+        period.map(Period).ok_or_else(|| {
+            format!("`{text}` is not a period: write minute, day, never, or a duration such as 10s, at most 31 days")
+        })
+    }
+}
+
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Period::MINUTE => serializer.serialize_str("minute"),
+            Period::DAY => serializer.serialize_str("day"),
+            Period::NEVER => serializer.serialize_str("never"),
+            Period(period) => serializer.collect_str(&humantime::format_duration(period)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// Some models: those that one of the globs fits and none of the globs that begin with `!`. Without any, all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Models(Vec<Pick>);
+
+/// Those that a glob fits, or those that it does not.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(from = "String", into = "String")]
+struct Pick {
+    not: bool,
+    glob: Glob,
+}
+
+impl From<String> for Pick {
+    fn from(text: String) -> Self {
+        match text.strip_prefix('!') {
+            Some(glob) => Pick { not: true, glob: glob.to_owned().into() },
+            None => Pick { not: false, glob: text.into() },
+        }
+    }
+}
+
+impl From<Pick> for String {
+    fn from(Pick { not, glob }: Pick) -> Self {
+        if not { format!("!{glob}") } else { glob.into() }
+    }
+}
+
+impl Models {
+    /// Whether it is all of them.
+    pub fn is_any(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn contain(&self, model: &str) -> bool {
+        let mut picks = self.0.iter().filter(|pick| !pick.not).peekable();
+        let is_in = picks.peek().is_none() || picks.any(|pick| pick.glob.fits(model));
+        is_in && !self.0.iter().any(|pick| pick.not && pick.glob.fits(model))
+    }
+}
+
+impl<'de> Deserialize<'de> for Models {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a glob such as `gpt-4o*`, or a list of globs")]
+        enum Globs {
+            One(Pick),
+            Many(Vec<Pick>),
+        }
+        Ok(match Globs::deserialize(deserializer)? {
+            Globs::One(glob) => Models(vec![glob]),
+            Globs::Many(globs) => Models(globs),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_shown_in_words() {
+        let spec = |text: &str| serde_json::from_str::<LimitSpec>(text).unwrap();
+        for (text, words) in [
+            (r#"{"quota": 100}"#, "100 requests/min for each client address, up to 100 at once"),
+            (
+                r#"{"unit": "tokens", "quota": 5, "per": ["key", "model"], "models": "gpt-*", "window": "fixed", "period": "10s"}"#,
+                "5 tokens/10s for each key and model of gpt-*, in fixed windows",
+            ),
+            (r#"{"unit": "in_flight", "quota": 3, "per": ["global"]}"#, "3 concurrent requests for all together"),
+            (r#"{"quota": 0, "period": "never"}"#, "0 requests in all for each client address"),
+        ] {
+            assert_eq!(spec(text).to_string(), words);
+            let again = serde_json::to_string(&spec(text)).unwrap();
+            assert_eq!(spec(&again), spec(text));
+        }
+        for (text, what) in [
+            (r#"{"quota": 0}"#, "1 or more"),
+            (r#"{"quota": 1, "per": []}"#, "[global]"),
+            (r#"{"quota": 1, "burst": 0}"#, "1 or more"),
+            (r#"{"quota": 1, "burst": 2, "window": "fixed"}"#, "gcra"),
+            (r#"{"quota": 1, "burst": 1001}"#, "a thousand times"),
+        ] {
+            assert!(spec(text).check().unwrap_err().contains(what), "{text}");
+        }
+        let wrong = serde_json::from_str::<LimitSpec>(r#"{"quota": 1, "period": "often"}"#).unwrap_err().to_string();
+        assert!(wrong.contains("`often` is not a period"), "{wrong}");
+    }
+}

@@ -1,0 +1,9 @@
+//! Layer `traffic`.
+
+pub mod access;
+pub mod capacity;
+pub mod fault;
+pub mod latency;
+pub mod limit;
+pub mod matcher;
+pub mod rule;
