@@ -24,7 +24,7 @@ use std::{
 };
 
 use bare::Take;
-use load::{Answer, CONNECTIONS, HELLO, Server, Turn, median, pin_client, request};
+use load::{CONNECTIONS, HELLO, Response, Server, Turn, median, pin_client, request};
 
 /// Turns of each server.
 const TURNS: usize = 4;
@@ -77,7 +77,7 @@ impl Case {
     }
 
     /// The fake, and the answer that it gives.
-    fn fake(&self, scratch: &Scratch, pinned: bool) -> (Server, Answer) {
+    fn fake(&self, scratch: &Scratch, pinned: bool) -> (Server, Response) {
         let replies = (self.chunks > 0).then(|| scratch.replies(self.chunks));
         let mut args = self.args.to_vec();
         args.extend(replies.iter().flat_map(|path| ["--fixtures", path]));
@@ -103,7 +103,7 @@ impl Case {
     }
 }
 
-impl Answer {
+impl Response {
     /// Events of a stream; none in what is none.
     fn frames(&self) -> usize {
         self.body.windows(2).filter(|bytes| bytes == b"\n\n" && self.head.contains("text/event-stream")).count()
@@ -143,7 +143,7 @@ impl Scratch {
     }
 
     /// An answer for the bare server.
-    fn answer(&self, answer: &Answer) -> PathBuf {
+    fn answer(&self, answer: &Response) -> PathBuf {
         let path = self.0.join("answer");
         bare::write(answer, &path);
         path

@@ -5,7 +5,7 @@
 //! said, and where, is data under `fixtures/`: routes, bodies, replies, the words of errors, the names of headers. It is
 //! built into the binary and overridden file by file. Between the two stands a neutral [`Reply`](crate::core::reply::Reply).
 //! **One request, one function**, [`engine::Engine::handle`]: it routes, admits, plans what goes wrong, checks, says and
-//! dresses. **A response is plain data**, an [`Answer`](crate::core::response::Answer), which latency and faults change; the edge delivers it.
+//! dresses. **A response is plain data**, an [`Response`](crate::core::response::Answer), which latency and faults change; the edge delivers it.
 //!
 //! ## Layers: a folder each, imports go down this list only
 //! ```text

@@ -77,8 +77,8 @@ impl Server {
     }
 
     /// Sends a request on one connection; its answer.
-    pub fn ask(&mut self, connection: usize, request: &[u8]) -> Answer {
-        let mut answer = Answer::default();
+    pub fn ask(&mut self, connection: usize, request: &[u8]) -> Response {
+        let mut answer = Response::default();
         let connection = &mut self.connections[connection];
         connection.get_mut().write_all(request).expect("the server reads");
         answer.read(connection);
@@ -88,7 +88,7 @@ impl Server {
     /// A turn: so many times a request on every connection and then their answers, which have this status.
     pub fn turn<R: AsRef<[u8]>>(&mut self, times: usize, status: &str, request: impl Fn(usize) -> R) -> Turn {
         let (start, before) = (Instant::now(), self.cpu_time());
-        let (mut answer, count) = (Answer::default(), self.connections.len());
+        let (mut answer, count) = (Response::default(), self.connections.len());
         for batch in 0..times {
             for (n, connection) in self.connections.iter_mut().enumerate() {
                 let request = request(batch * count + n);
@@ -142,14 +142,14 @@ pub fn cpu_time(process: u32) -> Duration {
 
 /// An answer as the client reads it; the body without its chunks.
 #[derive(Default)]
-pub struct Answer {
+pub struct Response {
     /// The status line and the headers, with the empty line behind them.
     pub head: String,
     /// The body.
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     /// Reads one in place of this.
     fn read(&mut self, connection: &mut Connection) {
         self.head.clear();

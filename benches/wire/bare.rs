@@ -23,7 +23,7 @@ use actix_web::{
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 
-use crate::load::{Answer, Server};
+use crate::load::{Response, Server};
 
 /// The argument that makes this program the bare server.
 pub const SERVE: &str = "serve-bare";
@@ -50,7 +50,7 @@ pub fn start(answer: &Path, take: Take, gap: Duration, pinned: bool) -> Server {
 }
 
 /// Writes an answer for one.
-pub fn write(answer: &Answer, path: &Path) {
+pub fn write(answer: &Response, path: &Path) {
     fs::write(path, [answer.head.as_bytes(), &answer.body].concat()).expect("the file is written");
 }
 

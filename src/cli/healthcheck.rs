@@ -38,9 +38,9 @@ fn get(host: &str, path: &str) -> std::io::Result<String> {
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
         write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: fake-openai\r\nconnection: close\r\n\r\n")?;
-        let mut answer = Vec::new();
-        stream.take(16 * 1024).read_to_end(&mut answer)?;
-        let line = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let mut response = Vec::new();
+        stream.take(16 * 1024).read_to_end(&mut response)?;
+        let line = response.split(|byte| *byte == b'\r').next().unwrap_or_default();
         return Ok(String::from_utf8_lossy(line).into_owned());
     }
     Err(last)

@@ -13,7 +13,7 @@ use http::Method;
 pub(super) fn routes(fixtures: &Fixtures) -> String {
     let mut lines: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();
     for Listed { file, routes, endpoint, .. } in fixtures.endpoints() {
-        let answer = match endpoint.kind() {
+        let response = match endpoint.kind() {
             Kind::Canned => "canned",
             Kind::Generated(dialect) => dialect,
         };
@@ -27,14 +27,14 @@ pub(super) fn routes(fixtures: &Fixtures) -> String {
                 _ => path.clone(),
             };
             // In the order of the whole path.
-            let key = (path, shown, answer, limited, file);
+            let key = (path, shown, response, limited, file);
             lines.entry(key).or_default().insert(method.as_str());
         }
     }
     let mut rows = vec![["METHODS", "PATH", "ANSWER", "LIMIT", "FIXTURE"].map(str::to_owned)];
-    rows.extend(lines.into_iter().map(|((_, shown, answer, limited, file), methods)| {
+    rows.extend(lines.into_iter().map(|((_, shown, response, limited, file), methods)| {
         let methods = methods.into_iter().collect::<Vec<_>>().join(" ");
-        [&methods, &shown, answer, limited, file].map(str::to_owned)
+        [&methods, &shown, response, limited, file].map(str::to_owned)
     }));
     table(&rows)
 }

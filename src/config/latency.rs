@@ -4,8 +4,8 @@ use std::{str::FromStr, time::Duration};
 
 use super::{ConfigError, Settings};
 use crate::traffic::{
-    capacity::CapacitySpec,
-    fault::Chain,
+    capacity::ConcurrencySpec,
+    fault::FaultSpec,
     latency::{Distribution, Latency, Span},
 };
 
@@ -61,7 +61,7 @@ pub(super) fn latency(asked: &Settings) -> Result<(LatencySpec, f64), ConfigErro
 }
 
 /// How many answers are said at once, if there is a bound.
-pub(super) fn capacity(asked: &Settings) -> Result<Option<CapacitySpec>, ConfigError> {
+pub(super) fn capacity(asked: &Settings) -> Result<Option<ConcurrencySpec>, ConfigError> {
     let Some(most) = asked.max_concurrency else {
         return match (asked.queue, asked.slowdown) {
             (None, None) => Ok(None),
@@ -75,11 +75,11 @@ pub(super) fn capacity(asked: &Settings) -> Result<Option<CapacitySpec>, ConfigE
     if !(1.0..=1000.0).contains(&slowdown) {
         return Err(ConfigError(format!("slowdown {slowdown} is out of range: give 1 to 1000, 2 for half the speed")));
     }
-    Ok(Some(CapacitySpec { most, queue: asked.queue.unwrap_or(QUEUE), slowdown }))
+    Ok(Some(ConcurrencySpec { most, queue: asked.queue.unwrap_or(QUEUE), slowdown }))
 }
 
 /// What goes wrong with all requests.
-pub(super) fn faults(asked: &Settings) -> Result<Vec<Chain>, ConfigError> {
+pub(super) fn faults(asked: &Settings) -> Result<Vec<FaultSpec>, ConfigError> {
     let texts = asked.fault.iter().flatten();
     texts.map(|text| text.parse().map_err(|problem| ConfigError(format!("fault {problem}")))).collect()
 }

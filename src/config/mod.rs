@@ -16,11 +16,11 @@ pub use self::{
 };
 use crate::{
     core::clock::Clock,
-    model::{Context, Manner},
+    model::{Context, ModelBehavior},
     traffic::{
         access::Access,
-        capacity::CapacitySpec,
-        fault::Chain,
+        capacity::ConcurrencySpec,
+        fault::FaultSpec,
         limit::{LimitSpec, StoreSpec},
         rule::Rule,
     },
@@ -62,7 +62,7 @@ pub struct Config {
     /// What every random choice is drawn from; `None` for a new one each time.
     pub seed: Option<u64>,
     /// How the model behaves where no script says otherwise.
-    pub manner: Manner,
+    pub behavior: ModelBehavior,
     /// Whether answers bear the dated names of models.
     pub snapshots: bool,
     /// Who may come in, and to which models.
@@ -90,9 +90,9 @@ pub struct Config {
     /// Whether answers say how long they took and were meant to take.
     pub server_timing: bool,
     /// How many answers are said at once; `None` for any number.
-    pub capacity: Option<CapacitySpec>,
+    pub capacity: Option<ConcurrencySpec>,
     /// What goes wrong with all requests.
-    pub faults: Vec<Chain>,
+    pub faults: Vec<FaultSpec>,
     /// What goes wrong with some.
     pub rules: Vec<Rule>,
     /// Whether requests may ask for faults.
@@ -117,7 +117,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             fixtures: None,
             seed: None,
-            manner: Manner::default(),
+            behavior: ModelBehavior::default(),
             snapshots: false,
             access: Access::default(),
             lenient: false,
@@ -166,7 +166,7 @@ impl TryFrom<Settings> for Config {
             return Err(wrong("settle is for limits on tokens: give tpm or another".into()));
         }
         let lorem_tokens = match asked.lorem_tokens {
-            None => default.manner.lorem_tokens,
+            None => default.behavior.lorem_tokens,
             Some(text) => range(&text).ok_or_else(|| {
                 wrong(format!("lorem_tokens `{text}` is not a range: write 64..256, or 100 for just that"))
             })?,
@@ -212,7 +212,7 @@ impl TryFrom<Settings> for Config {
             trusted_proxies,
             fixtures: asked.fixtures,
             seed: asked.seed,
-            manner: Manner { content, lorem_tokens, usage, context },
+            behavior: ModelBehavior { content, lorem_tokens, usage, context },
             snapshots: asked.model_names == Some(ModelNames::Snapshot),
             access: Access { keys, models },
             lenient: asked.lenient.unwrap_or(default.lenient),

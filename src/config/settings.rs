@@ -236,14 +236,14 @@ impl Settings {
     /// What holds where nothing is asked.
     pub fn defaults() -> Self {
         let config = Config::default();
-        let lorem = &config.manner.lorem_tokens;
+        let lorem = &config.behavior.lorem_tokens;
         Settings {
             host: Some(config.host),
             port: Some(config.port),
             strict_port: Some(config.strict_port),
-            content: Some(config.manner.content),
+            content: Some(config.behavior.content),
             lorem_tokens: Some(format!("{}..{}", lorem.start(), lorem.end())),
-            usage: Some(config.manner.usage),
+            usage: Some(config.behavior.usage),
             model_names: Some(ModelNames::default()),
             lenient: Some(config.lenient),
             strict_ids: Some(config.strict_ids),

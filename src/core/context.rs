@@ -15,12 +15,12 @@ use smallvec::SmallVec;
 
 use super::{
     error::ApiError,
-    json::{Document, Malformed, Members},
-    limit_status::Standings,
+    json::{self, Malformed},
+    limit_status::LimitStatuses,
     model_catalog::ModelFacts,
     random::{Alphabet, Random},
     reply::Instead,
-    request::{Body, Credential, Request},
+    request::{Credential, Request, RequestBody},
     template::query,
 };
 
@@ -31,7 +31,7 @@ pub type Params<'a> = SmallVec<[(&'a str, &'a str); 3]>;
 const ANOTHER_MODEL: &str = "another-model";
 
 /// Everything that a slot may stand for while one request is answered.
-pub struct Scope<'a> {
+pub struct RequestContext<'a> {
     /// The request.
     pub request: &'a Request<'a>,
     /// What the route's `{name}` segments matched.
@@ -41,7 +41,7 @@ pub struct Scope<'a> {
     /// The time, since 1970.
     pub now: Duration,
     /// Where the client stands with its limits, once that is decided.
-    pub standings: Standings,
+    pub standings: LimitStatuses,
     /// The error being told.
     pub error: Option<ApiError>,
     /// What is known of models, the first that fits one holds.
@@ -76,7 +76,7 @@ pub struct Scope<'a> {
     credential: OnceCell<Credential<'a>>,
     named: OnceCell<(Cow<'a, str>, usize)>,
     known: OnceCell<Option<&'a ModelFacts>>,
-    document: OnceCell<Result<Document<'a>, Malformed>>,
+    document: OnceCell<Result<json::Document<'a>, Malformed>>,
 }
 
 /// What was found in a collection for a request. Most ask for nothing there, and then it takes no memory.
@@ -95,15 +95,15 @@ impl Found {
     }
 }
 
-impl<'a> Scope<'a> {
+impl<'a> RequestContext<'a> {
     /// The scope of a request about which nothing is decided yet.
     pub fn new(request: &'a Request<'a>, random: Random, now: Duration) -> Self {
-        Scope {
+        RequestContext {
             request,
             params: Params::new(),
             random: RefCell::new(random),
             now,
-            standings: Standings::default(),
+            standings: LimitStatuses::default(),
             error: None,
             resource: Found::default(),
             earlier: RefCell::default(),
@@ -145,14 +145,14 @@ impl<'a> Scope<'a> {
     ///
     /// # Errors
     /// [`Malformed`] where the body is not a JSON object.
-    pub fn members(&self) -> Result<Members<'_>, Malformed> {
-        self.document().as_ref().map(Document::members).map_err(|malformed| *malformed)
+    pub fn members(&self) -> Result<json::Object<'_>, Malformed> {
+        self.document().as_ref().map(json::Document::members).map_err(|malformed| *malformed)
     }
 
-    fn document(&self) -> &Result<Document<'a>, Malformed> {
+    fn document(&self) -> &Result<json::Document<'a>, Malformed> {
         self.document.get_or_init(|| match &self.request.body {
-            Body::Whole(bytes) => Document::read(bytes),
-            Body::TooLarge { .. } => Ok(Document::default()),
+            RequestBody::Whole(bytes) => json::Document::read(bytes),
+            RequestBody::TooLarge { .. } => Ok(json::Document::default()),
         })
     }
 
@@ -245,35 +245,35 @@ pub(crate) mod tests {
     const BODY: &str = r#"{"model":"a\"b","n":7,"deep":{"key":[1,null]}}"#;
 
     /// Runs `test` in the scope of a request with a few members in its body and one path parameter.
-    pub(crate) fn with_scope<T>(test: impl FnOnce(&Scope<'_>) -> T) -> T {
-        with_scope_of(BODY, test)
+    pub(crate) fn with_context<T>(test: impl FnOnce(&RequestContext<'_>) -> T) -> T {
+        with_context_of(BODY, test)
     }
 
     /// Runs `test` in the scope of a request with this body.
-    pub(crate) fn with_scope_of<T>(body: &str, test: impl FnOnce(&Scope<'_>) -> T) -> T {
-        with(body, |scope| test(scope))
+    pub(crate) fn with_context_of<T>(body: &str, test: impl FnOnce(&RequestContext<'_>) -> T) -> T {
+        with(body, |context| test(context))
     }
 
     /// Runs `test` in the scope of a request that is told this error.
-    pub(crate) fn with_error<T>(error: Option<ApiError>, test: impl FnOnce(&Scope<'_>) -> T) -> T {
-        with(BODY, |scope| {
-            scope.error = error;
-            test(scope)
+    pub(crate) fn with_error<T>(error: Option<ApiError>, test: impl FnOnce(&RequestContext<'_>) -> T) -> T {
+        with(BODY, |context| {
+            context.error = error;
+            test(context)
         })
     }
 
-    fn with<T>(body: &str, test: impl FnOnce(&mut Scope<'_>) -> T) -> T {
+    fn with<T>(body: &str, test: impl FnOnce(&mut RequestContext<'_>) -> T) -> T {
         let request = Request {
             method: &Method::POST,
             path: "/things/x%2Fy",
             query: "",
             headers: &NoHeaders,
             client: [127, 0, 0, 1].into(),
-            body: Body::Whole(body.to_owned().into()),
+            body: RequestBody::Whole(body.to_owned().into()),
             files: &[],
         };
-        let mut scope = Scope::new(&request, Seeds::new(Some(1)).next(), FIXED_EPOCH);
-        scope.params.push(("id", "x%2Fy"));
-        test(&mut scope)
+        let mut context = RequestContext::new(&request, Seeds::new(Some(1)).next(), FIXED_EPOCH);
+        context.params.push(("id", "x%2Fy"));
+        test(&mut context)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::limit_status::{Reason, Refusal};
+use super::limit_status::{LimitExceeded, Reason};
 
 /// One value that an error carries.
 pub enum Field<'a> {
@@ -84,7 +84,7 @@ api_errors! {
     WrongKey = "wrong_key" { key: String }
     /// The model is not on the list.
     ModelNotFound = "model_not_found" { model: String }
-    /// A limit leaves not enough; the numbers are in the [`Refusal`].
+    /// A limit leaves not enough; the numbers are in the [`LimitExceeded`].
     RateLimited = "rate_limited" { unit: &'static str, kind: &'static str }
     /// The request is more than a limit ever admits at once.
     RequestTooLarge = "request_too_large" { unit: &'static str, kind: &'static str }
@@ -162,8 +162,8 @@ api_errors! {
     Saturated = "saturated" {}
 }
 
-impl From<Refusal> for ApiError {
-    fn from(refusal: Refusal) -> Self {
+impl From<LimitExceeded> for ApiError {
+    fn from(refusal: LimitExceeded) -> Self {
         let (unit, kind) = (refusal.unit.name(), refusal.unit.kind());
         match refusal.reason {
             Reason::RanOut => ApiError::RateLimited { unit, kind },

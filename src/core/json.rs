@@ -16,8 +16,8 @@ use smallvec::SmallVec;
 
 use self::reader::Reader;
 pub use self::{
-    key_filter::{Names, slot},
-    value::{Kind, Raw},
+    key_filter::{KeyFilter, slot},
+    value::{Kind, Value},
 };
 
 /// How deep values may be nested; the same as serde_json's own bound.
@@ -35,7 +35,7 @@ pub struct Malformed {
 pub struct Document<'a> {
     text: Cow<'a, [u8]>,
     nodes: Nodes,
-    names: Names,
+    names: KeyFilter,
 }
 
 /// Where a member of an object stands, or an object or array that is an item of an array. Those inside it follow.
@@ -51,7 +51,7 @@ struct Node {
     /// Whether each item of the array that it is has a node.
     dense: bool,
     /// The names of the members of the object that it is.
-    names: Names,
+    names: KeyFilter,
 }
 
 /// Nodes in the order of the text. Most requests have no more than there is room for here.
@@ -78,15 +78,15 @@ impl<'a> Document<'a> {
     }
 
     /// Its members.
-    pub fn members(&self) -> Members<'_> {
-        Members { text: &self.text, nodes: &self.nodes, names: self.names }
+    pub fn members(&self) -> Object<'_> {
+        Object { text: &self.text, nodes: &self.nodes, names: self.names }
     }
 
     /// The string that the member `name` is, from the text itself where it stands there as it is.
     pub fn string(&self, name: &str) -> Option<Cow<'a, str>> {
         let value = self.members().get(name)?;
         match self.text {
-            Cow::Borrowed(text) => Raw { text, nodes: &[], ..value }.as_str(),
+            Cow::Borrowed(text) => Value { text, nodes: &[], ..value }.as_str(),
             Cow::Owned(_) => value.as_str().map(|text| Cow::Owned(text.into_owned())),
         }
     }
@@ -94,29 +94,29 @@ impl<'a> Document<'a> {
 
 /// The members of one JSON object, in the order they were sent.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Members<'a> {
+pub struct Object<'a> {
     /// The whole document.
     text: &'a [u8],
     nodes: &'a [Node],
-    names: Names,
+    names: KeyFilter,
 }
 
-impl<'a> Members<'a> {
+impl<'a> Object<'a> {
     /// Whether any of these names could be among those of the members: what most requests lack is known by one look.
     #[inline]
-    pub fn may_have(&self, names: Names) -> bool {
+    pub fn may_have(&self, names: KeyFilter) -> bool {
         self.names.may_share(names)
     }
 
     /// The value of a member; of the last one where a key is given twice, as JSON readers commonly do. A name that JSON can
     /// only spell with an escape is to be given so.
     #[inline]
-    pub fn get(&self, name: &str) -> Option<Raw<'a>> {
-        if self.may_have(Names::of(&[name])) { self.find(name) } else { None }
+    pub fn get(&self, name: &str) -> Option<Value<'a>> {
+        if self.may_have(KeyFilter::of(&[name])) { self.find(name) } else { None }
     }
 
-    fn find(&self, name: &str) -> Option<Raw<'a>> {
-        let Members { text, nodes, .. } = *self;
+    fn find(&self, name: &str) -> Option<Value<'a>> {
+        let Object { text, nodes, .. } = *self;
         let (mut at, mut found) = (0, None);
         while let Some(node) = nodes.get(at) {
             let (from, to) = node.key;
@@ -130,8 +130,8 @@ impl<'a> Members<'a> {
     }
 
     /// Key and value of every member.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Raw<'a>)> + use<'a> {
-        let Members { text, mut nodes, .. } = *self;
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Value<'a>)> + use<'a> {
+        let Object { text, mut nodes, .. } = *self;
         std::iter::from_fn(move || {
             let (node, rest) = nodes.split_first()?;
             let (inside, after) = rest.split_at(node.span as usize - 1);
@@ -145,20 +145,20 @@ impl<'a> Members<'a> {
 impl Node {
     /// Its value, with the nodes inside it.
     #[inline]
-    fn raw<'a>(&self, text: &'a [u8], nodes: &'a [Node]) -> Raw<'a> {
+    fn raw<'a>(&self, text: &'a [u8], nodes: &'a [Node]) -> Value<'a> {
         let Node { value, kind, dense, names, .. } = *self;
-        Raw { text, value, nodes, kind, dense, names }
+        Value { text, value, nodes, kind, dense, names }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::{Value as Tree, json};
 
     use super::{value::unescape, *};
 
-    fn get(text: &str, name: &str) -> Option<Raw<'static>> {
+    fn get(text: &str, name: &str) -> Option<Value<'static>> {
         let text: &'static str = text.to_owned().leak();
         let document: &'static Document<'static> = Box::leak(Box::new(Document::read(text.as_bytes()).unwrap()));
         document.members().get(name)
@@ -216,31 +216,31 @@ mod tests {
     }
 
     /// A value as whoever looks into it finds it.
-    fn looked_into(raw: Raw<'_>) -> Value {
+    fn looked_into(raw: Value<'_>) -> Tree {
         match raw.kind() {
             Kind::Object => {
                 let members = raw.members().unwrap();
                 let key = |key: &[u8]| unescape(key).unwrap().into_owned();
-                Value::Object(members.iter().map(|(name, value)| (key(name), looked_into(value))).collect())
+                Tree::Object(members.iter().map(|(name, value)| (key(name), looked_into(value))).collect())
             }
             Kind::Array => raw.items().into_iter().map(looked_into).collect(),
             _ => raw.to_value().unwrap(),
         }
     }
 
-    fn any_json() -> impl Strategy<Value = Value> {
+    fn any_json() -> impl Strategy<Value = Tree> {
         let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            any::<i64>().prop_map(Value::from),
+            Just(Tree::Null),
+            any::<bool>().prop_map(Tree::from),
+            any::<i64>().prop_map(Tree::from),
             any::<f64>().prop_map(|n| json!(n)),
-            any::<String>().prop_map(Value::from),
+            any::<String>().prop_map(Tree::from),
         ];
         leaf.prop_recursive(4, 64, 8, |inner| {
             prop_oneof![
-                prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+                prop::collection::vec(inner.clone(), 0..8).prop_map(Tree::from),
                 prop::collection::hash_map(any::<String>(), inner, 0..8)
-                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+                    .prop_map(|map| Tree::Object(map.into_iter().collect())),
             ]
         })
     }
@@ -248,13 +248,13 @@ mod tests {
     proptest! {
         #[test]
         fn reads_what_serde_json_writes(object in prop::collection::hash_map(any::<String>(), any_json(), 0..12), pretty: bool) {
-            let value = Value::Object(object.into_iter().collect());
+            let value = Tree::Object(object.into_iter().collect());
             let text = if pretty { serde_json::to_vec_pretty(&value) } else { serde_json::to_vec(&value) }.unwrap();
             let document = Document::read(&text).unwrap();
-            let value: Value = serde_json::from_slice(&text).unwrap();
+            let value: Tree = serde_json::from_slice(&text).unwrap();
             prop_assert!(document.members().iter().count() == value.as_object().unwrap().len());
             for (key, expected) in value.as_object().unwrap() {
-                let spelled = Value::from(key.as_str()).to_string();
+                let spelled = Tree::from(key.as_str()).to_string();
                 let found = document.members().get(&spelled[1..spelled.len() - 1]).unwrap();
                 prop_assert_eq!(&looked_into(found), expected);
             }
@@ -272,7 +272,7 @@ mod tests {
         fn agrees_with_serde_json_on_structure(text in r#"[\[\]{}:,"a1\-.e \\tfnrul]{0,24}"#) {
             let ours = Document::read(text.as_bytes()).is_ok();
             let theirs = text.trim().is_empty()
-                || serde_json::from_str::<serde_json::Map<String, Value>>(&text).is_ok();
+                || serde_json::from_str::<serde_json::Map<String, Tree>>(&text).is_ok();
             // Ours passes over ill-formed escapes inside strings and numbers beyond f64; in everything else the two agree.
             let lenient = text.contains('\\') || text.contains("1e1");
             prop_assert!(ours == theirs || (ours && lenient), "{}", text);

@@ -64,14 +64,14 @@ pub struct Cost {
 /// comes from here. Of several limits on one unit, it is the one with the slowest refill; of those that refuse, the one
 /// that takes longest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standings {
+pub struct LimitStatuses {
     /// By unit. Requests in flight are told by no provider.
-    told: [Option<Standing>; 4],
+    told: [Option<LimitStatus>; 4],
     /// Why the request is refused, if it is.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<LimitExceeded>,
 }
 
-impl Standings {
+impl LimitStatuses {
     fn place(unit: Unit) -> Option<usize> {
         match unit {
             Unit::Requests => Some(0),
@@ -83,12 +83,12 @@ impl Standings {
     }
 
     /// The standing of a unit, if it is told.
-    pub fn get(&self, unit: Unit) -> Option<&Standing> {
+    pub fn get(&self, unit: Unit) -> Option<&LimitStatus> {
         self.told[Self::place(unit)?].as_ref()
     }
 
     /// Writes down where the client stands with one more limit on this unit.
-    pub fn tell(&mut self, unit: Unit, standing: Standing) {
+    pub fn tell(&mut self, unit: Unit, standing: LimitStatus) {
         if let Some(place) = Self::place(unit)
             && self.told[place].is_none_or(|known| standing.is_slower_than(&known))
         {
@@ -97,7 +97,7 @@ impl Standings {
     }
 
     /// Writes down that one more limit refuses.
-    pub fn refuse(&mut self, refusal: Refusal) {
+    pub fn refuse(&mut self, refusal: LimitExceeded) {
         if self.refusal.is_none_or(|known| refusal.is_longer_than(&known)) {
             self.refusal = Some(refusal);
         }
@@ -105,7 +105,7 @@ impl Standings {
 
     /// Once all limits have spoken: what a refusal tells of its unit is told of the limit that refuses.
     pub fn close(&mut self) {
-        if let Some(Refusal { standing, unit, reason: Reason::RanOut, .. }) = self.refusal
+        if let Some(LimitExceeded { standing, unit, reason: Reason::RanOut, .. }) = self.refusal
             && let Some(place) = Self::place(unit)
         {
             self.told[place] = Some(standing);
@@ -120,9 +120,9 @@ impl Standings {
 
 /// The limit that refuses a request, and where the client stands with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct LimitExceeded {
     /// Where the client stands.
-    pub standing: Standing,
+    pub standing: LimitStatus,
     /// What ran out.
     pub unit: Unit,
     /// What the request would have cost.
@@ -131,10 +131,10 @@ pub struct Refusal {
     pub reason: Reason,
 }
 
-impl Refusal {
+impl LimitExceeded {
     /// Whether it takes longer than another until the request would pass.
-    pub fn is_longer_than(&self, other: &Refusal) -> bool {
-        let ever = |refusal: &Refusal| matches!(refusal.reason, Reason::RanOut | Reason::Silent);
+    pub fn is_longer_than(&self, other: &LimitExceeded) -> bool {
+        let ever = |refusal: &LimitExceeded| matches!(refusal.reason, Reason::RanOut | Reason::Silent);
         match (ever(self), ever(other)) {
             (true, true) => self.standing.wait > other.standing.wait,
             (mine, theirs) => theirs && !mine,
@@ -157,7 +157,7 @@ pub enum Reason {
 
 /// Where a client stands with one limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct LimitStatus {
     /// How much there is in a period.
     pub limit: u64,
     /// How much would be admitted at this very moment.
@@ -170,14 +170,14 @@ pub struct Standing {
     pub period: Duration,
 }
 
-impl Standing {
+impl LimitStatus {
     /// What the limit is short of.
     pub fn used(&self) -> u64 {
         self.limit.saturating_sub(self.remaining)
     }
 
     /// Whether it refills more slowly than another.
-    pub fn is_slower_than(&self, other: &Standing) -> bool {
+    pub fn is_slower_than(&self, other: &LimitStatus) -> bool {
         u128::from(self.limit) * other.period.as_nanos() < u128::from(other.limit) * self.period.as_nanos()
     }
 
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn waits_are_rounded_up_to_whole_units_and_never_zero() {
         let period = Duration::from_secs(60);
-        let standing = |wait| Standing { limit: 1, remaining: 0, until_full: wait, wait, period };
+        let standing = |wait| LimitStatus { limit: 1, remaining: 0, until_full: wait, wait, period };
         assert_eq!(standing(Duration::from_millis(600)).retry_after_secs(), 1);
         assert_eq!(standing(Duration::from_nanos(1_000_000_001)).retry_after_secs(), 2);
         assert_eq!(standing(Duration::from_nanos(600_000_001)).retry_after_ms(), 601);

@@ -23,7 +23,7 @@ pub struct Request<'a> {
     /// Who is asking; an IPv4-mapped IPv6 address is its IPv4 form.
     pub client: IpAddr,
     /// What was sent; of a form, its fields as a JSON object.
-    pub body: Body,
+    pub body: RequestBody,
     /// The files of a form.
     pub files: &'a [File],
 }
@@ -44,7 +44,7 @@ pub struct File {
 
 /// What came with a request.
 #[derive(Clone)]
-pub enum Body {
+pub enum RequestBody {
     /// All of it; empty when there was none.
     Whole(Bytes),
     /// More than the server takes; what came has been thrown away.
@@ -54,12 +54,12 @@ pub enum Body {
     },
 }
 
-impl Body {
+impl RequestBody {
     /// How much came, in bytes, or how much would have been taken.
     pub fn len(&self) -> u64 {
         match self {
-            Body::Whole(bytes) => bytes.len() as u64,
-            Body::TooLarge { limit } => *limit,
+            RequestBody::Whole(bytes) => bytes.len() as u64,
+            RequestBody::TooLarge { limit } => *limit,
         }
     }
 

@@ -12,17 +12,17 @@ use self::session::Session;
 use super::limit_status::Cost;
 
 /// One answer, ready for the edge to deliver.
-pub struct Answer {
+pub struct Response {
     /// The status line's code.
     pub status: StatusCode,
     /// The headers; their order says nothing. The edge adds those of its own trade (date, length, framing, CORS).
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// What follows the head.
-    pub content: Content,
+    pub content: Body,
     /// What it has cost in tokens, if the model has said something.
     pub cost: Option<Cost>,
     /// What happens before the head is sent.
-    pub opening: Opening,
+    pub opening: HeadTiming,
 }
 
 /// Headers that most answers have no more of, those of limits included.
@@ -30,7 +30,7 @@ pub const USUAL_HEADERS: usize = 12;
 
 /// What happens before the head of an answer is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opening {
+pub enum HeadTiming {
     /// So much time passes.
     After(Duration),
     /// Time passes without end.
@@ -42,39 +42,39 @@ pub enum Opening {
 }
 
 /// The body of an answer.
-pub enum Content {
+pub enum Body {
     /// All of it at once.
-    Whole(Bytes),
+    Full(Bytes),
     /// Event by event, each as soon as the client takes it.
-    Frames(Frames),
+    Stream(EventStream),
     /// Step by step, each at its time.
-    Steps(Steps),
+    Timed(Steps),
     /// None yet: a conversation begins, over a socket.
     Session(Box<dyn Session>),
 }
 
 /// A stream: a lazy sequence of events.
-pub struct Frames {
+pub struct EventStream {
     /// The events, in order.
-    pub list: Box<dyn Iterator<Item = Frame> + Send>,
+    pub list: Box<dyn Iterator<Item = StreamEvent> + Send>,
     /// How one is told from the next.
-    pub framing: Framing,
+    pub framing: StreamFormat,
 }
 
 /// One event, as it goes over the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub struct StreamEvent {
     /// All of it, with what frames it.
     pub bytes: Bytes,
     /// What it is for.
-    pub part: Part,
+    pub part: EventKind,
     /// How many tokens of the reply it brings.
     pub tokens: u32,
 }
 
 /// What an event of a stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum EventKind {
     /// What is said, or what leads to it.
     Said,
     /// Why the model stopped.
@@ -87,7 +87,7 @@ pub enum Part {
 
 /// How the events of a stream are told from each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
+pub enum StreamFormat {
     /// Server-sent events that are data alone, with this line break.
     Data(&'static str),
     /// Server-sent events with a name before the data.
@@ -102,14 +102,14 @@ pub enum Framing {
     Messages,
 }
 
-impl Framing {
+impl StreamFormat {
     /// An error in place of a stream's next event. Nothing comes after it. `first` is whether nothing came before.
     pub fn error(self, body: &[u8], first: bool) -> Bytes {
         /// The data of an event that has a name bears the name as its type.
         const TYPE: &str = r#"{"type":""#;
         let (before, after): (&[&str], &[&str]) = match self {
-            Framing::Data(end) => (&["data: "], &[end, end]),
-            Framing::Named => {
+            StreamFormat::Data(end) => (&["data: "], &[end, end]),
+            StreamFormat::Named => {
                 let name = body.strip_prefix(TYPE.as_bytes()).and_then(|rest| rest.split(|byte| *byte == b'"').next());
                 let (name, start, rest) = match name {
                     Some(name) => (name, "", body),
@@ -117,10 +117,10 @@ impl Framing {
                 };
                 return [b"event: ", name, b"\ndata: ", start.as_bytes(), rest, b"\n\n"].concat().into();
             }
-            Framing::Array => (if first { &["["] } else { &[",\r\n"] }, &["]"]),
-            Framing::Lines => (&[], &["\n"]),
-            Framing::Messages => (&[], &[]),
-            Framing::Binary => return event_stream::exception(body),
+            StreamFormat::Array => (if first { &["["] } else { &[",\r\n"] }, &["]"]),
+            StreamFormat::Lines => (&[], &["\n"]),
+            StreamFormat::Messages => (&[], &[]),
+            StreamFormat::Binary => return event_stream::exception(body),
         };
         [before.concat().as_bytes(), body, after.concat().as_bytes()].concat().into()
     }
@@ -129,27 +129,27 @@ impl Framing {
     /// or an event that nobody knows.
     pub fn comment(self) -> Bytes {
         Bytes::from_static(match self {
-            Framing::Data("\r\n") => b": keep-alive\r\n\r\n",
-            Framing::Data(_) | Framing::Named => b": keep-alive\n\n",
-            Framing::Array | Framing::Lines => b" ",
-            Framing::Messages => b"",
-            Framing::Binary => return event_stream::event("keep-alive", "application/json", b""),
+            StreamFormat::Data("\r\n") => b": keep-alive\r\n\r\n",
+            StreamFormat::Data(_) | StreamFormat::Named => b": keep-alive\n\n",
+            StreamFormat::Array | StreamFormat::Lines => b" ",
+            StreamFormat::Messages => b"",
+            StreamFormat::Binary => return event_stream::event("keep-alive", "application/json", b""),
         })
     }
 
     /// The bytes that close a stream which has lost its last event.
     pub fn close(self) -> Option<Bytes> {
-        (self == Framing::Array).then(|| Bytes::from_static(b"]"))
+        (self == StreamFormat::Array).then(|| Bytes::from_static(b"]"))
     }
 
     /// An event broken off late in its data, but framed as it should be.
     pub fn broken_off(self, event: &[u8]) -> Bytes {
         let end: &[u8] = match self {
-            Framing::Data("\r\n") => b"\r\n\r\n",
-            Framing::Data(_) | Framing::Named => b"\n\n",
-            Framing::Array | Framing::Messages => b"",
-            Framing::Lines => b"\n",
-            Framing::Binary => return event_stream::broken_off(event),
+            StreamFormat::Data("\r\n") => b"\r\n\r\n",
+            StreamFormat::Data(_) | StreamFormat::Named => b"\n\n",
+            StreamFormat::Array | StreamFormat::Messages => b"",
+            StreamFormat::Lines => b"\n",
+            StreamFormat::Binary => return event_stream::broken_off(event),
         };
         let kept = event.len().saturating_sub(end.len()) * 3 / 4;
         [&event[..kept], end].concat().into()
@@ -161,12 +161,12 @@ pub struct Steps {
     /// The length that the head promises, in bytes; none if it is chunked.
     pub length: Option<u64>,
     /// The steps, in order.
-    pub list: Box<dyn Iterator<Item = Timed> + Send>,
+    pub list: Box<dyn Iterator<Item = TimedStep> + Send>,
 }
 
 /// A step, and when it is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Timed {
+pub struct TimedStep {
     /// Time since the answer was made; [`Duration::MAX`] for never.
     pub at: Duration,
     /// What is done then.
@@ -184,33 +184,33 @@ pub enum Step {
     Reset,
 }
 
-impl Answer {
+impl Response {
     /// An answer that is sent at once.
-    pub fn new(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>, content: Content) -> Self {
-        Answer { status, headers, content, cost: None, opening: Opening::After(Duration::ZERO) }
+    pub fn new(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>, content: Body) -> Self {
+        Response { status, headers, content, cost: None, opening: HeadTiming::After(Duration::ZERO) }
     }
 
     /// An answer with a body that is sent at once.
-    pub fn said(content_type: &'static str, content: Content) -> Self {
+    pub fn said(content_type: &'static str, content: Body) -> Self {
         let mut headers = Vec::with_capacity(USUAL_HEADERS);
         headers.push((CONTENT_TYPE, HeaderValue::from_static(content_type)));
-        Answer::new(StatusCode::OK, headers, content)
+        Response::new(StatusCode::OK, headers, content)
     }
 
     /// The answer that opens a session.
     pub fn session(session: Box<dyn Session>) -> Self {
-        Answer::new(StatusCode::SWITCHING_PROTOCOLS, Vec::with_capacity(USUAL_HEADERS), Content::Session(session))
+        Response::new(StatusCode::SWITCHING_PROTOCOLS, Vec::with_capacity(USUAL_HEADERS), Body::Session(session))
     }
 
     /// An answer without headers or body.
     pub fn empty(status: StatusCode) -> Self {
-        Answer::new(status, Vec::new(), Content::Whole(Bytes::new()))
+        Response::new(status, Vec::new(), Body::Full(Bytes::new()))
     }
 }
 
-impl Frame {
+impl StreamEvent {
     /// An event that brings so many tokens of what is said.
     pub fn said(bytes: Bytes, tokens: u32) -> Self {
-        Frame { bytes, part: Part::Said, tokens }
+        StreamEvent { bytes, part: EventKind::Said, tokens }
     }
 }

@@ -17,7 +17,7 @@ use serde_json::{
 pub(crate) use slot::query;
 pub use slot::{Slot, Spaces};
 
-use super::{context::Scope, limit_status::GoDuration};
+use super::{context::RequestContext, limit_status::GoDuration};
 
 /// A compiled template.
 #[derive(Clone, Debug)]
@@ -238,18 +238,18 @@ impl Template {
     }
 
     /// Renders into a fresh buffer.
-    pub fn render(&self, scope: &Scope<'_>) -> Vec<u8> {
+    pub fn render(&self, context: &RequestContext<'_>) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.literal);
-        self.render_into(scope, &mut out);
+        self.render_into(context, &mut out);
         out
     }
 
     /// Appends what it renders to `out`.
-    pub fn render_into(&self, scope: &Scope<'_>, out: &mut Vec<u8>) {
+    pub fn render_into(&self, context: &RequestContext<'_>, out: &mut Vec<u8>) {
         for segment in &self.segments {
             match segment {
                 Segment::Literal(text) => out.extend_from_slice(text),
-                Segment::Slot(slot, place) => slot.put(scope, *place, out),
+                Segment::Slot(slot, place) => slot.put(context, *place, out),
             }
         }
     }
@@ -317,11 +317,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::context::tests::with_scope;
+    use crate::core::context::tests::with_context;
 
     fn render(value: Value, layout: Layout) -> String {
         let template = Template::json(&value, layout, Spaces::Part).unwrap();
-        with_scope(|scope| String::from_utf8(template.render(scope)).unwrap())
+        with_context(|context| String::from_utf8(template.render(context)).unwrap())
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use super::{Engine, Origin};
 use crate::{
     core::{
-        context::Scope,
+        context::RequestContext,
         error::ApiError,
         request::Request,
-        response::{Answer, Content},
+        response::{Body, Response},
     },
     fixtures::Target,
     traffic::fault::Plan,
@@ -15,29 +15,29 @@ use crate::{
 impl Engine {
     /// Answers a line, whole and in no time. It was let in with what it came in: no key is asked for, no limit, and no
     /// place. What goes wrong is an answer too, if it is an error; there is nothing else of a line that could.
-    pub(super) fn line(&self, request: &Request<'_>) -> Answer {
-        let mut scope = self.scope(request, None);
+    pub(super) fn line(&self, request: &Request<'_>) -> Response {
+        let mut context = self.context(request, None);
         let Target { provider, endpoint } = self.fixtures.find(request.method, request.path);
         let (endpoint, said) = match endpoint {
             Err(error) => (None, Err(error)),
             Ok((endpoint, params)) => {
-                scope.set_params(params);
-                (Some(endpoint), self.answer_line(Origin { provider, endpoint }, &mut scope))
+                context.set_params(params);
+                (Some(endpoint), self.answer_line(Origin { provider, endpoint }, &mut context))
             }
         };
         said.unwrap_or_else(|error| {
-            scope.error = Some(error);
-            provider.refuse(endpoint, &scope)
+            context.error = Some(error);
+            provider.refuse(endpoint, &context)
         })
     }
 
-    fn answer_line(&self, origin: Origin<'_>, scope: &mut Scope<'_>) -> Result<Answer, ApiError> {
-        self.find_model(origin.endpoint, scope)?;
+    fn answer_line(&self, origin: Origin<'_>, context: &mut RequestContext<'_>) -> Result<Response, ApiError> {
+        self.find_model(origin.endpoint, context)?;
         let mut plan = Plan::default();
-        self.check(origin, scope, &mut plan)?;
-        let answer = self.say(origin.endpoint, scope, &plan)?;
-        match answer.content {
-            Content::Whole(_) => Ok(answer),
+        self.check(origin, context, &mut plan)?;
+        let response = self.say(origin.endpoint, context, &plan)?;
+        match response.content {
+            Body::Full(_) => Ok(response),
             _ => Err(ApiError::BrokenRule {
                 problem: "A line of a batch is answered whole: leave `stream` out.".to_owned(),
             }),

@@ -14,21 +14,21 @@ use super::Engine;
 use crate::{
     config::Config,
     core::{
-        context::Scope,
+        context::RequestContext,
         error::ApiError,
-        limit_status::{Reason, Refusal, Standing, Unit},
+        limit_status::{LimitExceeded, LimitStatus, Reason, Unit},
         prompt::Prompt,
-        request::Body,
-        response::{Answer, Content},
+        request::RequestBody,
+        response::{Body, Response},
         template::query,
     },
     fixtures::{Endpoint, Fixtures},
     traffic::{
         access,
-        capacity::Capacity,
-        fault::{Chain, Moment, Plan},
+        capacity::ConcurrencyLimit,
+        fault::{FaultContext, FaultSpec, Plan},
         latency::{Distribution, Latency, Pace},
-        matcher::Asked,
+        matcher::MatchInput,
         rule::{LiveRules, RuleSet},
     },
 };
@@ -43,23 +43,23 @@ const MARKER: (&str, &str) = ("[[fake:", "]]");
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What is to go wrong, and how long answers take, for all requests.
-pub(super) struct Troubles {
+pub(super) struct FaultConfig {
     /// Whether requests may ask for faults themselves.
     pub(super) by_request: bool,
     /// Rules put while the server runs.
     pub(super) live: LiveRules,
     rules: RuleSet,
-    always: Vec<Chain>,
+    always: Vec<FaultSpec>,
     pub(super) latency: Latency,
     itl: Arc<Distribution>,
     speed: f64,
-    pub(super) capacity: Option<Arc<Capacity>>,
+    pub(super) capacity: Option<Arc<ConcurrencyLimit>>,
 }
 
-impl Troubles {
+impl FaultConfig {
     pub(super) fn new(fixtures: &Fixtures, latency: Latency, config: &Config) -> Self {
         let rules = config.rules.iter().chain(fixtures.rules()).cloned();
-        Troubles {
+        FaultConfig {
             by_request: config.request_faults,
             live: LiveRules::default(),
             rules: RuleSet::new(rules),
@@ -67,7 +67,7 @@ impl Troubles {
             itl: Arc::new(latency.itl.clone()),
             latency,
             speed: config.speed,
-            capacity: config.capacity.map(|spec| Arc::new(Capacity::new(spec))),
+            capacity: config.capacity.map(|spec| Arc::new(ConcurrencyLimit::new(spec))),
         }
     }
 
@@ -103,45 +103,45 @@ impl Engine {
     /// Plans what goes wrong with a request. What stands nearer to it counts for more: its header, query, path, model, key
     /// and message, then the rules put while the server runs, those of the configuration and of the fixtures, then
     /// what holds for all.
-    pub(super) fn plan(&self, endpoint: &Endpoint, scope: &Scope<'_>) -> Result<Plan, ApiError> {
+    pub(super) fn plan(&self, endpoint: &Endpoint, context: &RequestContext<'_>) -> Result<Plan, ApiError> {
         let mut plan = Plan::default();
-        if self.troubles.by_request && may_ask(scope) {
+        if self.troubles.by_request && may_ask(context) {
             // What a sink is sent tells of others' models and messages.
             let places = if endpoint.keyed { PLACES } else { PLACES_OUTSIDE };
-            for (source, text) in asked_for(endpoint, scope).into_iter().take(places).flatten() {
-                let chain = text.parse::<Chain>().map_err(|problem| ApiError::BadFault { problem })?;
-                self.add(&chain, source, scope, &mut plan);
+            for (source, text) in asked_for(endpoint, context).into_iter().take(places).flatten() {
+                let chain = text.parse::<FaultSpec>().map_err(|problem| ApiError::BadFault { problem })?;
+                self.add(&chain, source, context, &mut plan);
             }
         }
         if !endpoint.keyed {
             // A page of the fake's own, such as that of its health, or a sink: what goes wrong with models is not theirs.
             return Ok(plan);
         }
-        let model = scope.model();
+        let model = context.model();
         if !self.troubles.live.is_empty() || !self.troubles.rules.is_silent(&model) {
-            let body = scope.members().unwrap_or_default();
-            let read = || endpoint.prompt(scope).unwrap_or_default();
-            let asked = Asked::new(body, model.clone(), scope.request.path, &read);
+            let body = context.members().unwrap_or_default();
+            let read = || endpoint.prompt(context).unwrap_or_default();
+            let asked = MatchInput::new(body, model.clone(), context.request.path, &read);
             for (id, chain) in self.troubles.live.chains(&asked) {
-                self.add(&chain, &id, scope, &mut plan);
+                self.add(&chain, &id, context, &mut plan);
             }
             for chain in self.troubles.rules.chains(&model, &asked) {
-                self.add(chain, "rules", scope, &mut plan);
+                self.add(chain, "rules", context, &mut plan);
             }
         }
         for chain in &self.troubles.always {
-            self.add(chain, "all", scope, &mut plan);
+            self.add(chain, "all", context, &mut plan);
         }
         Ok(plan)
     }
 
-    fn add(&self, chain: &Chain, source: &str, scope: &Scope<'_>, plan: &mut Plan) {
+    fn add(&self, chain: &FaultSpec, source: &str, context: &RequestContext<'_>, plan: &mut Plan) {
         let progress = &self.memory.progress;
-        let caller = access::caller(scope);
+        let caller = access::caller(context);
         let mut count =
             |number: usize, first: u64| progress.next((source, &**chain.text(), number, caller), first).is_some();
-        let random = &mut scope.random.borrow_mut();
-        chain.add_to(plan, &mut Moment { elapsed: self.clock.elapsed(), random, count: &mut count });
+        let random = &mut context.random.borrow_mut();
+        chain.add_to(plan, &mut FaultContext { elapsed: self.clock.elapsed(), random, count: &mut count });
     }
 
     /// How long an answer takes; without one, the error in its place.
@@ -149,17 +149,17 @@ impl Engine {
         &self,
         endpoint: Option<&Endpoint>,
         plan: &Plan,
-        scope: &Scope<'_>,
-        answer: Option<&Answer>,
+        context: &RequestContext<'_>,
+        response: Option<&Response>,
     ) -> Time {
-        let Troubles { latency, itl, speed, capacity, .. } = &self.troubles;
+        let FaultConfig { latency, itl, speed, capacity, .. } = &self.troubles;
         // Only what the model says takes time of itself.
-        let cost = answer.and_then(|answer| answer.cost).filter(|_| endpoint.is_some_and(Endpoint::is_generated));
+        let cost = response.and_then(|response| response.cost).filter(|_| endpoint.is_some_and(Endpoint::is_generated));
         let (planned_ttft, planned_itl) = (plan.ttft(), plan.itl());
         if planned_ttft.is_none() && (cost.is_none() || planned_itl.is_none() && latency.is_zero()) {
             return Time::default();
         }
-        let mut random = scope.random.borrow_mut().fork();
+        let mut random = context.random.borrow_mut().fork();
         let factor = {
             let (speed, capacity) = (*speed, capacity.clone());
             move || capacity.as_ref().map_or(1.0, |capacity| capacity.factor()) / speed
@@ -179,8 +179,8 @@ impl Engine {
             None => (Arc::clone(itl), 1.0),
         };
         let mut pace = Pace::new(before_head, itl, progress, Box::new(factor), random);
-        match answer.map(|answer| &answer.content) {
-            Some(Content::Frames(_)) => Time { before_head, pace: Some(pace) },
+        match response.map(|response| &response.content) {
+            Some(Body::Stream(_)) => Time { before_head, pace: Some(pace) },
             _ => Time { before_head: pace.total(cost.output), pace: None },
         }
     }
@@ -190,16 +190,16 @@ impl Engine {
 /// `status_of`, or else any. One that refuses for a limit says so as if there were one.
 pub(super) fn planned_error(
     plan: &Plan,
-    scope: &mut Scope<'_>,
+    context: &mut RequestContext<'_>,
     status_of: impl Fn(&ApiError) -> Option<u16>,
 ) -> Option<ApiError> {
     let (status, name) = plan.error()?;
-    let window = scope.model_facts().and_then(|facts| facts.context_window).unwrap_or(128_000);
+    let window = context.model_facts().and_then(|facts| facts.context_window).unwrap_or(128_000);
     let injected = || ApiError::Injected { status: status.into(), name: name.to_owned() };
     let error = match (status, name) {
-        (401, "") => ApiError::WrongKey { key: scope.credential().key.map(access::mask).unwrap_or_default() },
-        (404, "") => ApiError::ModelNotFound { model: scope.model().into_owned() },
-        (413, "") => ApiError::BodyTooLarge { limit: scope.request.body.len() / 2 },
+        (401, "") => ApiError::WrongKey { key: context.credential().key.map(access::mask).unwrap_or_default() },
+        (404, "") => ApiError::ModelNotFound { model: context.model().into_owned() },
+        (413, "") => ApiError::BodyTooLarge { limit: context.request.body.len() / 2 },
         (400, "context_length_exceeded") => {
             ApiError::ContextLengthExceeded { window, requested: window.saturating_add(window / 4) }
         }
@@ -208,12 +208,13 @@ pub(super) fn planned_error(
             let unit = if name == "tokens" { Unit::Tokens } else { Unit::Requests };
             let wait = plan.retry_after().flatten().unwrap_or(RETRY_AFTER);
             let minute = Duration::from_secs(60);
-            let known = scope.standings.get(unit).copied();
-            let known = known.unwrap_or(Standing { limit: 60, remaining: 0, until_full: minute, wait, period: minute });
-            let standing = Standing { remaining: 0, wait, ..known };
-            let refusal = Refusal { standing, unit, requested: 1, reason: Reason::RanOut };
-            scope.standings.refuse(refusal);
-            scope.standings.close();
+            let known = context.standings.get(unit).copied();
+            let known =
+                known.unwrap_or(LimitStatus { limit: 60, remaining: 0, until_full: minute, wait, period: minute });
+            let standing = LimitStatus { remaining: 0, wait, ..known };
+            let refusal = LimitExceeded { standing, unit, requested: 1, reason: Reason::RanOut };
+            context.standings.refuse(refusal);
+            context.standings.close();
             refusal.into()
         }
         _ => injected(),
@@ -222,18 +223,18 @@ pub(super) fn planned_error(
 }
 
 /// The error that is planned within a stream, for an answer that is none.
-pub(super) fn planned_instead(plan: &Plan, answer: &Answer) -> Option<ApiError> {
-    let name = plan.stream_error().filter(|_| matches!(answer.content, Content::Whole(_)))?;
+pub(super) fn planned_instead(plan: &Plan, response: &Response) -> Option<ApiError> {
+    let name = plan.stream_error().filter(|_| matches!(response.content, Body::Full(_)))?;
     Some(ApiError::Injected { status: 0, name: name.to_owned() })
 }
 
 /// Whether an error is planned within an answer, which is then the one in scope.
-pub(super) fn planned_in_band(plan: &Plan, answer: &Answer, scope: &mut Scope<'_>) -> bool {
+pub(super) fn planned_in_band(plan: &Plan, response: &Response, context: &mut RequestContext<'_>) -> bool {
     match plan.stream_error() {
-        Some(name) if matches!(answer.content, Content::Frames(_)) => {
+        Some(name) if matches!(response.content, Body::Stream(_)) => {
             // Without a name it is the error that the provider breaks off streams with.
             let named = (!name.is_empty()).then(|| ApiError::Injected { status: 0, name: name.to_owned() });
-            scope.error = named;
+            context.error = named;
             true
         }
         _ => false,
@@ -241,13 +242,13 @@ pub(super) fn planned_in_band(plan: &Plan, answer: &Answer, scope: &mut Scope<'_
 }
 
 /// Whether a request may ask for faults. Most do not, and are told apart by one look.
-fn may_ask(scope: &Scope<'_>) -> bool {
-    let request = scope.request;
-    scope.path_faults.is_some()
+fn may_ask(context: &RequestContext<'_>) -> bool {
+    let request = context.request;
+    context.path_faults.is_some()
         || !request.query.is_empty()
         || request.headers.get(&HEADER).is_some()
-        || scope.credential().faults.is_some()
-        || scope.model_faults().is_some()
+        || context.credential().faults.is_some()
+        || context.model_faults().is_some()
         || is_marked(&request.body)
 }
 
@@ -257,17 +258,20 @@ const PLACES: usize = 6;
 const PLACES_OUTSIDE: usize = 3;
 
 /// The faults that a request asks for, and where.
-fn asked_for<'a>(endpoint: &Endpoint, scope: &'a Scope<'_>) -> [Option<(&'static str, Cow<'a, str>)>; PLACES] {
-    let request = scope.request;
+fn asked_for<'a>(
+    endpoint: &Endpoint,
+    context: &'a RequestContext<'_>,
+) -> [Option<(&'static str, Cow<'a, str>)>; PLACES] {
+    let request = context.request;
     let in_query = if request.query.is_empty() { None } else { query(request.query, QUERY) };
-    let in_path = scope.path_faults.map(|text| percent_decode_str(text).decode_utf8_lossy());
+    let in_path = context.path_faults.map(|text| percent_decode_str(text).decode_utf8_lossy());
     [
         request.headers.get(&HEADER).map(|text| ("header", Cow::Borrowed(text))),
         in_query.map(|text| ("query", text)),
         in_path.map(|text| ("path", text)),
-        scope.model_faults().map(|text| ("model", text)),
-        scope.credential().faults.map(|text| ("key", Cow::Borrowed(text))),
-        marked(endpoint, scope).map(|text| ("message", Cow::Owned(text))),
+        context.model_faults().map(|text| ("model", text)),
+        context.credential().faults.map(|text| ("key", Cow::Borrowed(text))),
+        marked(endpoint, context).map(|text| ("message", Cow::Owned(text))),
     ]
 }
 
@@ -280,22 +284,22 @@ const LONG: usize = 64 * 1024;
 const END: usize = 4 * 1024;
 
 /// Whether a marker stands in a body.
-fn is_marked(body: &Body) -> bool {
+fn is_marked(body: &RequestBody) -> bool {
     match body {
-        Body::Whole(body) if body.len() <= LONG => FINDER.find(body).is_some(),
-        Body::Whole(body) => FINDER.find(&body[body.len() - END..]).is_some(),
-        Body::TooLarge { .. } => false,
+        RequestBody::Whole(body) if body.len() <= LONG => FINDER.find(body).is_some(),
+        RequestBody::Whole(body) => FINDER.find(&body[body.len() - END..]).is_some(),
+        RequestBody::TooLarge { .. } => false,
     }
 }
 
 /// The faults that the user's last message asks for.
-fn marked(endpoint: &Endpoint, scope: &Scope<'_>) -> Option<String> {
+fn marked(endpoint: &Endpoint, context: &RequestContext<'_>) -> Option<String> {
     let (before, behind) = MARKER;
     // The message is read only if there is something to be found.
-    if !is_marked(&scope.request.body) {
+    if !is_marked(&context.request.body) {
         return None;
     }
-    let prompt: Prompt = endpoint.prompt(scope)?;
+    let prompt: Prompt = endpoint.prompt(context)?;
     let (_, rest) = prompt.last_user().rsplit_once(before)?;
     rest.split_once(behind).map(|(text, _)| text.trim().to_owned())
 }

@@ -7,12 +7,12 @@ use std::sync::{
 
 use crate::{
     core::limit_status::Cost,
-    traffic::{capacity::Seat, limit::Hold},
+    traffic::{capacity::Permit, limit::Reservation},
 };
 
 /// How many requests were taken, how many of them are over, and what their answers have cost.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct Metrics {
     taken: AtomicU64,
     ended: AtomicU64,
     input: AtomicU64,
@@ -21,7 +21,7 @@ pub(super) struct Tally {
 
 /// What has been counted since the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counted {
+pub struct MetricsSnapshot {
     /// Requests taken.
     pub taken: u64,
     /// Those of them whose answers are under way.
@@ -30,39 +30,39 @@ pub struct Counted {
     pub tokens: Cost,
 }
 
-impl Tally {
-    pub(super) fn read(&self) -> Counted {
+impl Metrics {
+    pub(super) fn read(&self) -> MetricsSnapshot {
         // In this order, so that a request can't be seen ended before it is seen taken.
         let ended = self.ended.load(Ordering::Acquire);
         let taken = self.taken.load(Ordering::Acquire);
         let tokens = Cost { input: self.input.load(Ordering::Relaxed), output: self.output.load(Ordering::Relaxed) };
-        Counted { taken, in_flight: taken - ended, tokens }
+        MetricsSnapshot { taken, in_flight: taken - ended, tokens }
     }
 }
 
 /// One request's entry: made when it is taken, closed when it is dropped: its answer has been handed out to the end or is
 /// cut, or the client has left.
 pub struct Receipt {
-    tally: Arc<Tally>,
+    tally: Arc<Metrics>,
     /// What the request holds of its limits until then.
-    hold: Option<Hold>,
+    hold: Option<Reservation>,
     /// Its place among the answers that are said at once.
-    seat: Option<Seat>,
+    seat: Option<Permit>,
 }
 
 impl Receipt {
-    pub(super) fn open(tally: &Arc<Tally>) -> Self {
+    pub(super) fn open(tally: &Arc<Metrics>) -> Self {
         tally.taken.fetch_add(1, Ordering::AcqRel);
         Receipt { tally: Arc::clone(tally), hold: None, seat: None }
     }
 
     /// Keeps what a request holds of its limits until the answer has ended.
-    pub(super) fn keep(&mut self, hold: Option<Hold>) {
+    pub(super) fn keep(&mut self, hold: Option<Reservation>) {
         self.hold = hold;
     }
 
     /// Keeps the place that the answer is said at.
-    pub(super) fn sit(&mut self, seat: Seat) {
+    pub(super) fn hold_permit(&mut self, seat: Permit) {
         self.seat = Some(seat);
     }
 

@@ -9,30 +9,30 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 
-pub use self::metrics::{Counted, Receipt};
+pub use self::metrics::{MetricsSnapshot, Receipt};
 use self::{
-    faults::{Troubles, planned_error, planned_in_band, planned_instead},
-    metrics::Tally,
+    faults::{FaultConfig, planned_error, planned_in_band, planned_instead},
+    metrics::Metrics,
 };
 use crate::{
     config::Config,
     core::{
         clock::{Clock, FIXED_EPOCH},
-        context::Scope,
+        context::RequestContext,
         error::ApiError,
-        limit_status::{Cost, Standings},
+        limit_status::{Cost, LimitStatuses},
         random::Seeds,
-        request::{Body, Request},
-        response::Answer,
+        request::{Request, RequestBody},
+        response::Response,
     },
     fixtures::{Endpoint, Fixtures, Provider, Target},
-    resources::{state::Memory, store::Resources},
+    resources::{state::EngineState, store::ResourceStore},
     traffic::{
         access::Access,
         capacity::{Load, Saturated},
         fault::Plan,
         latency::Latency,
-        limit::{Ask, Hold, Limits, Unreachable},
+        limit::{LimitRequest, Limits, Reservation, Unreachable},
         rule::LiveRules,
     },
 };
@@ -42,8 +42,8 @@ pub struct Engine {
     fixtures: Fixtures,
     access: Access,
     limits: Arc<Limits>,
-    troubles: Troubles,
-    memory: Memory,
+    troubles: FaultConfig,
+    memory: EngineState,
     /// Whether requests are taken as they come, once they are JSON.
     lenient: bool,
     /// Whether answers bear the dated names of models.
@@ -54,14 +54,14 @@ pub struct Engine {
     clock: Clock,
     /// With a seed, answers bear a fixed date: with it every byte repeats.
     seeded: bool,
-    tally: Arc<Tally>,
+    tally: Arc<Metrics>,
 }
 
 /// What an answer took and was meant to take, in milliseconds: by itself, waiting for a place, and until its head.
-fn timing(scope: &Scope<'_>) -> (HeaderName, HeaderValue) {
+fn timing(context: &RequestContext<'_>) -> (HeaderName, HeaderValue) {
     let millis = |time: Duration| time.as_secs_f64() * 1000.0;
-    let own = millis(scope.elapsed().saturating_sub(scope.queued));
-    let (queued, intended) = (millis(scope.queued), millis(scope.intended));
+    let own = millis(context.elapsed().saturating_sub(context.queued));
+    let (queued, intended) = (millis(context.queued), millis(context.intended));
     let text = format!("fake;dur={own:.3}, queue;dur={queued:.3}, intended;dur={intended:.3}");
     let value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
     (HeaderName::from_static("server-timing"), value)
@@ -79,14 +79,14 @@ impl Engine {
     /// says.
     pub fn new(fixtures: Fixtures, limits: Limits, latency: Latency, config: &Config) -> Self {
         Engine {
-            troubles: Troubles::new(&fixtures, latency, config),
+            troubles: FaultConfig::new(&fixtures, latency, config),
             fixtures,
             access: config.access.clone(),
             limits: Arc::new(limits),
-            memory: Memory {
-                manner: config.manner.clone(),
-                resources: Resources::new(config.strict_ids),
-                ..Memory::default()
+            memory: EngineState {
+                behavior: config.behavior.clone(),
+                resources: ResourceStore::new(config.strict_ids),
+                ..EngineState::default()
             },
             lenient: config.lenient,
             snapshots: config.snapshots,
@@ -100,125 +100,125 @@ impl Engine {
 
     /// Answers one request: route it, let it in, admit it, check it, say what there is to say, dress the answer. The
     /// receipt is to be kept until the answer has ended.
-    pub async fn handle(&self, request: &Request<'_>) -> (Answer, Receipt) {
+    pub async fn handle(&self, request: &Request<'_>) -> (Response, Receipt) {
         let mut receipt = Receipt::open(&self.tally);
         let (path, faults) = self.troubles.in_path(request.path);
-        let claimed = self.fixtures.claimed(path, request.headers);
-        let readdressed;
-        let request = match (&claimed, faults) {
+        let header_route = self.fixtures.header_route(path, request.headers);
+        let rewritten;
+        let request = match (&header_route, faults) {
             (None, None) => request,
             _ => {
-                readdressed = Request { path: claimed.as_deref().unwrap_or(path), ..request.clone() };
-                &readdressed
+                rewritten = Request { path: header_route.as_deref().unwrap_or(path), ..request.clone() };
+                &rewritten
             }
         };
-        let mut scope = self.scope(request, faults);
+        let mut context = self.context(request, faults);
         let mut plan = Plan::default();
 
         let Target { provider, endpoint } = self.fixtures.find(request.method, request.path);
         let (endpoint, said) = match endpoint {
             Err(error) => (None, Err(error)),
             Ok((endpoint, params)) => {
-                scope.set_params(params);
+                context.set_params(params);
                 let origin = Origin { provider, endpoint };
-                (Some(endpoint), self.answer(origin, &mut scope, &mut receipt, &mut plan).await)
+                (Some(endpoint), self.respond(origin, &mut context, &mut receipt, &mut plan).await)
             }
         };
-        let time = self.time(endpoint, &plan, &scope, said.as_ref().ok());
-        scope.intended = time.before_head;
-        let mut answer = match (said, endpoint) {
-            (Ok(mut answer), Some(endpoint)) => {
-                provider.dress(endpoint, &scope, &mut answer);
-                answer
+        let time = self.time(endpoint, &plan, &context, said.as_ref().ok());
+        context.intended = time.before_head;
+        let mut response = match (said, endpoint) {
+            (Ok(mut response), Some(endpoint)) => {
+                provider.add_headers(endpoint, &context, &mut response);
+                response
             }
-            (Ok(answer), None) => answer,
+            (Ok(response), None) => response,
             (Err(error), _) => {
-                scope.error = Some(error);
-                provider.refuse(endpoint, &scope)
+                context.error = Some(error);
+                provider.refuse(endpoint, &context)
             }
         };
         if self.server_timing {
-            answer.headers.push(timing(&scope));
+            response.headers.push(timing(&context));
         }
-        receipt.settle(answer.cost);
+        receipt.settle(response.cost);
         if !plan.is_empty() || time.is_any() {
-            let error = planned_in_band(&plan, &answer, &mut scope).then(|| provider.in_band(endpoint, &scope));
-            answer = plan.apply(answer, time.before_head, time.pace, error);
+            let error = planned_in_band(&plan, &response, &mut context).then(|| provider.in_band(endpoint, &context));
+            response = plan.apply(response, time.before_head, time.pace, error);
         }
-        (answer, receipt)
+        (response, receipt)
     }
 
-    fn scope<'a>(&'a self, request: &'a Request<'a>, path_faults: Option<&'a str>) -> Scope<'a> {
+    fn context<'a>(&'a self, request: &'a Request<'a>, path_faults: Option<&'a str>) -> RequestContext<'a> {
         let now = if self.seeded { FIXED_EPOCH } else { self.clock.unix() };
-        let mut scope = Scope::new(request, self.seeds.next(), now);
-        scope.facts = self.fixtures.facts();
-        scope.models = &self.access.models;
-        scope.snapshots = self.snapshots;
-        scope.names_carry_faults = self.troubles.by_request;
-        scope.path_faults = path_faults;
-        scope
+        let mut context = RequestContext::new(request, self.seeds.next(), now);
+        context.facts = self.fixtures.facts();
+        context.models = &self.access.models;
+        context.snapshots = self.snapshots;
+        context.names_carry_faults = self.troubles.by_request;
+        context.path_faults = path_faults;
+        context
     }
 
     /// What there is to say to a request; a refusal by whatever stands before that comes first.
-    async fn answer(
+    async fn respond(
         &self,
         origin: Origin<'_>,
-        scope: &mut Scope<'_>,
+        context: &mut RequestContext<'_>,
         receipt: &mut Receipt,
         plan: &mut Plan,
-    ) -> Result<Answer, ApiError> {
+    ) -> Result<Response, ApiError> {
         let Origin { endpoint, .. } = origin;
-        if let Body::TooLarge { limit } = scope.request.body {
+        if let RequestBody::TooLarge { limit } = context.request.body {
             return Err(ApiError::BodyTooLarge { limit });
         }
         if endpoint.keyed {
-            self.access.admit(scope.credential().key)?;
+            self.access.admit(context.credential().key)?;
         }
-        self.find_model(endpoint, scope)?;
-        receipt.keep(self.admit(endpoint, scope).await?);
-        self.check(origin, scope, plan)?;
+        self.find_model(endpoint, context)?;
+        receipt.keep(self.admit(endpoint, context).await?);
+        self.check(origin, context, plan)?;
         if let Some(capacity) = self.troubles.capacity.as_ref().filter(|_| endpoint.is_generated()) {
-            let before = scope.elapsed();
-            receipt.sit(capacity.enter().await.map_err(|Saturated| ApiError::Saturated {})?);
-            scope.queued = scope.elapsed().saturating_sub(before);
+            let before = context.elapsed();
+            receipt.hold_permit(capacity.enter().await.map_err(|Saturated| ApiError::Saturated {})?);
+            context.queued = context.elapsed().saturating_sub(before);
         }
-        self.say(endpoint, scope, plan)
+        self.say(endpoint, context, plan)
     }
 
     /// Plans what goes wrong with a request, and checks what it asks.
     fn check(
         &self,
         Origin { provider, endpoint }: Origin<'_>,
-        scope: &mut Scope<'_>,
+        context: &mut RequestContext<'_>,
         plan: &mut Plan,
     ) -> Result<(), ApiError> {
-        *plan = self.plan(endpoint, scope)?;
-        (scope.says, scope.misnames) = (plan.says(), plan.names_another_model());
-        if let Some(error) = planned_error(plan, scope, |error| provider.status(endpoint, error)) {
+        *plan = self.plan(endpoint, context)?;
+        (context.says, context.misnames) = (plan.says(), plan.names_another_model());
+        if let Some(error) = planned_error(plan, context, |error| provider.status(endpoint, error)) {
             return Err(error);
         }
         if !self.lenient {
-            endpoint.check(scope)?;
+            endpoint.check(context)?;
         }
         Ok(())
     }
 
     /// What there is to say to a request that has passed.
-    fn say(&self, endpoint: &Endpoint, scope: &Scope<'_>, plan: &Plan) -> Result<Answer, ApiError> {
-        endpoint.run(scope, &self.memory, &|line| self.line(line));
-        let answer = endpoint.answer(scope, &self.memory)?;
-        planned_instead(plan, &answer).map_or(Ok(answer), Err)
+    fn say(&self, endpoint: &Endpoint, context: &RequestContext<'_>, plan: &Plan) -> Result<Response, ApiError> {
+        endpoint.run(context, &self.memory, &|line| self.line(line));
+        let response = endpoint.respond(context, &self.memory)?;
+        planned_instead(plan, &response).map_or(Ok(response), Err)
     }
 
     /// Looks up the model that is asked for, where the list of them is closed.
-    fn find_model(&self, endpoint: &Endpoint, scope: &Scope<'_>) -> Result<(), ApiError> {
+    fn find_model(&self, endpoint: &Endpoint, context: &RequestContext<'_>) -> Result<(), ApiError> {
         if self.access.models.is_empty() {
             return Ok(());
         }
-        match (scope.param("model").or(scope.param("deployment")), endpoint.is_generated()) {
+        match (context.param("model").or(context.param("deployment")), endpoint.is_generated()) {
             (Some(model), _) => self.access.model(model),
             // A body that names no model is refused for that, in its turn.
-            (None, true) => match scope.model() {
+            (None, true) => match context.model() {
                 model if model.is_empty() => Ok(()),
                 model => self.access.model(&model),
             },
@@ -228,25 +228,29 @@ impl Engine {
 
     /// Asks the limits, where there are some for this endpoint. It is the pipeline's one awaited step: they may live in a
     /// store that machines share.
-    async fn admit(&self, endpoint: &Endpoint, scope: &mut Scope<'_>) -> Result<Option<Hold>, ApiError> {
+    async fn admit(
+        &self,
+        endpoint: &Endpoint,
+        context: &mut RequestContext<'_>,
+    ) -> Result<Option<Reservation>, ApiError> {
         if self.limits.is_empty() || !endpoint.limited {
             return Ok(None);
         }
-        let deployment = scope.param("deployment");
-        let model = if self.limits.ask_model() { scope.model() } else { Cow::Borrowed("") };
-        let ask = Ask {
-            at: scope.started,
-            ip: scope.request.client,
-            key: if self.limits.ask_key() { scope.credential().key } else { None },
-            model: scope.param("model").or(deployment).unwrap_or(&model),
+        let deployment = context.param("deployment");
+        let model = if self.limits.ask_model() { context.model() } else { Cow::Borrowed("") };
+        let ask = LimitRequest {
+            at: context.started,
+            ip: context.request.client,
+            key: if self.limits.ask_key() { context.credential().key } else { None },
+            model: context.param("model").or(deployment).unwrap_or(&model),
             deployment,
-            path: scope.request.path,
-            cost: if self.limits.ask_cost() { endpoint.cost(scope) } else { Cost::default() },
+            path: context.request.path,
+            cost: if self.limits.ask_cost() { endpoint.cost(context) } else { Cost::default() },
         };
-        let mut standings = Standings::default();
+        let mut standings = LimitStatuses::default();
         let hold = self.limits.admit(&ask, &mut standings).await;
         let hold = hold.map_err(|Unreachable| ApiError::LimitUnknown {})?;
-        scope.standings = standings;
+        context.standings = standings;
         match standings.refusal {
             None => Ok(hold),
             Some(refusal) => Err(refusal.into()),
@@ -289,7 +293,7 @@ impl Engine {
     }
 
     /// What it has counted since the start.
-    pub fn count(&self) -> Counted {
+    pub fn count(&self) -> MetricsSnapshot {
         self.tally.read()
     }
 }

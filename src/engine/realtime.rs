@@ -6,7 +6,7 @@ use crate::{
         error::ApiError,
         request::Request,
         response::{
-            Content,
+            Body,
             session::{Heard, Session},
         },
     },
@@ -19,22 +19,22 @@ impl Engine {
     pub fn hear(&self, request: &Request<'_>, session: &mut dyn Session) -> Heard {
         let (path, faults) = self.troubles.in_path(request.path);
         let request = Request { path, ..request.clone() };
-        let mut scope = self.scope(&request, faults);
+        let mut context = self.context(&request, faults);
         let Target { provider, endpoint } = self.fixtures.find(request.method, request.path);
         // It has been found before.
         let Ok((endpoint, params)) = endpoint else { return Heard::default() };
-        scope.set_params(params);
-        let checked = match scope.members() {
+        context.set_params(params);
+        let checked = match context.members() {
             Err(_) => Err(ApiError::NotJson {}),
             Ok(_) if self.lenient => Ok(()),
-            Ok(_) => endpoint.check(&scope),
+            Ok(_) => endpoint.check(&context),
         };
-        let Err(error) = checked else { return session.hear(scope.members().unwrap_or_default()) };
-        scope.error = Some(error);
-        let refusal = match provider.refuse(Some(endpoint), &scope).content {
-            Content::Whole(body) => body,
+        let Err(error) = checked else { return session.hear(context.members().unwrap_or_default()) };
+        context.error = Some(error);
+        let refusal = match provider.refuse(Some(endpoint), &context).content {
+            Body::Full(body) => body,
             _ => bytes::Bytes::new(),
         };
-        Heard { events: session.refuse(scope.members().unwrap_or_default(), &refusal), stops: false }
+        Heard { events: session.refuse(context.members().unwrap_or_default(), &refusal), stops: false }
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn prompt_cost(prompt: &Prompt, tokenizer: Tokenizer) -> PromptCost {
 
 impl Speaker<'_> {
     pub(super) fn usage(&self, spoken: &[Spoken]) -> Usage {
-        let scripted = self.line.usage.filter(|_| self.manner.usage == Counting::Canned);
+        let scripted = self.line.usage.filter(|_| self.behavior.usage == Counting::Canned);
         // What a script says of caches and audio is meant, however the rest is counted.
         let mut usage = Usage { completion_tokens: 0, reasoning_tokens: 0, ..self.line.usage.unwrap_or_default() };
         if scripted.is_none() {
@@ -97,7 +97,7 @@ impl Speaker<'_> {
     }
 
     fn said_tokens(&self, spoken: &Spoken) -> u64 {
-        let counted = |text: &Text| match self.manner.usage {
+        let counted = |text: &Text| match self.behavior.usage {
             // What was cut at a number of tokens has that number.
             Counting::Estimate if spoken.choice.finish_reason != FinishReason::Length => estimate(&text.text),
             _ => text.tokens,

@@ -4,7 +4,7 @@ use crate::core::reply::{FinishReason, Usage};
 
 /// What a script gives the model to say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Line {
+pub struct ReplySpec {
     /// What is said.
     pub said: Said,
     /// What is thought before it, told where the request asks for it; `None` for filler.

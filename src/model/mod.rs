@@ -12,7 +12,7 @@ use std::{ops::RangeInclusive, str::FromStr};
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 use serde_json::{Value, json};
 
-pub use self::line::{Line, Said};
+pub use self::line::{ReplySpec, Said};
 use self::tokens::Tokenizer;
 use crate::core::{
     error::ApiError,
@@ -24,7 +24,7 @@ use crate::core::{
 
 /// How the model behaves where no script says otherwise.
 #[derive(Clone, Debug)]
-pub struct Manner {
+pub struct ModelBehavior {
     /// What it says.
     pub content: Content,
     /// How many tokens of filler it says where the request sets no bound.
@@ -47,9 +47,9 @@ pub enum Context {
     Tokens(u64),
 }
 
-impl Default for Manner {
+impl Default for ModelBehavior {
     fn default() -> Self {
-        Manner {
+        ModelBehavior {
             content: Content::default(),
             lorem_tokens: 64..=256,
             usage: Counting::default(),
@@ -110,8 +110,8 @@ const LONGEST_LOREM: u64 = 100_000;
 /// The most that all choices of a reply repeat of the prompt together, in bytes.
 const LONGEST_ECHO: usize = 4 << 20;
 
-fn tokenizer(model: &str, manner: &Manner) -> Tokenizer {
-    match manner.usage {
+fn tokenizer(model: &str, behavior: &ModelBehavior) -> Tokenizer {
+    match behavior.usage {
         Counting::Exact => Tokenizer::of_model(model),
         Counting::Canned | Counting::Estimate => Tokenizer::Words,
     }
@@ -121,14 +121,14 @@ fn tokenizer(model: &str, manner: &Manner) -> Tokenizer {
 ///
 /// # Errors
 /// It can't: with the numbers.
-pub fn holds(prompt: &Prompt, manner: &Manner, facts: Option<&ModelFacts>) -> Result<(), ApiError> {
-    let window = match manner.context {
+pub fn holds(prompt: &Prompt, behavior: &ModelBehavior, facts: Option<&ModelFacts>) -> Result<(), ApiError> {
+    let window = match behavior.context {
         Context::Unbounded => None,
         Context::OfModel => facts.and_then(|facts| facts.context_window),
         Context::Tokens(window) => Some(window),
     };
     let Some(window) = window else { return Ok(()) };
-    prompt.apart().iter().try_for_each(|prompt| fits(prompt, tokenizer(&prompt.model, manner), window))
+    prompt.apart().iter().try_for_each(|prompt| fits(prompt, tokenizer(&prompt.model, behavior), window))
 }
 
 fn fits(prompt: &Prompt, tokenizer: Tokenizer, window: u64) -> Result<(), ApiError> {
@@ -150,19 +150,19 @@ fn fits(prompt: &Prompt, tokenizer: Tokenizer, window: u64) -> Result<(), ApiErr
 }
 
 /// How many tokens a text is counted as that is sent to a model outside of any conversation.
-pub fn tokens(text: &str, model: &str, manner: &Manner) -> u64 {
-    count::tokens(text, tokenizer(model, manner))
+pub fn tokens(text: &str, model: &str, behavior: &ModelBehavior) -> u64 {
+    count::tokens(text, tokenizer(model, behavior))
 }
 
 /// What the model says to a prompt; to texts each for itself, the choices for the first text first.
-pub fn reply(line: &Line, prompt: &Prompt, manner: &Manner, random: &mut Random) -> Reply {
-    let tokenizer = tokenizer(&prompt.model, manner);
+pub fn reply(line: &ReplySpec, prompt: &Prompt, behavior: &ModelBehavior, random: &mut Random) -> Reply {
+    let tokenizer = tokenizer(&prompt.model, behavior);
     let mut random = prompt.seed.map_or_else(|| random.clone(), Random::seeded);
     let prompts = prompt.apart();
     let choices = prompts.len() * prompt.n.max(1);
     let mut reply = Reply { choices: Vec::new(), usage: Usage::default() };
     for prompt in &*prompts {
-        let speaker = Speaker { line, prompt, manner, tokenizer, choices };
+        let speaker = Speaker { line, prompt, behavior, tokenizer, choices };
         let spoken: Vec<_> = (0..prompt.n.max(1)).map(|_| speaker.speak(&mut random)).collect();
         reply.usage += speaker.usage(&spoken);
         reply.choices.extend(spoken.into_iter().map(|spoken| spoken.choice));
@@ -171,9 +171,9 @@ pub fn reply(line: &Line, prompt: &Prompt, manner: &Manner, random: &mut Random)
 }
 
 struct Speaker<'a> {
-    line: &'a Line,
+    line: &'a ReplySpec,
     prompt: &'a Prompt,
-    manner: &'a Manner,
+    behavior: &'a ModelBehavior,
     tokenizer: Tokenizer,
     /// How many choices the whole reply has.
     choices: usize,
@@ -293,7 +293,7 @@ impl Speaker<'_> {
                 said[..end].to_owned()
             }
             Said::Lorem | Said::ToolCalls(_) => {
-                let length = room.unwrap_or_else(|| random.number(self.manner.lorem_tokens.clone()));
+                let length = room.unwrap_or_else(|| random.number(self.behavior.lorem_tokens.clone()));
                 lorem::words(length.min(LONGEST_LOREM / self.choices as u64), random)
             }
         }

@@ -18,19 +18,19 @@ use serde_json::{Map, Value, json};
 
 use self::whole::Said;
 use super::{
-    Dialect, Spelling,
+    Protocol, Rendered,
     envelope::Frame,
     events::{Frames, Stream},
     streams,
 };
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    json::Members,
+    json,
     prompt::Prompt,
     random::Random,
     reply::{Reply, Usage},
-    response::{self, Answer, Content, Framing},
+    response::{self, Body, Response, StreamFormat},
     template::Layout,
 };
 
@@ -41,7 +41,7 @@ const NEEDED: [&str; 2] = ["id", "model"];
 const USAGE: &str = "usage";
 
 /// Makes the dialect; see [`super::Make`].
-pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     if let Some(missing) = NEEDED.iter().find(|name| !head.contains_key(**name)) {
         return Err(format!("`head` lacks `{missing}`: give it a value or a slot"));
     }
@@ -118,28 +118,28 @@ impl Numbers {
     }
 }
 
-impl Dialect for Messages {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
-        check::check(body, scope)
+impl Protocol for Messages {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
+        check::check(body, context)
     }
 
-    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
         read::is_plain(body, tokens)
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        read::prompt(body, scope.model().into_owned())
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        read::prompt(body, context.model().into_owned())
     }
 
-    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
-        let omits = scope.is_some_and(|scope| scope.members().is_ok_and(read::omits_thinking));
-        let said = match scope {
-            Some(scope) => Said::new(reply, omits, &mut scope.random.borrow_mut()),
+    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+        let omits = context.is_some_and(|context| context.members().is_ok_and(read::omits_thinking));
+        let said = match context {
+            Some(context) => Said::new(reply, omits, &mut context.random.borrow_mut()),
             // Nothing that is said the same every time has calls or thoughts, and so none of it is drawn.
             None => Said::new(reply, omits, &mut Random::seeded(0)),
         };
         // One spelling for many requests serves both kinds.
-        let streams = scope.map(streams);
+        let streams = context.map(streams);
         Box::new(Spelled {
             around: Arc::clone(&self.around),
             content: if streams == Some(true) { Vec::new() } else { said.content() },
@@ -164,7 +164,7 @@ struct Spelled {
 }
 
 impl Spelled {
-    fn whole(&self, scope: &Scope<'_>) -> Bytes {
+    fn whole(&self, context: &RequestContext<'_>) -> Bytes {
         let Numbers { input, cached, output } = self.numbers;
         let (mut first, mut second, mut third) = (itoa::Buffer::new(), itoa::Buffer::new(), itoa::Buffer::new());
         let parts: [&[u8]; PARTS] = [
@@ -175,38 +175,38 @@ impl Spelled {
             second.format(cached).as_bytes(),
             third.format(output).as_bytes(),
         ];
-        self.around.whole.fill(&parts, scope)
+        self.around.whole.fill(&parts, context)
     }
 
     /// The first event: a message without content.
-    fn start(&self, scope: &Scope<'_>) -> Bytes {
+    fn start(&self, context: &RequestContext<'_>) -> Bytes {
         let mut out = Vec::with_capacity(640);
         out.extend_from_slice(b"event: message_start\ndata: ");
         let (mut first, mut second) = (itoa::Buffer::new(), itoa::Buffer::new());
         let input = first.format(self.numbers.input).as_bytes();
         let cached = second.format(self.numbers.cached).as_bytes();
         // A token has been said by the time that the first event is sent.
-        self.around.start.put(&[b"[]", b"null", b"null", input, cached, b"1"], scope, &mut out);
+        self.around.start.put(&[b"[]", b"null", b"null", input, cached, b"1"], context, &mut out);
         out.extend_from_slice(b"\n\n");
         out.into()
     }
 }
 
-impl Spelling for Spelled {
-    fn record(&self, scope: &Scope<'_>) -> Value {
-        serde_json::from_slice(&self.whole(scope)).unwrap_or_default()
+impl Rendered for Spelled {
+    fn record(&self, context: &RequestContext<'_>) -> Value {
+        serde_json::from_slice(&self.whole(context)).unwrap_or_default()
     }
 
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        if !streams(scope) {
-            return Answer::said("application/json", Content::Whole(self.whole(scope)));
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
+        if !streams(context) {
+            return Response::said("application/json", Body::Full(self.whole(context)));
         }
         let headers = vec![
             (CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
             (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         ];
-        let list = Box::new(Frames::new(self.start(scope), self.stream.clone()));
-        let frames = response::Frames { list, framing: Framing::Named };
-        Answer::new(StatusCode::OK, headers, Content::Frames(frames))
+        let list = Box::new(Frames::new(self.start(context), self.stream.clone()));
+        let frames = response::EventStream { list, framing: StreamFormat::Named };
+        Response::new(StatusCode::OK, headers, Body::Stream(frames))
     }
 }

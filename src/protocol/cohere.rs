@@ -13,18 +13,18 @@ use serde_json::{Map, Value, json};
 
 use self::spell::Said;
 use super::{
-    Dialect, Spelling,
+    Protocol, Rendered,
     events::{Frames, Stream, data},
     streams,
 };
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    json::{Members, Raw},
+    json,
     prompt::Prompt,
     random::Random,
     reply::Reply,
-    response::{self, Answer, Content, Frame, Framing},
+    response::{self, Body, Response, StreamEvent, StreamFormat},
     template::{Layout, Spaces, Template},
 };
 
@@ -32,7 +32,7 @@ use crate::core::{
 const ID: &str = "id";
 
 /// Makes the dialect; see [`super::Make`].
-pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     let Some(id) = head.get(ID) else { return Err(format!("`head` lacks `{ID}`: give it a value or a slot")) };
     if let Some(name) = head.keys().find(|name| *name != ID) {
         return Err(format!(
@@ -46,25 +46,25 @@ struct Chat {
     id: Arc<Template>,
 }
 
-impl Dialect for Chat {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
-        match (body.get("max_tokens").and_then(Raw::as_u64), scope.model_facts()) {
+impl Protocol for Chat {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
+        match (body.get("max_tokens").and_then(json::Value::as_u64), context.model_facts()) {
             (Some(asked), Some(facts)) => facts.can_say("max_tokens", asked),
             _ => Ok(()),
         }
     }
 
-    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
         read::is_plain(body, tokens)
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        read::prompt(body, scope.model().into_owned())
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        read::prompt(body, context.model().into_owned())
     }
 
-    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
-        let said = match scope {
-            Some(scope) => Said::new(reply, &mut scope.random.borrow_mut()),
+    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+        let said = match context {
+            Some(context) => Said::new(reply, &mut context.random.borrow_mut()),
             // Nothing that is said the same every time has calls, and so none of it is drawn.
             None => Said::new(reply, &mut Random::seeded(0)),
         };
@@ -81,50 +81,51 @@ struct Spelled {
 }
 
 impl Spelled {
-    fn whole(&self, scope: &Scope<'_>) -> Bytes {
+    fn whole(&self, context: &RequestContext<'_>) -> Bytes {
         let mut out = b"{\"id\":".to_vec();
-        self.id.render_into(scope, &mut out);
+        self.id.render_into(context, &mut out);
         out.extend_from_slice(&self.whole);
         out.into()
     }
 
     /// The first event: a message without content.
-    fn start(&self, scope: &Scope<'_>) -> Bytes {
+    fn start(&self, context: &RequestContext<'_>) -> Bytes {
         let message = json!({"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []});
         let mut out = b"event: message-start\ndata: {\"id\":".to_vec();
-        self.id.render_into(scope, &mut out);
+        self.id.render_into(context, &mut out);
         let rest = format!(",\"type\":\"message-start\",\"delta\":{{\"message\":{message}}}}}\n\n");
         out.extend_from_slice(rest.as_bytes());
         out.into()
     }
 }
 
-impl Spelling for Spelled {
-    fn record(&self, scope: &Scope<'_>) -> Value {
-        serde_json::from_slice(&self.whole(scope)).unwrap_or_default()
+impl Rendered for Spelled {
+    fn record(&self, context: &RequestContext<'_>) -> Value {
+        serde_json::from_slice(&self.whole(context)).unwrap_or_default()
     }
 
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        if !streams(scope) {
-            return Answer::said("application/json", Content::Whole(self.whole(scope)));
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
+        if !streams(context) {
+            return Response::said("application/json", Body::Full(self.whole(context)));
         }
-        let frames = Frames::new(self.start(scope), self.stream.clone());
-        let (content_type, list, framing): (_, Box<dyn Iterator<Item = Frame> + Send>, _) = match wants_lines(scope) {
-            true => ("application/stream+json", Box::new(frames.filter_map(line)), Framing::Lines),
-            false => ("text/event-stream", Box::new(frames), Framing::Named),
-        };
-        Answer::said(content_type, Content::Frames(response::Frames { list, framing }))
+        let frames = Frames::new(self.start(context), self.stream.clone());
+        let (content_type, list, framing): (_, Box<dyn Iterator<Item = StreamEvent> + Send>, _) =
+            match wants_lines(context) {
+                true => ("application/stream+json", Box::new(frames.filter_map(line)), StreamFormat::Lines),
+                false => ("text/event-stream", Box::new(frames), StreamFormat::Named),
+            };
+        Response::said(content_type, Body::Stream(response::EventStream { list, framing }))
     }
 }
 
 /// Whether events are to come as lines: server-sent ones are for those who take them.
-fn wants_lines(scope: &Scope<'_>) -> bool {
-    let accept = scope.request.headers.get(&ACCEPT).unwrap_or("*/*");
+fn wants_lines(context: &RequestContext<'_>) -> bool {
+    let accept = context.request.headers.get(&ACCEPT).unwrap_or("*/*");
     !accept.contains("text/event-stream") && !accept.contains("*/*")
 }
 
 /// An event as a line. What is no JSON is none.
-fn line(frame: Frame) -> Option<Frame> {
+fn line(frame: StreamEvent) -> Option<StreamEvent> {
     let data = data(&frame.bytes);
-    data.starts_with(b"{").then(|| Frame { bytes: [&*data, b"\n"].concat().into(), ..frame })
+    data.starts_with(b"{").then(|| StreamEvent { bytes: [&*data, b"\n"].concat().into(), ..frame })
 }

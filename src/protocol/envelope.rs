@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     template::{Layout, Spaces, Template},
 };
 
@@ -29,24 +29,24 @@ impl Frame {
     }
 
     /// The answer with these parts, in their order.
-    pub(super) fn fill(&self, parts: &[&[u8]], scope: &Scope<'_>) -> Bytes {
+    pub(super) fn fill(&self, parts: &[&[u8]], context: &RequestContext<'_>) -> Bytes {
         // What the slots of the head come to is short: an id, a time, a model's name.
         let mut out = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + 400);
-        self.put(parts, scope, &mut out);
+        self.put(parts, context, &mut out);
         out.into()
     }
 
     /// Appends the same.
-    pub(super) fn put(&self, parts: &[&[u8]], scope: &Scope<'_>, out: &mut Vec<u8>) {
+    pub(super) fn put(&self, parts: &[&[u8]], context: &RequestContext<'_>, out: &mut Vec<u8>) {
         for (n, piece) in self.0.iter().enumerate() {
-            piece.render_into(scope, out);
+            piece.render_into(context, out);
             out.extend_from_slice(parts.get(n).copied().unwrap_or_default());
         }
     }
 
     /// What stands before, between and after the parts.
-    pub(super) fn pieces(&self, scope: &Scope<'_>) -> Vec<Vec<u8>> {
-        self.0.iter().map(|piece| piece.render(scope)).collect()
+    pub(super) fn pieces(&self, context: &RequestContext<'_>) -> Vec<Vec<u8>> {
+        self.0.iter().map(|piece| piece.render(context)).collect()
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::context::tests::with_scope;
+    use crate::core::context::tests::with_context;
 
     fn frame(head: Value) -> Result<Frame, String> {
         let fields = [("id", Value::Null), ("object", json!("list")), ("data", json!("{{part.data}}"))];
@@ -93,11 +93,11 @@ mod tests {
     #[test]
     fn fields_stand_in_the_dialects_order_and_the_heads_others_behind() {
         let frame = frame(json!({"more": "{{path.id}}", "id": "{{body.n}}"})).unwrap_or_else(|error| panic!("{error}"));
-        with_scope(|scope| {
-            let text = frame.fill(&[b"[1]"], scope);
+        with_context(|context| {
+            let text = frame.fill(&[b"[1]"], context);
             assert_eq!(text, r#"{"id":7,"object":"list","data":[1],"more":"x/y"}"#);
             let pieces = [&br#"{"id":7,"object":"list","data":"#[..], br#","more":"x/y"}"#];
-            assert_eq!(frame.pieces(scope), pieces);
+            assert_eq!(frame.pieces(context), pieces);
         });
     }
 

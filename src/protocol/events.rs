@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::core::response::{Frame, Part};
+use crate::core::response::{EventKind, StreamEvent};
 
 /// Events in the making.
 #[derive(Default)]
@@ -17,19 +17,19 @@ pub(super) struct Events {
 struct Event {
     /// Where it ends, in bytes.
     end: usize,
-    part: Part,
+    part: EventKind,
     /// The tokens it brings.
     tokens: u32,
 }
 
 impl Events {
     /// Adds an event with a name.
-    pub(super) fn named(&mut self, event: &str, data: &str, part: Part, tokens: u32) {
+    pub(super) fn named(&mut self, event: &str, data: &str, part: EventKind, tokens: u32) {
         self.put(&["event: ", event, "\ndata: ", data, "\n\n"], part, tokens);
     }
 
     /// Adds an event that consists of these texts.
-    pub(super) fn put(&mut self, texts: &[&str], part: Part, tokens: u32) {
+    pub(super) fn put(&mut self, texts: &[&str], part: EventKind, tokens: u32) {
         self.text.extend(texts.iter().copied());
         self.list.push(Event { end: self.text.len(), part, tokens });
     }
@@ -76,15 +76,15 @@ impl Frames {
 }
 
 impl Iterator for Frames {
-    type Item = Frame;
+    type Item = StreamEvent;
 
-    fn next(&mut self) -> Option<Frame> {
+    fn next(&mut self) -> Option<StreamEvent> {
         if let Some(first) = self.first.take() {
-            return Some(Frame::said(first, 0));
+            return Some(StreamEvent::said(first, 0));
         }
         let Event { end, part, tokens } = *self.stream.events.get(self.next)?;
         let bytes = self.stream.text.slice(self.at..end);
         (self.next, self.at) = (self.next + 1, end);
-        Some(Frame { bytes, part, tokens })
+        Some(StreamEvent { bytes, part, tokens })
     }
 }

@@ -16,16 +16,16 @@ use serde_json::{Map, Value, json};
 
 use self::spell::{Message, Ways};
 use super::{
-    Dialect, Spelling,
+    Protocol, Rendered,
     envelope::{LAYOUT, member},
 };
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    json::{Members, Raw},
+    json,
     prompt::Prompt,
     reply::Reply,
-    response::{self, Answer, Content, Frame, Framing, Part},
+    response::{self, Body, EventKind, Response, StreamEvent, StreamFormat},
     template::{Layout, Line, Spaces, Template, query},
 };
 
@@ -36,7 +36,7 @@ const HEAD: [(&str, bool); 3] = [("modelVersion", true), ("createTime", false), 
 ///
 /// Three fields of the head have places inside: `avgLogprobs` in a whole answer's candidates, `trafficType` and
 /// `serviceTier` in its usage.
-pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     if let Some((missing, _)) = HEAD.iter().find(|(name, needed)| *needed && !head.contains_key(*name)) {
         return Err(format!("`head` lacks `{missing}`: give it a value or a slot"));
     }
@@ -97,9 +97,9 @@ enum Form {
 }
 
 impl Form {
-    fn of(scope: &Scope<'_>) -> Form {
-        let path = scope.request.path.trim_end_matches('/');
-        let asks = |name: &str| query(scope.request.query, name).is_some_and(|alt| alt == "sse");
+    fn of(context: &RequestContext<'_>) -> Form {
+        let path = context.request.path.trim_end_matches('/');
+        let asks = |name: &str| query(context.request.query, name).is_some_and(|alt| alt == "sse");
         match () {
             () if path.ends_with("streamGenerateContent") && (asks("alt") || asks("$alt")) => Form::Events,
             () if path.ends_with("streamGenerateContent") => Form::Array,
@@ -108,30 +108,30 @@ impl Form {
     }
 }
 
-impl Dialect for Generate {
-    fn check(&self, body: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+impl Protocol for Generate {
+    fn check(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         check::check(body)
     }
 
-    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
         read::is_plain(body, tokens)
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        read::prompt(body, scope.model().into_owned())
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        read::prompt(body, context.model().into_owned())
     }
 
-    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
-        let model = scope.map(Scope::model).unwrap_or_default();
-        let form = scope.map(Form::of);
-        let body = scope.and_then(|scope| scope.members().ok());
+    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+        let model = context.map(RequestContext::model).unwrap_or_default();
+        let form = context.map(Form::of);
+        let body = context.and_then(|context| context.members().ok());
         let bare = body.is_some_and(read::wants_a_word);
         // What is kept is kept whole.
-        let kept = || body.and_then(|body| body.get("store")).and_then(Raw::as_bool) == Some(true);
+        let kept = || body.and_then(|body| body.get("store")).and_then(json::Value::as_bool) == Some(true);
         let is = |wanted| form.is_none_or(|form| form == wanted);
-        let said = scope.map_or_else(
+        let said = context.map_or_else(
             || spell::said(reply, &model, bare, None),
-            |scope| spell::said(reply, &model, bare, Some(&mut scope.random.borrow_mut())),
+            |context| spell::said(reply, &model, bare, Some(&mut context.random.borrow_mut())),
         );
         let mut spelled = Spelled {
             around: Arc::clone(&self.around),
@@ -161,46 +161,46 @@ struct Spelled {
 }
 
 impl Spelled {
-    fn whole(&self, scope: &Scope<'_>) -> Vec<u8> {
+    fn whole(&self, context: &RequestContext<'_>) -> Vec<u8> {
         let [before, between, after] = &self.around.pretty;
         // What the slots of the head come to is short: a model's name, an id, a time.
         let mut out = Vec::with_capacity(self.whole.candidates.len() + self.whole.usage.len() + 300);
-        before.render_into(scope, &mut out);
+        before.render_into(context, &mut out);
         out.extend_from_slice(&self.whole.candidates);
-        between.render_into(scope, &mut out);
+        between.render_into(context, &mut out);
         out.extend_from_slice(&self.whole.usage);
-        after.render_into(scope, &mut out);
+        after.render_into(context, &mut out);
         out
     }
 
-    fn frames(&self, form: Form, scope: &Scope<'_>) -> response::Frames {
+    fn frames(&self, form: Form, context: &RequestContext<'_>) -> response::EventStream {
         let (around, messages, framing) = match form {
-            Form::Events => (&self.around.line, &self.events, Framing::Data("\r\n")),
-            _ => (&self.around.pretty, &self.array, Framing::Array),
+            Form::Events => (&self.around.line, &self.events, StreamFormat::Data("\r\n")),
+            _ => (&self.around.pretty, &self.array, StreamFormat::Array),
         };
-        let around = around.each_ref().map(|template| template.render(scope));
+        let around = around.each_ref().map(|template| template.render(context));
         let frames = Frames { around, messages: Arc::clone(messages), events: form == Form::Events, next: 0 };
-        response::Frames { list: Box::new(frames), framing }
+        response::EventStream { list: Box::new(frames), framing }
     }
 }
 
-impl Spelling for Spelled {
-    fn record(&self, scope: &Scope<'_>) -> Value {
-        serde_json::from_slice(&self.whole(scope)).unwrap_or_default()
+impl Rendered for Spelled {
+    fn record(&self, context: &RequestContext<'_>) -> Value {
+        serde_json::from_slice(&self.whole(context)).unwrap_or_default()
     }
 
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        let form = Form::of(scope);
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
+        let form = Form::of(context);
         let (content_type, content) = match form {
-            Form::Whole => ("application/json; charset=UTF-8", Content::Whole(self.whole(scope).into())),
-            Form::Events => ("text/event-stream", Content::Frames(self.frames(form, scope))),
-            Form::Array => ("application/json", Content::Frames(self.frames(form, scope))),
+            Form::Whole => ("application/json; charset=UTF-8", Body::Full(self.whole(context).into())),
+            Form::Events => ("text/event-stream", Body::Stream(self.frames(form, context))),
+            Form::Array => ("application/json", Body::Stream(self.frames(form, context))),
         };
-        let mut answer = Answer::said(content_type, content);
+        let mut response = Response::said(content_type, content);
         if form != Form::Whole {
-            answer.headers.push((CONTENT_DISPOSITION, HeaderValue::from_static("attachment")));
+            response.headers.push((CONTENT_DISPOSITION, HeaderValue::from_static("attachment")));
         }
-        answer
+        response
     }
 }
 
@@ -214,9 +214,9 @@ struct Frames {
 }
 
 impl Iterator for Frames {
-    type Item = Frame;
+    type Item = StreamEvent;
 
-    fn next(&mut self) -> Option<Frame> {
+    fn next(&mut self) -> Option<StreamEvent> {
         let message = self.messages.get(self.next)?;
         self.next += 1;
         let (open, close): (&[u8], &[u8]) = match (self.events, self.next) {
@@ -229,7 +229,7 @@ impl Iterator for Frames {
         for part in parts {
             out.extend_from_slice(part);
         }
-        let part = if self.next == self.messages.len() { Part::Finish } else { Part::Said };
-        Some(Frame { bytes: out.into(), part, tokens: message.tokens })
+        let part = if self.next == self.messages.len() { EventKind::Finish } else { EventKind::Said };
+        Some(StreamEvent { bytes: out.into(), part, tokens: message.tokens })
     }
 }

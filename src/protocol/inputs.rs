@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use crate::{
     core::{
-        json::{Kind, Raw},
+        json::{self, Kind},
         prompt::{Role, Turn},
     },
     model::tokens::Encoding,
@@ -28,8 +28,8 @@ pub(super) enum Input<'a> {
 
 impl<'a> Input<'a> {
     /// The texts that a value is; `None` if it is none of the four forms.
-    pub(super) fn list(value: Raw<'a>) -> Option<Vec<Input<'a>>> {
-        let first = |value: Raw<'_>| value.items().first().map(|item| item.kind());
+    pub(super) fn list(value: json::Value<'a>) -> Option<Vec<Input<'a>>> {
+        let first = |value: json::Value<'_>| value.items().first().map(|item| item.kind());
         match (value.kind(), first(value)) {
             (Kind::String, _) => Some(vec![Input::Text(value.as_str()?)]),
             (Kind::Array, Some(Kind::Integer)) => Some(vec![Input::tokens(value)?]),
@@ -39,7 +39,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    fn tokens(value: Raw<'_>) -> Option<Input<'static>> {
+    fn tokens(value: json::Value<'_>) -> Option<Input<'static>> {
         let (mut tokens, mut all) = (Vec::new(), value.kind() == Kind::Array);
         value.each(|item| {
             let token = item.as_u64().and_then(|token| u32::try_from(token).ok());
@@ -73,7 +73,7 @@ impl<'a> Input<'a> {
 
 /// How many texts a value is, and what limits book for them before they are read: a quarter of the characters, as
 /// recorded of embeddings. Tokens are what they are.
-pub(super) fn booked(value: Raw<'_>) -> (u64, u64) {
+pub(super) fn booked(value: json::Value<'_>) -> (u64, u64) {
     let (mut texts, mut chars, mut tokens) = (0, value.chars(), 0);
     value.each(|item| match item.kind() {
         Kind::Array => {
@@ -92,11 +92,11 @@ pub(super) fn booked(value: Raw<'_>) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::json::Document;
+    use crate::core::json;
 
-    fn with<T>(value: &str, test: impl FnOnce(Raw<'_>) -> T) -> T {
+    fn with<T>(value: &str, test: impl FnOnce(json::Value<'_>) -> T) -> T {
         let text = format!(r#"{{"input":{value}}}"#);
-        let document = Document::read(text.as_bytes()).unwrap();
+        let document = json::Document::read(text.as_bytes()).unwrap();
         test(document.members().get("input").unwrap())
     }
 

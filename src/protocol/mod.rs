@@ -20,7 +20,7 @@ mod wrap;
 use std::borrow::Cow;
 
 pub use self::{
-    registry::{Make, MakeComputed, all, computed},
+    registry::{Make, MakeComputedReply, all, computed},
     stored::{Lookup, StoredObjects},
 };
 
@@ -28,32 +28,32 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    json::{Members, Raw},
+    json,
     limit_status::Cost,
     prompt::Prompt,
     reply::Reply,
-    response::{Answer, session::Session},
+    response::{Response, session::Session},
 };
 
 /// A protocol, with the head that one endpoint's fixture gives its answers.
-pub trait Dialect: Send + Sync {
+pub trait Protocol: Send + Sync {
     /// Checks the rules of the protocol that are more than types and bounds of single members.
     ///
     /// # Errors
     /// The first rule that is broken.
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError>;
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError>;
 
     /// Whether a request asks for nothing that changes a reply of `tokens` tokens.
-    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool;
+    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool;
 
     /// Reads what a request asks of the model.
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt;
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt;
 
     /// What limits on tokens book for a request before there is a reply.
-    fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
-        self.read(body, scope).cost()
+    fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
+        self.read(body, context).cost()
     }
 
     /// Whether what it spells is then said. A protocol that only counts what a reply would cost leaves scripts where
@@ -63,19 +63,19 @@ pub trait Dialect: Send + Sync {
     }
 
     /// What computes the answer to a request that the model has nothing to say to, where a protocol takes such too.
-    fn computes(&self, _: Members<'_>) -> Option<&dyn Computed> {
+    fn computes(&self, _: json::Object<'_>) -> Option<&dyn ComputedReply> {
         None
     }
 
     /// Whether the answer to a request is kept, where its endpoint keeps any. Where the request says nothing of it, it is
     /// not, and nobody remembers that: so many are asked for.
-    fn keeps(&self, body: Members<'_>) -> Option<bool> {
-        body.get("store").and_then(Raw::as_bool)
+    fn keeps(&self, body: json::Object<'_>) -> Option<bool> {
+        body.get("store").and_then(json::Value::as_bool)
     }
 
     /// The id of the kept answer that a request goes on from. What was kept of it, and of those before it, stands in the
     /// scope once that is known.
-    fn goes_on_from<'m>(&self, _: Members<'m>) -> Option<Cow<'m, str>> {
+    fn previous_response_id<'m>(&self, _: json::Object<'m>) -> Option<Cow<'m, str>> {
         None
     }
 
@@ -84,7 +84,7 @@ pub trait Dialect: Send + Sync {
     ///
     /// # Errors
     /// Something that it names is not there.
-    fn recall(&self, _: Members<'_>, _: &Scope<'_>, _: &dyn StoredObjects) -> Result<(), ApiError> {
+    fn load_history(&self, _: json::Object<'_>, _: &RequestContext<'_>, _: &dyn StoredObjects) -> Result<(), ApiError> {
         Ok(())
     }
 
@@ -92,74 +92,79 @@ pub trait Dialect: Send + Sync {
     ///
     /// # Errors
     /// It has, and this request opens none.
-    fn opens(&self, _: &Scope<'_>) -> Result<Option<Box<dyn Session>>, ApiError> {
+    fn opens(&self, _: &RequestContext<'_>) -> Result<Option<Box<dyn Session>>, ApiError> {
         Ok(None)
     }
 
     /// Spells a reply: for one request, or, without a scope, for all that are plain.
-    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling>;
+    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered>;
 }
 
 /// A reply, spelled but for what each request fills in.
-pub trait Spelling: Send + Sync {
+pub trait Rendered: Send + Sync {
     /// The answer to one request: whole or event by event, as it asked.
-    fn answer(&self, scope: &Scope<'_>) -> Answer;
+    fn respond(&self, context: &RequestContext<'_>) -> Response;
 
     /// Whether the answer to a request tells only that something will be said, and so takes no time.
-    fn says_later(&self, _: &Scope<'_>) -> bool {
+    fn says_later(&self, _: &RequestContext<'_>) -> bool {
         false
     }
 
     /// The whole answer, for keeping.
-    fn record(&self, scope: &Scope<'_>) -> Value;
+    fn record(&self, context: &RequestContext<'_>) -> Value;
 
     /// The id that an answer will have which is not kept.
-    fn id(&self, scope: &Scope<'_>) -> Option<String> {
-        self.record(scope)["id"].as_str().map(str::to_owned)
+    fn id(&self, context: &RequestContext<'_>) -> Option<String> {
+        self.record(context)["id"].as_str().map(str::to_owned)
     }
 
     /// What is kept under which id, as JSON, where that is more than the answer alone. Its `after` is the id of the kept
     /// answer that this one goes on from.
-    fn kept(&self, _: &Scope<'_>) -> Option<(String, Bytes)> {
+    fn kept(&self, _: &RequestContext<'_>) -> Option<(String, Bytes)> {
         None
     }
 
     /// Keeps what comes of the answer beside it, such as what a conversation has more.
-    fn keep(&self, _: &Scope<'_>, _: &dyn StoredObjects) {}
+    fn keep(&self, _: &RequestContext<'_>, _: &dyn StoredObjects) {}
 }
 
 /// A protocol whose answers follow from the request alone, such as vectors of texts: the model says nothing, and so no
 /// script is asked.
-pub trait Computed: Send + Sync {
+pub trait ComputedReply: Send + Sync {
     /// Checks the rules of the protocol that are more than types and bounds of single members.
     ///
     /// # Errors
     /// The first rule that is broken.
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError>;
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError>;
 
     /// Reads what is sent to the model: the texts of it.
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt;
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt;
 
     /// What limits on tokens book for a request before there is an answer.
-    fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
-        self.read(body, scope).cost()
+    fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
+        self.read(body, context).cost()
     }
 
     /// The answer to one request, with what it has cost; `count` tells how many tokens a text is counted as.
     ///
     /// # Errors
     /// The request names something that does not exist.
-    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError>;
+    fn respond(
+        &self,
+        body: json::Object<'_>,
+        context: &RequestContext<'_>,
+        count: Count<'_>,
+    ) -> Result<Response, ApiError>;
 }
 
 /// How many tokens a text is counted as.
 pub type Count<'a> = &'a dyn Fn(&str) -> u64;
 
 /// Whether a request wants a stream: the operation that its path ends with is called so, or its body says it.
-fn streams(scope: &Scope<'_>) -> bool {
-    let operation = scope.request.path.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
+fn streams(context: &RequestContext<'_>) -> bool {
+    let operation = context.request.path.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
     operation.contains("stream")
-        || scope.members().is_ok_and(|body| body.get("stream").and_then(Raw::as_bool) == Some(true))
+        || context.members().is_ok_and(|body| body.get("stream").and_then(json::Value::as_bool) == Some(true))
 }
 
 /// The text of JSON that holds an object, or an empty object: what was cut short at a number of tokens is no JSON any

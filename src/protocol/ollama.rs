@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Dialect, Spelling, object};
+use super::{Protocol, Rendered, object};
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    json::{Members, Raw},
+    json,
     prompt::Prompt,
     random::{Alphabet, Random},
     reply::{Block, FinishReason, Reply, Text, Usage},
-    response::{self, Answer, Content, Frame, Framing, Part},
+    response::{self, Body, EventKind, Response, StreamEvent, StreamFormat},
     template::{Layout, Spaces, Template},
 };
 
@@ -37,17 +37,17 @@ enum Kind {
 }
 
 /// Makes the dialect; see [`super::Make`].
-pub(super) fn make_chat(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(super) fn make_chat(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     make(Kind::Chat, head)
 }
 
 /// Makes the dialect; see [`super::Make`].
-pub(super) fn make_generate(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(super) fn make_generate(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     make(Kind::Generate, head)
 }
 
 /// The head is what each line begins with.
-fn make(kind: Kind, head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+fn make(kind: Kind, head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     if head.is_empty() {
         return Err("`head` is what each line begins with: give it a `model`".to_owned());
     }
@@ -61,33 +61,33 @@ struct Ollama {
 }
 
 /// Whether a request wants a stream.
-fn streams(body: Members<'_>) -> bool {
-    body.get("stream").and_then(Raw::as_bool) != Some(false)
+fn streams(body: json::Object<'_>) -> bool {
+    body.get("stream").and_then(json::Value::as_bool) != Some(false)
 }
 
-impl Dialect for Ollama {
-    fn check(&self, _: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+impl Protocol for Ollama {
+    fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
 
-    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
         read::is_plain(body, tokens) && !(self.kind == Kind::Generate && read::only_loads(body))
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
         match self.kind {
-            Kind::Chat => read::chat(body, scope.model().into_owned()),
-            Kind::Generate => read::generate(body, scope.model().into_owned()),
+            Kind::Chat => read::chat(body, context.model().into_owned()),
+            Kind::Generate => read::generate(body, context.model().into_owned()),
         }
     }
 
-    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
-        let loads = scope.and_then(|scope| scope.members().ok()).is_some_and(|body| match self.kind {
+    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+        let loads = context.and_then(|context| context.members().ok()).is_some_and(|body| match self.kind {
             Kind::Chat => body.get("messages").is_none_or(|messages| messages.items().is_empty()),
             Kind::Generate => read::only_loads(body),
         });
-        let said = match scope {
-            Some(scope) => Said::new(self.kind, reply, loads, &mut scope.random.borrow_mut()),
+        let said = match context {
+            Some(context) => Said::new(self.kind, reply, loads, &mut context.random.borrow_mut()),
             // Nothing that is said the same every time has calls, and so none of it is drawn.
             None => Said::new(self.kind, reply, loads, &mut Random::seeded(0)),
         };
@@ -186,33 +186,33 @@ struct Spelled {
 
 impl Spelled {
     /// What each line begins with, open at its end.
-    fn head(&self, scope: &Scope<'_>) -> Vec<u8> {
-        let mut head = self.head.render(scope);
+    fn head(&self, context: &RequestContext<'_>) -> Vec<u8> {
+        let mut head = self.head.render(context);
         head.pop();
         head
     }
 
-    fn whole(&self, scope: &Scope<'_>) -> Vec<u8> {
-        let (said, mut out) = (&self.said, self.head(scope));
+    fn whole(&self, context: &RequestContext<'_>) -> Vec<u8> {
+        let (said, mut out) = (&self.said, self.head(context));
         said.line(&said.thoughts.text, &said.text.text, &said.calls, &mut out);
         out.extend_from_slice(said.tail.as_bytes());
         out
     }
 }
 
-impl Spelling for Spelled {
-    fn record(&self, scope: &Scope<'_>) -> Value {
-        serde_json::from_slice(&self.whole(scope)).unwrap_or_default()
+impl Rendered for Spelled {
+    fn record(&self, context: &RequestContext<'_>) -> Value {
+        serde_json::from_slice(&self.whole(context)).unwrap_or_default()
     }
 
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        if !scope.members().is_ok_and(streams) {
-            return Answer::said("application/json; charset=utf-8", Content::Whole(self.whole(scope).into()));
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
+        if !context.members().is_ok_and(streams) {
+            return Response::said("application/json; charset=utf-8", Body::Full(self.whole(context).into()));
         }
         let list =
-            Frames { said: Arc::clone(&self.said), head: self.head(scope), thought: 0, spoken: 0, at: 0, left: 2 };
-        let content = Content::Frames(response::Frames { list: Box::new(list), framing: Framing::Lines });
-        Answer::said("application/x-ndjson", content)
+            Frames { said: Arc::clone(&self.said), head: self.head(context), thought: 0, spoken: 0, at: 0, left: 2 };
+        let content = Body::Stream(response::EventStream { list: Box::new(list), framing: StreamFormat::Lines });
+        Response::said("application/x-ndjson", content)
     }
 }
 
@@ -230,12 +230,12 @@ struct Frames {
 }
 
 impl Iterator for Frames {
-    type Item = Frame;
+    type Item = StreamEvent;
 
-    fn next(&mut self) -> Option<Frame> {
+    fn next(&mut self) -> Option<StreamEvent> {
         let said = Arc::clone(&self.said);
         let mut out = self.head.clone();
-        let (mut part, mut tokens, mut tail) = (Part::Said, 1, r#","done":false}"#);
+        let (mut part, mut tokens, mut tail) = (EventKind::Said, 1, r#","done":false}"#);
         if let Some(end) = said.thoughts.ends.get(self.thought) {
             said.line(&said.thoughts.text[self.at..*end], "", "", &mut out);
             self.thought += 1;
@@ -248,12 +248,12 @@ impl Iterator for Frames {
             (self.left, tokens) = (1, said.call_tokens);
         } else if self.left > 0 {
             said.line("", "", "", &mut out);
-            (self.left, part, tokens, tail) = (0, Part::Finish, 0, &said.tail);
+            (self.left, part, tokens, tail) = (0, EventKind::Finish, 0, &said.tail);
         } else {
             return None;
         }
         out.extend_from_slice(tail.as_bytes());
         out.push(b'\n');
-        Some(Frame { bytes: out.into(), part, tokens })
+        Some(StreamEvent { bytes: out.into(), part, tokens })
     }
 }

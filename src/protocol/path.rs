@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::core::json::{Members, Raw};
+use crate::core::json;
 
 /// Names and numbers with dots between them. A step is the name of a member, the number of an item, `member=text` for the
 /// first item with that text there, or `*` for each item.
@@ -23,22 +23,22 @@ impl Place {
     }
 
     /// The value there, the first of several.
-    pub(super) fn one<'m>(&self, body: Members<'m>) -> Option<Raw<'m>> {
+    pub(super) fn one<'m>(&self, body: json::Object<'m>) -> Option<json::Value<'m>> {
         self.all(body).into_iter().next()
     }
 
     /// All values there.
-    pub(super) fn all<'m>(&self, body: Members<'m>) -> Vec<Raw<'m>> {
+    pub(super) fn all<'m>(&self, body: json::Object<'m>) -> Vec<json::Value<'m>> {
         let mut steps = self.0.split('.');
         let first = steps.next().and_then(|name| body.get(name));
         steps.fold(first.into_iter().collect(), |values, step| {
-            values.into_iter().flat_map(|value: Raw<'m>| below(value, step)).collect()
+            values.into_iter().flat_map(|value: json::Value<'m>| below(value, step)).collect()
         })
     }
 }
 
 /// The values that a step leads to.
-fn below<'m>(value: Raw<'m>, step: &str) -> Vec<Raw<'m>> {
+fn below<'m>(value: json::Value<'m>, step: &str) -> Vec<json::Value<'m>> {
     if step == "*" {
         return value.items();
     }
@@ -59,12 +59,12 @@ fn below<'m>(value: Raw<'m>, step: &str) -> Vec<Raw<'m>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::json::Document;
+    use crate::core::json;
 
     #[test]
     fn a_path_leads_to_values() {
         let body = br#"{"a":{"b":[{"n":"x","v":1},{"n":"y","v":2},3]},"s":"t","l":[["p"],["q","r"]]}"#;
-        let document = Document::read(body).unwrap();
+        let document = json::Document::read(body).unwrap();
         let all = |path: &str| {
             let found = Place(path.to_owned()).all(document.members());
             found.iter().map(|value| String::from_utf8_lossy(value.text()).into_owned()).collect::<Vec<_>>()

@@ -2,15 +2,15 @@
 
 use serde_json::{Map, Value};
 
-use super::{Computed, Dialect, anthropic, bedrock, cohere, gemini, generic, ollama, openai, wrap};
+use super::{ComputedReply, Protocol, anthropic, bedrock, cohere, gemini, generic, ollama, openai, wrap};
 
 /// Makes a protocol that computes with the `head` of an endpoint's fixture.
 ///
 /// The error says which field is wrong, and how.
-pub type MakeComputed = fn(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String>;
+pub type MakeComputedReply = fn(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String>;
 
 /// Every protocol that computes its answers, by the name that fixtures use.
-pub fn computed() -> &'static [(&'static str, MakeComputed)] {
+pub fn computed() -> &'static [(&'static str, MakeComputedReply)] {
     &[
         ("openai-embeddings", openai::embeddings::make),
         ("openai-moderations", openai::moderations::make),
@@ -31,7 +31,7 @@ pub fn computed() -> &'static [(&'static str, MakeComputed)] {
 /// Makes a dialect with the `head` of an endpoint's fixture: the fields that precede or follow what the model says.
 ///
 /// The error says which field is wrong, and how.
-pub type Make = fn(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String>;
+pub type Make = fn(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String>;
 
 /// Every dialect by the name that fixtures use.
 pub fn all() -> &'static [(&'static str, Make)] {

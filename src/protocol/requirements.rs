@@ -17,7 +17,7 @@ use self::{
 
 use crate::core::{
     error::ApiError,
-    json::{Kind, Members, Raw},
+    json::{self, Kind},
     request::Headers,
 };
 
@@ -58,7 +58,7 @@ impl Properties {
     }
 
     /// The places of those that a body has, in order, and the values there.
-    fn given<'m>(&self, members: Members<'m>) -> Vec<(usize, Raw<'m>)> {
+    fn given<'m>(&self, members: json::Object<'m>) -> Vec<(usize, json::Value<'m>)> {
         let all = self.list.iter().enumerate();
         all.filter_map(|(place, (name, _))| Some((place, members.get(name)?))).collect()
     }
@@ -121,7 +121,7 @@ impl Require {
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn check(&self, body: Members<'_>) -> Result<(), ApiError> {
+    pub fn check(&self, body: json::Object<'_>) -> Result<(), ApiError> {
         check_members(&self.required, &self.properties, body, &Place::Root)
     }
 }
@@ -129,7 +129,7 @@ impl Require {
 fn check_members(
     required: &[String],
     properties: &Properties,
-    members: Members<'_>,
+    members: json::Object<'_>,
     place: &Place<'_>,
 ) -> Result<(), ApiError> {
     if are_right(required, properties, members, place) {
@@ -153,7 +153,7 @@ fn check_members(
 
 /// Whether nothing is wrong at first sight: in the order of the body and not of the fixture, as the members come. If
 /// something is, it is looked for in the right order.
-fn are_right(required: &[String], properties: &Properties, members: Members<'_>, place: &Place<'_>) -> bool {
+fn are_right(required: &[String], properties: &Properties, members: json::Object<'_>, place: &Place<'_>) -> bool {
     if properties.list.len() > u64::BITS as usize {
         return false;
     }
@@ -175,7 +175,7 @@ fn are_right(required: &[String], properties: &Properties, members: Members<'_>,
 }
 
 impl Property {
-    fn check(&self, value: Raw<'_>, place: &Place<'_>) -> Result<(), ApiError> {
+    fn check(&self, value: json::Value<'_>, place: &Place<'_>) -> Result<(), ApiError> {
         let kind = value.kind();
         if !self.kinds.take(kind) {
             let (expected, wanted) = (self.expected(), self.wanted());
@@ -194,7 +194,7 @@ impl Property {
         }
     }
 
-    fn check_array(&self, value: Raw<'_>, place: &Place<'_>) -> Result<(), ApiError> {
+    fn check_array(&self, value: json::Value<'_>, place: &Place<'_>) -> Result<(), ApiError> {
         if self.min_items == 0 && self.max_items.is_none() && self.items.is_none() {
             return Ok(());
         }
@@ -214,7 +214,7 @@ impl Property {
         wrong.map_or(Ok(()), Err)
     }
 
-    fn check_string(&self, value: Raw<'_>, place: &Place<'_>) -> Result<(), ApiError> {
+    fn check_string(&self, value: json::Value<'_>, place: &Place<'_>) -> Result<(), ApiError> {
         // A prompt of megabytes is not decoded unless it may be too long. A short text is: names come back in answers.
         let may_be_long = self.max_length.is_some_and(|most| value.text().len() > most);
         let is_short = value.text().len() <= 1024;
@@ -249,7 +249,7 @@ impl Property {
         }
     }
 
-    fn check_bounds(&self, value: Raw<'_>, place: &Place<'_>) -> Result<(), ApiError> {
+    fn check_bounds(&self, value: json::Value<'_>, place: &Place<'_>) -> Result<(), ApiError> {
         if self.minimum.is_none() && self.maximum.is_none() {
             return Ok(());
         }
@@ -285,7 +285,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::json::Document;
+    use crate::core::json;
 
     fn check(body: &str) -> Result<(), ApiError> {
         let require: Require = serde_json::from_value(json!({
@@ -310,7 +310,7 @@ mod tests {
             },
         }))
         .unwrap();
-        require.check(Document::read(body.as_bytes()).unwrap().members())
+        require.check(json::Document::read(body.as_bytes()).unwrap().members())
     }
 
     fn refusal(rest: &str) -> ApiError {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     template::{Layout, Slot, Spaces, Template},
 };
 
@@ -38,9 +38,9 @@ impl<P: Copy + 'static> Shape<P> {
     }
 
     /// Renders all but the places.
-    pub(super) fn render(&self, scope: &Scope<'_>) -> Rendered<P> {
-        Rendered {
-            around: self.around.iter().map(|around| around.render(scope)).collect(),
+    pub(super) fn render(&self, context: &RequestContext<'_>) -> Filled<P> {
+        Filled {
+            around: self.around.iter().map(|around| around.render(context)).collect(),
             places: self.places.clone(),
         }
     }
@@ -60,12 +60,12 @@ fn mixed(value: &Value) -> Option<&str> {
 }
 
 /// A shape in one answer, where only the places are open.
-pub(super) struct Rendered<P> {
+pub(super) struct Filled<P> {
     around: Vec<Vec<u8>>,
     places: Vec<P>,
 }
 
-impl<P: Copy> Rendered<P> {
+impl<P: Copy> Filled<P> {
     /// Appends the JSON; `put` appends that of a place.
     pub(super) fn fill(&self, out: &mut Vec<u8>, mut put: impl FnMut(P, &mut Vec<u8>)) {
         let mut places = self.places.iter();
@@ -156,7 +156,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::context::tests::with_scope;
+    use crate::core::context::tests::with_context;
 
     const PLACES: Places<u8> = &[("text", 0), ("reason", 1)];
 
@@ -164,9 +164,9 @@ mod tests {
     fn places_are_filled_and_slots_are_rendered() {
         let shape = json!({"said": [{"text": "{{part.text}}", "why": "{{part.reason}}"}], "id": "{{path.id}}"});
         let shape = Shape::compile(&shape, PLACES).unwrap();
-        let filled = with_scope(|scope| {
+        let filled = with_context(|context| {
             let mut out = Vec::new();
-            shape.render(scope).fill(&mut out, |place, out| put_number(place.into(), out));
+            shape.render(context).fill(&mut out, |place, out| put_number(place.into(), out));
             String::from_utf8(out).unwrap()
         });
         assert_eq!(filled, r#"{"said":[{"text":0,"why":1}],"id":"x/y"}"#);

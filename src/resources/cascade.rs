@@ -3,15 +3,15 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::store::Resources;
+use super::store::ResourceStore;
 use super::{
     collection::{Collection, Parents, filled, template},
     input::items,
 };
-use crate::core::{context::Scope, template::Template};
+use crate::core::{context::RequestContext, template::Template};
 
 /// What gives rise to objects of another collection, compiled.
-pub(crate) struct Rise {
+pub(crate) struct CascadeCreate {
     of: Collection,
     from: From,
 }
@@ -40,10 +40,10 @@ struct Each {
     with: Map<String, Value>,
 }
 
-impl Rise {
+impl CascadeCreate {
     /// One object that is made of this.
     pub(crate) fn made(of: Collection, with: &Value) -> Result<Self, String> {
-        Ok(Rise { of, from: From::Made(template(with)?) })
+        Ok(CascadeCreate { of, from: From::Made(template(with)?) })
     }
 
     /// What this says of each item: the name of a member, or an object.
@@ -52,14 +52,14 @@ impl Rise {
             Value::String(name) => Each { each: name.clone(), ..Each::default() },
             each => Each::deserialize(each).map_err(|error| error.to_string())?,
         };
-        Ok(Rise { of, from: From::Sent(each) })
+        Ok(CascadeCreate { of, from: From::Sent(each) })
     }
 
     /// Keeps what an object with this id, in what has these ids, gives rise to.
     pub(crate) fn keep(
         &self,
-        scope: &Scope<'_>,
-        resources: &Resources,
+        context: &RequestContext<'_>,
+        resources: &ResourceStore,
         (parents, id): (&[String], &str),
         sent: &Map<String, Value>,
     ) {
@@ -67,12 +67,12 @@ impl Rise {
         let Parents::Path(names) = &self.of.parents else { return };
         above.truncate(names.len());
         let all = match &self.from {
-            From::Made(with) => vec![filled(with, scope)],
+            From::Made(with) => vec![filled(with, context)],
             From::Sent(each) => each.of(sent),
         };
         for sent in all {
-            let (id, object) = self.of.create(scope, resources, &above, sent);
-            resources.put(&self.of.shelf(&above), &id, object);
+            let (id, object) = self.of.create(context, resources, &above, sent);
+            resources.put(&self.of.resource_key(&above), &id, object);
         }
     }
 }

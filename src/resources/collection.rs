@@ -5,10 +5,10 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
-use super::store::{Resources, shelf};
+use super::store::{ResourceStore, resource_key};
 use super::{
-    cascade::Rise,
-    count::Tally,
+    cascade::CascadeCreate,
+    count::CountRule,
     deadline::Deadline,
     file::{CollectionFile, Referred},
     input::counts,
@@ -17,7 +17,7 @@ use super::{
     stages::next_stage,
 };
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     template::{Layout, Slot, Spaces, Template},
 };
 
@@ -58,12 +58,12 @@ pub(crate) struct Collection {
     /// Whether an id tells how manyeth an object is.
     is_numbered: bool,
     /// The members that are counted whenever an object is told.
-    pub(crate) tallies: Vec<(String, Tally)>,
+    pub(crate) tallies: Vec<(String, CountRule)>,
     deadlines: Vec<(String, Deadline)>,
     /// The arrays whose items are counted.
     counted: Vec<String>,
     /// What is made when an object comes to a status.
-    pub(crate) then: Vec<(String, Rise)>,
+    pub(crate) then: Vec<(String, CascadeCreate)>,
     /// The member that is an object's status.
     pub(crate) status: String,
     /// How its objects run lines, if they do.
@@ -87,8 +87,8 @@ pub(crate) fn template(value: &Value) -> Result<Template, String> {
     Template::json(value, Layout::default(), Spaces::Content)
 }
 
-pub(crate) fn filled(template: &Template, scope: &Scope<'_>) -> Map<String, Value> {
-    serde_json::from_slice(&template.render(scope)).unwrap_or_default()
+pub(crate) fn filled(template: &Template, context: &RequestContext<'_>) -> Map<String, Value> {
+    serde_json::from_slice(&template.render(context)).unwrap_or_default()
 }
 
 impl Collection {
@@ -155,8 +155,8 @@ impl Collection {
     }
 
     /// What was sent, and what is taken to have been, with the items of its members as they come to be.
-    fn itemized(&self, scope: &Scope<'_>, sent: Map<String, Value>) -> Map<String, Value> {
-        let mut all = self.defaults.as_ref().map(|defaults| filled(defaults, scope)).unwrap_or_default();
+    fn itemized(&self, context: &RequestContext<'_>, sent: Map<String, Value>) -> Map<String, Value> {
+        let mut all = self.defaults.as_ref().map(|defaults| filled(defaults, context)).unwrap_or_default();
         all.extend(sent);
         for (member, kind, shape) in &self.items {
             let items = match all.get_mut(member) {
@@ -166,7 +166,7 @@ impl Collection {
             for item in items.iter_mut().filter(|item| item["type"] == **kind) {
                 let mut own = item.as_object().cloned().unwrap_or_default();
                 own.shift_remove("type");
-                *item = shape.made(scope, "", &[], own);
+                *item = shape.made(context, "", &[], own);
             }
         }
         all
@@ -199,53 +199,59 @@ impl Collection {
     }
 
     /// The id of the object that a request is about; none where there is but one.
-    pub(crate) fn id(&self, scope: &Scope<'_>) -> String {
-        if self.single { String::new() } else { decoded(scope, self.parameter.as_deref().unwrap_or("id")) }
+    pub(crate) fn id(&self, context: &RequestContext<'_>) -> String {
+        if self.single { String::new() } else { decoded(context, self.parameter.as_deref().unwrap_or("id")) }
     }
 
     /// The ids of what it is in.
-    pub(crate) fn parents(&self, scope: &Scope<'_>) -> Vec<String> {
+    pub(crate) fn parents(&self, context: &RequestContext<'_>) -> Vec<String> {
         match &self.parents {
-            Parents::Path(names) => names.iter().map(|name| decoded(scope, name)).collect(),
-            Parents::Made(made) => made.iter().map(|id| text(id, scope)).collect(),
+            Parents::Path(names) => names.iter().map(|name| decoded(context, name)).collect(),
+            Parents::Made(made) => made.iter().map(|id| text(id, context)).collect(),
         }
     }
 
     /// The name that those objects are kept under which are in what has these ids.
-    pub(crate) fn shelf(&self, parents: &[String]) -> String {
-        shelf(&self.name, parents)
+    pub(crate) fn resource_key(&self, parents: &[String]) -> String {
+        resource_key(&self.name, parents)
     }
 
     /// A new object from what was sent, and its id; it is not kept yet.
     pub(crate) fn create(
         &self,
-        scope: &Scope<'_>,
-        resources: &Resources,
+        context: &RequestContext<'_>,
+        resources: &ResourceStore,
         parents: &[String],
         sent: Map<String, Value>,
     ) -> (String, Value) {
-        let number = self.is_numbered.then(|| self.given.len() + resources.count(&self.shelf(parents)) + 1);
-        scope.resource.replace(Arc::new(json!({"parent": parents.last(), "number": number, "sent": sent})));
-        let id = self.id.as_ref().map(|id| text(id, scope)).unwrap_or_default();
+        let number = self.is_numbered.then(|| self.given.len() + resources.count(&self.resource_key(parents)) + 1);
+        context.resource.replace(Arc::new(json!({"parent": parents.last(), "number": number, "sent": sent})));
+        let id = self.id.as_ref().map(|id| text(id, context)).unwrap_or_default();
         if self.merges
-            && let Some(known) = resources.get(&self.shelf(parents), &id)
+            && let Some(known) = resources.get(&self.resource_key(parents), &id)
         {
             let mut object = Value::clone(&known);
             if let Some(object) = object.as_object_mut() {
-                self.take(object, self.itemized(scope, sent), None);
+                self.take(object, self.itemized(context, sent), None);
             }
             return (id, object);
         }
-        let object = self.made(scope, &id, parents, sent);
+        let object = self.made(context, &id, parents, sent);
         (id, object)
     }
 
-    pub(crate) fn made(&self, scope: &Scope<'_>, id: &str, parents: &[String], sent: Map<String, Value>) -> Value {
-        let sent = self.itemized(scope, sent);
+    pub(crate) fn made(
+        &self,
+        context: &RequestContext<'_>,
+        id: &str,
+        parents: &[String],
+        sent: Map<String, Value>,
+    ) -> Value {
+        let sent = self.itemized(context, sent);
         let count = counts(&sent, &self.counted);
         let about = json!({"id": id, "parent": parents.last(), "count": count, "sent": sent});
-        scope.resource.replace(Arc::new(about));
-        let mut object = self.object.as_ref().map(|object| filled(object, scope)).unwrap_or_default();
+        context.resource.replace(Arc::new(about));
+        let mut object = self.object.as_ref().map(|object| filled(object, context)).unwrap_or_default();
         for (name, _) in self.takes.iter().filter(|(_, takes)| takes.is_made_of_it()) {
             if sent.get(name).is_none_or(Value::is_null) {
                 object.shift_remove(name);
@@ -281,52 +287,57 @@ impl Collection {
     }
 
     /// Changes what follows upon an object's status, and tells whether anything does.
-    pub(crate) fn advance(&self, scope: &Scope<'_>, object: &mut Value) -> bool {
+    pub(crate) fn advance(&self, context: &RequestContext<'_>, object: &mut Value) -> bool {
         if let Some(next) = next_stage(object) {
             *object = next;
             return true;
         }
         let status = object.get(&self.status).and_then(Value::as_str).unwrap_or_default();
         let Some((_, patch)) = self.steps.iter().find(|(known, _)| known == status) else { return false };
-        change(object, patch, scope);
+        change(object, patch, context);
         true
     }
 
     /// Whether an object runs lines: then it goes no steps of its own.
-    pub(crate) fn is_run(&self, resources: &Resources, shelf: &str, id: &str) -> bool {
-        self.runs.is_some() && Place { shelf, id, resources }.job().is_some()
+    pub(crate) fn is_run(&self, resources: &ResourceStore, key: &str, id: &str) -> bool {
+        self.runs.is_some() && Place { key, id, resources }.job().is_some()
     }
 }
 
 /// Changes the members of an object that a patch names; the patch sees the object.
-pub(crate) fn change(object: &mut Value, patch: &Template, scope: &Scope<'_>) {
-    change_seeing(object, patch, Map::new(), scope);
+pub(crate) fn change(object: &mut Value, patch: &Template, context: &RequestContext<'_>) {
+    change_seeing(object, patch, Map::new(), context);
 }
 
 /// The same for a patch that sees this too, as `{{resource.run.…}}`.
-pub(crate) fn change_seeing(object: &mut Value, patch: &Template, run: Map<String, Value>, scope: &Scope<'_>) {
+pub(crate) fn change_seeing(
+    object: &mut Value,
+    patch: &Template,
+    run: Map<String, Value>,
+    context: &RequestContext<'_>,
+) {
     let mut seen = object.clone();
     if let Some(seen) = seen.as_object_mut().filter(|_| !run.is_empty()) {
         seen.insert("run".to_owned(), run.into());
     }
-    scope.resource.replace(Arc::new(seen));
-    let changed = filled(patch, scope);
+    context.resource.replace(Arc::new(seen));
+    let changed = filled(patch, context);
     if let Some(object) = object.as_object_mut() {
         object.extend(changed);
     }
 }
 
 /// Where the files are that came with the objects of a shelf.
-pub(crate) fn files(shelf: &str) -> String {
-    format!("{shelf} files")
+pub(crate) fn files(key: &str) -> String {
+    format!("{key} files")
 }
 
 /// A parameter of the path, decoded.
-pub(crate) fn decoded(scope: &Scope<'_>, name: &str) -> String {
-    let raw = scope.param(name).unwrap_or_default();
+pub(crate) fn decoded(context: &RequestContext<'_>, name: &str) -> String {
+    let raw = context.param(name).unwrap_or_default();
     percent_decode_str(raw).decode_utf8_lossy().into_owned()
 }
 
-pub(crate) fn text(template: &Template, scope: &Scope<'_>) -> String {
-    String::from_utf8_lossy(&template.render(scope)).into_owned()
+pub(crate) fn text(template: &Template, context: &RequestContext<'_>) -> String {
+    String::from_utf8_lossy(&template.render(context)).into_owned()
 }

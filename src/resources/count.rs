@@ -3,22 +3,22 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::store::{Resources, shelf};
+use super::store::{ResourceStore, resource_key};
 
 /// A member that tells how many objects another collection has in this one.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Tally {
+pub(crate) struct CountRule {
     /// The name of that collection.
     of: String,
     /// Those members of the member which are that number.
     is: Vec<String>,
 }
 
-impl Tally {
+impl CountRule {
     /// Counts anew for the object of this id, in what has these ids.
-    pub(crate) fn count(&self, resources: &Resources, (parents, id): (&[String], &str), member: &mut Value) {
-        let count = resources.count(&shelf(&self.of, &[parents, &[id.to_owned()]].concat()));
+    pub(crate) fn count(&self, resources: &ResourceStore, (parents, id): (&[String], &str), member: &mut Value) {
+        let count = resources.count(&resource_key(&self.of, &[parents, &[id.to_owned()]].concat()));
         for name in &self.is {
             if let Some(number) = member.get_mut(name) {
                 *number = count.into();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 
-use super::{count::Tally, deadline::Deadline, jobs::RunsFile, join::JoinsFile, precondition::OnlyIf};
+use super::{count::CountRule, deadline::Deadline, jobs::RunsFile, join::JoinsFile, precondition::OnlyIf};
 use crate::{core::template::Layout, protocol::requirements::Require};
 
 /// `<provider>/<collection>.json`, which has `paths` where an endpoint has `routes`.
@@ -75,7 +75,7 @@ pub struct CollectionFile {
     pub(crate) deadlines: BTreeMap<String, Deadline>,
     /// The members that tell how many objects of other collections are in an object: `{"of", "is"}`.
     #[serde(default)]
-    pub(crate) tallies: BTreeMap<String, Tally>,
+    pub(crate) tallies: BTreeMap<String, CountRule>,
     /// What is made when an object comes to this `status`: by the file of its collection, what is taken to have been
     /// sent.
     #[serde(default)]

@@ -7,32 +7,32 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::{Map, Value};
 
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    request::{Body, Headers},
+    request::{Headers, RequestBody},
 };
 
 /// The most bytes that a zipped body may have been before.
 const MOST_UNZIPPED: u64 = 64 << 20;
 
 /// What was sent, an object. Of what is no JSON, and says so, nothing is known.
-pub(crate) fn sent(scope: &Scope<'_>) -> Result<Map<String, Value>, ApiError> {
-    sent_for(None, scope)
+pub(crate) fn sent(context: &RequestContext<'_>) -> Result<Map<String, Value>, ApiError> {
+    sent_for(None, context)
 }
 
 /// The same where an array will do too: it is then what this member would list.
-pub(crate) fn sent_for(member: Option<&str>, scope: &Scope<'_>) -> Result<Map<String, Value>, ApiError> {
-    let Body::Whole(bytes) = &scope.request.body else { return Ok(Map::new()) };
+pub(crate) fn sent_for(member: Option<&str>, context: &RequestContext<'_>) -> Result<Map<String, Value>, ApiError> {
+    let RequestBody::Whole(bytes) = &context.request.body else { return Ok(Map::new()) };
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
     }
-    let unzipped = unzipped(scope.request.headers, bytes);
+    let unzipped = unzipped(context.request.headers, bytes);
     match (serde_json::from_slice(unzipped.as_deref().unwrap_or(bytes)), member) {
         (Ok(Value::Object(sent)), _) => return Ok(sent),
         (Ok(list @ Value::Array(_)), Some(member)) => return Ok(Map::from_iter([(member.to_owned(), list)])),
         _ => {}
     }
-    let kind = scope.request.headers.get(&CONTENT_TYPE).unwrap_or_default();
+    let kind = context.request.headers.get(&CONTENT_TYPE).unwrap_or_default();
     let is_other = ["multipart/", "application/sdp"].iter().any(|other| kind.starts_with(other));
     if is_other { Ok(Map::new()) } else { Err(ApiError::NotJson {}) }
 }

@@ -14,18 +14,18 @@ use serde_json::{Map, Value, json};
 
 pub(crate) use self::{file::RunsFile, job::Place};
 use self::{
-    file::{Deed, StepFile},
+    file::{JobAction, StepFile},
     job::{Job, OUTPUTS},
     lines::{FLAWS, Form, flaw, next, on_one_line},
 };
 use super::collection::{Collection, change_seeing, files, filled, template, text};
-use super::store::Resources;
+use super::store::ResourceStore;
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    json::{Document, Raw},
-    request::{Body, Request},
-    response::{Answer, Content},
+    json,
+    request::{Request, RequestBody},
+    response::{Body, Response},
     template::{Layout, Spaces, Template},
 };
 
@@ -37,10 +37,10 @@ const WORK: usize = 1 << 20;
 const MOST_BYTES: usize = 32 << 20;
 
 /// Answers a line.
-pub type Ask<'a> = dyn Fn(&Request<'_>) -> Answer + 'a;
+pub type Ask<'a> = dyn Fn(&Request<'_>) -> Response + 'a;
 
 struct Step {
-    does: Vec<Deed>,
+    does: Vec<JobAction>,
     set: Template,
     end: Template,
     wrong: Template,
@@ -129,21 +129,21 @@ impl Runs {
     pub(crate) fn input(
         &self,
         sent: &Map<String, Value>,
-        scope: &Scope<'_>,
-        resources: &Resources,
+        context: &RequestContext<'_>,
+        resources: &ResourceStore,
     ) -> Result<Option<(Job, Bytes)>, ApiError> {
         let mut job =
             Job { told: self.sums.iter().map(|(name, _)| (name.clone(), json!(0))).collect(), ..Job::default() };
         if let Some(of) = &self.files {
-            let (id, shelf) = (sent.get(&self.member).and_then(Value::as_str).unwrap_or_default(), of.shelf(&[]));
-            let Some(input) = resources.text(&files(&shelf), id) else { return Ok(None) };
-            let sent = resources.get(&shelf, id).and_then(|file| file.get("bytes")?.as_u64());
+            let (id, key) = (sent.get(&self.member).and_then(Value::as_str).unwrap_or_default(), of.resource_key(&[]));
+            let Some(input) = resources.text(&files(&key), id) else { return Ok(None) };
+            let sent = resources.get(&key, id).and_then(|file| file.get("bytes")?.as_u64());
             job.is_whole = sent.is_none_or(|bytes| bytes <= input.len() as u64);
             return Ok(Some((job, input)));
         }
         let mut input = Vec::new();
-        let list = scope.members().ok().and_then(|members| members.get(&self.member));
-        for line in list.into_iter().flat_map(Raw::items) {
+        let list = context.members().ok().and_then(|members| members.get(&self.member));
+        for line in list.into_iter().flat_map(json::Value::items) {
             on_one_line(line.text(), false, &mut input);
             input.push(b'\n');
         }
@@ -154,7 +154,7 @@ impl Runs {
         match self.form.check(&input, "", self.most) {
             Ok(total) => Ok(Some((Job { total, is_whole: true, ..job }, input))),
             Err(flaws) => {
-                let said = self.say(&flaws, scope);
+                let said = self.say(&flaws, context);
                 let problem = said.first().and_then(Value::as_str).unwrap_or_default().to_owned();
                 Err(ApiError::BrokenRule { problem })
             }
@@ -163,7 +163,7 @@ impl Runs {
 
     /// Goes a step on with an object, by what its `status` is: `ask` answers its lines. Nothing happens while another
     /// look at it does so.
-    pub(crate) fn advance(&self, status: &str, scope: &Scope<'_>, place: &Place<'_>, ask: &Ask<'_>) {
+    pub(crate) fn advance(&self, status: &str, context: &RequestContext<'_>, place: &Place<'_>, ask: &Ask<'_>) {
         let Some(_turn) = place.turn() else { return };
         let (Some(mut job), Some(object)) = (place.job(), place.object()) else { return };
         let mut object = Value::clone(&object);
@@ -171,29 +171,29 @@ impl Runs {
             return;
         };
         let path = {
-            scope.resource.replace(Arc::new(object.clone()));
-            text(&self.path, scope)
+            context.resource.replace(Arc::new(object.clone()));
+            text(&self.path, context)
         };
         let (mut outcome, mut deeds) = (Ok(true), step.does.iter());
         while let (Ok(true), Some(deed)) = (&outcome, deeds.next()) {
             outcome = match deed {
-                Deed::Check => self.check(&mut job, place, &path),
-                Deed::Run => self.run(&mut job, place, &path, scope, ask),
-                Deed::Skip => self.skip(&mut job, place, scope),
-                Deed::Keep => self.keep(&mut job, place, scope, &object),
+                JobAction::Check => self.check(&mut job, place, &path),
+                JobAction::Run => self.run(&mut job, place, &path, context, ask),
+                JobAction::Skip => self.skip(&mut job, place, context),
+                JobAction::Keep => self.keep(&mut job, place, context, &object),
             };
         }
         let mut about = job.about();
         match outcome {
             Ok(is_done) => {
-                change_seeing(&mut object, &step.set, about.clone(), scope);
+                change_seeing(&mut object, &step.set, about.clone(), context);
                 if is_done {
-                    change_seeing(&mut object, &step.end, about, scope);
+                    change_seeing(&mut object, &step.end, about, context);
                 }
             }
             Err(flaws) => {
-                about.insert("wrong".to_owned(), self.say(&flaws, scope).into());
-                change_seeing(&mut object, &step.wrong, about, scope);
+                about.insert("wrong".to_owned(), self.say(&flaws, context).into());
+                change_seeing(&mut object, &step.wrong, about, context);
                 place.end(&mut job);
             }
         }
@@ -213,7 +213,14 @@ impl Runs {
         Ok(true)
     }
 
-    fn run(&self, job: &mut Job, place: &Place<'_>, path: &str, scope: &Scope<'_>, ask: &Ask<'_>) -> Outcome {
+    fn run(
+        &self,
+        job: &mut Job,
+        place: &Place<'_>,
+        path: &str,
+        context: &RequestContext<'_>,
+        ask: &Ask<'_>,
+    ) -> Outcome {
         if job.left() == 0 {
             return Ok(true);
         }
@@ -226,26 +233,26 @@ impl Runs {
             job.at = next;
             let (id, body) = self.form.read(&line);
             let sent = body.clone();
-            let answer = ask(&Request {
+            let response = ask(&Request {
                 method: &Method::POST,
                 path,
                 query: "",
-                headers: scope.request.headers,
-                client: scope.request.client,
-                body: Body::Whole(body),
+                headers: context.request.headers,
+                client: context.request.client,
+                body: RequestBody::Whole(body),
                 files: &[],
             });
-            let Content::Whole(body) = answer.content else { continue };
-            let seen = json!({"custom_id": id, "status": answer.status.as_u16()});
-            if answer.status.as_u16() < 400 {
+            let Body::Full(body) = response.content else { continue };
+            let seen = json!({"custom_id": id, "status": response.status.as_u16()});
+            if response.status.as_u16() < 400 {
                 job.answered += 1;
                 self.tell(&body, &mut job.told);
-                self.write(&self.answered, seen, &body, scope, &mut outputs[0]);
+                self.write(&self.answered, seen, &body, context, &mut outputs[0]);
             } else {
                 job.refused += 1;
                 // Where all are refused, what was asked for is all that there is to tell.
                 self.tell_firsts(&sent, &mut job.told);
-                self.write(&self.refused, seen, &body, scope, &mut outputs[refusals]);
+                self.write(&self.refused, seen, &body, context, &mut outputs[refusals]);
             }
             work += line.len() + body.len();
         }
@@ -258,36 +265,36 @@ impl Runs {
         Ok(next(&input, job.at).is_none())
     }
 
-    fn skip(&self, job: &mut Job, place: &Place<'_>, scope: &Scope<'_>) -> Outcome {
+    fn skip(&self, job: &mut Job, place: &Place<'_>, context: &RequestContext<'_>) -> Outcome {
         let (input, mut output) = (place.input().unwrap_or_default(), Vec::new());
         while let Some((line, next)) = next(&input, job.at) {
             (job.at, job.skipped) = (next, job.skipped + 1);
             if !self.skipped.is_empty() {
                 let seen = json!({"custom_id": self.form.read(&line).0});
-                self.write(&self.skipped, seen, b"null", scope, &mut output);
+                self.write(&self.skipped, seen, b"null", context, &mut output);
             }
         }
         place.append(job, 0, output);
         Ok(true)
     }
 
-    fn keep(&self, job: &mut Job, place: &Place<'_>, scope: &Scope<'_>, object: &Value) -> Outcome {
+    fn keep(&self, job: &mut Job, place: &Place<'_>, context: &RequestContext<'_>, object: &Value) -> Outcome {
         for output in 0..OUTPUTS {
             let Some(bytes) = place.take(job, output) else { return Err(vec![flaw("lost", None, None)]) };
             if bytes.is_empty() {
                 continue;
             }
             let (Some(of), Some(outputs)) = (&self.files, &self.outputs) else {
-                place.resources.put_text(&files(place.shelf), place.id, bytes);
+                place.resources.put_text(&files(place.key), place.id, bytes);
                 continue;
             };
             let mut seen = object.clone();
             seen["run"] = json!({"bytes": bytes.len()});
-            scope.resource.replace(Arc::new(seen));
-            let sent = filled(&outputs[output], scope);
-            let ((id, file), shelf) = (of.create(scope, place.resources, &[], sent), of.shelf(&[]));
-            place.resources.put(&shelf, &id, file);
-            place.resources.put_text(&files(&shelf), &id, bytes);
+            context.resource.replace(Arc::new(seen));
+            let sent = filled(&outputs[output], context);
+            let ((id, file), key) = (of.create(context, place.resources, &[], sent), of.resource_key(&[]));
+            place.resources.put(&key, &id, file);
+            place.resources.put_text(&files(&key), &id, bytes);
             job.files[output] = Some(id);
         }
         place.end(job);
@@ -295,21 +302,21 @@ impl Runs {
     }
 
     /// What is said of these mistakes.
-    fn say(&self, flaws: &[Value], scope: &Scope<'_>) -> Vec<Value> {
+    fn say(&self, flaws: &[Value], context: &RequestContext<'_>) -> Vec<Value> {
         let said = flaws.iter().filter_map(|flaw| {
             let (_, said) = self.wrong.iter().find(|(kind, _)| flaw["kind"] == **kind)?;
-            scope.resource.replace(Arc::new(flaw.clone()));
-            serde_json::from_slice(&said.render(scope)).ok()
+            context.resource.replace(Arc::new(flaw.clone()));
+            serde_json::from_slice(&said.render(context)).ok()
         });
         said.collect()
     }
 
     /// Adds up what an answer tells.
     fn tell(&self, body: &[u8], told: &mut Map<String, Value>) {
-        let Ok(answer) = Document::read(body) else { return };
+        let Ok(response) = json::Document::read(body) else { return };
         for (name, paths) in &self.sums {
             let sum = told.get(name).and_then(Value::as_u64).unwrap_or_default();
-            let more = find(&answer, paths).and_then(Raw::as_u64).unwrap_or_default();
+            let more = find(&response, paths).and_then(json::Value::as_u64).unwrap_or_default();
             told.insert(name.clone(), json!(sum.saturating_add(more)));
         }
         self.tell_firsts(body, told);
@@ -317,15 +324,15 @@ impl Runs {
 
     /// Tells what the first tells that tells anything of it.
     fn tell_firsts(&self, body: &[u8], told: &mut Map<String, Value>) {
-        let Ok(body) = Document::read(body) else { return };
+        let Ok(body) = json::Document::read(body) else { return };
         for (name, paths) in self.firsts.iter().filter(|(name, _)| !told.contains_key(name)).collect::<Vec<_>>() {
-            told.extend(find(&body, paths).and_then(Raw::to_value).map(|value| (name.clone(), value)));
+            told.extend(find(&body, paths).and_then(json::Value::to_value).map(|value| (name.clone(), value)));
         }
     }
 
     /// Writes a line of an output. An answer that is no JSON is a text in it.
-    fn write(&self, line: &[Template], seen: Value, body: &[u8], scope: &Scope<'_>, output: &mut Vec<u8>) {
-        scope.resource.replace(Arc::new(seen));
+    fn write(&self, line: &[Template], seen: Value, body: &[u8], context: &RequestContext<'_>, output: &mut Vec<u8>) {
+        context.resource.replace(Arc::new(seen));
         let is_json = !body.is_empty() && serde_json::from_slice::<IgnoredAny>(body).is_ok();
         let quoted = (!is_json).then(|| json!(String::from_utf8_lossy(body)).to_string());
         let mut written = Vec::with_capacity(body.len() + 256);
@@ -333,7 +340,7 @@ impl Runs {
             if n > 0 {
                 written.extend_from_slice(quoted.as_ref().map_or(body, String::as_bytes));
             }
-            piece.render_into(scope, &mut written);
+            piece.render_into(context, &mut written);
         }
         on_one_line(&written, self.spaced, output);
         output.push(b'\n');
@@ -341,7 +348,7 @@ impl Runs {
 }
 
 /// The first that is there of some paths.
-fn find<'d>(document: &'d Document<'_>, paths: &[String]) -> Option<Raw<'d>> {
+fn find<'d>(document: &'d json::Document<'_>, paths: &[String]) -> Option<json::Value<'d>> {
     paths.iter().find_map(|path| {
         let mut names = path.split('.');
         let first = document.members().get(names.next()?)?;

@@ -4,12 +4,12 @@ use bytes::BytesMut;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::store::Resources;
+use super::store::ResourceStore;
 use super::{
     collection::{Collection, files, filled, template},
     input::{items, sent},
 };
-use crate::core::{context::Scope, error::ApiError, template::Template};
+use crate::core::{context::RequestContext, error::ApiError, template::Template};
 
 /// Which files are joined, and to what.
 #[derive(Clone, Debug, Deserialize)]
@@ -49,30 +49,30 @@ impl Joins {
     /// One of them is not there.
     pub(crate) fn keep(
         &self,
-        scope: &Scope<'_>,
-        resources: &Resources,
+        context: &RequestContext<'_>,
+        resources: &ResourceStore,
         (parents, id): (&[String], &str),
         object: &mut Value,
     ) -> Result<(), ApiError> {
-        let sent = sent(scope)?;
+        let sent = sent(context)?;
         let above = [parents, &[id.to_owned()]].concat();
-        let shelf = files(&self.of.shelf(&above));
+        let key = files(&self.of.resource_key(&above));
         let listed = items(sent.get(&self.each));
         let ids: Vec<_> = listed.iter().filter_map(|item| item.get("item")?.as_str()).collect();
         for id in &ids {
-            self.of.find(scope, resources, &above, id)?;
+            self.of.find(context, resources, &above, id)?;
         }
         let mut joined = BytesMut::new();
         for id in ids {
-            joined.extend_from_slice(&resources.text(&shelf, id).unwrap_or_default());
-            resources.delete(&shelf, id);
+            joined.extend_from_slice(&resources.text(&key, id).unwrap_or_default());
+            resources.delete(&key, id);
         }
-        scope.resource.replace(object.clone().into());
-        let (id, made) = self.to.create(scope, resources, &[], filled(&self.with, scope));
-        let shelf = self.to.shelf(&[]);
-        resources.put(&shelf, &id, made.clone());
+        context.resource.replace(object.clone().into());
+        let (id, made) = self.to.create(context, resources, &[], filled(&self.with, context));
+        let key = self.to.resource_key(&[]);
+        resources.put(&key, &id, made.clone());
         if !joined.is_empty() {
-            resources.put_text(&files(&shelf), &id, joined.freeze());
+            resources.put_text(&files(&key), &id, joined.freeze());
         }
         object[&self.into] = made;
         Ok(())

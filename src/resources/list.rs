@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::store::{Query, Resources};
-use crate::core::{
-    json::{Members, Raw},
-    template::query as parameter,
-};
+use super::store::{Query, ResourceStore};
+use crate::core::{json, template::query as parameter};
 
 /// How many objects are on a page if nothing is asked for.
 pub(crate) const PAGE: usize = 20;
@@ -54,10 +51,12 @@ pub(crate) fn inside(object: &Value, id: &str, path: &str) -> Vec<Arc<Value>> {
 }
 
 /// What is kept of an answer to a request that asks for it, and under which id.
-pub(crate) fn keep(resources: &Resources, collection: &str, body: Members<'_>, mut answer: Value) {
-    let Some(id) = answer["id"].as_str().map(str::to_owned) else { return };
-    if let (Some(metadata), Some(answer)) = (body.get("metadata").and_then(Raw::to_value), answer.as_object_mut()) {
-        answer.insert("metadata".to_owned(), metadata);
+pub(crate) fn keep(resources: &ResourceStore, collection: &str, body: json::Object<'_>, mut response: Value) {
+    let Some(id) = response["id"].as_str().map(str::to_owned) else { return };
+    if let (Some(metadata), Some(response)) =
+        (body.get("metadata").and_then(json::Value::to_value), response.as_object_mut())
+    {
+        response.insert("metadata".to_owned(), metadata);
     }
-    resources.put(collection, &id, answer);
+    resources.put(collection, &id, response);
 }

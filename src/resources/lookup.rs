@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::store::{Lookup, Resources, shelf};
+use super::store::{Lookup, ResourceStore, resource_key};
 use super::{
     collection::{Collection, MOST_STEPS, Parents, decoded, filled},
     file::Referred,
 };
-use crate::core::{context::Scope, error::ApiError};
+use crate::core::{context::RequestContext, error::ApiError};
 
 impl Collection {
     /// That there is nothing of this id.
@@ -18,9 +18,9 @@ impl Collection {
     }
 
     /// Sees to it that what it is in is still there.
-    pub(crate) fn check_parent(&self, resources: &Resources, parents: &[String]) -> Result<(), ApiError> {
+    pub(crate) fn check_parent(&self, resources: &ResourceStore, parents: &[String]) -> Result<(), ApiError> {
         let (Some((collection, noun)), Some((id, above))) = (&self.parent, parents.split_last()) else { return Ok(()) };
-        match resources.find(&shelf(collection, above), id) {
+        match resources.find(&resource_key(collection, above), id) {
             Lookup::Stored(_) => Ok(()),
             Lookup::Unknown if !resources.strict || matches!(self.parents, Parents::Made(_)) => Ok(()),
             _ => Err(ApiError::UnknownResource { id: id.clone(), noun: noun.clone() }),
@@ -30,14 +30,14 @@ impl Collection {
     /// Sees to it that what is sent names nothing that is gone, or in no state for this action.
     pub(crate) fn check_refers(
         &self,
-        scope: &Scope<'_>,
-        resources: &Resources,
+        context: &RequestContext<'_>,
+        resources: &ResourceStore,
         action: &str,
         sent: &Map<String, Value>,
     ) -> Result<(), ApiError> {
         for (member, Referred { collection, noun, only_if }) in &self.refers {
             let in_path = member.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
-            let id = in_path.map(|name| decoded(scope, name)).or_else(|| {
+            let id = in_path.map(|name| decoded(context, name)).or_else(|| {
                 let named = sent.get(member)?;
                 named.as_str().or_else(|| named.get("id")?.as_str()).map(str::to_owned)
             });
@@ -54,33 +54,33 @@ impl Collection {
     /// What is there under an id, and whether it was created.
     pub(crate) fn find(
         &self,
-        scope: &Scope<'_>,
-        resources: &Resources,
+        context: &RequestContext<'_>,
+        resources: &ResourceStore,
         parents: &[String],
         id: &str,
     ) -> Result<(Value, bool), ApiError> {
-        match resources.find(&self.shelf(parents), id) {
+        match resources.find(&self.resource_key(parents), id) {
             Lookup::Stored(object) => return Ok((Value::clone(&object), true)),
             Lookup::Deleted => return Err(self.unknown(id)),
             Lookup::Unknown => {}
         }
-        if let Some((_, given)) = self.given(scope, resources, parents).into_iter().find(|(given, _)| given == id) {
+        if let Some((_, given)) = self.given(context, resources, parents).into_iter().find(|(given, _)| given == id) {
             return Ok((given, false));
         }
         // Where there is one only, it has always been there.
         match &self.canned {
             Some(canned) if !resources.strict || self.always => {
-                scope.resource.replace(Arc::new(json!({"id": id, "parent": parents.last()})));
-                let sent = filled(canned, scope);
-                let object = self.made(scope, id, parents, sent);
-                Ok((self.finished(scope, object), false))
+                context.resource.replace(Arc::new(json!({"id": id, "parent": parents.last()})));
+                let sent = filled(canned, context);
+                let object = self.made(context, id, parents, sent);
+                Ok((self.finished(context, object), false))
             }
             _ => Err(self.unknown(id)),
         }
     }
 
     /// Counts anew what is in an object.
-    pub(crate) fn tell(&self, resources: &Resources, (parents, id): (&[String], &str), object: &mut Value) {
+    pub(crate) fn tell(&self, resources: &ResourceStore, (parents, id): (&[String], &str), object: &mut Value) {
         for (member, tally) in &self.tallies {
             if let Some(member) = object.get_mut(member) {
                 tally.count(resources, (parents, id), member);
@@ -89,26 +89,31 @@ impl Collection {
     }
 
     /// What has always been there, with its ids.
-    pub(crate) fn given(&self, scope: &Scope<'_>, resources: &Resources, parents: &[String]) -> Vec<(String, Value)> {
+    pub(crate) fn given(
+        &self,
+        context: &RequestContext<'_>,
+        resources: &ResourceStore,
+        parents: &[String],
+    ) -> Vec<(String, Value)> {
         if let (true, Some((collection, _)), Some((id, above))) =
             (self.given_to_unknown, &self.parent, parents.split_last())
-            && resources.get(&shelf(collection, above), id).is_some()
+            && resources.get(&resource_key(collection, above), id).is_some()
         {
             return Vec::new();
         }
         let given = self.given.iter().map(|given| {
-            scope.resource.replace(Arc::new(json!({"parent": parents.last()})));
-            let mut sent = filled(given, scope);
+            context.resource.replace(Arc::new(json!({"parent": parents.last()})));
+            let mut sent = filled(given, context);
             let id = sent.shift_remove("id").and_then(|id| id.as_str().map(str::to_owned)).unwrap_or_default();
-            let object = self.made(scope, &id, parents, sent);
-            (id, self.finished(scope, object))
+            let object = self.made(context, &id, parents, sent);
+            (id, self.finished(context, object))
         });
         given.collect()
     }
 
-    fn finished(&self, scope: &Scope<'_>, mut object: Value) -> Value {
+    fn finished(&self, context: &RequestContext<'_>, mut object: Value) -> Value {
         for _ in 0..MOST_STEPS {
-            if !self.advance(scope, &mut object) {
+            if !self.advance(context, &mut object) {
                 break;
             }
         }

@@ -11,7 +11,7 @@ const MOST: usize = 100_000;
 
 /// Counts by caller and script.
 #[derive(Default)]
-pub struct Progress {
+pub struct SequenceCounters {
     hasher: RandomState,
     table: Mutex<Table>,
 }
@@ -22,7 +22,7 @@ struct Table {
     order: VecDeque<u64>,
 }
 
-impl Progress {
+impl SequenceCounters {
     /// How often it has been counted; not if that is `most` already. It is not counted by this.
     pub fn peek(&self, key: impl Hash, most: u64) -> Option<u64> {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn counts_up_to_the_most_for_each_key() {
-        let progress = Progress::default();
+        let progress = SequenceCounters::default();
         assert_eq!([1, 2, 3, 4].map(|_| progress.next("a", 3)), [Some(0), Some(1), Some(2), None]);
         assert_eq!([progress.peek("b", 1), progress.peek("b", 1), progress.peek("a", 3)], [Some(0), Some(0), None]);
         assert_eq!(progress.next("b", 1), Some(0));
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn remembers_no_more_than_it_may() {
-        let progress = Progress::default();
+        let progress = SequenceCounters::default();
         for n in 0..MOST + 10 {
             progress.next(n, 1);
         }

@@ -6,9 +6,9 @@ use crate::core::error::ApiError;
 
 /// What comes of an object that is made step by step: with each look at it the next of its `stages` is its `answer`.
 pub(crate) fn next_stage(object: &Value) -> Option<Value> {
-    let (answer, left) = object.get("stages")?.as_array()?.split_first()?;
+    let (response, left) = object.get("stages")?.as_array()?.split_first()?;
     let mut next = object.clone();
-    next["answer"] = answer.clone();
+    next["answer"] = response.clone();
     next["stages"] = left.into();
     Some(next)
 }
@@ -34,8 +34,8 @@ pub(crate) fn cancelled(object: Value, id: &str, noun: &str) -> Result<Value, Ap
         }
         Some(_) => {}
     }
-    if let Some(answer) = cancelled["answer"].as_object_mut() {
-        answer.insert("status".to_owned(), "cancelled".into());
+    if let Some(response) = cancelled["answer"].as_object_mut() {
+        response.insert("status".to_owned(), "cancelled".into());
     }
     cancelled["stages"] = Value::Array(Vec::new());
     Ok(cancelled)

@@ -1,15 +1,15 @@
 //! What an engine is told once and remembers from request to request.
 
-use super::{sequence_counters::Progress, store::Resources};
-use crate::model::Manner;
+use super::{sequence_counters::SequenceCounters, store::ResourceStore};
+use crate::model::ModelBehavior;
 
 /// How the model behaves, how far each caller has come, and what clients have created.
 #[derive(Default)]
-pub struct Memory {
+pub struct EngineState {
     /// How the model behaves where no script says otherwise.
-    pub manner: Manner,
+    pub behavior: ModelBehavior,
     /// How far each caller has come in what is said in turns.
-    pub progress: Progress,
+    pub progress: SequenceCounters,
     /// What clients have created.
-    pub resources: Resources,
+    pub resources: ResourceStore,
 }

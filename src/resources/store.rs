@@ -14,7 +14,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 pub use self::{
-    key::{Shelves, plans, shelf},
+    key::{EndpointStore, plans, resource_key},
     page::{Query, page},
     turns::Turn,
 };
@@ -28,7 +28,7 @@ const MOST_BYTES: usize = 64 << 20;
 
 /// Every object of every collection, and which of them were taken away.
 #[derive(Default)]
-pub struct Resources {
+pub struct ResourceStore {
     table: Mutex<Table>,
     turns: Turns,
     /// Whether there is nothing under an id that was never created. A fake should not stop a client whose set-up another
@@ -74,19 +74,19 @@ impl Table {
     }
 
     fn forget(&mut self, collection: &str, id: &str) -> Option<u64> {
-        let shelf = self.places.get_mut(collection)?;
-        let place = shelf.remove(id);
-        if shelf.is_empty() {
+        let key = self.places.get_mut(collection)?;
+        let place = key.remove(id);
+        if key.is_empty() {
             self.places.remove(collection);
         }
         place
     }
 }
 
-impl Resources {
+impl ResourceStore {
     /// None yet. `strict` is whether there is nothing under an id that was never created.
     pub fn new(strict: bool) -> Self {
-        Resources { strict, ..Resources::default() }
+        ResourceStore { strict, ..ResourceStore::default() }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -162,7 +162,7 @@ impl Resources {
     }
 
     /// Remembers that what was told under this id was not to be kept: there is none.
-    pub fn keep_out(&self, collection: &str, id: &str) {
+    pub fn mark_unstored(&self, collection: &str, id: &str) {
         self.table().kept_out.insert(collection, id);
     }
 
@@ -204,8 +204,8 @@ mod tests {
 
     use super::*;
 
-    fn filled(count: u64) -> Resources {
-        let resources = Resources::default();
+    fn filled(count: u64) -> ResourceStore {
+        let resources = ResourceStore::default();
         for n in 0..count {
             resources.put("things", &format!("t{n}"), json!({"id": format!("t{n}")}));
         }
@@ -226,7 +226,7 @@ mod tests {
         let ids: Vec<_> = resources.all("things").iter().map(|thing| thing["id"].clone()).collect();
         assert_eq!(ids, ["t1", "t2", "t3", "t4"]);
         assert_eq!((resources.count("things"), resources.count("others")), (4, 0));
-        resources.keep_out("things", "t7");
+        resources.mark_unstored("things", "t7");
         assert_eq!(found("t7"), Lookup::Deleted);
         resources.put("things", "t9", json!({}));
         assert!(resources.get("things", "t9").is_some(), "what is created anew is there again");
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn what_is_written_already_is_read_when_asked_for() {
-        let resources = Resources::default();
+        let resources = ResourceStore::default();
         resources.put_text("things", "t", Bytes::from_static(br#"{"id": "t"}"#));
         assert_eq!(*resources.get("things", "t").unwrap(), json!({"id": "t"}));
         assert_eq!(resources.all("things").len(), 1);

@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use actix_http::{HttpMessage, Method, Request as HttpRequest, Response, StatusCode, header};
+use actix_http::{HttpMessage, Method, Request as HttpRequest, Response as HttpResponse, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::http::{Sent, empty, page};
 use crate::{
-    core::request::Body,
+    core::request::RequestBody,
     engine::Engine,
     traffic::{
         access,
@@ -28,7 +28,12 @@ const PAGES: &str = "GET, POST or DELETE /__admin/rules; GET, PUT or DELETE /__a
 struct Problem(StatusCode, String);
 
 /// Answers a request for one of the pages.
-pub(super) fn answer(request: &HttpRequest, body: &Body, engine: &Engine, token: Option<&str>) -> Response<Sent> {
+pub(super) fn respond(
+    request: &HttpRequest,
+    body: &RequestBody,
+    engine: &Engine,
+    token: Option<&str>,
+) -> HttpResponse<Sent> {
     match opens(request, token).and_then(|()| act(request, body, engine)) {
         Ok((status, Some(value))) => page(status, JSON, format!("{value:#}\n")),
         Ok((status, None)) => empty(status),
@@ -67,7 +72,7 @@ fn same(one: &str, other: &str) -> bool {
     one.len() == other.len() && one.bytes().zip(other.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
-fn act(request: &HttpRequest, body: &Body, engine: &Engine) -> Result<(StatusCode, Option<Value>), Problem> {
+fn act(request: &HttpRequest, body: &RequestBody, engine: &Engine) -> Result<(StatusCode, Option<Value>), Problem> {
     let rules = engine.rules();
     let path = request.path().trim_end_matches('/');
     let place = path.strip_prefix(PREFIX).unwrap_or_default();
@@ -104,9 +109,9 @@ fn act(request: &HttpRequest, body: &Body, engine: &Engine) -> Result<(StatusCod
     }
 }
 
-fn put(rules: &LiveRules, id: Option<&str>, body: &Body) -> Result<Value, Problem> {
+fn put(rules: &LiveRules, id: Option<&str>, body: &RequestBody) -> Result<Value, Problem> {
     let bad = |what: String| Problem(StatusCode::BAD_REQUEST, what);
-    let Body::Whole(bytes) = body else { return Err(bad("A rule is smaller than that.".to_owned())) };
+    let RequestBody::Whole(bytes) = body else { return Err(bad("A rule is smaller than that.".to_owned())) };
     let written: Value = serde_json::from_slice(bytes).map_err(|error| {
         bad(format!(r#"A rule is JSON, such as {{"when": {{"model": "gpt-4o"}}, "fault": "429x2"}}: {error}."#))
     })?;

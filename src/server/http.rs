@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use actix_http::{HttpMessage, Payload, Request as HttpRequest, Response, StatusCode};
+use actix_http::{HttpMessage, Payload, Request as HttpRequest, Response as HttpResponse, StatusCode};
 use actix_web::http::{
     Method,
     header::{self, HeaderName},
@@ -24,7 +24,7 @@ use ipnet::IpNet;
 use socket2::Socket;
 
 pub(crate) use self::{response::Sent, websocket::Stopping};
-use super::{admin, lateness::Lateness, metrics};
+use super::{admin, lateness::LatenessHistogram, metrics};
 use crate::{
     core::request::{Headers, Request},
     engine::Engine,
@@ -41,9 +41,9 @@ pub(crate) struct Edge {
     /// What opens the pages that change rules.
     pub(crate) admin_token: Option<String>,
     /// How late events were sent that had a time.
-    pub(crate) lateness: Arc<Lateness>,
+    pub(crate) lateness: Arc<LatenessHistogram>,
     /// How late the workers' own timers were.
-    pub(crate) lag: Lateness,
+    pub(crate) lag: LatenessHistogram,
     /// Whether every answer is logged.
     pub(crate) access_log: bool,
     /// By which open sockets learn that the server stops.
@@ -58,37 +58,37 @@ pub(crate) struct Connection {
 
 /// Answers any request: there is one service, and the engine's own router. Nothing of actix's routing stands before it:
 /// a bare server spends a fifth of its own time there.
-pub(crate) async fn serve(mut request: HttpRequest, edge: &Arc<Edge>) -> Response<Sent> {
+pub(crate) async fn serve(mut request: HttpRequest, edge: &Arc<Edge>) -> HttpResponse<Sent> {
     let line = edge.access_log.then(|| access_log::Line::begin(&request));
     let payload = request.take_payload();
-    let response = answer(&request, payload, edge).await;
+    let http_response = respond(&request, payload, edge).await;
     match line {
-        None => response,
-        Some(line) => line.follow(response),
+        None => http_response,
+        Some(line) => line.follow(http_response),
     }
 }
 
-async fn answer(request: &HttpRequest, payload: Payload, edge: &Arc<Edge>) -> Response<Sent> {
+async fn respond(request: &HttpRequest, payload: Payload, edge: &Arc<Edge>) -> HttpResponse<Sent> {
     if request.method() == Method::OPTIONS
-        && let Some(response) = options(request, &edge.engine)
+        && let Some(http_response) = options(request, &edge.engine)
     {
-        return response;
+        return http_response;
     }
     if request.method() == Method::GET && websocket::wants(request) {
         // Boxed, so that other requests do not carry the room for it.
-        return Box::pin(websocket::answer(request, payload, edge)).await;
+        return Box::pin(websocket::respond(request, payload, edge)).await;
     }
     // A client that breaks off its body is not there to read an answer.
     let Ok((body, files)) = body::read(payload, request.headers(), edge.max_body).await else {
         return empty(StatusCode::BAD_REQUEST);
     };
     if request.path().starts_with(admin::PREFIX) {
-        return admin::answer(request, &body, &edge.engine, edge.admin_token.as_deref());
+        return admin::respond(request, &body, &edge.engine, edge.admin_token.as_deref());
     }
     if request.path() == metrics::PATH {
-        return metrics::answer(edge);
+        return metrics::respond(edge);
     }
-    let (answer, receipt) = edge
+    let (response, receipt) = edge
         .engine
         .handle(&Request {
             method: request.method(),
@@ -100,9 +100,9 @@ async fn answer(request: &HttpRequest, payload: Payload, edge: &Arc<Edge>) -> Re
             files: &files,
         })
         .await;
-    let mut response = response::deliver(answer, receipt, request, &edge.lateness).await;
-    cors::allow(request, response.headers_mut());
-    response
+    let mut http_response = response::deliver(response, receipt, request, &edge.lateness).await;
+    cors::allow(request, http_response.headers_mut());
+    http_response
 }
 
 /// The next item of a stream.
@@ -111,15 +111,15 @@ async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
 }
 
 /// An answer without a body.
-pub(in crate::server) fn empty(status: StatusCode) -> Response<Sent> {
-    Response::with_body(status, Sent::default())
+pub(in crate::server) fn empty(status: StatusCode) -> HttpResponse<Sent> {
+    HttpResponse::with_body(status, Sent::default())
 }
 
 /// A page of the edge's own.
-pub(in crate::server) fn page(status: StatusCode, content_type: &'static str, text: String) -> Response<Sent> {
-    let mut response = Response::with_body(status, Sent::from(text));
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
-    response
+pub(in crate::server) fn page(status: StatusCode, content_type: &'static str, text: String) -> HttpResponse<Sent> {
+    let mut http_response = HttpResponse::with_body(status, Sent::from(text));
+    http_response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    http_response
 }
 
 /// Who asks: the peer, or the client that a trusted proxy tells of.
@@ -133,14 +133,14 @@ fn client(request: &HttpRequest, trusted: &[IpNet]) -> IpAddr {
 }
 
 /// Answers `OPTIONS` where a path exists or a browser asks before it asks; for the rest the engine has the words.
-fn options(request: &HttpRequest, engine: &Engine) -> Option<Response<Sent>> {
+fn options(request: &HttpRequest, engine: &Engine) -> Option<HttpResponse<Sent>> {
     if let Some(preflight) = cors::preflight(request) {
         return Some(preflight);
     }
     let allow = engine.fixtures().allowed(request.path())?;
-    let mut response = empty(StatusCode::NO_CONTENT);
-    response.headers_mut().insert(header::ALLOW, header::HeaderValue::try_from(allow).ok()?);
-    Some(response)
+    let mut http_response = empty(StatusCode::NO_CONTENT);
+    http_response.headers_mut().insert(header::ALLOW, header::HeaderValue::try_from(allow).ok()?);
+    Some(http_response)
 }
 
 struct HeaderView<'a>(&'a HttpRequest);

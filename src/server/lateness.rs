@@ -11,17 +11,17 @@ const PARTS: usize = 8;
 const BUCKETS: usize = 32 * PARTS;
 
 /// Counts of times, by microseconds.
-pub(crate) struct Lateness {
+pub(crate) struct LatenessHistogram {
     buckets: [AtomicU64; BUCKETS],
 }
 
-impl Default for Lateness {
+impl Default for LatenessHistogram {
     fn default() -> Self {
-        Lateness { buckets: [const { AtomicU64::new(0) }; BUCKETS] }
+        LatenessHistogram { buckets: [const { AtomicU64::new(0) }; BUCKETS] }
     }
 }
 
-impl Lateness {
+impl LatenessHistogram {
     /// Counts one.
     pub(crate) fn add(&self, late: Duration) {
         let micros = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn quantiles_are_those_of_what_was_counted() {
-        let lateness = Lateness::default();
+        let lateness = LatenessHistogram::default();
         assert_eq!((lateness.count(), lateness.quantile(0.5)), (0, Duration::ZERO));
         for millis in 1..=100 {
             lateness.add(Duration::from_millis(millis));

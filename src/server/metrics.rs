@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use actix_http::{Response, StatusCode};
+use actix_http::{Response as HttpResponse, StatusCode};
 
 use super::{
     http::{Edge, Sent, page},
-    lateness::Lateness,
+    lateness::LatenessHistogram,
 };
-use crate::{core::limit_status::Cost, engine::Counted, traffic::capacity::Load};
+use crate::{core::limit_status::Cost, engine::MetricsSnapshot, traffic::capacity::Load};
 
 /// How full a server is that takes as many as come.
 const NO_PLACES: Load = Load { running: 0, waiting: 0, most: 0 };
@@ -16,8 +16,8 @@ const NO_PLACES: Load = Load { running: 0, waiting: 0, most: 0 };
 /// Where it is.
 pub(super) const PATH: &str = "/metrics";
 
-pub(super) fn answer(edge: &Edge) -> Response<Sent> {
-    let Counted { taken, in_flight, tokens: Cost { input, output } } = edge.engine.count();
+pub(super) fn respond(edge: &Edge) -> HttpResponse<Sent> {
+    let MetricsSnapshot { taken, in_flight, tokens: Cost { input, output } } = edge.engine.count();
     let Load { running, waiting, most } = edge.engine.load().unwrap_or(NO_PLACES);
     let mut text = String::new();
     let mut put = |name: &str, kind: &str, help: &str, value: f64| {
@@ -44,7 +44,7 @@ pub(super) fn answer(edge: &Edge) -> Response<Sent> {
     page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }
 
-fn summary(name: &str, help: &str, lateness: &Lateness, text: &mut String) {
+fn summary(name: &str, help: &str, lateness: &LatenessHistogram, text: &mut String) {
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} summary");
     for (label, share) in [("0.5", 0.5), ("0.99", 0.99), ("1", 1.0)] {
         let _ = writeln!(text, "{name}{{quantile=\"{label}\"}} {}", lateness.quantile(share).as_secs_f64());

@@ -39,10 +39,10 @@ pub use listen::ListenError;
 
 use self::watch::Watch;
 
-use self::{http::Edge, lateness::Lateness};
+use self::{http::Edge, lateness::LatenessHistogram};
 use crate::{
     config::Config,
-    engine::{Counted, Engine},
+    engine::{Engine, MetricsSnapshot},
     fixtures::{Fixtures, Problem},
     model::{Counting, tokens::Tokenizer},
     traffic::{
@@ -114,7 +114,7 @@ impl Server {
     /// [`StartError`] when a fixture is wrong or no port can be had.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let fixtures = Fixtures::load(config.fixtures.as_deref()).map_err(StartError::Fixtures)?;
-        if config.manner.usage == Counting::Exact {
+        if config.behavior.usage == Counting::Exact {
             // Now, so that no request waits for it.
             Tokenizer::prepare();
         }
@@ -141,7 +141,7 @@ impl Server {
             trusted_proxies,
             admin_token,
             lateness: Arc::default(),
-            lag: Lateness::default(),
+            lag: LatenessHistogram::default(),
             access_log: config.access_log,
             stopping: http::Stopping::default(),
         });
@@ -232,14 +232,14 @@ impl Server {
             () = connections.all_closed() => {}
             () = tokio::time::sleep(self.config.drain) => {}
         }
-        let Counted { taken, in_flight: cut, .. } = edge.engine.count();
+        let MetricsSnapshot { taken, in_flight: cut, .. } = edge.engine.count();
         Ok(Stopped { taken, cut })
     }
 
     fn serve(&self, connections: &Arc<Connections>) -> io::Result<ActixServer> {
         let (edge, connections) = (Arc::clone(&self.edge), Arc::clone(connections));
         let mut server = HttpServer::new(move || {
-            tokio::task::spawn_local(watch::feel_lag(Arc::clone(&edge)));
+            tokio::task::spawn_local(watch::measure_loop_lag(Arc::clone(&edge)));
             // Counted by each worker for itself, so that they have nothing to agree on.
             let edge = Rc::new(Arc::clone(&edge));
             fn_service(move |request: Request| {

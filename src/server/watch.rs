@@ -59,7 +59,7 @@ impl Watch {
 const LAG_EVERY: Duration = Duration::from_millis(250);
 
 /// Counts how late a timer of this worker is, now and then.
-pub(super) async fn feel_lag(edge: Arc<Edge>) {
+pub(super) async fn measure_loop_lag(edge: Arc<Edge>) {
     let mut due = tokio::time::Instant::now();
     loop {
         due += LAG_EVERY;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 pub use self::forwarded::{canonical, client};
 
-use crate::core::{context::Scope, error::ApiError};
+use crate::core::{context::RequestContext, error::ApiError};
 
 /// What the configuration opens; everything, unless it closes something.
 #[derive(Clone, Debug, Default)]
@@ -27,8 +27,8 @@ pub enum Caller<'a> {
 }
 
 /// Who asks.
-pub fn caller<'a>(scope: &Scope<'a>) -> Caller<'a> {
-    scope.credential().key.map_or(Caller::Address(scope.request.client), Caller::Key)
+pub fn caller<'a>(context: &RequestContext<'a>) -> Caller<'a> {
+    context.credential().key.map_or(Caller::Address(context.request.client), Caller::Key)
 }
 
 impl Access {

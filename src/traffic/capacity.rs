@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A capacity as it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CapacitySpec {
+pub struct ConcurrencySpec {
     /// Answers that are said at once.
     pub most: usize,
     /// Requests that wait for one of these to end.
@@ -21,8 +21,8 @@ pub struct CapacitySpec {
 
 /// A number of places, and a queue before them: first come, first served.
 #[derive(Debug)]
-pub struct Capacity {
-    spec: CapacitySpec,
+pub struct ConcurrencyLimit {
+    spec: ConcurrencySpec,
     free: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
@@ -40,28 +40,28 @@ pub struct Load {
 
 /// A place. Dropped, it is the next one's.
 #[derive(Debug)]
-pub struct Seat(#[allow(dead_code, reason = "it is held, and that is all")] OwnedSemaphorePermit);
+pub struct Permit(#[allow(dead_code, reason = "it is held, and that is all")] OwnedSemaphorePermit);
 
 /// Neither a place nor one in the queue is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Saturated;
 
-impl Capacity {
+impl ConcurrencyLimit {
     /// All places free.
-    pub fn new(spec: CapacitySpec) -> Self {
-        Capacity { spec, free: Arc::new(Semaphore::new(spec.most)), waiting: AtomicUsize::new(0) }
+    pub fn new(spec: ConcurrencySpec) -> Self {
+        ConcurrencyLimit { spec, free: Arc::new(Semaphore::new(spec.most)), waiting: AtomicUsize::new(0) }
     }
 
     /// Takes a place, and waits for one if there is none. Who no longer waits leaves the queue at once.
     ///
     /// # Errors
     /// [`Saturated`]: the queue is full.
-    pub async fn enter(&self) -> Result<Seat, Saturated> {
+    pub async fn enter(&self) -> Result<Permit, Saturated> {
         if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
-            return Ok(Seat(permit));
+            return Ok(Permit(permit));
         }
         let _waiting = Waiting::queue(&self.waiting, self.spec.queue)?;
-        Arc::clone(&self.free).acquire_owned().await.map(Seat).map_err(|_| Saturated)
+        Arc::clone(&self.free).acquire_owned().await.map(Permit).map_err(|_| Saturated)
     }
 
     /// What a gap between tokens is multiplied with now.
@@ -107,7 +107,7 @@ mod tests {
 
     use super::*;
 
-    fn load(capacity: &Capacity) -> (usize, usize) {
+    fn load(capacity: &ConcurrencyLimit) -> (usize, usize) {
         let Load { running, waiting, .. } = capacity.load();
         (running, waiting)
     }
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn places_then_a_queue_then_nothing() {
-        let capacity = Capacity::new(CapacitySpec { most: 2, queue: 2, slowdown: 3.0 });
+        let capacity = ConcurrencyLimit::new(ConcurrencySpec { most: 2, queue: 2, slowdown: 3.0 });
         let enter = || match poll(pin!(capacity.enter())) {
             Poll::Ready(seat) => seat,
             Poll::Pending => panic!("it waits"),

@@ -1,6 +1,6 @@
 //! Faults: what may go wrong with an answer, how it is written, and what becomes of the answer then.
 //!
-//! A fault changes an [`Answer`](crate::core::response::Answer) and nothing else. So each works in every dialect.
+//! A fault changes an [`Response`](crate::core::response::Answer) and nothing else. So each works in every dialect.
 
 mod chain;
 mod frames;
@@ -11,15 +11,15 @@ mod term;
 use std::time::Duration;
 
 pub use self::{
-    chain::{Chain, Moment},
+    chain::{FaultContext, FaultSpec},
     plan::Plan,
-    term::Term,
+    term::Fault,
 };
 use super::latency::Distribution;
 
 /// What may go wrong. The list is closed.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Fault {
+pub enum FaultKind {
     /// An error instead of an answer: its status, and a name where one status has several errors; an empty one is the
     /// usual error of that status.
     Status(u16, String),

@@ -21,21 +21,21 @@ use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 
 pub use self::{
-    ask::Ask,
-    hold::Hold,
+    ask::LimitRequest,
+    hold::Reservation,
     spec::{Dimension, LimitSpec, Models, Period},
     store::{Failure, StoreSpec},
     window::Window,
 };
 use self::{
-    hold::{Bucket, Charge, Charges},
+    hold::{Bucket, ReservedAmount, ReservedAmounts},
     store::Store,
     table::{Shard, Table},
     window::{Meter, Quota, Verdict},
 };
 use crate::core::{
     clock::Clock,
-    limit_status::{Reason, Refusal, Standing, Standings, Unit},
+    limit_status::{LimitExceeded, LimitStatus, LimitStatuses, Reason, Unit},
 };
 
 /// The shared store does not answer, and whoever started the server would rather refuse than admit too much.
@@ -113,9 +113,9 @@ impl Limits {
     /// [`Unreachable`]: the limits are in a store, which did not answer.
     pub async fn admit(
         self: &Arc<Self>,
-        ask: &Ask<'_>,
-        standings: &mut Standings,
-    ) -> Result<Option<Hold>, Unreachable> {
+        ask: &LimitRequest<'_>,
+        standings: &mut LimitStatuses,
+    ) -> Result<Option<Reservation>, Unreachable> {
         match &self.store {
             None => Ok(self.decide(ask, standings)),
             // Boxed, so that requests which need no store do not carry the room that asking it takes.
@@ -123,7 +123,7 @@ impl Limits {
         }
     }
 
-    fn decide(self: &Arc<Self>, ask: &Ask<'_>, standings: &mut Standings) -> Option<Hold> {
+    fn decide(self: &Arc<Self>, ask: &LimitRequest<'_>, standings: &mut LimitStatuses) -> Option<Reservation> {
         let now = nanos(self.clock.at(ask.at));
         // Locks are taken in the order of the list, so that no two decisions wait for each other.
         let mut held: SmallVec<[Held<'_>; 2]> = SmallVec::new();
@@ -136,7 +136,7 @@ impl Limits {
             held.push(Held { number, limit, key, shard, place, cost, verdict });
         }
         let admitted = held.iter().all(|held| held.verdict.admitted);
-        let mut charges = Charges::new();
+        let mut charges = ReservedAmounts::new();
         for Held { number, limit, key, shard, place, cost, verdict } in &mut held {
             if admitted || !verdict.admitted {
                 shard.set(*place, verdict.after, verdict.idle_at);
@@ -147,15 +147,15 @@ impl Limits {
             limit.tell(verdict.admitted, verdict.too_large, verdict.standing, *cost, standings);
             if admitted && limit.is_held(self.settle) {
                 let bucket = Bucket::Here { key: *key, place: *place };
-                charges.push(Charge { number: *number, bucket, opened: verdict.after.at, booked: *cost });
+                charges.push(ReservedAmount { number: *number, bucket, opened: verdict.after.at, booked: *cost });
             }
         }
         standings.close();
-        Hold::new(self, charges)
+        Reservation::new(self, charges)
     }
 
     /// Which of a limit's buckets a request is charged to.
-    fn key(&self, limit: &Limit, ask: &Ask<'_>) -> u64 {
+    fn key(&self, limit: &Limit, ask: &LimitRequest<'_>) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         ask.parts(&limit.spec.per).for_each(|part| part.hash(&mut hasher));
         hasher.finish()
@@ -205,12 +205,12 @@ impl Limit {
         Limit { spec, name, meter, table: Table::new(table::MOST) }
     }
 
-    fn applies(&self, ask: &Ask<'_>) -> bool {
+    fn applies(&self, ask: &LimitRequest<'_>) -> bool {
         self.spec.models.is_any() || self.spec.models.contain(ask.model)
     }
 
     /// What a request takes of it.
-    fn cost(&self, ask: &Ask<'_>) -> u32 {
+    fn cost(&self, ask: &LimitRequest<'_>) -> u32 {
         match self.spec.unit {
             Unit::Requests | Unit::InFlight => 1,
             unit => hold::tokens(unit, ask.cost),
@@ -227,7 +227,7 @@ impl Limit {
     }
 
     /// Writes down what it said.
-    fn tell(&self, admitted: bool, too_large: bool, standing: Standing, cost: u32, standings: &mut Standings) {
+    fn tell(&self, admitted: bool, too_large: bool, standing: LimitStatus, cost: u32, standings: &mut LimitStatuses) {
         if !admitted {
             let reason = match () {
                 () if self.spec.silent => Reason::Silent,
@@ -237,8 +237,8 @@ impl Limit {
             };
             // What never fits at once is measured by that.
             let limit = if reason == Reason::TooLarge { self.spec.most().into() } else { standing.limit };
-            let standing = Standing { limit, ..standing };
-            standings.refuse(Refusal { standing, unit: self.spec.unit, requested: cost.into(), reason });
+            let standing = LimitStatus { limit, ..standing };
+            standings.refuse(LimitExceeded { standing, unit: self.spec.unit, requested: cost.into(), reason });
         }
         if !self.spec.silent && self.spec.period != Period::NEVER {
             standings.tell(self.spec.unit, standing);
@@ -258,10 +258,10 @@ mod tests {
     use super::*;
     use crate::core::{clock::ManualClock, limit_status::Cost};
 
-    pub(crate) fn ask(client: u32) -> Ask<'static> {
+    pub(crate) fn ask(client: u32) -> LimitRequest<'static> {
         let ip = Ipv4Addr::from(client).into();
         let (at, cost) = (Instant::now(), Cost { input: 10, output: 5 });
-        Ask { at, ip, key: None, model: "gpt-4o", deployment: None, path: "/v1", cost }
+        LimitRequest { at, ip, key: None, model: "gpt-4o", deployment: None, path: "/v1", cost }
     }
 
     pub(crate) fn limits(specs: &[LimitSpec], settle: bool) -> (Arc<Limits>, ManualClock) {
@@ -270,13 +270,13 @@ mod tests {
     }
 
     pub(crate) struct Admission {
-        pub(crate) standings: Standings,
-        pub(crate) hold: Option<Hold>,
+        pub(crate) standings: LimitStatuses,
+        pub(crate) hold: Option<Reservation>,
     }
 
     /// Without a store nothing is waited for.
-    pub(crate) fn admit(limits: &Arc<Limits>, ask: &Ask<'_>) -> Admission {
-        let mut standings = Standings::default();
+    pub(crate) fn admit(limits: &Arc<Limits>, ask: &LimitRequest<'_>) -> Admission {
+        let mut standings = LimitStatuses::default();
         let polled = pin!(limits.admit(ask, &mut standings)).poll(&mut Context::from_waker(Waker::noop()));
         match polled {
             Poll::Ready(hold) => Admission { hold: hold.unwrap(), standings },
@@ -284,7 +284,7 @@ mod tests {
         }
     }
 
-    pub(crate) fn passes(limits: &Arc<Limits>, ask: &Ask<'_>) -> bool {
+    pub(crate) fn passes(limits: &Arc<Limits>, ask: &LimitRequest<'_>) -> bool {
         admit(limits, ask).standings.refusal.is_none()
     }
 
@@ -292,7 +292,7 @@ mod tests {
     fn all_limits_are_charged_or_none_is() {
         let specs = [LimitSpec::rpm(100), LimitSpec::per_minute(Unit::Tokens, 40)];
         let (limits, clock) = limits(&specs, false);
-        let told = |standings: &Standings| {
+        let told = |standings: &LimitStatuses| {
             (standings.get(Unit::Requests).unwrap().remaining, standings.get(Unit::Tokens).unwrap().remaining)
         };
         assert_eq!(told(&admit(&limits, &ask(1)).standings), (99, 25));
@@ -305,9 +305,9 @@ mod tests {
         }
         clock.advance(admit(&limits, &ask(1)).standings.refusal.unwrap().standing.wait);
         assert!(passes(&limits, &ask(1)));
-        let large = Ask { cost: Cost { input: 41, output: 0 }, ..ask(2) };
+        let large = LimitRequest { cost: Cost { input: 41, output: 0 }, ..ask(2) };
         assert_eq!(admit(&limits, &large).standings.refusal.unwrap().reason, Reason::TooLarge);
-        assert!(passes(&limits, &Ask { cost: Cost { input: 40, output: 0 }, ..ask(2) }));
+        assert!(passes(&limits, &LimitRequest { cost: Cost { input: 40, output: 0 }, ..ask(2) }));
     }
 
     #[test]
@@ -330,7 +330,7 @@ mod tests {
     fn a_limit_holds_for_the_models_of_its_globs() {
         let models = serde_json::from_str(r#"["gpt-4o*", "!gpt-4o-mini*"]"#).unwrap();
         let (limits, _) = limits(&[LimitSpec { models, ..LimitSpec::rpm(1) }], false);
-        let of = |model| Ask { model, ..ask(1) };
+        let of = |model| LimitRequest { model, ..ask(1) };
         assert!(passes(&limits, &of("gpt-4o")) && !passes(&limits, &of("gpt-4o-2024-08-06")));
         for _ in 0..5 {
             assert!(passes(&limits, &of("gpt-4o-mini")) && passes(&limits, &of("o3")));

@@ -7,16 +7,12 @@ use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
-use crate::core::{
-    glob::Glob,
-    json::{Members, Raw},
-    prompt::Prompt,
-};
+use crate::core::{glob::Glob, json, prompt::Prompt};
 
 /// What a request must be like. All that is given must hold; nothing given holds always.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct When {
+pub struct RequestMatcher {
     /// The model asked for.
     model: Option<Pattern>,
     /// The path.
@@ -71,9 +67,9 @@ impl Pattern {
 }
 
 /// A request as predicates see it: its body, and the prompt in it once somebody asks for that.
-pub struct Asked<'a, 'm> {
+pub struct MatchInput<'a, 'm> {
     /// The members of the body.
-    pub body: Members<'m>,
+    pub body: json::Object<'m>,
     /// The model that is asked for.
     model: Cow<'a, str>,
     path: &'a str,
@@ -81,10 +77,15 @@ pub struct Asked<'a, 'm> {
     prompt: OnceCell<Prompt>,
 }
 
-impl<'a, 'm> Asked<'a, 'm> {
+impl<'a, 'm> MatchInput<'a, 'm> {
     /// A request to `model` at this path and with this body, whose prompt is read by `read` when it is wanted.
-    pub fn new(body: Members<'m>, model: Cow<'a, str>, path: &'a str, read: &'a (dyn Fn() -> Prompt + 'a)) -> Self {
-        Asked { body, model, path, read, prompt: OnceCell::new() }
+    pub fn new(
+        body: json::Object<'m>,
+        model: Cow<'a, str>,
+        path: &'a str,
+        read: &'a (dyn Fn() -> Prompt + 'a),
+    ) -> Self {
+        MatchInput { body, model, path, read, prompt: OnceCell::new() }
     }
 
     /// The prompt.
@@ -93,7 +94,7 @@ impl<'a, 'm> Asked<'a, 'm> {
     }
 }
 
-impl When {
+impl RequestMatcher {
     /// Whether it holds for every request.
     pub fn is_always(&self) -> bool {
         self.conditions() == 0
@@ -115,11 +116,11 @@ impl When {
     }
 
     /// The names of the conditions that do not hold; none if it holds.
-    pub fn misses(&self, asked: &Asked<'_, '_>) -> SmallVec<[&str; 4]> {
-        let mut misses = SmallVec::new();
+    pub fn mismatches(&self, asked: &MatchInput<'_, '_>) -> SmallVec<[&str; 4]> {
+        let mut mismatches = SmallVec::new();
         let mut want = |name, holds: Option<bool>| {
             if holds == Some(false) {
-                misses.push(name);
+                mismatches.push(name);
             }
         };
         want("model", self.model.as_ref().map(|model| model.fits(&asked.model)));
@@ -129,14 +130,14 @@ impl When {
         want("tool_result", self.tool_result.map(|wanted| wanted == asked.prompt().has_tool_result()));
         want("turn", self.turn.map(|turn| turn == asked.prompt().turn()));
         for (path, wanted) in &self.body {
-            want(path, Some(member(asked.body, path).and_then(Raw::to_value).as_ref() == Some(wanted)));
+            want(path, Some(member(asked.body, path).and_then(json::Value::to_value).as_ref() == Some(wanted)));
         }
-        misses
+        mismatches
     }
 }
 
 /// A member by its path, such as `metadata.test`.
-fn member<'m>(body: Members<'m>, path: &str) -> Option<Raw<'m>> {
+fn member<'m>(body: json::Object<'m>, path: &str) -> Option<json::Value<'m>> {
     let mut names = path.split('.');
     let first = body.get(names.next()?)?;
     names.try_fold(first, |value, name| value.members()?.get(name))
@@ -147,12 +148,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::json::Document;
+    use crate::core::json;
     use crate::core::prompt::{Role, Turn};
 
-    fn misses(when: Value) -> Vec<String> {
-        let when: When = serde_json::from_value(when).unwrap();
-        let body = Document::read(br#"{"model":"gpt-4o","metadata":{"test":[1]}}"#).unwrap();
+    fn mismatches(when: Value) -> Vec<String> {
+        let when: RequestMatcher = serde_json::from_value(when).unwrap();
+        let body = json::Document::read(br#"{"model":"gpt-4o","metadata":{"test":[1]}}"#).unwrap();
         let body = body.members();
         let turn = |role, text: &str| Turn { role, text: text.to_owned(), ..Turn::default() };
         let turns = vec![
@@ -162,7 +163,7 @@ mod tests {
             turn(Role::Tool, "sunny"),
         ];
         let read = || Prompt { turns: turns.clone(), ..Prompt::default() };
-        when.misses(&Asked::new(body, "gpt-4o".into(), "/v1/chat/completions", &read))
+        when.mismatches(&MatchInput::new(body, "gpt-4o".into(), "/v1/chat/completions", &read))
             .iter()
             .map(ToString::to_string)
             .collect()
@@ -170,22 +171,25 @@ mod tests {
 
     #[test]
     fn all_conditions_must_hold() {
-        assert!(misses(json!({})).is_empty());
+        assert!(mismatches(json!({})).is_empty());
         let all = json!({
             "model": "gpt-*", "path": "/v1/*", "user": {"regex": "(?i)WEATHER"}, "system": {"exact": "be brief"},
             "tool_result": true, "turn": 2, "body": {"metadata.test": [1]},
         });
-        assert!(misses(all).is_empty());
+        assert!(mismatches(all).is_empty());
         let none = json!({
             "model": "o1", "path": "/v2/*", "user": "weather", "system": {"glob": "be*x"}, "tool_result": false, "turn": 1,
             "body": {"metadata.test": [2], "absent": null},
         });
-        assert_eq!(misses(none), ["model", "path", "user", "system", "tool_result", "turn", "metadata.test", "absent"]);
+        assert_eq!(
+            mismatches(none),
+            ["model", "path", "user", "system", "tool_result", "turn", "metadata.test", "absent"]
+        );
     }
 
     #[test]
     fn a_wrong_pattern_is_told() {
-        let problem = |value| serde_json::from_value::<When>(value).unwrap_err().to_string();
+        let problem = |value| serde_json::from_value::<RequestMatcher>(value).unwrap_err().to_string();
         assert!(
             problem(json!({"user": {"regex": "("}})).contains("regex")
                 || !problem(json!({"user": {"regex": "("}})).is_empty()

@@ -12,8 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use serde_json::Value;
 
 use super::{
-    fault::Chain,
-    matcher::{Asked, When},
+    fault::FaultSpec,
+    matcher::{MatchInput, RequestMatcher},
 };
 
 /// The most that are kept while the server runs.
@@ -22,8 +22,8 @@ const MOST: usize = 1000;
 /// What goes wrong, and for which requests: `{"when": {"model": "gpt-4o"}, "fault": "429x2"}`.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    when: When,
-    fault: Chain,
+    when: RequestMatcher,
+    fault: FaultSpec,
     /// As it is written.
     written: Value,
 }
@@ -42,8 +42,8 @@ impl<'de> Deserialize<'de> for Rule {
         #[serde(deny_unknown_fields, rename = "rule")]
         struct Read {
             #[serde(default)]
-            when: When,
-            fault: Chain,
+            when: RequestMatcher,
+            fault: FaultSpec,
         }
         let written = Value::deserialize(deserializer)?;
         let Read { when, fault } = Read::deserialize(&written).map_err(D::Error::custom)?;
@@ -81,10 +81,10 @@ impl RuleSet {
     pub fn chains<'s, 'a: 's, 'm: 'a>(
         &'s self,
         model: &str,
-        asked: &'s Asked<'a, 'm>,
-    ) -> impl Iterator<Item = &'s Chain> {
+        asked: &'s MatchInput<'a, 'm>,
+    ) -> impl Iterator<Item = &'s FaultSpec> {
         let named = self.by_model.get(model).map(Vec::as_slice).unwrap_or_default();
-        let fits = |rule: &&Rule| rule.when.misses(asked).is_empty();
+        let fits = |rule: &&Rule| rule.when.mismatches(asked).is_empty();
         named.iter().chain(self.others.iter().filter(fits)).map(|rule| &rule.fault)
     }
 
@@ -153,9 +153,9 @@ impl LiveRules {
     }
 
     /// What goes wrong with a request.
-    pub fn chains(&self, asked: &Asked<'_, '_>) -> Vec<(String, Chain)> {
+    pub fn chains(&self, asked: &MatchInput<'_, '_>) -> Vec<(String, FaultSpec)> {
         let live = self.now();
-        let fits = live.list.iter().filter(|live| live.rule.when.misses(asked).is_empty());
+        let fits = live.list.iter().filter(|live| live.rule.when.mismatches(asked).is_empty());
         fits.map(|live| (live.id.clone(), live.rule.fault.clone())).collect()
     }
 
@@ -206,9 +206,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::{json::Members, prompt::Prompt};
+    use crate::core::{json, prompt::Prompt};
 
-    fn texts<'s>(chains: impl Iterator<Item = &'s Chain>) -> Vec<String> {
+    fn texts<'s>(chains: impl Iterator<Item = &'s FaultSpec>) -> Vec<String> {
         chains.map(ToString::to_string).collect()
     }
 
@@ -221,9 +221,9 @@ mod tests {
         ]))
         .unwrap();
         let set = RuleSet::new(rules);
-        let body = Members::default();
+        let body = json::Object::default();
         let of = |model: &'static str| {
-            let asked = Asked::new(body, model.into(), "/v1/chat/completions", &Prompt::default);
+            let asked = MatchInput::new(body, model.into(), "/v1/chat/completions", &Prompt::default);
             texts(set.chains(model, &asked))
         };
         assert_eq!(of("429"), ["429", "ttft=1s"]);
@@ -242,8 +242,8 @@ mod tests {
         let all: Vec<_> =
             rules.list().into_iter().map(|live| (live.id, live.rule.written()["fault"].clone())).collect();
         assert_eq!(all, [("mine".into(), json!("gzip")), (second.id.clone(), json!("hang")), (first.id, json!("429"))]);
-        let body = Members::default();
-        let chains = rules.chains(&Asked::new(body, "o3".into(), "/", &Prompt::default));
+        let body = json::Object::default();
+        let chains = rules.chains(&MatchInput::new(body, "o3".into(), "/", &Prompt::default));
         assert_eq!(texts(chains.iter().map(|(_, chain)| chain)), ["gzip", "hang", "429"]);
         assert!(rules.delete(&second.id) && !rules.delete(&second.id));
         assert!(

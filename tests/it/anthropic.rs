@@ -2,7 +2,7 @@
 
 use fake_openai::{
     Config, Running,
-    model::{Content, Context, Counting, Manner},
+    model::{Content, Context, Counting, ModelBehavior},
 };
 use serde_json::{Value, json};
 
@@ -11,14 +11,14 @@ use crate::{
     program::Directory,
 };
 
-fn with(manner: Manner) -> (Running, Connection) {
-    let server = serve(Config { manner, seed: Some(3), ..Config::for_test() });
+fn with(behavior: ModelBehavior) -> (Running, Connection) {
+    let server = serve(Config { behavior, seed: Some(3), ..Config::for_test() });
     let connection = Connection::open(server.address());
     (server, connection)
 }
 
 fn usual() -> (Running, Connection) {
-    with(Manner::default())
+    with(ModelBehavior::default())
 }
 
 /// A server whose model says these replies.
@@ -206,7 +206,7 @@ fn an_agent_that_brings_results_is_not_made_to_call_again() {
 #[test]
 fn a_count_is_that_of_the_answer_and_says_nothing() {
     for usage in [Counting::Canned, Counting::Estimate, Counting::Exact] {
-        let (_server, mut connection) = with(Manner { usage, ..Manner::default() });
+        let (_server, mut connection) = with(ModelBehavior { usage, ..ModelBehavior::default() });
         let members =
             json!({"messages": [{"role": "user", "content": "How many words are in here?"}], "tools": tools()});
         let count = connection.post("/v1/messages/count_tokens", &body(&members)).json();
@@ -230,11 +230,11 @@ fn cached_tokens_are_told_apart() {
 
 #[test]
 fn lorem_fills_the_room_and_the_context_has_an_end() {
-    let (_server, mut connection) = with(Manner { content: Content::Lorem, ..Manner::default() });
+    let (_server, mut connection) = with(ModelBehavior { content: Content::Lorem, ..ModelBehavior::default() });
     let answer = ask(&mut connection, &json!({"max_tokens": 50}));
     assert_eq!((&answer["usage"]["output_tokens"], &answer["stop_reason"]), (&json!(50), &"max_tokens".into()));
 
-    let (_server, mut connection) = with(Manner { context: Context::Tokens(20), ..Manner::default() });
+    let (_server, mut connection) = with(ModelBehavior { context: Context::Tokens(20), ..ModelBehavior::default() });
     let refused = connection.post("/v1/messages", &body(&json!({"max_tokens": 30})));
     let expected = "input length and `max_tokens` exceed context limit: 8 + 30 > 20, decrease input length or \
                     `max_tokens` and try again";

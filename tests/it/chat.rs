@@ -2,7 +2,7 @@
 
 use fake_openai::{
     Config, Running,
-    model::{Content, Counting, Manner},
+    model::{Content, Counting, ModelBehavior},
 };
 use serde_json::{Value, json};
 
@@ -17,8 +17,8 @@ fn usual() -> (Running, Connection) {
     (server, connection)
 }
 
-fn with(manner: Manner) -> (Running, Connection) {
-    let server = serve(Config { manner, ..Config::for_test() });
+fn with(behavior: ModelBehavior) -> (Running, Connection) {
+    let server = serve(Config { behavior, ..Config::for_test() });
     let connection = Connection::open(server.address());
     (server, connection)
 }
@@ -96,7 +96,7 @@ fn choices_are_indexed_and_their_usage_is_summed() {
 #[test]
 fn the_most_tokens_are_just_that_many() {
     for usage in [Counting::Canned, Counting::Estimate, Counting::Exact] {
-        let (_server, mut connection) = with(Manner { usage, ..Manner::default() });
+        let (_server, mut connection) = with(ModelBehavior { usage, ..ModelBehavior::default() });
         for most in 1..=5 {
             let answer = ask(&mut connection, json!({"max_tokens": most}));
             assert_eq!(answer["usage"]["completion_tokens"], most);
@@ -117,15 +117,16 @@ fn stops_are_not_said() {
 
 #[test]
 fn echo_and_lorem_take_the_place_of_what_is_canned() {
-    let (_server, mut connection) = with(Manner { content: Content::Echo, ..Manner::default() });
+    let (_server, mut connection) = with(ModelBehavior { content: Content::Echo, ..ModelBehavior::default() });
     let messages = json!([{"role": "user", "content": "first"}, {"role": "assistant", "content": "x"},
         {"role": "user", "content": [{"type": "text", "text": "séc\"ond"}, {"type": "text", "text": "part"}]}]);
     let answer = ask(&mut connection, json!({"messages": messages}));
     assert_eq!(answer["choices"][0]["message"]["content"], "séc\"ond\npart");
 
     for usage in [Counting::Canned, Counting::Exact] {
-        let manner = Manner { content: Content::Lorem, lorem_tokens: 20..=30, usage, ..Manner::default() };
-        let (_server, mut connection) = with(manner);
+        let behavior =
+            ModelBehavior { content: Content::Lorem, lorem_tokens: 20..=30, usage, ..ModelBehavior::default() };
+        let (_server, mut connection) = with(behavior);
         let answer = ask(&mut connection, json!({"max_tokens": 333}));
         assert_eq!(
             (&answer["usage"]["completion_tokens"], &answer["choices"][0]["finish_reason"]),
@@ -143,7 +144,7 @@ fn echo_and_lorem_take_the_place_of_what_is_canned() {
 
 #[test]
 fn usage_can_be_counted_exactly_streamed_or_not() {
-    let (_server, mut connection) = with(Manner { usage: Counting::Exact, ..Manner::default() });
+    let (_server, mut connection) = with(ModelBehavior { usage: Counting::Exact, ..ModelBehavior::default() });
     for (model, prompt, tokens) in [
         ("gpt-4o", "Say this is a test", 12),
         ("gpt-4o", "What is the capital of Mexico?", 14),
@@ -453,7 +454,7 @@ fn speech_is_a_file_and_its_transcript() {
 fn any_text_survives() {
     use proptest::{prelude::*, test_runner::TestRunner};
     for usage in [Counting::Estimate, Counting::Exact] {
-        let (_server, connection) = with(Manner { content: Content::Echo, usage, ..Manner::default() });
+        let (_server, connection) = with(ModelBehavior { content: Content::Echo, usage, ..ModelBehavior::default() });
         let connection = std::cell::RefCell::new(connection);
         let mut runner =
             TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) });
@@ -486,11 +487,11 @@ fn any_text_survives() {
 #[test]
 fn nothing_that_is_asked_for_is_too_much() {
     let context = fake_openai::model::Context::Tokens(100);
-    let (_server, mut connection) = with(Manner { context, ..Manner::default() });
+    let (_server, mut connection) = with(ModelBehavior { context, ..ModelBehavior::default() });
     let refused = connection.chat(&body(json!({"model": "m", "max_tokens": u64::MAX})));
     assert_eq!((refused.status, refused.json()["error"]["code"].as_str()), (400, Some("context_length_exceeded")));
 
-    let (_server, mut connection) = with(Manner { content: Content::Lorem, ..Manner::default() });
+    let (_server, mut connection) = with(ModelBehavior { content: Content::Lorem, ..ModelBehavior::default() });
     let answer = ask(&mut connection, json!({"model": "m", "max_tokens": u64::MAX, "n": 128}));
     assert_eq!(answer["choices"].as_array().unwrap().len(), 128);
     assert!(answer["usage"]["completion_tokens"].as_u64().unwrap() <= 100_000, "filler has one bound for all choices");

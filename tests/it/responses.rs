@@ -3,7 +3,7 @@
 
 use fake_openai::{
     Config, Running,
-    model::{Counting, Manner},
+    model::{Counting, ModelBehavior},
 };
 use serde_json::{Value, json};
 
@@ -14,14 +14,14 @@ use crate::{
 
 const PATH: &str = "/v1/responses";
 
-fn with(manner: Manner) -> (Running, Connection) {
-    let server = serve(Config { manner, seed: Some(3), ..Config::for_test() });
+fn with(behavior: ModelBehavior) -> (Running, Connection) {
+    let server = serve(Config { behavior, seed: Some(3), ..Config::for_test() });
     let connection = Connection::open(server.address());
     (server, connection)
 }
 
 fn usual() -> (Running, Connection) {
-    with(Manner::default())
+    with(ModelBehavior::default())
 }
 
 /// A server whose model says these replies, and counts what they cost.
@@ -353,7 +353,7 @@ fn what_is_made_in_the_background_is_done_when_it_is_asked_for_again() {
 #[test]
 fn a_count_is_that_of_the_answer() {
     for usage in [Counting::Canned, Counting::Estimate, Counting::Exact] {
-        let (_server, mut connection) = with(Manner { usage, ..Manner::default() });
+        let (_server, mut connection) = with(ModelBehavior { usage, ..ModelBehavior::default() });
         let members = json!({"input": "How many words are in here?", "instructions": "Count.", "tools": tools()});
         let count = connection.post("/v1/responses/input_tokens", &body(&members).to_string()).json();
         assert_eq!(count["input_tokens"], ask(&mut connection, &members)["usage"]["input_tokens"], "{usage:?}");

@@ -12,7 +12,7 @@ use socket2::SockRef;
 
 use super::{
     histogram::Histogram,
-    reader::{Answer, Malformed},
+    reader::{Malformed, Response},
 };
 
 /// How often a thread that waits for the server looks whether it is to stop.
@@ -114,16 +114,16 @@ impl Connection {
         Ok(())
     }
 
-    fn receive(&mut self, buffer: &mut [u8], phase: &Phase) -> Result<Answer, Lack> {
+    fn receive(&mut self, buffer: &mut [u8], phase: &Phase) -> Result<Response, Lack> {
         let stream = self.stream.as_mut().ok_or(Lack::Broken)?;
-        let mut answer = Answer::new();
+        let mut response = Response::new();
         loop {
             match patiently(phase, || stream.read(buffer))? {
                 0 => {
-                    answer.end()?;
-                    return Ok(answer);
+                    response.end()?;
+                    return Ok(response);
                 }
-                length if answer.read(&buffer[..length])? => return Ok(answer),
+                length if response.read(&buffer[..length])? => return Ok(response),
                 _ => {}
             }
         }
@@ -182,15 +182,15 @@ pub(super) fn load(address: SocketAddr, request: &[u8], mut connections: Vec<Con
         for connection in &mut connections {
             let Some(sent) = connection.sent.take() else { continue };
             match connection.receive(&mut buffer, phase) {
-                Ok(answer) => {
+                Ok(response) => {
                     if phase.is(Phase::MEASURE) {
                         tally.requests += 1;
-                        tally.frames += answer.chunks;
-                        tally.bytes += request.len() as u64 + answer.bytes;
+                        tally.frames += response.chunks;
+                        tally.bytes += request.len() as u64 + response.bytes;
                         tally.times.add(u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX));
-                        tally.statuses[usize::from(answer.status) % 1000] += 1;
+                        tally.statuses[usize::from(response.status) % 1000] += 1;
                     }
-                    if !answer.keeps {
+                    if !response.keeps {
                         connection.discard();
                     }
                 }

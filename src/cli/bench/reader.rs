@@ -11,7 +11,7 @@ pub(super) struct Malformed;
 
 /// What has been read of one answer.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Response {
     /// 0 until it is known.
     pub(super) status: u16,
     /// Chunks of the body, without the last, which is empty.
@@ -44,9 +44,9 @@ enum Part {
     Nothing,
 }
 
-impl Answer {
+impl Response {
     pub(super) fn new() -> Self {
-        Answer {
+        Response {
             status: 0,
             chunks: 0,
             bytes: 0,
@@ -175,13 +175,13 @@ mod tests {
 
     /// Reads pieces; only with the last the answer is whole.
     fn whole(pieces: &[&[u8]]) -> (u16, u64, u64, bool) {
-        let mut answer = Answer::new();
+        let mut response = Response::new();
         let (last, first) = pieces.split_last().unwrap();
         for piece in first {
-            assert_eq!(answer.read(piece), Ok(false), "{answer:?}");
+            assert_eq!(response.read(piece), Ok(false), "{response:?}");
         }
-        assert_eq!(answer.read(last), Ok(true), "{answer:?}");
-        (answer.status, answer.chunks, answer.bytes, answer.keeps)
+        assert_eq!(response.read(last), Ok(true), "{response:?}");
+        (response.status, response.chunks, response.bytes, response.keeps)
     }
 
     #[test]
@@ -204,15 +204,15 @@ mod tests {
     fn what_ends_early_or_late_is_no_answer() {
         for bytes in [SIZED, CHUNKED] {
             for end in 0..bytes.len() {
-                let mut answer = Answer::new();
-                assert_eq!(answer.read(&bytes[..end]), Ok(false));
-                assert_eq!(answer.end(), Err(Malformed));
+                let mut response = Response::new();
+                assert_eq!(response.read(&bytes[..end]), Ok(false));
+                assert_eq!(response.end(), Err(Malformed));
             }
-            assert_eq!(Answer::new().read(&[bytes, b"x"].concat()), Err(Malformed));
+            assert_eq!(Response::new().read(&[bytes, b"x"].concat()), Err(Malformed));
         }
-        let mut answer = Answer::new();
-        assert_eq!(answer.read(b"HTTP/1.1 200 OK\r\n\r\nuntil the end"), Ok(false));
-        assert_eq!((answer.end(), answer.keeps), (Ok(()), false));
+        let mut response = Response::new();
+        assert_eq!(response.read(b"HTTP/1.1 200 OK\r\n\r\nuntil the end"), Ok(false));
+        assert_eq!((response.end(), response.keeps), (Ok(()), false));
     }
 
     #[test]
@@ -226,7 +226,7 @@ mod tests {
             b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nxx\r\n",
             b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n11111111111111111\r\n",
         ] {
-            assert_eq!(Answer::new().read(bytes), Err(Malformed), "{}", bytes.escape_ascii());
+            assert_eq!(Response::new().read(bytes), Err(Malformed), "{}", bytes.escape_ascii());
         }
     }
 }

@@ -2,13 +2,13 @@
 
 /// Some names, as a bit each. Two names may have the same bit: then the text decides.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Names(u64);
+pub struct KeyFilter(u64);
 
-impl Names {
+impl KeyFilter {
     /// These.
     #[inline]
     pub const fn of(names: &[&str]) -> Self {
-        let (mut n, mut all) = (0, Names(0));
+        let (mut n, mut all) = (0, KeyFilter(0));
         while n < names.len() {
             all = all.and(names[n].as_bytes());
             n += 1;
@@ -19,12 +19,12 @@ impl Names {
     /// These and one more.
     #[inline]
     pub(super) const fn and(self, name: &[u8]) -> Self {
-        Names(self.0 | 1 << (slot(name) % u64::BITS as usize))
+        KeyFilter(self.0 | 1 << (slot(name) % u64::BITS as usize))
     }
 
     /// Whether any name could be among both.
     #[inline]
-    pub(super) const fn may_share(self, other: Names) -> bool {
+    pub(super) const fn may_share(self, other: KeyFilter) -> bool {
         self.0 & other.0 != 0
     }
 }
@@ -44,10 +44,10 @@ mod tests {
 
     #[test]
     fn what_is_there_is_never_overlooked() {
-        const KNOWN: Names = Names::of(&["model", "messages", "n", ""]);
+        const KNOWN: KeyFilter = KeyFilter::of(&["model", "messages", "n", ""]);
         for name in ["model", "messages", "n", ""] {
-            assert!(KNOWN.may_share(Names::of(&[name])), "{name}");
+            assert!(KNOWN.may_share(KeyFilter::of(&[name])), "{name}");
         }
-        assert!(!KNOWN.may_share(Names::of(&["stream"])) && !KNOWN.may_share(Names::default()));
+        assert!(!KNOWN.may_share(KeyFilter::of(&["stream"])) && !KNOWN.may_share(KeyFilter::default()));
     }
 }

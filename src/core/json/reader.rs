@@ -2,7 +2,7 @@
 
 use memchr::memchr;
 
-use super::{Kind, MAX_DEPTH, Malformed, Names, Node, Nodes};
+use super::{KeyFilter, Kind, MAX_DEPTH, Malformed, Node, Nodes};
 
 /// Bytes of a string that are looked at eight at a time, before its end is searched for.
 const NEAR: usize = 32;
@@ -16,7 +16,7 @@ pub(super) struct Reader<'a> {
     /// Whether any key is written with an escape.
     pub(super) escaped_keys: bool,
     /// The names of the members of the whole.
-    pub(super) names: Names,
+    pub(super) names: KeyFilter,
 }
 
 impl<'a> Reader<'a> {
@@ -33,7 +33,7 @@ impl<'a> Reader<'a> {
 
     /// Reads a text from somewhere on.
     pub(super) fn inside(text: &'a [u8], at: usize) -> Self {
-        Reader { text, at, nodes: Nodes::new(), escaped_keys: false, names: Names::default() }
+        Reader { text, at, nodes: Nodes::new(), escaped_keys: false, names: KeyFilter::default() }
     }
 
     /// Whether what comes is written down as a node.
@@ -69,8 +69,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads an object; the names of its members.
-    fn object(&mut self, depth: usize) -> Result<Names, Malformed> {
-        let mut names = Names::default();
+    fn object(&mut self, depth: usize) -> Result<KeyFilter, Malformed> {
+        let mut names = KeyFilter::default();
         self.list(b'{', b'}', depth, |reader| {
             let from = reader.at + 1;
             let is_plain = reader.string()?;
@@ -102,7 +102,7 @@ impl<'a> Reader<'a> {
     fn node(&mut self, key: (u32, u32), depth: usize) -> Result<(), Malformed> {
         let (number, from) = (self.nodes.len(), self.at as u32);
         let mut node =
-            Node { key, value: (from, from), span: 1, kind: Kind::Null, dense: false, names: Names::default() };
+            Node { key, value: (from, from), span: 1, kind: Kind::Null, dense: false, names: KeyFilter::default() };
         match self.peek() {
             Some(b'{') => {
                 self.nodes.push(node);

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Members, Names, Node, reader::Reader};
+use super::{KeyFilter, Node, Object, reader::Reader};
 
 /// The text between a JSON string's quotes, decoded; `None` if it is not well-formed.
 pub(super) fn unescape(inner: &[u8]) -> Option<Cow<'_, str>> {
@@ -20,7 +20,7 @@ pub(super) fn unescape(inner: &[u8]) -> Option<Cow<'_, str>> {
 
 /// One JSON value, as it stands in the request.
 #[derive(Clone, Copy, Debug)]
-pub struct Raw<'a> {
+pub struct Value<'a> {
     /// The whole document.
     pub(super) text: &'a [u8],
     pub(super) value: (u32, u32),
@@ -30,7 +30,7 @@ pub struct Raw<'a> {
     /// Whether each item of the array that it is has a node.
     pub(super) dense: bool,
     /// The names of the members of the object that it is.
-    pub(super) names: Names,
+    pub(super) names: KeyFilter,
 }
 
 /// The JSON type of a value. Numbers are told apart by their spelling: `1` is an integer, `1.0` is not.
@@ -61,7 +61,7 @@ impl Kind {
     }
 }
 
-impl<'a> Raw<'a> {
+impl<'a> Value<'a> {
     /// The text of the value.
     pub fn text(self) -> &'a [u8] {
         &self.text[self.value.0 as usize..self.value.1 as usize]
@@ -139,18 +139,18 @@ impl<'a> Raw<'a> {
     }
 
     /// The items of the array that it is; none if it is something else.
-    pub fn items(self) -> Vec<Raw<'a>> {
+    pub fn items(self) -> Vec<Value<'a>> {
         let mut items = Vec::new();
         self.each(|item| items.push(item));
         items
     }
 
     /// Shows every item of the array that it is.
-    pub fn each(self, mut show: impl FnMut(Raw<'a>)) {
+    pub fn each(self, mut show: impl FnMut(Value<'a>)) {
         if self.kind != Kind::Array {
             return;
         }
-        let Raw { text, value: (from, to), mut nodes, dense, .. } = self;
+        let Value { text, value: (from, to), mut nodes, dense, .. } = self;
         let mut next = || {
             let (node, rest) = nodes.split_first()?;
             let (inside, after) = rest.split_at(node.span as usize - 1);
@@ -175,7 +175,7 @@ impl<'a> Raw<'a> {
                 let at = reader.at as u32;
                 let Ok(kind) = reader.scalar() else { return };
                 let value = (at, reader.at as u32);
-                Raw { text, value, nodes: &[], kind, dense: false, names: Names::default() }
+                Value { text, value, nodes: &[], kind, dense: false, names: KeyFilter::default() }
             };
             show(item);
             reader.skip_space();
@@ -185,9 +185,9 @@ impl<'a> Raw<'a> {
     }
 
     /// The members of the object that it is.
-    pub fn members(self) -> Option<Members<'a>> {
-        let Raw { text, nodes, names, .. } = self;
-        (self.kind == Kind::Object).then_some(Members { text, nodes, names })
+    pub fn members(self) -> Option<Object<'a>> {
+        let Value { text, nodes, names, .. } = self;
+        (self.kind == Kind::Object).then_some(Object { text, nodes, names })
     }
 
     /// The whole value as a tree; `None` if a string in it is ill-formed.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::core::json::Members;
+use crate::core::json;
 
 /// A conversation that goes on while a socket is open. Messages are texts, each a JSON object.
 ///
@@ -14,10 +14,10 @@ pub trait Session: Send {
     fn open(&mut self) -> Vec<Bytes>;
 
     /// Takes a message.
-    fn hear(&mut self, message: Members<'_>) -> Heard;
+    fn hear(&mut self, message: json::Object<'_>) -> Heard;
 
     /// Takes a message that has been refused; `error` is the body of that refusal in the provider's words.
-    fn refuse(&mut self, message: Members<'_>, error: &[u8]) -> Vec<Bytes>;
+    fn refuse(&mut self, message: json::Object<'_>, error: &[u8]) -> Vec<Bytes>;
 
     /// The body of the next request to the model, if there is one to make now.
     fn ask(&mut self) -> Option<Bytes>;

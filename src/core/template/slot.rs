@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use self::limits::told;
 pub use self::limits::{Family, Tell};
 use super::{Filling, Place};
-use crate::core::context::Scope;
+use crate::core::context::RequestContext;
 use crate::core::{
     clock::{FIXED_EPOCH, Rfc3339},
     error::Field,
-    json::{Kind, Raw},
+    json::{self, Kind},
     limit_status::Unit,
     model_catalog::ModelFacts,
     random::Alphabet,
@@ -59,7 +59,7 @@ pub enum Slot {
     /// `{{server.version}}`: the version of this program.
     Version,
     /// `{{requests.…}}`, `{{tokens.…}}`, `{{refusal.…}}`: where the client stands with its limits.
-    Standing(Family, Tell),
+    LimitStatus(Family, Tell),
     /// `{{error.name}}`: a field of the error being told.
     Error(Box<str>),
     /// `{{part.name}}`: where a dialect puts what it spells itself. It is cut out by [`Template::split`].
@@ -85,7 +85,7 @@ impl Slot {
     /// What it tells the limit of, if it does.
     pub fn unit(&self) -> Option<Unit> {
         match self {
-            Slot::Standing(Family::Of(unit), _) => Some(*unit),
+            Slot::LimitStatus(Family::Of(unit), _) => Some(*unit),
             _ => None,
         }
     }
@@ -148,7 +148,7 @@ impl Slot {
                 Some(family) => {
                     only(&[Spaces::Limit, Spaces::Error], "a provider's `limit_headers` and `errors`")?;
                     Tell::named(family, name)
-                        .map(|tell| Slot::Standing(family, tell))
+                        .map(|tell| Slot::LimitStatus(family, tell))
                         .or_else(|known| choose(&[&known]))
                 }
                 None => Err(format!(
@@ -160,7 +160,7 @@ impl Slot {
     }
 
     /// Appends what it stands for in this request, as it is written in such a place.
-    pub(super) fn put(&self, scope: &Scope<'_>, place: Place, out: &mut Vec<u8>) {
+    pub(super) fn put(&self, context: &RequestContext<'_>, place: Place, out: &mut Vec<u8>) {
         let quoted = |out: &mut Vec<u8>, put: &dyn Fn(&mut Vec<u8>)| {
             let is_value = matches!(place, Place::Value { .. });
             out.extend_from_slice(if is_value { b"\"" } else { b"" });
@@ -169,26 +169,26 @@ impl Slot {
         };
         match self {
             // Written where they belong: no symbol of them needs an escape.
-            Slot::Id(alphabet, length) => quoted(out, &|out| scope.random.borrow_mut().put(*alphabet, *length, out)),
-            Slot::Uuid => quoted(out, &|out| scope.random.borrow_mut().put_uuid(out)),
-            _ => self.value(scope).put(place, out),
+            Slot::Id(alphabet, length) => quoted(out, &|out| context.random.borrow_mut().put(*alphabet, *length, out)),
+            Slot::Uuid => quoted(out, &|out| context.random.borrow_mut().put_uuid(out)),
+            _ => self.value(context).put(place, out),
         }
     }
 
     /// What it stands for in this request.
-    pub(super) fn value<'a>(&self, scope: &'a Scope<'_>) -> Filling<'a> {
+    pub(super) fn value<'a>(&self, context: &'a RequestContext<'_>) -> Filling<'a> {
         match self {
-            Slot::Path(name) => text(scope.param(name).map(|raw| percent_decode_str(raw).decode_utf8_lossy())),
-            Slot::Query(name) => text(query(scope.request.query, name)),
-            Slot::Header(name) => text(scope.request.headers.get(name).map(Cow::Borrowed)),
-            Slot::Body(path) => body(scope, path).map_or(Filling::Null, json),
-            Slot::ModelName => Filling::Text(scope.model_name()),
-            Slot::Method => text(Some(scope.request.method.as_str().into())),
-            Slot::FullPath => text(Some(scope.request.path.into())),
-            Slot::ProcessingMs => Filling::Number((scope.intended + scope.elapsed()).as_millis() as u64),
-            Slot::RequestId => text(Some(scope.request_id().into())),
+            Slot::Path(name) => text(context.param(name).map(|raw| percent_decode_str(raw).decode_utf8_lossy())),
+            Slot::Query(name) => text(query(context.request.query, name)),
+            Slot::Header(name) => text(context.request.headers.get(name).map(Cow::Borrowed)),
+            Slot::Body(path) => body(context, path).map_or(Filling::Null, json),
+            Slot::ModelName => Filling::Text(context.model_name()),
+            Slot::Method => text(Some(context.request.method.as_str().into())),
+            Slot::FullPath => text(Some(context.request.path.into())),
+            Slot::ProcessingMs => Filling::Number((context.intended + context.elapsed()).as_millis() as u64),
+            Slot::RequestId => text(Some(context.request_id().into())),
             Slot::Resource(path) => {
-                let resource = scope.resource.borrow();
+                let resource = context.resource.borrow();
                 let found = path.iter().try_fold(&*resource, |value, name| value.get(&**name));
                 match found {
                     None | Some(Value::Null) => Filling::Null,
@@ -196,15 +196,15 @@ impl Slot {
                     Some(value) => Filling::Json(value.clone()),
                 }
             }
-            Slot::Models => Filling::Json(models(scope)),
-            Slot::Unix => Filling::Number(scope.now.as_secs()),
-            Slot::UnixIn(seconds) => Filling::Number(scope.now.as_secs() + seconds),
+            Slot::Models => Filling::Json(models(context)),
+            Slot::Unix => Filling::Number(context.now.as_secs()),
+            Slot::UnixIn(seconds) => Filling::Number(context.now.as_secs() + seconds),
             Slot::Rfc3339In(seconds) => {
-                text(Some(Rfc3339(scope.now + Duration::from_secs(*seconds)).to_string().into()))
+                text(Some(Rfc3339(context.now + Duration::from_secs(*seconds)).to_string().into()))
             }
             Slot::Version => text(Some(env!("CARGO_PKG_VERSION").into())),
-            Slot::Standing(family, tell) => told(*family, *tell, &scope.standings, scope.now),
-            Slot::Error(name) => match scope.error.as_ref().and_then(|error| error.field(name)) {
+            Slot::LimitStatus(family, tell) => told(*family, *tell, &context.standings, context.now),
+            Slot::Error(name) => match context.error.as_ref().and_then(|error| error.field(name)) {
                 None => Filling::Null,
                 Some(Field::Number(number)) => Filling::Number(number),
                 Some(Field::Text(text)) => Filling::Text(text),
@@ -239,7 +239,7 @@ impl fmt::Display for Slot {
             Slot::Rfc3339In(0) => f.write_str("now.rfc3339"),
             Slot::Rfc3339In(seconds) => write!(f, "now.rfc3339_in_{seconds}"),
             Slot::Version => f.write_str("server.version"),
-            Slot::Standing(family, tell) => write!(f, "{family}.{tell}"),
+            Slot::LimitStatus(family, tell) => write!(f, "{family}.{tell}"),
             Slot::Error(name) => write!(f, "error.{name}"),
             Slot::Part(name) => write!(f, "part.{name}"),
         }
@@ -247,18 +247,18 @@ impl fmt::Display for Slot {
 }
 
 /// The models that the configuration names, or else those that are known by name.
-fn models(scope: &Scope<'_>) -> Value {
+fn models(context: &RequestContext<'_>) -> Value {
     let card = |id: &str, facts: Option<&ModelFacts>| {
         let created = facts.and_then(|facts| facts.created).unwrap_or(FIXED_EPOCH.as_secs());
         let owner = facts.and_then(|facts| facts.owned_by.as_deref()).unwrap_or("fake-openai");
         json!({"id": id, "object": "model", "created": created, "owned_by": owner})
     };
-    let known = |id: &String| scope.facts.iter().find(|facts| facts.model.as_str() == id);
-    if scope.models.is_empty() {
-        let listed = scope.facts.iter().filter(|facts| facts.created.is_some() && facts.model.is_name());
+    let known = |id: &String| context.facts.iter().find(|facts| facts.model.as_str() == id);
+    if context.models.is_empty() {
+        let listed = context.facts.iter().filter(|facts| facts.created.is_some() && facts.model.is_name());
         listed.map(|facts| card(facts.model.as_str(), Some(facts))).collect()
     } else {
-        scope.models.iter().map(|id| card(id, known(id))).collect()
+        context.models.iter().map(|id| card(id, known(id))).collect()
     }
 }
 
@@ -274,7 +274,7 @@ fn text(text: Option<Cow<'_, str>>) -> Filling<'_> {
     text.map_or(Filling::Null, Filling::Text)
 }
 
-fn json(raw: Raw<'_>) -> Filling<'_> {
+fn json(raw: json::Value<'_>) -> Filling<'_> {
     match raw.kind() {
         Kind::String => text(raw.as_str()),
         Kind::Null => Filling::Null,
@@ -283,9 +283,9 @@ fn json(raw: Raw<'_>) -> Filling<'_> {
     }
 }
 
-fn body<'a>(scope: &'a Scope<'_>, path: &[Box<str>]) -> Option<Raw<'a>> {
+fn body<'a>(context: &'a RequestContext<'_>, path: &[Box<str>]) -> Option<json::Value<'a>> {
     let (first, inner) = path.split_first()?;
-    let outer = scope.members().ok()?.get(first)?;
+    let outer = context.members().ok()?.get(first)?;
     inner.iter().try_fold(outer, |value, name| value.members()?.get(name))
 }
 

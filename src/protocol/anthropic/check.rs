@@ -6,32 +6,32 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    json::{Kind, Members, Raw},
+    json::{self, Kind},
 };
 
 /// Where the rules of thinking are documented, as the refusals name it.
 const DOCS: &str =
     "Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking";
 
-/// See [`super::Dialect::check`].
-pub(super) fn check(body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+/// See [`super::Protocol::check`].
+pub(super) fn check(body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
     let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
     // The SDK's tool runner sends one, and without it sends all messages again when it is told so.
     if given("thread").is_some() {
         return Err(ApiError::NoMemory { param: "thread" });
     }
-    let max_tokens = given("max_tokens").and_then(Raw::as_u64);
-    if let (Some(asked), Some(facts)) = (max_tokens, scope.model_facts()) {
+    let max_tokens = given("max_tokens").and_then(json::Value::as_u64);
+    if let (Some(asked), Some(facts)) = (max_tokens, context.model_facts()) {
         facts.can_say("max_tokens", asked)?;
     }
-    let choice = given("tool_choice").and_then(Raw::to_value).unwrap_or_default();
-    let tools = given("tools").and_then(Raw::to_value).unwrap_or_default();
+    let choice = given("tool_choice").and_then(json::Value::to_value).unwrap_or_default();
+    let tools = given("tools").and_then(json::Value::to_value).unwrap_or_default();
     let tools = tools.as_array().map_or(&[][..], Vec::as_slice);
     check_tools(tools, &choice)?;
-    if let Some(thinking) = given("thinking").and_then(Raw::to_value) {
-        check_thinking(&thinking, max_tokens, given("temperature").and_then(Raw::as_f64), &choice)?;
+    if let Some(thinking) = given("thinking").and_then(json::Value::to_value) {
+        check_thinking(&thinking, max_tokens, given("temperature").and_then(json::Value::as_f64), &choice)?;
     }
     given("messages").map_or(Ok(()), conversation)
 }
@@ -139,12 +139,12 @@ impl Calls {
 
 /// Roles are known, contents are not empty, and every call of a tool is followed by what the tool returned. Neighbours
 /// of one role count as one message.
-fn conversation(messages: Raw<'_>) -> Result<(), ApiError> {
+fn conversation(messages: json::Value<'_>) -> Result<(), ApiError> {
     let messages = messages.items();
     let mut calls = Calls::default();
     for (n, message) in messages.iter().enumerate() {
         let Some(message) = message.members() else { continue };
-        let role = message.get("role").and_then(Raw::as_str).unwrap_or_default();
+        let role = message.get("role").and_then(json::Value::as_str).unwrap_or_default();
         let content = Content::read(message.get("content"));
         match &*role {
             "assistant" => {
@@ -182,7 +182,7 @@ fn conversation(messages: Raw<'_>) -> Result<(), ApiError> {
     calls.all_returned()
 }
 
-fn text(members: Members<'_>, name: &str) -> Option<String> {
+fn text(members: json::Object<'_>, name: &str) -> Option<String> {
     Some(members.get(name)?.as_str()?.into_owned())
 }
 
@@ -190,12 +190,12 @@ fn text(members: Members<'_>, name: &str) -> Option<String> {
 struct Content<'a> {
     is_empty: bool,
     /// The blocks, none if it is a string. Most messages have few.
-    blocks: Vec<Members<'a>>,
+    blocks: Vec<json::Object<'a>>,
 }
 
 impl<'a> Content<'a> {
-    fn read(content: Option<Raw<'a>>) -> Self {
-        let blocks: Vec<_> = content.map(Raw::items).unwrap_or_default();
+    fn read(content: Option<json::Value<'a>>) -> Self {
+        let blocks: Vec<_> = content.map(json::Value::items).unwrap_or_default();
         let is_empty = content.is_some_and(|content| match content.kind() {
             Kind::String => content.text() == br#""""#,
             Kind::Array => blocks.is_empty(),
@@ -205,8 +205,10 @@ impl<'a> Content<'a> {
     }
 
     /// The blocks of one type, with their numbers.
-    fn blocks(&self, kind: &str) -> impl Iterator<Item = (usize, Members<'a>)> {
-        let is = move |block: Members<'_>| block.get("type").and_then(Raw::as_str).is_some_and(|name| name == kind);
+    fn blocks(&self, kind: &str) -> impl Iterator<Item = (usize, json::Object<'a>)> {
+        let is = move |block: json::Object<'_>| {
+            block.get("type").and_then(json::Value::as_str).is_some_and(|name| name == kind)
+        };
         self.blocks.iter().copied().enumerate().filter(move |(_, block)| is(*block))
     }
 
@@ -217,7 +219,8 @@ impl<'a> Content<'a> {
                 "messages.{n}: all messages must have non-empty content except for the optional final assistant message"
             ));
         }
-        let is_empty = |(_, block): (usize, Members<'_>)| block.get("text").is_some_and(|text| text.text() == br#""""#);
+        let is_empty =
+            |(_, block): (usize, json::Object<'_>)| block.get("text").is_some_and(|text| text.text() == br#""""#);
         if self.blocks("text").any(is_empty) {
             return broken("messages: text content blocks must be non-empty");
         }
@@ -230,17 +233,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::context::tests::with_scope_of;
+    use crate::core::context::tests::with_context_of;
 
     fn refusal(members: Value) -> ApiError {
         let mut body = json!({"model": "m", "max_tokens": 2000, "messages": [{"role": "user", "content": "Hi"}]});
         body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
-        with_scope_of(&body.to_string(), |scope| check(scope.members().unwrap(), scope)).expect_err("a broken rule")
+        with_context_of(&body.to_string(), |context| check(context.members().unwrap(), context))
+            .expect_err("a broken rule")
     }
 
     fn passes(messages: Value) {
         let body = json!({"model": "m", "max_tokens": 9, "messages": messages}).to_string();
-        with_scope_of(&body, |scope| check(scope.members().unwrap(), scope)).unwrap();
+        with_context_of(&body, |context| check(context.members().unwrap(), context)).unwrap();
     }
 
     fn problem(members: Value) -> String {

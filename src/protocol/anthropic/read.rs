@@ -3,15 +3,15 @@
 use serde_json::{Value, json};
 
 use crate::core::{
-    json::{Members, Raw},
+    json,
     prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn},
 };
 
 /// Members that change a reply whenever they are given; those with milder rules are in [`is_plain`].
 const CHANGES: [&[u8]; 3] = [b"stop_sequences", b"output_config", b"output_format"];
 
-/// See [`super::Dialect::is_plain`].
-pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
+/// See [`super::Protocol::is_plain`].
+pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
     body.iter().all(|(key, value)| match key {
         _ if value.text() == b"null" => true,
         b"max_tokens" => value.as_u64().is_some_and(|most| most >= tokens),
@@ -22,19 +22,20 @@ pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
 }
 
 /// The `type` of an object.
-fn kind(value: Raw<'_>) -> Option<String> {
+fn kind(value: json::Value<'_>) -> Option<String> {
     Some(value.members()?.get("type")?.as_str()?.into_owned())
 }
 
 /// Whether thoughts are to come without their text.
-pub(super) fn omits_thinking(body: Members<'_>) -> bool {
-    let display = body.get("thinking").and_then(Raw::members).and_then(|thinking| thinking.get("display")?.as_str());
+pub(super) fn omits_thinking(body: json::Object<'_>) -> bool {
+    let display =
+        body.get("thinking").and_then(json::Value::members).and_then(|thinking| thinking.get("display")?.as_str());
     display.is_some_and(|display| display == "omitted")
 }
 
-/// See [`super::Dialect::read`].
-pub(super) fn prompt(body: Members<'_>, model: String) -> Prompt {
-    let value = |name: &str| body.get(name).and_then(Raw::to_value).unwrap_or_default();
+/// See [`super::Protocol::read`].
+pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
+    let value = |name: &str| body.get(name).and_then(json::Value::to_value).unwrap_or_default();
     let choice = value("tool_choice");
     let thinking = value("thinking");
     let output = value("output_config");
@@ -57,7 +58,7 @@ pub(super) fn prompt(body: Members<'_>, model: String) -> Prompt {
             .map(format)
             .find(|format| *format != Format::Text)
             .unwrap_or_default(),
-        max_tokens: body.get("max_tokens").and_then(Raw::as_u64),
+        max_tokens: body.get("max_tokens").and_then(json::Value::as_u64),
         n: 1,
         stop: items(&value("stop_sequences")).iter().filter_map(|stop| Some(stop.as_str()?.to_owned())).collect(),
         reasoning_effort: thinks.then(effort),
@@ -127,14 +128,14 @@ fn content(content: &Value) -> (String, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::json::Document;
+    use crate::core::json;
 
     fn read(body: &Value) -> Prompt {
-        prompt(Document::read(body.to_string().as_bytes()).unwrap().members(), "m".to_owned())
+        prompt(json::Document::read(body.to_string().as_bytes()).unwrap().members(), "m".to_owned())
     }
 
     fn plain(body: &Value) -> bool {
-        is_plain(Document::read(body.to_string().as_bytes()).unwrap().members(), 10)
+        is_plain(json::Document::read(body.to_string().as_bytes()).unwrap().members(), 10)
     }
 
     #[test]

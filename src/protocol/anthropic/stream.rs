@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::whole::{Said, Spoken};
 use crate::{
-    core::{reply::Text, response::Part},
+    core::{reply::Text, response::EventKind},
     protocol::events::{self, Stream},
 };
 
@@ -29,8 +29,8 @@ pub(super) fn events(said: &Said<'_>) -> Stream {
         ),
         reason, sequence, numbers.input, numbers.cached, numbers.output
     );
-    events.put("message_delta", &data, Part::Finish, 0);
-    events.put("message_stop", r#"{"type":"message_stop"}"#, Part::End, 0);
+    events.put("message_delta", &data, EventKind::Finish, 0);
+    events.put("message_stop", r#"{"type":"message_stop"}"#, EventKind::End, 0);
     events.0.into()
 }
 
@@ -77,14 +77,14 @@ impl Events {
     fn delta(&mut self, index: usize, kind: &str, member: &str, piece: &str, tokens: u32) {
         let delta = format!(r#"{{"type":"{kind}","{member}":{}}}"#, Value::from(piece));
         let data = format!(r#"{{"type":"content_block_delta","index":{index},"delta":{delta}}}"#);
-        self.put("content_block_delta", &data, Part::Said, tokens);
+        self.put("content_block_delta", &data, EventKind::Said, tokens);
     }
 
     fn push(&mut self, event: &str, data: &str) {
-        self.put(event, data, Part::Said, 0);
+        self.put(event, data, EventKind::Said, 0);
     }
 
-    fn put(&mut self, event: &str, data: &str, part: Part, tokens: u32) {
+    fn put(&mut self, event: &str, data: &str, part: EventKind, tokens: u32) {
         self.0.named(event, data, part, tokens);
     }
 }

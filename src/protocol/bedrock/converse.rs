@@ -13,22 +13,22 @@ use serde_json::{Map, Value};
 use self::spell::{Event, Frames, Said};
 use crate::{
     core::{
-        context::Scope,
+        context::RequestContext,
         error::ApiError,
-        json::{Members, Raw},
+        json,
         prompt::Prompt,
         random::Random,
         reply::Reply,
-        response::{self, Answer, Content, Framing},
+        response::{self, Body, Response, StreamFormat},
     },
-    protocol::{Dialect, Spelling, streams},
+    protocol::{Protocol, Rendered, streams},
 };
 
 /// What the head may give: what an answer says of how long it took. Without it, the body is one of InvokeModel.
 const METRICS: &str = "metrics";
 
 /// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     if let Some(name) = head.keys().find(|name| *name != METRICS) {
         return Err(format!(
             "`head` has `{name}`: an answer has {METRICS} beside what the model says, and nothing else"
@@ -52,26 +52,27 @@ struct Converse {
     metrics: Option<Value>,
 }
 
-impl Dialect for Converse {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
-        let most = body.get("inferenceConfig").and_then(Raw::members).and_then(|inference| inference.get("maxTokens"));
-        match (most.and_then(Raw::as_u64), scope.model_facts()) {
+impl Protocol for Converse {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
+        let most =
+            body.get("inferenceConfig").and_then(json::Value::members).and_then(|inference| inference.get("maxTokens"));
+        match (most.and_then(json::Value::as_u64), context.model_facts()) {
             (Some(asked), Some(facts)) => facts.can_say("maxTokens", asked),
             _ => Ok(()),
         }
     }
 
-    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
         read::is_plain(body, tokens)
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        read::prompt(body, scope.model().into_owned())
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        read::prompt(body, context.model().into_owned())
     }
 
-    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
-        let said = match scope {
-            Some(scope) => Said::new(reply, &mut scope.random.borrow_mut()),
+    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+        let said = match context {
+            Some(context) => Said::new(reply, &mut context.random.borrow_mut()),
             // Nothing that is said the same every time has calls or thoughts, and so none of it is drawn.
             None => Said::new(reply, &mut Random::seeded(0)),
         };
@@ -98,21 +99,21 @@ struct Spelled {
     events: Arc<[Event]>,
 }
 
-impl Spelling for Spelled {
-    fn record(&self, _: &Scope<'_>) -> Value {
+impl Rendered for Spelled {
+    fn record(&self, _: &RequestContext<'_>) -> Value {
         serde_json::from_slice(&self.whole).unwrap_or_default()
     }
 
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        if !streams(scope) {
-            return Answer::said("application/json", Content::Whole(self.whole.clone()));
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
+        if !streams(context) {
+            return Response::said("application/json", Body::Full(self.whole.clone()));
         }
-        let random = scope.random.borrow_mut().fork();
+        let random = context.random.borrow_mut().fork();
         let list = Box::new(Frames { style: self.style, events: Arc::clone(&self.events), next: 0, random });
         let (content_type, framing) = match self.style {
-            Style::Events => ("application/vnd.amazon.eventstream", Framing::Binary),
-            Style::Inside => ("text/event-stream", Framing::Data("\n")),
+            Style::Events => ("application/vnd.amazon.eventstream", StreamFormat::Binary),
+            Style::Inside => ("text/event-stream", StreamFormat::Data("\n")),
         };
-        Answer::said(content_type, Content::Frames(response::Frames { list, framing }))
+        Response::said(content_type, Body::Stream(response::EventStream { list, framing }))
     }
 }

@@ -7,50 +7,51 @@ use serde_json::{Map, Value};
 use super::converse;
 use crate::{
     core::{
-        context::Scope,
+        context::RequestContext,
         error::ApiError,
-        json::{Members, Raw},
+        json,
         prompt::{Prompt, Turn},
         reply::Reply,
     },
     protocol::{
-        Dialect, Spelling,
+        Protocol, Rendered,
         wrap::count_tokens::{Told, counting},
     },
 };
 
 /// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     let mut head = head.clone();
     let told = Told::take(&mut head)?;
     counting(Box::new(Asked(converse::make(&head)?)), told)
 }
 
 /// A conversation, or the body of another request, one level in.
-struct Asked(Box<dyn Dialect>);
+struct Asked(Box<dyn Protocol>);
 
-impl Dialect for Asked {
-    fn check(&self, _: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+impl Protocol for Asked {
+    fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
 
-    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
         self.0.is_plain(body, tokens)
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        let input = body.get("input").and_then(Raw::members).unwrap_or_default();
-        if let Some(conversation) = input.get("converse").and_then(Raw::members) {
-            return self.0.read(conversation, scope);
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        let input = body.get("input").and_then(json::Value::members).unwrap_or_default();
+        if let Some(conversation) = input.get("converse").and_then(json::Value::members) {
+            return self.0.read(conversation, context);
         }
         // The body of an InvokeModel is that of any protocol: it is counted as it stands.
-        let sent = input.get("invokeModel").and_then(Raw::members).and_then(|invoke| invoke.get("body")?.as_str());
+        let sent =
+            input.get("invokeModel").and_then(json::Value::members).and_then(|invoke| invoke.get("body")?.as_str());
         let text = sent.and_then(|sent| BASE64.decode(&*sent).ok()).unwrap_or_default();
         let turn = Turn { text: String::from_utf8_lossy(&text).into_owned(), ..Turn::default() };
-        Prompt { model: scope.model().into_owned(), turns: vec![turn], ..Prompt::default() }
+        Prompt { model: context.model().into_owned(), turns: vec![turn], ..Prompt::default() }
     }
 
-    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
-        self.0.spell(reply, scope)
+    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+        self.0.spell(reply, context)
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     core::{
-        json::{Members, Raw},
+        json,
         prompt::{Format, Prompt},
     },
     protocol::openai::chat::read::{list, tools, turn},
@@ -13,8 +13,8 @@ use crate::{
 /// Members that change a reply whenever they are given; those with milder rules are in [`is_plain`].
 const CHANGES: [&[u8]; 3] = [b"stop_sequences", b"response_format", b"tool_choice"];
 
-/// See [`crate::protocol::Dialect::is_plain`].
-pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
+/// See [`crate::protocol::Protocol::is_plain`].
+pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
     body.iter().all(|(key, value)| match key {
         _ if value.text() == b"null" => true,
         b"max_tokens" => value.as_u64().is_some_and(|most| most >= tokens),
@@ -23,14 +23,14 @@ pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
     })
 }
 
-fn thinks(thinking: Option<Raw<'_>>) -> bool {
-    let kind = thinking.and_then(Raw::members).and_then(|thinking| thinking.get("type")?.as_str());
+fn thinks(thinking: Option<json::Value<'_>>) -> bool {
+    let kind = thinking.and_then(json::Value::members).and_then(|thinking| thinking.get("type")?.as_str());
     kind.is_some_and(|kind| kind == "enabled")
 }
 
-/// See [`crate::protocol::Dialect::read`].
-pub(super) fn prompt(body: Members<'_>, model: String) -> Prompt {
-    let value = |name: &str| body.get(name).and_then(Raw::to_value).filter(|value| !value.is_null());
+/// See [`crate::protocol::Protocol::read`].
+pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
+    let value = |name: &str| body.get(name).and_then(json::Value::to_value).filter(|value| !value.is_null());
     let (tools, tool_choice) = tools(&|name| match (name, value(name)) {
         ("tool_choice", Some(Value::String(word))) => Some(word.to_ascii_lowercase().into()),
         (_, value) => value,
@@ -44,10 +44,10 @@ pub(super) fn prompt(body: Members<'_>, model: String) -> Prompt {
         tool_choice,
         parallel_tool_calls: true,
         format: format(&value("response_format").unwrap_or_default()),
-        max_tokens: body.get("max_tokens").and_then(Raw::as_u64),
+        max_tokens: body.get("max_tokens").and_then(json::Value::as_u64),
         n: 1,
         stop: stops.iter().filter_map(|stop| Some(stop.as_str()?.to_owned())).collect(),
-        seed: body.get("seed").and_then(Raw::as_u64),
+        seed: body.get("seed").and_then(json::Value::as_u64),
         reasoning_effort: thinks.then(|| "medium".to_owned()),
         show_reasoning: thinks,
         ..Prompt::default()
@@ -70,12 +70,12 @@ mod tests {
 
     use super::*;
     use crate::core::{
-        json::Document,
+        json,
         prompt::{Role, ToolChoice},
     };
 
     fn read(body: &Value) -> Prompt {
-        prompt(Document::read(body.to_string().as_bytes()).unwrap().members(), "m".to_owned())
+        prompt(json::Document::read(body.to_string().as_bytes()).unwrap().members(), "m".to_owned())
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn plain_is_what_changes_nothing() {
-        let plain = |body: Value| is_plain(Document::read(body.to_string().as_bytes()).unwrap().members(), 10);
+        let plain = |body: Value| is_plain(json::Document::read(body.to_string().as_bytes()).unwrap().members(), 10);
         assert!(plain(json!({"max_tokens": 10, "thinking": {"type": "disabled"}, "stop_sequences": null})));
         for body in [json!({"max_tokens": 9}), json!({"thinking": {"type": "enabled"}}), json!({"tool_choice": "NONE"})]
         {

@@ -6,7 +6,7 @@ use crate::{
     core::{
         random::{Alphabet, Random},
         reply::{Block, FinishReason, Reply, Text},
-        response::Part,
+        response::EventKind,
     },
     protocol::events::{Events, Stream},
 };
@@ -117,9 +117,9 @@ impl<'a> Said<'a> {
         }
         let (reason, usage) = (self.finish_reason, &self.usage);
         let data = format!(r#"{{"type":"message-end","delta":{{"finish_reason":"{reason}","usage":{usage}}}}}"#);
-        events.0.named("message-end", &data, Part::Finish, 0);
+        events.0.named("message-end", &data, EventKind::Finish, 0);
         // Recorded: without a name.
-        events.0.put(&["data: [DONE]\n\n"], Part::End, 0);
+        events.0.put(&["data: [DONE]\n\n"], EventKind::End, 0);
         events.0.into()
     }
 }
@@ -143,10 +143,10 @@ impl Spelled {
     fn push(&mut self, kind: &str, index: Option<usize>, delta: &Value, tokens: u32) {
         let index = index.map_or_else(String::new, |index| format!(r#","index":{index}"#));
         let data = format!(r#"{{"type":"{kind}"{index},"delta":{delta}}}"#);
-        self.0.named(kind, &data, Part::Said, tokens);
+        self.0.named(kind, &data, EventKind::Said, tokens);
     }
 
     fn end(&mut self, kind: &str, index: usize) {
-        self.0.named(kind, &format!(r#"{{"type":"{kind}","index":{index}}}"#), Part::Said, 0);
+        self.0.named(kind, &format!(r#"{{"type":"{kind}","index":{index}}}"#), EventKind::Said, 0);
     }
 }

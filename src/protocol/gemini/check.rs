@@ -3,15 +3,15 @@
 use super::read::{asked, given, tools};
 use crate::core::{
     error::ApiError,
-    json::{Kind, Members},
+    json::{self, Kind},
     prompt::ToolChoice,
 };
 
 /// The roles that a turn can have; one without is the user's.
 const ROLES: [&[u8]; 4] = [br#""user""#, br#""model""#, br#""function""#, br#""""#];
 
-/// See [`super::Dialect::check`].
-pub(super) fn check(body: Members<'_>) -> Result<(), ApiError> {
+/// See [`super::Protocol::check`].
+pub(super) fn check(body: json::Object<'_>) -> Result<(), ApiError> {
     let inner = asked(body);
     let body = inner.unwrap_or(body);
     let Some(contents) = body.get("contents").filter(|contents| contents.kind() != Kind::Null) else {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::schema::json_schema;
 use crate::core::{
-    json::{Members, Raw},
+    json,
     prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn},
     reply::ToolKind,
 };
@@ -14,8 +14,8 @@ use crate::core::{
 /// The most alternatives that Google gives.
 const MOST_CANDIDATES: u64 = 8;
 
-/// See [`super::Dialect::is_plain`].
-pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
+/// See [`super::Protocol::is_plain`].
+pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
     body.iter().all(|(key, value)| match key {
         _ if value.text() == b"null" => true,
         b"generationConfig" | b"generation_config" => {
@@ -26,7 +26,7 @@ pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
     })
 }
 
-fn is_plain_setting(key: &[u8], value: Raw<'_>, tokens: u64) -> bool {
+fn is_plain_setting(key: &[u8], value: json::Value<'_>, tokens: u64) -> bool {
     match key {
         _ if value.text() == b"null" => true,
         b"candidateCount" | b"candidate_count" => value.text() == b"1",
@@ -59,27 +59,27 @@ fn either<'v>(value: &'v Value, name: &str) -> &'v Value {
 }
 
 /// A member of the body in either spelling.
-pub(super) fn given<'a>(body: Members<'a>, name: &str) -> Option<Raw<'a>> {
+pub(super) fn given<'a>(body: json::Object<'a>, name: &str) -> Option<json::Value<'a>> {
     body.get(name).or_else(|| body.get(&snake(name)))
 }
 
-fn value(body: Members<'_>, name: &str) -> Value {
-    given(body, name).and_then(Raw::to_value).unwrap_or_default()
+fn value(body: json::Object<'_>, name: &str) -> Value {
+    given(body, name).and_then(json::Value::to_value).unwrap_or_default()
 }
 
 /// Whether the answer is to be one of a schema's words, without the quotes that JSON puts around it.
-pub(super) fn wants_a_word(body: Members<'_>) -> bool {
-    let config = given(body, "generationConfig").and_then(Raw::members);
+pub(super) fn wants_a_word(body: json::Object<'_>) -> bool {
+    let config = given(body, "generationConfig").and_then(json::Value::members);
     config.and_then(|config| given(config, "responseMimeType")).is_some_and(|t| t.text() == br#""text/x.enum""#)
 }
 
 /// The request inside the request: `countTokens` takes a whole one as well as bare contents.
-pub(super) fn asked<'a>(body: Members<'a>) -> Option<Members<'a>> {
+pub(super) fn asked<'a>(body: json::Object<'a>) -> Option<json::Object<'a>> {
     given(body, "generateContentRequest")?.members()
 }
 
-/// See [`super::Dialect::read`].
-pub(super) fn prompt(body: Members<'_>, model: String) -> Prompt {
+/// See [`super::Protocol::read`].
+pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     let inner = asked(body);
     let body = inner.unwrap_or(body);
     let config = value(body, "generationConfig");
@@ -146,7 +146,7 @@ fn turn(content: &Value) -> Turn {
 }
 
 /// The functions that may be called, and whether one must be.
-pub(super) fn tools(body: Members<'_>) -> (Vec<Tool>, ToolChoice) {
+pub(super) fn tools(body: json::Object<'_>) -> (Vec<Tool>, ToolChoice) {
     let tools = value(body, "tools");
     let declared = list(&tools).iter().flat_map(|tool| list(either(tool, "functionDeclarations")));
     let mut tools: Vec<_> = declared
@@ -207,16 +207,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::json::Document;
+    use crate::core::json;
 
     fn read(body: &Value) -> Prompt {
         let text = body.to_string();
-        prompt(Document::read(text.as_bytes()).unwrap().members(), "m".to_owned())
+        prompt(json::Document::read(text.as_bytes()).unwrap().members(), "m".to_owned())
     }
 
     fn plain(config: &Value) -> bool {
         let text = json!({"contents": [], "generationConfig": config}).to_string();
-        is_plain(Document::read(text.as_bytes()).unwrap().members(), 11)
+        is_plain(json::Document::read(text.as_bytes()).unwrap().members(), 11)
     }
 
     #[test]

@@ -6,15 +6,15 @@ use serde_json::{Map, Value, json};
 
 use super::rerank::{score, words};
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    json::{Members, Raw},
+    json,
     limit_status::Cost,
     prompt::{Prompt, Role, Turn},
-    response::{Answer, Content},
+    response::{Body, Response},
 };
 use crate::protocol::{
-    Computed, Count,
+    ComputedReply, Count,
     shape::{Places, Shape, put_number},
 };
 
@@ -39,8 +39,8 @@ enum Place {
 
 const PLACES: Places<Place> = &[("results", Place::Results), ("count", Place::Count)];
 
-/// Makes the dialect; see [`crate::protocol::MakeComputed`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+/// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
     Ok(Box::new(Classify { whole: Shape::compile(&head.whole, PLACES)? }))
 }
@@ -56,11 +56,11 @@ struct Label {
 }
 
 /// The labels, in the order of the alphabet.
-fn labels(body: Members<'_>) -> Vec<Label> {
+fn labels(body: json::Object<'_>) -> Vec<Label> {
     let mut labels: Vec<Label> = Vec::new();
-    for example in body.get("examples").map(Raw::items).unwrap_or_default().into_iter().take(MOST) {
+    for example in body.get("examples").map(json::Value::items).unwrap_or_default().into_iter().take(MOST) {
         let Some(example) = example.members() else { continue };
-        let text = |name: &str| example.get(name).and_then(Raw::as_str).unwrap_or_default().into_owned();
+        let text = |name: &str| example.get(name).and_then(json::Value::as_str).unwrap_or_default().into_owned();
         let (name, text) = (text("label"), text("text"));
         match labels.binary_search_by(|label| label.name.cmp(&name)) {
             Ok(at) => labels[at].examples.push(text),
@@ -70,8 +70,8 @@ fn labels(body: Members<'_>) -> Vec<Label> {
     labels
 }
 
-fn inputs(body: Members<'_>) -> Vec<String> {
-    let inputs = body.get("inputs").map(Raw::items).unwrap_or_default().into_iter().take(MOST);
+fn inputs(body: json::Object<'_>) -> Vec<String> {
+    let inputs = body.get("inputs").map(json::Value::items).unwrap_or_default().into_iter().take(MOST);
     inputs.map(|input| input.as_str().unwrap_or_default().into_owned()).collect()
 }
 
@@ -103,8 +103,8 @@ fn result(input: &str, labels: &[Label], id: &str) -> Value {
     })
 }
 
-impl Computed for Classify {
-    fn check(&self, body: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+impl ComputedReply for Classify {
+    fn check(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         let labels = labels(body);
         let few = labels.iter().filter(|label| label.examples.len() < FEWEST).map(|label| label.name.as_str());
         let few: Vec<_> = few.collect();
@@ -120,34 +120,39 @@ impl Computed for Classify {
         }
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
         let turn = |text| Turn { role: Role::Text, text, ..Turn::default() };
         let turns = inputs(body).into_iter().map(turn).collect();
-        Prompt { model: scope.model().into_owned(), turns, ..Prompt::default() }
+        Prompt { model: context.model().into_owned(), turns, ..Prompt::default() }
     }
 
-    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
+    fn respond(
+        &self,
+        body: json::Object<'_>,
+        context: &RequestContext<'_>,
+        count: Count<'_>,
+    ) -> Result<Response, ApiError> {
         let (inputs, labels) = (inputs(body), labels(body));
         let result = |input: &String| {
             let mut id = Vec::with_capacity(36);
-            scope.random.borrow_mut().put_uuid(&mut id);
+            context.random.borrow_mut().put_uuid(&mut id);
             result(input, &labels, &String::from_utf8_lossy(&id))
         };
         let results: Value = inputs.iter().map(result).collect();
         let mut out = Vec::new();
-        self.whole.render(scope).fill(&mut out, |place, out| match place {
+        self.whole.render(context).fill(&mut out, |place, out| match place {
             Place::Results => out.extend_from_slice(results.to_string().as_bytes()),
             Place::Count => put_number(inputs.len() as u64, out),
         });
         let cost = Cost { input: inputs.iter().map(|input| count(input)).sum(), output: 0 };
-        Ok(Answer { cost: Some(cost), ..Answer::said("application/json", Content::Whole(out.into())) })
+        Ok(Response { cost: Some(cost), ..Response::said("application/json", Body::Full(out.into())) })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::context::tests::with_scope_of;
+    use crate::core::context::tests::with_context_of;
 
     #[test]
     fn the_likest_example_decides() {
@@ -169,7 +174,7 @@ mod tests {
         let refused = |labels: &[&str]| {
             let examples: Vec<_> = labels.iter().map(|label| json!({"text": "a", "label": label})).collect();
             let body = json!({"inputs": ["x"], "examples": examples}).to_string();
-            with_scope_of(&body, |scope| dialect.check(scope.members().unwrap(), scope))
+            with_context_of(&body, |context| dialect.check(context.members().unwrap(), context))
         };
         assert_eq!(refused(&["a", "b", "a", "b"]), Ok(()));
         assert!(matches!(refused(&["a", "a"]), Err(ApiError::BrokenRule { .. })));

@@ -24,18 +24,18 @@ use serde_json::{Map, Value};
 
 use self::read::{Asked, Asks};
 use crate::protocol::{
-    Computed, Count,
+    ComputedReply, Count,
     path::Place,
     shape::{Places, Shape, lay_out, put_items, put_number},
 };
 use crate::{
     core::{
-        context::Scope,
+        context::RequestContext,
         error::ApiError,
-        json::{Members, Raw},
+        json,
         limit_status::Cost,
         prompt::{Prompt, Role, Turn},
-        response::{Answer, Content},
+        response::{Body, Response},
         template::Layout,
     },
     model::embedding::{self, Form, LONGEST},
@@ -118,8 +118,8 @@ struct Embeddings {
     content_type: HeaderValue,
 }
 
-/// Makes the dialect; see [`crate::protocol::MakeComputed`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+/// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
     if head.texts.is_empty() {
         return Err("`texts` is empty: say where in a request the texts stand".to_owned());
@@ -160,34 +160,34 @@ struct Told {
 
 impl Embeddings {
     /// The forms that a request names, if it names any that there are.
-    fn named(&self, body: Members<'_>) -> Option<Vec<&(String, Form)>> {
+    fn named(&self, body: json::Object<'_>) -> Option<Vec<&(String, Form)>> {
         let asked = self.asked_types.as_ref()?.one(body)?;
-        let mut names: Vec<_> = asked.items().into_iter().filter_map(Raw::as_str).collect();
+        let mut names: Vec<_> = asked.items().into_iter().filter_map(json::Value::as_str).collect();
         names.extend(asked.as_str());
         let named: Vec<_> = self.forms.iter().filter(|(name, _)| names.iter().any(|asked| asked == name)).collect();
         (!named.is_empty()).then_some(named)
     }
 
     /// How many numbers the vectors of the model have that is asked.
-    fn whole_size(&self, scope: &Scope<'_>) -> u64 {
-        scope.model_facts().and_then(|facts| facts.dimensions).unwrap_or(self.usual)
+    fn whole_size(&self, context: &RequestContext<'_>) -> u64 {
+        context.model_facts().and_then(|facts| facts.dimensions).unwrap_or(self.usual)
     }
 }
 
-impl Computed for Embeddings {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+impl ComputedReply for Embeddings {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         let param = |place: &Place| place.as_str().to_owned();
         let Some((n, value)) = self.asks.found(body) else {
             return Err(ApiError::MissingParameter { param: param(&self.asks.texts[0]) });
         };
-        let Some(asked) = self.asks.asked(value, &scope.model()) else {
+        let Some(asked) = self.asks.asked(value, &context.model()) else {
             let (param, expected) = (param(&self.asks.texts[n]), "a string or an array of strings".to_owned());
             return Err(ApiError::InvalidType { param, expected, wanted: "array", got: value.kind().noun() });
         };
         if asked.is_empty() {
             return Err(ApiError::EmptyArray { param: param(&self.asks.texts[n]) });
         }
-        let most = self.whole_size(scope);
+        let most = self.whole_size(context);
         for (place, got) in asked.iter().filter_map(|asked| self.asks.size(asked, body)) {
             if got > most {
                 let (bound, got) = (most.to_string(), got.to_string());
@@ -198,7 +198,7 @@ impl Computed for Embeddings {
             return Ok(());
         };
         let known = |name: &str| self.forms.iter().any(|(known, _)| known == name);
-        let wrong = types.items().into_iter().chain([types]).filter_map(Raw::as_str).find(|name| !known(name));
+        let wrong = types.items().into_iter().chain([types]).filter_map(json::Value::as_str).find(|name| !known(name));
         match wrong {
             None => Ok(()),
             Some(got) => {
@@ -209,20 +209,25 @@ impl Computed for Embeddings {
         }
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        let model = scope.model().into_owned();
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        let model = context.model().into_owned();
         let turn = |asked: Asked<'_>| Turn { role: Role::Text, text: asked.text, ..Turn::default() };
         Prompt { turns: self.asks.all(body, &model).into_iter().map(turn).collect(), model, ..Prompt::default() }
     }
 
-    fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
-        let asked = self.asks.all(body, &scope.model());
+    fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
+        let asked = self.asks.all(body, &context.model());
         let booked = |asked: &Asked<'_>| asked.tokens.unwrap_or(asked.text.chars().count().div_ceil(4) as u64);
         Cost { input: asked.iter().map(booked).sum(), output: 0 }
     }
 
-    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
-        let (asked, full) = (self.asks.all(body, &scope.model()), self.whole_size(scope));
+    fn respond(
+        &self,
+        body: json::Object<'_>,
+        context: &RequestContext<'_>,
+        count: Count<'_>,
+    ) -> Result<Response, ApiError> {
+        let (asked, full) = (self.asks.all(body, &context.model()), self.whole_size(context));
         let told = |asked: &Asked<'_>| {
             let size = self.asks.size(asked, body).map_or(full, |(_, size)| size).clamp(1, LONGEST);
             let vector = embedding::of(&asked.text, full as usize, size as usize);
@@ -240,10 +245,10 @@ impl Computed for Embeddings {
         let first: &[f32] = told.first().map_or(&[], |told| &told.vector);
 
         let mut out = Vec::with_capacity(told.iter().map(|told| told.vector.len() * 13).sum::<usize>() + 400);
-        shape.render(scope).fill(&mut out, |part, out| match part {
-            Part::Vectors => self.put_vectors(&told, form, scope, out),
+        shape.render(context).fill(&mut out, |part, out| match part {
+            Part::Vectors => self.put_vectors(&told, form, context, out),
             Part::Vector => form.put(first, out),
-            Part::ByType => put_named(&forms, out, |form, out| self.put_vectors(&told, form, scope, out)),
+            Part::ByType => put_named(&forms, out, |form, out| self.put_vectors(&told, form, context, out)),
             Part::FirstByType => put_named(&forms, out, |form, out| form.put(first, out)),
             Part::Numbers => {
                 let all: Vec<f32> = told.iter().flat_map(|told| &told.vector).copied().collect();
@@ -261,16 +266,19 @@ impl Computed for Embeddings {
                 put_number(asked.iter().map(|asked| asked.text.chars().count() as u64).sum(), out);
             }
         });
-        let content = Content::Whole(lay_out(out, self.layout).into());
+        let content = Body::Full(lay_out(out, self.layout).into());
         let headers = vec![(CONTENT_TYPE, self.content_type.clone())];
-        Ok(Answer { cost: Some(Cost { input: tokens, output: 0 }), ..Answer::new(StatusCode::OK, headers, content) })
+        Ok(Response {
+            cost: Some(Cost { input: tokens, output: 0 }),
+            ..Response::new(StatusCode::OK, headers, content)
+        })
     }
 }
 
 impl Embeddings {
     /// Appends what is told of all texts.
-    fn put_vectors(&self, told: &[Told], form: Form, scope: &Scope<'_>, out: &mut Vec<u8>) {
-        let each = self.each.as_ref().map(|each| each.render(scope));
+    fn put_vectors(&self, told: &[Told], form: Form, context: &RequestContext<'_>, out: &mut Vec<u8>) {
+        let each = self.each.as_ref().map(|each| each.render(context));
         put_items(told.iter().enumerate(), out, |(index, told), out| match &each {
             None => form.put(&told.vector, out),
             Some(each) => each.fill(out, |of, out| match of {
@@ -298,7 +306,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::context::tests::with_scope_of;
+    use crate::core::context::tests::with_context_of;
 
     fn head() -> Value {
         json!({
@@ -313,48 +321,49 @@ mod tests {
         })
     }
 
-    fn dialect() -> Box<dyn Computed> {
+    fn dialect() -> Box<dyn ComputedReply> {
         make(head().as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    fn answer(body: &Value) -> Value {
-        with_scope_of(&body.to_string(), |scope| {
-            let answer = dialect().answer(scope.members().unwrap(), scope, &|text| text.len() as u64).unwrap();
-            let Content::Whole(text) = answer.content else { panic!() };
+    fn respond(body: &Value) -> Value {
+        with_context_of(&body.to_string(), |context| {
+            let response = dialect().respond(context.members().unwrap(), context, &|text| text.len() as u64).unwrap();
+            let Body::Full(text) = response.content else { panic!() };
             serde_json::from_slice(&text).unwrap()
         })
     }
 
     #[test]
     fn texts_are_strings_tokens_or_in_objects() {
-        let one = answer(&json!({"texts": "a\nb"}));
+        let one = respond(&json!({"texts": "a\nb"}));
         assert_eq!((&one["texts"], &one["used"]), (&json!(["a\nb"]), &json!(3)));
         let parts =
             json!({"inputs": [{"parts": [{"text": "a"}, {"no": 1}]}, "x", {"parts": [], "more": "c", "size": 2}]});
-        let inside = answer(&parts);
+        let inside = respond(&parts);
         assert_eq!(inside["texts"], json!([]), "told only where they stand first");
         let sizes: Vec<_> = (0..3).map(|n| inside["all"][n]["v"].as_array().unwrap().len()).collect();
         assert_eq!((sizes, inside["all"][2]["n"].as_u64()), (vec![4, 4, 2], Some(2)));
-        let joined = answer(&json!({"inputs": {"parts": [{"text": "a"}], "more": "b"}}));
+        let joined = respond(&json!({"inputs": {"parts": [{"text": "a"}], "more": "b"}}));
         assert_eq!(joined["all"][0]["v"], one["all"][0]["v"], "the words of one object are one text");
-        let tokens = answer(&json!({"texts": [[13225, 1354], [1, 2, 3]]}));
+        let tokens = respond(&json!({"texts": [[13225, 1354], [1, 2, 3]]}));
         assert_eq!((&tokens["all"][0]["t"], &tokens["used"]), (&json!(2), &json!(5)), "tokens cost what they are");
     }
 
     #[test]
     fn forms_are_told_by_the_names_that_are_asked_for() {
-        let told = answer(&json!({"texts": ["a", "b"], "types": ["bits", "small"], "size": 3}));
+        let told = respond(&json!({"texts": ["a", "b"], "types": ["bits", "small"], "size": 3}));
         let kinds: Vec<_> = told["all"].as_object().unwrap().keys().cloned().collect();
         assert_eq!(kinds, ["small", "bits"]);
         assert_eq!((&told["n"], told["flat"].as_array().unwrap().len()), (&json!([2, 3]), 6));
         assert!(told["all"]["bits"].as_array().unwrap().iter().all(|bit| *bit == 0 || *bit == 1));
-        assert!(answer(&json!({"texts": ["a"], "types": "float"}))["all"]["float"].is_array());
+        assert!(respond(&json!({"texts": ["a"], "types": "float"}))["all"]["float"].is_array());
     }
 
     #[test]
     fn what_cannot_be_told_is_refused() {
         let refused = |body: Value| {
-            with_scope_of(&body.to_string(), |scope| dialect().check(scope.members().unwrap(), scope)).unwrap_err()
+            with_context_of(&body.to_string(), |context| dialect().check(context.members().unwrap(), context))
+                .unwrap_err()
         };
         let missing = ApiError::MissingParameter { param: "texts".to_owned() };
         assert_eq!(refused(json!({})), missing);

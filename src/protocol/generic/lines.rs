@@ -6,15 +6,15 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    json::{Members, Raw},
+    json,
     limit_status::Cost,
     prompt::Prompt,
-    response::{Answer, Content, Frame, Frames, Framing, Part},
+    response::{Body, EventKind, EventStream, Response, StreamEvent, StreamFormat},
     template::{Layout, Spaces, Template},
 };
-use crate::protocol::{Computed, Count};
+use crate::protocol::{ComputedReply, Count};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,8 +24,8 @@ struct Head {
 
 struct Lines(Vec<Template>);
 
-/// Makes the dialect; see [`crate::protocol::MakeComputed`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+/// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
     let compile = |(n, line)| {
         Template::json(line, Layout::default(), Spaces::Content).map_err(|error| format!("`lines[{n}]`: {error}"))
@@ -33,33 +33,38 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Com
     Ok(Box::new(Lines(head.lines.iter().enumerate().map(compile).collect::<Result<_, _>>()?)))
 }
 
-impl Computed for Lines {
-    fn check(&self, _: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+impl ComputedReply for Lines {
+    fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
 
     /// Nothing is asked of the model.
-    fn read(&self, _: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        Prompt { model: scope.model().into_owned(), ..Prompt::default() }
+    fn read(&self, _: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        Prompt { model: context.model().into_owned(), ..Prompt::default() }
     }
 
-    fn cost(&self, _: Members<'_>, _: &Scope<'_>) -> Cost {
+    fn cost(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Cost {
         Cost::default()
     }
 
-    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, _: Count<'_>) -> Result<Answer, ApiError> {
-        let Some(last) = self.0.last() else { return Ok(Answer::empty(StatusCode::OK)) };
-        if body.get("stream").and_then(Raw::as_bool) == Some(false) {
-            return Ok(Answer::said("application/json; charset=utf-8", Content::Whole(last.render(scope).into())));
+    fn respond(
+        &self,
+        body: json::Object<'_>,
+        context: &RequestContext<'_>,
+        _: Count<'_>,
+    ) -> Result<Response, ApiError> {
+        let Some(last) = self.0.last() else { return Ok(Response::empty(StatusCode::OK)) };
+        if body.get("stream").and_then(json::Value::as_bool) == Some(false) {
+            return Ok(Response::said("application/json; charset=utf-8", Body::Full(last.render(context).into())));
         }
         let frame = |(n, line): (usize, &Template)| {
-            let mut bytes = line.render(scope);
+            let mut bytes = line.render(context);
             bytes.push(b'\n');
-            let part = if n + 1 == self.0.len() { Part::Finish } else { Part::Said };
-            Frame { bytes: bytes.into(), part, tokens: 0 }
+            let part = if n + 1 == self.0.len() { EventKind::Finish } else { EventKind::Said };
+            StreamEvent { bytes: bytes.into(), part, tokens: 0 }
         };
         let frames: Vec<_> = self.0.iter().enumerate().map(frame).collect();
-        let content = Content::Frames(Frames { list: Box::new(frames.into_iter()), framing: Framing::Lines });
-        Ok(Answer::said("application/x-ndjson", content))
+        let content = Body::Stream(EventStream { list: Box::new(frames.into_iter()), framing: StreamFormat::Lines });
+        Ok(Response::said("application/x-ndjson", content))
     }
 }

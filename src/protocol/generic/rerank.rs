@@ -17,16 +17,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
     glob::Glob,
-    json::{Kind, Members, Raw},
+    json::{self, Kind},
     prompt::{Prompt, Turn},
     reply::Reply,
-    response::{Answer, Content},
+    response::{Body, Response},
 };
 use crate::protocol::{
-    Dialect, Spelling, path,
+    Protocol, Rendered, path,
     shape::{Places, Shape, put_items, put_number},
 };
 
@@ -94,7 +94,7 @@ struct Told {
 }
 
 /// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
     let told = |file: File| {
         let mut result = file.result.clone();
@@ -120,7 +120,7 @@ struct Rerank {
 }
 
 /// The spelling for a request.
-fn chosen<'a>(spellings: &'a [Told], body: Members<'_>, model: &str) -> Option<&'a Told> {
+fn chosen<'a>(spellings: &'a [Told], body: json::Object<'_>, model: &str) -> Option<&'a Told> {
     let fits = |told: &&Told| {
         let File { models, documents, .. } = &told.file;
         models.as_ref().is_none_or(|models| models.fits(model)) && documents.one(body).is_some()
@@ -129,8 +129,8 @@ fn chosen<'a>(spellings: &'a [Told], body: Members<'_>, model: &str) -> Option<&
 }
 
 /// The texts of the documents: strings, or objects of which all that is text counts.
-fn texts(told: &Told, body: Members<'_>) -> Vec<String> {
-    let of = |document: Raw<'_>| match document.members() {
+fn texts(told: &Told, body: json::Object<'_>) -> Vec<String> {
+    let of = |document: json::Value<'_>| match document.members() {
         Some(members) => {
             let texts: Vec<_> = members.iter().filter_map(|(_, value)| value.as_str()).collect();
             texts.join("\n")
@@ -154,23 +154,23 @@ pub(in crate::protocol) fn score(query: &HashSet<String>, document: &str) -> f64
     (cosine * 1e7).round() / 1e7
 }
 
-impl Dialect for Rerank {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
-        match chosen(&self.spellings, body, &scope.model()) {
+impl Protocol for Rerank {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
+        match chosen(&self.spellings, body, &context.model()) {
             Some(_) => Ok(()),
             None => Err(ApiError::MissingParameter { param: self.spellings[0].file.documents.as_str().to_owned() }),
         }
     }
 
     /// No request changes what a script says that its prompt costs.
-    fn is_plain(&self, _: Members<'_>, _: u64) -> bool {
+    fn is_plain(&self, _: json::Object<'_>, _: u64) -> bool {
         true
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        let model = scope.model().into_owned();
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        let model = context.model().into_owned();
         let asked = chosen(&self.spellings, body, &model).map(|told| {
-            let query = told.file.query.one(body).and_then(Raw::as_str).unwrap_or_default().into_owned();
+            let query = told.file.query.one(body).and_then(json::Value::as_str).unwrap_or_default().into_owned();
             [query].into_iter().chain(texts(told, body))
         });
         let turns = asked.into_iter().flatten().map(|text| Turn { text, ..Turn::default() }).collect();
@@ -181,7 +181,7 @@ impl Dialect for Rerank {
         false
     }
 
-    fn spell(&self, reply: &Reply, _: Option<&Scope<'_>>) -> Box<dyn Spelling> {
+    fn spell(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         Box::new(Spelled { spellings: self.spellings.clone(), tokens: reply.usage.prompt_tokens })
     }
 }
@@ -192,9 +192,9 @@ struct Spelled {
 }
 
 impl Spelled {
-    fn whole(&self, scope: &Scope<'_>) -> Option<Vec<u8>> {
-        let body = scope.members().ok()?;
-        let told = chosen(&self.spellings, body, &scope.model())?;
+    fn whole(&self, context: &RequestContext<'_>) -> Option<Vec<u8>> {
+        let body = context.members().ok()?;
+        let told = chosen(&self.spellings, body, &context.model())?;
         let at = |place: &Option<path::Place>| place.as_ref()?.one(body);
         let documents = texts(told, body);
         let query = words(&told.file.query.one(body)?.as_str()?);
@@ -202,11 +202,11 @@ impl Spelled {
             documents.iter().enumerate().map(|(index, text)| (index, score(&query, text), text)).collect();
         // Those that fit as well stay in the order that they came in.
         ranked.sort_by(|one, other| other.1.total_cmp(&one.1));
-        if let Some(most) = at(&told.file.top).and_then(Raw::as_u64) {
+        if let Some(most) = at(&told.file.top).and_then(json::Value::as_u64) {
             ranked.truncate(usize::try_from(most).unwrap_or(usize::MAX));
         }
-        let returned = at(&told.file.returns).and_then(Raw::as_bool).unwrap_or(told.file.returned);
-        let result = if returned { &told.with_document } else { &told.bare }.render(scope);
+        let returned = at(&told.file.returns).and_then(json::Value::as_bool).unwrap_or(told.file.returned);
+        let result = if returned { &told.with_document } else { &told.bare }.render(context);
         let put_results = |out: &mut Vec<u8>| {
             put_items(ranked.iter(), out, |(index, score, text), out| {
                 result.fill(out, |place, out| match place {
@@ -217,7 +217,7 @@ impl Spelled {
             });
         };
         let mut out = Vec::with_capacity(ranked.len() * 48 + 256);
-        told.whole.render(scope).fill(&mut out, |place, out| match place {
+        told.whole.render(context).fill(&mut out, |place, out| match place {
             Place::Results => put_results(out),
             Place::Tokens => put_number(self.tokens, out),
             Place::Units => put_number(documents.len().div_ceil(UNIT) as u64, out),
@@ -226,13 +226,13 @@ impl Spelled {
     }
 }
 
-impl Spelling for Spelled {
-    fn record(&self, scope: &Scope<'_>) -> Value {
-        serde_json::from_slice(&self.whole(scope).unwrap_or_default()).unwrap_or_default()
+impl Rendered for Spelled {
+    fn record(&self, context: &RequestContext<'_>) -> Value {
+        serde_json::from_slice(&self.whole(context).unwrap_or_default()).unwrap_or_default()
     }
 
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        Answer::said("application/json", Content::Whole(self.whole(scope).unwrap_or_default().into()))
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
+        Response::said("application/json", Body::Full(self.whole(context).unwrap_or_default().into()))
     }
 }
 

@@ -25,15 +25,15 @@ use serde_json::{Map, Value};
 
 use self::stream::Frames;
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    json::{Members, Raw},
+    json,
     prompt::{Prompt, Turn},
     reply::{Block, FinishReason, Reply, Text, ToolCall, Usage},
-    response::{self, Answer, Content, Framing},
+    response::{self, Body, Response, StreamFormat},
 };
 use crate::protocol::{
-    Dialect, Spelling, object, path,
+    Protocol, Rendered, object, path,
     shape::{self, Places, put_items, put_number},
     streams,
 };
@@ -99,10 +99,10 @@ impl Wrapping {
         }
     }
 
-    fn framing(self) -> Framing {
+    fn framing(self) -> StreamFormat {
         match self {
-            Wrapping::Events => Framing::Data("\n"),
-            Wrapping::Lines => Framing::Lines,
+            Wrapping::Events => StreamFormat::Data("\n"),
+            Wrapping::Lines => StreamFormat::Lines,
         }
     }
 }
@@ -141,13 +141,13 @@ enum OfCall {
 const OF_CALL: Places<OfCall> = &[("name", OfCall::Name), ("arguments", OfCall::Arguments)];
 
 type Shape = shape::Shape<Place>;
-type Rendered = shape::Rendered<Place>;
+type Filled = shape::Filled<Place>;
 
 /// A list of none, as JSON.
 const NO_CALLS: &[u8] = b"[]";
 
 /// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
     let shape = |name: &str, value: &Value| Shape::compile(value, PLACES).map_err(|error| format!("`{name}`: {error}"));
     let maybe = |name: &str, value: &Option<Value>| value.as_ref().map(|value| shape(name, value)).transpose();
@@ -198,7 +198,7 @@ struct Calls {
 }
 
 /// A text, or several.
-fn texts(value: Raw<'_>) -> Vec<String> {
+fn texts(value: json::Value<'_>) -> Vec<String> {
     match value.as_str() {
         Some(text) => vec![text.into_owned()],
         None => value.items().into_iter().filter_map(|item| Some(item.as_str()?.into_owned())).collect(),
@@ -206,11 +206,11 @@ fn texts(value: Raw<'_>) -> Vec<String> {
 }
 
 impl TextDialect {
-    fn max_tokens(&self, body: Members<'_>) -> Option<u64> {
+    fn max_tokens(&self, body: json::Object<'_>) -> Option<u64> {
         self.asks.max_tokens.as_ref()?.one(body)?.as_u64()
     }
 
-    fn stop(&self, body: Members<'_>) -> Vec<String> {
+    fn stop(&self, body: json::Object<'_>) -> Vec<String> {
         let stop = self.asks.stop.as_ref().and_then(|place| place.one(body));
         stop.map(texts).unwrap_or_default()
     }
@@ -225,22 +225,22 @@ impl TextDialect {
     }
 }
 
-impl Dialect for TextDialect {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
-        match (self.max_tokens(body), scope.model_facts()) {
+impl Protocol for TextDialect {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
+        match (self.max_tokens(body), context.model_facts()) {
             (Some(asked), Some(facts)) => facts.can_say("max_tokens", asked),
             _ => Ok(()),
         }
     }
 
-    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
         self.max_tokens(body).is_none_or(|most| most >= tokens) && self.stop(body).is_empty()
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
         let text = self.asks.prompt.one(body).map(texts).unwrap_or_default().join("\n");
         Prompt {
-            model: scope.model().into_owned(),
+            model: context.model().into_owned(),
             turns: vec![Turn { text, ..Turn::default() }],
             max_tokens: self.max_tokens(body),
             n: 1,
@@ -250,7 +250,7 @@ impl Dialect for TextDialect {
         }
     }
 
-    fn spell(&self, reply: &Reply, _: Option<&Scope<'_>>) -> Box<dyn Spelling> {
+    fn spell(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         // Thoughts are not told.
         let blocks = reply.choices.first().map_or(&[][..], |choice| &choice.blocks);
         let mut said = blocks.iter().filter(|block| !matches!(block, Block::Reasoning(_)));
@@ -293,7 +293,7 @@ struct At<'a> {
 
 impl Said {
     /// A shape with what is said in it.
-    fn fill(&self, shape: &Rendered, At { text, calls, so_far, ends }: At<'_>) -> Vec<u8> {
+    fn fill(&self, shape: &Filled, At { text, calls, so_far, ends }: At<'_>) -> Vec<u8> {
         let Usage { prompt_tokens: input, completion_tokens: output, .. } = self.usage;
         let mut out = Vec::with_capacity(text.len() + calls.len() + 256);
         shape.fill(&mut out, |place, out| match place {
@@ -310,8 +310,8 @@ impl Said {
     }
 
     /// The calls as JSON.
-    fn calls(&self, shape: &Calls, scope: &Scope<'_>) -> Vec<u8> {
-        let (call, mut out) = (shape.call.render(scope), Vec::new());
+    fn calls(&self, shape: &Calls, context: &RequestContext<'_>) -> Vec<u8> {
+        let (call, mut out) = (shape.call.render(context), Vec::new());
         put_items(self.calls.iter(), &mut out, |ToolCall { name, arguments, .. }, out| {
             call.fill(out, |place, out| match place {
                 OfCall::Name => out.extend_from_slice(Value::from(&**name).to_string().as_bytes()),
@@ -333,35 +333,35 @@ impl Spelled {
         self.shapes.calls.as_ref().filter(|_| !self.said.calls.is_empty())
     }
 
-    fn whole(&self, scope: &Scope<'_>) -> Bytes {
+    fn whole(&self, context: &RequestContext<'_>) -> Bytes {
         let said = &self.said;
         let (whole, calls) = match self.calling() {
-            Some(calling) => (&calling.whole, said.calls(calling, scope)),
+            Some(calling) => (&calling.whole, said.calls(calling, context)),
             None => (&self.shapes.whole, NO_CALLS.to_vec()),
         };
         let at = At { text: &said.text.text, calls: &calls, so_far: said.usage.completion_tokens, ends: true };
-        said.fill(&whole.render(scope), at).into()
+        said.fill(&whole.render(context), at).into()
     }
 }
 
-impl Spelling for Spelled {
-    fn record(&self, scope: &Scope<'_>) -> Value {
-        serde_json::from_slice(&self.whole(scope)).unwrap_or_default()
+impl Rendered for Spelled {
+    fn record(&self, context: &RequestContext<'_>) -> Value {
+        serde_json::from_slice(&self.whole(context)).unwrap_or_default()
     }
 
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
         let shapes = &self.shapes;
-        let Some(piece) = shapes.piece.as_ref().filter(|_| streams(scope)) else {
-            return Answer::said("application/json", Content::Whole(self.whole(scope)));
+        let Some(piece) = shapes.piece.as_ref().filter(|_| streams(context)) else {
+            return Response::said("application/json", Body::Full(self.whole(context)));
         };
-        let render = |shape: &Option<Shape>| shape.as_ref().map(|shape| shape.render(scope));
-        let (first, piece, calling) = (render(&shapes.first), piece.render(scope), self.calling());
+        let render = |shape: &Option<Shape>| shape.as_ref().map(|shape| shape.render(context));
+        let (first, piece, calling) = (render(&shapes.first), piece.render(context), self.calling());
         let last = render(calling.map_or(&shapes.last, |calling| &calling.last));
         let called = calling.and_then(|calling| render(&calling.event));
-        let calls = calling.map_or(NO_CALLS.to_vec(), |calling| self.said.calls(calling, scope));
+        let calls = calling.map_or(NO_CALLS.to_vec(), |calling| self.said.calls(calling, context));
         let (said, wrapping) = (Arc::clone(&self.said), shapes.framing);
         let list = Box::new(Frames { said, wrapping, calls, first, piece, called, last, next: 0, at: 0, ended: false });
-        let content = Content::Frames(response::Frames { list, framing: wrapping.framing() });
-        Answer::new(StatusCode::OK, vec![(CONTENT_TYPE, shapes.content_type.clone())], content)
+        let content = Body::Stream(response::EventStream { list, framing: wrapping.framing() });
+        Response::new(StatusCode::OK, vec![(CONTENT_TYPE, shapes.content_type.clone())], content)
     }
 }

@@ -9,18 +9,18 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::protocol::{
-    Computed, Count,
+    ComputedReply, Count,
     openai::chat::read::{list, turn},
     shape::{Places, Shape, put_number},
 };
 use crate::{
     core::{
-        context::Scope,
+        context::RequestContext,
         error::ApiError,
-        json::{Members, Raw},
+        json,
         limit_status::Cost,
         prompt::{Prompt, Role, Turn},
-        response::{Answer, Content},
+        response::{Body, Response},
     },
     model::tokens::Encoding,
 };
@@ -54,14 +54,14 @@ const PLACES: Places<Place> =
 /// The only place on the way back.
 const TEXT: Places<()> = &[("text", ())];
 
-/// Makes the dialect; see [`crate::protocol::MakeComputed`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+/// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
     Ok(Box::new(Tokenize { text: head.text, whole: Shape::compile(&head.whole, PLACES)? }))
 }
 
-/// Makes the dialect of the way back; see [`crate::protocol::MakeComputed`].
-pub(in crate::protocol) fn make_back(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+/// Makes the dialect of the way back; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make_back(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
     Ok(Box::new(Detokenize { whole: Shape::compile(&head.whole, TEXT)? }))
 }
@@ -76,45 +76,50 @@ struct Detokenize {
 }
 
 /// The answer, which counts as what is sent.
-fn told(out: Vec<u8>, tokens: usize) -> Answer {
+fn told(out: Vec<u8>, tokens: usize) -> Response {
     let cost = Some(Cost { input: tokens as u64, output: 0 });
-    Answer { cost, ..Answer::said("application/json", Content::Whole(out.into())) }
+    Response { cost, ..Response::said("application/json", Body::Full(out.into())) }
 }
 
 /// A text outside of any conversation.
-fn alone(text: String, scope: &Scope<'_>) -> Prompt {
+fn alone(text: String, context: &RequestContext<'_>) -> Prompt {
     let turn = Turn { role: Role::Text, text, ..Turn::default() };
-    Prompt { model: scope.model().into_owned(), turns: vec![turn], ..Prompt::default() }
+    Prompt { model: context.model().into_owned(), turns: vec![turn], ..Prompt::default() }
 }
 
 impl Tokenize {
     /// A text, or the messages of a conversation.
-    fn asked(&self, body: Members<'_>) -> String {
-        if let Some(text) = body.get(&self.text).and_then(Raw::as_str) {
+    fn asked(&self, body: json::Object<'_>) -> String {
+        if let Some(text) = body.get(&self.text).and_then(json::Value::as_str) {
             return text.into_owned();
         }
-        let messages = list(body.get("messages").and_then(Raw::to_value));
+        let messages = list(body.get("messages").and_then(json::Value::to_value));
         messages.iter().map(|message| turn(message).text).collect::<Vec<_>>().join("\n")
     }
 }
 
-impl Computed for Tokenize {
-    fn check(&self, body: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+impl ComputedReply for Tokenize {
+    fn check(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         match body.get(&self.text).or_else(|| body.get("messages")) {
             Some(_) => Ok(()),
             None => Err(ApiError::MissingParameter { param: self.text.clone() }),
         }
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        alone(self.asked(body), scope)
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        alone(self.asked(body), context)
     }
 
-    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, _: Count<'_>) -> Result<Answer, ApiError> {
-        let encoding = Encoding::of_model(&scope.model());
+    fn respond(
+        &self,
+        body: json::Object<'_>,
+        context: &RequestContext<'_>,
+        _: Count<'_>,
+    ) -> Result<Response, ApiError> {
+        let encoding = Encoding::of_model(&context.model());
         let tokens = encoding.numbers(&self.asked(body));
         let mut out = Vec::with_capacity(tokens.len() * 7 + 100);
-        self.whole.render(scope).fill(&mut out, |place, out| match place {
+        self.whole.render(context).fill(&mut out, |place, out| match place {
             Place::Tokens => out.extend_from_slice(Value::from(tokens.clone()).to_string().as_bytes()),
             Place::Strings => {
                 let strings: Value = tokens.iter().map(|token| encoding.text(&[*token])).collect();
@@ -122,7 +127,7 @@ impl Computed for Tokenize {
             }
             Place::Count => put_number(tokens.len() as u64, out),
             Place::Window => {
-                put_number(scope.model_facts().and_then(|facts| facts.context_window).unwrap_or(WINDOW), out);
+                put_number(context.model_facts().and_then(|facts| facts.context_window).unwrap_or(WINDOW), out);
             }
         });
         Ok(told(out, tokens.len()))
@@ -130,30 +135,35 @@ impl Computed for Tokenize {
 }
 
 impl Detokenize {
-    fn asked(&self, body: Members<'_>) -> Vec<u32> {
-        let numbers = body.get("tokens").map(Raw::items).unwrap_or_default();
+    fn asked(&self, body: json::Object<'_>) -> Vec<u32> {
+        let numbers = body.get("tokens").map(json::Value::items).unwrap_or_default();
         numbers.into_iter().filter_map(|number| u32::try_from(number.as_u64()?).ok()).collect()
     }
 }
 
-impl Computed for Detokenize {
-    fn check(&self, _: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+impl ComputedReply for Detokenize {
+    fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        alone(Encoding::of_model(&scope.model()).text(&self.asked(body)), scope)
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        alone(Encoding::of_model(&context.model()).text(&self.asked(body)), context)
     }
 
-    fn cost(&self, body: Members<'_>, _: &Scope<'_>) -> Cost {
+    fn cost(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Cost {
         Cost { input: self.asked(body).len() as u64, output: 0 }
     }
 
-    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, _: Count<'_>) -> Result<Answer, ApiError> {
+    fn respond(
+        &self,
+        body: json::Object<'_>,
+        context: &RequestContext<'_>,
+        _: Count<'_>,
+    ) -> Result<Response, ApiError> {
         let tokens = self.asked(body);
-        let text = Encoding::of_model(&scope.model()).text(&tokens);
+        let text = Encoding::of_model(&context.model()).text(&tokens);
         let mut out = Vec::with_capacity(text.len() + 100);
-        self.whole.render(scope).fill(&mut out, |(), out| {
+        self.whole.render(context).fill(&mut out, |(), out| {
             out.extend_from_slice(Value::from(text.as_str()).to_string().as_bytes());
         });
         Ok(told(out, tokens.len()))

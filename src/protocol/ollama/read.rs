@@ -4,15 +4,15 @@ use serde_json::Value;
 
 use crate::{
     core::{
-        json::{Members, Raw},
+        json,
         prompt::{Format, Prompt, Role, Turn},
     },
     protocol::openai::chat::read::{list, tools, turn},
 };
 
-/// See [`crate::protocol::Dialect::is_plain`].
-pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
-    let options = body.get("options").and_then(Raw::members).unwrap_or_default();
+/// See [`crate::protocol::Protocol::is_plain`].
+pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
+    let options = body.get("options").and_then(json::Value::members).unwrap_or_default();
     options.get("stop").is_none()
         && options.get("num_predict").is_none_or(|most| most.as_u64().is_none_or(|most| most >= tokens))
         && [body.get("format"), body.get("think")]
@@ -23,13 +23,13 @@ pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
 }
 
 /// Whether a request asks for no more than that the model be loaded.
-pub(super) fn only_loads(body: Members<'_>) -> bool {
+pub(super) fn only_loads(body: json::Object<'_>) -> bool {
     body.get("prompt").is_none_or(|prompt| prompt.as_str().is_none_or(|prompt| prompt.is_empty()))
 }
 
 /// A conversation.
-pub(super) fn chat(body: Members<'_>, model: String) -> Prompt {
-    let value = |name: &str| body.get(name).and_then(Raw::to_value).filter(|value| !value.is_null());
+pub(super) fn chat(body: json::Object<'_>, model: String) -> Prompt {
+    let value = |name: &str| body.get(name).and_then(json::Value::to_value).filter(|value| !value.is_null());
     let images = |message: &Value| message["images"].as_array().map_or(0, Vec::len) as u64;
     let turns = list(value("messages"));
     let (tools, tool_choice) = tools(&|name| value(name).filter(|_| name == "tools"));
@@ -42,7 +42,7 @@ pub(super) fn chat(body: Members<'_>, model: String) -> Prompt {
 }
 
 /// A prompt.
-pub(super) fn generate(body: Members<'_>, model: String) -> Prompt {
+pub(super) fn generate(body: json::Object<'_>, model: String) -> Prompt {
     let text = |name: &str| body.get(name)?.as_str().map(|text| text.into_owned());
     let system = text("system").map(|text| Turn { role: Role::System, text, ..Turn::default() });
     let images = body.get("images").map_or(0, |images| images.items().len() as u64);
@@ -52,9 +52,9 @@ pub(super) fn generate(body: Members<'_>, model: String) -> Prompt {
 }
 
 /// What both ask.
-fn asked(body: Members<'_>, model: String) -> Prompt {
-    let options = body.get("options").and_then(Raw::to_value).unwrap_or_default();
-    let think = body.get("think").and_then(Raw::to_value).unwrap_or_default();
+fn asked(body: json::Object<'_>, model: String) -> Prompt {
+    let options = body.get("options").and_then(json::Value::to_value).unwrap_or_default();
+    let think = body.get("think").and_then(json::Value::to_value).unwrap_or_default();
     let effort = match &think {
         Value::String(effort) => Some(effort.clone()),
         Value::Bool(true) => Some("medium".to_owned()),
@@ -63,7 +63,7 @@ fn asked(body: Members<'_>, model: String) -> Prompt {
     Prompt {
         model,
         parallel_tool_calls: true,
-        format: match body.get("format").and_then(Raw::to_value) {
+        format: match body.get("format").and_then(json::Value::to_value) {
             Some(Value::String(word)) if word == "json" => Format::JsonObject,
             Some(schema @ Value::Object(_)) => Format::JsonSchema(schema),
             _ => Format::Text,
@@ -87,10 +87,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::json::Document;
+    use crate::core::json;
 
-    fn with<T>(body: &Value, read: impl FnOnce(Members<'_>) -> T) -> T {
-        read(Document::read(body.to_string().as_bytes()).unwrap().members())
+    fn with<T>(body: &Value, read: impl FnOnce(json::Object<'_>) -> T) -> T {
+        read(json::Document::read(body.to_string().as_bytes()).unwrap().members())
     }
 
     #[test]

@@ -16,18 +16,18 @@ use self::{
     stream::events,
 };
 use crate::protocol::{
-    Dialect, Spelling,
+    Protocol, Rendered,
     events::{Frames, Stream},
     streams,
 };
 use crate::{
     core::{
-        context::Scope,
+        context::RequestContext,
         error::ApiError,
-        json::{Members, Raw},
+        json,
         prompt::Prompt,
         reply::Reply,
-        response::{self, Answer, Content, Framing},
+        response::{self, Body, Response, StreamFormat},
         template::Layout,
     },
     protocol::{Lookup, StoredObjects},
@@ -38,7 +38,7 @@ const INHERITED: [&str; 8] =
     ["model", "instructions", "tools", "tool_resources", "temperature", "top_p", "reasoning_effort", "response_format"];
 
 /// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     match head.keys().next() {
         None => Ok(Box::new(Runs)),
         Some(name) => Err(format!("`head` has `{name}`: what a run is, its collection says")),
@@ -48,7 +48,7 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dia
 struct Runs;
 
 /// What a request hands in for the calls that its run waits for.
-fn outputs(body: Members<'_>) -> Option<Vec<Value>> {
+fn outputs(body: json::Object<'_>) -> Option<Vec<Value>> {
     match body.get("tool_outputs")?.to_value()? {
         Value::Array(outputs) => Some(outputs),
         _ => None,
@@ -56,7 +56,7 @@ fn outputs(body: Members<'_>) -> Option<Vec<Value>> {
 }
 
 /// The run with what it takes over from its assistant.
-fn inherit(run: &mut Value, body: Members<'_>, assistant: &Value) {
+fn inherit(run: &mut Value, body: json::Object<'_>, assistant: &Value) {
     let Some(run) = run.as_object_mut() else { return };
     for name in INHERITED {
         let is_given = body.get(name).is_some_and(|value| value.text() != b"null");
@@ -64,7 +64,9 @@ fn inherit(run: &mut Value, body: Members<'_>, assistant: &Value) {
             run.insert(name.to_owned(), value.clone());
         }
     }
-    if let Some(more) = body.get("additional_instructions").and_then(Raw::as_str).filter(|more| !more.is_empty()) {
+    if let Some(more) =
+        body.get("additional_instructions").and_then(json::Value::as_str).filter(|more| !more.is_empty())
+    {
         let before = run.get("instructions").and_then(Value::as_str).filter(|before| !before.is_empty());
         let both = before.map_or_else(|| more.to_string(), |before| format!("{before}\n{more}"));
         run.insert("instructions".to_owned(), both.into());
@@ -92,26 +94,31 @@ fn check_outputs(run: &Value, outputs: &[Value]) -> Result<(), ApiError> {
     Err(ApiError::BrokenRule { problem })
 }
 
-impl Dialect for Runs {
-    fn check(&self, _: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+impl Protocol for Runs {
+    fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
 
     /// A run says what its thread asks for.
-    fn is_plain(&self, _: Members<'_>, _: u64) -> bool {
+    fn is_plain(&self, _: json::Object<'_>, _: u64) -> bool {
         false
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        read::prompt(body, scope)
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        read::prompt(body, context)
     }
 
-    fn keeps(&self, _: Members<'_>) -> Option<bool> {
+    fn keeps(&self, _: json::Object<'_>) -> Option<bool> {
         None
     }
 
-    fn recall(&self, body: Members<'_>, scope: &Scope<'_>, kept: &dyn StoredObjects) -> Result<(), ApiError> {
-        let mut run = Value::clone(&scope.resource.borrow());
+    fn load_history(
+        &self,
+        body: json::Object<'_>,
+        context: &RequestContext<'_>,
+        kept: &dyn StoredObjects,
+    ) -> Result<(), ApiError> {
+        let mut run = Value::clone(&context.resource.borrow());
         let text = |name: &str| run[name].as_str().unwrap_or_default().to_owned();
         let (id, thread, assistant) = (text("id"), text("thread_id"), text("assistant_id"));
         match outputs(body) {
@@ -129,31 +136,31 @@ impl Dialect for Runs {
             kept.all(what, parents).iter().map(|one| Value::clone(one)).collect()
         };
         let before = json!({"messages": all("messages", &[&thread]), "steps": all("steps", &[&thread, &id])});
-        scope.earlier.replace(vec![Arc::new(before)]);
-        scope.resource.replace(Arc::new(run));
+        context.earlier.replace(vec![Arc::new(before)]);
+        context.resource.replace(Arc::new(run));
         Ok(())
     }
 
-    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
+    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         // Without a request there is no run: nothing is plain, so nothing is spelled ahead of time.
-        Box::new(Spelled(scope.map(|scope| happened(reply, scope)).unwrap_or_default()))
+        Box::new(Spelled(context.map(|context| happened(reply, context)).unwrap_or_default()))
     }
 }
 
 /// A run, from where the request finds it to where it ends or waits.
 struct Spelled(Happened);
 
-impl Spelling for Spelled {
+impl Rendered for Spelled {
     /// Who does not stream polls.
-    fn says_later(&self, scope: &Scope<'_>) -> bool {
-        !streams(scope)
+    fn says_later(&self, context: &RequestContext<'_>) -> bool {
+        !streams(context)
     }
 
-    fn record(&self, _: &Scope<'_>) -> Value {
+    fn record(&self, _: &RequestContext<'_>) -> Value {
         self.0.queued.clone()
     }
 
-    fn keep(&self, scope: &Scope<'_>, kept: &dyn StoredObjects) {
+    fn keep(&self, context: &RequestContext<'_>, kept: &dyn StoredObjects) {
         let Happened { thread, answered, queued, said, ended, .. } = &self.0;
         let text = |name: &str| queued[name].as_str().unwrap_or_default();
         let (run, of) = (text("id"), text("thread_id"));
@@ -168,7 +175,7 @@ impl Spelling for Spelled {
             let message = said.message.as_ref().map(|message| ("messages", vec![of], message.clone()));
             message.into_iter().chain([("steps", vec![of, run], said.step.clone())])
         });
-        if streams(scope) {
+        if streams(context) {
             for (what, parents, object) in beside {
                 kept.put(what, &parents, &id(&object), object);
             }
@@ -187,14 +194,14 @@ impl Spelling for Spelled {
         kept.plan("runs", &[of], run, json!({"in_progress": {"set": set, "put": put}}));
     }
 
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        if !streams(scope) {
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
+        if !streams(context) {
             let body = Layout { indent: 2, newline: false }.write(&self.0.queued);
-            return Answer::said("application/json", Content::Whole(body.into()));
+            return Response::said("application/json", Body::Full(body.into()));
         }
         let list = Box::new(Frames::of(Stream::from(events(&self.0))));
-        let frames = Content::Frames(response::Frames { list, framing: Framing::Named });
-        Answer::said("text/event-stream; charset=utf-8", frames)
+        let frames = Body::Stream(response::EventStream { list, framing: StreamFormat::Named });
+        Response::said("text/event-stream; charset=utf-8", frames)
     }
 }
 

@@ -21,21 +21,21 @@ use self::{
     whole::Said,
 };
 use crate::protocol::{
-    Dialect, Spelling,
+    Protocol, Rendered,
     envelope::{LAYOUT, member},
     streams,
     wrap::azure_filter::{Filter, IN_PROMPTS},
 };
 use crate::{
     core::{
-        context::Scope,
+        context::RequestContext,
         error::ApiError,
-        json::{Document, Members, Raw},
+        json,
         limit_status::Cost,
         prompt::Prompt,
         random::Random,
         reply::Reply,
-        response::{self, Answer, Content, Framing},
+        response::{self, Body, Response, StreamFormat},
         template::{Layout, Slot, Spaces, Template},
     },
     media::silence::Format,
@@ -46,7 +46,7 @@ const HEAD: [(&str, bool); 5] =
     [("id", true), ("created", true), ("model", true), ("service_tier", false), ("system_fingerprint", false)];
 
 /// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     if let Some((missing, _)) = HEAD.iter().find(|(name, needed)| *needed && !head.contains_key(*name)) {
         return Err(format!("`head` lacks `{missing}`: give it a value or a slot"));
     }
@@ -149,39 +149,44 @@ struct Behind {
 
 impl Frame {
     /// What a request asks of the form of its answer.
-    fn wishes<'a>(&self, scope: &'a Scope<'_>) -> Wishes<'a> {
-        let wishes = scope.members().map(wishes).unwrap_or_default();
-        match self.by_path && streams(scope) {
+    fn wishes<'a>(&self, context: &'a RequestContext<'_>) -> Wishes<'a> {
+        let wishes = context.members().map(wishes).unwrap_or_default();
+        match self.by_path && streams(context) {
             true => Wishes { stream: Some(wishes.stream.unwrap_or_default()), ..wishes },
             false => wishes,
         }
     }
 
-    fn whole(&self, (choices, usage): (&[u8], &[u8]), tier: Option<Raw<'_>>, scope: &Scope<'_>) -> Bytes {
+    fn whole(
+        &self,
+        (choices, usage): (&[u8], &[u8]),
+        tier: Option<json::Value<'_>>,
+        context: &RequestContext<'_>,
+    ) -> Bytes {
         // What the slots of the head come to is short: an id, a time, a model's name.
         let mut out = Vec::with_capacity(choices.len() + usage.len() + 400);
         let mut around = self.whole.iter();
-        let mut next = |out: &mut Vec<u8>| around.next().map(|template| template.render_into(scope, out));
+        let mut next = |out: &mut Vec<u8>| around.next().map(|template| template.render_into(context, out));
         next(&mut out);
         out.extend_from_slice(choices);
         next(&mut out);
         out.extend_from_slice(usage);
         next(&mut out);
-        self.put_tier(tier, scope, &mut out);
+        self.put_tier(tier, context, &mut out);
         next(&mut out);
         out.into()
     }
 
     /// What stands around the choices and the padding of a chunk.
-    fn chunk(&self, tier: Option<Raw<'_>>, scope: &Scope<'_>) -> Around {
-        let mut head = self.chunk[0].render(scope);
+    fn chunk(&self, tier: Option<json::Value<'_>>, context: &RequestContext<'_>) -> Around {
+        let mut head = self.chunk[0].render(context);
         if self.tier.is_some() {
-            self.put_tier(tier, scope, &mut head);
-            self.chunk[1].render_into(scope, &mut head);
+            self.put_tier(tier, context, &mut head);
+            self.chunk[1].render_into(context, &mut head);
         }
         let Some(behind) = &self.filter else { return Around { head, ..Around::default() } };
         // Objects, of which members go on and follow.
-        let (mut middle, mut tail) = (self.chunk[1].render(scope), behind.chunk.render(scope));
+        let (mut middle, mut tail) = (self.chunk[1].render(context), behind.chunk.render(context));
         middle.pop();
         tail.pop();
         tail[0] = b',';
@@ -229,12 +234,12 @@ impl Frame {
     }
 
     /// The tier that serves a request: the one it asks for under the name that answers use.
-    fn put_tier(&self, asked: Option<Raw<'_>>, scope: &Scope<'_>, out: &mut Vec<u8>) {
+    fn put_tier(&self, asked: Option<json::Value<'_>>, context: &RequestContext<'_>, out: &mut Vec<u8>) {
         let Some(tier) = &self.tier else { return };
-        match asked.map(Raw::text) {
+        match asked.map(json::Value::text) {
             Some(br#""priority""# | br#""fast""#) => out.extend_from_slice(br#""priority""#),
             Some(asked @ (br#""flex""# | br#""scale""#)) => out.extend_from_slice(asked),
-            _ => tier.render_into(scope, out),
+            _ => tier.render_into(context, out),
         }
     }
 }
@@ -249,47 +254,47 @@ enum Logprobs {
     Given(u64),
 }
 
-impl Dialect for Chat {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
-        check::check(body, scope)
+impl Protocol for Chat {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
+        check::check(body, context)
     }
 
-    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
         read::is_plain(body, tokens)
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        Prompt { show_reasoning: self.frame.thoughts.is_some(), ..read::prompt(body, scope.model().into_owned()) }
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        Prompt { show_reasoning: self.frame.thoughts.is_some(), ..read::prompt(body, context.model().into_owned()) }
     }
 
-    fn cost(&self, body: Members<'_>, _: &Scope<'_>) -> Cost {
+    fn cost(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Cost {
         read::cost(body)
     }
 
-    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
+    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let frame = Arc::clone(&self.frame);
-        let Some(scope) = scope else {
+        let Some(context) = context else {
             // Nothing that is said the same every time has calls, and so none of it is drawn.
             let mut random = Random::seeded(0);
             let mut words = |logprobs| frame.words(reply, &logprobs, Format::Wav, Shape::Both, &mut random, 0);
             let (with, without) = (words(Logprobs::Null), words(Logprobs::Absent));
             return Box::new(Spelled { frame, words: with, thinking: Some(without) });
         };
-        let thinks = scope.model_facts().is_some_and(|facts| facts.reasoning);
-        let wishes = frame.wishes(scope);
+        let thinks = context.model_facts().is_some_and(|facts| facts.reasoning);
+        let wishes = frame.wishes(context);
         let logprobs = match wishes.logprobs {
             Some(top) => Logprobs::Given(top),
             None if thinks => Logprobs::Absent,
             None => Logprobs::Null,
         };
-        let now = scope.now.as_secs();
+        let now = context.now.as_secs();
         let shape = match wishes.stream {
             None => Shape::Whole,
             // A stream that is kept is kept whole.
             Some(_) if wishes.store => Shape::Both,
             Some(_) => Shape::Stream,
         };
-        let words = frame.words(reply, &logprobs, wishes.speech, shape, &mut scope.random.borrow_mut(), now);
+        let words = frame.words(reply, &logprobs, wishes.speech, shape, &mut context.random.borrow_mut(), now);
         Box::new(Spelled { frame, words, thinking: None })
     }
 }
@@ -324,41 +329,41 @@ enum Shape {
 }
 
 impl Spelled {
-    fn words(&self, scope: &Scope<'_>) -> &Words {
+    fn words(&self, context: &RequestContext<'_>) -> &Words {
         match &self.thinking {
-            Some(thinking) if scope.model_facts().is_some_and(|facts| facts.reasoning) => thinking,
+            Some(thinking) if context.model_facts().is_some_and(|facts| facts.reasoning) => thinking,
             _ => &self.words,
         }
     }
 }
 
-impl Spelling for Spelled {
-    fn record(&self, scope: &Scope<'_>) -> Value {
-        let words = self.words(scope);
-        let Wishes { tier, .. } = self.frame.wishes(scope);
-        serde_json::from_slice(&self.frame.whole(words.said(), tier, scope)).unwrap_or_default()
+impl Rendered for Spelled {
+    fn record(&self, context: &RequestContext<'_>) -> Value {
+        let words = self.words(context);
+        let Wishes { tier, .. } = self.frame.wishes(context);
+        serde_json::from_slice(&self.frame.whole(words.said(), tier, context)).unwrap_or_default()
     }
 
-    fn id(&self, scope: &Scope<'_>) -> Option<String> {
+    fn id(&self, context: &RequestContext<'_>) -> Option<String> {
         // What is said has nothing to do with it.
-        let around = self.frame.whole((b"null", b"null"), None, scope);
-        let document = Document::read(&around).ok()?;
+        let around = self.frame.whole((b"null", b"null"), None, context);
+        let document = json::Document::read(&around).ok()?;
         Some(document.members().get("id")?.as_str()?.into_owned())
     }
 
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        let words = self.words(scope);
-        let Wishes { stream, tier, .. } = self.frame.wishes(scope);
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
+        let words = self.words(context);
+        let Wishes { stream, tier, .. } = self.frame.wishes(context);
         let (content_type, content) = match stream {
-            None => ("application/json", Content::Whole(self.frame.whole(words.said(), tier, scope))),
+            None => ("application/json", Body::Full(self.frame.whole(words.said(), tier, context))),
             Some(StreamOptions { include_usage, include_obfuscation }) => {
-                let around = self.frame.chunk(tier, scope);
-                let obfuscation = include_obfuscation.then(|| scope.random.borrow().clone());
+                let around = self.frame.chunk(tier, context);
+                let obfuscation = include_obfuscation.then(|| context.random.borrow().clone());
                 let frames = Frames::new(&words.stream, around, include_usage, obfuscation);
-                let frames = response::Frames { list: Box::new(frames), framing: Framing::Data("\n") };
-                ("text/event-stream; charset=utf-8", Content::Frames(frames))
+                let frames = response::EventStream { list: Box::new(frames), framing: StreamFormat::Data("\n") };
+                ("text/event-stream; charset=utf-8", Body::Stream(frames))
             }
         };
-        Answer::said(content_type, content)
+        Response::said(content_type, content)
     }
 }

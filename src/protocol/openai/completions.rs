@@ -14,23 +14,23 @@ use self::{
     spell::{Frames, Stream},
 };
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    json::Members,
+    json,
     limit_status::Cost,
     prompt::Prompt,
     random::Random,
     reply::Reply,
-    response::{self, Answer, Content, Framing},
+    response::{self, Body, Response, StreamFormat},
     template::Layout,
 };
 use crate::protocol::{
-    Dialect, Spelling,
+    Protocol, Rendered,
     envelope::{Frame, LAYOUT, member, shape},
 };
 
 /// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     let object = ("object", json!("text_completion"));
     let choices = ("choices", json!("{{part.choices}}"));
     let usage = ("usage", json!("{{part.usage}}"));
@@ -56,33 +56,33 @@ struct Around {
     chunk: Frame,
 }
 
-impl Dialect for Completions {
-    fn check(&self, body: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+impl Protocol for Completions {
+    fn check(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         read::check(body)
     }
 
-    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
         read::is_plain(body, tokens)
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        read::prompt(body, scope.model().into_owned())
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        read::prompt(body, context.model().into_owned())
     }
 
-    fn cost(&self, body: Members<'_>, _: &Scope<'_>) -> Cost {
+    fn cost(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Cost {
         read::cost(body)
     }
 
-    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
+    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let usage = json!({
             "prompt_tokens": reply.usage.prompt_tokens,
             "completion_tokens": reply.usage.completion_tokens,
             "total_tokens": reply.usage.prompt_tokens.saturating_add(reply.usage.completion_tokens),
         });
-        let body = scope.and_then(|scope| scope.members().ok());
+        let body = context.and_then(|context| context.members().ok());
         let wishes = body.map(Wishes::read).unwrap_or_default();
-        let prompts = match (body, scope) {
-            (Some(body), Some(scope)) if wishes.wants_prompts() => read::texts(body, &scope.model()),
+        let prompts = match (body, context) {
+            (Some(body), Some(context)) if wishes.wants_prompts() => read::texts(body, &context.model()),
             _ => Vec::new(),
         };
         // Of as many as are best, as many as are wanted; those of one prompt follow each other.
@@ -90,13 +90,13 @@ impl Dialect for Completions {
         let said = best.map(|(n, choice)| spell::Said::new(choice, prompts.get(n / wishes.best_of), &wishes));
         let said: Vec<_> = said.collect();
         // Nothing that is said the same every time has logprobs, and so none of it is drawn.
-        let mut random = scope.map_or_else(|| Random::seeded(0), |scope| scope.random.borrow_mut().fork());
+        let mut random = context.map_or_else(|| Random::seeded(0), |context| context.random.borrow_mut().fork());
         let mut words = Words { choices: Vec::new(), usage: member(&usage), stream: Arc::default() };
-        if scope.is_none() || wishes.stream.is_none() {
+        if context.is_none() || wishes.stream.is_none() {
             let choices = said.iter().enumerate().map(|(n, said)| said.whole(n, &wishes, &mut random));
             words.choices = member(&choices.collect::<Vec<_>>());
         }
-        if scope.is_none() || wishes.stream.is_some() {
+        if context.is_none() || wishes.stream.is_some() {
             let chunks = spell::chunks(&said, &wishes, &mut random);
             words.stream = Arc::new(Stream { chunks, usage: usage.to_string() });
         }
@@ -116,27 +116,27 @@ struct Spelled {
     words: Words,
 }
 
-impl Spelling for Spelled {
-    fn record(&self, scope: &Scope<'_>) -> Value {
-        let whole = self.around.whole.fill(&[&self.words.choices, &self.words.usage], scope);
+impl Rendered for Spelled {
+    fn record(&self, context: &RequestContext<'_>) -> Value {
+        let whole = self.around.whole.fill(&[&self.words.choices, &self.words.usage], context);
         serde_json::from_slice(&whole).unwrap_or_default()
     }
 
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        let wishes = scope.members().map(Wishes::read).unwrap_or_default();
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
+        let wishes = context.members().map(Wishes::read).unwrap_or_default();
         let (content_type, content) = match wishes.stream {
             None => {
                 let parts: [&[u8]; 2] = [&self.words.choices, &self.words.usage];
-                ("application/json", Content::Whole(self.around.whole.fill(&parts, scope)))
+                ("application/json", Body::Full(self.around.whole.fill(&parts, context)))
             }
             Some(include_usage) => {
-                let around = self.around.chunk.pieces(scope);
+                let around = self.around.chunk.pieces(context);
                 let frames = Frames::new(&around, Arc::clone(&self.words.stream), include_usage);
-                let frames = response::Frames { list: Box::new(frames), framing: Framing::Data("\n") };
+                let frames = response::EventStream { list: Box::new(frames), framing: StreamFormat::Data("\n") };
                 // Recorded: without the charset that chats name.
-                ("text/event-stream", Content::Frames(frames))
+                ("text/event-stream", Body::Stream(frames))
             }
         };
-        Answer::said(content_type, content)
+        Response::said(content_type, content)
     }
 }

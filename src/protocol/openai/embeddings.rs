@@ -5,18 +5,18 @@ use std::io::Write;
 use serde_json::{Map, Value, json};
 
 use crate::protocol::{
-    Computed, Count,
+    ComputedReply, Count,
     envelope::{Frame, LAYOUT, member, shape},
     inputs::{Input, MOST_TEXTS, booked},
 };
 use crate::{
     core::{
-        context::Scope,
+        context::RequestContext,
         error::ApiError,
-        json::{Members, Raw},
+        json,
         limit_status::Cost,
         prompt::Prompt,
-        response::{Answer, Content},
+        response::{Body, Response},
     },
     model::embedding::{self, Form, LONGEST},
 };
@@ -24,8 +24,8 @@ use crate::{
 /// How many numbers a vector has where nothing is known of the model.
 const USUAL: u64 = 1536;
 
-/// Makes the dialect; see [`crate::protocol::MakeComputed`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+/// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     let fields = [
         ("object", json!("list")),
         ("data", json!("{{part.data}}")),
@@ -40,19 +40,19 @@ struct Embeddings {
 }
 
 /// The texts of a request that are answered.
-fn inputs(body: Members<'_>) -> Vec<Input<'_>> {
+fn inputs(body: json::Object<'_>) -> Vec<Input<'_>> {
     let mut inputs = body.get("input").and_then(Input::list).unwrap_or_default();
     inputs.truncate(MOST_TEXTS);
     inputs
 }
 
 /// How many numbers the vectors of the model have that is asked, if that is known.
-fn dimensions_of(scope: &Scope<'_>) -> Option<u64> {
-    scope.model_facts().and_then(|facts| facts.dimensions)
+fn dimensions_of(context: &RequestContext<'_>) -> Option<u64> {
+    context.model_facts().and_then(|facts| facts.dimensions)
 }
 
-impl Computed for Embeddings {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+impl ComputedReply for Embeddings {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         let broken = |problem: &str| Err(ApiError::BrokenRule { problem: problem.to_owned() });
         let inputs = body.get("input").and_then(Input::list).unwrap_or_default();
         if inputs.is_empty() || inputs.iter().any(Input::is_empty) {
@@ -64,9 +64,9 @@ impl Computed for Embeddings {
             let (bound, got) = (MOST_TEXTS as u64, inputs.len() as u64);
             return Err(ApiError::ArrayTooLong { param: "input".to_owned(), bound, got });
         }
-        let Some(asked) = body.get("dimensions").and_then(Raw::as_u64) else { return Ok(()) };
-        let most = dimensions_of(scope).unwrap_or(LONGEST);
-        match scope.model().starts_with("text-embedding-ada-002") {
+        let Some(asked) = body.get("dimensions").and_then(json::Value::as_u64) else { return Ok(()) };
+        let most = dimensions_of(context).unwrap_or(LONGEST);
+        match context.model().starts_with("text-embedding-ada-002") {
             true => broken("This model does not support specifying dimensions."),
             false if asked > most => {
                 broken(&format!("Invalid value for 'dimensions' = {asked}. Must be less than or equal to {most}."))
@@ -75,19 +75,24 @@ impl Computed for Embeddings {
         }
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        let model = scope.model().into_owned();
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        let model = context.model().into_owned();
         Prompt { turns: inputs(body).iter().map(|input| input.turn(&model)).collect(), model, ..Prompt::default() }
     }
 
-    fn cost(&self, body: Members<'_>, _: &Scope<'_>) -> Cost {
+    fn cost(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Cost {
         Cost { input: body.get("input").map_or(0, |input| booked(input).1), output: 0 }
     }
 
-    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
-        let model = scope.model();
-        let full = dimensions_of(scope);
-        let asked = body.get("dimensions").and_then(Raw::as_u64);
+    fn respond(
+        &self,
+        body: json::Object<'_>,
+        context: &RequestContext<'_>,
+        count: Count<'_>,
+    ) -> Result<Response, ApiError> {
+        let model = context.model();
+        let full = dimensions_of(context);
+        let asked = body.get("dimensions").and_then(json::Value::as_u64);
         let size = asked.or(full).unwrap_or(USUAL).clamp(1, LONGEST) as usize;
         let full = full.unwrap_or(USUAL) as usize;
         let base64 = body.get("encoding_format").is_some_and(|format| format.text() == br#""base64""#);
@@ -105,9 +110,9 @@ impl Computed for Embeddings {
         data.extend_from_slice(if data.len() > 1 { b"\n  ]" } else { b"]" });
 
         let usage = member(&json!({"prompt_tokens": tokens, "total_tokens": tokens}));
-        let content = Content::Whole(self.around.fill(&[&data, &usage], scope));
+        let content = Body::Full(self.around.fill(&[&data, &usage], context));
         let cost = Some(Cost { input: tokens, output: 0 });
-        Ok(Answer { cost, ..Answer::said("application/json", content) })
+        Ok(Response { cost, ..Response::said("application/json", content) })
     }
 }
 
@@ -132,25 +137,25 @@ mod tests {
 
     use super::*;
     use crate::{
-        core::{context::tests::with_scope_of, response::Content},
+        core::{context::tests::with_context_of, response::Body},
         model::tokens::Encoding,
     };
 
-    fn dialect() -> Box<dyn Computed> {
+    fn dialect() -> Box<dyn ComputedReply> {
         make(json!({"model": "{{model.name}}"}).as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    fn answer(body: &Value, count: Count<'_>) -> (Value, Cost) {
-        with_scope_of(&body.to_string(), |scope| {
-            let answer = dialect().answer(scope.members().unwrap(), scope, count).unwrap();
-            let Content::Whole(text) = answer.content else { panic!() };
-            (serde_json::from_slice(&text).unwrap(), answer.cost.unwrap())
+    fn respond(body: &Value, count: Count<'_>) -> (Value, Cost) {
+        with_context_of(&body.to_string(), |context| {
+            let response = dialect().respond(context.members().unwrap(), context, count).unwrap();
+            let Body::Full(text) = response.content else { panic!() };
+            (serde_json::from_slice(&text).unwrap(), response.cost.unwrap())
         })
     }
 
     fn vectors(body: &Value) -> Vec<Value> {
-        let (answer, _) = answer(body, &|text| text.chars().count().div_ceil(4) as u64);
-        answer["data"].as_array().unwrap().iter().map(|item| item["embedding"].clone()).collect()
+        let (response, _) = respond(body, &|text| text.chars().count().div_ceil(4) as u64);
+        response["data"].as_array().unwrap().iter().map(|item| item["embedding"].clone()).collect()
     }
 
     #[test]
@@ -177,17 +182,18 @@ mod tests {
     fn tokens_are_counted_in_the_manner_that_is_asked_for() {
         let exact = |text: &str| Encoding::Cl100k.count(text) as u64;
         let body = json!({"model": "text-embedding-3-small", "input": ["What is the capital of Mexico?", "x"]});
-        assert_eq!(answer(&body, &exact).0["usage"], json!({"prompt_tokens": 8, "total_tokens": 8}));
+        assert_eq!(respond(&body, &exact).0["usage"], json!({"prompt_tokens": 8, "total_tokens": 8}));
         let (whole, cost) =
-            answer(&json!({"model": "m", "input": [[1, 2, 3], [4]]}), &|text| text.chars().count().div_ceil(4) as u64);
+            respond(&json!({"model": "m", "input": [[1, 2, 3], [4]]}), &|text| text.chars().count().div_ceil(4) as u64);
         assert_eq!((&whole["usage"]["total_tokens"], cost), (&json!(4), Cost { input: 4, output: 0 }));
-        assert_eq!(answer(&json!({"model": "m", "input": []}), &exact).0["data"], json!([]));
+        assert_eq!(respond(&json!({"model": "m", "input": []}), &exact).0["data"], json!([]));
     }
 
     #[test]
     fn what_is_no_input_is_refused() {
-        let refused =
-            |body: Value| with_scope_of(&body.to_string(), |scope| dialect().check(scope.members().unwrap(), scope));
+        let refused = |body: Value| {
+            with_context_of(&body.to_string(), |context| dialect().check(context.members().unwrap(), context))
+        };
         for input in [json!(""), json!([]), json!(["a", ""]), json!([1, "a"]), json!({}), json!([[]]), json!([-1])] {
             let Err(ApiError::BrokenRule { problem }) = refused(json!({"input": input})) else { panic!("{input}") };
             assert!(problem.starts_with("'$.input' is invalid."));

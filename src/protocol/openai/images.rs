@@ -11,19 +11,19 @@ use serde_json::{Map, Value, json};
 pub(in crate::protocol) use self::file::make as make_file;
 use self::read::Wishes;
 use crate::protocol::{
-    Computed, Count,
+    ComputedReply, Count,
     envelope::{Frame, LAYOUT, member, shape},
 };
 use crate::{
     core::{
-        context::Scope,
+        context::RequestContext,
         error::ApiError,
-        json::Members,
+        json,
         limit_status::Cost,
         prompt::{Prompt, Role, Turn},
         random::seed_of,
         request::File,
-        response::{self, Answer, Content, Framing, Part},
+        response::{self, Body, EventKind, Response, StreamFormat},
         template::{Spaces, Template},
     },
     media::plain_image::{Format, Image},
@@ -33,9 +33,9 @@ use crate::{
 /// its two tiles.
 const IMAGE_TOKENS: u64 = 323;
 
-/// Makes the dialect; see [`crate::protocol::MakeComputed`]. `url` in the head is what stands before the name of an image's file in
+/// Makes the dialect; see [`crate::protocol::MakeComputedReply`]. `url` in the head is what stands before the name of an image's file in
 /// its address, `event` what the names of a stream's events begin with.
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     let mut head = head.clone();
     let mut text = |name: &str, what: &str| {
         let text = head.shift_remove(name).and_then(|text| text.as_str().map(str::to_owned));
@@ -84,14 +84,14 @@ fn images(prompt: &str, files: &[File], wishes: &Wishes) -> Vec<Image> {
 
 impl Images {
     /// What one image is in an answer of a model that tells nothing more.
-    fn item(&self, image: Image, prompt: &str, wishes: &Wishes, scope: &Scope<'_>) -> Value {
+    fn item(&self, image: Image, prompt: &str, wishes: &Wishes, context: &RequestContext<'_>) -> Value {
         let mut item = Map::new();
         if wishes.revises {
             item.insert("revised_prompt".into(), prompt.into());
         }
         match wishes.by_url {
             true => {
-                let url = String::from_utf8_lossy(&self.url.render(scope)).into_owned();
+                let url = String::from_utf8_lossy(&self.url.render(context)).into_owned();
                 item.insert("url".into(), format!("{url}{}", file::name(image)).into());
             }
             false => _ = item.insert("b64_json".into(), encoded(image, wishes.format).into()),
@@ -133,7 +133,7 @@ impl Price {
 const EDIT: &str = "image_edit";
 
 /// The events of a stream: for each image so many on the way, and the image itself. `now` is in seconds since 1970.
-fn events(event: &str, images: &[Image], wishes: &Wishes, price: Price, now: u64) -> response::Frames {
+fn events(event: &str, images: &[Image], wishes: &Wishes, price: Price, now: u64) -> response::EventStream {
     let event = event.to_owned();
     let (size, quality, background) = (wishes.size_text(), wishes.quality, wishes.background);
     let (format, partial) = (wishes.format, wishes.partial_images);
@@ -163,36 +163,41 @@ fn events(event: &str, images: &[Image], wishes: &Wishes, price: Price, now: u64
         if partial.is_none() {
             data["usage"] = price.usage(1);
         }
-        let part = if partial.is_some() { Part::Said } else { Part::Finish };
-        response::Frame { bytes: Bytes::from(format!("event: {kind}\ndata: {data}\n\n")), part, tokens }
+        let part = if partial.is_some() { EventKind::Said } else { EventKind::Finish };
+        response::StreamEvent { bytes: Bytes::from(format!("event: {kind}\ndata: {data}\n\n")), part, tokens }
     });
-    response::Frames { list: Box::new(frames), framing: Framing::Named }
+    response::EventStream { list: Box::new(frames), framing: StreamFormat::Named }
 }
 
-impl Computed for Images {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+impl ComputedReply for Images {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         if self.event == EDIT && ["image", "images"].iter().all(|name| body.get(name).is_none()) {
             return Err(ApiError::MissingParameter { param: "image".to_owned() });
         }
-        read::check(body, &scope.model())
+        read::check(body, &context.model())
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
         let turn = Turn { role: Role::Text, text: read::prompt(body), ..Turn::default() };
-        Prompt { model: scope.model().into_owned(), turns: vec![turn], ..Prompt::default() }
+        Prompt { model: context.model().into_owned(), turns: vec![turn], ..Prompt::default() }
     }
 
-    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
-        let model = scope.model();
+    fn respond(
+        &self,
+        body: json::Object<'_>,
+        context: &RequestContext<'_>,
+        count: Count<'_>,
+    ) -> Result<Response, ApiError> {
+        let model = context.model();
         let wishes = Wishes::read(body, &model);
         let prompt = read::prompt(body);
-        let files = scope.request.files;
+        let files = context.request.files;
         let images = images(&prompt, files, &wishes);
         let price =
             Price { text: count(&prompt), images: files.len() as u64 * IMAGE_TOKENS, each: wishes.output_tokens() };
         let (content_type, content) = if wishes.stream {
-            let frames = events(&self.event, &images, &wishes, price, scope.now.as_secs());
-            ("text/event-stream; charset=utf-8", Content::Frames(frames))
+            let frames = events(&self.event, &images, &wishes, price, context.now.as_secs());
+            ("text/event-stream; charset=utf-8", Body::Stream(frames))
         } else if wishes.details {
             let data: Vec<_> = images.iter().map(|image| json!({"b64_json": encoded(*image, wishes.format)})).collect();
             let parts = [
@@ -204,48 +209,48 @@ impl Computed for Images {
                 member(&price.usage(wishes.n)),
             ];
             let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-            ("application/json", Content::Whole(self.detailed.fill(&parts, scope)))
+            ("application/json", Body::Full(self.detailed.fill(&parts, context)))
         } else {
-            let data: Vec<_> = images.iter().map(|image| self.item(*image, &prompt, &wishes, scope)).collect();
-            ("application/json", Content::Whole(self.plain.fill(&[&member(&data)], scope)))
+            let data: Vec<_> = images.iter().map(|image| self.item(*image, &prompt, &wishes, context)).collect();
+            ("application/json", Body::Full(self.plain.fill(&[&member(&data)], context)))
         };
         let cost = Some(Cost { input: price.input(), output: price.each.saturating_mul(wishes.n) });
-        Ok(Answer { cost, ..Answer::said(content_type, content) })
+        Ok(Response { cost, ..Response::said(content_type, content) })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::context::tests::with_scope_of;
+    use crate::core::context::tests::with_context_of;
 
-    fn answered<T>(body: Value, test: impl FnOnce(Answer) -> T) -> T {
+    fn answered<T>(body: Value, test: impl FnOnce(Response) -> T) -> T {
         let head = json!({"created": "{{now.unix}}", "url": "http://host/{{path.id}}/", "event": "image_generation"});
         let dialect = make(head.as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
-        with_scope_of(&body.to_string(), |scope| {
-            let members = scope.members().unwrap();
-            dialect.check(members, scope).unwrap();
-            test(dialect.answer(members, scope, &|text| text.chars().count().div_ceil(4) as u64).unwrap())
+        with_context_of(&body.to_string(), |context| {
+            let members = context.members().unwrap();
+            dialect.check(members, context).unwrap();
+            test(dialect.respond(members, context, &|text| text.chars().count().div_ceil(4) as u64).unwrap())
         })
     }
 
     fn whole(body: Value) -> Value {
-        answered(body, |answer| {
-            let Content::Whole(text) = answer.content else { panic!() };
+        answered(body, |response| {
+            let Body::Full(text) = response.content else { panic!() };
             serde_json::from_slice(&text).unwrap()
         })
     }
 
     #[test]
     fn older_models_give_addresses_or_files() {
-        let answer = whole(json!({"model": "dall-e-2", "prompt": "a cat", "n": 2, "size": "256x256"}));
-        let urls = [0, 1].map(|n| answer["data"][n]["url"].as_str().unwrap().to_owned());
+        let response = whole(json!({"model": "dall-e-2", "prompt": "a cat", "n": 2, "size": "256x256"}));
+        let urls = [0, 1].map(|n| response["data"][n]["url"].as_str().unwrap().to_owned());
         assert!(urls[0].starts_with("http://host/x/y/img-") && urls[0].ends_with("-256x256.png"), "{urls:?}");
         assert_ne!(urls[0], urls[1]);
-        assert!(answer.as_object().unwrap().keys().eq(["created", "data"]));
+        assert!(response.as_object().unwrap().keys().eq(["created", "data"]));
 
-        let answer = whole(json!({"model": "dall-e-3", "prompt": "a cat", "response_format": "b64_json"}));
-        let item = answer["data"][0].as_object().unwrap();
+        let response = whole(json!({"model": "dall-e-3", "prompt": "a cat", "response_format": "b64_json"}));
+        let item = response["data"][0].as_object().unwrap();
         assert!(item.keys().eq(["revised_prompt", "b64_json"]));
         assert!(BASE64.decode(item["b64_json"].as_str().unwrap()).unwrap().starts_with(b"\x89PNG"));
     }
@@ -254,26 +259,26 @@ mod tests {
     fn newer_models_tell_how_and_at_what_cost() {
         let body =
             json!({"model": "gpt-image-1", "prompt": "a cat", "n": 2, "output_format": "webp", "quality": "low"});
-        let answer = whole(body);
+        let response = whole(body);
         let keys = ["created", "background", "data", "output_format", "quality", "size", "usage"];
-        assert!(answer.as_object().unwrap().keys().eq(keys));
-        assert_eq!((&answer["output_format"], &answer["size"]), (&json!("webp"), &json!("1024x1024")));
-        let usage = &answer["usage"];
+        assert!(response.as_object().unwrap().keys().eq(keys));
+        assert_eq!((&response["output_format"], &response["size"]), (&json!("webp"), &json!("1024x1024")));
+        let usage = &response["usage"];
         assert_eq!((&usage["output_tokens"], &usage["total_tokens"]), (&json!(544), &json!(546)));
-        assert_ne!(answer["data"][0], answer["data"][1]);
-        let file = BASE64.decode(answer["data"][1]["b64_json"].as_str().unwrap()).unwrap();
+        assert_ne!(response["data"][0], response["data"][1]);
+        let file = BASE64.decode(response["data"][1]["b64_json"].as_str().unwrap()).unwrap();
         assert!(file.starts_with(b"RIFF"));
     }
 
     #[test]
     fn a_stream_shows_what_is_on_the_way() {
         let body = json!({"model": "gpt-image-1", "prompt": "a cat", "stream": true, "partial_images": 2});
-        let (cost, frames) = answered(body, |answer| {
-            let Content::Frames(frames) = answer.content else { panic!() };
-            (answer.cost.unwrap(), frames.list.collect::<Vec<_>>())
+        let (cost, frames) = answered(body, |response| {
+            let Body::Stream(frames) = response.content else { panic!() };
+            (response.cost.unwrap(), frames.list.collect::<Vec<_>>())
         });
         let parts: Vec<_> = frames.iter().map(|frame| frame.part).collect();
-        assert_eq!(parts, [Part::Said, Part::Said, Part::Finish]);
+        assert_eq!(parts, [EventKind::Said, EventKind::Said, EventKind::Finish]);
         assert_eq!((cost.output, frames[0].tokens), (1056, 352));
         let data = |n: usize| -> Value {
             let text = std::str::from_utf8(&frames[n].bytes).unwrap();

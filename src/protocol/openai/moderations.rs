@@ -6,16 +6,16 @@
 use serde_json::{Map, Value, json};
 
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    json::{Kind, Members, Raw},
+    json::{self, Kind},
     limit_status::Cost,
     prompt::{Prompt, Role, Turn},
     random::{Random, seed_of},
-    response::{Answer, Content},
+    response::{Body, Response},
 };
 use crate::protocol::{
-    Computed, Count,
+    ComputedReply, Count,
     envelope::{Frame, LAYOUT, member, shape},
     inputs::MOST_TEXTS,
 };
@@ -55,9 +55,9 @@ const OF_TEXT: [&str; 11] = [
     "violence",
 ];
 
-/// Makes the dialect; see [`crate::protocol::MakeComputed`]. `model` in the head is the one that answers where none is asked for,
+/// Makes the dialect; see [`crate::protocol::MakeComputedReply`]. `model` in the head is the one that answers where none is asked for,
 /// `text_models` is the beginning of the names of those for text alone.
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     let mut head = head.clone();
     let mut take = |name: &str| head.shift_remove(name).ok_or_else(|| format!("`head` lacks `{name}`"));
     let text = |name: &str, value: Value| {
@@ -103,9 +103,9 @@ struct Item {
 }
 
 /// What a request wants judged: each string of a list by itself, parts together. `None` if it is neither.
-fn items(body: Members<'_>) -> Option<Vec<Item>> {
+fn items(body: json::Object<'_>) -> Option<Vec<Item>> {
     let input = body.get("input")?;
-    let alone = |text: Raw<'_>| Some(Item { texts: vec![text.as_str()?.into_owned()], images: Vec::new() });
+    let alone = |text: json::Value<'_>| Some(Item { texts: vec![text.as_str()?.into_owned()], images: Vec::new() });
     let parts = input.items();
     match (input.kind(), parts.first().map(|part| part.kind())) {
         (Kind::String, _) => Some(vec![alone(input)?]),
@@ -115,7 +115,7 @@ fn items(body: Members<'_>) -> Option<Vec<Item>> {
             for part in parts {
                 let part = part.members()?;
                 let url = || part.get("image_url")?.members()?.get("url")?.as_str();
-                match part.get("type").map(Raw::text)? {
+                match part.get("type").map(json::Value::text)? {
                     br#""text""# => item.texts.push(part.get("text")?.as_str()?.into_owned()),
                     br#""image_url""# => item.images.push(url()?.into_owned()),
                     _ => return None,
@@ -164,8 +164,8 @@ impl Moderations {
     }
 }
 
-impl Computed for Moderations {
-    fn check(&self, body: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+impl ComputedReply for Moderations {
+    fn check(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         match items(body) {
             None => Err(ApiError::BrokenRule {
                 problem: "'$.input' is invalid. Please check the API reference: \
@@ -180,7 +180,7 @@ impl Computed for Moderations {
         }
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
         let turn = |item: Item| Turn {
             role: Role::Text,
             text: item.texts.join("\n"),
@@ -188,27 +188,32 @@ impl Computed for Moderations {
             ..Turn::default()
         };
         let turns = items(body).unwrap_or_default().into_iter().map(turn).collect();
-        Prompt { model: scope.model().into_owned(), turns, ..Prompt::default() }
+        Prompt { model: context.model().into_owned(), turns, ..Prompt::default() }
     }
 
-    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
-        let asked = scope.model_name();
+    fn respond(
+        &self,
+        body: json::Object<'_>,
+        context: &RequestContext<'_>,
+        count: Count<'_>,
+    ) -> Result<Response, ApiError> {
+        let asked = context.model_name();
         let model = if asked.is_empty() { self.model.as_str() } else { &*asked };
-        let of_text = scope.model().starts_with(&self.text_models);
+        let of_text = context.model().starts_with(&self.text_models);
         let mut items = items(body).unwrap_or_default();
         items.truncate(MOST_TEXTS);
         let results: Vec<_> = items.iter().map(|item| self.result(item, of_text)).collect();
         let tokens = items.iter().flat_map(|item| &item.texts).map(|text| count(text)).sum();
-        let content = Content::Whole(self.around.fill(&[&member(&model), &member(&results)], scope));
+        let content = Body::Full(self.around.fill(&[&member(&model), &member(&results)], context));
         let cost = Some(Cost { input: tokens, output: 0 });
-        Ok(Answer { cost, ..Answer::said("application/json", content) })
+        Ok(Response { cost, ..Response::said("application/json", content) })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::context::tests::with_scope_of;
+    use crate::core::context::tests::with_context_of;
 
     fn head() -> Value {
         let flags = json!({"Kill": ["violence", "harassment/threatening"], "grow weed": ["illicit"]});
@@ -217,13 +222,13 @@ mod tests {
 
     fn results(body: Value) -> (Value, Vec<Value>) {
         let dialect = make(head().as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
-        with_scope_of(&body.to_string(), |scope| {
-            let members = scope.members().unwrap();
-            dialect.check(members, scope).unwrap();
-            let answer = dialect.answer(members, scope, &|text| text.chars().count().div_ceil(4) as u64).unwrap();
-            let Content::Whole(text) = answer.content else { panic!() };
-            let answer: Value = serde_json::from_slice(&text).unwrap();
-            (answer["model"].clone(), answer["results"].as_array().unwrap().clone())
+        with_context_of(&body.to_string(), |context| {
+            let members = context.members().unwrap();
+            dialect.check(members, context).unwrap();
+            let response = dialect.respond(members, context, &|text| text.chars().count().div_ceil(4) as u64).unwrap();
+            let Body::Full(text) = response.content else { panic!() };
+            let response: Value = serde_json::from_slice(&text).unwrap();
+            (response["model"].clone(), response["results"].as_array().unwrap().clone())
         })
     }
 
@@ -272,8 +277,8 @@ mod tests {
         for input in
             [json!(1), json!([]), json!([1]), json!([{"type": "audio"}]), json!(["a", {}]), json!([{"type": "text"}])]
         {
-            let checked = with_scope_of(&json!({"input": input}).to_string(), |scope| {
-                dialect.check(scope.members().unwrap(), scope)
+            let checked = with_context_of(&json!({"input": input}).to_string(), |context| {
+                dialect.check(context.members().unwrap(), context)
             });
             assert!(matches!(checked, Err(ApiError::BrokenRule { .. })), "{input}");
         }

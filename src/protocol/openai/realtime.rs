@@ -18,9 +18,9 @@ use serde_json::{Map, Value, json};
 
 use self::{said::Spelled, session::Conversation};
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    json::Members,
+    json,
     limit_status::Cost,
     prompt::Prompt,
     random::{Alphabet, Random},
@@ -28,7 +28,7 @@ use crate::core::{
     response::session::Session,
     template::{Layout, Spaces, Template, query},
 };
-use crate::protocol::{Dialect, Spelling};
+use crate::protocol::{Protocol, Rendered};
 
 /// What the head may give.
 const KEYS: [&str; 4] = ["session", "transcription", "transcript", "beta"];
@@ -39,7 +39,7 @@ static BETA: (HeaderName, &str, &str) =
 
 /// Makes the dialect; see [`crate::protocol::Make`]. The head has the `session` as it is at first, the same for one of
 /// `transcription`, the `transcript` of what a user is heard to say, and whether only the `beta` is spoken here.
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     if let Some(unknown) = head.keys().find(|key| !KEYS.contains(&key.as_str())) {
         return Err(format!("`{unknown}` is not known: the head has {}", KEYS.join(", ")));
     }
@@ -60,67 +60,67 @@ struct Realtime {
     beta: bool,
 }
 
-impl Dialect for Realtime {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+impl Protocol for Realtime {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         // What opens a session is no message of it.
-        if scope.request.body.is_empty() && scope.request.method == http::Method::GET && !is_socket(scope) {
+        if context.request.body.is_empty() && context.request.method == http::Method::GET && !is_socket(context) {
             return Err(no_socket());
         }
-        if scope.request.body.is_empty() { Ok(()) } else { check::check(body, self.is_beta(scope)) }
+        if context.request.body.is_empty() { Ok(()) } else { check::check(body, self.is_beta(context)) }
     }
 
-    fn is_plain(&self, _: Members<'_>, _: u64) -> bool {
+    fn is_plain(&self, _: json::Object<'_>, _: u64) -> bool {
         false
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        read::prompt(body, scope)
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        read::prompt(body, context)
     }
 
-    fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
+    fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
         // To come in costs no tokens.
-        if scope.request.body.is_empty() { Cost::default() } else { self.read(body, scope).cost() }
+        if context.request.body.is_empty() { Cost::default() } else { self.read(body, context).cost() }
     }
 
-    fn keeps(&self, _: Members<'_>) -> Option<bool> {
+    fn keeps(&self, _: json::Object<'_>) -> Option<bool> {
         None
     }
 
-    fn opens(&self, scope: &Scope<'_>) -> Result<Option<Box<dyn Session>>, ApiError> {
-        if !is_socket(scope) {
+    fn opens(&self, context: &RequestContext<'_>) -> Result<Option<Box<dyn Session>>, ApiError> {
+        if !is_socket(context) {
             return Err(no_socket());
         }
-        let asked = |name| query(scope.request.query, name);
+        let asked = |name| query(context.request.query, name);
         let transcribes = asked("intent").as_deref() == Some("transcription");
         // A call has its model already, and what only transcribes names one later.
-        if scope.model().is_empty() && !transcribes && asked("call_id").is_none() {
+        if context.model().is_empty() && !transcribes && asked("call_id").is_none() {
             return Err(ApiError::MissingParameter { param: "model".to_owned() });
         }
-        let render = |template: &Template| serde_json::from_slice(&template.render(scope)).unwrap_or_default();
-        let random = scope.random.borrow_mut().fork();
+        let render = |template: &Template| serde_json::from_slice(&template.render(context)).unwrap_or_default();
+        let random = context.random.borrow_mut().fork();
         let sessions = (render(&self.session), render(&self.transcription));
-        let session = Conversation::new(sessions, transcribes, self.is_beta(scope), &self.transcript, random);
+        let session = Conversation::new(sessions, transcribes, self.is_beta(context), &self.transcript, random);
         Ok(Some(Box::new(session)))
     }
 
-    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
-        Box::new(Spelled::new(reply, scope))
+    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+        Box::new(Spelled::new(reply, context))
     }
 }
 
 impl Realtime {
-    fn is_beta(&self, scope: &Scope<'_>) -> bool {
+    fn is_beta(&self, context: &RequestContext<'_>) -> bool {
         let (name, value, protocol) = &BETA;
         let has = |name: &HeaderName, value: &str| {
-            scope.request.headers.get(name).is_some_and(|list| list.split(',').any(|one| one.trim() == value))
+            context.request.headers.get(name).is_some_and(|list| list.split(',').any(|one| one.trim() == value))
         };
         self.beta || has(name, value) || has(&SEC_WEBSOCKET_PROTOCOL, protocol)
     }
 }
 
 /// Whether a request asks for a socket.
-fn is_socket(scope: &Scope<'_>) -> bool {
-    scope.request.headers.get(&UPGRADE).is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"))
+fn is_socket(context: &RequestContext<'_>) -> bool {
+    context.request.headers.get(&UPGRADE).is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"))
 }
 
 fn no_socket() -> ApiError {

@@ -23,16 +23,16 @@ use self::{
     read::{Wishes, wishes},
     stream::{Frames, Stream, events},
 };
-use crate::protocol::{Dialect, Spelling};
+use crate::protocol::{Protocol, Rendered};
 use crate::{
     core::{
-        context::Scope,
+        context::RequestContext,
         error::ApiError,
-        json::Members,
+        json,
         prompt::Prompt,
         random::Random,
         reply::{Reply, Usage},
-        response::{self, Answer, Content, Framing},
+        response::{self, Body, Response, StreamFormat},
     },
     protocol::StoredObjects,
 };
@@ -44,7 +44,7 @@ const FIRST_QUEUED: [(&str, &str); 3] =
     [("response.created", "queued"), ("response.queued", "queued"), ("response.in_progress", "in_progress")];
 
 /// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     Ok(Box::new(Responses { frame: Arc::new(Frame::new(head)?) }))
 }
 
@@ -52,34 +52,39 @@ struct Responses {
     frame: Arc<Frame>,
 }
 
-impl Dialect for Responses {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
-        check::check(body, scope)
+impl Protocol for Responses {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
+        check::check(body, context)
     }
 
-    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
         read::is_plain(body, tokens)
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        read::prompt(body, scope)
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        read::prompt(body, context)
     }
 
-    fn keeps(&self, body: Members<'_>) -> Option<bool> {
+    fn keeps(&self, body: json::Object<'_>) -> Option<bool> {
         Some(wishes(body).keep)
     }
 
-    fn goes_on_from<'m>(&self, body: Members<'m>) -> Option<Cow<'m, str>> {
-        goes_on_from(body)
+    fn previous_response_id<'m>(&self, body: json::Object<'m>) -> Option<Cow<'m, str>> {
+        previous_response_id(body)
     }
 
-    fn recall(&self, body: Members<'_>, scope: &Scope<'_>, kept: &dyn StoredObjects) -> Result<(), ApiError> {
-        recall(body, scope, kept)
+    fn load_history(
+        &self,
+        body: json::Object<'_>,
+        context: &RequestContext<'_>,
+        kept: &dyn StoredObjects,
+    ) -> Result<(), ApiError> {
+        load_history(body, context, kept)
     }
 
-    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
+    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let frame = Arc::clone(&self.frame);
-        let Some(scope) = scope else {
+        let Some(context) = context else {
             // Nothing that is said the same every time has calls or seals, and so none of it is drawn.
             let words = |always| {
                 let said = Said::new(reply, Thoughts { always, sealed: false }, "", &mut Random::seeded(0));
@@ -87,12 +92,12 @@ impl Dialect for Responses {
             };
             return Box::new(Spelled { frame, words: words(false), thinking: Some(words(true)) });
         };
-        let body = scope.members().unwrap_or_default();
-        let (wishes, thoughts) = (wishes(body), read::thoughts(body, scope));
+        let body = context.members().unwrap_or_default();
+        let (wishes, thoughts) = (wishes(body), read::thoughts(body, context));
         let quotes =
             reply.choices.iter().flat_map(|choice| &choice.blocks).any(|block| !block.text().citations.is_empty());
-        let query = if quotes { read::prompt(body, scope).last_user().to_owned() } else { String::new() };
-        let said = Said::new(reply, thoughts, &query, &mut scope.random.borrow_mut());
+        let query = if quotes { read::prompt(body, context).last_user().to_owned() } else { String::new() };
+        let said = Said::new(reply, thoughts, &query, &mut context.random.borrow_mut());
         Box::new(Spelled {
             frame,
             words: Arc::new(Words::new(&said, usage(&reply.usage), Some(wishes))),
@@ -102,24 +107,28 @@ impl Dialect for Responses {
 }
 
 /// The response that a request goes on from.
-fn goes_on_from(body: Members<'_>) -> Option<Cow<'_, str>> {
+fn previous_response_id(body: json::Object<'_>) -> Option<Cow<'_, str>> {
     body.get("previous_response_id")?.as_str()
 }
 
 /// The conversation that a request is part of.
-fn conversation(body: Members<'_>) -> Option<Cow<'_, str>> {
+fn conversation(body: json::Object<'_>) -> Option<Cow<'_, str>> {
     let given = body.get("conversation")?;
     given.as_str().or_else(|| given.members()?.get("id")?.as_str())
 }
 
 /// Leaves in the scope what has been asked and said in the conversation that a request is part of.
-fn recall(body: Members<'_>, scope: &Scope<'_>, kept: &dyn StoredObjects) -> Result<(), ApiError> {
+fn load_history(
+    body: json::Object<'_>,
+    context: &RequestContext<'_>,
+    kept: &dyn StoredObjects,
+) -> Result<(), ApiError> {
     let Some(id) = conversation(body) else { return Ok(()) };
     if !kept.may_name("conversations", &[], &id) {
         return Err(ApiError::UnknownResource { id: id.into_owned(), noun: "conversation".to_owned() });
     }
     let items: Vec<Value> = kept.all("items", &[&id]).iter().map(|item| Value::clone(item)).collect();
-    scope.earlier.replace(vec![Arc::new(json!({"input": items}))]);
+    context.earlier.replace(vec![Arc::new(json!({"input": items}))]);
     Ok(())
 }
 
@@ -136,8 +145,8 @@ fn usage(usage: &Usage) -> Value {
 }
 
 /// A whole answer.
-fn json_answer(body: impl Into<Bytes>) -> Answer {
-    Answer::said("application/json", Content::Whole(body.into()))
+fn json_answer(body: impl Into<Bytes>) -> Response {
+    Response::said("application/json", Body::Full(body.into()))
 }
 
 struct Spelled {
@@ -186,41 +195,41 @@ impl Words {
 }
 
 impl Spelled {
-    fn words(&self, scope: &Scope<'_>) -> &Arc<Words> {
+    fn words(&self, context: &RequestContext<'_>) -> &Arc<Words> {
         match &self.thinking {
-            Some(thinking) if scope.model_facts().is_some_and(|facts| facts.reasoning) => thinking,
+            Some(thinking) if context.model_facts().is_some_and(|facts| facts.reasoning) => thinking,
             _ => &self.words,
         }
     }
 
     /// The object and the ids of its items, which are drawn in this order.
-    fn drawn(&self, shape: Shape, scope: &Scope<'_>) -> (Filled, Vec<String>) {
-        let object = self.frame.fill(shape, scope);
-        let ids = ids(&object.id, &self.words(scope).prefixes, &mut scope.random.borrow_mut());
+    fn drawn(&self, shape: Shape, context: &RequestContext<'_>) -> (Filled, Vec<String>) {
+        let object = self.frame.fill(shape, context);
+        let ids = ids(&object.id, &self.words(context).prefixes, &mut context.random.borrow_mut());
         (object, ids)
     }
 }
 
-impl Spelling for Spelled {
-    fn says_later(&self, scope: &Scope<'_>) -> bool {
-        scope.members().map(wishes).is_ok_and(|wishes| wishes.background && !wishes.stream)
+impl Rendered for Spelled {
+    fn says_later(&self, context: &RequestContext<'_>) -> bool {
+        context.members().map(wishes).is_ok_and(|wishes| wishes.background && !wishes.stream)
     }
 
-    fn record(&self, scope: &Scope<'_>) -> Value {
-        let (object, ids) = self.drawn(Shape::Line, scope);
-        let words = self.words(scope);
+    fn record(&self, context: &RequestContext<'_>) -> Value {
+        let (object, ids) = self.drawn(Shape::Line, context);
+        let words = self.words(context);
         serde_json::from_slice(&words.after(&object, &words.line, &ids)).unwrap_or_default()
     }
 
-    fn id(&self, scope: &Scope<'_>) -> Option<String> {
-        Some(self.frame.fill(Shape::Line, scope).id)
+    fn id(&self, context: &RequestContext<'_>) -> Option<String> {
+        Some(self.frame.fill(Shape::Line, context).id)
     }
 
-    fn kept(&self, scope: &Scope<'_>) -> Option<(String, Bytes)> {
-        let body = scope.members().ok()?;
-        let (object, ids) = self.drawn(Shape::Line, scope);
-        let words = self.words(scope);
-        let input = kept::items(body, &mut scope.random.borrow_mut());
+    fn kept(&self, context: &RequestContext<'_>) -> Option<(String, Bytes)> {
+        let body = context.members().ok()?;
+        let (object, ids) = self.drawn(Shape::Line, context);
+        let words = self.words(context);
+        let input = kept::items(body, &mut context.random.borrow_mut());
         let whole = words.after(&object, &words.line, &ids);
         let Wishes { background, stream, .. } = wishes(body);
         let before = |status| {
@@ -242,14 +251,14 @@ impl Spelling for Spelled {
         Some((object.id, text.into()))
     }
 
-    fn keep(&self, scope: &Scope<'_>, kept: &dyn StoredObjects) {
-        let Ok(body) = scope.members() else { return };
+    fn keep(&self, context: &RequestContext<'_>, kept: &dyn StoredObjects) {
+        let Ok(body) = context.members() else { return };
         let Some(conversation) = conversation(body) else { return };
         // What is drawn for the conversation is drawn for the answer: its items have the same ids.
-        let random = scope.random.borrow().clone();
-        let mut response = self.record(scope);
-        let asked = kept::items(body, &mut scope.random.borrow_mut());
-        scope.random.replace(random);
+        let random = context.random.borrow().clone();
+        let mut response = self.record(context);
+        let asked = kept::items(body, &mut context.random.borrow_mut());
+        context.random.replace(random);
         let said = response["output"].as_array_mut().map(std::mem::take).unwrap_or_default();
         for item in asked.into_iter().chain(said) {
             if let Some(id) = item["id"].as_str().map(str::to_owned) {
@@ -258,11 +267,11 @@ impl Spelling for Spelled {
         }
     }
 
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        let wishes = scope.members().map(wishes).unwrap_or_default();
-        let words = self.words(scope);
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
+        let wishes = context.members().map(wishes).unwrap_or_default();
+        let words = self.words(context);
         if !wishes.stream {
-            let (object, ids) = self.drawn(Shape::Whole, scope);
+            let (object, ids) = self.drawn(Shape::Whole, context);
             if !wishes.background {
                 return json_answer(words.after(&object, &words.whole, &ids));
             }
@@ -270,16 +279,16 @@ impl Spelling for Spelled {
             object.put(State::Before("queued"), &mut out);
             return json_answer(out);
         }
-        let (object, ids) = self.drawn(Shape::Line, scope);
+        let (object, ids) = self.drawn(Shape::Line, context);
         let frames = Frames {
             object,
             words: Arc::clone(words),
             ids,
             first: if wishes.background { &FIRST_QUEUED } else { &FIRST },
             next: 0,
-            padding: wishes.padded.then(|| scope.random.borrow().clone()),
+            padding: wishes.padded.then(|| context.random.borrow().clone()),
         };
-        let frames = response::Frames { list: Box::new(frames), framing: Framing::Named };
-        Answer::said("text/event-stream; charset=utf-8", Content::Frames(frames))
+        let frames = response::EventStream { list: Box::new(frames), framing: StreamFormat::Named };
+        Response::said("text/event-stream; charset=utf-8", Body::Stream(frames))
     }
 }

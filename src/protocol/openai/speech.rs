@@ -7,15 +7,15 @@ use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::protocol::{Computed, Count};
+use crate::protocol::{ComputedReply, Count};
 use crate::{
     core::{
-        context::Scope,
+        context::RequestContext,
         error::ApiError,
-        json::{Members, Raw},
+        json,
         limit_status::Cost,
         prompt::{Prompt, Role, Turn},
-        response::{self, Answer, Content, Frame, Framing, Part},
+        response::{self, Body, EventKind, Response, StreamEvent, StreamFormat},
     },
     media::silence::{Format, LONGEST, SHORTEST, duration_of, silence},
 };
@@ -26,8 +26,8 @@ const TOKEN: Duration = Duration::from_millis(50);
 /// Bytes of speech in one event: a third of a second of raw samples, which becomes whole groups of base64.
 const EVENT: usize = 15_999;
 
-/// Makes the dialect; see [`crate::protocol::MakeComputed`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+/// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     match head.keys().next() {
         None => Ok(Box::new(Speech)),
         Some(name) => Err(format!("`head` has `{name}`: speech has nothing around it")),
@@ -36,8 +36,8 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Com
 
 struct Speech;
 
-fn text(body: Members<'_>) -> String {
-    body.get("input").and_then(Raw::as_str).unwrap_or_default().into_owned()
+fn text(body: json::Object<'_>) -> String {
+    body.get("input").and_then(json::Value::as_str).unwrap_or_default().into_owned()
 }
 
 /// How long a text takes to say at this speed.
@@ -46,7 +46,7 @@ fn length(text: &str, speed: f64) -> Duration {
 }
 
 /// The events of a stream: the speech in pieces, and what it cost.
-fn events(speech: Vec<u8>, Cost { input, output }: Cost) -> response::Frames {
+fn events(speech: Vec<u8>, Cost { input, output }: Cost) -> response::EventStream {
     let pieces = speech.len().div_ceil(EVENT).max(1) as u64;
     let speech = Bytes::from(speech);
     let deltas = (0..pieces).map(move |n| {
@@ -54,58 +54,58 @@ fn events(speech: Vec<u8>, Cost { input, output }: Cost) -> response::Frames {
         let piece = &speech[from..speech.len().min(from + EVENT)];
         let event = json!({"type": "speech.audio.delta", "audio": BASE64.encode(piece)});
         let tokens = output * (n + 1) / pieces - output * n / pieces;
-        Frame::said(Bytes::from(format!("data: {event}\n\n")), u32::try_from(tokens).unwrap_or(u32::MAX))
+        StreamEvent::said(Bytes::from(format!("data: {event}\n\n")), u32::try_from(tokens).unwrap_or(u32::MAX))
     });
     let total = input.saturating_add(output);
     let usage = json!({"input_tokens": input, "output_tokens": output, "total_tokens": total});
     let done = json!({"type": "speech.audio.done", "usage": usage});
-    let done = Frame { bytes: Bytes::from(format!("data: {done}\n\n")), part: Part::Finish, tokens: 0 };
-    response::Frames { list: Box::new(deltas.chain([done])), framing: Framing::Data("\n") }
+    let done = StreamEvent { bytes: Bytes::from(format!("data: {done}\n\n")), part: EventKind::Finish, tokens: 0 };
+    response::EventStream { list: Box::new(deltas.chain([done])), framing: StreamFormat::Data("\n") }
 }
 
-impl Computed for Speech {
-    fn check(&self, _: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+impl ComputedReply for Speech {
+    fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
         let turn = Turn { role: Role::Text, text: text(body), ..Turn::default() };
-        Prompt { model: scope.model().into_owned(), turns: vec![turn], ..Prompt::default() }
+        Prompt { model: context.model().into_owned(), turns: vec![turn], ..Prompt::default() }
     }
 
-    fn answer(&self, body: Members<'_>, _: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
+    fn respond(&self, body: json::Object<'_>, _: &RequestContext<'_>, count: Count<'_>) -> Result<Response, ApiError> {
         let text = text(body);
-        let speed = body.get("speed").and_then(Raw::as_f64).unwrap_or(1.0).clamp(0.25, 4.0);
+        let speed = body.get("speed").and_then(json::Value::as_f64).unwrap_or(1.0).clamp(0.25, 4.0);
         let length = length(&text, speed);
-        let named = |name: &str| body.get(name).and_then(Raw::as_str);
+        let named = |name: &str| body.get(name).and_then(json::Value::as_str);
         let format = named("response_format").and_then(|name| Format::named(&name)).unwrap_or(Format::Mp3);
         let input = count(&text);
         let cost = Cost { input, output: length.as_millis().div_ceil(TOKEN.as_millis()) as u64 };
         let speech = silence(format, length);
         let (content_type, content) = match named("stream_format").as_deref() {
-            Some("sse") => ("text/event-stream; charset=utf-8", Content::Frames(events(speech, cost))),
-            _ => (format.content_type(), Content::Whole(speech.into())),
+            Some("sse") => ("text/event-stream; charset=utf-8", Body::Stream(events(speech, cost))),
+            _ => (format.content_type(), Body::Full(speech.into())),
         };
-        Ok(Answer { cost: Some(cost), ..Answer::said(content_type, content) })
+        Ok(Response { cost: Some(cost), ..Response::said(content_type, content) })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::context::tests::with_scope_of;
+    use crate::core::context::tests::with_context_of;
 
-    fn answered<T>(body: Value, test: impl FnOnce(Answer) -> T) -> T {
-        with_scope_of(&body.to_string(), |scope| {
-            let members = scope.members().unwrap();
-            Speech.check(members, scope).unwrap();
-            test(Speech.answer(members, scope, &|text| text.chars().count().div_ceil(4) as u64).unwrap())
+    fn answered<T>(body: Value, test: impl FnOnce(Response) -> T) -> T {
+        with_context_of(&body.to_string(), |context| {
+            let members = context.members().unwrap();
+            Speech.check(members, context).unwrap();
+            test(Speech.respond(members, context, &|text| text.chars().count().div_ceil(4) as u64).unwrap())
         })
     }
 
     fn pcm(body: Value) -> usize {
-        answered(body, |answer| match answer.content {
-            Content::Whole(bytes) => bytes.len(),
+        answered(body, |response| match response.content {
+            Body::Full(bytes) => bytes.len(),
             _ => panic!(),
         })
     }
@@ -125,9 +125,9 @@ mod tests {
     fn a_stream_joins_to_the_file() {
         let body =
             |stream| json!({"input": "Hello, how are you today?", "response_format": "pcm", "stream_format": stream});
-        let (cost, frames) = answered(body("sse"), |answer| {
-            let Content::Frames(frames) = answer.content else { panic!() };
-            (answer.cost.unwrap(), frames.list.collect::<Vec<_>>())
+        let (cost, frames) = answered(body("sse"), |response| {
+            let Body::Stream(frames) = response.content else { panic!() };
+            (response.cost.unwrap(), frames.list.collect::<Vec<_>>())
         });
         assert_eq!((frames.len(), frames.iter().map(|frame| u64::from(frame.tokens)).sum()), (6, cost.output));
         let events: Vec<Value> = frames
@@ -147,8 +147,8 @@ mod tests {
         for (format, expected) in
             [(json!("wav"), "audio/wav"), (json!("opus"), "audio/opus"), (Value::Null, "audio/mpeg")]
         {
-            answered(json!({"input": "Hi", "response_format": format}), |answer| {
-                assert_eq!(answer.headers[0].1.to_str().unwrap(), expected);
+            answered(json!({"input": "Hi", "response_format": format}), |response| {
+                assert_eq!(response.headers[0].1.to_str().unwrap(), expected);
             });
         }
     }

@@ -12,15 +12,15 @@ use serde_json::{Map, Value, json};
 
 use self::speakers::{Segment, segments};
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    json::{Members, Raw},
+    json,
     prompt::{Prompt, Turn},
     reply::{Block, Reply, Text, Usage},
     request::File,
-    response::{self, Answer, Content, Frame, Framing, Part},
+    response::{self, Body, EventKind, Response, StreamEvent, StreamFormat},
 };
-use crate::protocol::{Dialect, Spelling, envelope::LAYOUT};
+use crate::protocol::{Protocol, Rendered, envelope::LAYOUT};
 
 /// Bytes of a second where a recording does not tell: MP3 at 128 kbit/s.
 const BYTES_A_SECOND: u64 = 16_000;
@@ -30,7 +30,7 @@ const TOKENS_A_SECOND: f64 = 10.0;
 const BY_TIME: &str = "whisper";
 
 /// Makes the dialect; see [`crate::protocol::Make`]. The head has the `task`: `transcribe` or `translate`.
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     match head.get("task").and_then(Value::as_str) {
         Some("transcribe") if head.len() == 1 => Ok(Box::new(Transcription { translates: false })),
         Some("translate") if head.len() == 1 => Ok(Box::new(Transcription { translates: true })),
@@ -42,22 +42,22 @@ struct Transcription {
     translates: bool,
 }
 
-impl Dialect for Transcription {
-    fn check(&self, _: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+impl Protocol for Transcription {
+    fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
 
-    fn is_plain(&self, _: Members<'_>, _: u64) -> bool {
+    fn is_plain(&self, _: json::Object<'_>, _: u64) -> bool {
         false
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        let text = |name: &str| body.get(name).and_then(Raw::as_str).map(|text| text.into_owned());
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        let text = |name: &str| body.get(name).and_then(json::Value::as_str).map(|text| text.into_owned());
         let turn = Turn { text: text("prompt").unwrap_or_default(), ..Turn::default() };
-        Prompt { model: scope.model().into_owned(), turns: vec![turn], n: 1, ..Prompt::default() }
+        Prompt { model: context.model().into_owned(), turns: vec![turn], n: 1, ..Prompt::default() }
     }
 
-    fn spell(&self, reply: &Reply, _: Option<&Scope<'_>>) -> Box<dyn Spelling> {
+    fn spell(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let said = reply
             .choices
             .first()
@@ -108,9 +108,9 @@ impl Transcript {
     }
 
     /// The text with all that is known of it: one segment, whose words take the same time each.
-    fn verbose(&self, body: Members<'_>, text: &str, duration: Duration, usage: Value) -> Value {
+    fn verbose(&self, body: json::Object<'_>, text: &str, duration: Duration, usage: Value) -> Value {
         let seconds = duration.as_secs_f64();
-        let language = body.get("language").and_then(Raw::as_str).unwrap_or("english".into());
+        let language = body.get("language").and_then(json::Value::as_str).unwrap_or("english".into());
         let mut told = json!({
             "task": if self.translates { "translate" } else { "transcribe" },
             "language": language,
@@ -140,15 +140,15 @@ impl Transcript {
     }
 
     /// Event by event; where speakers are told apart, each segment of theirs follows upon what is heard of it.
-    fn events(&self, text: &str, usage: &Value, segments: &[Segment]) -> Content {
+    fn events(&self, text: &str, usage: &Value, segments: &[Segment]) -> Body {
         let event =
-            |value: Value, part, tokens| Frame { bytes: Bytes::from(format!("data: {value}\n\n")), part, tokens };
+            |value: Value, part, tokens| StreamEvent { bytes: Bytes::from(format!("data: {value}\n\n")), part, tokens };
         // What is heard does not begin with blanks, whatever a script says.
         let blanks = self.text.text.len() - self.text.text.trim_start().len();
         let ends = self.text.ends.iter().filter(|end| **end > blanks);
         let mut from = blanks;
         let (mut list, mut number) = (Vec::new(), 0);
-        let segment = |number: usize| segments.get(number).map(|one| event(one.told(number), Part::Said, 0));
+        let segment = |number: usize| segments.get(number).map(|one| event(one.told(number), EventKind::Said, 0));
         for end in ends {
             // A piece belongs to the segment that it begins in.
             if segments.get(number + 1).is_some_and(|next| from >= blanks + next.from) {
@@ -159,35 +159,35 @@ impl Transcript {
             if number < segments.len() {
                 delta["segment_id"] = speakers::id(number).into();
             }
-            list.push(event(delta, Part::Said, 1));
+            list.push(event(delta, EventKind::Said, 1));
             from = *end;
         }
         list.extend((number..segments.len()).filter_map(segment));
-        list.push(event(json!({"type": "transcript.text.done", "text": text, "usage": usage}), Part::Finish, 0));
-        Content::Frames(response::Frames { list: Box::new(list.into_iter()), framing: Framing::Data("\n") })
+        list.push(event(json!({"type": "transcript.text.done", "text": text, "usage": usage}), EventKind::Finish, 0));
+        Body::Stream(response::EventStream { list: Box::new(list.into_iter()), framing: StreamFormat::Data("\n") })
     }
 }
 
-impl Spelling for Transcript {
-    fn record(&self, _: &Scope<'_>) -> Value {
+impl Rendered for Transcript {
+    fn record(&self, _: &RequestContext<'_>) -> Value {
         Value::Null
     }
 
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        let body = scope.members().unwrap_or_default();
-        let asked = |name: &str| body.get(name).and_then(Raw::as_str).unwrap_or_default();
-        let duration = duration(scope.request.files.first());
-        let (text, usage) = (self.text.text.trim(), self.usage(&scope.model(), duration));
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
+        let body = context.members().unwrap_or_default();
+        let asked = |name: &str| body.get(name).and_then(json::Value::as_str).unwrap_or_default();
+        let duration = duration(context.request.files.first());
+        let (text, usage) = (self.text.text.trim(), self.usage(&context.model(), duration));
         let tells_apart = !self.translates && asked("response_format") == "diarized_json";
-        let known = body.get("known_speaker_names").and_then(Raw::to_value);
+        let known = body.get("known_speaker_names").and_then(json::Value::to_value);
         let known = known.as_ref().and_then(Value::as_array).into_iter().flatten();
         let known: Vec<_> = known.filter_map(|name| name.as_str().map(str::to_owned)).collect();
         let segments = if tells_apart { segments(text, &known, duration) } else { Vec::new() };
-        if !self.translates && asked("stream") == "true" && !scope.model().starts_with(BY_TIME) {
-            return Answer::said("text/event-stream; charset=utf-8", self.events(text, &usage, &segments));
+        if !self.translates && asked("stream") == "true" && !context.model().starts_with(BY_TIME) {
+            return Response::said("text/event-stream; charset=utf-8", self.events(text, &usage, &segments));
         }
-        let json = |value: &Value| Answer::said("application/json", Content::Whole(LAYOUT.write(value).into()));
-        let plain = |text: String| Answer::said("text/plain; charset=utf-8", Content::Whole(text.into()));
+        let json = |value: &Value| Response::said("application/json", Body::Full(LAYOUT.write(value).into()));
+        let plain = |text: String| Response::said("text/plain; charset=utf-8", Body::Full(text.into()));
         let span = |mark| format!("{} --> {}", stamp(Duration::ZERO, mark), stamp(duration, mark));
         match &*asked("response_format") {
             "text" => plain(format!("{text}\n")),

@@ -11,16 +11,16 @@ use serde_json::{Map, Value, json};
 
 use super::inner;
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    json::Members,
+    json,
     limit_status::Cost,
     prompt::Prompt,
     reply::Reply,
-    response::{Answer, Content, Frame, Frames},
+    response::{Body, EventStream, Response, StreamEvent},
     template::Layout,
 };
-use crate::protocol::{Computed, Count, Dialect, Spelling, envelope::LAYOUT, events::data};
+use crate::protocol::{ComputedReply, Count, Protocol, Rendered, envelope::LAYOUT, events::data};
 
 /// The member of a choice, and of an image, that tells what was found in it.
 const FOUND: &str = "content_filter_results";
@@ -65,13 +65,13 @@ impl Filter {
     }
 
     fn whole(&self, bytes: &Bytes) -> Vec<u8> {
-        let mut answer: Value = serde_json::from_slice(bytes).unwrap_or_default();
-        self.judge(&mut answer["choices"]);
-        answer[IN_PROMPTS] = Value::Null;
-        answer.sort_all_objects();
+        let mut response: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        self.judge(&mut response["choices"]);
+        response[IN_PROMPTS] = Value::Null;
+        response.sort_all_objects();
         // Recorded: in here the order is another.
-        answer[IN_PROMPTS] = self.prompts();
-        Layout { indent: 0, newline: true }.write(&answer)
+        response[IN_PROMPTS] = self.prompts();
+        Layout { indent: 0, newline: true }.write(&response)
     }
 
     /// What comes before all other events.
@@ -81,16 +81,16 @@ impl Filter {
         format!("data: {event}\n\n").into()
     }
 
-    fn event(&self, frame: Frame) -> Frame {
+    fn event(&self, frame: StreamEvent) -> StreamEvent {
         let Ok(mut event) = serde_json::from_slice::<Value>(&data(&frame.bytes)) else { return frame };
         self.judge(&mut event["choices"]);
         event.sort_all_objects();
-        Frame { bytes: format!("data: {event}\n\n").into(), ..frame }
+        StreamEvent { bytes: format!("data: {event}\n\n").into(), ..frame }
     }
 }
 
 /// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     let mut head = head.clone();
     let filter = Filter::take(&mut head)?;
     Ok(Box::new(Filtered { filter, of: inner::inside(head)? }))
@@ -98,67 +98,67 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dia
 
 struct Filtered {
     filter: Filter,
-    of: Box<dyn Dialect>,
+    of: Box<dyn Protocol>,
 }
 
-impl Dialect for Filtered {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
-        self.of.check(body, scope)
+impl Protocol for Filtered {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
+        self.of.check(body, context)
     }
 
-    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
         self.of.is_plain(body, tokens)
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        self.of.read(body, scope)
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        self.of.read(body, context)
     }
 
-    fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
-        self.of.cost(body, scope)
+    fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
+        self.of.cost(body, context)
     }
 
-    fn keeps(&self, body: Members<'_>) -> Option<bool> {
+    fn keeps(&self, body: json::Object<'_>) -> Option<bool> {
         self.of.keeps(body)
     }
 
-    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
-        Box::new(Spelled { filter: self.filter.clone(), of: self.of.spell(reply, scope) })
+    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+        Box::new(Spelled { filter: self.filter.clone(), of: self.of.spell(reply, context) })
     }
 }
 
 struct Spelled {
     filter: Filter,
-    of: Box<dyn Spelling>,
+    of: Box<dyn Rendered>,
 }
 
-impl Spelling for Spelled {
-    fn record(&self, scope: &Scope<'_>) -> Value {
-        self.of.record(scope)
+impl Rendered for Spelled {
+    fn record(&self, context: &RequestContext<'_>) -> Value {
+        self.of.record(context)
     }
 
-    fn id(&self, scope: &Scope<'_>) -> Option<String> {
-        self.of.id(scope)
+    fn id(&self, context: &RequestContext<'_>) -> Option<String> {
+        self.of.id(context)
     }
 
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        let answer = self.of.answer(scope);
-        let content = match answer.content {
-            Content::Whole(bytes) => Content::Whole(self.filter.whole(&bytes).into()),
-            Content::Frames(Frames { list, framing }) => {
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
+        let response = self.of.respond(context);
+        let content = match response.content {
+            Body::Full(bytes) => Body::Full(self.filter.whole(&bytes).into()),
+            Body::Stream(EventStream { list, framing }) => {
                 let filter = self.filter.clone();
-                let list =
-                    std::iter::once(Frame::said(filter.first(), 0)).chain(list.map(move |frame| filter.event(frame)));
-                Content::Frames(Frames { list: Box::new(list), framing })
+                let list = std::iter::once(StreamEvent::said(filter.first(), 0))
+                    .chain(list.map(move |frame| filter.event(frame)));
+                Body::Stream(EventStream { list: Box::new(list), framing })
             }
             content => content,
         };
-        Answer { content, ..answer }
+        Response { content, ..response }
     }
 }
 
-/// Makes the dialect of images; see [`crate::protocol::MakeComputed`].
-pub(in crate::protocol) fn make_images(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+/// Makes the dialect of images; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make_images(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     let mut head = head.clone();
     let filter = Filter::take(&mut head)?;
     Ok(Box::new(FilteredImages { filter, of: inner::computing_inside(head)? }))
@@ -166,31 +166,36 @@ pub(in crate::protocol) fn make_images(head: &Map<String, Value>) -> Result<Box<
 
 struct FilteredImages {
     filter: Filter,
-    of: Box<dyn Computed>,
+    of: Box<dyn ComputedReply>,
 }
 
-impl Computed for FilteredImages {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
-        self.of.check(body, scope)
+impl ComputedReply for FilteredImages {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
+        self.of.check(body, context)
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        self.of.read(body, scope)
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        self.of.read(body, context)
     }
 
-    fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
-        self.of.cost(body, scope)
+    fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
+        self.of.cost(body, context)
     }
 
-    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
-        let answer = self.of.answer(body, scope, count)?;
-        let Content::Whole(bytes) = &answer.content else { return Ok(answer) };
+    fn respond(
+        &self,
+        body: json::Object<'_>,
+        context: &RequestContext<'_>,
+        count: Count<'_>,
+    ) -> Result<Response, ApiError> {
+        let response = self.of.respond(body, context, count)?;
+        let Body::Full(bytes) = &response.content else { return Ok(response) };
         let mut whole: Value = serde_json::from_slice(bytes).unwrap_or_default();
         for image in whole["data"].as_array_mut().into_iter().flatten() {
             image[FOUND] = self.filter.said.clone();
             image[IN_PROMPTS] = self.filter.prompt.clone();
         }
-        let content = Content::Whole(LAYOUT.write(&whole).into());
-        Ok(Answer { content, ..answer })
+        let content = Body::Full(LAYOUT.write(&whole).into());
+        Ok(Response { content, ..response })
     }
 }

@@ -9,16 +9,16 @@ use super::inner;
 use crate::protocol::bedrock::padding;
 use crate::{
     core::{
-        context::Scope,
+        context::RequestContext,
         error::ApiError,
-        json::Members,
+        json,
         limit_status::Cost,
         prompt::Prompt,
         random::Random,
         reply::{Reply, Usage},
-        response::{Answer, Content, Frame, Frames, Framing, event_stream},
+        response::{Body, EventStream, Response, StreamEvent, StreamFormat, event_stream},
     },
-    protocol::{Computed, Count, Dialect, Spelling, events::data, streams},
+    protocol::{ComputedReply, Count, Protocol, Rendered, events::data, streams},
 };
 
 /// The head's field that names what the model's protocol gives and Bedrock leaves out: the types of events.
@@ -28,7 +28,7 @@ const WITHOUT: &str = "without";
 const LATENCY: (u64, u64) = (489, 310);
 
 /// Makes the dialect; see [`crate::protocol::Make`]. What else stands in the head is that of the model's own protocol.
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     let mut head = head.clone();
     let without = match head.shift_remove(WITHOUT) {
         None => Vec::new(),
@@ -37,31 +37,36 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dia
     Ok(Box::new(Invoke { of: inner::inside(head)?, without }))
 }
 
-/// Makes the dialect of models that compute, such as those for vectors; see [`crate::protocol::MakeComputed`].
-pub(in crate::protocol) fn make_computed(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+/// Makes the dialect of models that compute, such as those for vectors; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make_computed(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     Ok(Box::new(InvokeComputed(inner::computing_inside(head.clone())?)))
 }
 
-struct InvokeComputed(Box<dyn Computed>);
+struct InvokeComputed(Box<dyn ComputedReply>);
 
-impl Computed for InvokeComputed {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
-        self.0.check(body, scope)
+impl ComputedReply for InvokeComputed {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
+        self.0.check(body, context)
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        self.0.read(body, scope)
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        self.0.read(body, context)
     }
 
-    fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
-        self.0.cost(body, scope)
+    fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
+        self.0.cost(body, context)
     }
 
-    fn answer(&self, body: Members<'_>, scope: &Scope<'_>, count: Count<'_>) -> Result<Answer, ApiError> {
-        let mut answer = self.0.answer(body, scope, count)?;
-        let Cost { input, output } = answer.cost.unwrap_or_default();
-        answer.headers.extend(told([input, output, 0]));
-        Ok(answer)
+    fn respond(
+        &self,
+        body: json::Object<'_>,
+        context: &RequestContext<'_>,
+        count: Count<'_>,
+    ) -> Result<Response, ApiError> {
+        let mut response = self.0.respond(body, context, count)?;
+        let Cost { input, output } = response.cost.unwrap_or_default();
+        response.headers.extend(told([input, output, 0]));
+        Ok(response)
     }
 }
 
@@ -78,57 +83,57 @@ fn told([input, output, cached]: [u64; 3]) -> [(HeaderName, HeaderValue); 5] {
 }
 
 struct Invoke {
-    of: Box<dyn Dialect>,
+    of: Box<dyn Protocol>,
     without: Vec<String>,
 }
 
-impl Dialect for Invoke {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
-        self.of.check(body, scope)
+impl Protocol for Invoke {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
+        self.of.check(body, context)
     }
 
-    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
         self.of.is_plain(body, tokens)
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        self.of.read(body, scope)
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        self.of.read(body, context)
     }
 
-    fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
-        self.of.cost(body, scope)
+    fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
+        self.of.cost(body, context)
     }
 
     fn says(&self) -> bool {
         self.of.says()
     }
 
-    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
-        Box::new(Spelled { of: self.of.spell(reply, scope), without: self.without.clone(), usage: reply.usage })
+    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+        Box::new(Spelled { of: self.of.spell(reply, context), without: self.without.clone(), usage: reply.usage })
     }
 }
 
 struct Spelled {
-    of: Box<dyn Spelling>,
+    of: Box<dyn Rendered>,
     without: Vec<String>,
     usage: Usage,
 }
 
-impl Spelling for Spelled {
-    fn record(&self, scope: &Scope<'_>) -> Value {
-        self.of.record(scope)
+impl Rendered for Spelled {
+    fn record(&self, context: &RequestContext<'_>) -> Value {
+        self.of.record(context)
     }
 
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        let mut answer = self.of.answer(scope);
-        if let (Content::Whole(bytes), true) = (&answer.content, streams(scope)) {
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
+        let mut response = self.of.respond(context);
+        if let (Body::Full(bytes), true) = (&response.content, streams(context)) {
             // A protocol that wants to be asked for a stream in the body, and was not, says all in one event.
-            let list = Box::new(std::iter::once(Frame::said(bytes.clone(), 0)));
-            answer.content = Content::Frames(Frames { list, framing: Framing::Lines });
+            let list = Box::new(std::iter::once(StreamEvent::said(bytes.clone(), 0)));
+            response.content = Body::Stream(EventStream { list, framing: StreamFormat::Lines });
         }
         let Usage { prompt_tokens: input, completion_tokens: output, cached_tokens: cached, .. } = self.usage;
-        match answer.content {
-            Content::Frames(Frames { list, .. }) => {
+        match response.content {
+            Body::Stream(EventStream { list, .. }) => {
                 let metrics = format!(
                     concat!(
                         r#""amazon-bedrock-invocationMetrics":{{"inputTokenCount":{},"outputTokenCount":{},"#,
@@ -136,7 +141,7 @@ impl Spelling for Spelled {
                     ),
                     input, output, LATENCY.0, LATENCY.1
                 );
-                let (without, random) = (self.without.clone(), scope.random.borrow_mut().fork());
+                let (without, random) = (self.without.clone(), context.random.borrow_mut().fork());
                 let list = Box::new(Chunks { list, next: None, begun: false, without, metrics, random });
                 let headers = vec![
                     (CONTENT_TYPE, HeaderValue::from_static("application/vnd.amazon.eventstream")),
@@ -145,12 +150,12 @@ impl Spelling for Spelled {
                         HeaderValue::from_static("application/json"),
                     ),
                 ];
-                let content = Content::Frames(Frames { list, framing: Framing::Binary });
-                Answer { headers, content, ..answer }
+                let content = Body::Stream(EventStream { list, framing: StreamFormat::Binary });
+                Response { headers, content, ..response }
             }
             content => {
-                let headers = answer.headers.into_iter().chain(told([input, output, cached])).collect();
-                Answer { headers, content, ..answer }
+                let headers = response.headers.into_iter().chain(told([input, output, cached])).collect();
+                Response { headers, content, ..response }
             }
         }
     }
@@ -158,8 +163,8 @@ impl Spelling for Spelled {
 
 /// The events of a model's own stream, each in a frame. The last of them tells what it has cost.
 struct Chunks {
-    list: Box<dyn Iterator<Item = Frame> + Send>,
-    next: Option<Frame>,
+    list: Box<dyn Iterator<Item = StreamEvent> + Send>,
+    next: Option<StreamEvent>,
     begun: bool,
     without: Vec<String>,
     metrics: String,
@@ -168,7 +173,7 @@ struct Chunks {
 
 impl Chunks {
     /// The next event that is not left out, its data alone.
-    fn event(&mut self) -> Option<Frame> {
+    fn event(&mut self) -> Option<StreamEvent> {
         loop {
             let frame = self.list.next()?;
             let data = data(&frame.bytes);
@@ -179,16 +184,16 @@ impl Chunks {
                 && (self.without.is_empty()
                     || !kind().is_some_and(|kind| self.without.iter().any(|name| kind == **name)))
             {
-                return Some(Frame { bytes: data, ..frame });
+                return Some(StreamEvent { bytes: data, ..frame });
             }
         }
     }
 }
 
 impl Iterator for Chunks {
-    type Item = Frame;
+    type Item = StreamEvent;
 
-    fn next(&mut self) -> Option<Frame> {
+    fn next(&mut self) -> Option<StreamEvent> {
         if !self.begun {
             (self.begun, self.next) = (true, self.event());
         }
@@ -202,6 +207,6 @@ impl Iterator for Chunks {
             _ => frame.bytes.to_vec(),
         };
         let payload = format!(r#"{{"bytes":"{}","p":"{}"}}"#, BASE64.encode(event), padding(&mut self.random));
-        Some(Frame { bytes: event_stream::event("chunk", "application/json", payload.as_bytes()), ..frame })
+        Some(StreamEvent { bytes: event_stream::event("chunk", "application/json", payload.as_bytes()), ..frame })
     }
 }

@@ -11,17 +11,17 @@ use serde_json::{Map, Value};
 
 use super::inner;
 use crate::protocol::{
-    Dialect, Spelling,
+    Protocol, Rendered,
     shape::{Places, Shape, lay_out, put_number},
 };
 use crate::{
     core::{
-        context::Scope,
+        context::RequestContext,
         error::ApiError,
-        json::Members,
+        json,
         prompt::Prompt,
         reply::Reply,
-        response::{Answer, Content},
+        response::{Body, Response},
         template::Layout,
     },
     protocol::StoredObjects,
@@ -36,14 +36,14 @@ enum Place {
 const PLACES: Places<Place> = &[("tokens", Place::Tokens), ("characters", Place::Characters)];
 
 /// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     let mut head = head.clone();
     let told = Told::take(&mut head)?;
     counting(inner::inside(head)?, told)
 }
 
 /// The dialect that counts what is asked of another, and tells it so.
-pub(in crate::protocol) fn counting(of: Box<dyn Dialect>, told: Told) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn counting(of: Box<dyn Protocol>, told: Told) -> Result<Box<dyn Protocol>, String> {
     Ok(Box::new(CountTokens { of: of.into(), told: Arc::new(told) }))
 }
 
@@ -71,59 +71,64 @@ impl Told {
 }
 
 struct CountTokens {
-    of: Arc<dyn Dialect>,
+    of: Arc<dyn Protocol>,
     told: Arc<Told>,
 }
 
-impl Dialect for CountTokens {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
-        self.of.check(body, scope)
+impl Protocol for CountTokens {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
+        self.of.check(body, context)
     }
 
     /// No request changes what a script says that its prompt costs.
-    fn is_plain(&self, _: Members<'_>, _: u64) -> bool {
+    fn is_plain(&self, _: json::Object<'_>, _: u64) -> bool {
         true
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        self.of.read(body, scope)
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        self.of.read(body, context)
     }
 
     fn says(&self) -> bool {
         false
     }
 
-    fn keeps(&self, _: Members<'_>) -> Option<bool> {
+    fn keeps(&self, _: json::Object<'_>) -> Option<bool> {
         None
     }
 
-    fn goes_on_from<'m>(&self, body: Members<'m>) -> Option<Cow<'m, str>> {
-        self.of.goes_on_from(body)
+    fn previous_response_id<'m>(&self, body: json::Object<'m>) -> Option<Cow<'m, str>> {
+        self.of.previous_response_id(body)
     }
 
-    fn recall(&self, body: Members<'_>, scope: &Scope<'_>, kept: &dyn StoredObjects) -> Result<(), ApiError> {
-        self.of.recall(body, scope, kept)
+    fn load_history(
+        &self,
+        body: json::Object<'_>,
+        context: &RequestContext<'_>,
+        kept: &dyn StoredObjects,
+    ) -> Result<(), ApiError> {
+        self.of.load_history(body, context, kept)
     }
 
-    fn spell(&self, reply: &Reply, _: Option<&Scope<'_>>) -> Box<dyn Spelling> {
+    fn spell(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let (of, told) = (Arc::clone(&self.of), Arc::clone(&self.told));
         Box::new(Counted { of, told, tokens: reply.usage.prompt_tokens })
     }
 }
 
 struct Counted {
-    of: Arc<dyn Dialect>,
+    of: Arc<dyn Protocol>,
     told: Arc<Told>,
     tokens: u64,
 }
 
 impl Counted {
-    fn text(&self, scope: &Scope<'_>) -> Vec<u8> {
+    fn text(&self, context: &RequestContext<'_>) -> Vec<u8> {
         let mut out = Vec::new();
-        self.told.counted.render(scope).fill(&mut out, |place, out| match place {
+        self.told.counted.render(context).fill(&mut out, |place, out| match place {
             Place::Tokens => put_number(self.tokens, out),
             Place::Characters => {
-                let turns = scope.members().map(|body| self.of.read(body, scope).turns).unwrap_or_default();
+                let turns = context.members().map(|body| self.of.read(body, context).turns).unwrap_or_default();
                 let characters = |text: &str| text.chars().filter(|c| !c.is_whitespace()).count() as u64;
                 put_number(turns.iter().map(|turn| characters(&turn.text)).sum(), out);
             }
@@ -132,13 +137,13 @@ impl Counted {
     }
 }
 
-impl Spelling for Counted {
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        let content = Content::Whole(lay_out(self.text(scope), self.told.layout).into());
-        Answer::new(StatusCode::OK, vec![(CONTENT_TYPE, self.told.content_type.clone())], content)
+impl Rendered for Counted {
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
+        let content = Body::Full(lay_out(self.text(context), self.told.layout).into());
+        Response::new(StatusCode::OK, vec![(CONTENT_TYPE, self.told.content_type.clone())], content)
     }
 
-    fn record(&self, scope: &Scope<'_>) -> Value {
-        serde_json::from_slice(&self.text(scope)).unwrap_or_default()
+    fn record(&self, context: &RequestContext<'_>) -> Value {
+        serde_json::from_slice(&self.text(context)).unwrap_or_default()
     }
 }

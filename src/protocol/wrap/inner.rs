@@ -2,19 +2,19 @@
 
 use serde_json::{Map, Value};
 
-use crate::protocol::{Computed, Dialect, all, computed};
+use crate::protocol::{ComputedReply, Protocol, all, computed};
 
 /// The head's field that names the dialect inside, which has what else stands in the head.
 const OF: &str = "of";
 
 /// The dialect that a head names.
-pub(in crate::protocol) fn inside(mut head: Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn inside(mut head: Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     let of = head.shift_remove(OF).unwrap_or_default();
     said(of.as_str().unwrap_or_default(), &head)
 }
 
 /// The dialect that a head names and that computes its answers.
-pub(in crate::protocol) fn computing_inside(mut head: Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+pub(in crate::protocol) fn computing_inside(mut head: Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     let of = head.shift_remove(OF).unwrap_or_default();
     computing(of.as_str().unwrap_or_default(), &head)
 }
@@ -25,7 +25,7 @@ pub(in crate::protocol) fn is_computing(name: &str) -> bool {
 }
 
 /// The dialect of this name, with this head.
-pub(in crate::protocol) fn said(name: &str, head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn said(name: &str, head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     match all().iter().find(|(known, _)| *known == name) {
         Some((_, make)) => make(head),
         None => Err(lost(name, all().iter().map(|(name, _)| *name))),
@@ -33,7 +33,7 @@ pub(in crate::protocol) fn said(name: &str, head: &Map<String, Value>) -> Result
 }
 
 /// The dialect of this name that computes its answers, with this head.
-pub(in crate::protocol) fn computing(name: &str, head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+pub(in crate::protocol) fn computing(name: &str, head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     match computed().iter().find(|(known, _)| *known == name) {
         Some((_, make)) => make(head),
         None => Err(lost(name, computed().iter().map(|(name, _)| *name))),

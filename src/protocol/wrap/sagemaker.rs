@@ -6,80 +6,80 @@ use serde_json::{Map, Value};
 
 use super::inner;
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    json::Members,
+    json,
     limit_status::Cost,
     prompt::Prompt,
     reply::Reply,
-    response::{Answer, Content, Frame, Frames, Framing, Part, event_stream},
+    response::{Body, EventKind, EventStream, Response, StreamEvent, StreamFormat, event_stream},
 };
-use crate::protocol::{Computed, Dialect, Spelling};
+use crate::protocol::{ComputedReply, Protocol, Rendered};
 
 /// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     Ok(Box::new(PayloadParts { of: inner::inside(head.clone())? }))
 }
 
 struct PayloadParts {
-    of: Box<dyn Dialect>,
+    of: Box<dyn Protocol>,
 }
 
-impl Dialect for PayloadParts {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
-        self.of.check(body, scope)
+impl Protocol for PayloadParts {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
+        self.of.check(body, context)
     }
 
-    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
         self.of.is_plain(body, tokens)
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        self.of.read(body, scope)
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        self.of.read(body, context)
     }
 
-    fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
-        self.of.cost(body, scope)
+    fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
+        self.of.cost(body, context)
     }
 
     fn says(&self) -> bool {
         self.of.says()
     }
 
-    fn computes(&self, body: Members<'_>) -> Option<&dyn Computed> {
+    fn computes(&self, body: json::Object<'_>) -> Option<&dyn ComputedReply> {
         self.of.computes(body)
     }
 
-    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
-        Box::new(Spelled { of: self.of.spell(reply, scope) })
+    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+        Box::new(Spelled { of: self.of.spell(reply, context) })
     }
 }
 
 struct Spelled {
-    of: Box<dyn Spelling>,
+    of: Box<dyn Rendered>,
 }
 
-impl Spelling for Spelled {
-    fn record(&self, scope: &Scope<'_>) -> Value {
-        self.of.record(scope)
+impl Rendered for Spelled {
+    fn record(&self, context: &RequestContext<'_>) -> Value {
+        self.of.record(context)
     }
 
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        let answer = self.of.answer(scope);
-        if !scope.request.path.trim_end_matches('/').ends_with("-stream") {
-            return answer;
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
+        let response = self.of.respond(context);
+        if !context.request.path.trim_end_matches('/').ends_with("-stream") {
+            return response;
         }
-        let list: Box<dyn Iterator<Item = Frame> + Send> = match answer.content {
+        let list: Box<dyn Iterator<Item = StreamEvent> + Send> = match response.content {
             // What only says that the stream ends is left out: clients look for JSON in all of it.
-            Content::Frames(frames) => Box::new(frames.list.filter(|frame| frame.part != Part::End)),
-            Content::Whole(bytes) => Box::new(std::iter::once(Frame::said(bytes, 0))),
-            _ => return answer,
+            Body::Stream(frames) => Box::new(frames.list.filter(|frame| frame.part != EventKind::End)),
+            Body::Full(bytes) => Box::new(std::iter::once(StreamEvent::said(bytes, 0))),
+            _ => return response,
         };
         let list = Box::new(list.map(|frame| {
             let bytes = event_stream::event("PayloadPart", "application/octet-stream", &frame.bytes);
-            Frame { bytes, ..frame }
+            StreamEvent { bytes, ..frame }
         }));
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/vnd.amazon.eventstream"))];
-        Answer { headers, content: Content::Frames(Frames { list, framing: Framing::Binary }), ..answer }
+        Response { headers, content: Body::Stream(EventStream { list, framing: StreamFormat::Binary }), ..response }
     }
 }

@@ -8,9 +8,10 @@ use serde_json::{Map, Value};
 
 use super::inner;
 use crate::core::{
-    context::Scope, error::ApiError, json::Members, limit_status::Cost, prompt::Prompt, reply::Reply, response::Answer,
+    context::RequestContext, error::ApiError, json, limit_status::Cost, prompt::Prompt, reply::Reply,
+    response::Response,
 };
-use crate::protocol::{Computed, Dialect, Spelling, path::Place};
+use crate::protocol::{ComputedReply, Protocol, Rendered, path::Place};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,7 +30,7 @@ struct CaseFile {
 }
 
 /// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
     let mut either = Either { places: Arc::default(), said: Vec::new(), computed: Vec::new() };
     let mut places = Vec::new();
@@ -52,26 +53,26 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dia
 /// Dialects by their places. Each number has either what is said, or what is computed.
 struct Either {
     places: Arc<[Place]>,
-    said: Vec<Option<Box<dyn Dialect>>>,
-    computed: Vec<Option<Box<dyn Computed>>>,
+    said: Vec<Option<Box<dyn Protocol>>>,
+    computed: Vec<Option<Box<dyn ComputedReply>>>,
 }
 
 /// The number of the dialect for a request.
-fn chosen(places: &[Place], body: Members<'_>) -> Option<usize> {
+fn chosen(places: &[Place], body: json::Object<'_>) -> Option<usize> {
     places.iter().position(|place| place.one(body).is_some())
 }
 
 impl Either {
-    fn said(&self, body: Members<'_>) -> Option<&dyn Dialect> {
+    fn said(&self, body: json::Object<'_>) -> Option<&dyn Protocol> {
         self.said[chosen(&self.places, body)?].as_deref()
     }
 }
 
-impl Dialect for Either {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+impl Protocol for Either {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         match (chosen(&self.places, body), self.said(body), self.computes(body)) {
-            (_, Some(said), _) => said.check(body, scope),
-            (_, None, Some(computed)) => computed.check(body, scope),
+            (_, Some(said), _) => said.check(body, context),
+            (_, None, Some(computed)) => computed.check(body, context),
             _ => {
                 let last = self.places.last().map(Place::as_str).unwrap_or_default();
                 Err(ApiError::MissingParameter { param: last.to_owned() })
@@ -79,36 +80,36 @@ impl Dialect for Either {
         }
     }
 
-    fn is_plain(&self, body: Members<'_>, tokens: u64) -> bool {
+    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
         self.said(body).is_some_and(|said| said.is_plain(body, tokens))
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
         match (self.said(body), self.computes(body)) {
-            (Some(said), _) => said.read(body, scope),
-            (None, Some(computed)) => computed.read(body, scope),
-            (None, None) => Prompt { model: scope.model().into_owned(), ..Prompt::default() },
+            (Some(said), _) => said.read(body, context),
+            (None, Some(computed)) => computed.read(body, context),
+            (None, None) => Prompt { model: context.model().into_owned(), ..Prompt::default() },
         }
     }
 
-    fn cost(&self, body: Members<'_>, scope: &Scope<'_>) -> Cost {
+    fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
         match (self.said(body), self.computes(body)) {
-            (Some(said), _) => said.cost(body, scope),
-            (None, Some(computed)) => computed.cost(body, scope),
+            (Some(said), _) => said.cost(body, context),
+            (None, Some(computed)) => computed.cost(body, context),
             (None, None) => Cost::default(),
         }
     }
 
-    fn computes(&self, body: Members<'_>) -> Option<&dyn Computed> {
+    fn computes(&self, body: json::Object<'_>) -> Option<&dyn ComputedReply> {
         self.computed[chosen(&self.places, body)?].as_deref()
     }
 
-    fn spell(&self, reply: &Reply, scope: Option<&Scope<'_>>) -> Box<dyn Spelling> {
-        let body = scope.and_then(|scope| scope.members().ok());
+    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+        let body = context.and_then(|context| context.members().ok());
         let wanted = body.and_then(|body| chosen(&self.places, body));
-        let spell = |(n, said): (usize, &Option<Box<dyn Dialect>>)| {
+        let spell = |(n, said): (usize, &Option<Box<dyn Protocol>>)| {
             let said = said.as_ref().filter(|_| wanted.is_none_or(|wanted| wanted == n))?;
-            Some(said.spell(reply, scope))
+            Some(said.spell(reply, context))
         };
         let spelled = self.said.iter().enumerate().map(spell).collect();
         Box::new(Spelled { places: Arc::clone(&self.places), spelled })
@@ -118,25 +119,25 @@ impl Dialect for Either {
 struct Spelled {
     places: Arc<[Place]>,
     /// As many as there are places.
-    spelled: Vec<Option<Box<dyn Spelling>>>,
+    spelled: Vec<Option<Box<dyn Rendered>>>,
 }
 
 impl Spelled {
     /// What is spelled for a request. One that is for none has the first there is, where requests are taken as they come.
-    fn of(&self, scope: &Scope<'_>) -> Option<&dyn Spelling> {
-        let chosen = scope.members().ok().and_then(|body| chosen(&self.places, body));
+    fn of(&self, context: &RequestContext<'_>) -> Option<&dyn Rendered> {
+        let chosen = context.members().ok().and_then(|body| chosen(&self.places, body));
         let chosen = chosen.and_then(|chosen| self.spelled[chosen].as_deref());
         chosen.or_else(|| self.spelled.iter().flatten().next().map(|spelled| &**spelled))
     }
 }
 
-impl Spelling for Spelled {
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        self.of(scope).map_or_else(|| Answer::empty(http::StatusCode::OK), |spelled| spelled.answer(scope))
+impl Rendered for Spelled {
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
+        self.of(context).map_or_else(|| Response::empty(http::StatusCode::OK), |spelled| spelled.respond(context))
     }
 
-    fn record(&self, scope: &Scope<'_>) -> Value {
-        self.of(scope).map_or(Value::Null, |spelled| spelled.record(scope))
+    fn record(&self, context: &RequestContext<'_>) -> Value {
+        self.of(context).map_or(Value::Null, |spelled| spelled.record(context))
     }
 }
 
@@ -145,7 +146,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::context::tests::with_scope_of;
+    use crate::core::context::tests::with_context_of;
     use crate::core::reply::Usage;
 
     #[test]
@@ -160,19 +161,19 @@ mod tests {
         let dialect = make(head.as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
         let nothing = Reply { choices: Vec::new(), usage: Usage::default() };
         let told = |body: &str| {
-            with_scope_of(body, |scope| {
-                let body = scope.members().unwrap();
-                let spelled = dialect.spell(&nothing, Some(scope)).record(scope);
-                let ready = dialect.spell(&nothing, None).record(scope);
+            with_context_of(body, |context| {
+                let body = context.members().unwrap();
+                let spelled = dialect.spell(&nothing, Some(context)).record(context);
+                let ready = dialect.spell(&nothing, None).record(context);
                 assert_eq!(spelled, ready, "spelled for one or for all, it is the same");
-                (dialect.check(body, scope).is_ok(), dialect.computes(body).is_some(), spelled)
+                (dialect.check(body, context).is_ok(), dialect.computes(body).is_some(), spelled)
             })
         };
         assert_eq!(told(r#"{"a":1,"b":1,"c":1}"#), (true, false, json!("")));
         assert_eq!(told(r#"{"c":1}"#), (true, false, json!("c")));
         assert_eq!(told("{}"), (false, false, json!("")));
-        with_scope_of(r#"{"b":1,"c":1}"#, |scope| {
-            let body = scope.members().unwrap();
+        with_context_of(r#"{"b":1,"c":1}"#, |context| {
+            let body = context.members().unwrap();
             assert!(dialect.computes(body).is_some() && !dialect.is_plain(body, 1));
         });
     }

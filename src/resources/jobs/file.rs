@@ -64,7 +64,7 @@ pub(super) struct Outputs {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct StepFile {
     /// In this order.
-    pub(super) does: Vec<Deed>,
+    pub(super) does: Vec<JobAction>,
     /// What changes with each look.
     pub(super) set: Map<String, Value>,
     /// What changes when all of it is done.
@@ -75,7 +75,7 @@ pub(super) struct StepFile {
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Deed {
+pub(super) enum JobAction {
     /// The lines are looked through.
     Check,
     /// Some lines are run.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::resources::store::{Resources, Turn};
+use crate::resources::store::{ResourceStore, Turn};
 
 /// How many outputs there are: of what was answered, and of what was refused.
 pub(super) const OUTPUTS: usize = 2;
@@ -35,27 +35,27 @@ pub(crate) struct Job {
 
 /// Where a job, its input and its outputs are.
 pub(crate) struct Place<'a> {
-    pub(crate) shelf: &'a str,
+    pub(crate) key: &'a str,
     pub(crate) id: &'a str,
-    pub(crate) resources: &'a Resources,
+    pub(crate) resources: &'a ResourceStore,
 }
 
 impl Place<'_> {
     fn jobs(&self) -> String {
-        format!("{} jobs", self.shelf)
+        format!("{} jobs", self.key)
     }
 
     fn inputs(&self) -> String {
-        format!("{} inputs", self.shelf)
+        format!("{} inputs", self.key)
     }
 
     fn parts(&self, output: usize) -> String {
-        format!("{} parts {output}/{}", self.shelf, self.id)
+        format!("{} parts {output}/{}", self.key, self.id)
     }
 
     /// The right to go on with it, which one look at a time has.
     pub(super) fn turn(&self) -> Option<Turn<'_>> {
-        self.resources.turn(self.shelf, self.id)
+        self.resources.turn(self.key, self.id)
     }
 
     /// The job that is here.
@@ -65,13 +65,13 @@ impl Place<'_> {
 
     /// The object that it is the job of.
     pub(super) fn object(&self) -> Option<Arc<Value>> {
-        self.resources.get(self.shelf, self.id)
+        self.resources.get(self.key, self.id)
     }
 
     /// Keeps how far it has come, and what that makes of the object.
     pub(super) fn keep(&self, job: &Job, object: Value) {
         self.resources.put(&self.jobs(), self.id, json!(job));
-        self.resources.put(self.shelf, self.id, object);
+        self.resources.put(self.key, self.id, object);
     }
 
     /// Begins with this input.
@@ -96,8 +96,8 @@ impl Place<'_> {
 
     /// Takes an output out, whole; an empty one where there is nothing, and `None` if so much has come since that some of it is gone.
     pub(super) fn take(&self, job: &mut Job, output: usize) -> Option<Bytes> {
-        let (shelf, count) = (self.parts(output), std::mem::take(&mut job.parts[output]));
-        let mut parts = (0..count).map(|n| self.resources.take(&shelf, &n.to_string()));
+        let (key, count) = (self.parts(output), std::mem::take(&mut job.parts[output]));
+        let mut parts = (0..count).map(|n| self.resources.take(&key, &n.to_string()));
         if count == 1 {
             return parts.next()?;
         }

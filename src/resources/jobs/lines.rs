@@ -6,7 +6,7 @@ use bytes::Bytes;
 use memchr::memchr;
 use serde_json::{Value, json};
 
-use crate::core::json::{Document, Kind, Members};
+use crate::core::json::{self, Kind};
 
 /// Of the mistakes in a file so many are told, as if there were no more.
 const MOST_TOLD: usize = 100;
@@ -84,7 +84,7 @@ impl Form {
         url: &str,
         known: &mut HashSet<String>,
     ) -> Option<(&'static str, Option<&'s str>)> {
-        let Ok(document) = Document::read(line) else { return Some(("not_json", None)) };
+        let Ok(document) = json::Document::read(line) else { return Some(("not_json", None)) };
         let members = document.members();
         let texts = [Some(ID), self.method.then_some("method"), self.url.as_deref()];
         for name in texts.into_iter().flatten() {
@@ -111,14 +111,14 @@ impl Form {
 
     /// What tells a line that has been checked apart, and what it asks.
     pub(super) fn read(&self, line: &Bytes) -> (String, Bytes) {
-        let document = Document::read(line).unwrap_or_default();
+        let document = json::Document::read(line).unwrap_or_default();
         let members = document.members();
         let body = members.get(&self.body).map(|body| line.slice_ref(body.text()));
         (text(members, ID), body.unwrap_or_default())
     }
 }
 
-fn text(members: Members<'_>, name: &str) -> String {
+fn text(members: json::Object<'_>, name: &str) -> String {
     members.get(name).and_then(|value| value.as_str()).unwrap_or_default().into_owned()
 }
 

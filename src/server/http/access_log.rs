@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, time::Instant};
 
-use actix_http::{Request, Response};
+use actix_http::{Request, Response as HttpResponse};
 
 use super::Sent;
 
@@ -24,9 +24,9 @@ impl Line {
     }
 
     /// Follows the answer to it.
-    pub(super) fn follow(mut self: Box<Self>, response: Response<Sent>) -> Response<Sent> {
-        self.status = response.status().as_u16();
-        response.map_body(|_, sent| sent.logged(self))
+    pub(super) fn follow(mut self: Box<Self>, http_response: HttpResponse<Sent>) -> HttpResponse<Sent> {
+        self.status = http_response.status().as_u16();
+        http_response.map_body(|_, sent| sent.logged(self))
     }
 }
 

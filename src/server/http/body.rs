@@ -8,7 +8,7 @@ use actix_http::{
 use bytes::{Bytes, BytesMut};
 
 use super::{form, next};
-use crate::core::request::{Body, File};
+use crate::core::request::{File, RequestBody};
 
 /// How much more than the limit is read and thrown away before the connection is given up: a client that is still
 /// sending reads no answer.
@@ -25,8 +25,10 @@ pub(super) async fn read(
     mut payload: Payload,
     headers: &HeaderMap,
     limit: u64,
-) -> Result<(Body, Vec<File>), PayloadError> {
-    let Some(first) = next(&mut payload).await.transpose()? else { return Ok((Body::Whole(Bytes::new()), Vec::new())) };
+) -> Result<(RequestBody, Vec<File>), PayloadError> {
+    let Some(first) = next(&mut payload).await.transpose()? else {
+        return Ok((RequestBody::Whole(Bytes::new()), Vec::new()));
+    };
     // Looked for only in what begins as a form does and JSON does not.
     if first.starts_with(b"--") && is_form(headers) {
         return Ok(form::read(headers, first, payload, limit).await);
@@ -34,7 +36,10 @@ pub(super) async fn read(
     let mut size = first.len() as u64;
     let Some(second) = next(&mut payload).await.transpose()? else {
         // The usual case: all of it in one piece, which is not copied.
-        return Ok((if size > limit { Body::TooLarge { limit } } else { Body::Whole(first) }, Vec::new()));
+        return Ok((
+            if size > limit { RequestBody::TooLarge { limit } } else { RequestBody::Whole(first) },
+            Vec::new(),
+        ));
     };
     // At once, so that what has come need not be moved when there is more.
     let promised = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -53,7 +58,7 @@ pub(super) async fn read(
         }
         chunk = next(&mut payload).await.transpose()?;
     }
-    Ok((if size > limit { Body::TooLarge { limit } } else { Body::Whole(whole.freeze()) }, Vec::new()))
+    Ok((if size > limit { RequestBody::TooLarge { limit } } else { RequestBody::Whole(whole.freeze()) }, Vec::new()))
 }
 
 fn is_form(headers: &HeaderMap) -> bool {

@@ -1,7 +1,7 @@
 //! CORS, open to all: any origin, with credentials, any method, any header. A request without `Origin` pays nothing.
 
 use actix_http::{
-    HttpMessage, Request as HttpRequest, Response, StatusCode,
+    HttpMessage, Request as HttpRequest, Response as HttpResponse, StatusCode,
     header::{
         ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
         ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
@@ -19,20 +19,20 @@ const TRUE: HeaderValue = HeaderValue::from_static("true");
 const ONE_DAY: HeaderValue = HeaderValue::from_static("86400");
 
 /// The answer to a preflight, if the request is one.
-pub(super) fn preflight(request: &HttpRequest) -> Option<Response<Sent>> {
+pub(super) fn preflight(request: &HttpRequest) -> Option<HttpResponse<Sent>> {
     let asked = request.headers();
     if !asked.contains_key(ORIGIN) || !asked.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
         return None;
     }
-    let mut response = empty(StatusCode::OK);
-    let headers = response.headers_mut();
+    let mut http_response = empty(StatusCode::OK);
+    let headers = http_response.headers_mut();
     allow(request, headers);
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
     // With credentials `*` would be taken literally: the list asked for is the answer.
     let asked_headers = asked.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked_headers.unwrap_or(ANY));
     headers.insert(ACCESS_CONTROL_MAX_AGE, ONE_DAY);
-    Some(response)
+    Some(http_response)
 }
 
 /// Opens a response to the page that asked for it, with every header that is on it.

@@ -12,7 +12,7 @@ use futures_core::Stream;
 use serde_json::{Map, Value, json};
 
 use super::next;
-use crate::core::request::{Body, File};
+use crate::core::request::{File, RequestBody};
 
 /// Of each file so many bytes are kept, from its beginning; the rest is counted.
 const KEPT: usize = 8 << 20;
@@ -24,7 +24,7 @@ const PART: u64 = 256;
 /// that ends with `[]`, is an array. What is no form is an empty text, which is no JSON object either.
 ///
 /// Files may be of any size: most of a large one is let go of as it comes.
-pub(super) async fn read(headers: &HeaderMap, first: Bytes, rest: Payload, limit: u64) -> (Body, Vec<File>) {
+pub(super) async fn read(headers: &HeaderMap, first: Bytes, rest: Payload, limit: u64) -> (RequestBody, Vec<File>) {
     let mut form = Multipart::new(headers, Chained { first: Some(first), rest });
     let (mut fields, mut files, mut size) = (Map::new(), Vec::new(), 0);
     loop {
@@ -34,7 +34,7 @@ pub(super) async fn read(headers: &HeaderMap, first: Bytes, rest: Payload, limit
             None => break,
         };
         // Half a form is none: the client is told so, in the words of what it asked for.
-        let Ok((name, part)) = part else { return (Body::Whole(Bytes::from_static(b"form")), Vec::new()) };
+        let Ok((name, part)) = part else { return (RequestBody::Whole(Bytes::from_static(b"form")), Vec::new()) };
         size += PART + name.len() as u64;
         let value = match part {
             Part::Text(text) => {
@@ -48,11 +48,11 @@ pub(super) async fn read(headers: &HeaderMap, first: Bytes, rest: Payload, limit
             }
         };
         if size > limit {
-            return (Body::TooLarge { limit }, Vec::new());
+            return (RequestBody::TooLarge { limit }, Vec::new());
         }
         put(&mut fields, &name, value);
     }
-    (Body::Whole(Value::Object(fields).to_string().into()), files)
+    (RequestBody::Whole(Value::Object(fields).to_string().into()), files)
 }
 
 /// What a part of a form brings.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use actix_http::{
-    Request, Response, StatusCode,
+    Request, Response as HttpResponse, StatusCode,
     body::{BodySize, MessageBody},
 };
 use bytes::Bytes;
@@ -21,9 +21,9 @@ use tokio::time::{Instant, Sleep};
 
 use self::chunked::Stream;
 use super::{Connection, access_log::Line};
-use crate::server::lateness::Lateness;
+use crate::server::lateness::LatenessHistogram;
 use crate::{
-    core::response::{Answer, Content, Opening, Step, Steps, Timed},
+    core::response::{Body, HeadTiming, Response, Step, Steps, TimedStep},
     engine::Receipt,
 };
 
@@ -34,18 +34,18 @@ const GRACE: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// It never begins: its connection is closed.
-async fn open(opening: Opening, request: &Request) -> Result<Instant, Response<Sent>> {
+async fn open(opening: HeadTiming, request: &Request) -> Result<Instant, HttpResponse<Sent>> {
     let start = Instant::now();
-    let nothing = |reset| Response::with_body(StatusCode::OK, What::Nothing { reset }.into());
+    let nothing = |reset| HttpResponse::with_body(StatusCode::OK, What::Nothing { reset }.into());
     match opening {
-        Opening::After(time) => {
+        HeadTiming::After(time) => {
             tokio::time::sleep_until(start + time).await;
             Ok(start)
         }
-        Opening::Never => pending().await,
+        HeadTiming::Never => pending().await,
         // A body that fails at once takes the head with it, which is not sent yet.
-        Opening::Closed => Err(nothing(None)),
-        Opening::Reset => Err(nothing(socket(request))),
+        HeadTiming::Closed => Err(nothing(None)),
+        HeadTiming::Reset => Err(nothing(socket(request))),
     }
 }
 
@@ -57,39 +57,39 @@ fn socket(request: &Request) -> Option<Arc<Socket>> {
 /// Waits until an answer is to begin, and begins it. The receipt is closed when the answer has been handed out to its end,
 /// or the client has left.
 pub(super) async fn deliver(
-    answer: Answer,
+    response: Response,
     receipt: Receipt,
     request: &Request,
-    lateness: &Arc<Lateness>,
-) -> Response<Sent> {
-    let start = match answer.opening {
-        Opening::After(Duration::ZERO) => None,
+    lateness: &Arc<LatenessHistogram>,
+) -> HttpResponse<Sent> {
+    let start = match response.opening {
+        HeadTiming::After(Duration::ZERO) => None,
         // Boxed, so that an answer without it does not carry the room for it.
         opening => match Box::pin(open(opening, request)).await {
             Ok(start) => Some(start),
-            Err(response) => return response,
+            Err(http_response) => return http_response,
         },
     };
-    let what = match answer.content {
-        Content::Whole(bytes) => What::Whole(bytes),
-        Content::Frames(frames) => What::Stream(Stream::new(frames, receipt, request)),
-        Content::Steps(steps) => {
+    let what = match response.content {
+        Body::Full(bytes) => What::Whole(bytes),
+        Body::Stream(frames) => What::Stream(Stream::new(frames, receipt, request)),
+        Body::Timed(steps) => {
             let (start, lateness) = (start.unwrap_or_else(Instant::now), Arc::clone(lateness));
             What::Play(Box::new(Play::new(steps, start, Some(receipt), socket(request), lateness)))
         }
         // What is opened over a socket is opened where sockets are.
-        Content::Session(_) => What::Whole(Bytes::new()),
+        Body::Session(_) => What::Whole(Bytes::new()),
     };
     let chunked = matches!(&what, What::Stream(stream) if stream.chunked);
-    let mut response = Response::with_body(answer.status, what.into());
+    let mut http_response = HttpResponse::with_body(response.status, what.into());
     if chunked {
-        chunked::tell(response.head_mut());
+        chunked::tell(http_response.head_mut());
     }
-    let headers = response.headers_mut();
-    for (name, value) in answer.headers {
+    let headers = http_response.headers_mut();
+    for (name, value) in response.headers {
         headers.append(name, value);
     }
-    response
+    http_response
 }
 
 /// A body as it is sent.
@@ -195,13 +195,13 @@ pub(super) struct Play {
     steps: Steps,
     start: Instant,
     /// The step that is not due yet.
-    next: Option<Timed>,
+    next: Option<TimedStep>,
     sleep: Pin<Box<Sleep>>,
     /// Until when `sleep` sleeps, if it does.
     until: Option<Instant>,
     receipt: Option<Receipt>,
     socket: Option<Arc<Socket>>,
-    lateness: Arc<Lateness>,
+    lateness: Arc<LatenessHistogram>,
 }
 
 impl Play {
@@ -211,7 +211,7 @@ impl Play {
         start: Instant,
         receipt: Option<Receipt>,
         socket: Option<Arc<Socket>>,
-        lateness: Arc<Lateness>,
+        lateness: Arc<LatenessHistogram>,
     ) -> Self {
         let sleep = Box::pin(tokio::time::sleep_until(start));
         Play { steps, start, next: None, sleep, until: None, receipt, socket, lateness }
@@ -235,11 +235,11 @@ impl Play {
         let this = self;
         if this.next.is_none() {
             this.next = this.steps.list.next();
-            if let Some(Timed { at, step: Step::Cut | Step::Reset }) = &mut this.next {
+            if let Some(TimedStep { at, step: Step::Cut | Step::Reset }) = &mut this.next {
                 *at = (*at).max(this.start.elapsed()).saturating_add(GRACE);
             }
         }
-        let Some(Timed { at, .. }) = &this.next else {
+        let Some(TimedStep { at, .. }) = &this.next else {
             this.receipt = None;
             return Poll::Ready(None);
         };
@@ -267,7 +267,7 @@ mod tests {
 
     use super::*;
 
-    fn play(list: impl Iterator<Item = Timed> + Send + 'static) -> Play {
+    fn play(list: impl Iterator<Item = TimedStep> + Send + 'static) -> Play {
         Play::new(Steps { length: None, list: Box::new(list) }, Instant::now(), None, None, Arc::default())
     }
 
@@ -276,8 +276,8 @@ mod tests {
     }
 
     /// Ten thousand events, 20.3 ms apart.
-    fn events() -> impl Iterator<Item = Timed> + Send {
-        (0..10_000).map(|n| Timed { at: due(n), step: Step::Send(Bytes::from_static(b"x")) })
+    fn events() -> impl Iterator<Item = TimedStep> + Send {
+        (0..10_000).map(|n| TimedStep { at: due(n), step: Step::Send(Bytes::from_static(b"x")) })
     }
 
     fn due(n: u32) -> Duration {
@@ -314,7 +314,7 @@ mod tests {
     async fn what_breaks_off_does_so_after_what_came_before_has_left() {
         let steps = [Step::Send(Bytes::from_static(b"x")), Step::Cut];
         let (start, mut play) =
-            (Instant::now(), play(steps.into_iter().map(|step| Timed { at: Duration::ZERO, step })));
+            (Instant::now(), play(steps.into_iter().map(|step| TimedStep { at: Duration::ZERO, step })));
         assert!(next(&mut play).await.unwrap().is_ok());
         assert!(next(&mut play).await.unwrap().is_err());
         assert!(start.elapsed() >= GRACE);
@@ -322,7 +322,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_never_due_never_comes() {
-        let mut play = play(std::iter::once(Timed { at: Duration::MAX, step: Step::Cut }));
+        let mut play = play(std::iter::once(TimedStep { at: Duration::MAX, step: Step::Cut }));
         let year = Duration::from_secs(365 * 86_400);
         assert!(tokio::time::timeout(year, next(&mut play)).await.is_err());
     }

@@ -20,7 +20,7 @@ use std::{
 };
 
 use actix_http::{
-    HttpMessage, Payload, Request, Response, StatusCode,
+    HttpMessage, Payload, Request, Response as HttpResponse, StatusCode,
     ws::{CloseCode, handshake},
 };
 use actix_web::http::header::{CONTENT_TYPE, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
@@ -37,7 +37,7 @@ use super::{
     response::{self, Broken, Play, What},
 };
 use crate::{
-    core::response::{Answer, Content, Opening, Step, Steps, Timed, session::Session},
+    core::response::{Body, HeadTiming, Response, Step, Steps, TimedStep, session::Session},
     engine::Receipt,
 };
 
@@ -75,14 +75,14 @@ pub(super) fn wants(request: &Request) -> bool {
 }
 
 /// Answers a request for a socket: with one, or as any other where there is none.
-pub(super) async fn answer(request: &Request, payload: Payload, edge: &Arc<Edge>) -> Response<Sent> {
+pub(super) async fn respond(request: &Request, payload: Payload, edge: &Arc<Edge>) -> HttpResponse<Sent> {
     let asker = Asker::new(request, &edge.trusted_proxies);
-    let (mut answer, mut receipt) = edge.engine.handle(&asker.request(Bytes::new())).await;
-    let (session, time) = match (answer.content, answer.opening) {
-        (Content::Session(session), Opening::After(time)) => (session, time),
+    let (mut response, mut receipt) = edge.engine.handle(&asker.request(Bytes::new())).await;
+    let (session, time) = match (response.content, response.opening) {
+        (Body::Session(session), HeadTiming::After(time)) => (session, time),
         (content, opening) => {
-            answer = Answer { content, opening, ..answer };
-            return response::deliver(answer, receipt, request, &edge.lateness).await;
+            response = Response { content, opening, ..response };
+            return response::deliver(response, receipt, request, &edge.lateness).await;
         }
     };
     if !time.is_zero() {
@@ -104,22 +104,23 @@ pub(super) async fn answer(request: &Request, payload: Payload, edge: &Arc<Edge>
         let _receipt = receipt;
         talk.run().await
     });
-    let mut response = head.message_body(()).unwrap_or_else(|_| Response::new(StatusCode::BAD_REQUEST).drop_body());
-    for (name, value) in answer.headers {
+    let mut http_response =
+        head.message_body(()).unwrap_or_else(|_| HttpResponse::new(StatusCode::BAD_REQUEST).drop_body());
+    for (name, value) in response.headers {
         if name != CONTENT_TYPE {
-            response.headers_mut().append(name, value);
+            http_response.headers_mut().append(name, value);
         }
     }
-    response.map_body(|_, ()| What::Socket(Box::pin(Body { run, wire })).into())
+    http_response.map_body(|_, ()| What::Socket(Box::pin(SocketBody { run, wire })).into())
 }
 
 /// The body of the answer to a handshake.
-struct Body {
+struct SocketBody {
     run: Pin<Box<dyn Future<Output = Result<(), Broken>>>>,
     wire: Wire,
 }
 
-impl Stream for Body {
+impl Stream for SocketBody {
     type Item = Result<Bytes, Broken>;
 
     /// The next bytes to send. The conversation goes on once they are taken.
@@ -206,7 +207,7 @@ struct Model {
 enum Saying {
     Nothing,
     /// It has been asked.
-    Asked(Pin<Box<dyn Future<Output = (Answer, Receipt)>>>),
+    Asked(Pin<Box<dyn Future<Output = (Response, Receipt)>>>),
     /// It answers.
     Events(Box<Play>),
     /// It refuses; what has come of the body.
@@ -242,10 +243,10 @@ impl Model {
         loop {
             match &mut self.saying {
                 Saying::Nothing => return pending().await,
-                Saying::Asked(answer) => {
-                    let (answer, receipt) = answer.await;
-                    let status = answer.status;
-                    let play = Box::new(self.play(answer, receipt));
+                Saying::Asked(response) => {
+                    let (response, receipt) = response.await;
+                    let status = response.status;
+                    let play = Box::new(self.play(response, receipt));
                     self.saying = if status.is_success() {
                         Saying::Events(play)
                     } else {
@@ -274,20 +275,21 @@ impl Model {
     }
 
     /// An answer as it is to be sent, step by step.
-    fn play(&self, answer: Answer, receipt: Receipt) -> Play {
-        let once =
-            |at, step| -> Box<dyn Iterator<Item = Timed> + Send> { Box::new(std::iter::once(Timed { at, step })) };
-        let list = match (answer.opening, answer.content) {
-            (Opening::Never, _) => once(Duration::MAX, Step::Cut),
-            (Opening::Closed, _) => once(Duration::ZERO, Step::Cut),
-            (Opening::Reset, _) => once(Duration::ZERO, Step::Reset),
-            (Opening::After(_), Content::Steps(steps)) => steps.list,
-            (Opening::After(at), Content::Whole(bytes)) => once(at, Step::Send(bytes)),
-            (Opening::After(at), Content::Frames(frames)) => {
-                Box::new(frames.list.map(move |frame| Timed { at, step: Step::Send(frame.bytes) }))
+    fn play(&self, response: Response, receipt: Receipt) -> Play {
+        let once = |at, step| -> Box<dyn Iterator<Item = TimedStep> + Send> {
+            Box::new(std::iter::once(TimedStep { at, step }))
+        };
+        let list = match (response.opening, response.content) {
+            (HeadTiming::Never, _) => once(Duration::MAX, Step::Cut),
+            (HeadTiming::Closed, _) => once(Duration::ZERO, Step::Cut),
+            (HeadTiming::Reset, _) => once(Duration::ZERO, Step::Reset),
+            (HeadTiming::After(_), Body::Timed(steps)) => steps.list,
+            (HeadTiming::After(at), Body::Full(bytes)) => once(at, Step::Send(bytes)),
+            (HeadTiming::After(at), Body::Stream(frames)) => {
+                Box::new(frames.list.map(move |frame| TimedStep { at, step: Step::Send(frame.bytes) }))
             }
             // What has a body opens no session.
-            (Opening::After(_), Content::Session(_)) => Box::new(std::iter::empty()),
+            (HeadTiming::After(_), Body::Session(_)) => Box::new(std::iter::empty()),
         };
         let steps = Steps { length: None, list };
         Play::new(steps, Instant::now(), Some(receipt), self.socket.clone(), Arc::clone(&self.edge.lateness))

@@ -4,18 +4,18 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use super::{Fault, Plan, Term};
+use super::{Fault, FaultKind, Plan};
 use crate::core::random::Random;
 
 /// Any number of faults. Between two stands `~`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Chain {
+pub struct FaultSpec {
     text: Arc<str>,
-    terms: Vec<Term>,
+    terms: Vec<Fault>,
 }
 
 /// What decides whether a fault happens to a request.
-pub struct Moment<'a> {
+pub struct FaultContext<'a> {
     /// The time since the start.
     pub elapsed: Duration,
     /// Chance.
@@ -24,7 +24,7 @@ pub struct Moment<'a> {
     pub count: &'a mut dyn FnMut(usize, u64) -> bool,
 }
 
-impl Chain {
+impl FaultSpec {
     /// As it was written.
     pub fn text(&self) -> &Arc<str> {
         &self.text
@@ -32,7 +32,7 @@ impl Chain {
 
     /// Adds what happens at this moment to a plan. Of what an answer can have only one of, what is planned already holds,
     /// and is not counted again.
-    pub fn add_to(&self, plan: &mut Plan, moment: &mut Moment<'_>) {
+    pub fn add_to(&self, plan: &mut Plan, moment: &mut FaultContext<'_>) {
         for (number, term) in self.terms.iter().enumerate() {
             if plan.excludes(term) {
                 continue;
@@ -40,7 +40,7 @@ impl Chain {
             let progress = match &term.window {
                 None => Some(1.0),
                 Some(window) => match &term.fault {
-                    Fault::Ttft(time) | Fault::Itl(time) if time.is_ramp() => window.ramp(moment.elapsed),
+                    FaultKind::Ttft(time) | FaultKind::Itl(time) if time.is_ramp() => window.ramp(moment.elapsed),
                     _ => window.progress(moment.elapsed),
                 },
             };
@@ -56,7 +56,7 @@ impl Chain {
 /// The most bytes that a chain is written in. Requests bring chains, so there is a bound.
 const LONGEST: usize = 1000;
 
-impl FromStr for Chain {
+impl FromStr for FaultSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -64,27 +64,27 @@ impl FromStr for Chain {
             return Err(format!("{} bytes of faults are too many: write {LONGEST} at the most", text.len()));
         }
         let terms = text.split('~').filter(|term| !term.trim().is_empty());
-        let terms = terms.map(str::parse).collect::<Result<Vec<Term>, String>>()?;
+        let terms = terms.map(str::parse).collect::<Result<Vec<Fault>, String>>()?;
         if terms.is_empty() {
             return Err("no fault is named: write 503, or 429x2~retry-after=2s".to_owned());
         }
-        Ok(Chain { text: text.trim().into(), terms })
+        Ok(FaultSpec { text: text.trim().into(), terms })
     }
 }
 
-impl fmt::Display for Chain {
+impl fmt::Display for FaultSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl Serialize for Chain {
+impl Serialize for FaultSpec {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.text)
     }
 }
 
-impl<'de> Deserialize<'de> for Chain {
+impl<'de> Deserialize<'de> for FaultSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // A lone status may be written as a number.
         #[derive(Deserialize)]
@@ -105,7 +105,7 @@ impl<'de> Deserialize<'de> for Chain {
 mod tests {
     use super::*;
 
-    fn chain(text: &str) -> Chain {
+    fn chain(text: &str) -> FaultSpec {
         text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
@@ -114,7 +114,7 @@ mod tests {
         let mut plan = Plan::default();
         let mut random = Random::seeded(1);
         let elapsed = Duration::from_secs(secs);
-        let moment = &mut Moment { elapsed, random: &mut random, count: &mut |_, first| first > 0 };
+        let moment = &mut FaultContext { elapsed, random: &mut random, count: &mut |_, first| first > 0 };
         chain(text).add_to(&mut plan, moment);
         plan
     }
@@ -142,9 +142,9 @@ mod tests {
 
     #[test]
     fn what_is_too_long_or_nothing_is_refused() {
-        assert!("503~".repeat(1000).parse::<Chain>().unwrap_err().contains("too many"));
-        assert!(" ~ ".parse::<Chain>().unwrap_err().contains("write 503"));
-        let written: Chain = serde_json::from_str("503").unwrap();
+        assert!("503~".repeat(1000).parse::<FaultSpec>().unwrap_err().contains("too many"));
+        assert!(" ~ ".parse::<FaultSpec>().unwrap_err().contains("write 503"));
+        let written: FaultSpec = serde_json::from_str("503").unwrap();
         assert_eq!(serde_json::to_string(&written).unwrap(), r#""503""#);
     }
 }

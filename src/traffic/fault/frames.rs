@@ -2,22 +2,22 @@
 
 use bytes::Bytes;
 
-use super::Fault;
-use crate::core::response::{Frame, Framing, Part};
+use super::FaultKind;
+use crate::core::response::{EventKind, StreamEvent, StreamFormat};
 
 /// The events of a stream, less or more than they should be.
-pub(super) struct Spoiled {
-    frames: Box<dyn Iterator<Item = Frame> + Send>,
-    framing: Framing,
+pub(super) struct CorruptedStream {
+    frames: Box<dyn Iterator<Item = StreamEvent> + Send>,
+    framing: StreamFormat,
     /// What is left out.
-    without: Vec<Part>,
+    without: Vec<EventKind>,
     /// After how many events one is broken off.
     malformed: Vec<u64>,
     /// Which events come twice.
     twice: Vec<u64>,
     /// After how many events an error comes, and what it is.
     error: Option<(u64, Bytes)>,
-    again: Option<Frame>,
+    again: Option<StreamEvent>,
     /// How many events there were.
     given: u64,
     /// Whether the last of them was left out.
@@ -25,23 +25,28 @@ pub(super) struct Spoiled {
     ended: bool,
 }
 
-impl Spoiled {
+impl CorruptedStream {
     /// Whether a fault is one of those.
-    pub(super) fn concerns(fault: &Fault) -> bool {
+    pub(super) fn concerns(fault: &FaultKind) -> bool {
         matches!(
             fault,
-            Fault::NoDone | Fault::NoFinish | Fault::NoUsage | Fault::Malformed | Fault::Dup | Fault::Error(_)
+            FaultKind::NoDone
+                | FaultKind::NoFinish
+                | FaultKind::NoUsage
+                | FaultKind::Malformed
+                | FaultKind::Dup
+                | FaultKind::Error(_)
         )
     }
 
     /// A stream with these faults, each at its place; `error` is what an error says.
     pub(super) fn new<'a>(
-        frames: Box<dyn Iterator<Item = Frame> + Send>,
-        framing: Framing,
-        faults: impl Iterator<Item = (&'a Fault, Option<u64>)>,
+        frames: Box<dyn Iterator<Item = StreamEvent> + Send>,
+        framing: StreamFormat,
+        faults: impl Iterator<Item = (&'a FaultKind, Option<u64>)>,
         error: Option<Vec<u8>>,
     ) -> Self {
-        let mut spoiled = Spoiled {
+        let mut spoiled = CorruptedStream {
             frames,
             framing,
             without: Vec::new(),
@@ -55,12 +60,12 @@ impl Spoiled {
         };
         for (fault, at) in faults {
             match fault {
-                Fault::NoDone => spoiled.without.push(Part::End),
-                Fault::NoFinish => spoiled.without.push(Part::Finish),
-                Fault::NoUsage => spoiled.without.push(Part::Usage),
-                Fault::Malformed => spoiled.malformed.push(at.unwrap_or(1)),
-                Fault::Dup => spoiled.twice.push(at.unwrap_or(1)),
-                Fault::Error(_) => {
+                FaultKind::NoDone => spoiled.without.push(EventKind::End),
+                FaultKind::NoFinish => spoiled.without.push(EventKind::Finish),
+                FaultKind::NoUsage => spoiled.without.push(EventKind::Usage),
+                FaultKind::Malformed => spoiled.malformed.push(at.unwrap_or(1)),
+                FaultKind::Dup => spoiled.twice.push(at.unwrap_or(1)),
+                FaultKind::Error(_) => {
                     let at = at.unwrap_or(1);
                     spoiled.error = error.as_ref().map(|body| (at, framing.error(body, at == 0)));
                 }
@@ -71,10 +76,10 @@ impl Spoiled {
     }
 }
 
-impl Iterator for Spoiled {
-    type Item = Frame;
+impl Iterator for CorruptedStream {
+    type Item = StreamEvent;
 
-    fn next(&mut self) -> Option<Frame> {
+    fn next(&mut self) -> Option<StreamEvent> {
         if self.ended {
             return None;
         }
@@ -83,13 +88,13 @@ impl Iterator for Spoiled {
         }
         if let Some((_, bytes)) = self.error.take_if(|(at, _)| *at <= self.given) {
             self.ended = true;
-            return Some(Frame { bytes, part: Part::End, tokens: 0 });
+            return Some(StreamEvent { bytes, part: EventKind::End, tokens: 0 });
         }
         let mut frame = loop {
             let Some(frame) = self.frames.next() else {
                 self.ended = true;
                 let close = self.framing.close().filter(|_| self.unclosed);
-                return close.map(|bytes| Frame { bytes, part: Part::End, tokens: 0 });
+                return close.map(|bytes| StreamEvent { bytes, part: EventKind::End, tokens: 0 });
             };
             self.unclosed = self.without.contains(&frame.part);
             if !self.unclosed {
@@ -101,7 +106,7 @@ impl Iterator for Spoiled {
         }
         self.given += 1;
         if self.twice.contains(&self.given) {
-            self.again = Some(Frame { tokens: 0, ..frame.clone() });
+            self.again = Some(StreamEvent { tokens: 0, ..frame.clone() });
         }
         Some(frame)
     }

@@ -9,14 +9,14 @@ use http::{
 };
 
 use super::{
-    Fault, Term,
-    frames::Spoiled,
+    Fault, FaultKind,
+    frames::CorruptedStream,
     steps::{self, Timeline},
 };
 use crate::{
     core::{
         reply::Instead,
-        response::{Answer, Content, Frames, Framing, Opening, Step, Steps, Timed},
+        response::{Body, EventStream, HeadTiming, Response, Step, Steps, StreamFormat, TimedStep},
     },
     traffic::latency::{Distribution, Pace},
 };
@@ -30,7 +30,7 @@ pub struct Plan {
 
 #[derive(Debug)]
 struct Planned {
-    term: Term,
+    term: Fault,
     /// How far its window has come.
     progress: f64,
 }
@@ -42,29 +42,29 @@ impl Plan {
     }
 
     /// Whether something stands in the way of one more.
-    pub(super) fn excludes(&self, term: &Term) -> bool {
+    pub(super) fn excludes(&self, term: &Fault) -> bool {
         self.closed || self.list.iter().any(|planned| planned.term.excludes(term))
     }
 
-    pub(super) fn add(&mut self, term: &Term, progress: f64) {
+    pub(super) fn add(&mut self, term: &Fault, progress: f64) {
         match term.fault {
-            Fault::Ok => self.closed = true,
+            FaultKind::Ok => self.closed = true,
             _ => self.list.push(Planned { term: term.clone(), progress }),
         }
     }
 
-    fn find<T>(&self, mut pick: impl FnMut(&Fault) -> Option<T>) -> Option<T> {
+    fn find<T>(&self, mut pick: impl FnMut(&FaultKind) -> Option<T>) -> Option<T> {
         self.list.iter().find_map(|planned| pick(&planned.term.fault))
     }
 
-    fn has(&self, fault: &Fault) -> bool {
+    fn has(&self, fault: &FaultKind) -> bool {
         self.list.iter().any(|planned| planned.term.fault == *fault)
     }
 
     /// The error that is told in place of an answer: its status and its name.
     pub fn error(&self) -> Option<(u16, &str)> {
         self.list.iter().find_map(|planned| match &planned.term.fault {
-            Fault::Status(status, name) => Some((*status, name.as_str())),
+            FaultKind::Status(status, name) => Some((*status, name.as_str())),
             _ => None,
         })
     }
@@ -72,20 +72,20 @@ impl Plan {
     /// The name of the error that ends a stream.
     pub fn stream_error(&self) -> Option<&str> {
         self.list.iter().find_map(|planned| match &planned.term.fault {
-            Fault::Error(name) => Some(name.as_str()),
+            FaultKind::Error(name) => Some(name.as_str()),
             _ => None,
         })
     }
 
     /// What an error says of when to come back.
     pub fn retry_after(&self) -> Option<Option<Duration>> {
-        self.find(|fault| if let Fault::RetryAfter(time) = fault { Some(*time) } else { None })
+        self.find(|fault| if let FaultKind::RetryAfter(time) = fault { Some(*time) } else { None })
     }
 
     /// The time to the first token, and how far it has come.
     pub fn ttft(&self) -> Option<(&Distribution, f64)> {
         self.list.iter().find_map(|planned| match &planned.term.fault {
-            Fault::Ttft(time) => Some((time, planned.progress)),
+            FaultKind::Ttft(time) => Some((time, planned.progress)),
             _ => None,
         })
     }
@@ -93,7 +93,7 @@ impl Plan {
     /// The time from token to token, and how far it has come.
     pub fn itl(&self) -> Option<(&Distribution, f64)> {
         self.list.iter().find_map(|planned| match &planned.term.fault {
-            Fault::Itl(time) => Some((time, planned.progress)),
+            FaultKind::Itl(time) => Some((time, planned.progress)),
             _ => None,
         })
     }
@@ -101,51 +101,52 @@ impl Plan {
     /// What the model says instead.
     pub fn says(&self) -> Option<Instead> {
         self.find(|fault| match fault {
-            Fault::Refusal => Some(Instead::Refusal),
-            Fault::Filter => Some(Instead::Filter),
+            FaultKind::Refusal => Some(Instead::Refusal),
+            FaultKind::Filter => Some(Instead::Filter),
             _ => None,
         })
     }
 
     /// Whether another model is named.
     pub fn names_another_model(&self) -> bool {
-        self.has(&Fault::WrongModel)
+        self.has(&FaultKind::WrongModel)
     }
 
     /// Changes an answer: its times first, if it has some, then what goes wrong. Its head is sent after `before_head`, its
     /// events at their pace; `error` is the error that ends a stream, as it stands there.
     pub fn apply(
         &self,
-        mut answer: Answer,
+        mut response: Response,
         before_head: Duration,
         pace: Option<Pace>,
         error: Option<Vec<u8>>,
-    ) -> Answer {
-        let (content, opening) = match answer.content {
-            Content::Whole(bytes) => (self.spoil_whole(bytes, &mut answer.headers), before_head),
-            Content::Frames(frames) => self.spoil_frames(frames, pace, error, &mut answer.headers),
+    ) -> Response {
+        let (content, opening) = match response.content {
+            Body::Full(bytes) => (self.corrupt_full(bytes, &mut response.headers), before_head),
+            Body::Stream(frames) => self.corrupt_stream(frames, pace, error, &mut response.headers),
             content => (content, before_head),
         };
-        (answer.content, answer.opening) = (content, Opening::After(opening));
+        (response.content, response.opening) = (content, HeadTiming::After(opening));
         if self.is_empty() {
-            return answer;
+            return response;
         }
-        if answer.status.as_u16() >= 400
+        if response.status.as_u16() >= 400
             && let Some(time) = self.retry_after()
         {
-            retry_after(time, &mut answer.headers);
+            retry_after(time, &mut response.headers);
         }
-        if let Some(count) = self.find(|fault| if let Fault::Headers(count) = fault { Some(*count) } else { None }) {
+        if let Some(count) = self.find(|fault| if let FaultKind::Headers(count) = fault { Some(*count) } else { None })
+        {
             let flood = (1..=count).filter_map(|n| HeaderName::try_from(format!("x-fake-flood-{n}")).ok());
-            answer.headers.extend(flood.map(|name| (name, HeaderValue::from_static("water"))));
+            response.headers.extend(flood.map(|name| (name, HeaderValue::from_static("water"))));
         }
         let opening = self.list.iter().find_map(|Planned { term, .. }| match term.fault {
-            Fault::Hang => Some(Opening::Never),
-            Fault::Empty => Some(Opening::Closed),
-            Fault::Reset if term.at.is_none() => Some(Opening::Reset),
+            FaultKind::Hang => Some(HeadTiming::Never),
+            FaultKind::Empty => Some(HeadTiming::Closed),
+            FaultKind::Reset if term.at.is_none() => Some(HeadTiming::Reset),
             _ => None,
         });
-        Answer { opening: opening.unwrap_or(answer.opening), ..answer }
+        Response { opening: opening.unwrap_or(response.opening), ..response }
     }
 
     /// Where the body breaks off or stops, by how much of it was sent before.
@@ -156,9 +157,9 @@ impl Plan {
             .filter_map(|Planned { term, .. }| {
                 let at = term.at.unwrap_or(default);
                 match term.fault {
-                    Fault::Stall(time) => Some((at, steps::Break::Stall(time))),
-                    Fault::Cut => Some((at, steps::Break::Cut)),
-                    Fault::Reset if term.at.is_some() => Some((at, steps::Break::Reset)),
+                    FaultKind::Stall(time) => Some((at, steps::Break::Stall(time))),
+                    FaultKind::Cut => Some((at, steps::Break::Cut)),
+                    FaultKind::Reset if term.at.is_some() => Some((at, steps::Break::Reset)),
                     _ => None,
                 }
             })
@@ -167,23 +168,23 @@ impl Plan {
         breaks
     }
 
-    fn spoil_whole(&self, mut bytes: Bytes, headers: &mut Vec<(HeaderName, HeaderValue)>) -> Content {
-        let place = |fault: &Fault, default: u64| {
+    fn corrupt_full(&self, mut bytes: Bytes, headers: &mut Vec<(HeaderName, HeaderValue)>) -> Body {
+        let place = |fault: &FaultKind, default: u64| {
             let planned = self.list.iter().find(|planned| planned.term.fault == *fault)?;
             Some(planned.term.at.unwrap_or(default))
         };
-        if let Some(at) = place(&Fault::Malformed, bytes.len() as u64 / 2) {
+        if let Some(at) = place(&FaultKind::Malformed, bytes.len() as u64 / 2) {
             bytes.truncate(usize::try_from(at).unwrap_or(usize::MAX));
         }
-        if self.has(&Fault::Gzip) {
+        if self.has(&FaultKind::Gzip) {
             bytes = steps::gzip(&bytes);
             headers.push((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
         }
         let (breaks, padding) = (self.breaks(bytes.len() as u64 / 2), self.padding());
-        let more = self.find(|fault| if let Fault::WrongLength(more) = fault { Some(*more) } else { None });
+        let more = self.find(|fault| if let FaultKind::WrongLength(more) = fault { Some(*more) } else { None });
         let rate = self.rate();
         if breaks.is_empty() && padding.is_none() && more.is_none() && rate.is_none() {
-            return Content::Whole(bytes);
+            return Body::Full(bytes);
         }
         let padding = padding.unwrap_or(0);
         let length = (bytes.len() as u64).saturating_add(padding);
@@ -191,54 +192,54 @@ impl Plan {
         if more.is_some_and(|more| more > 0) {
             // What is promised does not come.
             let at = list.last().map_or(Duration::ZERO, |timed| timed.at);
-            list.push(Timed { at, step: Step::Cut });
+            list.push(TimedStep { at, step: Step::Cut });
         }
         let list = steps::padded(list.into_iter(), padding, Bytes::from_static(&steps::BLANKS));
         let length = Some(length.saturating_add_signed(more.unwrap_or(0)));
         match rate {
-            None => Content::Steps(Steps { length, list: Box::new(list) }),
-            Some(rate) => Content::Steps(Steps { length, list: Box::new(steps::slowed(list, rate)) }),
+            None => Body::Timed(Steps { length, list: Box::new(list) }),
+            Some(rate) => Body::Timed(Steps { length, list: Box::new(steps::slowed(list, rate)) }),
         }
     }
 
     /// The stream, and when its head is sent.
-    fn spoil_frames(
+    fn corrupt_stream(
         &self,
-        frames: Frames,
+        frames: EventStream,
         pace: Option<Pace>,
         error: Option<Vec<u8>>,
         headers: &mut Vec<(HeaderName, HeaderValue)>,
-    ) -> (Content, Duration) {
-        let Frames { mut list, framing } = frames;
-        if self.list.iter().any(|planned| Spoiled::concerns(&planned.term.fault)) {
+    ) -> (Body, Duration) {
+        let EventStream { mut list, framing } = frames;
+        if self.list.iter().any(|planned| CorruptedStream::concerns(&planned.term.fault)) {
             let terms = self.list.iter().map(|planned| (&planned.term.fault, planned.term.at));
-            list = Box::new(Spoiled::new(list, framing, terms, error));
+            list = Box::new(CorruptedStream::new(list, framing, terms, error));
         }
         let (breaks, keepalive) = (self.breaks(1), self.keepalive());
         let (padding, rate) = (self.padding(), self.rate());
         // Messages are compressed, if ever, by whoever has agreed on that with the client.
-        let gzip = framing != Framing::Messages && self.has(&Fault::Gzip);
+        let gzip = framing != StreamFormat::Messages && self.has(&FaultKind::Gzip);
         let plain = breaks.is_empty() && keepalive.is_none() && padding.is_none() && rate.is_none() && !gzip;
         if plain && pace.is_none() {
-            return (Content::Frames(Frames { list, framing }), Duration::ZERO);
+            return (Body::Stream(EventStream { list, framing }), Duration::ZERO);
         }
         let mut timeline = Timeline::new(list, pace, breaks);
         // The head comes with the first event, unless there are comments before that.
         let opening = if keepalive.is_some() { Duration::ZERO } else { timeline.first() };
-        let mut list: Box<dyn Iterator<Item = Timed> + Send> = Box::new(timeline);
+        let mut list: Box<dyn Iterator<Item = TimedStep> + Send> = Box::new(timeline);
         if let Some(every) = keepalive {
             list = Box::new(steps::kept_alive(list, every, framing.comment()));
         }
         if let Some(padding) = padding {
             // Comments are whole ones: half of one would take the event behind it with it.
             let (blank, padding) = match framing {
-                Framing::Array | Framing::Lines => (Bytes::from_static(&steps::BLANKS), padding),
-                Framing::Data(_) | Framing::Named => {
+                StreamFormat::Array | StreamFormat::Lines => (Bytes::from_static(&steps::BLANKS), padding),
+                StreamFormat::Data(_) | StreamFormat::Named => {
                     (Bytes::from_static(&steps::COMMENTS), padding.next_multiple_of(steps::COMMENT))
                 }
                 // Each would be a message.
-                Framing::Messages => (Bytes::new(), 0),
-                Framing::Binary => {
+                StreamFormat::Messages => (Bytes::new(), 0),
+                StreamFormat::Binary => {
                     let padding = padding.next_multiple_of(framing.comment().len() as u64);
                     (framing.comment().repeat(1000).into(), padding)
                 }
@@ -251,23 +252,23 @@ impl Plan {
         }
         if let Some(rate) = rate {
             list = match framing {
-                Framing::Messages => Box::new(steps::late(list, rate)),
+                StreamFormat::Messages => Box::new(steps::late(list, rate)),
                 _ => Box::new(steps::slowed(list, rate)),
             };
         }
-        (Content::Steps(Steps { length: None, list }), opening)
+        (Body::Timed(Steps { length: None, list }), opening)
     }
 
     fn padding(&self) -> Option<u64> {
-        self.find(|fault| if let Fault::Huge(size) = fault { Some(*size) } else { None })
+        self.find(|fault| if let FaultKind::Huge(size) = fault { Some(*size) } else { None })
     }
 
     fn rate(&self) -> Option<u64> {
-        self.find(|fault| if let Fault::SlowBody(rate) = fault { Some(*rate) } else { None })
+        self.find(|fault| if let FaultKind::SlowBody(rate) = fault { Some(*rate) } else { None })
     }
 
     fn keepalive(&self) -> Option<Duration> {
-        self.find(|fault| if let Fault::Keepalive(every) = fault { Some(*every) } else { None })
+        self.find(|fault| if let FaultKind::Keepalive(every) = fault { Some(*every) } else { None })
     }
 }
 

@@ -7,7 +7,7 @@ use flate2::{Compression, write::GzEncoder};
 use smallvec::SmallVec;
 
 use crate::{
-    core::response::{Frame, Step, Timed},
+    core::response::{Step, StreamEvent, TimedStep},
     traffic::latency::Pace,
 };
 
@@ -47,7 +47,7 @@ pub(super) type Breaks = SmallVec<[(u64, Break); 1]>;
 
 /// A stream with its times.
 pub(super) struct Timeline {
-    frames: Box<dyn Iterator<Item = Frame> + Send>,
+    frames: Box<dyn Iterator<Item = StreamEvent> + Send>,
     pace: Option<Pace>,
     /// Those that have not come yet, the next at the end.
     breaks: Breaks,
@@ -58,12 +58,16 @@ pub(super) struct Timeline {
     /// When the last event was due.
     at: Duration,
     /// The next event, if it had to be looked at.
-    first: Option<Timed>,
+    first: Option<TimedStep>,
     ended: bool,
 }
 
 impl Timeline {
-    pub(super) fn new(frames: Box<dyn Iterator<Item = Frame> + Send>, pace: Option<Pace>, mut breaks: Breaks) -> Self {
+    pub(super) fn new(
+        frames: Box<dyn Iterator<Item = StreamEvent> + Send>,
+        pace: Option<Pace>,
+        mut breaks: Breaks,
+    ) -> Self {
         breaks.reverse();
         let (sent, stalled, at) = (0, Duration::ZERO, Duration::ZERO);
         Timeline { frames, pace, breaks, sent, stalled, at, first: None, ended: false }
@@ -73,12 +77,12 @@ impl Timeline {
     pub(super) fn first(&mut self) -> Duration {
         self.first = self.step();
         match &self.first {
-            Some(Timed { at, step: Step::Send(_) }) => *at,
+            Some(TimedStep { at, step: Step::Send(_) }) => *at,
             _ => Duration::ZERO,
         }
     }
 
-    fn step(&mut self) -> Option<Timed> {
+    fn step(&mut self) -> Option<TimedStep> {
         if self.ended {
             return None;
         }
@@ -96,66 +100,69 @@ impl Timeline {
                 Break::Reset => (self.at, Step::Reset),
             };
             self.ended = true;
-            return Some(Timed { at, step });
+            return Some(TimedStep { at, step });
         }
         let frame = self.frames.next()?;
         let due = self.pace.as_mut().map_or(Duration::ZERO, |pace| pace.due(frame.tokens));
         self.at = due.saturating_add(self.stalled);
         self.sent += 1;
-        Some(Timed { at: self.at, step: Step::Send(frame.bytes) })
+        Some(TimedStep { at: self.at, step: Step::Send(frame.bytes) })
     }
 }
 
 impl Iterator for Timeline {
-    type Item = Timed;
+    type Item = TimedStep;
 
-    fn next(&mut self) -> Option<Timed> {
+    fn next(&mut self) -> Option<TimedStep> {
         self.first.take().or_else(|| self.step())
     }
 }
 
 /// A whole body with its breaks. No break comes after all of it.
-pub(super) fn whole(bytes: Bytes, breaks: &Breaks) -> Vec<Timed> {
+pub(super) fn whole(bytes: Bytes, breaks: &Breaks) -> Vec<TimedStep> {
     let (mut list, mut sent, mut at) = (Vec::new(), 0, Duration::ZERO);
     let last = bytes.len().saturating_sub(1);
     for (after, broken) in breaks {
         let after = usize::try_from(*after).unwrap_or(usize::MAX).clamp(sent, last.max(sent));
-        list.push(Timed { at, step: Step::Send(bytes.slice(mem::replace(&mut sent, after)..after)) });
+        list.push(TimedStep { at, step: Step::Send(bytes.slice(mem::replace(&mut sent, after)..after)) });
         match broken {
             Break::Stall(Some(time)) => {
                 at = at.saturating_add(*time);
                 continue;
             }
-            Break::Stall(None) => list.push(Timed { at: Duration::MAX, step: Step::Cut }),
-            Break::Cut => list.push(Timed { at, step: Step::Cut }),
-            Break::Reset => list.push(Timed { at, step: Step::Reset }),
+            Break::Stall(None) => list.push(TimedStep { at: Duration::MAX, step: Step::Cut }),
+            Break::Cut => list.push(TimedStep { at, step: Step::Cut }),
+            Break::Reset => list.push(TimedStep { at, step: Step::Reset }),
         }
         return list;
     }
-    list.push(Timed { at, step: Step::Send(bytes.slice(sent..)) });
+    list.push(TimedStep { at, step: Step::Send(bytes.slice(sent..)) });
     list
 }
 
 /// With so many bytes before the first step, which are taken from `blank` again and again.
 pub(super) fn padded(
-    steps: impl Iterator<Item = Timed> + Send,
+    steps: impl Iterator<Item = TimedStep> + Send,
     size: u64,
     blank: Bytes,
-) -> impl Iterator<Item = Timed> + Send {
+) -> impl Iterator<Item = TimedStep> + Send {
     let mut left = size;
     let padding = std::iter::from_fn(move || {
         let length = usize::try_from(left).unwrap_or(usize::MAX).min(blank.len());
         left -= length as u64;
-        (length > 0).then(|| Timed { at: Duration::ZERO, step: Step::Send(blank.slice(..length)) })
+        (length > 0).then(|| TimedStep { at: Duration::ZERO, step: Step::Send(blank.slice(..length)) })
     });
     padding.chain(steps)
 }
 
 /// At so many bytes a second, ten times a second at the most.
-pub(super) fn slowed(steps: impl Iterator<Item = Timed> + Send, rate: u64) -> impl Iterator<Item = Timed> + Send {
+pub(super) fn slowed(
+    steps: impl Iterator<Item = TimedStep> + Send,
+    rate: u64,
+) -> impl Iterator<Item = TimedStep> + Send {
     let piece = usize::try_from(rate / 10).unwrap_or(usize::MAX).max(1);
     let mut clear = Duration::ZERO;
-    steps.flat_map(move |Timed { at, step }| {
+    steps.flat_map(move |TimedStep { at, step }| {
         clear = clear.max(at);
         let (mut start, mut whole) = (clear, Some(step));
         if let Some(Step::Send(bytes)) = &whole {
@@ -172,32 +179,32 @@ pub(super) fn slowed(steps: impl Iterator<Item = Timed> + Send, rate: u64) -> im
                 }
                 step => step,
             };
-            Some(Timed { at, step })
+            Some(TimedStep { at, step })
         })
     })
 }
 
 /// The same where nothing may be cut up: each comes once the last of its bytes would have.
-pub(super) fn late(steps: impl Iterator<Item = Timed> + Send, rate: u64) -> impl Iterator<Item = Timed> + Send {
+pub(super) fn late(steps: impl Iterator<Item = TimedStep> + Send, rate: u64) -> impl Iterator<Item = TimedStep> + Send {
     let mut clear = Duration::ZERO;
-    steps.map(move |Timed { at, step }| {
+    steps.map(move |TimedStep { at, step }| {
         clear = clear.max(at);
         if let Step::Send(bytes) = &step {
             clear = clear.saturating_add(Duration::from_secs_f64(bytes.len() as f64 / rate as f64));
         }
-        Timed { at: clear, step }
+        TimedStep { at: clear, step }
     })
 }
 
 /// With a comment whenever nothing else was sent for so long.
 pub(super) fn kept_alive(
-    mut steps: impl Iterator<Item = Timed> + Send,
+    mut steps: impl Iterator<Item = TimedStep> + Send,
     every: Duration,
     comment: Bytes,
-) -> impl Iterator<Item = Timed> + Send {
+) -> impl Iterator<Item = TimedStep> + Send {
     let (mut last, mut next) = (Duration::ZERO, None);
     std::iter::from_fn(move || {
-        let due: Timed = next.take().or_else(|| steps.next())?;
+        let due: TimedStep = next.take().or_else(|| steps.next())?;
         let comment_at = last + every;
         if comment_at >= due.at {
             last = due.at;
@@ -205,7 +212,7 @@ pub(super) fn kept_alive(
         }
         last = comment_at;
         next = Some(due);
-        Some(Timed { at: comment_at, step: Step::Send(comment.clone()) })
+        Some(TimedStep { at: comment_at, step: Step::Send(comment.clone()) })
     })
 }
 
@@ -221,25 +228,25 @@ pub(super) fn gzip(bytes: &[u8]) -> Bytes {
 
 /// A body compressed step by step: what was sent can be read before there is more.
 pub(super) struct Gzipped {
-    steps: Box<dyn Iterator<Item = Timed> + Send>,
+    steps: Box<dyn Iterator<Item = TimedStep> + Send>,
     encoder: Option<GzEncoder<Vec<u8>>>,
     at: Duration,
 }
 
 impl Gzipped {
-    pub(super) fn new(steps: Box<dyn Iterator<Item = Timed> + Send>) -> Self {
+    pub(super) fn new(steps: Box<dyn Iterator<Item = TimedStep> + Send>) -> Self {
         let encoder = Some(GzEncoder::new(Vec::new(), Compression::fast()));
         Gzipped { steps, encoder, at: Duration::ZERO }
     }
 }
 
 impl Iterator for Gzipped {
-    type Item = Timed;
+    type Item = TimedStep;
 
-    fn next(&mut self) -> Option<Timed> {
+    fn next(&mut self) -> Option<TimedStep> {
         let compressed = match self.steps.next() {
             None => self.encoder.take()?.finish().ok()?,
-            Some(Timed { at, step: Step::Send(bytes) }) => {
+            Some(TimedStep { at, step: Step::Send(bytes) }) => {
                 self.at = at;
                 let encoder = self.encoder.as_mut()?;
                 encoder.write_all(&bytes).and_then(|()| encoder.flush()).ok()?;
@@ -247,6 +254,6 @@ impl Iterator for Gzipped {
             }
             broken => return broken,
         };
-        Some(Timed { at: self.at, step: Step::Send(compressed.into()) })
+        Some(TimedStep { at: self.at, step: Step::Send(compressed.into()) })
     }
 }

@@ -4,14 +4,14 @@ use std::{str::FromStr, time::Duration};
 
 use bytesize::ByteSize;
 
-use super::{Fault, TABLE};
+use super::{FaultKind, TABLE};
 use crate::traffic::latency::Span;
 
 /// A fault, where in the answer it is, and when it is to happen at all.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Term {
+pub struct Fault {
     /// What goes wrong.
-    pub fault: Fault,
+    pub fault: FaultKind,
     /// After how many events of a stream, or bytes of a whole body.
     pub at: Option<u64>,
     /// Only the first so many times, for each caller.
@@ -79,22 +79,22 @@ impl Window {
     }
 }
 
-impl Term {
+impl Fault {
     /// Whether it says what happens before the head.
     fn is_opening(&self) -> bool {
         match self.fault {
-            Fault::Status(..) | Fault::Empty | Fault::Hang => true,
-            Fault::Reset => self.at.is_none(),
+            FaultKind::Status(..) | FaultKind::Empty | FaultKind::Hang => true,
+            FaultKind::Reset => self.at.is_none(),
             _ => false,
         }
     }
 
     /// Whether an answer can have only one of both.
-    pub(super) fn excludes(&self, other: &Term) -> bool {
-        let says = |fault: &Fault| matches!(fault, Fault::Refusal | Fault::Filter);
+    pub(super) fn excludes(&self, other: &Fault) -> bool {
+        let says = |fault: &FaultKind| matches!(fault, FaultKind::Refusal | FaultKind::Filter);
         match self.fault {
-            Fault::Cut | Fault::Stall(_) | Fault::Malformed | Fault::Dup => false,
-            Fault::Reset if self.at.is_some() => false,
+            FaultKind::Cut | FaultKind::Stall(_) | FaultKind::Malformed | FaultKind::Dup => false,
+            FaultKind::Reset if self.at.is_some() => false,
             _ if self.is_opening() && other.is_opening() => true,
             _ if says(&self.fault) && says(&other.fault) => true,
             _ => std::mem::discriminant(&self.fault) == std::mem::discriminant(&other.fault),
@@ -102,7 +102,7 @@ impl Term {
     }
 }
 
-impl FromStr for Term {
+impl FromStr for Fault {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -128,12 +128,12 @@ impl FromStr for Term {
             }
         }
         let (fault, at) = fault(rest)?;
-        Ok(Term { fault, at, first, percent, window })
+        Ok(Fault { fault, at, first, percent, window })
     }
 }
 
 /// Reads `name=value@place:argument`.
-fn fault(text: &str) -> Result<(Fault, Option<u64>), String> {
+fn fault(text: &str) -> Result<(FaultKind, Option<u64>), String> {
     let (before, argument) = text.split_once(':').map_or((text, None), |(before, argument)| (before, Some(argument)));
     let (before, place) = before.split_once('@').map_or((before, None), |(before, place)| (before, Some(place)));
     let (name, value) = before.split_once('=').map_or((before, None), |(name, value)| (name, Some(value)));
@@ -151,50 +151,50 @@ fn fault(text: &str) -> Result<(Fault, Option<u64>), String> {
     };
     let wanted = || value.ok_or_else(|| wrong("its value is missing".to_owned()));
     let (takes_value, takes_place, takes_argument, fault) = match name {
-        "retry-after" if value == Some("none") => (true, false, false, Fault::RetryAfter(None)),
-        "retry-after" => (true, false, false, Fault::RetryAfter(Some(span(wanted()?)?))),
-        "ttft" => (true, false, false, Fault::Ttft(wanted()?.parse().map_err(wrong)?)),
-        "itl" => (true, false, false, Fault::Itl(wanted()?.parse().map_err(wrong)?)),
-        "hang" => (false, false, false, Fault::Hang),
-        "empty" => (false, false, false, Fault::Empty),
-        "reset" => (false, true, false, Fault::Reset),
-        "down" => (false, false, false, Fault::Reset),
-        "cut" => (false, true, false, Fault::Cut),
-        "stall" => (false, true, true, Fault::Stall(argument.map(span).transpose()?)),
-        "slow-body" => (true, false, false, Fault::SlowBody(value.map_or(Ok(100), size)?.max(1))),
-        "keepalive" => (true, false, false, Fault::Keepalive(value.map_or(Ok(Duration::from_secs(15)), span)?)),
-        "error" => (false, true, true, Fault::Error(argument.unwrap_or_default().to_owned())),
-        "malformed" => (false, true, false, Fault::Malformed),
-        "dup" => (false, true, false, Fault::Dup),
-        "nodone" => (false, false, false, Fault::NoDone),
-        "nofinish" => (false, false, false, Fault::NoFinish),
-        "nousage" => (false, false, false, Fault::NoUsage),
-        "refusal" => (false, false, false, Fault::Refusal),
-        "filter" => (false, false, false, Fault::Filter),
-        "wrong-model" => (false, false, false, Fault::WrongModel),
-        "gzip" => (false, false, false, Fault::Gzip),
+        "retry-after" if value == Some("none") => (true, false, false, FaultKind::RetryAfter(None)),
+        "retry-after" => (true, false, false, FaultKind::RetryAfter(Some(span(wanted()?)?))),
+        "ttft" => (true, false, false, FaultKind::Ttft(wanted()?.parse().map_err(wrong)?)),
+        "itl" => (true, false, false, FaultKind::Itl(wanted()?.parse().map_err(wrong)?)),
+        "hang" => (false, false, false, FaultKind::Hang),
+        "empty" => (false, false, false, FaultKind::Empty),
+        "reset" => (false, true, false, FaultKind::Reset),
+        "down" => (false, false, false, FaultKind::Reset),
+        "cut" => (false, true, false, FaultKind::Cut),
+        "stall" => (false, true, true, FaultKind::Stall(argument.map(span).transpose()?)),
+        "slow-body" => (true, false, false, FaultKind::SlowBody(value.map_or(Ok(100), size)?.max(1))),
+        "keepalive" => (true, false, false, FaultKind::Keepalive(value.map_or(Ok(Duration::from_secs(15)), span)?)),
+        "error" => (false, true, true, FaultKind::Error(argument.unwrap_or_default().to_owned())),
+        "malformed" => (false, true, false, FaultKind::Malformed),
+        "dup" => (false, true, false, FaultKind::Dup),
+        "nodone" => (false, false, false, FaultKind::NoDone),
+        "nofinish" => (false, false, false, FaultKind::NoFinish),
+        "nousage" => (false, false, false, FaultKind::NoUsage),
+        "refusal" => (false, false, false, FaultKind::Refusal),
+        "filter" => (false, false, false, FaultKind::Filter),
+        "wrong-model" => (false, false, false, FaultKind::WrongModel),
+        "gzip" => (false, false, false, FaultKind::Gzip),
         "wrong-length" => {
             let more = value.unwrap_or("16").parse::<i64>().ok().filter(|more| *more != 0);
-            (true, false, false, Fault::WrongLength(more.ok_or_else(|| wrong("that is no difference".to_owned()))?))
+            (true, false, false, FaultKind::WrongLength(more.ok_or_else(|| wrong("that is no difference".to_owned()))?))
         }
         "headers" => {
             let count = value.unwrap_or("1000").parse::<u32>().ok().filter(|count| *count <= 10_000);
-            (true, false, false, Fault::Headers(count.ok_or_else(|| wrong("that is not 1 to 10000".to_owned()))?))
+            (true, false, false, FaultKind::Headers(count.ok_or_else(|| wrong("that is not 1 to 10000".to_owned()))?))
         }
         "huge" => {
             let size = value.map_or(Ok(100_000_000), size)?;
             if size > 10_000_000_000 {
                 return Err(wrong("more than 10GB".to_owned()));
             }
-            (true, false, false, Fault::Huge(size))
+            (true, false, false, FaultKind::Huge(size))
         }
-        "ok" => (false, false, false, Fault::Ok),
+        "ok" => (false, false, false, FaultKind::Ok),
         status => {
             let status = status.parse::<u16>().ok().filter(|status| (400..600).contains(status)).ok_or_else(|| {
                 let names: Vec<_> = TABLE.iter().skip(1).map(|row| row.name).collect();
                 format!("there is no fault `{name}`: it is a status from 400 to 599, or one of {}", names.join(", "))
             })?;
-            (false, false, true, Fault::Status(status, argument.unwrap_or_default().to_owned()))
+            (false, false, true, FaultKind::Status(status, argument.unwrap_or_default().to_owned()))
         }
     };
     for (given, taken, what) in [
@@ -206,7 +206,7 @@ fn fault(text: &str) -> Result<(Fault, Option<u64>), String> {
             return Err(wrong(what.to_owned()));
         }
     }
-    if matches!(fault, Fault::Keepalive(Duration::ZERO)) {
+    if matches!(fault, FaultKind::Keepalive(Duration::ZERO)) {
         return Err(wrong("that is no time".to_owned()));
     }
     Ok((fault, at))
@@ -216,7 +216,7 @@ fn fault(text: &str) -> Result<(Fault, Option<u64>), String> {
 mod tests {
     use super::*;
 
-    fn term(text: &str) -> Term {
+    fn term(text: &str) -> Fault {
         text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
@@ -231,8 +231,8 @@ mod tests {
 
     #[test]
     fn modifiers_stand_in_any_order() {
-        let all = Term {
-            fault: Fault::Status(429, "slow_down".into()),
+        let all = Fault {
+            fault: FaultKind::Status(429, "slow_down".into()),
             at: None,
             first: Some(2),
             percent: Some(2.5),
@@ -249,8 +249,8 @@ mod tests {
         }
         assert_eq!(
             term("stall@20:30s@1m"),
-            Term {
-                fault: Fault::Stall(Some(Duration::from_secs(30))),
+            Fault {
+                fault: FaultKind::Stall(Some(Duration::from_secs(30))),
                 at: Some(20),
                 first: None,
                 percent: None,
@@ -258,7 +258,7 @@ mod tests {
             }
         );
         assert_eq!((term("cut@0").at, term("cut@0").window), (Some(0), None));
-        assert_eq!(term("huge=100MBx1").fault, Fault::Huge(100_000_000));
+        assert_eq!(term("huge=100MBx1").fault, FaultKind::Huge(100_000_000));
         assert_eq!(term("ttft=lognormal(p50=300ms,p99=2s)x3").first, Some(3));
     }
 
@@ -285,7 +285,7 @@ mod tests {
             ("huge=1TB", "more than 10GB"),
             ("keepalive=0s", "no time"),
         ] {
-            let error = text.parse::<Term>().unwrap_err();
+            let error = text.parse::<Fault>().unwrap_err();
             assert!(error.contains(words), "{text}: {error}");
         }
     }

@@ -7,7 +7,7 @@ use crate::core::limit_status::Cost;
 
 /// What limits ask of a request.
 #[derive(Clone, Copy, Debug)]
-pub struct Ask<'a> {
+pub struct LimitRequest<'a> {
     /// When: all limits decide for this moment, which has been read already.
     pub at: Instant,
     /// The client's address.
@@ -24,7 +24,7 @@ pub struct Ask<'a> {
     pub cost: Cost,
 }
 
-impl<'a> Ask<'a> {
+impl<'a> LimitRequest<'a> {
     /// What tells the bucket of a limit that is `per` these from its others.
     pub(super) fn parts(&self, per: &[Dimension]) -> impl Iterator<Item = Part<'a>> {
         per.iter().map(|dimension| match (dimension, self.key) {
@@ -59,12 +59,12 @@ mod tests {
     #[test]
     fn who_has_a_quota_of_their_own() {
         let one = |per: &[Dimension]| LimitSpec { per: per.to_vec(), ..LimitSpec::rpm(1) };
-        let other: [(Dimension, fn() -> Ask<'static>); 5] = [
+        let other: [(Dimension, fn() -> LimitRequest<'static>); 5] = [
             (Dimension::Ip, || ask(2)),
-            (Dimension::Key, || Ask { key: Some("sk-2"), ..ask(1) }),
-            (Dimension::Model, || Ask { model: "o3", ..ask(1) }),
-            (Dimension::Deployment, || Ask { deployment: Some("mine"), ..ask(1) }),
-            (Dimension::Endpoint, || Ask { path: "/v2", ..ask(1) }),
+            (Dimension::Key, || LimitRequest { key: Some("sk-2"), ..ask(1) }),
+            (Dimension::Model, || LimitRequest { model: "o3", ..ask(1) }),
+            (Dimension::Deployment, || LimitRequest { deployment: Some("mine"), ..ask(1) }),
+            (Dimension::Endpoint, || LimitRequest { path: "/v2", ..ask(1) }),
         ];
         for (dimension, other_ask) in &other {
             let (limits, _) = limits(&[one(&[*dimension])], false);

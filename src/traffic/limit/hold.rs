@@ -8,7 +8,7 @@ use super::{Limits, store};
 use crate::core::limit_status::{Cost, Unit};
 
 /// What was charged to one limit, and is to be given back or corrected.
-pub(super) struct Charge {
+pub(super) struct ReservedAmount {
     /// Which limit of the list.
     pub(super) number: usize,
     pub(super) bucket: Bucket,
@@ -17,7 +17,7 @@ pub(super) struct Charge {
     pub(super) booked: u32,
 }
 
-pub(super) type Charges = SmallVec<[Charge; 1]>;
+pub(super) type ReservedAmounts = SmallVec<[ReservedAmount; 1]>;
 
 /// Where a bucket is kept.
 pub(super) enum Bucket {
@@ -27,15 +27,15 @@ pub(super) enum Bucket {
 
 /// What a request holds of its limits until its answer has ended: a place among those in flight, and tokens that are
 /// booked. Dropped, it gives the place back and settles the tokens.
-pub struct Hold {
+pub struct Reservation {
     limits: Arc<Limits>,
-    charges: Charges,
+    charges: ReservedAmounts,
     spent: Option<Cost>,
 }
 
-impl Hold {
-    pub(super) fn new(limits: &Arc<Limits>, charges: Charges) -> Option<Hold> {
-        (!charges.is_empty()).then(|| Hold { limits: Arc::clone(limits), charges, spent: None })
+impl Reservation {
+    pub(super) fn new(limits: &Arc<Limits>, charges: ReservedAmounts) -> Option<Reservation> {
+        (!charges.is_empty()).then(|| Reservation { limits: Arc::clone(limits), charges, spent: None })
     }
 
     /// Tells what the request has cost in truth; without it, what was booked stays.
@@ -44,10 +44,10 @@ impl Hold {
     }
 }
 
-impl Drop for Hold {
+impl Drop for Reservation {
     fn drop(&mut self) {
         let now = self.limits.now();
-        for Charge { number, bucket, opened, booked } in self.charges.drain(..) {
+        for ReservedAmount { number, bucket, opened, booked } in self.charges.drain(..) {
             let limit = &self.limits.list[number];
             let spent = match (limit.spec.unit, self.spent) {
                 (Unit::InFlight, _) => 0,
@@ -86,13 +86,13 @@ mod tests {
         super::tests::{admit, ask, limits, passes},
         *,
     };
-    use crate::{core::limit_status::Standings, traffic::limit::LimitSpec};
+    use crate::{core::limit_status::LimitStatuses, traffic::limit::LimitSpec};
 
     #[test]
     fn a_place_in_flight_is_held_until_it_is_given_back() {
         let (limits, _) = limits(&[LimitSpec::per_minute(Unit::InFlight, 2)], false);
         let (first, second) = (admit(&limits, &ask(1)), admit(&limits, &ask(1)));
-        assert!(first.hold.is_some() && first.standings == Standings::default(), "nothing is told of it");
+        assert!(first.hold.is_some() && first.standings == LimitStatuses::default(), "nothing is told of it");
         assert_eq!(admit(&limits, &ask(1)).standings.refusal.unwrap().unit, Unit::InFlight);
         drop(first);
         let third = admit(&limits, &ask(1));

@@ -16,10 +16,13 @@ use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
 use self::{health::Health, pool::Pool};
-use super::{Ask, Bucket, Charge, Charges, Hold, Limit, Limits, Unreachable, ask::Part, window::Meter};
+use super::{
+    Bucket, Limit, LimitRequest, Limits, Reservation, ReservedAmount, ReservedAmounts, Unreachable, ask::Part,
+    window::Meter,
+};
 use crate::core::{
     clock::Clock,
-    limit_status::{Standing, Standings},
+    limit_status::{LimitStatus, LimitStatuses},
 };
 
 /// Where limits are kept that several servers share.
@@ -122,13 +125,18 @@ impl Store {
     pub(super) async fn decide(
         &self,
         limits: &Arc<Limits>,
-        ask: &Ask<'_>,
-        standings: &mut Standings,
-    ) -> Result<Option<Hold>, Unreachable> {
-        let mut asked: SmallVec<[Asked<'_>; 2]> = SmallVec::new();
+        ask: &LimitRequest<'_>,
+        standings: &mut LimitStatuses,
+    ) -> Result<Option<Reservation>, Unreachable> {
+        let mut asked: SmallVec<[StoreRequest<'_>; 2]> = SmallVec::new();
         for (number, limit) in limits.list.iter().enumerate().filter(|(_, limit)| limit.applies(ask)) {
             let name = if matches!(limit.meter, Meter::Slots(_)) { self.pool.name() } else { String::new() };
-            asked.push(Asked { number, limit, lease: Lease { key: key(limit, ask), name }, cost: limit.cost(ask) });
+            asked.push(StoreRequest {
+                number,
+                limit,
+                lease: Lease { key: key(limit, ask), name },
+                cost: limit.cost(ask),
+            });
         }
         if asked.is_empty() {
             return Ok(None);
@@ -144,10 +152,10 @@ impl Store {
             _ => return Err(Unreachable),
         };
         drop(places);
-        let mut charges = Charges::new();
+        let mut charges = ReservedAmounts::new();
         let admitted = verdicts.iter().all(|verdict| verdict.admitted);
-        for (Asked { number, limit, lease, cost }, verdict) in asked.into_iter().zip(verdicts) {
-            let standing = Standing {
+        for (StoreRequest { number, limit, lease, cost }, verdict) in asked.into_iter().zip(verdicts) {
+            let standing = LimitStatus {
                 limit: limit.spec.quota.into(),
                 remaining: verdict.remaining,
                 until_full: verdict.until_full,
@@ -156,20 +164,25 @@ impl Store {
             };
             limit.tell(verdict.admitted, verdict.too_large, standing, cost, standings);
             if admitted && limit.is_held(limits.settle) {
-                charges.push(Charge { number, bucket: Bucket::There(lease), opened: verdict.opened, booked: cost });
+                charges.push(ReservedAmount {
+                    number,
+                    bucket: Bucket::There(lease),
+                    opened: verdict.opened,
+                    booked: cost,
+                });
             }
         }
         standings.close();
-        Ok(Hold::new(limits, charges))
+        Ok(Reservation::new(limits, charges))
     }
 
-    async fn ask(&self, asked: &[Asked<'_>]) -> Option<Vec<Verdict>> {
+    async fn ask(&self, asked: &[StoreRequest<'_>]) -> Option<Vec<Verdict>> {
         if !self.health.may_be_asked() {
             return None;
         }
         let mut call = self.admit.prepare_invoke();
         call.arg(self.clock.moved_by_hand().map_or_else(String::new, |elapsed| elapsed.as_micros().to_string()));
-        for Asked { limit, lease, cost, .. } in asked {
+        for StoreRequest { limit, lease, cost, .. } in asked {
             call.key(&lease.key);
             call.arg(algorithm(&limit.meter)).arg(limit.spec.quota).arg(limit.spec.most());
             call.arg(period(limit)).arg(*cost).arg(&lease.name);
@@ -234,7 +247,7 @@ impl Store {
 }
 
 /// A limit that the store is asked about.
-struct Asked<'a> {
+struct StoreRequest<'a> {
     number: usize,
     limit: &'a Limit,
     lease: Lease,
@@ -245,12 +258,12 @@ struct Asked<'a> {
 /// client has left. Dropped, it gives them back; one that was not given is none.
 struct Places<'a> {
     store: &'a Store,
-    asked: &'a [Asked<'a>],
+    asked: &'a [StoreRequest<'a>],
 }
 
 impl Drop for Places<'_> {
     fn drop(&mut self) {
-        for Asked { limit, lease, .. } in self.asked.iter().filter(|asked| !asked.lease.name.is_empty()) {
+        for StoreRequest { limit, lease, .. } in self.asked.iter().filter(|asked| !asked.lease.name.is_empty()) {
             self.store.abandon(limit, lease);
         }
     }
@@ -302,7 +315,7 @@ fn period(limit: &Limit) -> u64 {
 }
 
 /// The name of a bucket: the same on every server that has this limit, and no way back to the key that a client sent.
-fn key(limit: &Limit, ask: &Ask<'_>) -> String {
+fn key(limit: &Limit, ask: &LimitRequest<'_>) -> String {
     let mut hash = Sha256::new();
     let mut put = |tag: u8, bytes: &[u8]| {
         hash.update([tag]);

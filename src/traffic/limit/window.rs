@@ -12,7 +12,7 @@ use std::{num::NonZeroU32, str::FromStr};
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 
 use self::gcra::Gcra;
-use crate::core::limit_status::{Standing, Unit};
+use crate::core::limit_status::{LimitStatus, Unit};
 
 /// The algorithms there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ pub(super) struct Verdict {
     /// Whether it is more than is ever admitted at once.
     pub(super) too_large: bool,
     /// Where the client stands then.
-    pub(super) standing: Standing,
+    pub(super) standing: LimitStatus,
     /// The bucket then.
     pub(super) after: State,
     /// When the bucket is as good as never used, in nanoseconds since the clock began.

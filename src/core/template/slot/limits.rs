@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use super::text;
 use crate::core::{
     clock::Rfc3339,
-    limit_status::{GoDuration, Refusal, Standing, Standings, Unit},
+    limit_status::{GoDuration, LimitExceeded, LimitStatus, LimitStatuses, Unit},
     template::Filling,
 };
 
@@ -15,7 +15,7 @@ pub enum Family {
     /// The limit on requests, on tokens, …
     Of(Unit),
     /// The limit that refuses the request.
-    Refusal,
+    LimitExceeded,
 }
 
 const FAMILIES: [(&str, Family); 5] = [
@@ -23,7 +23,7 @@ const FAMILIES: [(&str, Family); 5] = [
     ("tokens", Family::Of(Unit::Tokens)),
     ("input_tokens", Family::Of(Unit::InputTokens)),
     ("output_tokens", Family::Of(Unit::OutputTokens)),
-    ("refusal", Family::Refusal),
+    ("refusal", Family::LimitExceeded),
 ];
 
 impl Family {
@@ -106,7 +106,7 @@ const TELLS: [(&str, Tell); 21] = [
 impl Tell {
     /// What this name tells of a family; the error lists the names there are.
     pub(super) fn named(family: Family, name: &str) -> Result<Tell, String> {
-        let known = |tell: Tell| family == Family::Refusal || !tell.is_of_refusal();
+        let known = |tell: Tell| family == Family::LimitExceeded || !tell.is_of_refusal();
         let found = TELLS.iter().find(|(known, _)| *known == name).map(|(_, tell)| *tell);
         found.filter(|tell| known(*tell)).ok_or_else(|| {
             let names: Vec<_> = TELLS.iter().filter(|(_, tell)| known(*tell)).map(|(name, _)| *name).collect();
@@ -136,10 +136,10 @@ impl fmt::Display for Tell {
 }
 
 /// What it comes to; `now` is the time since 1970.
-pub(super) fn told(family: Family, tell: Tell, standings: &Standings, now: Duration) -> Filling<'static> {
+pub(super) fn told(family: Family, tell: Tell, standings: &LimitStatuses, now: Duration) -> Filling<'static> {
     let standing = match family {
         Family::Of(unit) => standings.get(unit),
-        Family::Refusal => standings.refusal.as_ref().map(|refusal| &refusal.standing),
+        Family::LimitExceeded => standings.refusal.as_ref().map(|refusal| &refusal.standing),
     };
     let Some(standing) = standing else { return Filling::Null };
     match (tell, &standings.refusal) {
@@ -160,7 +160,7 @@ pub(super) fn told(family: Family, tell: Tell, standings: &Standings, now: Durat
     }
 }
 
-fn refused(tell: Tell, standing: &Standing, refusal: &Refusal) -> Filling<'static> {
+fn refused(tell: Tell, standing: &LimitStatus, refusal: &LimitExceeded) -> Filling<'static> {
     let per = || crate::core::limit_status::per(standing.period);
     match tell {
         Tell::Wait => Filling::Duration(GoDuration(standing.wait)),

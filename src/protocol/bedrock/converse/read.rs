@@ -3,16 +3,16 @@
 use serde_json::Value;
 
 use crate::core::{
-    json::{Members, Raw},
+    json,
     prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn},
     reply::ToolKind,
 };
 
-/// See [`crate::protocol::Dialect::is_plain`].
-pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
-    let inside = |name: &str| body.get(name).and_then(Raw::members).unwrap_or_default();
+/// See [`crate::protocol::Protocol::is_plain`].
+pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
+    let inside = |name: &str| body.get(name).and_then(json::Value::members).unwrap_or_default();
     let inference = inside("inferenceConfig");
-    let choice = inside("toolConfig").get("toolChoice").and_then(Raw::members).unwrap_or_default();
+    let choice = inside("toolConfig").get("toolChoice").and_then(json::Value::members).unwrap_or_default();
     most(inference).is_none_or(|most| most >= tokens)
         && inference.get("stopSequences").is_none_or(|stop| stop.items().is_empty())
         && choice.get("any").is_none()
@@ -21,13 +21,13 @@ pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
 }
 
 /// The most tokens that a reply may have; Nova's own bodies once called them otherwise.
-fn most(inference: Members<'_>) -> Option<u64> {
-    ["maxTokens", "max_new_tokens"].iter().find_map(|name| inference.get(name).and_then(Raw::as_u64))
+fn most(inference: json::Object<'_>) -> Option<u64> {
+    ["maxTokens", "max_new_tokens"].iter().find_map(|name| inference.get(name).and_then(json::Value::as_u64))
 }
 
-/// See [`crate::protocol::Dialect::read`].
-pub(in crate::protocol::bedrock) fn prompt(body: Members<'_>, model: String) -> Prompt {
-    let value = |name: &str| body.get(name).and_then(Raw::to_value).unwrap_or_default();
+/// See [`crate::protocol::Protocol::read`].
+pub(in crate::protocol::bedrock) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
+    let value = |name: &str| body.get(name).and_then(json::Value::to_value).unwrap_or_default();
     let tools = value("toolConfig");
     let choice = &tools["toolChoice"];
     let inference = value("inferenceConfig");
@@ -46,7 +46,7 @@ pub(in crate::protocol::bedrock) fn prompt(body: Members<'_>, model: String) -> 
         },
         parallel_tool_calls: true,
         format: format(&value("outputConfig")["textFormat"]),
-        max_tokens: body.get("inferenceConfig").and_then(Raw::members).and_then(most),
+        max_tokens: body.get("inferenceConfig").and_then(json::Value::members).and_then(most),
         n: 1,
         stop: items(&inference["stopSequences"]).iter().filter_map(|stop| Some(stop.as_str()?.to_owned())).collect(),
         reasoning_effort: thinks.then(|| effort.to_owned()),
@@ -107,14 +107,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::json::Document;
+    use crate::core::json;
 
     fn read(body: &Value) -> Prompt {
-        prompt(Document::read(body.to_string().as_bytes()).unwrap().members(), "m".to_owned())
+        prompt(json::Document::read(body.to_string().as_bytes()).unwrap().members(), "m".to_owned())
     }
 
     fn plain(body: &Value) -> bool {
-        is_plain(Document::read(body.to_string().as_bytes()).unwrap().members(), 10)
+        is_plain(json::Document::read(body.to_string().as_bytes()).unwrap().members(), 10)
     }
 
     #[test]

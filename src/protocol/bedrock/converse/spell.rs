@@ -10,7 +10,7 @@ use crate::{
     core::{
         random::{Alphabet, Random},
         reply::{Block, Choice, FinishReason, Reply, Text, Usage},
-        response::{Frame, Part, event_stream},
+        response::{EventKind, StreamEvent, event_stream},
     },
     protocol::object,
 };
@@ -100,28 +100,28 @@ pub(super) struct Event {
     before: String,
     /// Those behind it, each after a comma.
     after: String,
-    part: Part,
+    part: EventKind,
     tokens: u32,
 }
 
 /// All events of a stream; `metrics` is what the last of them tells beside what it has cost, as JSON.
 pub(super) fn events(said: &Said<'_>, metrics: Option<&Value>) -> Arc<[Event]> {
     let mut events = Events(Vec::new());
-    events.push("messageStart", String::new(), r#","role":"assistant""#.to_owned(), Part::Said);
+    events.push("messageStart", String::new(), r#","role":"assistant""#.to_owned(), EventKind::Said);
     for (index, block) in said.blocks.iter().enumerate() {
         events.block(index, block);
     }
     let stop = format!(r#","stopReason":"{}""#, said.stop_reason());
-    events.push("messageStop", String::new(), stop, Part::Finish);
+    events.push("messageStop", String::new(), stop, EventKind::Finish);
     let metrics = metrics.map_or_else(String::new, |metrics| format!(r#""metrics":{metrics},"#));
-    events.push("metadata", metrics, format!(r#","usage":{}"#, said.usage), Part::Usage);
+    events.push("metadata", metrics, format!(r#","usage":{}"#, said.usage), EventKind::Usage);
     events.0.into()
 }
 
 struct Events(Vec<Event>);
 
 impl Events {
-    fn push(&mut self, kind: &'static str, before: String, after: String, part: Part) {
+    fn push(&mut self, kind: &'static str, before: String, after: String, part: EventKind) {
         self.0.push(Event { kind, before, after, part, tokens: 0 });
     }
 
@@ -136,13 +136,13 @@ impl Events {
             Spoken::ToolUse { id, name, input } => {
                 let start = json!({"toolUse": {"name": name, "toolUseId": id}});
                 let index_first = format!(r#""contentBlockIndex":{index},"#);
-                self.push("contentBlockStart", index_first, format!(r#","start":{start}"#), Part::Said);
+                self.push("contentBlockStart", index_first, format!(r#","start":{start}"#), EventKind::Said);
                 let of = |piece: &str| json!({"toolUse": {"input": piece}});
                 self.delta(index, &of(""), 0);
                 self.deltas(index, input, of);
             }
         }
-        self.push("contentBlockStop", format!(r#""contentBlockIndex":{index},"#), String::new(), Part::Said);
+        self.push("contentBlockStop", format!(r#""contentBlockIndex":{index},"#), String::new(), EventKind::Said);
     }
 
     fn deltas(&mut self, index: usize, text: &Text, of: impl Fn(&str) -> Value) {
@@ -153,7 +153,7 @@ impl Events {
 
     fn delta(&mut self, index: usize, delta: &Value, tokens: u32) {
         let before = format!(r#""contentBlockIndex":{index},"delta":{delta},"#);
-        self.0.push(Event { kind: "contentBlockDelta", before, after: String::new(), part: Part::Said, tokens });
+        self.0.push(Event { kind: "contentBlockDelta", before, after: String::new(), part: EventKind::Said, tokens });
     }
 }
 
@@ -167,9 +167,9 @@ pub(super) struct Frames {
 }
 
 impl Iterator for Frames {
-    type Item = Frame;
+    type Item = StreamEvent;
 
-    fn next(&mut self) -> Option<Frame> {
+    fn next(&mut self) -> Option<StreamEvent> {
         let Event { kind, before, after, part, tokens } = self.events.get(self.next)?;
         self.next += 1;
         let bytes: Bytes = match self.style {
@@ -185,6 +185,6 @@ impl Iterator for Frames {
                 format!("data: {{\"{kind}\":{{{before}{comma}{after}}}}}\n\n").into()
             }
         };
-        Some(Frame { bytes, part: *part, tokens: *tokens })
+        Some(StreamEvent { bytes, part: *part, tokens: *tokens })
     }
 }

@@ -1,7 +1,7 @@
 //! What a request asks vectors of.
 
 use crate::{
-    core::json::{Kind, Members, Raw},
+    core::json::{self, Kind},
     protocol::{
         inputs::{Input, MOST_TEXTS},
         path::Place,
@@ -21,24 +21,24 @@ pub(super) struct Asked<'m> {
     /// How many tokens it is, if it came as those.
     pub(super) tokens: Option<u64>,
     /// What it stands in, if that is an object.
-    pub(super) inside: Option<Members<'m>>,
+    pub(super) inside: Option<json::Object<'m>>,
 }
 
 impl Asks {
     /// Where the texts of a request stand: the path's number, and the value there.
-    pub(super) fn found<'m>(&self, body: Members<'m>) -> Option<(usize, Raw<'m>)> {
+    pub(super) fn found<'m>(&self, body: json::Object<'m>) -> Option<(usize, json::Value<'m>)> {
         self.texts.iter().enumerate().find_map(|(n, place)| Some((n, place.one(body)?)))
     }
 
     /// The texts of a request; `None` if what stands in their place are none.
-    pub(super) fn asked<'m>(&self, value: Raw<'m>, model: &str) -> Option<Vec<Asked<'m>>> {
-        let of_object = |value: Raw<'m>| {
+    pub(super) fn asked<'m>(&self, value: json::Value<'m>, model: &str) -> Option<Vec<Asked<'m>>> {
+        let of_object = |value: json::Value<'m>| {
             let inside = value.members()?;
-            let words = self.text.iter().flat_map(|place| place.all(inside)).filter_map(Raw::as_str);
+            let words = self.text.iter().flat_map(|place| place.all(inside)).filter_map(json::Value::as_str);
             let text = words.collect::<Vec<_>>().join("\n");
             Some(Asked { text, tokens: None, inside: Some(inside) })
         };
-        let of_either = |value: Raw<'m>| match value.as_str() {
+        let of_either = |value: json::Value<'m>| match value.as_str() {
             Some(text) => Some(Asked { text: text.into_owned(), tokens: None, inside: None }),
             None => of_object(value),
         };
@@ -65,13 +65,13 @@ impl Asks {
     }
 
     /// The texts of a request; none where there are none.
-    pub(super) fn all<'m>(&self, body: Members<'m>, model: &str) -> Vec<Asked<'m>> {
+    pub(super) fn all<'m>(&self, body: json::Object<'m>, model: &str) -> Vec<Asked<'m>> {
         self.found(body).and_then(|(_, value)| self.asked(value, model)).unwrap_or_default()
     }
 
     /// How many numbers a text's vector is to have, and by which name that is asked for.
-    pub(super) fn size(&self, asked: &Asked<'_>, body: Members<'_>) -> Option<(&Place, u64)> {
-        let places = |members: Members<'_>| {
+    pub(super) fn size(&self, asked: &Asked<'_>, body: json::Object<'_>) -> Option<(&Place, u64)> {
+        let places = |members: json::Object<'_>| {
             self.dimensions.iter().find_map(|place| Some((place, place.one(members)?.as_u64()?)))
         };
         asked.inside.and_then(places).or_else(|| places(body))

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{At, Rendered, Said, Wrapping};
+use super::{At, Filled, Said, Wrapping};
 use crate::core::{
     reply::Text,
-    response::{Frame, Part},
+    response::{EventKind, StreamEvent},
 };
 
 /// The frames of one stream, rendered one by one.
@@ -16,10 +16,10 @@ pub(super) struct Frames {
     pub(super) wrapping: Wrapping,
     /// As JSON.
     pub(super) calls: Vec<u8>,
-    pub(super) first: Option<Rendered>,
-    pub(super) piece: Rendered,
-    pub(super) called: Option<Rendered>,
-    pub(super) last: Option<Rendered>,
+    pub(super) first: Option<Filled>,
+    pub(super) piece: Filled,
+    pub(super) called: Option<Filled>,
+    pub(super) last: Option<Filled>,
     pub(super) next: usize,
     /// How far the text has been said, in bytes.
     pub(super) at: usize,
@@ -27,7 +27,7 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    fn frame(&self, shape: &Rendered, text: &str, so_far: u64, ends: bool) -> Bytes {
+    fn frame(&self, shape: &Filled, text: &str, so_far: u64, ends: bool) -> Bytes {
         let event = self.said.fill(shape, At { text, calls: &self.calls, so_far, ends });
         match self.wrapping {
             Wrapping::Events => [b"data: ", &*event, b"\n\n"].concat().into(),
@@ -37,11 +37,11 @@ impl Frames {
 }
 
 impl Iterator for Frames {
-    type Item = Frame;
+    type Item = StreamEvent;
 
-    fn next(&mut self) -> Option<Frame> {
+    fn next(&mut self) -> Option<StreamEvent> {
         if let Some(first) = self.first.take() {
-            return Some(Frame::said(self.frame(&first, "", 0, false), 0));
+            return Some(StreamEvent::said(self.frame(&first, "", 0, false), 0));
         }
         let Text { text, ends, tokens, .. } = &self.said.text;
         if let Some(end) = ends.get(self.next).copied() {
@@ -50,11 +50,15 @@ impl Iterator for Frames {
             // Without an event of its own, the end is told with the last piece.
             let ends = self.last.is_none() && self.next == ends.len();
             let bytes = self.frame(&self.piece, piece, self.next as u64, ends);
-            return Some(Frame { bytes, part: if ends { Part::Finish } else { Part::Said }, tokens: 1 });
+            return Some(StreamEvent {
+                bytes,
+                part: if ends { EventKind::Finish } else { EventKind::Said },
+                tokens: 1,
+            });
         }
         if let Some(called) = self.called.take() {
             let tokens: u64 = self.said.calls.iter().map(|call| call.arguments.tokens).sum();
-            return Some(Frame::said(
+            return Some(StreamEvent::said(
                 self.frame(&called, "", tokens, false),
                 u32::try_from(tokens).unwrap_or(u32::MAX),
             ));
@@ -64,6 +68,6 @@ impl Iterator for Frames {
         }
         // A stream says something, even if the model does not.
         let last = self.last.as_ref().or(Some(&self.piece).filter(|_| ends.is_empty()))?;
-        Some(Frame { bytes: self.frame(last, "", *tokens, true), part: Part::Finish, tokens: 0 })
+        Some(StreamEvent { bytes: self.frame(last, "", *tokens, true), part: EventKind::Finish, tokens: 0 })
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::outputs;
 use crate::{
     core::{
-        context::Scope,
+        context::RequestContext,
         random::{Alphabet, Random},
         reply::{Block, FinishReason, Reply, ToolCall, Usage},
     },
@@ -76,18 +76,18 @@ fn id(prefix: &str, random: &mut Random) -> String {
 }
 
 /// What comes of a run, which stands in the scope, when the model replies so.
-pub(super) fn happened(reply: &Reply, scope: &Scope<'_>) -> Happened {
-    let body = scope.members().unwrap_or_default();
-    let now = scope.now.as_secs();
-    let mut queued = Value::clone(&scope.resource.borrow());
-    let before = scope.earlier.borrow().first().map(|before| list(before.get("steps").cloned())).unwrap_or_default();
+pub(super) fn happened(reply: &Reply, context: &RequestContext<'_>) -> Happened {
+    let body = context.members().unwrap_or_default();
+    let now = context.now.as_secs();
+    let mut queued = Value::clone(&context.resource.borrow());
+    let before = context.earlier.borrow().first().map(|before| list(before.get("steps").cloned())).unwrap_or_default();
     let outputs = outputs(body);
     let answered = outputs.as_ref().map(|outputs| answered(&before, outputs, now)).unwrap_or_default();
     if let (Some(_), Some(run)) = (&outputs, queued.as_object_mut()) {
         let changes = json!({"status": "queued", "completed_at": null, "required_action": null, "usage": null});
         run.extend(changes.as_object().cloned().unwrap_or_default());
     }
-    let thread = (outputs.is_none() && scope.param("thread_id").is_none()).then(|| {
+    let thread = (outputs.is_none() && context.param("thread_id").is_none()).then(|| {
         let asked = body.get("thread").and_then(|thread| thread.to_value()).unwrap_or_default();
         let given = |name: &str| asked.get(name).filter(|value| value.is_object()).cloned().unwrap_or(json!({}));
         json!({
@@ -98,7 +98,7 @@ pub(super) fn happened(reply: &Reply, scope: &Scope<'_>) -> Happened {
             "tool_resources": given("tool_resources"),
         })
     });
-    let (said, finish) = said(reply, &queued, now, &mut scope.random.borrow_mut());
+    let (said, finish) = said(reply, &queued, now, &mut context.random.borrow_mut());
     let ended = ended(&said, finish, total(&before, &reply.usage), &queued, now);
     Happened { thread, answered, is_new: outputs.is_none(), queued, said, ended }
 }
@@ -106,7 +106,7 @@ pub(super) fn happened(reply: &Reply, scope: &Scope<'_>) -> Happened {
 /// The steps whose calls have been waiting for these outputs, with them.
 fn answered(before: &[Value], outputs: &[Value], now: u64) -> Vec<Value> {
     let waiting = before.iter().filter(|step| step["status"] == "in_progress");
-    let answer = |step: &Value| {
+    let response = |step: &Value| {
         let mut step = step.clone();
         for call in step["step_details"].get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
             let output = outputs.iter().find(|output| output["tool_call_id"] == call["id"]);
@@ -116,7 +116,7 @@ fn answered(before: &[Value], outputs: &[Value], now: u64) -> Vec<Value> {
         step["completed_at"] = now.into();
         step
     };
-    waiting.map(answer).collect()
+    waiting.map(response).collect()
 }
 
 /// The steps that a reply comes to, and why it ends.

@@ -5,23 +5,23 @@ use serde_json::Value;
 use super::outputs;
 use crate::{
     core::{
-        context::Scope,
-        json::Members,
+        context::RequestContext,
+        json,
         prompt::{Prompt, Role, Turn},
     },
     protocol::openai::chat::read::{format, list, tools},
 };
 
-/// See [`super::Dialect::read`].
-pub(super) fn prompt(body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-    let run = scope.resource.borrow();
+/// See [`super::Protocol::read`].
+pub(super) fn prompt(body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    let run = context.resource.borrow();
     let value = |name: &str| run.get(name).filter(|value| !value.is_null()).cloned();
     let text = |name: &str| run[name].as_str().unwrap_or_default();
     let mut turns = Vec::new();
     if !text("instructions").is_empty() {
         turns.push(Turn { role: Role::System, text: text("instructions").to_owned(), ..Turn::default() });
     }
-    for before in scope.earlier.borrow().iter() {
+    for before in context.earlier.borrow().iter() {
         turns.extend(list(before.get("messages").cloned()).iter().map(turn));
         for step in list(before.get("steps").cloned()) {
             let calls = list(step["step_details"].get("tool_calls").cloned());
@@ -72,7 +72,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::{context::tests::with_scope_of, prompt::ToolChoice};
+    use crate::core::{context::tests::with_context_of, prompt::ToolChoice};
 
     #[test]
     fn a_run_reads_its_thread_and_what_its_tools_have_returned() {
@@ -93,10 +93,10 @@ mod tests {
                 {"step_details": {"type": "tool_calls", "tool_calls": [called]}},
             ],
         });
-        let prompt = with_scope_of(r#"{"tool_outputs": [{"tool_call_id": "c", "output": "cold"}]}"#, |scope| {
-            scope.resource.replace(Arc::new(run));
-            scope.earlier.replace(vec![Arc::new(earlier)]);
-            prompt(scope.members().unwrap(), scope)
+        let prompt = with_context_of(r#"{"tool_outputs": [{"tool_call_id": "c", "output": "cold"}]}"#, |context| {
+            context.resource.replace(Arc::new(run));
+            context.earlier.replace(vec![Arc::new(earlier)]);
+            prompt(context.members().unwrap(), context)
         });
         let turns: Vec<_> = prompt.turns.iter().map(|turn| (turn.role, turn.text.as_str(), turn.images)).collect();
         assert_eq!(
@@ -117,10 +117,10 @@ mod tests {
     #[test]
     fn bad_input_is_read_as_nothing() {
         for value in [json!(null), json!(1), json!([1]), json!({"messages": 1, "steps": [1], "tools": {}})] {
-            with_scope_of(r#"{"tool_outputs": [7, {}]}"#, |scope| {
-                scope.resource.replace(Arc::new(value.clone()));
-                scope.earlier.replace(vec![Arc::new(value)]);
-                assert_eq!(prompt(scope.members().unwrap(), scope).turns.len(), 2);
+            with_context_of(r#"{"tool_outputs": [7, {}]}"#, |context| {
+                context.resource.replace(Arc::new(value.clone()));
+                context.earlier.replace(vec![Arc::new(value)]);
+                assert_eq!(prompt(context.members().unwrap(), context).turns.len(), 2);
             });
         }
     }

@@ -6,7 +6,7 @@ use super::objects::{Happened, Said};
 use crate::{
     core::{
         reply::{Block, Text},
-        response::Part,
+        response::EventKind,
     },
     protocol::events::Events,
 };
@@ -16,44 +16,44 @@ pub(super) fn events(happened: &Happened) -> Events {
     let mut events = Events::default();
     let mut tell = |name: &str, data: &Value, part, tokens| events.named(name, &data.to_string(), part, tokens);
     if let Some(thread) = &happened.thread {
-        tell("thread.created", thread, Part::Said, 0);
+        tell("thread.created", thread, EventKind::Said, 0);
     }
     for step in &happened.answered {
-        tell("thread.run.step.completed", step, Part::Said, 0);
+        tell("thread.run.step.completed", step, EventKind::Said, 0);
     }
     if happened.is_new {
-        tell("thread.run.created", &happened.queued, Part::Said, 0);
+        tell("thread.run.created", &happened.queued, EventKind::Said, 0);
     }
-    tell("thread.run.queued", &happened.queued, Part::Said, 0);
-    tell("thread.run.in_progress", &happened.in_progress(), Part::Said, 0);
+    tell("thread.run.queued", &happened.queued, EventKind::Said, 0);
+    tell("thread.run.in_progress", &happened.in_progress(), EventKind::Said, 0);
     for said in &happened.said {
         let begun = begun(said);
-        tell("thread.run.step.created", &begun, Part::Said, 0);
-        tell("thread.run.step.in_progress", &begun, Part::Said, 0);
+        tell("thread.run.step.created", &begun, EventKind::Said, 0);
+        tell("thread.run.step.in_progress", &begun, EventKind::Said, 0);
         match &said.message {
             Some(message) => {
                 let begun = unsaid(message);
-                tell("thread.message.created", &begun, Part::Said, 0);
-                tell("thread.message.in_progress", &begun, Part::Said, 0);
+                tell("thread.message.created", &begun, EventKind::Said, 0);
+                tell("thread.message.in_progress", &begun, EventKind::Said, 0);
                 for (index, block) in said.blocks.iter().enumerate() {
                     words(&message["id"], index, block, &mut tell);
                 }
                 let state = message["status"].as_str().unwrap_or_default();
-                tell(&format!("thread.message.{state}"), message, Part::Said, 0);
-                tell("thread.run.step.completed", &said.step, Part::Said, 0);
+                tell(&format!("thread.message.{state}"), message, EventKind::Said, 0);
+                tell("thread.run.step.completed", &said.step, EventKind::Said, 0);
             }
             None => calls(said, &mut tell),
         }
     }
     let after = happened.after();
     let state = after["status"].as_str().unwrap_or_default();
-    tell(&format!("thread.run.{state}"), &after, Part::Finish, 0);
-    events.named("done", "[DONE]", Part::End, 0);
+    tell(&format!("thread.run.{state}"), &after, EventKind::Finish, 0);
+    events.named("done", "[DONE]", EventKind::End, 0);
     events
 }
 
 /// Adds an event: its name, its data, what it is for, and the tokens that it brings.
-type Tell<'t> = dyn FnMut(&str, &Value, Part, u32) + 't;
+type Tell<'t> = dyn FnMut(&str, &Value, EventKind, u32) + 't;
 
 /// A step as it begins: calls are told as they come.
 fn begun(said: &Said) -> Value {
@@ -86,7 +86,7 @@ fn words(id: &Value, index: usize, block: &Block, tell: &mut Tell<'_>) {
             _ => json!({"index": index, "type": "text", "text": {"value": piece}}),
         };
         let delta = json!({"id": id, "object": "thread.message.delta", "delta": {"content": [part]}});
-        tell("thread.message.delta", &delta, Part::Said, 1);
+        tell("thread.message.delta", &delta, EventKind::Said, 1);
     }
 }
 
@@ -97,7 +97,7 @@ fn calls(said: &Said, tell: &mut Tell<'_>) {
         let details = json!({"type": "tool_calls", "tool_calls": [call]});
         let delta =
             json!({"id": said.step["id"], "object": "thread.run.step.delta", "delta": {"step_details": details}});
-        tell("thread.run.step.delta", &delta, Part::Said, tokens);
+        tell("thread.run.step.delta", &delta, EventKind::Said, tokens);
     };
     for (index, (call, block)) in calls.iter().zip(&said.blocks).enumerate() {
         let function = json!({"name": call["function"]["name"], "arguments": "", "output": null});

@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    json::{Kind, Members, Names, Raw},
+    json::{self, KeyFilter, Kind},
 };
 
 /// Members of which a model may not be able.
-const ABLE: Names = Names::of(&[
+const ABLE: KeyFilter = KeyFilter::of(&[
     "max_tokens",
     "max_completion_tokens",
     "temperature",
@@ -19,7 +19,7 @@ const ABLE: Names = Names::of(&[
     "web_search_options",
 ]);
 /// Members that want others beside them.
-const FIT: Names = Names::of(&[
+const FIT: KeyFilter = KeyFilter::of(&[
     "stream_options",
     "top_logprobs",
     "tool_choice",
@@ -28,11 +28,11 @@ const FIT: Names = Names::of(&[
     "response_format",
 ]);
 
-/// See [`super::Dialect::check`]. What a model can't do at all comes before what doesn't fit together.
-pub(super) fn check(body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+/// See [`super::Protocol::check`]. What a model can't do at all comes before what doesn't fit together.
+pub(super) fn check(body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
     let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
     if body.may_have(ABLE) {
-        capabilities(&given, scope)?;
+        capabilities(&given, context)?;
     }
     if !body.may_have(FIT) {
         return given("messages").map_or(Ok(()), conversation);
@@ -51,7 +51,7 @@ pub(super) fn check(body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError
     if let Some(messages) = given("messages") {
         conversation(messages)?;
     }
-    if let Some(format) = given("response_format").and_then(Raw::to_value) {
+    if let Some(format) = given("response_format").and_then(json::Value::to_value) {
         match format["type"].as_str() {
             Some("json_object") if !given("messages").is_some_and(says_json) => return Err(ApiError::NoJsonWord {}),
             Some("json_schema") if format["json_schema"]["strict"] == true => {
@@ -64,12 +64,15 @@ pub(super) fn check(body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError
     Ok(())
 }
 
-fn is_true(value: Option<Raw<'_>>) -> bool {
-    value.and_then(Raw::as_bool) == Some(true)
+fn is_true(value: Option<json::Value<'_>>) -> bool {
+    value.and_then(json::Value::as_bool) == Some(true)
 }
 
-fn capabilities<'a>(given: &dyn Fn(&str) -> Option<Raw<'a>>, scope: &Scope<'_>) -> Result<(), ApiError> {
-    let Some(facts) = scope.model_facts() else { return Ok(()) };
+fn capabilities<'a>(
+    given: &dyn Fn(&str) -> Option<json::Value<'a>>,
+    context: &RequestContext<'_>,
+) -> Result<(), ApiError> {
+    let Some(facts) = context.model_facts() else { return Ok(()) };
     if facts.reasoning {
         if given("max_tokens").is_some() {
             return Err(ApiError::UnsupportedParameter {
@@ -92,7 +95,7 @@ fn capabilities<'a>(given: &dyn Fn(&str) -> Option<Raw<'a>>, scope: &Scope<'_>) 
         return Err(ApiError::NoWebSearch {});
     }
     for param in ["max_completion_tokens", "max_tokens"] {
-        if let Some(asked) = given(param).and_then(Raw::as_u64) {
+        if let Some(asked) = given(param).and_then(json::Value::as_u64) {
             facts.can_say(param, asked)?;
         }
     }
@@ -100,17 +103,17 @@ fn capabilities<'a>(given: &dyn Fn(&str) -> Option<Raw<'a>>, scope: &Scope<'_>) 
 }
 
 /// Every call of a tool is followed by what the tool returned, and nothing returns that was not called.
-fn conversation(messages: Raw<'_>) -> Result<(), ApiError> {
+fn conversation(messages: json::Value<'_>) -> Result<(), ApiError> {
     let mut open: Vec<String> = Vec::new();
     let mut called = false;
     let mut calling = 0;
     let missing = |n: usize, open: &[String]| {
         Err(ApiError::ToolReplyMissing { param: format!("messages.[{n}]"), ids: open.join(", ") })
     };
-    let mut look = |n: usize, message: Members<'_>| {
-        match message.get("role").map(Raw::text) {
+    let mut look = |n: usize, message: json::Object<'_>| {
+        match message.get("role").map(json::Value::text) {
             Some(br#""tool""#) => {
-                let id = message.get("tool_call_id").and_then(Raw::as_str).unwrap_or_default();
+                let id = message.get("tool_call_id").and_then(json::Value::as_str).unwrap_or_default();
                 if !called {
                     return Err(ApiError::StrayToolReply {
                         param: format!("messages.[{n}].role"),
@@ -124,7 +127,7 @@ fn conversation(messages: Raw<'_>) -> Result<(), ApiError> {
                     return missing(calling, &open);
                 }
                 let calls = match role {
-                    Some(br#""assistant""#) => message.get("tool_calls").map(Raw::items).unwrap_or_default(),
+                    Some(br#""assistant""#) => message.get("tool_calls").map(json::Value::items).unwrap_or_default(),
                     _ => Vec::new(),
                 };
                 called = !calls.is_empty();
@@ -147,7 +150,7 @@ fn conversation(messages: Raw<'_>) -> Result<(), ApiError> {
     if open.is_empty() { Ok(()) } else { missing(calling, &open) }
 }
 
-fn says_json(messages: Raw<'_>) -> bool {
+fn says_json(messages: json::Value<'_>) -> bool {
     messages.text().windows(4).any(|word| word.eq_ignore_ascii_case(b"json"))
 }
 

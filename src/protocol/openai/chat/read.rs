@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     core::{
-        json::{Members, Names, Raw},
+        json::{self, KeyFilter},
         limit_status::Cost,
         prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn, booked},
         reply::ToolKind,
@@ -27,11 +27,11 @@ const CHANGES: [&str; 11] = [
     "store",
 ];
 /// Those, and others that may change it.
-const MAY_CHANGE: [Names; 2] =
-    [Names::of(&CHANGES), Names::of(&["n", "logprobs", "max_tokens", "max_completion_tokens", "tool_choice"])];
+const MAY_CHANGE: [KeyFilter; 2] =
+    [KeyFilter::of(&CHANGES), KeyFilter::of(&["n", "logprobs", "max_tokens", "max_completion_tokens", "tool_choice"])];
 
-/// See [`super::Dialect::is_plain`].
-pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
+/// See [`super::Protocol::is_plain`].
+pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
     let given = |name: &str| body.get(name).filter(|value| !matches!(value.text(), b"null" | b"false"));
     let [changes, may_change] = MAY_CHANGE;
     if body.may_have(changes) && CHANGES.iter().any(|name| given(name).is_some()) {
@@ -48,12 +48,12 @@ pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
         && given("tool_choice").is_none_or(|choice| matches!(choice.text(), br#""auto""# | br#""none""#))
 }
 
-/// See [`super::Dialect::read`].
-pub(super) fn prompt(body: Members<'_>, model: String) -> Prompt {
-    let value = |name: &str| body.get(name).and_then(Raw::to_value).filter(|value| !value.is_null());
+/// See [`super::Protocol::read`].
+pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
+    let value = |name: &str| body.get(name).and_then(json::Value::to_value).filter(|value| !value.is_null());
     let text = |name: &str| body.get(name)?.as_str().map(|text| text.into_owned());
-    let number = |name: &str| body.get(name).and_then(Raw::as_u64);
-    let flag = |name: &str| body.get(name).and_then(Raw::as_bool);
+    let number = |name: &str| body.get(name).and_then(json::Value::as_u64);
+    let flag = |name: &str| body.get(name).and_then(json::Value::as_bool);
     let (tools, tool_choice) = tools(&value);
     let modalities = value("modalities");
     Prompt {
@@ -83,22 +83,22 @@ pub(super) fn prompt(body: Members<'_>, model: String) -> Prompt {
 }
 
 /// The cost of [`prompt`], without building it: a limit asks before anything else is known of the request.
-pub(super) fn cost(body: Members<'_>) -> Cost {
+pub(super) fn cost(body: json::Object<'_>) -> Cost {
     let (mut messages, mut chars, mut images) = (0, 0, 0);
-    let mut message = |message: Raw<'_>| {
+    let mut message = |message: json::Value<'_>| {
         messages += 1;
         let Some(content) = message.members().and_then(|message| message.get("content")) else { return };
         chars += content.chars();
         content.each(|part| {
             let Some(part) = part.members() else { return };
-            chars += part.get("text").map_or(0, Raw::chars);
+            chars += part.get("text").map_or(0, json::Value::chars);
             images += u64::from(part.get("type").is_some_and(|kind| kind.text() == br#""image_url""#));
         });
     };
     if let Some(list) = body.get("messages") {
         list.each(&mut message);
     }
-    let number = |name: &str| body.get(name).and_then(Raw::as_u64);
+    let number = |name: &str| body.get(name).and_then(json::Value::as_u64);
     let most = number("max_completion_tokens").or_else(|| number("max_tokens"));
     booked(chars, messages, images, most, number("n").map_or(1, |n| n.clamp(1, 128)))
 }
@@ -205,7 +205,7 @@ pub(super) struct Wishes<'a> {
     /// Whether the answer is to be kept.
     pub(super) store: bool,
     /// The tier that is to serve it.
-    pub(super) tier: Option<Raw<'a>>,
+    pub(super) tier: Option<json::Value<'a>>,
 }
 
 impl Default for Wishes<'_> {
@@ -228,15 +228,15 @@ impl Default for StreamOptions {
 }
 
 /// Members that ask something of the form of an answer.
-const FORM: Names =
-    Names::of(&["stream", "stream_options", "logprobs", "top_logprobs", "store", "service_tier", "audio"]);
+const FORM: KeyFilter =
+    KeyFilter::of(&["stream", "stream_options", "logprobs", "top_logprobs", "store", "service_tier", "audio"]);
 
 /// Reads what a request asks of the form of its answer.
-pub(super) fn wishes(body: Members<'_>) -> Wishes<'_> {
+pub(super) fn wishes(body: json::Object<'_>) -> Wishes<'_> {
     if !body.may_have(FORM) {
         return Wishes::default();
     }
-    let is_true = |value: Raw<'_>| value.as_bool() == Some(true);
+    let is_true = |value: json::Value<'_>| value.as_bool() == Some(true);
     let (mut streamed, mut options, mut explained, mut top) = (false, None, false, None);
     let mut wishes = Wishes::default();
     for (key, value) in body.iter() {
@@ -271,7 +271,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::json::Document;
+    use crate::core::json;
 
     #[test]
     fn tokens_are_booked_as_recorded_whether_the_prompt_is_built_or_not() {
@@ -290,7 +290,7 @@ mod tests {
             (json!({}), 1, 0),
         ] {
             let text = body.to_string();
-            let document = Document::read(text.as_bytes()).unwrap();
+            let document = json::Document::read(text.as_bytes()).unwrap();
             let members = document.members();
             assert_eq!(cost(members), Cost { input, output }, "{body}");
             assert_eq!(prompt(members, String::new()).cost(), Cost { input, output }, "{body}");

@@ -12,7 +12,7 @@ use super::{
 use crate::core::{
     random::{Alphabet, Random},
     reply::{Text, ToolKind},
-    response::{Frame, Part},
+    response::{EventKind, StreamEvent},
 };
 use crate::protocol::{in_turns, wrap::azure_filter::Filter};
 
@@ -28,7 +28,7 @@ pub(super) struct Stream {
 pub(super) struct Chunk {
     /// Its `choices`.
     choices: String,
-    part: Part,
+    part: EventKind,
     /// The tokens it brings. Alternatives are said at the same time, and so only those of the first take any.
     tokens: u32,
 }
@@ -180,14 +180,14 @@ impl Chunks<'_> {
             }
         };
         let choices = format!(r#"[{{"index":{},"delta":{delta},{logprobs}"finish_reason":null}}]"#, self.index);
-        self.list.push(Chunk { choices: self.judged(choices), part: Part::Said, tokens });
+        self.list.push(Chunk { choices: self.judged(choices), part: EventKind::Said, tokens });
     }
 
     /// The last chunk has a reason and no text.
     fn finish(&mut self, reason: &str) {
         let logprobs = if matches!(self.logprobs, Logprobs::Absent) { "" } else { r#""logprobs":null,"# };
         let choices = format!(r#"[{{"index":{},"delta":{{}},{logprobs}"finish_reason":"{reason}"}}]"#, self.index);
-        self.list.push(Chunk { choices: self.judged(choices), part: Part::Finish, tokens: 0 });
+        self.list.push(Chunk { choices: self.judged(choices), part: EventKind::Finish, tokens: 0 });
     }
 
     /// Choices as they stand behind the filter, if there is one.
@@ -214,7 +214,7 @@ pub(super) struct Frames {
     stream: Arc<Stream>,
     next: usize,
     include_usage: bool,
-    pen: Pen,
+    pen: ChunkWriter,
 }
 
 /// What stands around the choices and the padding of a chunk, the same for all of a stream.
@@ -231,7 +231,7 @@ pub(super) struct Around {
 }
 
 /// Writes frames.
-struct Pen {
+struct ChunkWriter {
     around: Around,
     obfuscation: Option<Random>,
     /// What frames are written into and cut out of: some at once take one allocation, and those that come one by one take
@@ -240,23 +240,23 @@ struct Pen {
 }
 
 /// Room for some frames: memory that a stream holds while it is open.
-const PAPER: usize = 2048;
+const BUFFER_SIZE: usize = 2048;
 
 impl Frames {
     /// With `obfuscation` the length of tokens is hidden.
     pub(super) fn new(stream: &Arc<Stream>, around: Around, include_usage: bool, obfuscation: Option<Random>) -> Self {
-        let pen = Pen { around, obfuscation, paper: BytesMut::new() };
+        let pen = ChunkWriter { around, obfuscation, paper: BytesMut::new() };
         Frames { stream: Arc::clone(stream), next: 0, include_usage, pen }
     }
 }
 
 impl Iterator for Frames {
-    type Item = Frame;
+    type Item = StreamEvent;
 
-    fn next(&mut self) -> Option<Frame> {
+    fn next(&mut self) -> Option<StreamEvent> {
         let Frames { stream, next, include_usage, pen } = self;
         if let Some(first) = pen.around.first.take() {
-            return Some(Frame::said(first, 0));
+            return Some(StreamEvent::said(first, 0));
         }
         let after = next.checked_sub(stream.chunks.len());
         *next += 1;
@@ -265,15 +265,15 @@ impl Iterator for Frames {
                 let Chunk { choices, part, tokens } = &stream.chunks[*next - 1];
                 (pen.chunk(choices, include_usage.then_some("null")), *part, *tokens)
             }
-            (Some(0), true) => (pen.chunk("[]", Some(&stream.usage)), Part::Usage, 0),
-            (Some(0), false) | (Some(1), true) => (Bytes::from_static(b"data: [DONE]\n\n"), Part::End, 0),
+            (Some(0), true) => (pen.chunk("[]", Some(&stream.usage)), EventKind::Usage, 0),
+            (Some(0), false) | (Some(1), true) => (Bytes::from_static(b"data: [DONE]\n\n"), EventKind::End, 0),
             _ => return None,
         };
-        Some(Frame { bytes, part, tokens })
+        Some(StreamEvent { bytes, part, tokens })
     }
 }
 
-impl Pen {
+impl ChunkWriter {
     fn chunk(&mut self, choices: &str, usage: Option<&str>) -> Bytes {
         const DATA: &[u8] = b"data: ";
         let (Around { head, middle, tail, .. }, out) = (&self.around, &mut self.paper);
@@ -281,7 +281,7 @@ impl Pen {
         let around = DATA.len() + head.len() + middle.len() + tail.len();
         let most = around + choices.len() + usage_length + 40;
         if out.capacity() - out.len() < most {
-            out.reserve(most.max(PAPER));
+            out.reserve(most.max(BUFFER_SIZE));
         }
         let put_usage = |out: &mut BytesMut| {
             if let Some(usage) = usage {

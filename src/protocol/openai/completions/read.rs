@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::core::{
     error::ApiError,
-    json::{Kind, Members, Raw},
+    json::{self, Kind},
     limit_status::Cost,
     prompt::Prompt,
 };
@@ -41,12 +41,12 @@ impl Default for Wishes {
 }
 
 impl Wishes {
-    pub(super) fn read(body: Members<'_>) -> Wishes {
-        let is_true = |name| body.get(name).and_then(Raw::as_bool) == Some(true);
-        let number = |name: &str| body.get(name).and_then(Raw::as_u64);
+    pub(super) fn read(body: json::Object<'_>) -> Wishes {
+        let is_true = |name| body.get(name).and_then(json::Value::as_bool) == Some(true);
+        let number = |name: &str| body.get(name).and_then(json::Value::as_u64);
         let stream = is_true("stream").then(|| {
-            let options = body.get("stream_options").and_then(Raw::members).unwrap_or_default();
-            options.get("include_usage").and_then(Raw::as_bool) == Some(true)
+            let options = body.get("stream_options").and_then(json::Value::members).unwrap_or_default();
+            options.get("include_usage").and_then(json::Value::as_bool) == Some(true)
         });
         let n = number("n").map_or(1, |n| n.clamp(1, 128) as usize);
         let best_of = number("best_of").map_or(n, |best_of| best_of.clamp(1, 128) as usize);
@@ -60,9 +60,9 @@ impl Wishes {
     }
 }
 
-/// See [`super::Dialect::is_plain`].
-pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
-    let most = body.get("max_tokens").and_then(Raw::as_u64).unwrap_or(USUAL_TOKENS);
+/// See [`super::Protocol::is_plain`].
+pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
+    let most = body.get("max_tokens").and_then(json::Value::as_u64).unwrap_or(USUAL_TOKENS);
     most >= tokens
         && body.iter().all(|(key, value)| match key {
             b"logprobs" => value.kind() == Kind::Null,
@@ -74,7 +74,7 @@ pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
 }
 
 /// The prompts; none is told as an empty one, with which the model begins a text of its own.
-fn inputs(body: Members<'_>) -> Option<Vec<Input<'_>>> {
+fn inputs(body: json::Object<'_>) -> Option<Vec<Input<'_>>> {
     match body.get("prompt").filter(|prompt| prompt.kind() != Kind::Null) {
         Some(prompt) => Input::list(prompt).filter(|inputs| !inputs.is_empty()),
         None => Some(vec![Input::Text("".into())]),
@@ -82,20 +82,20 @@ fn inputs(body: Members<'_>) -> Option<Vec<Input<'_>>> {
 }
 
 /// The texts of the prompts.
-pub(super) fn texts(body: Members<'_>, model: &str) -> Vec<String> {
+pub(super) fn texts(body: json::Object<'_>, model: &str) -> Vec<String> {
     inputs(body).unwrap_or_default().iter().map(|input| input.text(model).into_owned()).collect()
 }
 
-/// See [`super::Dialect::read`].
-pub(super) fn prompt(body: Members<'_>, model: String) -> Prompt {
+/// See [`super::Protocol::read`].
+pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     let Wishes { best_of, .. } = Wishes::read(body);
     let mut inputs = inputs(body).unwrap_or_default();
     inputs.truncate(MOST_CHOICES / best_of);
-    let stops = body.get("stop").and_then(Raw::to_value);
+    let stops = body.get("stop").and_then(json::Value::to_value);
     Prompt {
         turns: inputs.iter().map(|input| input.turn(&model)).collect(),
         model,
-        max_tokens: Some(body.get("max_tokens").and_then(Raw::as_u64).unwrap_or(USUAL_TOKENS)),
+        max_tokens: Some(body.get("max_tokens").and_then(json::Value::as_u64).unwrap_or(USUAL_TOKENS)),
         n: best_of,
         stop: match stops {
             Some(Value::String(stop)) => vec![stop],
@@ -112,15 +112,15 @@ pub(super) fn prompt(body: Members<'_>, model: String) -> Prompt {
 }
 
 /// What limits book for a request: its texts, and all that it may be answered.
-pub(super) fn cost(body: Members<'_>) -> Cost {
+pub(super) fn cost(body: json::Object<'_>) -> Cost {
     let (texts, input) = body.get("prompt").map_or((1, 0), booked);
-    let most = body.get("max_tokens").and_then(Raw::as_u64).unwrap_or(USUAL_TOKENS);
+    let most = body.get("max_tokens").and_then(json::Value::as_u64).unwrap_or(USUAL_TOKENS);
     let choices = texts.saturating_mul(Wishes::read(body).best_of as u64);
     Cost { input, output: most.saturating_mul(choices) }
 }
 
-/// See [`super::Dialect::check`].
-pub(super) fn check(body: Members<'_>) -> Result<(), ApiError> {
+/// See [`super::Protocol::check`].
+pub(super) fn check(body: json::Object<'_>) -> Result<(), ApiError> {
     let broken = |problem: String| Err(ApiError::BrokenRule { problem });
     let Some(inputs) = inputs(body) else {
         return broken(
@@ -133,7 +133,7 @@ pub(super) fn check(body: Members<'_>) -> Result<(), ApiError> {
     if wishes.stream.is_none() && given("stream_options").is_some() {
         return Err(ApiError::NeedsOther { param: "stream_options", other: "stream" });
     }
-    if let Some(best_of) = given("best_of").and_then(Raw::as_u64).filter(|best_of| *best_of > 0) {
+    if let Some(best_of) = given("best_of").and_then(json::Value::as_u64).filter(|best_of| *best_of > 0) {
         if best_of < wishes.n as u64 {
             return broken(format!(
                 "You requested that the server return more choices than it will generate (HINT: you must set 'n' \
@@ -163,11 +163,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::json::Document;
+    use crate::core::json;
 
-    fn with<T>(body: &Value, test: impl FnOnce(Members<'_>) -> T) -> T {
+    fn with<T>(body: &Value, test: impl FnOnce(json::Object<'_>) -> T) -> T {
         let text = body.to_string();
-        test(Document::read(text.as_bytes()).unwrap().members())
+        test(json::Document::read(text.as_bytes()).unwrap().members())
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
     core::{
         random::Random,
         reply::{Block, Choice, FinishReason},
-        response::{Frame, Part},
+        response::{EventKind, StreamEvent},
     },
     model::tokens::Tokenizer,
 };
@@ -58,7 +58,7 @@ impl<'a> Said<'a> {
         let mut list = Vec::new();
         let mut push = |text: &str, reason: Option<&str>, logprobs: Option<Value>, tokens: u32| {
             let choices = json!([{"text": text, "index": index, "logprobs": logprobs, "finish_reason": reason}]);
-            let part = if reason.is_some() { Part::Finish } else { Part::Said };
+            let part = if reason.is_some() { EventKind::Finish } else { EventKind::Said };
             // Alternatives are said at the same time, and so only those of the first take any.
             let tokens = if index == 0 { tokens } else { 0 };
             list.push(Chunk { choices: choices.to_string(), part, tokens });
@@ -161,7 +161,7 @@ pub(super) struct Stream {
 pub(super) struct Chunk {
     /// Its `choices`.
     choices: String,
-    part: Part,
+    part: EventKind,
     tokens: u32,
 }
 
@@ -203,9 +203,9 @@ impl Frames {
 }
 
 impl Iterator for Frames {
-    type Item = Frame;
+    type Item = StreamEvent;
 
-    fn next(&mut self) -> Option<Frame> {
+    fn next(&mut self) -> Option<StreamEvent> {
         let after = self.next.checked_sub(self.stream.chunks.len());
         self.next += 1;
         let (bytes, part, tokens) = match (after, self.include_usage) {
@@ -213,10 +213,10 @@ impl Iterator for Frames {
                 let Chunk { choices, part, tokens } = self.stream.chunks.get(self.next - 1)?;
                 (self.chunk(choices), *part, *tokens)
             }
-            (Some(0), true) => (self.usage(), Part::Usage, 0),
-            (Some(0), false) | (Some(1), true) => (Bytes::from_static(b"data: [DONE]\n\n"), Part::End, 0),
+            (Some(0), true) => (self.usage(), EventKind::Usage, 0),
+            (Some(0), false) | (Some(1), true) => (Bytes::from_static(b"data: [DONE]\n\n"), EventKind::End, 0),
             _ => return None,
         };
-        Some(Frame { bytes, part, tokens })
+        Some(StreamEvent { bytes, part, tokens })
     }
 }

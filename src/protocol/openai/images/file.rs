@@ -5,18 +5,18 @@ use serde_json::{Map, Value};
 use super::read::size;
 use crate::{
     core::{
-        context::Scope,
+        context::RequestContext,
         error::ApiError,
-        json::Members,
+        json,
         prompt::Prompt,
-        response::{Answer, Content},
+        response::{Body, Response},
     },
     media::plain_image::{Format, Image},
-    protocol::{Computed, Count},
+    protocol::{ComputedReply, Count},
 };
 
-/// Makes the dialect; see [`crate::protocol::MakeComputed`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+/// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     match head.keys().next() {
         None => Ok(Box::new(File)),
         Some(name) => Err(format!("`head` has `{name}`: a file has nothing around it")),
@@ -38,20 +38,20 @@ fn named(name: &str) -> Option<Image> {
     Some(Image { width, height, seed, transparent: false })
 }
 
-impl Computed for File {
-    fn check(&self, _: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+impl ComputedReply for File {
+    fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
 
-    fn read(&self, _: Members<'_>, _: &Scope<'_>) -> Prompt {
+    fn read(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Prompt {
         Prompt::default()
     }
 
-    fn answer(&self, _: Members<'_>, scope: &Scope<'_>, _: Count<'_>) -> Result<Answer, ApiError> {
-        let id = scope.param("image").unwrap_or_default();
+    fn respond(&self, _: json::Object<'_>, context: &RequestContext<'_>, _: Count<'_>) -> Result<Response, ApiError> {
+        let id = context.param("image").unwrap_or_default();
         let image =
             named(id).ok_or_else(|| ApiError::UnknownResource { id: id.to_owned(), noun: "image".to_owned() })?;
-        Ok(Answer::said("image/png", Content::Whole(image.file(Format::Png).into())))
+        Ok(Response::said("image/png", Body::Full(image.file(Format::Png).into())))
     }
 }
 

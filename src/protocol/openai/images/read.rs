@@ -3,7 +3,7 @@
 use crate::{
     core::{
         error::ApiError,
-        json::{Kind, Members, Raw},
+        json::{self, Kind},
     },
     media::plain_image::{Format, LONGEST_EDGE},
 };
@@ -56,16 +56,16 @@ pub(super) fn size(text: &str) -> Option<(u32, u32)> {
 }
 
 /// The prompt; empty if there is none.
-pub(super) fn prompt(body: Members<'_>) -> String {
-    body.get("prompt").and_then(Raw::as_str).unwrap_or_default().into_owned()
+pub(super) fn prompt(body: json::Object<'_>) -> String {
+    body.get("prompt").and_then(json::Value::as_str).unwrap_or_default().into_owned()
 }
 
 impl Wishes {
-    pub(super) fn read(body: Members<'_>, model: &str) -> Wishes {
-        let text = |name: &str| body.get(name).and_then(Raw::as_str).unwrap_or_default();
+    pub(super) fn read(body: json::Object<'_>, model: &str) -> Wishes {
+        let text = |name: &str| body.get(name).and_then(json::Value::as_str).unwrap_or_default();
         // In a form all is text.
         let number = |name: &str| body.get(name)?.as_u64().or_else(|| text(name).parse().ok());
-        let is_true = |name: &str| body.get(name).and_then(Raw::as_bool) == Some(true) || text(name) == "true";
+        let is_true = |name: &str| body.get(name).and_then(json::Value::as_bool) == Some(true) || text(name) == "true";
         let details = is_newer(model);
         Wishes {
             n: number("n").unwrap_or(1).clamp(1, MOST),
@@ -108,21 +108,21 @@ impl Wishes {
     }
 }
 
-/// See [`super::Computed::check`].
-pub(super) fn check(body: Members<'_>, model: &str) -> Result<(), ApiError> {
+/// See [`super::ComputedReply::check`].
+pub(super) fn check(body: json::Object<'_>, model: &str) -> Result<(), ApiError> {
     let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
     if is_newer(model) && given("response_format").is_some() {
         return Err(ApiError::UnknownParameter { param: "response_format".to_owned() });
     }
     let (sizes, bound) = bounds(model);
-    let got = given("prompt").map_or(0, Raw::chars);
+    let got = given("prompt").map_or(0, json::Value::chars);
     if got > bound {
         return Err(ApiError::StringTooLong { param: "prompt".to_owned(), bound, got });
     }
     if model.starts_with("dall-e-3") && Wishes::read(body, model).n > 1 {
         return Err(ApiError::BrokenRule { problem: "You must provide n=1 for this model.".to_owned() });
     }
-    let Some(asked) = given("size").and_then(Raw::as_str) else { return Ok(()) };
+    let Some(asked) = given("size").and_then(json::Value::as_str) else { return Ok(()) };
     let is_known = match sizes {
         "" => asked == "auto" || size(&asked).is_some(),
         sizes => sizes.contains(&format!("'{asked}'")),
@@ -142,11 +142,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::core::json::Document;
+    use crate::core::json;
 
-    fn with<T>(body: &Value, test: impl FnOnce(Members<'_>) -> T) -> T {
+    fn with<T>(body: &Value, test: impl FnOnce(json::Object<'_>) -> T) -> T {
         let text = body.to_string();
-        test(Document::read(text.as_bytes()).unwrap().members())
+        test(json::Document::read(text.as_bytes()).unwrap().members())
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::core::{
     error::ApiError,
-    json::{Kind, Members, Raw},
+    json::{self, Kind},
 };
 
 /// The messages that there are, and the members that each must have.
@@ -40,10 +40,10 @@ const ITEMS: [(&str, &[&str]); 3] = [
     ("function_call_output", &["call_id", "output"]),
 ];
 
-/// See [`super::Dialect::check`].
-pub(super) fn check(message: Members<'_>, beta: bool) -> Result<(), ApiError> {
+/// See [`super::Protocol::check`].
+pub(super) fn check(message: json::Object<'_>, beta: bool) -> Result<(), ApiError> {
     let given = |name: &str| message.get(name).filter(|value| value.kind() != Kind::Null);
-    let kind = given("type").and_then(Raw::as_str).ok_or_else(|| missing("", "type"))?;
+    let kind = given("type").and_then(json::Value::as_str).ok_or_else(|| missing("", "type"))?;
     let Some((_, needed)) = MESSAGES.iter().find(|(known, _)| *known == kind) else {
         let known: Vec<_> = MESSAGES.iter().map(|(known, _)| format!("'{known}'")).collect();
         let (last, others) = known.split_last().map_or(("", &[][..]), |(last, others)| (last.as_str(), others));
@@ -52,18 +52,19 @@ pub(super) fn check(message: Members<'_>, beta: bool) -> Result<(), ApiError> {
         return Err(ApiError::InvalidValue { param: "type".to_owned(), got: kind.into_owned(), supported, either });
     };
     needs("", needed, message)?;
-    if let Some(session) = given("session").and_then(Raw::members).filter(|_| kind == "session.update" && !beta) {
+    if let Some(session) = given("session").and_then(json::Value::members).filter(|_| kind == "session.update" && !beta)
+    {
         needs("session.", &["type"], session)?;
         if let Some(name) = OF_BETA.iter().find(|name| session.get(name).is_some()) {
             return Err(ApiError::UnknownParameter { param: format!("session.{name}") });
         }
         modalities("session.", session)?;
     }
-    if let Some(response) = given("response").and_then(Raw::members).filter(|_| !beta) {
+    if let Some(response) = given("response").and_then(json::Value::members).filter(|_| !beta) {
         modalities("response.", response)?;
     }
-    if let Some(item) = given("item").and_then(Raw::members) {
-        let kind = item.get("type").and_then(Raw::as_str).unwrap_or_default();
+    if let Some(item) = given("item").and_then(json::Value::members) {
+        let kind = item.get("type").and_then(json::Value::as_str).unwrap_or_default();
         let needed = ITEMS.iter().find(|(known, _)| *known == kind).map_or(&[][..], |(_, needed)| needed);
         needs("item.", needed, item)?;
     }
@@ -71,12 +72,12 @@ pub(super) fn check(message: Members<'_>, beta: bool) -> Result<(), ApiError> {
 }
 
 /// What is said is text or speech with its text, not both.
-fn modalities(place: &str, members: Members<'_>) -> Result<(), ApiError> {
-    let asked = members.get("output_modalities").map(Raw::items).unwrap_or_default();
+fn modalities(place: &str, members: json::Object<'_>) -> Result<(), ApiError> {
+    let asked = members.get("output_modalities").map(json::Value::items).unwrap_or_default();
     if asked.len() < 2 {
         return Ok(());
     }
-    let names: Vec<_> = asked.into_iter().filter_map(Raw::as_str).map(|name| format!("'{name}'")).collect();
+    let names: Vec<_> = asked.into_iter().filter_map(json::Value::as_str).map(|name| format!("'{name}'")).collect();
     Err(ApiError::InvalidValue {
         param: format!("{place}output_modalities"),
         got: format!("[{}]", names.join(", ")),
@@ -85,7 +86,7 @@ fn modalities(place: &str, members: Members<'_>) -> Result<(), ApiError> {
     })
 }
 
-fn needs(place: &str, names: &[&str], members: Members<'_>) -> Result<(), ApiError> {
+fn needs(place: &str, names: &[&str], members: json::Object<'_>) -> Result<(), ApiError> {
     let lacks = |name: &&&str| members.get(name).is_none_or(|value| value.kind() == Kind::Null);
     names.iter().find(lacks).map_or(Ok(()), |name| Err(missing(place, name)))
 }
@@ -97,10 +98,10 @@ fn missing(place: &str, name: &str) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::json::Document;
+    use crate::core::json;
 
     fn wrong(message: &str, beta: bool) -> Option<String> {
-        let document = Document::read(message.as_bytes()).unwrap();
+        let document = json::Document::read(message.as_bytes()).unwrap();
         let error = check(document.members(), beta).err()?;
         Some(format!("{} {}", error.kind(), error.param().unwrap_or_default()))
     }

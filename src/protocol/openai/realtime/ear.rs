@@ -16,7 +16,7 @@ const PADDING: u64 = 300;
 
 /// Audio that has come in and was not committed yet.
 #[derive(Default)]
-pub(super) struct Ear {
+pub(super) struct VoiceActivityDetector {
     /// The start of a window that has not come to its end.
     rest: Vec<u8>,
     /// All that has come in since the session began, in milliseconds.
@@ -83,7 +83,7 @@ pub(super) fn silence(format: &Value, millis: u64) -> Vec<u8> {
     vec![byte; coding.rate() * usize::try_from(millis).unwrap_or(0)]
 }
 
-impl Ear {
+impl VoiceActivityDetector {
     /// Hears some more, with the settings of a session's `audio.input`.
     pub(super) fn hear(&mut self, audio: &[u8], input: &Value) -> Vec<Sound> {
         let coding = Coding::of(&input["format"]);
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn speech_is_what_is_between_silences() {
-        let mut ear = Ear::default();
+        let mut ear = VoiceActivityDetector::default();
         let audio = [vec![0; 48 * 500], tone(400), vec![0; 48 * 100], tone(50), vec![0; 48 * 1000]].concat();
         // In pieces that fit no window.
         let sounds: Vec<_> = audio.chunks(777).flat_map(|piece| ear.hear(piece, &input())).collect();
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn silence_is_nothing_and_without_detection_all_waits() {
-        let mut ear = Ear::default();
+        let mut ear = VoiceActivityDetector::default();
         assert_eq!(ear.hear(&vec![0; 48 * 3000], &input()), []);
         let quiet = json!({"format": {"type": "audio/pcm"}, "turn_detection": null});
         assert_eq!(ear.hear(&tone(1000), &quiet), []);
@@ -175,7 +175,7 @@ mod tests {
         for (kind, silent, loud) in [("audio/pcmu", 0xff_u8, 0x80_u8), ("audio/pcma", 0xd5, 0xaa)] {
             let input = json!({"format": {"type": kind}, "turn_detection": {"silence_duration_ms": 100}});
             let audio = [vec![silent; 80], vec![loud; 800], vec![silent; 800]].concat();
-            assert_eq!(Ear::default().hear(&audio, &input).len(), 2, "{kind}");
+            assert_eq!(VoiceActivityDetector::default().hear(&audio, &input).len(), 2, "{kind}");
             assert_eq!(silence(&input["format"], 10), vec![silent; 80]);
         }
     }

@@ -4,15 +4,15 @@ use serde_json::Value;
 
 use super::{list, text};
 use crate::core::{
-    context::Scope,
-    json::{Members, Raw},
+    context::RequestContext,
+    json,
     prompt::{Prompt, Role, Tool, ToolChoice, Turn},
     reply::ToolKind,
 };
 
-/// See [`super::Dialect::read`].
-pub(super) fn prompt(body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-    let value = |name: &str| body.get(name).and_then(Raw::to_value).unwrap_or_default();
+/// See [`super::Protocol::read`].
+pub(super) fn prompt(body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    let value = |name: &str| body.get(name).and_then(json::Value::to_value).unwrap_or_default();
     let (session, items, response) = (value("session"), value("items"), value("response"));
     // What the response says goes before what the session does.
     let wish = |name: &str| if response[name].is_null() { &session[name] } else { &response[name] };
@@ -27,7 +27,7 @@ pub(super) fn prompt(body: Members<'_>, scope: &Scope<'_>) -> Prompt {
     };
     let transcribes = !value("transcribes").is_null();
     Prompt {
-        model: scope.model().into_owned(),
+        model: context.model().into_owned(),
         turns: Some(system)
             .filter(|turn| !turn.text.is_empty())
             .into_iter()

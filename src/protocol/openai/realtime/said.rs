@@ -7,15 +7,15 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::{ear, event, id, item_id, padded, text};
-use crate::protocol::Spelling;
+use crate::protocol::Rendered;
 use crate::{
     core::{
-        context::Scope,
-        json::{Members, Raw},
-        limit_status::{Standings, Unit},
+        context::RequestContext,
+        json,
+        limit_status::{LimitStatuses, Unit},
         random::Random,
         reply::{Block, FinishReason, Reply, Usage},
-        response::{Answer, Content, Frame, Frames, Framing, Part},
+        response::{Body, EventKind, EventStream, Response, StreamEvent, StreamFormat},
     },
     media::silence,
 };
@@ -37,8 +37,8 @@ struct Said {
 }
 
 impl Spelled {
-    pub(super) fn new(reply: &Reply, scope: Option<&Scope<'_>>) -> Self {
-        Spelled(scope.and_then(|_| {
+    pub(super) fn new(reply: &Reply, context: Option<&RequestContext<'_>>) -> Self {
+        Spelled(context.and_then(|_| {
             let choice = reply.choices.first()?;
             // What is thought is no part of what a session hears.
             let blocks = choice.blocks.iter().filter(|block| !matches!(block, Block::Reasoning(_))).cloned();
@@ -47,35 +47,35 @@ impl Spelled {
     }
 }
 
-impl Spelling for Spelled {
-    fn record(&self, _: &Scope<'_>) -> Value {
+impl Rendered for Spelled {
+    fn record(&self, _: &RequestContext<'_>) -> Value {
         Value::Null
     }
 
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        let body = scope.members().unwrap_or_default();
-        let random = scope.random.borrow_mut().fork();
-        let list: Box<dyn Iterator<Item = Frame> + Send> = match (&self.0, body.get("transcribes")) {
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
+        let body = context.members().unwrap_or_default();
+        let random = context.random.borrow_mut().fork();
+        let list: Box<dyn Iterator<Item = StreamEvent> + Send> = match (&self.0, body.get("transcribes")) {
             (None, _) => Box::new(std::iter::empty()),
             (Some(said), Some(asked)) => {
                 let asked = asked.to_value().unwrap_or_default();
                 let frames = transcript(said, &asked, random);
                 Box::new(frames.into_iter())
             }
-            (Some(said), None) => Box::new(Events::new(said.clone(), body, &scope.standings, random)),
+            (Some(said), None) => Box::new(Events::new(said.clone(), body, &context.standings, random)),
         };
-        Answer::said("application/json", Content::Frames(Frames { list, framing: Framing::Messages }))
+        Response::said("application/json", Body::Stream(EventStream { list, framing: StreamFormat::Messages }))
     }
 }
 
 /// What was heard, where a session only transcribes.
-fn transcript(said: &Said, asked: &Value, mut random: Random) -> Vec<Frame> {
+fn transcript(said: &Said, asked: &Value, mut random: Random) -> Vec<StreamEvent> {
     let Some(block) = said.blocks.first() else { return Vec::new() };
     let whole = block.text().text.trim();
     let mut frames = transcribed(block.text().pieces(), whole, asked, said.usage.completion_tokens, &mut random);
     let last = frames.pop();
-    let mut list: Vec<_> = frames.into_iter().map(|event| frame(&event, Part::Said, 1)).collect();
-    list.extend(last.map(|event| frame(&event, Part::End, 0)));
+    let mut list: Vec<_> = frames.into_iter().map(|event| frame(&event, EventKind::Said, 1)).collect();
+    list.extend(last.map(|event| frame(&event, EventKind::End, 0)));
     list
 }
 
@@ -114,8 +114,8 @@ pub(super) fn transcribed<'a>(
     events
 }
 
-fn frame(event: &Value, part: Part, tokens: u32) -> Frame {
-    Frame { bytes: event.to_string().into(), part, tokens }
+fn frame(event: &Value, part: EventKind, tokens: u32) -> StreamEvent {
+    StreamEvent { bytes: event.to_string().into(), part, tokens }
 }
 
 /// What is told next, of the block with this number.
@@ -155,8 +155,8 @@ struct Events {
 }
 
 impl Events {
-    fn new(said: Said, body: Members<'_>, standings: &Standings, mut random: Random) -> Self {
-        let value = |name: &str| body.get(name).and_then(Raw::to_value).unwrap_or_default();
+    fn new(said: Said, body: json::Object<'_>, standings: &LimitStatuses, mut random: Random) -> Self {
+        let value = |name: &str| body.get(name).and_then(json::Value::to_value).unwrap_or_default();
         let begun = value("begun");
         let joins = !begun["conversation_id"].is_null();
         let limits = limits(standings);
@@ -249,7 +249,7 @@ impl Events {
         response
     }
 
-    fn tell(&mut self, cue: Cue) -> Option<Frame> {
+    fn tell(&mut self, cue: Cue) -> Option<StreamEvent> {
         let response_id = self.begun["id"].clone();
         let (kind, members) = match cue {
             Cue::Limits => ("rate_limits.updated", json!({"rate_limits": self.limits})),
@@ -289,17 +289,17 @@ impl Events {
             ),
             Cue::Done => ("response.done", json!({"response": self.done()})),
         };
-        let part = if matches!(cue, Cue::Done) { Part::End } else { Part::Said };
+        let part = if matches!(cue, Cue::Done) { EventKind::End } else { EventKind::Said };
         Some(frame(&event(kind, members, &mut self.random), part, 0))
     }
 
     /// The next piece of the block that is being said.
-    fn delta(&mut self) -> Option<Frame> {
+    fn delta(&mut self) -> Option<StreamEvent> {
         if let Some((n, millis)) = self.speech.take() {
             let format = &self.begun["audio"]["output"]["format"];
             let sound = STANDARD.encode(ear::silence(format, millis));
             let members = self.placed(n, json!({"delta": sound}));
-            return Some(frame(&event("response.output_audio.delta", members, &mut self.random), Part::Said, 0));
+            return Some(frame(&event("response.output_audio.delta", members, &mut self.random), EventKind::Said, 0));
         }
         let (n, piece, from) = self.at?;
         let block = &self.said.blocks[n];
@@ -323,14 +323,14 @@ impl Events {
         };
         let members = self.placed(n, rest);
         self.at = Some((n, piece + 1, end));
-        Some(frame(&padded(kind, members, &mut self.random), Part::Said, 1))
+        Some(frame(&padded(kind, members, &mut self.random), EventKind::Said, 1))
     }
 }
 
 impl Iterator for Events {
-    type Item = Frame;
+    type Item = StreamEvent;
 
-    fn next(&mut self) -> Option<Frame> {
+    fn next(&mut self) -> Option<StreamEvent> {
         loop {
             if let Some(frame) = self.delta() {
                 return Some(frame);
@@ -343,7 +343,7 @@ impl Iterator for Events {
     }
 }
 
-fn limits(standings: &Standings) -> Vec<Value> {
+fn limits(standings: &LimitStatuses) -> Vec<Value> {
     let told = [("requests", Unit::Requests), ("tokens", Unit::Tokens)].into_iter();
     let told = told.filter_map(|(name, unit)| Some((name, standings.get(unit)?)));
     told.map(|(name, standing)| {

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use self::response::Active;
-use super::{beta, ear::Ear, event, id, items::Items, settings, text};
+use super::{beta, ear::VoiceActivityDetector, event, id, items::Items, settings, text};
 use crate::core::{
-    json::{Members, Raw},
+    json,
     random::Random,
     response::session::{Heard, Session},
 };
@@ -34,7 +34,7 @@ pub(super) struct Conversation {
     /// The id of the conversation.
     id: String,
     items: Items,
-    ear: Ear,
+    ear: VoiceActivityDetector,
     /// The item that somebody is speaking.
     speaking: Option<String>,
     asks: VecDeque<Ask>,
@@ -99,7 +99,7 @@ impl Conversation {
             transcript: transcript.to_owned(),
             id: id("conv_", 21, &mut random),
             items: Items::default(),
-            ear: Ear::default(),
+            ear: VoiceActivityDetector::default(),
             speaking: None,
             asks: VecDeque::new(),
             asked: None,
@@ -151,9 +151,9 @@ impl Session for Conversation {
         std::mem::take(&mut self.out)
     }
 
-    fn hear(&mut self, message: Members<'_>) -> Heard {
-        let value = |name: &str| message.get(name).and_then(Raw::to_value).unwrap_or_default();
-        let string = |name: &str| message.get(name).and_then(Raw::as_str).unwrap_or_default();
+    fn hear(&mut self, message: json::Object<'_>) -> Heard {
+        let value = |name: &str| message.get(name).and_then(json::Value::to_value).unwrap_or_default();
+        let string = |name: &str| message.get(name).and_then(json::Value::as_str).unwrap_or_default();
         let event_id = value("event_id");
         let mut stops = false;
         let done = match &*string("type") {
@@ -178,7 +178,7 @@ impl Session for Conversation {
             "conversation.item.delete" => self.delete_item(&string("item_id")),
             "conversation.item.retrieve" => self.retrieve_item(&string("item_id")),
             "conversation.item.truncate" => {
-                let millis = message.get("audio_end_ms").and_then(Raw::as_u64).unwrap_or(0);
+                let millis = message.get("audio_end_ms").and_then(json::Value::as_u64).unwrap_or(0);
                 self.truncate_item(&string("item_id"), millis, value("content_index"))
             }
             "response.create" => self.create_response(value("response"), event_id.clone()),
@@ -195,8 +195,8 @@ impl Session for Conversation {
         Heard { events: std::mem::take(&mut self.out), stops }
     }
 
-    fn refuse(&mut self, message: Members<'_>, error: &[u8]) -> Vec<Bytes> {
-        let event_id = message.get("event_id").and_then(Raw::to_value).unwrap_or_default();
+    fn refuse(&mut self, message: json::Object<'_>, error: &[u8]) -> Vec<Bytes> {
+        let event_id = message.get("event_id").and_then(json::Value::to_value).unwrap_or_default();
         self.tell_wrong(&Wrong::read(error), &event_id);
         std::mem::take(&mut self.out)
     }

@@ -14,20 +14,20 @@ use super::{
 };
 use crate::{
     core::{
-        context::Scope,
+        context::RequestContext,
         error::ApiError,
-        json::Members,
+        json,
         prompt::Prompt,
         random::Random,
         reply::{Citation, Text, ToolCall, ToolKind},
-        response::{self, Answer, Content, Framing},
+        response::{self, Body, Response, StreamFormat},
         template::{Layout, query},
     },
-    protocol::{Computed, Count},
+    protocol::{ComputedReply, Count},
 };
 
-/// Makes the dialect; see [`crate::protocol::MakeComputed`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Computed>, String> {
+/// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     match head.keys().next() {
         None => Ok(Box::new(Again)),
         Some(name) => Err(format!("`head` has `{name}`: what is kept has all its members")),
@@ -36,18 +36,18 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Com
 
 struct Again;
 
-impl Computed for Again {
-    fn check(&self, _: Members<'_>, _: &Scope<'_>) -> Result<(), ApiError> {
+impl ComputedReply for Again {
+    fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
 
-    fn read(&self, _: Members<'_>, _: &Scope<'_>) -> Prompt {
+    fn read(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Prompt {
         Prompt::default()
     }
 
-    fn answer(&self, _: Members<'_>, scope: &Scope<'_>, _: Count<'_>) -> Result<Answer, ApiError> {
-        let found = Arc::clone(&scope.resource.borrow());
-        let asked = |name: &str| query(scope.request.query, name);
+    fn respond(&self, _: json::Object<'_>, context: &RequestContext<'_>, _: Count<'_>) -> Result<Response, ApiError> {
+        let found = Arc::clone(&context.resource.borrow());
+        let asked = |name: &str| query(context.request.query, name);
         if asked("stream").as_deref() != Some("true") {
             return Ok(json_answer(Layout { indent: 2, newline: false }.write(&found["answer"])));
         }
@@ -55,12 +55,12 @@ impl Computed for Again {
         let seen = asked("starting_after").and_then(|number| number.parse::<usize>().ok());
         let from = seen.map_or(0, |seen| seen.saturating_add(1));
         let is_padded = asked("include_obfuscation").as_deref() != Some("false");
-        let random = is_padded.then(|| scope.random.borrow().clone());
-        let frames = Content::Frames(response::Frames {
+        let random = is_padded.then(|| context.random.borrow().clone());
+        let frames = Body::Stream(response::EventStream {
             list: Box::new(frames(&found, random).skip(from)),
-            framing: Framing::Named,
+            framing: StreamFormat::Named,
         });
-        Ok(Answer::said("text/event-stream; charset=utf-8", frames))
+        Ok(Response::said("text/event-stream; charset=utf-8", frames))
     }
 }
 
@@ -122,7 +122,7 @@ fn again<'k>(item: &'k Value, text: &'k Kept) -> Option<Item<'k>> {
 }
 
 /// All events of what is kept. One that was given up before it was made has no more than the first of them.
-fn frames(record: &Value, padding: Option<Random>) -> impl Iterator<Item = response::Frame> + Send + use<> {
+fn frames(record: &Value, padding: Option<Random>) -> impl Iterator<Item = response::StreamEvent> + Send + use<> {
     let (response, told) = (&record["answer"], &record["told"]);
     let output = response["output"].as_array().map_or(&[][..], Vec::as_slice);
     let string = |value: &Value| value.as_str().unwrap_or_default().to_owned();

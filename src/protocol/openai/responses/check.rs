@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 
 use crate::core::{
-    context::Scope,
+    context::RequestContext,
     error::ApiError,
-    json::{Kind, Members, Raw},
+    json::{self, Kind},
 };
 
-/// See [`super::Dialect::check`].
-pub(super) fn check(body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
+/// See [`super::Protocol::check`].
+pub(super) fn check(body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
     let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
-    capabilities(&given, scope)?;
+    capabilities(&given, context)?;
     if given("conversation").is_some() && given("previous_response_id").is_some() {
         return Err(ApiError::Excludes { param: "conversation", other: "previous_response_id" });
     }
@@ -37,8 +37,11 @@ pub(super) fn check(body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError
     }
 }
 
-fn capabilities<'a>(given: &dyn Fn(&str) -> Option<Raw<'a>>, scope: &Scope<'_>) -> Result<(), ApiError> {
-    let Some(facts) = scope.model_facts() else { return Ok(()) };
+fn capabilities<'a>(
+    given: &dyn Fn(&str) -> Option<json::Value<'a>>,
+    context: &RequestContext<'_>,
+) -> Result<(), ApiError> {
+    let Some(facts) = context.model_facts() else { return Ok(()) };
     let unsupported = |param: &str| Err(ApiError::UnsupportedParameter { param: param.to_owned(), instead: "" });
     if facts.reasoning {
         for param in ["temperature", "top_p"] {
@@ -49,13 +52,13 @@ fn capabilities<'a>(given: &dyn Fn(&str) -> Option<Raw<'a>>, scope: &Scope<'_>) 
     } else if given("reasoning").and_then(|reasoning| reasoning.members()?.get("effort")?.as_str()).is_some() {
         return unsupported("reasoning.effort");
     }
-    match given("max_output_tokens").and_then(Raw::as_u64) {
+    match given("max_output_tokens").and_then(json::Value::as_u64) {
         Some(asked) => facts.can_say("max_output_tokens", asked),
         None => Ok(()),
     }
 }
 
-fn says_json(value: Raw<'_>) -> bool {
+fn says_json(value: json::Value<'_>) -> bool {
     value.text().windows(4).any(|word| word.eq_ignore_ascii_case(b"json"))
 }
 
@@ -70,7 +73,7 @@ struct Item {
 
 /// What stands in the input is what may, thoughts are followed by what was thought of, and every call of a tool by what
 /// it returned. `follows` is whether the calls may have been made in a request before.
-fn items(input: Raw<'_>, follows: bool) -> Result<(), ApiError> {
+fn items(input: json::Value<'_>, follows: bool) -> Result<(), ApiError> {
     let mut list = Vec::new();
     for (n, item) in input.items().into_iter().enumerate() {
         let place = format!("input[{n}]");
@@ -78,7 +81,7 @@ fn items(input: Raw<'_>, follows: bool) -> Result<(), ApiError> {
             let (expected, wanted) = ("an input item".to_owned(), "object");
             return Err(ApiError::InvalidType { param: place, expected, wanted, got: item.kind().noun() });
         };
-        let text = |name: &str| members.get(name).and_then(Raw::as_str).unwrap_or_default().into_owned();
+        let text = |name: &str| members.get(name).and_then(json::Value::as_str).unwrap_or_default().into_owned();
         let kind = if members.get("type").is_some() { text("type") } else { "message".to_owned() };
         let needed: &[&str] = match kind.as_str() {
             "message" => &["role", "content"],
@@ -129,10 +132,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::core::context::tests::with_scope_of;
+    use crate::core::context::tests::with_context_of;
 
     fn refusal(body: &Value) -> Option<ApiError> {
-        with_scope_of(&body.to_string(), |scope| check(scope.members().unwrap(), scope).err())
+        with_context_of(&body.to_string(), |context| check(context.members().unwrap(), context).err())
     }
 
     fn problem(input: &Value) -> Option<String> {

@@ -5,26 +5,25 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use super::{
-    check, goes_on_from,
+    check,
     items::{ids, seal},
-    json_answer, kept, read, recall, usage,
+    json_answer, kept, load_history, previous_response_id, read, usage,
 };
 use crate::{
     core::{
-        context::Scope,
+        context::RequestContext,
         error::ApiError,
-        json::Members,
+        json,
         prompt::Prompt,
         reply::Reply,
-        response::Answer,
+        response::Response,
         template::{Layout, Spaces, Template},
     },
-    protocol::StoredObjects,
-    protocol::{Dialect, Spelling},
+    protocol::{Protocol, Rendered, StoredObjects},
 };
 
 /// Makes the dialect; see [`crate::protocol::Make`]. Of the head of a response, the `id` and the `created_at` are told.
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Dialect>, String> {
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     let template = |name: &str| match head.get(name) {
         Some(value) => Template::json(value, Layout::default(), Spaces::Content),
         None => Err(format!("`head` lacks `{name}`: give it a value or a slot")),
@@ -37,37 +36,42 @@ struct Compact {
     created_at: Template,
 }
 
-impl Dialect for Compact {
-    fn check(&self, body: Members<'_>, scope: &Scope<'_>) -> Result<(), ApiError> {
-        check::check(body, scope)
+impl Protocol for Compact {
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
+        check::check(body, context)
     }
 
     /// What it comes to is the request's own.
-    fn is_plain(&self, _: Members<'_>, _: u64) -> bool {
+    fn is_plain(&self, _: json::Object<'_>, _: u64) -> bool {
         false
     }
 
-    fn read(&self, body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-        read::prompt(body, scope)
+    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+        read::prompt(body, context)
     }
 
     fn says(&self) -> bool {
         false
     }
 
-    fn keeps(&self, _: Members<'_>) -> Option<bool> {
+    fn keeps(&self, _: json::Object<'_>) -> Option<bool> {
         None
     }
 
-    fn goes_on_from<'m>(&self, body: Members<'m>) -> Option<Cow<'m, str>> {
-        goes_on_from(body)
+    fn previous_response_id<'m>(&self, body: json::Object<'m>) -> Option<Cow<'m, str>> {
+        previous_response_id(body)
     }
 
-    fn recall(&self, body: Members<'_>, scope: &Scope<'_>, kept: &dyn StoredObjects) -> Result<(), ApiError> {
-        recall(body, scope, kept)
+    fn load_history(
+        &self,
+        body: json::Object<'_>,
+        context: &RequestContext<'_>,
+        kept: &dyn StoredObjects,
+    ) -> Result<(), ApiError> {
+        load_history(body, context, kept)
     }
 
-    fn spell(&self, reply: &Reply, _: Option<&Scope<'_>>) -> Box<dyn Spelling> {
+    fn spell(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let (id, created_at) = (self.id.clone(), self.created_at.clone());
         Box::new(Compacted { id, created_at, usage: usage(&reply.usage) })
     }
@@ -79,19 +83,19 @@ struct Compacted {
     usage: Value,
 }
 
-impl Spelling for Compacted {
-    fn answer(&self, scope: &Scope<'_>) -> Answer {
-        json_answer(Layout { indent: 2, newline: false }.write(&self.record(scope)))
+impl Rendered for Compacted {
+    fn respond(&self, context: &RequestContext<'_>) -> Response {
+        json_answer(Layout { indent: 2, newline: false }.write(&self.record(context)))
     }
 
-    fn record(&self, scope: &Scope<'_>) -> Value {
+    fn record(&self, context: &RequestContext<'_>) -> Value {
         let rendered =
-            |template: &Template| serde_json::from_slice::<Value>(&template.render(scope)).unwrap_or_default();
+            |template: &Template| serde_json::from_slice::<Value>(&template.render(context)).unwrap_or_default();
         let (id, created_at) = (rendered(&self.id), rendered(&self.created_at));
-        let random = &mut scope.random.borrow_mut();
-        let before = scope.earlier.borrow();
+        let random = &mut context.random.borrow_mut();
+        let before = context.earlier.borrow();
         let asked_before = before.iter().flat_map(|kept| kept["input"].as_array().into_iter().flatten()).cloned();
-        let asked = asked_before.chain(kept::items(scope.members().unwrap_or_default(), random));
+        let asked = asked_before.chain(kept::items(context.members().unwrap_or_default(), random));
         let mut output: Vec<Value> = asked.filter(|item| item["role"] == "user").collect();
         let [compaction] = ids(id.as_str().unwrap_or_default(), &["cmp_"], random).try_into().unwrap_or_default();
         output.push(json!({"id": compaction, "type": "compaction", "encrypted_content": seal(random)}));

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::core::{
-    json::{Members, Raw},
+    json,
     random::{Alphabet, Random},
 };
 
@@ -19,8 +19,8 @@ const PREFIXES: [(&str, &str); 7] = [
 ];
 
 /// What was asked for, item by item, as it is told to who asks for it: each item has an id, and each message parts.
-pub(super) fn items(body: Members<'_>, random: &mut Random) -> Vec<Value> {
-    let items = match body.get("input").and_then(Raw::to_value) {
+pub(super) fn items(body: json::Object<'_>, random: &mut Random) -> Vec<Value> {
+    let items = match body.get("input").and_then(json::Value::to_value) {
         Some(text @ Value::String(_)) => vec![json!({"role": "user", "content": text})],
         Some(Value::Array(items)) => items,
         _ => Vec::new(),
@@ -65,25 +65,25 @@ fn whole(mut item: Map<String, Value>, random: &mut Random) -> Value {
 /// made at once), the `input`, the response that it goes on from (`after`), and how it is told event by event (`told`).
 pub(super) fn record(
     id: &str,
-    answer: &[u8],
+    response: &[u8],
     stages: Option<&[Vec<u8>]>,
     input: &[Value],
-    body: Members<'_>,
+    body: json::Object<'_>,
     told: &[u8],
 ) -> Vec<u8> {
-    let mut out = Vec::with_capacity(answer.len() * 2);
+    let mut out = Vec::with_capacity(response.len() * 2);
     let mut member = |before: &str, value: &[u8]| {
         out.extend_from_slice(before.as_bytes());
         out.extend_from_slice(value);
     };
     member(r#"{"id":"#, Value::from(id).to_string().as_bytes());
-    member(r#","answer":"#, answer);
+    member(r#","answer":"#, response);
     if let Some(stages) = stages {
         member(r#","stages":["#, &stages.join(&b','));
         member("]", b"");
     }
     member(r#","input":"#, json!(input).to_string().as_bytes());
-    member(r#","after":"#, body.get("previous_response_id").map_or(b"null", Raw::text));
+    member(r#","after":"#, body.get("previous_response_id").map_or(b"null", json::Value::text));
     member(r#","told":"#, told);
     member("}", b"");
     out
@@ -92,11 +92,11 @@ pub(super) fn record(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::json::Document;
+    use crate::core::json;
 
     fn items_of(input: &Value) -> Vec<Value> {
         let body = json!({"input": input}).to_string();
-        items(Document::read(body.as_bytes()).unwrap().members(), &mut Random::seeded(1))
+        items(json::Document::read(body.as_bytes()).unwrap().members(), &mut Random::seeded(1))
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::core::{
-    context::Scope,
-    json::{Kind, Members, Raw},
+    context::RequestContext,
+    json::{self, Kind},
     template::{Layout, Spaces, Template},
 };
 
@@ -180,12 +180,12 @@ impl Frame {
     }
 
     /// The object for one request, but for what changes while the response is made.
-    pub(super) fn fill(&self, shape: Shape, scope: &Scope<'_>) -> Filled {
-        let body = scope.members().unwrap_or_default();
-        let is_told = |(key, _): (&[u8], Raw<'_>)| !UNTOLD.contains(&key);
+    pub(super) fn fill(&self, shape: Shape, context: &RequestContext<'_>) -> Filled {
+        let body = context.members().unwrap_or_default();
+        let is_told = |(key, _): (&[u8], json::Value<'_>)| !UNTOLD.contains(&key);
         let tells = body.iter().any(is_told);
-        let thinks = scope.model_facts().is_some_and(|facts| facts.reasoning);
-        let id = String::from_utf8(self.id.render(scope)).unwrap_or_default();
+        let thinks = context.model_facts().is_some_and(|facts| facts.reasoning);
+        let id = String::from_utf8(self.id.render(context)).unwrap_or_default();
         let mut text = Vec::with_capacity(1024);
         text.extend_from_slice(if shape == Shape::Whole { b"{\n  \"id\": \"" } else { b"{\"id\":\"" });
         text.extend_from_slice(id.as_bytes());
@@ -196,7 +196,7 @@ impl Frame {
             match member.own {
                 Some(Own::Billing) => {
                     let from = text.len();
-                    template.render_into(scope, &mut text);
+                    template.render_into(context, &mut text);
                     cuts.push((from, text.len(), Own::Billing));
                 }
                 Some(own) => cuts.push((text.len(), text.len(), own)),
@@ -204,29 +204,29 @@ impl Frame {
                     let given = if tells && member.repeats { member.given(body) } else { None };
                     match member.repeated(given, thinks) {
                         Some(value) => shape.member(&member.name, &value, &mut text),
-                        None => template.render_into(scope, &mut text),
+                        None => template.render_into(context, &mut text),
                     }
                 }
             }
         }
-        let (started_tier, tier) = self.tiers(body, scope);
-        Filled { shape, id, text, cuts, started_tier, tier, now: scope.now.as_secs() }
+        let (started_tier, tier) = self.tiers(body, context);
+        Filled { shape, id, text, cuts, started_tier, tier, now: context.now.as_secs() }
     }
 
     /// The tier as it is asked for, and the one that serves.
-    fn tiers(&self, body: Members<'_>, scope: &Scope<'_>) -> (String, String) {
+    fn tiers(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> (String, String) {
         let asked = body.get("service_tier").and_then(|tier| Some(tier.as_str()?.into_owned()));
         let serves = match asked.as_deref() {
             Some("priority" | "fast") => "priority".to_owned(),
             Some(tier @ ("flex" | "scale")) => tier.to_owned(),
-            _ => String::from_utf8(self.tier.render(scope)).unwrap_or_default(),
+            _ => String::from_utf8(self.tier.render(context)).unwrap_or_default(),
         };
         (asked.unwrap_or_else(|| "auto".to_owned()), serves)
     }
 }
 
 impl Member {
-    fn given(&self, body: Members<'_>) -> Option<Value> {
+    fn given(&self, body: json::Object<'_>) -> Option<Value> {
         body.get(&self.name).filter(|value| value.kind() != Kind::Null)?.to_value()
     }
 
@@ -326,8 +326,8 @@ pub(super) enum State<'a> {
 
 impl Filled {
     /// The object of an answer that is kept, in which `started` is the tier that was asked for.
-    pub(super) fn kept(answer: &Value, started: &str) -> Self {
-        let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+    pub(super) fn kept(response: &Value, started: &str) -> Self {
+        let text = |name: &str| response[name].as_str().unwrap_or_default().to_owned();
         let shape = Shape::Line;
         let id = text("id");
         let mut filled = Filled {
@@ -337,9 +337,9 @@ impl Filled {
             cuts: Vec::new(),
             started_tier: started.to_owned(),
             tier: text("service_tier"),
-            now: answer["completed_at"].as_u64().unwrap_or_default(),
+            now: response["completed_at"].as_u64().unwrap_or_default(),
         };
-        for (name, value) in answer.as_object().into_iter().flatten().filter(|(name, _)| *name != "id") {
+        for (name, value) in response.as_object().into_iter().flatten().filter(|(name, _)| *name != "id") {
             let from = filled.text.len();
             let own = Own::ALL.iter().find(|(known, _)| known == name).map(|(_, own)| *own);
             if own.is_none_or(|own| own == Own::Billing) {

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::items::Thoughts;
 use crate::core::{
-    context::Scope,
-    json::{Kind, Members, Raw},
+    context::RequestContext,
+    json::{self, Kind},
     prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn},
     reply::ToolKind,
 };
@@ -16,8 +16,8 @@ const CHANGES: [&[u8]; 3] = [b"reasoning", b"background", b"include"];
 /// What the type of a tool begins with that searches the web.
 const SEARCH: &str = "web_search";
 
-/// See [`super::Dialect::is_plain`].
-pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
+/// See [`super::Protocol::is_plain`].
+pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
     body.iter().all(|(key, value)| match key {
         _ if matches!(value.text(), b"null" | b"false") => true,
         b"max_output_tokens" => value.as_u64().is_some_and(|most| most >= tokens),
@@ -32,7 +32,7 @@ pub(super) fn is_plain(body: Members<'_>, tokens: u64) -> bool {
 }
 
 /// The `type` of an object.
-fn kind(value: Raw<'_>) -> Option<String> {
+fn kind(value: json::Value<'_>) -> Option<String> {
     Some(value.members()?.get("type")?.as_str()?.into_owned())
 }
 
@@ -52,46 +52,47 @@ pub(super) struct Wishes {
 }
 
 /// Reads what a request asks of the form of its answer.
-pub(super) fn wishes(body: Members<'_>) -> Wishes {
-    let is_true = |name| body.get(name).and_then(Raw::as_bool) == Some(true);
-    let options = body.get("stream_options").and_then(Raw::members).unwrap_or_default();
+pub(super) fn wishes(body: json::Object<'_>) -> Wishes {
+    let is_true = |name| body.get(name).and_then(json::Value::as_bool) == Some(true);
+    let options = body.get("stream_options").and_then(json::Value::members).unwrap_or_default();
     let background = is_true("background");
     Wishes {
         stream: is_true("stream"),
         // Recorded: streams of what is made in the background have none.
-        padded: !background && options.get("include_obfuscation").and_then(Raw::as_bool) != Some(false),
+        padded: !background && options.get("include_obfuscation").and_then(json::Value::as_bool) != Some(false),
         background,
-        keep: body.get("store").and_then(Raw::as_bool) != Some(false),
+        keep: body.get("store").and_then(json::Value::as_bool) != Some(false),
         converses: super::conversation(body).is_some(),
     }
 }
 
 /// How thoughts are to be shown.
-pub(super) fn thoughts(body: Members<'_>, scope: &Scope<'_>) -> Thoughts {
+pub(super) fn thoughts(body: json::Object<'_>, context: &RequestContext<'_>) -> Thoughts {
     const SEALED: &str = "reasoning.encrypted_content";
-    let effort = body.get("reasoning").and_then(Raw::members).and_then(|reasoning| reasoning.get("effort")?.as_str());
-    let included = body.get("include").map(Raw::items).unwrap_or_default();
+    let effort =
+        body.get("reasoning").and_then(json::Value::members).and_then(|reasoning| reasoning.get("effort")?.as_str());
+    let included = body.get("include").map(json::Value::items).unwrap_or_default();
     Thoughts {
-        always: scope.model_facts().is_some_and(|facts| facts.reasoning) && effort.as_deref() != Some("none"),
+        always: context.model_facts().is_some_and(|facts| facts.reasoning) && effort.as_deref() != Some("none"),
         sealed: included.into_iter().any(|one| one.as_str().as_deref() == Some(SEALED)),
     }
 }
 
-/// See [`super::Dialect::read`].
-pub(super) fn prompt(body: Members<'_>, scope: &Scope<'_>) -> Prompt {
-    let value = |name: &str| body.get(name).and_then(Raw::to_value).unwrap_or_default();
+/// See [`super::Protocol::read`].
+pub(super) fn prompt(body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    let value = |name: &str| body.get(name).and_then(json::Value::to_value).unwrap_or_default();
     let reasoning = value("reasoning");
     let shown = ["summary", "generate_summary"].iter().any(|name| reasoning[*name].is_string());
     let effort = reasoning["effort"].as_str().or(shown.then_some("medium"));
     let (tools, tool_choice, web_search) = tools(&value("tools"), &value("tool_choice"));
     Prompt {
-        model: scope.model().into_owned(),
-        turns: turns(&value("instructions"), &value("input"), scope),
+        model: context.model().into_owned(),
+        turns: turns(&value("instructions"), &value("input"), context),
         tools,
         tool_choice,
-        parallel_tool_calls: body.get("parallel_tool_calls").and_then(Raw::as_bool).unwrap_or(true),
+        parallel_tool_calls: body.get("parallel_tool_calls").and_then(json::Value::as_bool).unwrap_or(true),
         format: format(&value("text")["format"]),
-        max_tokens: body.get("max_output_tokens").and_then(Raw::as_u64),
+        max_tokens: body.get("max_output_tokens").and_then(json::Value::as_u64),
         n: 1,
         reasoning_effort: effort.map(str::to_owned),
         show_reasoning: shown,
@@ -145,12 +146,12 @@ fn format(format: &Value) -> Format {
 }
 
 /// The conversation: the instructions of this request, what was asked and said before, and what is asked now.
-fn turns(instructions: &Value, input: &Value, scope: &Scope<'_>) -> Vec<Turn> {
+fn turns(instructions: &Value, input: &Value, context: &RequestContext<'_>) -> Vec<Turn> {
     let mut turns = Vec::new();
     if let Some(text) = instructions.as_str() {
         turns.push(Turn { role: Role::System, text: text.to_owned(), ..Turn::default() });
     }
-    for kept in scope.earlier.borrow().iter() {
+    for kept in context.earlier.borrow().iter() {
         add(&kept["input"], &mut turns);
         add(&kept["answer"]["output"], &mut turns);
     }
@@ -207,10 +208,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::{context::tests::with_scope_of, json::Document};
+    use crate::core::{context::tests::with_context_of, json};
 
     fn read(body: &Value) -> Prompt {
-        with_scope_of(&body.to_string(), |scope| prompt(scope.members().unwrap(), scope))
+        with_context_of(&body.to_string(), |context| prompt(context.members().unwrap(), context))
     }
 
     #[test]
@@ -242,12 +243,12 @@ mod tests {
 
     #[test]
     fn what_went_before_comes_first_but_for_its_instructions() {
-        let turns = with_scope_of(r#"{"input":"and now?","instructions":"new"}"#, |scope| {
+        let turns = with_context_of(r#"{"input":"and now?","instructions":"new"}"#, |context| {
             let output =
                 json!([{"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}]);
             let kept = json!({"input": "Hi", "answer": {"instructions": "old", "output": output}});
-            scope.earlier.replace(vec![Arc::new(kept)]);
-            prompt(scope.members().unwrap(), scope).turns
+            context.earlier.replace(vec![Arc::new(kept)]);
+            prompt(context.members().unwrap(), context).turns
         });
         let turns: Vec<_> = turns.iter().map(|turn| turn.text.as_str()).collect();
         assert_eq!(turns, ["new", "Hi", "no", "and now?"]);
@@ -273,7 +274,7 @@ mod tests {
 
     #[test]
     fn plain_is_what_changes_nothing() {
-        let plain = |body: &Value| is_plain(Document::read(body.to_string().as_bytes()).unwrap().members(), 20);
+        let plain = |body: &Value| is_plain(json::Document::read(body.to_string().as_bytes()).unwrap().members(), 20);
         for members in [
             json!({"model": "m", "input": "Hi", "stream": true, "store": false, "metadata": {"a": "b"}}),
             json!({"max_output_tokens": 20, "tools": [{"type": "function", "name": "f"}], "tool_choice": "auto"}),
@@ -304,11 +305,11 @@ mod tests {
             let body: serde_json::Map<_, _> = all.iter().map(|name| (name.to_string(), value.clone())).collect();
             let body = Value::from(body);
             read(&body);
-            with_scope_of(&body.to_string(), |scope| {
-                let members = scope.members().unwrap();
+            with_context_of(&body.to_string(), |context| {
+                let members = context.members().unwrap();
                 is_plain(members, 1);
                 wishes(members);
-                thoughts(members, scope).sealed
+                thoughts(members, context).sealed
             });
         }
     }

@@ -13,7 +13,7 @@ use super::{
 use crate::core::{
     random::{Alphabet, Random},
     reply::{Text, ToolCall, ToolKind},
-    response::{self, Frame},
+    response::{self, StreamEvent},
 };
 
 /// The events between those that tell of the whole response, shared by all the streams that say the same.
@@ -31,7 +31,7 @@ struct Event {
     padding: Option<usize>,
     /// Where it ends.
     end: usize,
-    part: response::Part,
+    part: response::EventKind,
     /// The tokens that it brings.
     tokens: u32,
 }
@@ -41,7 +41,7 @@ pub(super) fn events(said: &Said<'_>, first: usize) -> Stream {
     let mut events = Events { stream: Stream::default(), number: first, index: 0 };
     for (index, item) in said.items.iter().enumerate() {
         events.index = index;
-        events.item("response.output_item.added", &item.begun(), response::Part::Said);
+        events.item("response.output_item.added", &item.begun(), response::EventKind::Said);
         match item {
             Item::Reasoning { summary: None, .. } => {}
             Item::Reasoning { summary: Some(text), .. } => events.summary(text),
@@ -55,7 +55,7 @@ pub(super) fn events(said: &Said<'_>, first: usize) -> Stream {
         }
         let is_last = index + 1 == said.items.len();
         // That the last item is whole, or is not, is all that tells why a stream ends before its last event does.
-        let part = if is_last { response::Part::Finish } else { response::Part::Said };
+        let part = if is_last { response::EventKind::Finish } else { response::EventKind::Said };
         events.item("response.output_item.done", &item.done(said.status(index)), part);
     }
     events.stream
@@ -122,7 +122,7 @@ impl Events {
     }
 
     /// An event with an item in it, whose id comes first.
-    fn item(&mut self, name: &str, item: &Value, part: response::Part) {
+    fn item(&mut self, name: &str, item: &Value, part: response::EventKind) {
         let item = item.to_string();
         let (before, after) = item.split_once(r#""""#).unwrap_or((&item, ""));
         self.push(name, &format!(r#""item":{before}""#), &format!(r#""{after},"#), false, "", (part, 0));
@@ -131,13 +131,13 @@ impl Events {
     /// An event about an item.
     fn plain(&mut self, name: &str, before: &str, between: &str, after: &str) {
         let (before, between) = (format!(r#"{before}"item_id":""#), format!(r#"",{between}"#));
-        self.push(name, &before, &between, false, after, (response::Part::Said, 0));
+        self.push(name, &before, &between, false, after, (response::EventKind::Said, 0));
     }
 
     /// An event that brings a token, and may bear padding.
     fn delta(&mut self, name: &str, before: &str, between: &str, after: &str) {
         let (before, between) = (format!(r#"{before}"item_id":""#), format!(r#"",{between}"#));
-        self.push(name, &before, &between, true, after, (response::Part::Said, 1));
+        self.push(name, &before, &between, true, after, (response::EventKind::Said, 1));
     }
 
     /// Members stand in the order of their names, as recorded, but for the number of the event: `before` and the item's id,
@@ -149,7 +149,7 @@ impl Events {
         between: &str,
         padded: bool,
         after: &str,
-        (part, tokens): (response::Part, u32),
+        (part, tokens): (response::EventKind, u32),
     ) {
         let Stream { text, events } = &mut self.stream;
         for piece in ["event: ", name, "\ndata: {\"type\":\"", name, "\",", before] {
@@ -180,20 +180,20 @@ pub(super) struct Frames {
 }
 
 impl Iterator for Frames {
-    type Item = Frame;
+    type Item = StreamEvent;
 
-    fn next(&mut self) -> Option<Frame> {
+    fn next(&mut self) -> Option<StreamEvent> {
         let number = self.next;
         self.next += 1;
         if let Some((name, status)) = self.first.get(number) {
-            return Some(Frame::said(self.whole(name, State::Before(status), number), 0));
+            return Some(StreamEvent::said(self.whole(name, State::Before(status), number), 0));
         }
         let words = Arc::clone(&self.words);
         let at = number - self.first.len();
         if let Some(event) = words.stream.events.get(at) {
             let from = at.checked_sub(1).map_or(0, |before| words.stream.events[before].end);
             let bytes = self.event(&words.stream.text, from, event);
-            return Some(Frame { bytes, part: event.part, tokens: event.tokens });
+            return Some(StreamEvent { bytes, part: event.part, tokens: event.tokens });
         }
         if at > words.stream.events.len() {
             return None;
@@ -201,7 +201,7 @@ impl Iterator for Frames {
         let output = words.line.with(&self.ids);
         let state = State::After { incomplete: words.incomplete, output: &output, usage: &words.usage };
         let name = if words.incomplete.is_some() { "response.incomplete" } else { "response.completed" };
-        Some(Frame { bytes: self.whole(name, state, number), part: response::Part::End, tokens: 0 })
+        Some(StreamEvent { bytes: self.whole(name, state, number), part: response::EventKind::End, tokens: 0 })
     }
 }
 

@@ -5,7 +5,7 @@
 use actix_http::{Request, ResponseHead, Version, header};
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::{core::response::Frames, engine::Receipt};
+use crate::{core::response::EventStream, engine::Receipt};
 
 /// So much is handed out at once, or an event more.
 const AT_ONCE: usize = 4096;
@@ -14,7 +14,7 @@ const ROOM: usize = AT_ONCE + 1024;
 
 /// A lazy sequence of frames as a body. Dropping it, when the client is gone, ends the sequence.
 pub(in crate::server::http) struct Stream {
-    frames: Frames,
+    frames: EventStream,
     receipt: Option<Receipt>,
     /// Whether frames are put into chunks here.
     pub(super) chunked: bool,
@@ -22,7 +22,7 @@ pub(in crate::server::http) struct Stream {
 
 impl Stream {
     /// Frames in answer to a request. The receipt is closed at their end.
-    pub(super) fn new(frames: Frames, receipt: Receipt, request: &Request) -> Self {
+    pub(super) fn new(frames: EventStream, receipt: Receipt, request: &Request) -> Self {
         // Before HTTP/1.1 there are no chunks: the end of the connection ends the body.
         Stream { frames, receipt: Some(receipt), chunked: request.version() >= Version::HTTP_11 }
     }

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 
 use super::super::client;
-use crate::core::request::{Body, Headers, Request};
+use crate::core::request::{Headers, Request, RequestBody};
 
 /// What precedes a key among the subprotocols: a browser can send no header of its own with a handshake.
 const KEY: &str = "api-key.";
@@ -61,7 +61,7 @@ impl Asker {
             query: &self.query,
             headers: &self.headers,
             client: self.client,
-            body: Body::Whole(body),
+            body: RequestBody::Whole(body),
             files: &[],
         }
     }

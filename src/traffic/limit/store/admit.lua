@@ -18,9 +18,9 @@ end
 -- A place among those in flight that is never given back is free again after this time, in microseconds.
 local LEASE = 600 * 1000000
 -- Sums of fractions come out this far from what they are.
-local DUST = 1e-9
+local EPSILON = 1e-9
 -- The same in microseconds.
-local SPECK = 1e-3
+local EPSILON_MICROS = 1e-3
 
 local function keep(key, text, microseconds)
   if microseconds then
@@ -49,10 +49,10 @@ local function gcra(key, limit, burst, period, cost)
   else
     missing, at = 0, now
   end
-  local admitted = missing + cost <= burst + DUST
+  local admitted = missing + cost <= burst + EPSILON
   local function standing(missing, cost)
-    local wait = math.max(0, missing + clamp(cost, burst) - burst - DUST) * period / limit
-    return math.floor(math.max(0, burst - missing + DUST)), math.floor(missing * period / limit + SPECK), math.ceil(wait - SPECK), 0
+    local wait = math.max(0, missing + clamp(cost, burst) - burst - EPSILON) * period / limit
+    return math.floor(math.max(0, burst - missing + EPSILON)), math.floor(missing * period / limit + EPSILON_MICROS), math.ceil(wait - EPSILON_MICROS), 0
   end
   local function charge()
     missing = missing + cost
@@ -92,7 +92,7 @@ local function sliding(key, limit, burst, period, cost)
     used, before, at = 0, used, at + period
   end
   local elapsed = math.max(0, now - at)
-  local overlap = math.ceil(before * (period - elapsed) / period - DUST)
+  local overlap = math.ceil(before * (period - elapsed) / period - EPSILON)
   local function shrunk(counted, room)
     if counted <= room then return 0 end
     return period - math.floor(room * period / counted)

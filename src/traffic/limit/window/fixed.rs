@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Quota, State, Verdict};
-use crate::core::limit_status::Standing;
+use crate::core::limit_status::LimitStatus;
 
 pub(super) fn decide(Quota { limit, period }: Quota, now: u64, state: State, cost: u32) -> Verdict {
     let open = state.at > 0 && now < state.at.saturating_add(period);
@@ -15,7 +15,7 @@ pub(super) fn decide(Quota { limit, period }: Quota, now: u64, state: State, cos
     let ends = at.saturating_add(period);
     let until_full = if used == 0 { 0 } else { ends - now };
     let fits = used.saturating_add(cost.max(1)) <= limit;
-    let standing = Standing {
+    let standing = LimitStatus {
         limit: limit.into(),
         remaining: limit.saturating_sub(used).into(),
         until_full: Duration::from_nanos(until_full),

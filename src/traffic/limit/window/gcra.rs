@@ -10,7 +10,7 @@ use std::{
 use governor::{RateLimiter, clock, middleware::NoOpMiddleware, nanos::Nanos, state::StateStore};
 
 use super::{Quota, State, Verdict};
-use crate::core::limit_status::Standing;
+use crate::core::limit_status::LimitStatus;
 
 /// Governor's nanoseconds are shorter here, so that what is refilled in less than a microsecond (tokens, by the hundred
 /// million a minute) is not refilled much too slowly for having been rounded up to a whole one. Nine years fit.
@@ -72,7 +72,7 @@ impl Gcra {
         let missing = after.at.saturating_sub(1).saturating_sub(now);
         let bucket = self.interval * u64::from(self.burst);
         let next = self.interval * u64::from(cost.clamp(1, self.burst));
-        let standing = Standing {
+        let standing = LimitStatus {
             limit: self.quota.limit.into(),
             remaining: bucket.saturating_sub(missing) / self.interval,
             until_full: Duration::from_nanos(missing / TICKS),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Quota, State, Verdict};
-use crate::core::limit_status::Standing;
+use crate::core::limit_status::LimitStatus;
 
 pub(super) fn decide(Quota { limit, period }: Quota, now: u64, state: State, cost: u32) -> Verdict {
     let State { at, used, before } = match now.saturating_sub(state.at) {
@@ -35,7 +35,7 @@ pub(super) fn decide(Quota { limit, period }: Quota, now: u64, state: State, cos
         (0, _) => period - elapsed,
         _ => 2 * period - elapsed,
     };
-    let standing = Standing {
+    let standing = LimitStatus {
         limit: limit.into(),
         remaining: limit.saturating_sub(taken).into(),
         until_full: Duration::from_nanos(until_full),
