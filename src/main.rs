@@ -13,13 +13,13 @@ use fake_openai::{Config, Server};
 const LOG: &str = "warn,actix_http::h1::dispatcher=off,fake_openai=info,access=info";
 
 fn main() -> ExitCode {
-    match cli::parse().and_then(perform) {
+    match cli::parse().and_then(execute) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
-fn perform(task: Task) -> Result<(), Failure> {
+fn execute(task: Task) -> Result<(), Failure> {
     match task {
         Task::Print(text) => {
             cli::print(&text);

@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn times_are_spelled_in_rfc_3339() {
-        for (micros, spelled) in [
+        for (micros, rendered) in [
             (0, "1970-01-01T00:00:00Z"),
             (951_782_399_000_001, "2000-02-28T23:59:59.000001Z"),
             (951_868_799_000_000, "2000-02-29T23:59:59Z"),
@@ -128,7 +128,7 @@ mod tests {
             (1_767_225_600_000_000, "2026-01-01T00:00:00Z"),
             (4_107_542_400_000_000, "2100-03-01T00:00:00Z"),
         ] {
-            assert_eq!(Rfc3339(Duration::from_micros(micros)).to_string(), spelled);
+            assert_eq!(Rfc3339(Duration::from_micros(micros)).to_string(), rendered);
         }
     }
 }

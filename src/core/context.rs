@@ -41,7 +41,7 @@ pub struct RequestContext<'a> {
     /// The time, since 1970.
     pub now: Duration,
     /// Where the client stands with its limits, once that is decided.
-    pub standings: LimitStatuses,
+    pub limit_statuses: LimitStatuses,
     /// The error being told.
     pub error: Option<ApiError>,
     /// What is known of models, the first that fits one holds.
@@ -103,7 +103,7 @@ impl<'a> RequestContext<'a> {
             params: Params::new(),
             random: RefCell::new(random),
             now,
-            standings: LimitStatuses::default(),
+            limit_statuses: LimitStatuses::default(),
             error: None,
             resource: Found::default(),
             earlier: RefCell::default(),

@@ -169,7 +169,7 @@ impl From<LimitExceeded> for ApiError {
             Reason::RanOut => ApiError::RateLimited { unit, kind },
             Reason::TooLarge => ApiError::RequestTooLarge { unit, kind },
             Reason::Spent => ApiError::InsufficientQuota {},
-            Reason::Silent => ApiError::SilentlyLimited {},
+            Reason::Hidden => ApiError::SilentlyLimited {},
         }
     }
 }

@@ -254,8 +254,8 @@ mod tests {
             let value: Tree = serde_json::from_slice(&text).unwrap();
             prop_assert!(document.members().iter().count() == value.as_object().unwrap().len());
             for (key, expected) in value.as_object().unwrap() {
-                let spelled = Tree::from(key.as_str()).to_string();
-                let found = document.members().get(&spelled[1..spelled.len() - 1]).unwrap();
+                let rendered = Tree::from(key.as_str()).to_string();
+                let found = document.members().get(&rendered[1..rendered.len() - 1]).unwrap();
                 prop_assert_eq!(&looked_into(found), expected);
             }
         }

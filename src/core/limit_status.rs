@@ -88,16 +88,16 @@ impl LimitStatuses {
     }
 
     /// Writes down where the client stands with one more limit on this unit.
-    pub fn tell(&mut self, unit: Unit, standing: LimitStatus) {
+    pub fn tell(&mut self, unit: Unit, limit_status: LimitStatus) {
         if let Some(place) = Self::place(unit)
-            && self.told[place].is_none_or(|known| standing.is_slower_than(&known))
+            && self.told[place].is_none_or(|known| limit_status.is_slower_than(&known))
         {
-            self.told[place] = Some(standing);
+            self.told[place] = Some(limit_status);
         }
     }
 
     /// Writes down that one more limit refuses.
-    pub fn refuse(&mut self, refusal: LimitExceeded) {
+    pub fn exceed(&mut self, refusal: LimitExceeded) {
         if self.refusal.is_none_or(|known| refusal.is_longer_than(&known)) {
             self.refusal = Some(refusal);
         }
@@ -105,10 +105,10 @@ impl LimitStatuses {
 
     /// Once all limits have spoken: what a refusal tells of its unit is told of the limit that refuses.
     pub fn close(&mut self) {
-        if let Some(LimitExceeded { standing, unit, reason: Reason::RanOut, .. }) = self.refusal
+        if let Some(LimitExceeded { limit_status, unit, reason: Reason::RanOut, .. }) = self.refusal
             && let Some(place) = Self::place(unit)
         {
-            self.told[place] = Some(standing);
+            self.told[place] = Some(limit_status);
         }
     }
 
@@ -122,7 +122,7 @@ impl LimitStatuses {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitExceeded {
     /// Where the client stands.
-    pub standing: LimitStatus,
+    pub limit_status: LimitStatus,
     /// What ran out.
     pub unit: Unit,
     /// What the request would have cost.
@@ -134,9 +134,9 @@ pub struct LimitExceeded {
 impl LimitExceeded {
     /// Whether it takes longer than another until the request would pass.
     pub fn is_longer_than(&self, other: &LimitExceeded) -> bool {
-        let ever = |refusal: &LimitExceeded| matches!(refusal.reason, Reason::RanOut | Reason::Silent);
+        let ever = |refusal: &LimitExceeded| matches!(refusal.reason, Reason::RanOut | Reason::Hidden);
         match (ever(self), ever(other)) {
-            (true, true) => self.standing.wait > other.standing.wait,
+            (true, true) => self.limit_status.wait > other.limit_status.wait,
             (mine, theirs) => theirs && !mine,
         }
     }
@@ -152,7 +152,7 @@ pub enum Reason {
     /// A quota that never refills is used up.
     Spent,
     /// Not enough is left, and the limit tells nothing of itself.
-    Silent,
+    Hidden,
 }
 
 /// Where a client stands with one limit.
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn durations_are_spelled_as_go_does() {
         // Recorded header values.
-        for (millis, spelled) in [
+        for (millis, rendered) in [
             (0, "0s"),
             (6, "6ms"),
             (120, "120ms"),
@@ -262,7 +262,7 @@ mod tests {
             (1_252_666, "20m52.666s"),
             (411_480_000, "114h18m0s"),
         ] {
-            assert_eq!(GoDuration(Duration::from_millis(millis)).to_string(), spelled);
+            assert_eq!(GoDuration(Duration::from_millis(millis)).to_string(), rendered);
         }
         assert_eq!(GoDuration(Duration::from_micros(6_999)).to_string(), "6ms");
     }
@@ -270,11 +270,11 @@ mod tests {
     #[test]
     fn waits_are_rounded_up_to_whole_units_and_never_zero() {
         let period = Duration::from_secs(60);
-        let standing = |wait| LimitStatus { limit: 1, remaining: 0, until_full: wait, wait, period };
-        assert_eq!(standing(Duration::from_millis(600)).retry_after_secs(), 1);
-        assert_eq!(standing(Duration::from_nanos(1_000_000_001)).retry_after_secs(), 2);
-        assert_eq!(standing(Duration::from_nanos(600_000_001)).retry_after_ms(), 601);
-        assert_eq!(standing(Duration::ZERO).retry_after_secs(), 1);
-        assert_eq!(standing(Duration::ZERO).retry_after_ms(), 1);
+        let limit_status = |wait| LimitStatus { limit: 1, remaining: 0, until_full: wait, wait, period };
+        assert_eq!(limit_status(Duration::from_millis(600)).retry_after_secs(), 1);
+        assert_eq!(limit_status(Duration::from_nanos(1_000_000_001)).retry_after_secs(), 2);
+        assert_eq!(limit_status(Duration::from_nanos(600_000_001)).retry_after_ms(), 601);
+        assert_eq!(limit_status(Duration::ZERO).retry_after_secs(), 1);
+        assert_eq!(limit_status(Duration::ZERO).retry_after_ms(), 1);
     }
 }

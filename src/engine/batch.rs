@@ -15,7 +15,7 @@ use crate::{
 impl Engine {
     /// Answers a line, whole and in no time. It was let in with what it came in: no key is asked for, no limit, and no
     /// place. What goes wrong is an answer too, if it is an error; there is nothing else of a line that could.
-    pub(super) fn line(&self, request: &Request<'_>) -> Response {
+    pub(super) fn execute_batch_item(&self, request: &Request<'_>) -> Response {
         let mut context = self.context(request, None);
         let Target { provider, endpoint } = self.fixtures.find(request.method, request.path);
         let (endpoint, said) = match endpoint {
@@ -27,7 +27,7 @@ impl Engine {
         };
         said.unwrap_or_else(|error| {
             context.error = Some(error);
-            provider.refuse(endpoint, &context)
+            provider.error_response(endpoint, &context)
         })
     }
 

@@ -208,13 +208,13 @@ pub(super) fn planned_error(
             let unit = if name == "tokens" { Unit::Tokens } else { Unit::Requests };
             let wait = plan.retry_after().flatten().unwrap_or(RETRY_AFTER);
             let minute = Duration::from_secs(60);
-            let known = context.standings.get(unit).copied();
+            let known = context.limit_statuses.get(unit).copied();
             let known =
                 known.unwrap_or(LimitStatus { limit: 60, remaining: 0, until_full: minute, wait, period: minute });
-            let standing = LimitStatus { remaining: 0, wait, ..known };
-            let refusal = LimitExceeded { standing, unit, requested: 1, reason: Reason::RanOut };
-            context.standings.refuse(refusal);
-            context.standings.close();
+            let limit_status = LimitStatus { remaining: 0, wait, ..known };
+            let refusal = LimitExceeded { limit_status, unit, requested: 1, reason: Reason::RanOut };
+            context.limit_statuses.exceed(refusal);
+            context.limit_statuses.close();
             refusal.into()
         }
         _ => injected(),

@@ -57,7 +57,7 @@ impl Receipt {
     }
 
     /// Keeps what a request holds of its limits until the answer has ended.
-    pub(super) fn keep(&mut self, hold: Option<Reservation>) {
+    pub(super) fn hold_reservation(&mut self, hold: Option<Reservation>) {
         self.hold = hold;
     }
 
@@ -73,13 +73,13 @@ impl Receipt {
     }
 
     /// Writes down what the answer has cost; what is refused costs nothing in the end.
-    pub(super) fn settle(&mut self, cost: Option<Cost>) {
+    pub(super) fn reconcile(&mut self, cost: Option<Cost>) {
         if let Some(Cost { input, output }) = cost {
             self.tally.input.fetch_add(input, Ordering::Relaxed);
             self.tally.output.fetch_add(output, Ordering::Relaxed);
         }
         if let Some(hold) = &mut self.hold {
-            hold.settle(cost.unwrap_or_default());
+            hold.reconcile(cost.unwrap_or_default());
         }
     }
 }

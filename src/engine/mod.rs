@@ -134,13 +134,13 @@ impl Engine {
             (Ok(response), None) => response,
             (Err(error), _) => {
                 context.error = Some(error);
-                provider.refuse(endpoint, &context)
+                provider.error_response(endpoint, &context)
             }
         };
         if self.server_timing {
             response.headers.push(timing(&context));
         }
-        receipt.settle(response.cost);
+        receipt.reconcile(response.cost);
         if !plan.is_empty() || time.is_any() {
             let error = planned_in_band(&plan, &response, &mut context).then(|| provider.in_band(endpoint, &context));
             response = plan.apply(response, time.before_head, time.pace, error);
@@ -175,7 +175,7 @@ impl Engine {
             self.access.admit(context.credential().key)?;
         }
         self.find_model(endpoint, context)?;
-        receipt.keep(self.admit(endpoint, context).await?);
+        receipt.hold_reservation(self.admit(endpoint, context).await?);
         self.check(origin, context, plan)?;
         if let Some(capacity) = self.troubles.capacity.as_ref().filter(|_| endpoint.is_generated()) {
             let before = context.elapsed();
@@ -205,7 +205,7 @@ impl Engine {
 
     /// What there is to say to a request that has passed.
     fn say(&self, endpoint: &Endpoint, context: &RequestContext<'_>, plan: &Plan) -> Result<Response, ApiError> {
-        endpoint.run(context, &self.memory, &|line| self.line(line));
+        endpoint.run(context, &self.memory, &|line| self.execute_batch_item(line));
         let response = endpoint.respond(context, &self.memory)?;
         planned_instead(plan, &response).map_or(Ok(response), Err)
     }
@@ -247,11 +247,11 @@ impl Engine {
             path: context.request.path,
             cost: if self.limits.ask_cost() { endpoint.cost(context) } else { Cost::default() },
         };
-        let mut standings = LimitStatuses::default();
-        let hold = self.limits.admit(&ask, &mut standings).await;
+        let mut limit_statuses = LimitStatuses::default();
+        let hold = self.limits.admit(&ask, &mut limit_statuses).await;
         let hold = hold.map_err(|Unreachable| ApiError::LimitUnknown {})?;
-        context.standings = standings;
-        match standings.refusal {
+        context.limit_statuses = limit_statuses;
+        match limit_statuses.refusal {
             None => Ok(hold),
             Some(refusal) => Err(refusal.into()),
         }

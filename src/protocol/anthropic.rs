@@ -131,7 +131,7 @@ impl Protocol for Messages {
         read::prompt(body, context.model().into_owned())
     }
 
-    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let omits = context.is_some_and(|context| context.members().is_ok_and(read::omits_thinking));
         let said = match context {
             Some(context) => Said::new(reply, omits, &mut context.random.borrow_mut()),

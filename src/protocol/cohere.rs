@@ -3,7 +3,7 @@
 //! The shapes, the order of the keys and of the events are those of recorded answers of 2025.
 
 mod read;
-mod spell;
+mod render;
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::ACCEPT;
 use serde_json::{Map, Value, json};
 
-use self::spell::Said;
+use self::render::Said;
 use super::{
     Protocol, Rendered,
     events::{Frames, Stream, data},
@@ -62,7 +62,7 @@ impl Protocol for Chat {
         read::prompt(body, context.model().into_owned())
     }
 
-    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let said = match context {
             Some(context) => Said::new(reply, &mut context.random.borrow_mut()),
             // Nothing that is said the same every time has calls, and so none of it is drawn.

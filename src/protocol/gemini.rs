@@ -6,15 +6,15 @@
 
 mod check;
 mod read;
+mod render;
 mod schema;
-mod spell;
 
 use std::sync::Arc;
 
 use http::{HeaderValue, header::CONTENT_DISPOSITION};
 use serde_json::{Map, Value, json};
 
-use self::spell::{Message, Ways};
+use self::render::{Message, Ways};
 use super::{
     Protocol, Rendered,
     envelope::{LAYOUT, member},
@@ -121,7 +121,7 @@ impl Protocol for Generate {
         read::prompt(body, context.model().into_owned())
     }
 
-    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let model = context.map(RequestContext::model).unwrap_or_default();
         let form = context.map(Form::of);
         let body = context.and_then(|context| context.members().ok());
@@ -130,25 +130,25 @@ impl Protocol for Generate {
         let kept = || body.and_then(|body| body.get("store")).and_then(json::Value::as_bool) == Some(true);
         let is = |wanted| form.is_none_or(|form| form == wanted);
         let said = context.map_or_else(
-            || spell::said(reply, &model, bare, None),
-            |context| spell::said(reply, &model, bare, Some(&mut context.random.borrow_mut())),
+            || render::said(reply, &model, bare, None),
+            |context| render::said(reply, &model, bare, Some(&mut context.random.borrow_mut())),
         );
-        let mut spelled = Spelled {
+        let mut rendered = Spelled {
             around: Arc::clone(&self.around),
             whole: Message::default(),
             events: Arc::default(),
             array: Arc::default(),
         };
         if is(Form::Whole) || kept() {
-            spelled.whole = spell::whole(&said, &reply.usage, &self.ways, member);
+            rendered.whole = render::whole(&said, &reply.usage, &self.ways, member);
         }
         if is(Form::Events) {
-            spelled.events = spell::chunks(&said, &reply.usage, &self.ways, line).into();
+            rendered.events = render::chunks(&said, &reply.usage, &self.ways, line).into();
         }
         if is(Form::Array) {
-            spelled.array = spell::chunks(&said, &reply.usage, &self.ways, member).into();
+            rendered.array = render::chunks(&said, &reply.usage, &self.ways, member).into();
         }
-        Box::new(spelled)
+        Box::new(rendered)
     }
 }
 

@@ -69,7 +69,7 @@ pub trait Protocol: Send + Sync {
 
     /// Whether the answer to a request is kept, where its endpoint keeps any. Where the request says nothing of it, it is
     /// not, and nobody remembers that: so many are asked for.
-    fn keeps(&self, body: json::Object<'_>) -> Option<bool> {
+    fn should_store(&self, body: json::Object<'_>) -> Option<bool> {
         body.get("store").and_then(json::Value::as_bool)
     }
 
@@ -97,7 +97,7 @@ pub trait Protocol: Send + Sync {
     }
 
     /// Spells a reply: for one request, or, without a scope, for all that are plain.
-    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered>;
+    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered>;
 }
 
 /// A reply, spelled but for what each request fills in.
@@ -120,12 +120,12 @@ pub trait Rendered: Send + Sync {
 
     /// What is kept under which id, as JSON, where that is more than the answer alone. Its `after` is the id of the kept
     /// answer that this one goes on from.
-    fn kept(&self, _: &RequestContext<'_>) -> Option<(String, Bytes)> {
+    fn stored(&self, _: &RequestContext<'_>) -> Option<(String, Bytes)> {
         None
     }
 
     /// Keeps what comes of the answer beside it, such as what a conversation has more.
-    fn keep(&self, _: &RequestContext<'_>, _: &dyn StoredObjects) {}
+    fn store(&self, _: &RequestContext<'_>, _: &dyn StoredObjects) {}
 }
 
 /// A protocol whose answers follow from the request alone, such as vectors of texts: the model says nothing, and so no

@@ -81,7 +81,7 @@ impl Protocol for Ollama {
         }
     }
 
-    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let loads = context.and_then(|context| context.members().ok()).is_some_and(|body| match self.kind {
             Kind::Chat => body.get("messages").is_none_or(|messages| messages.items().is_empty()),
             Kind::Generate => read::only_loads(body),

@@ -56,7 +56,7 @@ impl CascadeCreate {
     }
 
     /// Keeps what an object with this id, in what has these ids, gives rise to.
-    pub(crate) fn keep(
+    pub(crate) fn create(
         &self,
         context: &RequestContext<'_>,
         resources: &ResourceStore,

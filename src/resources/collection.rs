@@ -12,7 +12,7 @@ use super::{
     deadline::Deadline,
     file::{CollectionFile, Referred},
     input::counts,
-    jobs::{Place, Runs},
+    jobs::{BatchJob, Place},
     member::{Takes, id_is},
     stages::next_stage,
 };
@@ -51,9 +51,9 @@ pub(crate) struct Collection {
     pub(crate) parameter: Option<String>,
     /// Whether every one is there that was never created, even where ids are strict.
     pub(crate) always: bool,
-    pub(crate) canned: Option<Template>,
-    pub(crate) given: Vec<Template>,
-    pub(crate) given_to_unknown: bool,
+    pub(crate) default_input: Option<Template>,
+    pub(crate) seed_objects: Vec<Template>,
+    pub(crate) seed_unknown_parents: bool,
     steps: Vec<(String, Template)>,
     /// Whether an id tells how manyeth an object is.
     is_numbered: bool,
@@ -63,11 +63,11 @@ pub(crate) struct Collection {
     /// The arrays whose items are counted.
     counted: Vec<String>,
     /// What is made when an object comes to a status.
-    pub(crate) then: Vec<(String, CascadeCreate)>,
+    pub(crate) on_status: Vec<(String, CascadeCreate)>,
     /// The member that is an object's status.
     pub(crate) status: String,
     /// How its objects run lines, if they do.
-    pub(crate) runs: Option<Runs>,
+    pub(crate) runs: Option<BatchJob>,
 }
 
 /// Where the ids of what a collection is in come from: from the path, or from nowhere.
@@ -137,12 +137,14 @@ impl Collection {
             single: file.single,
             always: file.single,
             parameter: None,
-            canned: (object.is_some() && !file.strict).then(|| template(&json!(file.canned))).transpose()?,
+            default_input: (object.is_some() && !file.strict)
+                .then(|| template(&json!(file.default_input)))
+                .transpose()?,
             object,
-            given_to_unknown: file.given_to_unknown,
-            given: file.given.iter().map(|given| template(&json!(given))).collect::<Result<_, _>>()?,
+            seed_unknown_parents: file.seed_unknown_parents,
+            seed_objects: file.seed_objects.iter().map(|seed| template(&json!(seed))).collect::<Result<_, _>>()?,
             steps: steps.collect::<Result<_, String>>()?,
-            then: Vec::new(),
+            on_status: Vec::new(),
             status: file.status.clone(),
             runs: None,
         })
@@ -176,13 +178,13 @@ impl Collection {
     /// Where they put nothing there is this `object`, if anything.
     pub(crate) fn plain(name: &str, object: Option<&Map<String, Value>>) -> Result<Self, String> {
         let object = object.map(|object| template(&json!(object))).transpose()?;
-        let canned = object.as_ref().map(|_| template(&json!({}))).transpose()?;
+        let default_input = object.as_ref().map(|_| template(&json!({}))).transpose()?;
         Ok(Collection {
             name: name.to_owned(),
             noun: "object".to_owned(),
             open: true,
             object,
-            canned,
+            default_input,
             ..Self::default()
         })
     }
@@ -194,7 +196,7 @@ impl Collection {
 
     /// The slots of all that it makes.
     pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
-        let made = self.id.iter().chain(&self.object).chain(&self.canned).chain(&self.given);
+        let made = self.id.iter().chain(&self.object).chain(&self.default_input).chain(&self.seed_objects);
         made.chain(self.steps.iter().map(|(_, patch)| patch)).flat_map(Template::slots)
     }
 
@@ -224,7 +226,8 @@ impl Collection {
         parents: &[String],
         sent: Map<String, Value>,
     ) -> (String, Value) {
-        let number = self.is_numbered.then(|| self.given.len() + resources.count(&self.resource_key(parents)) + 1);
+        let number =
+            self.is_numbered.then(|| self.seed_objects.len() + resources.count(&self.resource_key(parents)) + 1);
         context.resource.replace(Arc::new(json!({"parent": parents.last(), "number": number, "sent": sent})));
         let id = self.id.as_ref().map(|id| text(id, context)).unwrap_or_default();
         if self.merges

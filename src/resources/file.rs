@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 
-use super::{count::CountRule, deadline::Deadline, jobs::RunsFile, join::JoinsFile, precondition::OnlyIf};
+use super::{count::CountRule, deadline::Deadline, jobs::BatchJobFile, join::JoinsFile, precondition::OnlyIf};
 use crate::{core::template::Layout, protocol::requirements::Require};
 
 /// `<provider>/<collection>.json`, which has `paths` where an endpoint has `routes`.
@@ -54,19 +54,19 @@ pub struct CollectionFile {
     #[serde(default)]
     pub(crate) merges: bool,
     /// What is taken to have been sent for an object that was never created and is asked for all the same.
-    #[serde(default)]
-    pub(crate) canned: Map<String, Value>,
+    #[serde(rename = "canned", default)]
+    pub(crate) default_input: Map<String, Value>,
     /// What has always been there, each as it would have been sent, with its `id`.
-    #[serde(default)]
-    pub(crate) given: Vec<Map<String, Value>>,
+    #[serde(rename = "given", default)]
+    pub(crate) seed_objects: Vec<Map<String, Value>>,
     /// `true`: that is there only in what was never created: what was has its own.
-    #[serde(default)]
-    pub(crate) given_to_unknown: bool,
+    #[serde(rename = "given_to_unknown", default)]
+    pub(crate) seed_unknown_parents: bool,
     /// The member that is an object's status, `status` if left out.
     #[serde(default = "status")]
     pub(crate) status: String,
     /// Its objects run lines, each a request that is answered as if it had come by itself.
-    pub(crate) runs: Option<RunsFile>,
+    pub(crate) runs: Option<BatchJobFile>,
     /// What becomes of an object of this status when it is asked for once more: the members that change.
     #[serde(default)]
     pub(crate) steps: Map<String, Value>,
@@ -78,8 +78,8 @@ pub struct CollectionFile {
     pub(crate) tallies: BTreeMap<String, CountRule>,
     /// What is made when an object comes to this `status`: by the file of its collection, what is taken to have been
     /// sent.
-    #[serde(default)]
-    pub(crate) then: Map<String, Value>,
+    #[serde(rename = "then", default)]
+    pub(crate) on_status: Map<String, Value>,
     /// How bodies are laid out, two spaces a level if left out.
     pub(crate) layout: Option<Layout>,
     /// Whether requests count against the limits.
@@ -147,7 +147,8 @@ pub(crate) struct ActionFile {
     pub(crate) from: Option<String>,
     /// Create: what is created within it, by the file of its collection: the items of this member of what was sent, or of
     /// several, each a name or `{"each", "when"?, "of"?, "with"?}`.
-    pub(crate) also: Map<String, Value>,
+    #[serde(rename = "also")]
+    pub(crate) on_create: Map<String, Value>,
     /// Update: the members that may be changed, if not every one that could have been sent.
     pub(crate) fields: Option<Vec<String>>,
     /// An action with a name of its own: the members that it changes.

@@ -12,7 +12,7 @@ use http::Method;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value, json};
 
-pub(crate) use self::{file::RunsFile, job::Place};
+pub(crate) use self::{file::BatchJobFile, job::Place};
 use self::{
     file::{JobAction, StepFile},
     job::{Job, OUTPUTS},
@@ -47,7 +47,7 @@ struct Step {
 }
 
 /// How lines are run, compiled.
-pub(crate) struct Runs {
+pub(crate) struct BatchJob {
     member: String,
     /// The collection of the files; without it the lines were sent themselves.
     files: Option<Box<Collection>>,
@@ -78,9 +78,9 @@ fn each<T>(
     entries.iter().map(read).collect()
 }
 
-impl Runs {
+impl BatchJob {
     /// Compiles what a collection's file says; `files` is the collection that it names.
-    pub(crate) fn compile(file: &RunsFile, files: Option<Collection>) -> Result<Self, String> {
+    pub(crate) fn compile(file: &BatchJobFile, files: Option<Collection>) -> Result<Self, String> {
         let line =
             |line: &Value| -> Result<_, String> { Ok(Template::json(line, Layout::default(), Spaces::Part)?.split()) };
         let step = |step: &Value| -> Result<_, String> {
@@ -103,7 +103,7 @@ impl Runs {
         let outputs = file.outputs.as_ref();
         let outputs = outputs.map(|outputs| Ok([template(&outputs.answered)?, template(&outputs.refused)?]));
         let paths = |value: &Value| <Vec<String>>::deserialize(value).map_err(|error| error.to_string());
-        Ok(Runs {
+        Ok(BatchJob {
             member,
             files: files.map(Box::new),
             form: Form { body: file.body.clone(), url: file.url.clone(), method: file.method },

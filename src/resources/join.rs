@@ -47,7 +47,7 @@ impl Joins {
     ///
     /// # Errors
     /// One of them is not there.
-    pub(crate) fn keep(
+    pub(crate) fn execute(
         &self,
         context: &RequestContext<'_>,
         resources: &ResourceStore,

@@ -64,14 +64,16 @@ impl Collection {
             Lookup::Deleted => return Err(self.unknown(id)),
             Lookup::Unknown => {}
         }
-        if let Some((_, given)) = self.given(context, resources, parents).into_iter().find(|(given, _)| given == id) {
-            return Ok((given, false));
+        if let Some((_, seeded)) =
+            self.seed_objects(context, resources, parents).into_iter().find(|(seeded, _)| seeded == id)
+        {
+            return Ok((seeded, false));
         }
         // Where there is one only, it has always been there.
-        match &self.canned {
-            Some(canned) if !resources.strict || self.always => {
+        match &self.default_input {
+            Some(default_input) if !resources.strict || self.always => {
                 context.resource.replace(Arc::new(json!({"id": id, "parent": parents.last()})));
-                let sent = filled(canned, context);
+                let sent = filled(default_input, context);
                 let object = self.made(context, id, parents, sent);
                 Ok((self.finished(context, object), false))
             }
@@ -89,26 +91,26 @@ impl Collection {
     }
 
     /// What has always been there, with its ids.
-    pub(crate) fn given(
+    pub(crate) fn seed_objects(
         &self,
         context: &RequestContext<'_>,
         resources: &ResourceStore,
         parents: &[String],
     ) -> Vec<(String, Value)> {
         if let (true, Some((collection, _)), Some((id, above))) =
-            (self.given_to_unknown, &self.parent, parents.split_last())
+            (self.seed_unknown_parents, &self.parent, parents.split_last())
             && resources.get(&resource_key(collection, above), id).is_some()
         {
             return Vec::new();
         }
-        let given = self.given.iter().map(|given| {
+        let seeded = self.seed_objects.iter().map(|seed| {
             context.resource.replace(Arc::new(json!({"parent": parents.last()})));
-            let mut sent = filled(given, context);
+            let mut sent = filled(seed, context);
             let id = sent.shift_remove("id").and_then(|id| id.as_str().map(str::to_owned)).unwrap_or_default();
             let object = self.made(context, &id, parents, sent);
             (id, self.finished(context, object))
         });
-        given.collect()
+        seeded.collect()
     }
 
     fn finished(&self, context: &RequestContext<'_>, mut object: Value) -> Value {

@@ -34,7 +34,7 @@ pub(crate) struct Operation {
 pub(crate) enum Action {
     Create {
         from: Option<String>,
-        also: Vec<CascadeCreate>,
+        on_create: Vec<CascadeCreate>,
     },
     /// With the parameter of the query that asks for it as it is once it is made.
     Get(Option<String>),
@@ -73,7 +73,7 @@ impl Operation {
     ///
     /// # Errors
     /// There is no object of this id, or what it is in is gone.
-    pub(crate) fn perform(&self, context: &RequestContext<'_>, resources: &ResourceStore) -> Result<(), ApiError> {
+    pub(crate) fn execute(&self, context: &RequestContext<'_>, resources: &ResourceStore) -> Result<(), ApiError> {
         let of = &*self.of;
         let parents = of.parents(context);
         of.check_parent(resources, &parents)?;
@@ -86,14 +86,16 @@ impl Operation {
             self.only_if.check(&self.action, &object, &id, &of.noun)?;
         }
         let mut found = match &self.deed {
-            Action::Create { from, also } => self.create((from.as_deref(), also), context, resources, &parents)?,
+            Action::Create { from, on_create } => {
+                self.create((from.as_deref(), on_create), context, resources, &parents)?
+            }
             Action::Get(made_if) => {
                 let (mut object, was_created) = of.find(context, resources, &parents, &id)?;
                 let asked = made_if.as_ref().and_then(|name| parameter(context.request.query, name));
                 let looks = if asked.as_deref() == Some("true") { MOST_STEPS } else { 1 };
                 let is_done = !was_created || of.is_run(resources, &key, &id);
                 for _ in 0..if is_done { 0 } else { looks } {
-                    if !self.look(context, resources, (&parents, &id), &mut object) {
+                    if !self.poll(context, resources, (&parents, &id), &mut object) {
                         break;
                     }
                 }
@@ -101,7 +103,7 @@ impl Operation {
             }
             Action::List { newest_first, limit, filters } => {
                 let mut objects = Vec::new();
-                for (id, object) in of.given(context, resources, &parents) {
+                for (id, object) in of.seed_objects(context, resources, &parents) {
                     if resources.find(&key, &id) == Lookup::Unknown {
                         objects.push(Arc::new(object));
                     }
@@ -170,7 +172,7 @@ impl Operation {
                 if let Some(patch) = patch {
                     change(&mut object, patch, context);
                 }
-                joins.keep(context, resources, (&parents, &id), &mut object)?;
+                joins.execute(context, resources, (&parents, &id), &mut object)?;
                 resources.put(&key, &id, object.clone());
                 object
             }
@@ -196,7 +198,7 @@ impl Operation {
     }
 
     /// What becomes of an object that was created when it is asked for once more, if anything does.
-    fn look(
+    fn poll(
         &self,
         context: &RequestContext<'_>,
         resources: &ResourceStore,
@@ -219,8 +221,8 @@ impl Operation {
         }
         resources.put(&key, id, object.clone());
         context.resource.replace(Arc::new(object.clone()));
-        for (_, rise) in of.then.iter().filter(|(status, _)| object[&of.status] == **status) {
-            rise.keep(context, resources, (parents, id), &Map::new());
+        for (_, cascade) in of.on_status.iter().filter(|(status, _)| object[&of.status] == **status) {
+            cascade.create(context, resources, (parents, id), &Map::new());
         }
         true
     }
@@ -236,7 +238,7 @@ impl Operation {
 
     fn create(
         &self,
-        (from, also): (Option<&str>, &[CascadeCreate]),
+        (from, on_create): (Option<&str>, &[CascadeCreate]),
         context: &RequestContext<'_>,
         resources: &ResourceStore,
         parents: &[String],
@@ -245,8 +247,8 @@ impl Operation {
         of.check_refers(context, resources, &self.action, &sent)?;
         let key = of.resource_key(parents);
         if let Some(member) = from {
-            for rise in also {
-                rise.keep(context, resources, (parents, ""), &sent);
+            for cascade in on_create {
+                cascade.create(context, resources, (parents, ""), &sent);
             }
             let list = if sent.contains_key(member) { items(sent.get(member)) } else { vec![sent] };
             let created = list.into_iter().map(|sent| {
@@ -257,7 +259,7 @@ impl Operation {
             return Ok(all(created.collect()));
         }
         let input = of.runs.as_ref().map(|runs| runs.input(&sent, context, resources)).transpose()?.flatten();
-        let within = if also.is_empty() { Map::new() } else { sent.clone() };
+        let within = if on_create.is_empty() { Map::new() } else { sent.clone() };
         let (id, object) = of.create(context, resources, parents, sent);
         resources.put(&key, &id, object.clone());
         if let [file, ..] = context.request.files {
@@ -266,8 +268,8 @@ impl Operation {
         if let Some((job, input)) = input {
             Place { key: &key, id: &id, resources }.begin(&job, input);
         }
-        for rise in also {
-            rise.keep(context, resources, (parents, &id), &within);
+        for cascade in on_create {
+            cascade.create(context, resources, (parents, &id), &within);
         }
         Ok(object)
     }

@@ -78,13 +78,13 @@ pub struct Row {
     /// Its name.
     pub name: &'static str,
     /// How it is written.
-    pub spelled: &'static str,
+    pub syntax: &'static str,
     /// What it does.
     pub does: &'static str,
 }
 
-const fn row(name: &'static str, spelled: &'static str, does: &'static str) -> Row {
-    Row { name, spelled, does }
+const fn row(name: &'static str, syntax: &'static str, does: &'static str) -> Row {
+    Row { name, syntax, does }
 }
 
 /// The faults that have names, as they are shown; a status is written as it is.

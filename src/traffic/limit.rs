@@ -106,7 +106,7 @@ impl Limits {
     }
 
     /// Decides over one request, and charges it to every limit that applies if all of them let it pass. Where the client
-    /// stands then, and whether it is refused, is written to `standings`; what is returned is to be given back, or
+    /// stands then, and whether it is refused, is written to `limit_statuses`; what is returned is to be given back, or
     /// corrected, when the answer has ended, and to be kept until then.
     ///
     /// # Errors
@@ -114,16 +114,16 @@ impl Limits {
     pub async fn admit(
         self: &Arc<Self>,
         ask: &LimitRequest<'_>,
-        standings: &mut LimitStatuses,
+        limit_statuses: &mut LimitStatuses,
     ) -> Result<Option<Reservation>, Unreachable> {
         match &self.store {
-            None => Ok(self.decide(ask, standings)),
+            None => Ok(self.decide(ask, limit_statuses)),
             // Boxed, so that requests which need no store do not carry the room that asking it takes.
-            Some(store) => Box::pin(store.decide(self, ask, standings)).await,
+            Some(store) => Box::pin(store.decide(self, ask, limit_statuses)).await,
         }
     }
 
-    fn decide(self: &Arc<Self>, ask: &LimitRequest<'_>, standings: &mut LimitStatuses) -> Option<Reservation> {
+    fn decide(self: &Arc<Self>, ask: &LimitRequest<'_>, limit_statuses: &mut LimitStatuses) -> Option<Reservation> {
         let now = nanos(self.clock.at(ask.at));
         // Locks are taken in the order of the list, so that no two decisions wait for each other.
         let mut held: SmallVec<[Held<'_>; 2]> = SmallVec::new();
@@ -144,13 +144,13 @@ impl Limits {
                 // Nothing is charged: told is where the client stands without this request.
                 *verdict = limit.meter.decide(shard.state(*place), now, 0);
             }
-            limit.tell(verdict.admitted, verdict.too_large, verdict.standing, *cost, standings);
+            limit.tell(verdict.admitted, verdict.too_large, verdict.limit_status, *cost, limit_statuses);
             if admitted && limit.is_held(self.settle) {
                 let bucket = Bucket::Here { key: *key, place: *place };
-                charges.push(ReservedAmount { number: *number, bucket, opened: verdict.after.at, booked: *cost });
+                charges.push(ReservedAmount { number: *number, bucket, opened: verdict.after.at, reserved: *cost });
             }
         }
-        standings.close();
+        limit_statuses.close();
         Reservation::new(self, charges)
     }
 
@@ -227,21 +227,28 @@ impl Limit {
     }
 
     /// Writes down what it said.
-    fn tell(&self, admitted: bool, too_large: bool, standing: LimitStatus, cost: u32, standings: &mut LimitStatuses) {
+    fn tell(
+        &self,
+        admitted: bool,
+        too_large: bool,
+        limit_status: LimitStatus,
+        cost: u32,
+        limit_statuses: &mut LimitStatuses,
+    ) {
         if !admitted {
             let reason = match () {
-                () if self.spec.silent => Reason::Silent,
+                () if self.spec.silent => Reason::Hidden,
                 () if self.spec.period == Period::NEVER => Reason::Spent,
                 () if too_large => Reason::TooLarge,
                 () => Reason::RanOut,
             };
             // What never fits at once is measured by that.
-            let limit = if reason == Reason::TooLarge { self.spec.most().into() } else { standing.limit };
-            let standing = LimitStatus { limit, ..standing };
-            standings.refuse(LimitExceeded { standing, unit: self.spec.unit, requested: cost.into(), reason });
+            let limit = if reason == Reason::TooLarge { self.spec.most().into() } else { limit_status.limit };
+            let limit_status = LimitStatus { limit, ..limit_status };
+            limit_statuses.exceed(LimitExceeded { limit_status, unit: self.spec.unit, requested: cost.into(), reason });
         }
         if !self.spec.silent && self.spec.period != Period::NEVER {
-            standings.tell(self.spec.unit, standing);
+            limit_statuses.tell(self.spec.unit, limit_status);
         }
     }
 }
@@ -270,43 +277,43 @@ mod tests {
     }
 
     pub(crate) struct Admission {
-        pub(crate) standings: LimitStatuses,
+        pub(crate) limit_statuses: LimitStatuses,
         pub(crate) hold: Option<Reservation>,
     }
 
     /// Without a store nothing is waited for.
     pub(crate) fn admit(limits: &Arc<Limits>, ask: &LimitRequest<'_>) -> Admission {
-        let mut standings = LimitStatuses::default();
-        let polled = pin!(limits.admit(ask, &mut standings)).poll(&mut Context::from_waker(Waker::noop()));
+        let mut limit_statuses = LimitStatuses::default();
+        let polled = pin!(limits.admit(ask, &mut limit_statuses)).poll(&mut Context::from_waker(Waker::noop()));
         match polled {
-            Poll::Ready(hold) => Admission { hold: hold.unwrap(), standings },
+            Poll::Ready(hold) => Admission { hold: hold.unwrap(), limit_statuses },
             Poll::Pending => panic!("waits"),
         }
     }
 
     pub(crate) fn passes(limits: &Arc<Limits>, ask: &LimitRequest<'_>) -> bool {
-        admit(limits, ask).standings.refusal.is_none()
+        admit(limits, ask).limit_statuses.refusal.is_none()
     }
 
     #[test]
     fn all_limits_are_charged_or_none_is() {
         let specs = [LimitSpec::rpm(100), LimitSpec::per_minute(Unit::Tokens, 40)];
         let (limits, clock) = limits(&specs, false);
-        let told = |standings: &LimitStatuses| {
-            (standings.get(Unit::Requests).unwrap().remaining, standings.get(Unit::Tokens).unwrap().remaining)
+        let told = |limit_statuses: &LimitStatuses| {
+            (limit_statuses.get(Unit::Requests).unwrap().remaining, limit_statuses.get(Unit::Tokens).unwrap().remaining)
         };
-        assert_eq!(told(&admit(&limits, &ask(1)).standings), (99, 25));
-        assert_eq!(told(&admit(&limits, &ask(1)).standings), (98, 10));
+        assert_eq!(told(&admit(&limits, &ask(1)).limit_statuses), (99, 25));
+        assert_eq!(told(&admit(&limits, &ask(1)).limit_statuses), (98, 10));
         for _ in 0..50 {
-            let refused = admit(&limits, &ask(1)).standings;
+            let refused = admit(&limits, &ask(1)).limit_statuses;
             let refusal = refused.refusal.unwrap();
             assert_eq!((refusal.unit, refusal.reason, refusal.requested), (Unit::Tokens, Reason::RanOut, 15));
             assert_eq!(told(&refused), (98, 10), "a refusal by one limit takes nothing from the other");
         }
-        clock.advance(admit(&limits, &ask(1)).standings.refusal.unwrap().standing.wait);
+        clock.advance(admit(&limits, &ask(1)).limit_statuses.refusal.unwrap().limit_status.wait);
         assert!(passes(&limits, &ask(1)));
         let large = LimitRequest { cost: Cost { input: 41, output: 0 }, ..ask(2) };
-        assert_eq!(admit(&limits, &large).standings.refusal.unwrap().reason, Reason::TooLarge);
+        assert_eq!(admit(&limits, &large).limit_statuses.refusal.unwrap().reason, Reason::TooLarge);
         assert!(passes(&limits, &LimitRequest { cost: Cost { input: 40, output: 0 }, ..ask(2) }));
     }
 
@@ -314,15 +321,22 @@ mod tests {
     fn of_several_that_refuse_the_longest_wait_is_told() {
         let day = LimitSpec { period: Period::DAY, ..LimitSpec::rpm(3) };
         let (limits, clock) = limits(&[LimitSpec::rpm(2), day], false);
-        assert_eq!(admit(&limits, &ask(1)).standings.get(Unit::Requests).unwrap().limit, 3, "the slower one is told");
+        assert_eq!(
+            admit(&limits, &ask(1)).limit_statuses.get(Unit::Requests).unwrap().limit,
+            3,
+            "the slower one is told"
+        );
         passes(&limits, &ask(1));
-        let refusal = admit(&limits, &ask(1)).standings.refusal.unwrap();
-        assert_eq!(refusal.standing.limit, 2);
-        clock.advance(refusal.standing.wait);
+        let refusal = admit(&limits, &ask(1)).limit_statuses.refusal.unwrap();
+        assert_eq!(refusal.limit_status.limit, 2);
+        clock.advance(refusal.limit_status.wait);
         assert!(passes(&limits, &ask(1)));
-        let refusal = admit(&limits, &ask(1)).standings.refusal.unwrap();
-        assert_eq!((refusal.standing.limit, refusal.standing.period), (3, std::time::Duration::from_secs(86_400)));
-        clock.advance(refusal.standing.wait);
+        let refusal = admit(&limits, &ask(1)).limit_statuses.refusal.unwrap();
+        assert_eq!(
+            (refusal.limit_status.limit, refusal.limit_status.period),
+            (3, std::time::Duration::from_secs(86_400))
+        );
+        clock.advance(refusal.limit_status.wait);
         assert!(passes(&limits, &ask(1)), "who waits as told passes");
     }
 

@@ -14,16 +14,16 @@ pub trait Session: Send {
     fn open(&mut self) -> Vec<Bytes>;
 
     /// Takes a message.
-    fn hear(&mut self, message: json::Object<'_>) -> Heard;
+    fn on_message(&mut self, message: json::Object<'_>) -> Heard;
 
     /// Takes a message that has been refused; `error` is the body of that refusal in the provider's words.
-    fn refuse(&mut self, message: json::Object<'_>, error: &[u8]) -> Vec<Bytes>;
+    fn on_rejected(&mut self, message: json::Object<'_>, error: &[u8]) -> Vec<Bytes>;
 
     /// The body of the next request to the model, if there is one to make now.
     fn ask(&mut self) -> Option<Bytes>;
 
     /// An event of the model's answer as the client is to be told it, if it is.
-    fn pass(&mut self, event: Bytes) -> Option<Bytes>;
+    fn on_event(&mut self, event: Bytes) -> Option<Bytes>;
 
     /// The model's answer has come to its end, whether all of it was said or not.
     fn end(&mut self) -> Vec<Bytes>;

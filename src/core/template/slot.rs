@@ -203,7 +203,7 @@ impl Slot {
                 text(Some(Rfc3339(context.now + Duration::from_secs(*seconds)).to_string().into()))
             }
             Slot::Version => text(Some(env!("CARGO_PKG_VERSION").into())),
-            Slot::LimitStatus(family, tell) => told(*family, *tell, &context.standings, context.now),
+            Slot::LimitStatus(family, tell) => told(*family, *tell, &context.limit_statuses, context.now),
             Slot::Error(name) => match context.error.as_ref().and_then(|error| error.field(name)) {
                 None => Filling::Null,
                 Some(Field::Number(number)) => Filling::Number(number),

@@ -3,14 +3,14 @@
 //! The shapes, the order of the keys and the frames are those of recorded answers of 2025.
 
 mod read;
-mod spell;
+mod render;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use self::spell::{Event, Frames, Said};
+use self::render::{Event, Frames, Said};
 use crate::{
     core::{
         context::RequestContext,
@@ -70,7 +70,7 @@ impl Protocol for Converse {
         read::prompt(body, context.model().into_owned())
     }
 
-    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let said = match context {
             Some(context) => Said::new(reply, &mut context.random.borrow_mut()),
             // Nothing that is said the same every time has calls or thoughts, and so none of it is drawn.
@@ -79,7 +79,7 @@ impl Protocol for Converse {
         Box::new(Spelled {
             style: self.style,
             whole: whole(&said, self.metrics.as_ref()).into(),
-            events: spell::events(&said, self.metrics.as_ref()),
+            events: render::events(&said, self.metrics.as_ref()),
         })
     }
 }

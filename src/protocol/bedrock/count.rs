@@ -51,7 +51,7 @@ impl Protocol for Asked {
         Prompt { model: context.model().into_owned(), turns: vec![turn], ..Prompt::default() }
     }
 
-    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        self.0.spell(reply, context)
+    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+        self.0.render(reply, context)
     }
 }

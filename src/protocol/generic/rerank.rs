@@ -181,7 +181,7 @@ impl Protocol for Rerank {
         false
     }
 
-    fn spell(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         Box::new(Spelled { spellings: self.spellings.clone(), tokens: reply.usage.prompt_tokens })
     }
 }

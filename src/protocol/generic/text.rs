@@ -250,7 +250,7 @@ impl Protocol for TextDialect {
         }
     }
 
-    fn spell(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         // Thoughts are not told.
         let blocks = reply.choices.first().map_or(&[][..], |choice| &choice.blocks);
         let mut said = blocks.iter().filter(|block| !matches!(block, Block::Reasoning(_)));

@@ -108,7 +108,7 @@ impl Protocol for Runs {
         read::prompt(body, context)
     }
 
-    fn keeps(&self, _: json::Object<'_>) -> Option<bool> {
+    fn should_store(&self, _: json::Object<'_>) -> Option<bool> {
         None
     }
 
@@ -141,7 +141,7 @@ impl Protocol for Runs {
         Ok(())
     }
 
-    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         // Without a request there is no run: nothing is plain, so nothing is spelled ahead of time.
         Box::new(Spelled(context.map(|context| happened(reply, context)).unwrap_or_default()))
     }
@@ -160,7 +160,7 @@ impl Rendered for Spelled {
         self.0.queued.clone()
     }
 
-    fn keep(&self, context: &RequestContext<'_>, kept: &dyn StoredObjects) {
+    fn store(&self, context: &RequestContext<'_>, kept: &dyn StoredObjects) {
         let Happened { thread, answered, queued, said, ended, .. } = &self.0;
         let text = |name: &str| queued[name].as_str().unwrap_or_default();
         let (run, of) = (text("id"), text("thread_id"));

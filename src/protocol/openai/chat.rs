@@ -271,7 +271,7 @@ impl Protocol for Chat {
         read::cost(body)
     }
 
-    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let frame = Arc::clone(&self.frame);
         let Some(context) = context else {
             // Nothing that is said the same every time has calls, and so none of it is drawn.

@@ -3,7 +3,7 @@
 //! The shapes and the order of the keys, which differs between whole answers and chunks, are those of recorded answers.
 
 mod read;
-mod spell;
+mod render;
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use self::{
     read::Wishes,
-    spell::{Frames, Stream},
+    render::{Frames, Stream},
 };
 use crate::core::{
     context::RequestContext,
@@ -73,7 +73,7 @@ impl Protocol for Completions {
         read::cost(body)
     }
 
-    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let usage = json!({
             "prompt_tokens": reply.usage.prompt_tokens,
             "completion_tokens": reply.usage.completion_tokens,
@@ -87,7 +87,7 @@ impl Protocol for Completions {
         };
         // Of as many as are best, as many as are wanted; those of one prompt follow each other.
         let best = reply.choices.iter().enumerate().filter(|(n, _)| n % wishes.best_of < wishes.n);
-        let said = best.map(|(n, choice)| spell::Said::new(choice, prompts.get(n / wishes.best_of), &wishes));
+        let said = best.map(|(n, choice)| render::Said::new(choice, prompts.get(n / wishes.best_of), &wishes));
         let said: Vec<_> = said.collect();
         // Nothing that is said the same every time has logprobs, and so none of it is drawn.
         let mut random = context.map_or_else(|| Random::seeded(0), |context| context.random.borrow_mut().fork());
@@ -97,7 +97,7 @@ impl Protocol for Completions {
             words.choices = member(&choices.collect::<Vec<_>>());
         }
         if context.is_none() || wishes.stream.is_some() {
-            let chunks = spell::chunks(&said, &wishes, &mut random);
+            let chunks = render::chunks(&said, &wishes, &mut random);
             words.stream = Arc::new(Stream { chunks, usage: usage.to_string() });
         }
         Box::new(Spelled { around: Arc::clone(&self.around), words })

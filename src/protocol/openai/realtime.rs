@@ -82,7 +82,7 @@ impl Protocol for Realtime {
         if context.request.body.is_empty() { Cost::default() } else { self.read(body, context).cost() }
     }
 
-    fn keeps(&self, _: json::Object<'_>) -> Option<bool> {
+    fn should_store(&self, _: json::Object<'_>) -> Option<bool> {
         None
     }
 
@@ -103,7 +103,7 @@ impl Protocol for Realtime {
         Ok(Some(Box::new(session)))
     }
 
-    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         Box::new(Spelled::new(reply, context))
     }
 }

@@ -65,7 +65,7 @@ impl Protocol for Responses {
         read::prompt(body, context)
     }
 
-    fn keeps(&self, body: json::Object<'_>) -> Option<bool> {
+    fn should_store(&self, body: json::Object<'_>) -> Option<bool> {
         Some(wishes(body).keep)
     }
 
@@ -82,7 +82,7 @@ impl Protocol for Responses {
         load_history(body, context, kept)
     }
 
-    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let frame = Arc::clone(&self.frame);
         let Some(context) = context else {
             // Nothing that is said the same every time has calls or seals, and so none of it is drawn.
@@ -225,7 +225,7 @@ impl Rendered for Spelled {
         Some(self.frame.fill(Shape::Line, context).id)
     }
 
-    fn kept(&self, context: &RequestContext<'_>) -> Option<(String, Bytes)> {
+    fn stored(&self, context: &RequestContext<'_>) -> Option<(String, Bytes)> {
         let body = context.members().ok()?;
         let (object, ids) = self.drawn(Shape::Line, context);
         let words = self.words(context);
@@ -251,7 +251,7 @@ impl Rendered for Spelled {
         Some((object.id, text.into()))
     }
 
-    fn keep(&self, context: &RequestContext<'_>, kept: &dyn StoredObjects) {
+    fn store(&self, context: &RequestContext<'_>, kept: &dyn StoredObjects) {
         let Ok(body) = context.members() else { return };
         let Some(conversation) = conversation(body) else { return };
         // What is drawn for the conversation is drawn for the answer: its items have the same ids.

@@ -57,7 +57,7 @@ impl Protocol for Transcription {
         Prompt { model: context.model().into_owned(), turns: vec![turn], n: 1, ..Prompt::default() }
     }
 
-    fn spell(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let said = reply
             .choices
             .first()

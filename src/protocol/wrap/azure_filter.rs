@@ -118,12 +118,12 @@ impl Protocol for Filtered {
         self.of.cost(body, context)
     }
 
-    fn keeps(&self, body: json::Object<'_>) -> Option<bool> {
-        self.of.keeps(body)
+    fn should_store(&self, body: json::Object<'_>) -> Option<bool> {
+        self.of.should_store(body)
     }
 
-    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        Box::new(Spelled { filter: self.filter.clone(), of: self.of.spell(reply, context) })
+    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+        Box::new(Spelled { filter: self.filter.clone(), of: self.of.render(reply, context) })
     }
 }
 

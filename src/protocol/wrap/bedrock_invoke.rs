@@ -108,8 +108,8 @@ impl Protocol for Invoke {
         self.of.says()
     }
 
-    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        Box::new(Spelled { of: self.of.spell(reply, context), without: self.without.clone(), usage: reply.usage })
+    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+        Box::new(Spelled { of: self.of.render(reply, context), without: self.without.clone(), usage: reply.usage })
     }
 }
 

@@ -93,7 +93,7 @@ impl Protocol for CountTokens {
         false
     }
 
-    fn keeps(&self, _: json::Object<'_>) -> Option<bool> {
+    fn should_store(&self, _: json::Object<'_>) -> Option<bool> {
         None
     }
 
@@ -110,7 +110,7 @@ impl Protocol for CountTokens {
         self.of.load_history(body, context, kept)
     }
 
-    fn spell(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let (of, told) = (Arc::clone(&self.of), Arc::clone(&self.told));
         Box::new(Counted { of, told, tokens: reply.usage.prompt_tokens })
     }

@@ -50,8 +50,8 @@ impl Protocol for PayloadParts {
         self.of.computes(body)
     }
 
-    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        Box::new(Spelled { of: self.of.spell(reply, context) })
+    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+        Box::new(Spelled { of: self.of.render(reply, context) })
     }
 }
 

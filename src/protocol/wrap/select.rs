@@ -104,40 +104,40 @@ impl Protocol for Either {
         self.computed[chosen(&self.places, body)?].as_deref()
     }
 
-    fn spell(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let body = context.and_then(|context| context.members().ok());
         let wanted = body.and_then(|body| chosen(&self.places, body));
-        let spell = |(n, said): (usize, &Option<Box<dyn Protocol>>)| {
+        let render = |(n, said): (usize, &Option<Box<dyn Protocol>>)| {
             let said = said.as_ref().filter(|_| wanted.is_none_or(|wanted| wanted == n))?;
-            Some(said.spell(reply, context))
+            Some(said.render(reply, context))
         };
-        let spelled = self.said.iter().enumerate().map(spell).collect();
-        Box::new(Spelled { places: Arc::clone(&self.places), spelled })
+        let rendered = self.said.iter().enumerate().map(render).collect();
+        Box::new(Spelled { places: Arc::clone(&self.places), rendered })
     }
 }
 
 struct Spelled {
     places: Arc<[Place]>,
     /// As many as there are places.
-    spelled: Vec<Option<Box<dyn Rendered>>>,
+    rendered: Vec<Option<Box<dyn Rendered>>>,
 }
 
 impl Spelled {
     /// What is spelled for a request. One that is for none has the first there is, where requests are taken as they come.
     fn of(&self, context: &RequestContext<'_>) -> Option<&dyn Rendered> {
         let chosen = context.members().ok().and_then(|body| chosen(&self.places, body));
-        let chosen = chosen.and_then(|chosen| self.spelled[chosen].as_deref());
-        chosen.or_else(|| self.spelled.iter().flatten().next().map(|spelled| &**spelled))
+        let chosen = chosen.and_then(|chosen| self.rendered[chosen].as_deref());
+        chosen.or_else(|| self.rendered.iter().flatten().next().map(|rendered| &**rendered))
     }
 }
 
 impl Rendered for Spelled {
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        self.of(context).map_or_else(|| Response::empty(http::StatusCode::OK), |spelled| spelled.respond(context))
+        self.of(context).map_or_else(|| Response::empty(http::StatusCode::OK), |rendered| rendered.respond(context))
     }
 
     fn record(&self, context: &RequestContext<'_>) -> Value {
-        self.of(context).map_or(Value::Null, |spelled| spelled.record(context))
+        self.of(context).map_or(Value::Null, |rendered| rendered.record(context))
     }
 }
 
@@ -163,10 +163,10 @@ mod tests {
         let told = |body: &str| {
             with_context_of(body, |context| {
                 let body = context.members().unwrap();
-                let spelled = dialect.spell(&nothing, Some(context)).record(context);
-                let ready = dialect.spell(&nothing, None).record(context);
-                assert_eq!(spelled, ready, "spelled for one or for all, it is the same");
-                (dialect.check(body, context).is_ok(), dialect.computes(body).is_some(), spelled)
+                let rendered = dialect.render(&nothing, Some(context)).record(context);
+                let ready = dialect.render(&nothing, None).record(context);
+                assert_eq!(rendered, ready, "spelled for one or for all, it is the same");
+                (dialect.check(body, context).is_ok(), dialect.computes(body).is_some(), rendered)
             })
         };
         assert_eq!(told(r#"{"a":1,"b":1,"c":1}"#), (true, false, json!("")));

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 /// How the objects of a collection run lines.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct RunsFile {
+pub(crate) struct BatchJobFile {
     /// The member of what was sent that names a file of lines by its id. An object whose file was never created runs
     /// nothing, and goes the collection's own `steps`.
     pub(super) file: Option<String>,

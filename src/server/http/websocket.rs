@@ -168,7 +168,7 @@ impl Talk {
                 biased;
                 spoken = model.next() => match spoken {
                     Spoken::Event(event) if event.is_empty() => socket.ping().await,
-                    Spoken::Event(event) => socket.say_all(session.pass(event)).await,
+                    Spoken::Event(event) => socket.say_all(session.on_event(event)).await,
                     Spoken::Refusal(status, body) => socket.say_all(session.fail(status, &body)).await,
                     Spoken::End => socket.say_all(session.end()).await,
                     Spoken::Broken(broken) => return Err(broken),
@@ -176,7 +176,7 @@ impl Talk {
                 () = &mut stopping, if !stops => stops = true,
                 event = socket.next() => match event {
                     Event::Message(message) => {
-                        let heard = edge.engine.hear(&model.asker.request(message), &mut *session);
+                        let heard = edge.engine.on_message(&model.asker.request(message), &mut *session);
                         if heard.stops {
                             model.hush();
                         }

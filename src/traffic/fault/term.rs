@@ -137,8 +137,8 @@ fn fault(text: &str) -> Result<(FaultKind, Option<u64>), String> {
     let (before, argument) = text.split_once(':').map_or((text, None), |(before, argument)| (before, Some(argument)));
     let (before, place) = before.split_once('@').map_or((before, None), |(before, place)| (before, Some(place)));
     let (name, value) = before.split_once('=').map_or((before, None), |(name, value)| (name, Some(value)));
-    let spelled = || TABLE.iter().find(|row| row.name == name).map_or(name, |row| row.spelled);
-    let wrong = |what: String| format!("`{text}`: {what}; it is written {}", spelled());
+    let syntax = || TABLE.iter().find(|row| row.name == name).map_or(name, |row| row.syntax);
+    let wrong = |what: String| format!("`{text}`: {what}; it is written {}", syntax());
     let at = match place {
         None => None,
         Some(place) => Some(
@@ -223,8 +223,8 @@ mod tests {
     #[test]
     fn each_row_of_the_table_is_read() {
         for row in &TABLE {
-            for spelled in row.spelled.split_whitespace() {
-                term(spelled);
+            for syntax in row.syntax.split_whitespace() {
+                term(syntax);
             }
         }
     }

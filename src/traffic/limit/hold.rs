@@ -14,7 +14,7 @@ pub(super) struct ReservedAmount {
     pub(super) bucket: Bucket,
     /// When the window opened that was charged.
     pub(super) opened: u64,
-    pub(super) booked: u32,
+    pub(super) reserved: u32,
 }
 
 pub(super) type ReservedAmounts = SmallVec<[ReservedAmount; 1]>;
@@ -39,7 +39,7 @@ impl Reservation {
     }
 
     /// Tells what the request has cost in truth; without it, what was booked stays.
-    pub fn settle(&mut self, spent: Cost) {
+    pub fn reconcile(&mut self, spent: Cost) {
         self.spent = Some(spent);
     }
 }
@@ -47,7 +47,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let now = self.limits.now();
-        for ReservedAmount { number, bucket, opened, booked } in self.charges.drain(..) {
+        for ReservedAmount { number, bucket, opened, reserved } in self.charges.drain(..) {
             let limit = &self.limits.list[number];
             let spent = match (limit.spec.unit, self.spent) {
                 (Unit::InFlight, _) => 0,
@@ -57,12 +57,12 @@ impl Drop for Reservation {
             match bucket {
                 Bucket::Here { key, place } => {
                     let mut shard = limit.table.shard(key);
-                    let verdict = limit.meter.correct(shard.state(place), now, opened, booked, spent);
+                    let verdict = limit.meter.correct(shard.state(place), now, opened, reserved, spent);
                     shard.set(place, verdict.after, verdict.idle_at);
                 }
                 Bucket::There(lease) => {
                     if let Some(store) = &self.limits.store {
-                        store.correct(limit, lease, opened, booked, spent);
+                        store.correct(limit, lease, opened, reserved, spent);
                     }
                 }
             }
@@ -92,11 +92,11 @@ mod tests {
     fn a_place_in_flight_is_held_until_it_is_given_back() {
         let (limits, _) = limits(&[LimitSpec::per_minute(Unit::InFlight, 2)], false);
         let (first, second) = (admit(&limits, &ask(1)), admit(&limits, &ask(1)));
-        assert!(first.hold.is_some() && first.standings == LimitStatuses::default(), "nothing is told of it");
-        assert_eq!(admit(&limits, &ask(1)).standings.refusal.unwrap().unit, Unit::InFlight);
+        assert!(first.hold.is_some() && first.limit_statuses == LimitStatuses::default(), "nothing is told of it");
+        assert_eq!(admit(&limits, &ask(1)).limit_statuses.refusal.unwrap().unit, Unit::InFlight);
         drop(first);
         let third = admit(&limits, &ask(1));
-        assert!(third.standings.refusal.is_none());
+        assert!(third.limit_statuses.refusal.is_none());
         assert!(!passes(&limits, &ask(1)));
         drop((second, third));
         assert_eq!(limits.buckets(), 0);
@@ -108,12 +108,15 @@ mod tests {
         let (limits, _) = limits(&specs, true);
         let mut first = admit(&limits, &ask(1));
         assert!(!passes(&limits, &ask(1)));
-        first.hold.as_mut().unwrap().settle(Cost { input: 2, output: 1 });
+        first.hold.as_mut().unwrap().reconcile(Cost { input: 2, output: 1 });
         drop(first);
-        let standings = admit(&limits, &ask(1)).standings;
-        assert_eq!(standings.refusal, None);
+        let limit_statuses = admit(&limits, &ask(1)).limit_statuses;
+        assert_eq!(limit_statuses.refusal, None);
         assert_eq!(
-            (standings.get(Unit::Tokens).unwrap().remaining, standings.get(Unit::OutputTokens).unwrap().remaining),
+            (
+                limit_statuses.get(Unit::Tokens).unwrap().remaining,
+                limit_statuses.get(Unit::OutputTokens).unwrap().remaining
+            ),
             (2, 14)
         );
     }

@@ -126,7 +126,7 @@ impl Store {
         &self,
         limits: &Arc<Limits>,
         ask: &LimitRequest<'_>,
-        standings: &mut LimitStatuses,
+        limit_statuses: &mut LimitStatuses,
     ) -> Result<Option<Reservation>, Unreachable> {
         let mut asked: SmallVec<[StoreRequest<'_>; 2]> = SmallVec::new();
         for (number, limit) in limits.list.iter().enumerate().filter(|(_, limit)| limit.applies(ask)) {
@@ -155,24 +155,24 @@ impl Store {
         let mut charges = ReservedAmounts::new();
         let admitted = verdicts.iter().all(|verdict| verdict.admitted);
         for (StoreRequest { number, limit, lease, cost }, verdict) in asked.into_iter().zip(verdicts) {
-            let standing = LimitStatus {
+            let limit_status = LimitStatus {
                 limit: limit.spec.quota.into(),
                 remaining: verdict.remaining,
                 until_full: verdict.until_full,
                 wait: verdict.wait,
                 period: Duration::from_nanos(limit.spec.period.nanos()),
             };
-            limit.tell(verdict.admitted, verdict.too_large, standing, cost, standings);
+            limit.tell(verdict.admitted, verdict.too_large, limit_status, cost, limit_statuses);
             if admitted && limit.is_held(limits.settle) {
                 charges.push(ReservedAmount {
                     number,
                     bucket: Bucket::There(lease),
                     opened: verdict.opened,
-                    booked: cost,
+                    reserved: cost,
                 });
             }
         }
-        standings.close();
+        limit_statuses.close();
         Ok(Reservation::new(limits, charges))
     }
 
@@ -214,9 +214,9 @@ impl Store {
     }
 
     /// Gives back what a request held, or settles what it had booked. Nobody waits for it.
-    pub(super) fn correct(&self, limit: &Limit, lease: Lease, opened: u64, booked: u32, spent: u32) {
+    pub(super) fn correct(&self, limit: &Limit, lease: Lease, opened: u64, reserved: u32, spent: u32) {
         if let Some((_, connection)) = self.pool.connection() {
-            self.send_correction(connection, limit, lease, opened, booked, spent);
+            self.send_correction(connection, limit, lease, opened, reserved, spent);
         }
     }
 
@@ -233,13 +233,13 @@ impl Store {
         limit: &Limit,
         lease: Lease,
         opened: u64,
-        booked: u32,
+        reserved: u32,
         spent: u32,
     ) {
         let (script, algorithm, period) = (Arc::clone(&self.correct), algorithm(&limit.meter), period(limit));
         self.pool.spawn(async move {
             let mut call = script.prepare_invoke();
-            call.key(lease.key).arg(algorithm).arg(lease.name).arg(opened).arg(booked).arg(spent).arg(period);
+            call.key(lease.key).arg(algorithm).arg(lease.name).arg(opened).arg(reserved).arg(spent).arg(period);
             // Lost, it is as if the answer had been as long as was booked, and a place is free again in ten minutes.
             let _ = call.invoke_async::<()>(&mut connection).await;
         });

@@ -53,7 +53,7 @@ pub(super) struct Verdict {
     /// Whether it is more than is ever admitted at once.
     pub(super) too_large: bool,
     /// Where the client stands then.
-    pub(super) standing: LimitStatus,
+    pub(super) limit_status: LimitStatus,
     /// The bucket then.
     pub(super) after: State,
     /// When the bucket is as good as never used, in nanoseconds since the clock began.
@@ -102,12 +102,12 @@ impl Meter {
         }
     }
 
-    /// Corrects a bucket that was charged `booked` in the window that had opened at `opened`, and should have been charged
+    /// Corrects a bucket that was charged `reserved` in the window that had opened at `opened`, and should have been charged
     /// `spent`.
-    pub(super) fn correct(&self, state: State, now: u64, opened: u64, booked: u32, spent: u32) -> Verdict {
-        let corrected = |used: u32| used.saturating_sub(booked).saturating_add(spent);
+    pub(super) fn correct(&self, state: State, now: u64, opened: u64, reserved: u32, spent: u32) -> Verdict {
+        let corrected = |used: u32| used.saturating_sub(reserved).saturating_add(spent);
         let corrected = match self {
-            Meter::Gcra(gcra) => gcra.correct(state, now, booked, spent),
+            Meter::Gcra(gcra) => gcra.correct(state, now, reserved, spent),
             Meter::Sliding(quota) if state.at == opened.saturating_add(quota.period) => {
                 State { before: corrected(state.before), ..state }
             }
@@ -250,13 +250,13 @@ mod tests {
                 prop_assert_eq!(verdict.too_large, cost > burst);
                 before.push((bucket.now(), cost, verdict.admitted));
 
-                let standing = verdict.standing;
-                let remaining = u32::try_from(standing.remaining).unwrap();
+                let limit_status = verdict.limit_status;
+                let remaining = u32::try_from(limit_status.remaining).unwrap();
                 prop_assert!(remaining == 0 || bucket.passes(remaining));
                 prop_assert!(!bucket.passes(remaining + 1));
-                prop_assert_eq!(standing.wait.is_zero(), bucket.passes(cost.min(burst)));
+                prop_assert_eq!(limit_status.wait.is_zero(), bucket.passes(cost.min(burst)));
                 if !verdict.admitted && !verdict.too_large && obeys {
-                    bucket.clock.advance(standing.wait - Duration::from_nanos(1));
+                    bucket.clock.advance(limit_status.wait - Duration::from_nanos(1));
                     prop_assert!(!bucket.passes(cost), "a moment before it does not");
                     bucket.clock.advance(Duration::from_nanos(1));
                     prop_assert!(bucket.passes(cost), "who waits as told passes");
@@ -264,11 +264,11 @@ mod tests {
             }
             // Full again, or idle, it is as good as never used.
             let state = bucket.state;
-            let full = bucket.meter.decide(bucket.state, bucket.now(), 0).standing.until_full;
+            let full = bucket.meter.decide(bucket.state, bucket.now(), 0).limit_status.until_full;
             bucket.clock.advance(full + Duration::from_nanos(1));
-            prop_assert_eq!(bucket.meter.decide(bucket.state, bucket.now(), 0).standing.remaining, u64::from(burst));
+            prop_assert_eq!(bucket.meter.decide(bucket.state, bucket.now(), 0).limit_status.remaining, u64::from(burst));
             bucket.clock.advance(Duration::from_nanos(idle_at.saturating_sub(bucket.now())));
-            prop_assert_eq!(bucket.meter.decide(state, idle_at, 0).standing.remaining, u64::from(burst));
+            prop_assert_eq!(bucket.meter.decide(state, idle_at, 0).limit_status.remaining, u64::from(burst));
         }
 
         #[test]
@@ -295,7 +295,7 @@ mod tests {
             bucket.state = bucket.meter.decide(bucket.state, later, 40).after;
             let verdict = bucket.meter.decide(bucket.state, first, 40);
             // The bucket that refills has a moment less of refill.
-            assert!(verdict.admitted && (19..=20).contains(&verdict.standing.remaining), "{window:?}: {verdict:?}");
+            assert!(verdict.admitted && (19..=20).contains(&verdict.limit_status.remaining), "{window:?}: {verdict:?}");
             assert!(!bucket.meter.decide(verdict.after, first, 40).admitted, "{window:?}");
         }
     }
@@ -304,20 +304,20 @@ mod tests {
     fn what_was_booked_too_much_is_given_back_once() {
         for window in [Window::Gcra, Window::Fixed, Window::Sliding] {
             let mut bucket = Bucket::new(window, 100, 100);
-            let booked = bucket.ask(90);
+            let reserved = bucket.ask(90);
             assert!(!bucket.passes(20));
             let settled = |bucket: &Bucket, spent| {
                 let now = bucket.now();
-                bucket.meter.correct(bucket.state, now, booked.after.at, 90, spent)
+                bucket.meter.correct(bucket.state, now, reserved.after.at, 90, spent)
             };
             let given_back = settled(&bucket, 30);
-            assert_eq!(given_back.standing.remaining, 70, "{window:?}");
+            assert_eq!(given_back.limit_status.remaining, 70, "{window:?}");
             bucket.state = given_back.after;
             assert!(bucket.passes(70) && !bucket.passes(71));
-            assert_eq!(settled(&bucket, 200).standing.remaining, 0, "{window:?}: more was spent than booked");
+            assert_eq!(settled(&bucket, 200).limit_status.remaining, 0, "{window:?}: more was spent than booked");
             // Long after, there is nothing to give back, and it does not make the bucket more than full.
             bucket.clock.advance(Duration::from_secs(300));
-            assert_eq!(settled(&bucket, 0).standing.remaining, 100, "{window:?}");
+            assert_eq!(settled(&bucket, 0).limit_status.remaining, 100, "{window:?}");
         }
     }
 }

@@ -136,43 +136,43 @@ impl fmt::Display for Tell {
 }
 
 /// What it comes to; `now` is the time since 1970.
-pub(super) fn told(family: Family, tell: Tell, standings: &LimitStatuses, now: Duration) -> Filling<'static> {
-    let standing = match family {
-        Family::Of(unit) => standings.get(unit),
-        Family::LimitExceeded => standings.refusal.as_ref().map(|refusal| &refusal.standing),
+pub(super) fn told(family: Family, tell: Tell, limit_statuses: &LimitStatuses, now: Duration) -> Filling<'static> {
+    let limit_status = match family {
+        Family::Of(unit) => limit_statuses.get(unit),
+        Family::LimitExceeded => limit_statuses.refusal.as_ref().map(|refusal| &refusal.limit_status),
     };
-    let Some(standing) = standing else { return Filling::Null };
-    match (tell, &standings.refusal) {
-        (Tell::Limit, _) => Filling::Number(standing.limit),
-        (Tell::Remaining, _) => Filling::Number(standing.remaining),
-        (Tell::RemainingThousands, _) => Filling::Number(standing.remaining / 1000 * 1000),
-        (Tell::Used, _) => Filling::Number(standing.used()),
-        (Tell::Reset, _) => Filling::Duration(GoDuration(standing.until_full)),
-        (Tell::ResetMs, _) => Filling::Number(millis(standing.until_full)),
+    let Some(limit_status) = limit_status else { return Filling::Null };
+    match (tell, &limit_statuses.refusal) {
+        (Tell::Limit, _) => Filling::Number(limit_status.limit),
+        (Tell::Remaining, _) => Filling::Number(limit_status.remaining),
+        (Tell::RemainingThousands, _) => Filling::Number(limit_status.remaining / 1000 * 1000),
+        (Tell::Used, _) => Filling::Number(limit_status.used()),
+        (Tell::Reset, _) => Filling::Duration(GoDuration(limit_status.until_full)),
+        (Tell::ResetMs, _) => Filling::Number(millis(limit_status.until_full)),
         (Tell::ResetAt, _) => {
             // Whole seconds: the next, so that it is full by then.
-            let at = Duration::from_millis(millis(now.saturating_add(standing.until_full)).saturating_add(999));
+            let at = Duration::from_millis(millis(now.saturating_add(limit_status.until_full)).saturating_add(999));
             text(Some(Rfc3339(Duration::from_secs(at.as_secs())).to_string().into()))
         }
-        (Tell::Period, _) => Filling::Number(standing.period.as_secs().max(1)),
-        (_, Some(refusal)) => refused(tell, standing, refusal),
+        (Tell::Period, _) => Filling::Number(limit_status.period.as_secs().max(1)),
+        (_, Some(refusal)) => refused(tell, limit_status, refusal),
         (_, None) => Filling::Null,
     }
 }
 
-fn refused(tell: Tell, standing: &LimitStatus, refusal: &LimitExceeded) -> Filling<'static> {
-    let per = || crate::core::limit_status::per(standing.period);
+fn refused(tell: Tell, limit_status: &LimitStatus, refusal: &LimitExceeded) -> Filling<'static> {
+    let per = || crate::core::limit_status::per(limit_status.period);
     match tell {
-        Tell::Wait => Filling::Duration(GoDuration(standing.wait)),
-        Tell::Delay => text(Some(format!("{}s", standing.wait.as_secs_f64()).into())),
-        Tell::DelaySecs => text(Some(format!("{}s", standing.retry_after_secs()).into())),
-        Tell::RetryAfter => Filling::Number(standing.retry_after_secs()),
-        Tell::RetryAfterMs => Filling::Number(standing.retry_after_ms()),
+        Tell::Wait => Filling::Duration(GoDuration(limit_status.wait)),
+        Tell::Delay => text(Some(format!("{}s", limit_status.wait.as_secs_f64()).into())),
+        Tell::DelaySecs => text(Some(format!("{}s", limit_status.retry_after_secs()).into())),
+        Tell::RetryAfter => Filling::Number(limit_status.retry_after_secs()),
+        Tell::RetryAfterMs => Filling::Number(limit_status.retry_after_ms()),
         Tell::Requested => Filling::Number(refusal.requested),
         Tell::Unit => text(Some(refusal.unit.words().into())),
         Tell::Kind => text(Some(refusal.unit.kind().into())),
-        Tell::LimitText => text(Some(standing.limit.to_string().into())),
-        Tell::LimitSpelled => text(Some(grouped(standing.limit).into())),
+        Tell::LimitText => text(Some(limit_status.limit.to_string().into())),
+        Tell::LimitSpelled => text(Some(grouped(limit_status.limit).into())),
         Tell::PerSpelled => text(Some(per().replace("min", "minute").into())),
         Tell::Per => text(Some(per().into())),
         Tell::Short => {

@@ -62,7 +62,7 @@ impl Rendered for Spelled {
                 let frames = transcript(said, &asked, random);
                 Box::new(frames.into_iter())
             }
-            (Some(said), None) => Box::new(Events::new(said.clone(), body, &context.standings, random)),
+            (Some(said), None) => Box::new(Events::new(said.clone(), body, &context.limit_statuses, random)),
         };
         Response::said("application/json", Body::Stream(EventStream { list, framing: StreamFormat::Messages }))
     }
@@ -155,11 +155,11 @@ struct Events {
 }
 
 impl Events {
-    fn new(said: Said, body: json::Object<'_>, standings: &LimitStatuses, mut random: Random) -> Self {
+    fn new(said: Said, body: json::Object<'_>, limit_statuses: &LimitStatuses, mut random: Random) -> Self {
         let value = |name: &str| body.get(name).and_then(json::Value::to_value).unwrap_or_default();
         let begun = value("begun");
         let joins = !begun["conversation_id"].is_null();
-        let limits = limits(standings);
+        let limits = limits(limit_statuses);
         let mut cues = Vec::new();
         if !limits.is_empty() {
             cues.push(Cue::Limits);
@@ -343,12 +343,12 @@ impl Iterator for Events {
     }
 }
 
-fn limits(standings: &LimitStatuses) -> Vec<Value> {
+fn limits(limit_statuses: &LimitStatuses) -> Vec<Value> {
     let told = [("requests", Unit::Requests), ("tokens", Unit::Tokens)].into_iter();
-    let told = told.filter_map(|(name, unit)| Some((name, standings.get(unit)?)));
-    told.map(|(name, standing)| {
-        let reset = standing.until_full.as_millis() as f64 / 1000.0;
-        json!({"name": name, "limit": standing.limit, "remaining": standing.remaining, "reset_seconds": reset})
+    let told = told.filter_map(|(name, unit)| Some((name, limit_statuses.get(unit)?)));
+    told.map(|(name, limit_status)| {
+        let reset = limit_status.until_full.as_millis() as f64 / 1000.0;
+        json!({"name": name, "limit": limit_status.limit, "remaining": limit_status.remaining, "reset_seconds": reset})
     })
     .collect()
 }

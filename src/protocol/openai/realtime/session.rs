@@ -151,7 +151,7 @@ impl Session for Conversation {
         std::mem::take(&mut self.out)
     }
 
-    fn hear(&mut self, message: json::Object<'_>) -> Heard {
+    fn on_message(&mut self, message: json::Object<'_>) -> Heard {
         let value = |name: &str| message.get(name).and_then(json::Value::to_value).unwrap_or_default();
         let string = |name: &str| message.get(name).and_then(json::Value::as_str).unwrap_or_default();
         let event_id = value("event_id");
@@ -195,7 +195,7 @@ impl Session for Conversation {
         Heard { events: std::mem::take(&mut self.out), stops }
     }
 
-    fn refuse(&mut self, message: json::Object<'_>, error: &[u8]) -> Vec<Bytes> {
+    fn on_rejected(&mut self, message: json::Object<'_>, error: &[u8]) -> Vec<Bytes> {
         let event_id = message.get("event_id").and_then(json::Value::to_value).unwrap_or_default();
         self.tell_wrong(&Wrong::read(error), &event_id);
         std::mem::take(&mut self.out)
@@ -206,7 +206,7 @@ impl Session for Conversation {
         self.asked.as_ref().map(|ask| ask.body.clone())
     }
 
-    fn pass(&mut self, event: Bytes) -> Option<Bytes> {
+    fn on_event(&mut self, event: Bytes) -> Option<Bytes> {
         self.follow(event)
     }
 

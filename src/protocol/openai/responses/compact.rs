@@ -54,7 +54,7 @@ impl Protocol for Compact {
         false
     }
 
-    fn keeps(&self, _: json::Object<'_>) -> Option<bool> {
+    fn should_store(&self, _: json::Object<'_>) -> Option<bool> {
         None
     }
 
@@ -71,7 +71,7 @@ impl Protocol for Compact {
         load_history(body, context, kept)
     }
 
-    fn spell(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let (id, created_at) = (self.id.clone(), self.created_at.clone());
         Box::new(Compacted { id, created_at, usage: usage(&reply.usage) })
     }

@@ -15,14 +15,14 @@ pub(super) fn decide(Quota { limit, period }: Quota, now: u64, state: State, cos
     let ends = at.saturating_add(period);
     let until_full = if used == 0 { 0 } else { ends - now };
     let fits = used.saturating_add(cost.max(1)) <= limit;
-    let standing = LimitStatus {
+    let limit_status = LimitStatus {
         limit: limit.into(),
         remaining: limit.saturating_sub(used).into(),
         until_full: Duration::from_nanos(until_full),
         wait: Duration::from_nanos(if fits { 0 } else { until_full }),
         period: Duration::from_nanos(period),
     };
-    Verdict { admitted, too_large, standing, after: State { at, used, before: 0 }, idle_at: ends }
+    Verdict { admitted, too_large, limit_status, after: State { at, used, before: 0 }, idle_at: ends }
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ impl Gcra {
         let missing = after.at.saturating_sub(1).saturating_sub(now);
         let bucket = self.interval * u64::from(self.burst);
         let next = self.interval * u64::from(cost.clamp(1, self.burst));
-        let standing = LimitStatus {
+        let limit_status = LimitStatus {
             limit: self.quota.limit.into(),
             remaining: bucket.saturating_sub(missing) / self.interval,
             until_full: Duration::from_nanos(missing / TICKS),
@@ -80,14 +80,14 @@ impl Gcra {
             period: Duration::from_nanos(self.quota.period),
         };
         let admitted = if asked.is_some() { passes } else { !too_large };
-        Verdict { admitted, too_large, standing, after, idle_at: (after.at / TICKS).saturating_add(1) }
+        Verdict { admitted, too_large, limit_status, after, idle_at: (after.at / TICKS).saturating_add(1) }
     }
 
-    pub(super) fn correct(&self, state: State, now: u64, booked: u32, spent: u32) -> State {
+    pub(super) fn correct(&self, state: State, now: u64, reserved: u32, spent: u32) -> State {
         // A bucket that was forgotten meanwhile is full.
         let at = if state.at == 0 { now.saturating_mul(TICKS) } else { state.at };
-        let more = self.interval.saturating_mul(spent.saturating_sub(booked).into());
-        let less = self.interval.saturating_mul(booked.saturating_sub(spent).into());
+        let more = self.interval.saturating_mul(spent.saturating_sub(reserved).into());
+        let less = self.interval.saturating_mul(reserved.saturating_sub(spent).into());
         State { at: at.saturating_add(more).saturating_sub(less), ..state }
     }
 }
@@ -156,16 +156,16 @@ mod tests {
         ] {
             let mut bucket = Bucket::new(Window::Gcra, limit, limit);
             bucket.clock.advance(Duration::from_secs(3600));
-            let standing = bucket.ask(cost).standing;
-            assert_eq!(standing.remaining, u64::from(limit - cost));
-            assert_eq!(spelled(standing.until_full), reset);
+            let limit_status = bucket.ask(cost).limit_status;
+            assert_eq!(limit_status.remaining, u64::from(limit - cost));
+            assert_eq!(spelled(limit_status.until_full), reset);
         }
         for (used, requested, wait) in [(22_999, 12_528, "11.054s"), (26_713, 7_669, "8.764s")] {
             let mut bucket = Bucket::new(Window::Gcra, 30_000, 30_000);
             bucket.ask(used);
             let refused = bucket.ask(requested);
             assert!(!refused.admitted);
-            assert_eq!(spelled(refused.standing.wait), wait);
+            assert_eq!(spelled(refused.limit_status.wait), wait);
         }
     }
 }

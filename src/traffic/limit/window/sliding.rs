@@ -35,7 +35,7 @@ pub(super) fn decide(Quota { limit, period }: Quota, now: u64, state: State, cos
         (0, _) => period - elapsed,
         _ => 2 * period - elapsed,
     };
-    let standing = LimitStatus {
+    let limit_status = LimitStatus {
         limit: limit.into(),
         remaining: limit.saturating_sub(taken).into(),
         until_full: Duration::from_nanos(until_full),
@@ -43,5 +43,5 @@ pub(super) fn decide(Quota { limit, period }: Quota, now: u64, state: State, cos
         period: Duration::from_nanos(period),
     };
     let after = State { at, used, before };
-    Verdict { admitted, too_large: cost > limit, standing, after, idle_at: at.saturating_add(2 * period) }
+    Verdict { admitted, too_large: cost > limit, limit_status, after, idle_at: at.saturating_add(2 * period) }
 }

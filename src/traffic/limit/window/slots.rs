@@ -13,7 +13,7 @@ pub(super) fn decide(Quota { limit, .. }: Quota, state: State, cost: u32) -> Ver
     let used = if admitted { state.used + cost } else { state.used };
     let remaining = limit.saturating_sub(used);
     let wait = if remaining == 0 { SLOT_WAIT } else { Duration::ZERO };
-    let standing = LimitStatus {
+    let limit_status = LimitStatus {
         limit: limit.into(),
         remaining: remaining.into(),
         until_full: wait,
@@ -21,5 +21,5 @@ pub(super) fn decide(Quota { limit, .. }: Quota, state: State, cost: u32) -> Ver
         period: Duration::ZERO,
     };
     let idle_at = if used == 0 { 0 } else { u64::MAX };
-    Verdict { admitted, too_large: false, standing, after: State { used, ..State::default() }, idle_at }
+    Verdict { admitted, too_large: false, limit_status, after: State { used, ..State::default() }, idle_at }
 }

@@ -29,7 +29,7 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    fn spelled(&self, arguments: &str) -> Value {
+    fn rendered(&self, arguments: &str) -> Value {
         json!({"id": self.id, "type": "function", "function": {"name": self.name, "arguments": arguments}})
     }
 }
@@ -82,7 +82,7 @@ impl<'a> Said<'a> {
         if !self.calls.is_empty() {
             message.insert(
                 "tool_calls".into(),
-                self.calls.iter().map(|call| call.spelled(&call.arguments.text)).collect(),
+                self.calls.iter().map(|call| call.rendered(&call.arguments.text)).collect(),
             );
         }
         if self.calls.is_empty() || !self.content.is_empty() {
@@ -108,7 +108,7 @@ impl<'a> Said<'a> {
             events.end("content-end", index);
         }
         for (index, call) in self.calls.iter().enumerate() {
-            events.push("tool-call-start", Some(index), &calls(call.spelled("")), 0);
+            events.push("tool-call-start", Some(index), &calls(call.rendered("")), 0);
             for piece in call.arguments.pieces() {
                 let delta = calls(json!({"function": {"arguments": piece}}));
                 events.push("tool-call-delta", Some(index), &delta, 1);
