@@ -10,6 +10,7 @@ mod client;
 mod cohere;
 mod computed;
 mod conversations;
+mod docs;
 mod edge;
 mod embeddings;
 mod faults;

@@ -5,8 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::program::run;
-
 /// The layers, the top one first: each is a folder of `src`, and imports from those after it.
 const LAYERS: [&str; 11] =
     ["cli", "server", "engine", "config", "fixtures", "resources", "protocol", "model", "traffic", "media", "core"];
@@ -127,19 +125,6 @@ fn files_are_short() {
     for (path, _) in sources() {
         let lines = fs::read_to_string(&path).unwrap().lines().count();
         assert!(lines <= 400, "{} has {lines} lines", path.display());
-    }
-}
-
-#[test]
-fn the_readme_shows_the_help_the_routes_and_the_faults() {
-    let readme = fs::read_to_string("README.md").unwrap();
-    for args in [&["--help"][..], &["routes"], &["faults"]] {
-        let output = String::from_utf8(run(args).stdout).unwrap();
-        assert!(
-            readme.contains(output.trim_end()),
-            "README.md lacks what `fake-openai {}` prints:\n{output}",
-            args.join(" ")
-        );
     }
 }
 
