@@ -105,7 +105,7 @@ pub use config::{Config, ConfigError, LatencySpec, ModelNames, Preset, Settings}
 pub use core::{clock, limit_status::Unit};
 pub use fixtures::Problem;
 pub use model::{Content, Context, Counting, ModelBehavior};
-pub use server::{Running, Server, StartError, Stopped};
+pub use server::{Reloaded, Reloader, Running, Server, StartError, Stopped};
 pub use traffic::{
     access::Access,
     capacity::ConcurrencySpec,

@@ -71,6 +71,13 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The error text.
+    pub fn text(&self) -> &str {
+        match self {
+            Failure::User(text) | Failure::Machine(text) => text,
+        }
+    }
+
     /// Tells it, and gives the exit status.
     pub fn report(&self) -> ExitCode {
         let (text, code) = match self {
@@ -119,6 +126,22 @@ fn variable(key: &str) -> String {
     format!("FAKE_OPENAI_{}", key.to_uppercase())
 }
 
+/// Reads the command line, the environment and the file again, for a reload.
+///
+/// # Errors
+/// [`Failure::User`] if the file can no longer be read, or has a mistake.
+pub fn configuration() -> Result<Config, Failure> {
+    let matches = command().get_matches();
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let file = read_file(&args)?;
+    Config::try_from(args.settings.or(file)).map_err(|error| Failure::User(error.to_string()))
+}
+
+fn read_file(args: &Args) -> Result<Settings, Failure> {
+    let file = args.config.as_deref().map(Settings::read).transpose();
+    Ok(file.map_err(|error| Failure::User(error.to_string()))?.unwrap_or_default())
+}
+
 /// Reads the command line, the environment and the file.
 ///
 /// # Errors
@@ -127,8 +150,7 @@ pub fn parse() -> Result<Task, Failure> {
     let matches = command().get_matches();
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let user = |error: &dyn std::fmt::Display| Failure::User(error.to_string());
-    let file =
-        args.config.as_deref().map(Settings::read).transpose().map_err(|error| user(&error))?.unwrap_or_default();
+    let file = read_file(&args)?;
     let asked = args.settings.or(file.clone());
     let config = Config::try_from(asked.clone()).map_err(|error| user(&error))?;
     if args.print_config {

@@ -23,6 +23,7 @@ mod overlay;
 mod ports;
 mod program;
 mod realtime;
+mod reload;
 mod resources;
 mod responses;
 mod rules;
