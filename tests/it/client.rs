@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fake_openai::{Config, Running, Server};
@@ -193,11 +193,12 @@ impl Connection {
     }
 }
 
-/// Waits until something holds, and fails the test if it never does.
+/// Waits until a condition holds, trying it once a millisecond. Fails the test after [`PATIENCE`]; `what` names the
+/// condition in the message.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while !holds() {
-        assert!(std::time::Instant::now() < deadline, "never: {what}");
-        std::thread::yield_now();
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -69,7 +69,7 @@ fn sigterm_under_load_loses_no_request_that_was_taken() {
     }
 }
 
-const STREAM: &str = "POST /chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 71\r\n\r\n\
+const STREAM: &str = "POST /endless HTTP/1.1\r\nhost: x\r\ncontent-length: 71\r\n\r\n\
                       {\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"stream\":true}";
 
 #[test]

@@ -13,13 +13,15 @@ const STREAM: &str = r#"{"model":"m","messages":[{"role":"user","content":"Hi"}]
 /// Words enough for a stream far larger than all that buffers between server and client.
 const PIECES: usize = 80_000;
 
-/// Fixtures whose one reply makes a stream that can't end while nobody reads it.
+/// Fixtures with a chat endpoint at `/endless` whose stream cannot end while nobody reads it. The reply belongs to this
+/// endpoint alone: in `replies.json` every endpoint would compile it, which takes a debug build 40 seconds.
 pub fn endless() -> Directory {
-    let reply = format!(
-        r#"[{{"text": "{}", "usage": {{"prompt_tokens": 1, "completion_tokens": 1}}}}]"#,
+    let endpoint = format!(
+        r#"{{"like": "openai/chat.json", "routes": ["POST /endless"], "replies": [
+            {{"text": "{}", "usage": {{"prompt_tokens": 1, "completion_tokens": 1}}}}]}}"#,
         "word ".repeat(PIECES)
     );
-    Directory::with(&[("replies.json", &reply)])
+    Directory::with(&[("openai/endless.json", &endpoint)])
 }
 
 #[test]
@@ -50,7 +52,7 @@ fn a_client_that_hangs_up_frees_everything() {
     let mut clients: Vec<_> = (0..8).map(|_| Connection::open(server.address())).collect();
     for client in &mut clients {
         let request =
-            format!("POST /chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{STREAM}", STREAM.len());
+            format!("POST /endless HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{STREAM}", STREAM.len());
         client.send(request.as_bytes()).unwrap();
         assert_eq!(client.head().unwrap().status, 200);
     }
@@ -67,7 +69,7 @@ fn a_slow_reader_holds_up_nobody_and_misses_nothing() {
     let server = serve(Config { fixtures: Some(fixtures.path().to_owned()), ..Config::for_test() });
     let mut slow = Connection::open(server.address());
     let request =
-        format!("POST /chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{STREAM}", STREAM.len());
+        format!("POST /endless HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{STREAM}", STREAM.len());
     slow.send(request.as_bytes()).unwrap();
     eventually("the stream has begun", || server.in_flight() == 1);
     let mut other = Connection::open(server.address());
