@@ -3,7 +3,13 @@
 //! `tests/golden/<provider>/<name>.json` holds requests, `.snap` beside it what each is answered. After a change that
 //! is meant, `SNAPSHOTS=overwrite cargo test golden` writes them anew.
 
-use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use fake_openai::{
     Config, Settings,
@@ -76,17 +82,23 @@ impl Request {
     }
 }
 
-fn goldens() -> Vec<(std::path::PathBuf, Golden)> {
+/// A directory for each provider.
+const GOLDENS: &str = "tests/golden";
+
+fn goldens() -> Vec<(PathBuf, Golden)> {
+    fs::read_dir(GOLDENS).unwrap().flat_map(|provider| goldens_of(&provider.unwrap().path())).collect()
+}
+
+fn goldens_of(directory: &Path) -> Vec<(PathBuf, Golden)> {
     let mut all = Vec::new();
-    for provider in fs::read_dir("tests/golden").unwrap() {
-        for file in fs::read_dir(provider.unwrap().path()).unwrap() {
-            let path = file.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "json") {
-                let golden = serde_json::from_str(&fs::read_to_string(&path).unwrap());
-                all.push((path.clone(), golden.unwrap_or_else(|error| panic!("{}: {error}", path.display()))));
-            }
+    for file in fs::read_dir(directory).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let golden = serde_json::from_str(&fs::read_to_string(&path).unwrap());
+            all.push((path.clone(), golden.unwrap_or_else(|error| panic!("{}: {error}", path.display()))));
         }
     }
+    assert!(!all.is_empty(), "no goldens in {}", directory.display());
     all.sort_by(|a, b| a.0.cmp(&b.0));
     all
 }
@@ -137,22 +149,74 @@ fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-#[test]
-fn answers_are_exact() {
-    let goldens = goldens();
-    assert!(goldens.len() >= 10);
-    for (path, golden) in goldens {
+/// Answers the goldens of one provider and compares every byte with the snapshots. A second server with the same seed
+/// must give the same bytes, and so must a third one that is asked without the prefix.
+fn check(provider: &str) {
+    for (path, golden) in goldens_of(&Path::new(GOLDENS).join(provider)) {
         let expected = Data::read_from(&path.with_extension("snap"), Some(DataFormat::Text));
-        let told = answers(&golden);
+        let text = answers(&golden);
+        assert_eq!(text, answers(&golden), "{}: the same seed gave other bytes", path.display());
         if let Some(without) = golden.without() {
             let bare = |text: &str| {
                 text.replace(&format!(" {}/", golden.with_and_without), " /")
                     .replace(&format!("location: {}/", golden.with_and_without), "location: /")
             };
-            assert_eq!(bare(&told), bare(&answers(&without)), "{}", path.display());
+            let shorter = answers(&without);
+            assert_eq!(bare(&text), bare(&shorter), "{}: the prefix made a difference", path.display());
         }
-        Assert::new().action_env("SNAPSHOTS").eq(told, expected.raw());
+        Assert::new().action_env("SNAPSHOTS").eq(text, expected.raw());
     }
+}
+
+/// One test per directory of goldens, so that they run in parallel.
+macro_rules! providers {
+    ($($name:ident: $directory:literal,)*) => {
+        const PROVIDERS: &[&str] = &[$($directory),*];
+
+        mod answers_are_exact_and_repeat_with_the_same_seed {
+            $(
+                #[test]
+                fn $name() {
+                    super::check($directory);
+                }
+            )*
+        }
+    };
+}
+
+providers! {
+    anthropic: "anthropic",
+    azure: "azure",
+    bedrock: "bedrock",
+    cohere: "cohere",
+    cohere_v1: "cohere-v1",
+    datadog: "datadog",
+    fake: "fake",
+    gemini: "gemini",
+    groq: "groq",
+    jina: "jina",
+    langfuse: "langfuse",
+    langsmith: "langsmith",
+    mistral: "mistral",
+    ollama: "ollama",
+    openai: "openai",
+    openrouter: "openrouter",
+    sagemaker: "sagemaker",
+    slack: "slack",
+    tei: "tei",
+    together: "together",
+    triton: "triton",
+    vertex: "vertex",
+    vertex_anthropic: "vertex-anthropic",
+    vllm: "vllm",
+}
+
+#[test]
+fn every_directory_of_goldens_has_its_test() {
+    let directories: BTreeSet<_> = fs::read_dir(GOLDENS).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let listed: BTreeSet<_> = PROVIDERS.iter().map(OsString::from).collect();
+    assert_eq!(directories, listed, "list the new directory in `providers!`");
+    assert!(goldens().len() >= 150, "goldens are found");
 }
 
 /// The statuses of the answers that a `.snap` tells, in order.
@@ -197,11 +261,4 @@ fn every_route_has_a_golden_answer() {
         }
     }
     assert!(missing.is_empty(), "no golden answer but refusals for {missing:#?}: add a request under tests/golden/");
-}
-
-#[test]
-fn the_same_seed_gives_the_same_bytes() {
-    for (path, golden) in goldens() {
-        assert_eq!(answers(&golden), answers(&golden), "{}", path.display());
-    }
 }

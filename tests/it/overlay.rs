@@ -84,9 +84,19 @@ fn problems(files: &[(&str, &str)]) -> String {
     problems.iter().map(|problem| format!("{problem}\n")).collect()
 }
 
+/// Loads each case, a file's name and text, alone and looks for these words in the problems that are reported.
+fn check_mistakes(cases: &[(&str, &str, &[&str])]) {
+    for (name, text, expected) in cases {
+        let reported = problems(&[(name, text)]);
+        for word in *expected {
+            assert!(reported.contains(word), "{name} {text}\nlacks {word} in\n{reported}");
+        }
+    }
+}
+
 #[test]
-fn every_mistake_is_told_with_file_place_and_remedy() {
-    let cases: &[(&str, &str, &[&str])] = &[
+fn a_mistake_in_an_endpoint_is_reported_with_file_place_and_remedy() {
+    check_mistakes(&[
         ("openai/a.json", "{", &["openai/a.json", "line 1 column 1"]),
         ("openai/a.json", r#"{"routs": []}"#, &["unknown field `routs`", "`routes`", "line 1"]),
         ("openai/a.json", r#"{"routes": [], "body": {}}"#, &["routes", "is empty", "POST /v1"]),
@@ -102,6 +112,12 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
             &["headers.Date", "leave it out"],
         ),
         ("openai/a.json", r#"{"routes": ["GET /a"], "dialect": "morse"}"#, &["dialect", "`morse`", "openai-chat"]),
+    ]);
+}
+
+#[test]
+fn a_mistake_in_a_rule_of_an_endpoint_or_in_a_name_is_reported_with_file_place_and_remedy() {
+    check_mistakes(&[
         ("openai/a.json", r#"{"routes": ["GET /a"], "dialect": "openai-chat"}"#, &["head", "lacks `id`"]),
         (
             "openai/a.json",
@@ -128,6 +144,18 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
         ("openai/a.yaml", "routes: []", &["openai/a.yaml", ".json"]),
         ("mine/a.json", r#"{"routes": ["GET /a"], "body": 1}"#, &["mine/provider.json", "like"]),
         ("a.json", "{}", &["a.json", "provider's directory"]),
+        (
+            "openai/a.json",
+            r#"{"routes": ["GET /a/{b}"], "body": 1, "errors": {"not_json": {"status": 400, "words": {"message": "{{path.a}}"}}}}"#,
+            &["errors.not_json", "path.a", "GET /a/{b}"],
+        ),
+        ("openai/a.json", r#"{"routes": ["GET /a/{b}c"], "body": 1}"#, &["routes[0]", "{b}c", "{name}:word"]),
+    ]);
+}
+
+#[test]
+fn a_mistake_in_replies_is_reported_with_file_place_and_remedy() {
+    check_mistakes(&[
         ("replies.json", r#"[{"txt": "x"}]"#, &["replies.json", "unknown field `txt`", "`text`"]),
         ("replies.json", r#"[{}]"#, &["replies.json: [0]", "says nothing", "`tool_calls`"]),
         ("replies.json", r#"[{"text": "a", "echo": true}]"#, &["[0]", "says text and echo"]),
@@ -145,6 +173,13 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
             r#"[{"sequence": [{"when": {"turn": 1}, "text": "a"}]}]"#,
             &["[0].sequence[0].when", "at the top"],
         ),
+        ("replies.json", "[]", &["replies.json", "is empty"]),
+    ]);
+}
+
+#[test]
+fn a_mistake_in_a_provider_or_profile_is_reported_with_file_place_and_remedy() {
+    check_mistakes(&[
         ("facts.json", r#"[{"model": "a", "window": 1}]"#, &["facts.json", "unknown field `window`"]),
         (
             "profiles.json",
@@ -153,7 +188,6 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
         ),
         ("profiles.json", r#"{"mine": {"itl": 20}}"#, &["profiles.json", "integer `20`", "\"300ms\""]),
         ("profiles.json", r#"{"mine": {"tpot": "20ms"}}"#, &["profiles.json", "unknown field `tpot`", "`itl`"]),
-        ("replies.json", "[]", &["replies.json", "is empty"]),
         ("openai/provider.json", "{}", &["openai/provider.json", "missing field `error`"]),
         (
             "mine/provider.json",
@@ -180,20 +214,8 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
             r#"{"like": "openai", "errors": {"not_json": {"status": 400, "words": {"message": "{{path.a}}"}}}}"#,
             &["errors.not_json", "not known to all routes"],
         ),
-        (
-            "openai/a.json",
-            r#"{"routes": ["GET /a/{b}"], "body": 1, "errors": {"not_json": {"status": 400, "words": {"message": "{{path.a}}"}}}}"#,
-            &["errors.not_json", "path.a", "GET /a/{b}"],
-        ),
-        ("openai/a.json", r#"{"routes": ["GET /a/{b}c"], "body": 1}"#, &["routes[0]", "{b}c", "{name}:word"]),
         ("mine/provider.json", r#"{"like": "mine"}"#, &["circle"]),
-    ];
-    for (name, text, expected) in cases {
-        let told = problems(&[(name, text)]);
-        for word in *expected {
-            assert!(told.contains(word), "{name} {text}\nlacks {word} in\n{told}");
-        }
-    }
+    ]);
 }
 
 #[test]

@@ -51,8 +51,7 @@ fn a_client_that_hangs_up_frees_everything() {
     let server = serve(Config { fixtures: Some(fixtures.path().to_owned()), ..Config::for_test() });
     let mut clients: Vec<_> = (0..8).map(|_| Connection::open(server.address())).collect();
     for client in &mut clients {
-        let request =
-            format!("POST /endless HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{STREAM}", STREAM.len());
+        let request = format!("POST /endless HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{STREAM}", STREAM.len());
         client.send(request.as_bytes()).unwrap();
         assert_eq!(client.head().unwrap().status, 200);
     }
@@ -68,8 +67,7 @@ fn a_slow_reader_holds_up_nobody_and_misses_nothing() {
     let fixtures = endless();
     let server = serve(Config { fixtures: Some(fixtures.path().to_owned()), ..Config::for_test() });
     let mut slow = Connection::open(server.address());
-    let request =
-        format!("POST /endless HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{STREAM}", STREAM.len());
+    let request = format!("POST /endless HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{STREAM}", STREAM.len());
     slow.send(request.as_bytes()).unwrap();
     eventually("the stream has begun", || server.in_flight() == 1);
     let mut other = Connection::open(server.address());
