@@ -1,6 +1,9 @@
 //! Each fault on a raw socket, in each framing: what comes before it, and how it ends.
 
-use std::io::Read;
+use std::{
+    io::Read,
+    time::{Duration, Instant},
+};
 
 use fake_openai::{Config, Running, core::clock::ManualClock, model};
 use serde_json::{Value, json};
@@ -297,8 +300,11 @@ fn bodies_are_not_what_they_should_be() {
     let mut text = String::new();
     flate2::read::GzDecoder::new(&zipped.body[..]).read_to_string(&mut text).unwrap();
     assert!(serde_json::from_str::<Value>(&text).is_ok());
-    let slow = send(&server, "slow-body=100KB").response(false).unwrap();
+    let start = Instant::now();
+    let slow = send(&server, "slow-body=1KB").response(false).unwrap();
     assert_eq!(slow.body.len(), length);
+    let least = Duration::from_millis(length as u64 / 2);
+    assert!(start.elapsed() >= least, "{length} bytes at 1 KB a second came in {:?}", start.elapsed());
 }
 
 #[test]
@@ -319,8 +325,12 @@ fn streams_can_be_padded_compressed_and_slow() {
             }
         };
         assert_eq!(read(&padded), read(&whole), "{}", protocol.path);
-        let (slow, _) = protocol.stream(&server, "slow-body=1MB");
+        let start = Instant::now();
+        let (slow, _) = protocol.stream(&server, "slow-body=10KB");
         assert_eq!(said(&slow), said(&whole));
+        let length = whole.concat().len() as u64;
+        let least = Duration::from_millis(length / 20);
+        assert!(start.elapsed() >= least, "{length} bytes at 10 KB a second came in {:?}", start.elapsed());
 
         let mut connection = protocol.ask(&server, "gzip");
         let zipped = connection.response(false).unwrap();
@@ -361,7 +371,7 @@ fn outages_come_and_go_with_the_time() {
     for (secs, status) in
         [(0, 500), (4, 500), (5, 200), (29, 200), (30, 503), (89, 503), (90, 200), (100, 500), (105, 200)]
     {
-        clock.advance(std::time::Duration::from_secs(secs - at));
+        clock.advance(Duration::from_secs(secs - at));
         at = secs;
         assert_eq!(connection.chat(CHAT).status, status, "at {secs} s");
     }

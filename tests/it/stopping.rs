@@ -3,13 +3,13 @@
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use fake_openai::Config;
 
 use crate::{
-    client::{CHAT, Connection, PATIENCE, eventually, serve},
+    client::{CHAT, Connection, eventually, serve},
     program::Program,
     streaming::endless,
 };
@@ -96,16 +96,15 @@ fn a_second_signal_ends_at_once() {
     let mut reader = Connection::open(program.address);
     reader.send(STREAM.as_bytes()).unwrap();
     assert_eq!(reader.head().unwrap().status, 200);
-    let started = Instant::now();
-    program.signal("TERM");
     let mut program = program;
-    // A second one before the first is seen counts as the first: so it is sent until the program is gone.
-    eventually("it ends", || {
+    program.signal("TERM");
+    // A second signal that comes before the first is handled counts as the first, so it is sent until the program ends.
+    // `eventually` gives up long before the drain of an hour is over.
+    eventually("the program has ended", || {
         program.signal("TERM");
         program.has_ended()
     });
     assert_eq!(program.end().0.code(), Some(1));
-    assert!(started.elapsed() < PATIENCE, "the drain would have been an hour");
 }
 
 #[test]

@@ -36,10 +36,18 @@ fn answers_take_no_less_than_they_are_told_to() {
         stream.chunks.iter().filter(|chunk| String::from_utf8_lossy(chunk).contains(r#"{"content":""#)).count();
     assert!(start.elapsed() >= Duration::from_millis(40 + (tokens as u64 - 1) * 3));
     assert_eq!(stream.chunks.last().unwrap(), b"data: [DONE]\n\n");
-    let error = connection.chat("{}");
-    assert_eq!(error.status, 400);
-    let models = connection.get("/v1/models");
-    assert!(millis(&models) < 40 || models.status == 200, "only what the model says takes time");
+}
+
+#[test]
+fn errors_and_model_lists_take_no_model_time() {
+    // A client gives up long before an hour has passed.
+    let server = serve(Config { server_timing: true, latency: latency("1h", "1h"), ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    for (response, status) in [(connection.chat("{}"), 400), (connection.get("/v1/models"), 200)] {
+        assert_eq!(response.status, status);
+        let timing = response.header("server-timing");
+        assert!(timing.split(", ").any(|part| part == "intended;dur=0.000"), "{status}: {timing}");
+    }
 }
 
 #[test]
