@@ -193,6 +193,19 @@ impl Connection {
     }
 }
 
+/// Reports that a test is skipped, in whole or in part: on standard error itself, because libtest captures what the
+/// print macros write.
+pub fn report_skipped(test: &str, reason: &str) {
+    let _ = writeln!(io::stderr(), "SKIPPED {test}: {reason}");
+}
+
+/// Reports that a test is skipped because a tool is missing. Fails it where the environment has a `CI`.
+#[track_caller]
+pub fn skip_for_want_of(tool: &str, test: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{test} must not be skipped in CI: install {tool}");
+    report_skipped(test, &format!("{tool} is not installed"));
+}
+
 /// Waits until a condition holds, trying it once a millisecond. Fails the test after [`PATIENCE`]; `what` names the
 /// condition in the message.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

@@ -14,7 +14,7 @@ use fake_openai::{
 };
 
 use crate::{
-    client::{CHAT, Connection, PATIENCE, Response, eventually, serve},
+    client::{CHAT, Connection, PATIENCE, Response, eventually, serve, skip_for_want_of},
     program::{Directory, Program, command},
 };
 
@@ -25,10 +25,10 @@ struct Redis {
 }
 
 impl Redis {
-    /// Starts one; without the program the test is skipped, and that is said where nothing swallows it.
+    /// Starts a Redis. Without `redis-server` the test is skipped, or fails where `CI` is set.
     fn start(test: &str) -> Option<Redis> {
         if Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_err() {
-            let _ = writeln!(std::io::stderr(), "SKIPPED {test}: redis-server is not installed");
+            skip_for_want_of("redis-server", test);
             return None;
         }
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
