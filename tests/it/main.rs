@@ -1,4 +1,4 @@
-//! Everything that is tested from outside: over real sockets, through the very server or program that users start.
+//! Integration tests: over real sockets, with the same server or program that users start.
 
 mod anthropic;
 mod batches;
