@@ -4,6 +4,8 @@ pub mod clock;
 pub(crate) mod context;
 pub mod error;
 pub mod glob;
+pub mod histogram;
+pub mod http1;
 pub(crate) mod json;
 pub mod limit_status;
 pub mod model_catalog;
