@@ -49,7 +49,7 @@ impl Clock {
     }
 
     /// Time since this clock was made, if it is one that is moved by hand.
-    pub fn moved_by_hand(&self) -> Option<Duration> {
+    pub fn manual_elapsed(&self) -> Option<Duration> {
         match &self.0 {
             Source::System { .. } => None,
             Source::Manual(clock) => Some(clock.elapsed()),

@@ -19,7 +19,7 @@ use super::{
     limit_status::LimitStatuses,
     model_catalog::ModelFacts,
     random::{Alphabet, Random},
-    reply::Instead,
+    reply::ReplyOverride,
     request::{Credential, Request, RequestBody},
     template::query,
 };
@@ -45,11 +45,11 @@ pub struct RequestContext<'a> {
     /// The error being told.
     pub error: Option<ApiError>,
     /// What is known of models, the first that fits one holds.
-    pub facts: &'a [ModelFacts],
+    pub model_catalog: &'a [ModelFacts],
     /// The object, or the page of objects, that was found for the request.
-    pub resource: Found,
+    pub resource: FoundResource,
     /// What was kept of the answers that the request goes on from, the oldest first.
-    pub earlier: RefCell<Vec<Arc<Value>>>,
+    pub history: RefCell<Vec<Arc<Value>>>,
     /// The bytes of a file that was found for the request: they are the body.
     pub file: RefCell<Option<Bytes>>,
     /// The models that there are; none if there is any.
@@ -61,9 +61,9 @@ pub struct RequestContext<'a> {
     /// How long the request has waited for a place.
     pub queued: Duration,
     /// What the model says in place of what it would say.
-    pub says: Option<Instead>,
+    pub reply_override: Option<ReplyOverride>,
     /// Whether the answer names another model than was asked for.
-    pub misnames: bool,
+    pub returns_wrong_model: bool,
     /// Whether `~` and faults may follow the name of a model.
     pub names_carry_faults: bool,
     /// Faults that stood before the path.
@@ -81,9 +81,9 @@ pub struct RequestContext<'a> {
 
 /// What was found in a collection for a request. Most ask for nothing there, and then it takes no memory.
 #[derive(Default)]
-pub struct Found(RefCell<Option<Arc<Value>>>);
+pub struct FoundResource(RefCell<Option<Arc<Value>>>);
 
-impl Found {
+impl FoundResource {
     /// Puts this in place of what was found before.
     pub fn replace(&self, found: Arc<Value>) {
         self.0.replace(Some(found));
@@ -105,16 +105,16 @@ impl<'a> RequestContext<'a> {
             now,
             limit_statuses: LimitStatuses::default(),
             error: None,
-            resource: Found::default(),
-            earlier: RefCell::default(),
+            resource: FoundResource::default(),
+            history: RefCell::default(),
             file: RefCell::default(),
-            facts: &[],
+            model_catalog: &[],
             models: &[],
             snapshots: false,
             intended: Duration::ZERO,
             queued: Duration::ZERO,
-            says: None,
-            misnames: false,
+            reply_override: None,
+            returns_wrong_model: false,
             names_carry_faults: false,
             path_faults: None,
             model_faults: None,
@@ -208,13 +208,13 @@ impl<'a> RequestContext<'a> {
     pub fn model_facts(&self) -> Option<&'a ModelFacts> {
         *self.known.get_or_init(|| {
             let model = self.model();
-            self.facts.iter().find(|facts| facts.model.fits(&model))
+            self.model_catalog.iter().find(|facts| facts.model.fits(&model))
         })
     }
 
     /// The name under which the model answers.
     pub fn model_name(&self) -> Cow<'_, str> {
-        if self.misnames {
+        if self.returns_wrong_model {
             return Cow::Borrowed(ANOTHER_MODEL);
         }
         let facts = if self.snapshots { self.model_facts() } else { None };

@@ -181,7 +181,7 @@ impl ApiError {
     /// What tells this error from others of its kind, in a provider's `errors`, the closest first: the parameter at fault;
     /// what was to be found or done; what ran out, and whether that is `requests` or `tokens`; or the name that was asked for, the
     /// status, and the class that it is of, such as `4xx`.
-    pub fn specials(&self) -> [Option<Cow<'_, str>>; 3] {
+    pub fn qualifiers(&self) -> [Option<Cow<'_, str>>; 3] {
         match self {
             ApiError::RateLimited { unit, kind } | ApiError::RequestTooLarge { unit, kind } => {
                 [Some(Cow::Borrowed(*unit)), Some(Cow::Borrowed(*kind)), None]
@@ -209,7 +209,7 @@ impl ApiError {
     }
 
     /// Whether a text of an error with these fields may name `{{error.name}}`.
-    pub fn tells(fields: &[&str], name: &str) -> bool {
+    pub fn has_field(fields: &[&str], name: &str) -> bool {
         fields.contains(&name) || name == DOTTED && fields.contains(&"param")
     }
 
@@ -243,7 +243,7 @@ mod tests {
     fn what_was_asked_for_is_told_by_name_then_status_then_class() {
         let specials = |status, name: &str| {
             let error = ApiError::Injected { status, name: name.to_owned() };
-            error.specials().into_iter().flatten().map(Cow::into_owned).collect::<Vec<_>>()
+            error.qualifiers().into_iter().flatten().map(Cow::into_owned).collect::<Vec<_>>()
         };
         assert_eq!(specials(429, "slow_down"), ["slow_down", "429", "4xx"]);
         assert_eq!(specials(503, ""), ["503", "5xx"]);

@@ -40,7 +40,7 @@ impl Unit {
     }
 
     /// How a sentence names it.
-    pub fn words(self) -> &'static str {
+    pub fn noun(self) -> &'static str {
         match self {
             Unit::Requests => "requests",
             Unit::Tokens => "tokens",
@@ -66,7 +66,7 @@ pub struct Cost {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitStatuses {
     /// By unit. Requests in flight are told by no provider.
-    told: [Option<LimitStatus>; 4],
+    reported: [Option<LimitStatus>; 4],
     /// Why the request is refused, if it is.
     pub refusal: Option<LimitExceeded>,
 }
@@ -84,15 +84,15 @@ impl LimitStatuses {
 
     /// The standing of a unit, if it is told.
     pub fn get(&self, unit: Unit) -> Option<&LimitStatus> {
-        self.told[Self::place(unit)?].as_ref()
+        self.reported[Self::place(unit)?].as_ref()
     }
 
     /// Writes down where the client stands with one more limit on this unit.
-    pub fn tell(&mut self, unit: Unit, limit_status: LimitStatus) {
+    pub fn record(&mut self, unit: Unit, limit_status: LimitStatus) {
         if let Some(place) = Self::place(unit)
-            && self.told[place].is_none_or(|known| limit_status.is_slower_than(&known))
+            && self.reported[place].is_none_or(|known| limit_status.is_slower_than(&known))
         {
-            self.told[place] = Some(limit_status);
+            self.reported[place] = Some(limit_status);
         }
     }
 
@@ -108,13 +108,13 @@ impl LimitStatuses {
         if let Some(LimitExceeded { limit_status, unit, reason: Reason::RanOut, .. }) = self.refusal
             && let Some(place) = Self::place(unit)
         {
-            self.told[place] = Some(limit_status);
+            self.reported[place] = Some(limit_status);
         }
     }
 
     /// Whether there is any to tell, refused or not.
-    pub fn are_told(&self) -> bool {
-        self.told.iter().any(Option::is_some)
+    pub fn are_reported(&self) -> bool {
+        self.reported.iter().any(Option::is_some)
     }
 }
 

@@ -40,7 +40,7 @@ impl ModelFacts {
     ///
     /// # Errors
     /// It can't: with the numbers.
-    pub fn can_say(&self, param: &'static str, tokens: u64) -> Result<(), ApiError> {
+    pub fn check_max_tokens(&self, param: &'static str, tokens: u64) -> Result<(), ApiError> {
         match self.max_output_tokens {
             Some(bound) if tokens > bound => Err(ApiError::MaxTokensTooLarge { param, bound, got: tokens }),
             _ => Ok(()),

@@ -72,7 +72,7 @@ pub enum Role {
 
 impl Role {
     /// Whether what is said in it asks the model for something.
-    pub fn asks(self) -> bool {
+    pub fn is_user_input(self) -> bool {
         matches!(self, Role::User | Role::Text)
     }
 }
@@ -127,7 +127,7 @@ impl Tool {
 
 /// What limits on tokens book before there is a reply, as recorded at OpenAI: a quarter of the characters, one for each
 /// message and one more, 765 for an image; and for each of `n` choices all that it may have. Tools are not counted.
-pub fn booked(chars: u64, messages: u64, images: u64, max_tokens: Option<u64>, n: u64) -> Cost {
+pub fn reserved_cost(chars: u64, messages: u64, images: u64, max_tokens: Option<u64>, n: u64) -> Cost {
     Cost {
         input: chars.div_ceil(4) + messages + 1 + images.saturating_mul(765),
         output: max_tokens.unwrap_or(0).saturating_mul(n.max(1)),
@@ -139,7 +139,7 @@ impl Prompt {
     pub fn cost(&self) -> Cost {
         let chars = self.turns.iter().map(|turn| turn.text.chars().count() as u64).sum();
         let images = self.turns.iter().map(|turn| turn.images).sum();
-        booked(chars, self.turns.len() as u64, images, self.max_tokens, self.n as u64)
+        reserved_cost(chars, self.turns.len() as u64, images, self.max_tokens, self.n as u64)
     }
 
     /// Whether it is no conversation but texts, each of which is a prompt of its own.
@@ -148,7 +148,7 @@ impl Prompt {
     }
 
     /// The prompts that are answered each for itself: one for each text, or else just this one.
-    pub fn apart(&self) -> Cow<'_, [Prompt]> {
+    pub fn split_texts(&self) -> Cow<'_, [Prompt]> {
         if self.turns.len() < 2 || !self.is_texts() {
             return Cow::Borrowed(std::slice::from_ref(self));
         }
@@ -159,7 +159,7 @@ impl Prompt {
 
     /// What the user said last.
     pub fn last_user(&self) -> &str {
-        self.turns.iter().rev().find(|turn| turn.role.asks()).map_or("", |turn| &turn.text)
+        self.turns.iter().rev().find(|turn| turn.role.is_user_input()).map_or("", |turn| &turn.text)
     }
 
     /// The instructions, several joined by line breaks.
@@ -170,7 +170,7 @@ impl Prompt {
 
     /// Whether a tool has returned something since the user spoke last.
     pub fn has_tool_result(&self) -> bool {
-        self.turns.iter().rev().take_while(|turn| !turn.role.asks()).any(|turn| turn.role == Role::Tool)
+        self.turns.iter().rev().take_while(|turn| !turn.role.is_user_input()).any(|turn| turn.role == Role::Tool)
     }
 
     /// The number of the turn: how often the model has spoken before, and one.

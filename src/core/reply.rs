@@ -141,7 +141,7 @@ pub enum FinishReason {
 
 /// What the model says in place of what it would say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instead {
+pub enum ReplyOverride {
     /// That it will not.
     Refusal,
     /// What it would, until a filter stops it.

@@ -76,7 +76,7 @@ pub struct StreamEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
     /// What is said, or what leads to it.
-    Said,
+    Content,
     /// Why the model stopped.
     Finish,
     /// What it has cost, where that has an event of its own.
@@ -191,7 +191,7 @@ impl Response {
     }
 
     /// An answer with a body that is sent at once.
-    pub fn said(content_type: &'static str, content: Body) -> Self {
+    pub fn ok(content_type: &'static str, content: Body) -> Self {
         let mut headers = Vec::with_capacity(USUAL_HEADERS);
         headers.push((CONTENT_TYPE, HeaderValue::from_static(content_type)));
         Response::new(StatusCode::OK, headers, content)
@@ -210,7 +210,7 @@ impl Response {
 
 impl StreamEvent {
     /// An event that brings so many tokens of what is said.
-    pub fn said(bytes: Bytes, tokens: u32) -> Self {
-        StreamEvent { bytes, part: EventKind::Said, tokens }
+    pub fn content(bytes: Bytes, tokens: u32) -> Self {
+        StreamEvent { bytes, part: EventKind::Content, tokens }
     }
 }

@@ -128,7 +128,7 @@ pub fn holds(prompt: &Prompt, behavior: &ModelBehavior, facts: Option<&ModelFact
         Context::Tokens(window) => Some(window),
     };
     let Some(window) = window else { return Ok(()) };
-    prompt.apart().iter().try_for_each(|prompt| fits(prompt, tokenizer(&prompt.model, behavior), window))
+    prompt.split_texts().iter().try_for_each(|prompt| fits(prompt, tokenizer(&prompt.model, behavior), window))
 }
 
 fn fits(prompt: &Prompt, tokenizer: Tokenizer, window: u64) -> Result<(), ApiError> {
@@ -158,7 +158,7 @@ pub fn tokens(text: &str, model: &str, behavior: &ModelBehavior) -> u64 {
 pub fn reply(line: &ReplySpec, prompt: &Prompt, behavior: &ModelBehavior, random: &mut Random) -> Reply {
     let tokenizer = tokenizer(&prompt.model, behavior);
     let mut random = prompt.seed.map_or_else(|| random.clone(), Random::seeded);
-    let prompts = prompt.apart();
+    let prompts = prompt.split_texts();
     let choices = prompts.len() * prompt.n.max(1);
     let mut reply = Reply { choices: Vec::new(), usage: Usage::default() };
     for prompt in &*prompts {

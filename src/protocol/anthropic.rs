@@ -199,7 +199,7 @@ impl Rendered for Spelled {
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
         if !streams(context) {
-            return Response::said("application/json", Body::Full(self.whole(context)));
+            return Response::ok("application/json", Body::Full(self.whole(context)));
         }
         let headers = vec![
             (CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),

@@ -196,7 +196,7 @@ impl Rendered for Spelled {
             Form::Events => ("text/event-stream", Body::Stream(self.frames(form, context))),
             Form::Array => ("application/json", Body::Stream(self.frames(form, context))),
         };
-        let mut response = Response::said(content_type, content);
+        let mut response = Response::ok(content_type, content);
         if form != Form::Whole {
             response.headers.push((CONTENT_DISPOSITION, HeaderValue::from_static("attachment")));
         }
@@ -229,7 +229,7 @@ impl Iterator for Frames {
         for part in parts {
             out.extend_from_slice(part);
         }
-        let part = if self.next == self.messages.len() { EventKind::Finish } else { EventKind::Said };
+        let part = if self.next == self.messages.len() { EventKind::Finish } else { EventKind::Content };
         Some(StreamEvent { bytes: out.into(), part, tokens: message.tokens })
     }
 }

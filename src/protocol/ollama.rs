@@ -207,12 +207,12 @@ impl Rendered for Spelled {
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
         if !context.members().is_ok_and(streams) {
-            return Response::said("application/json; charset=utf-8", Body::Full(self.whole(context).into()));
+            return Response::ok("application/json; charset=utf-8", Body::Full(self.whole(context).into()));
         }
         let list =
             Frames { said: Arc::clone(&self.said), head: self.head(context), thought: 0, spoken: 0, at: 0, left: 2 };
         let content = Body::Stream(response::EventStream { list: Box::new(list), framing: StreamFormat::Lines });
-        Response::said("application/x-ndjson", content)
+        Response::ok("application/x-ndjson", content)
     }
 }
 
@@ -235,7 +235,7 @@ impl Iterator for Frames {
     fn next(&mut self) -> Option<StreamEvent> {
         let said = Arc::clone(&self.said);
         let mut out = self.head.clone();
-        let (mut part, mut tokens, mut tail) = (EventKind::Said, 1, r#","done":false}"#);
+        let (mut part, mut tokens, mut tail) = (EventKind::Content, 1, r#","done":false}"#);
         if let Some(end) = said.thoughts.ends.get(self.thought) {
             said.line(&said.thoughts.text[self.at..*end], "", "", &mut out);
             self.thought += 1;

@@ -253,9 +253,9 @@ fn models(context: &RequestContext<'_>) -> Value {
         let owner = facts.and_then(|facts| facts.owned_by.as_deref()).unwrap_or("fake-openai");
         json!({"id": id, "object": "model", "created": created, "owned_by": owner})
     };
-    let known = |id: &String| context.facts.iter().find(|facts| facts.model.as_str() == id);
+    let known = |id: &String| context.model_catalog.iter().find(|facts| facts.model.as_str() == id);
     if context.models.is_empty() {
-        let listed = context.facts.iter().filter(|facts| facts.created.is_some() && facts.model.is_name());
+        let listed = context.model_catalog.iter().filter(|facts| facts.created.is_some() && facts.model.is_name());
         listed.map(|facts| card(facts.model.as_str(), Some(facts))).collect()
     } else {
         context.models.iter().map(|id| card(id, known(id))).collect()

@@ -55,16 +55,16 @@ impl ComputedReply for Lines {
     ) -> Result<Response, ApiError> {
         let Some(last) = self.0.last() else { return Ok(Response::empty(StatusCode::OK)) };
         if body.get("stream").and_then(json::Value::as_bool) == Some(false) {
-            return Ok(Response::said("application/json; charset=utf-8", Body::Full(last.render(context).into())));
+            return Ok(Response::ok("application/json; charset=utf-8", Body::Full(last.render(context).into())));
         }
         let frame = |(n, line): (usize, &Template)| {
             let mut bytes = line.render(context);
             bytes.push(b'\n');
-            let part = if n + 1 == self.0.len() { EventKind::Finish } else { EventKind::Said };
+            let part = if n + 1 == self.0.len() { EventKind::Finish } else { EventKind::Content };
             StreamEvent { bytes: bytes.into(), part, tokens: 0 }
         };
         let frames: Vec<_> = self.0.iter().enumerate().map(frame).collect();
         let content = Body::Stream(EventStream { list: Box::new(frames.into_iter()), framing: StreamFormat::Lines });
-        Ok(Response::said("application/x-ndjson", content))
+        Ok(Response::ok("application/x-ndjson", content))
     }
 }

@@ -232,7 +232,7 @@ impl Rendered for Spelled {
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        Response::said("application/json", Body::Full(self.whole(context).unwrap_or_default().into()))
+        Response::ok("application/json", Body::Full(self.whole(context).unwrap_or_default().into()))
     }
 }
 

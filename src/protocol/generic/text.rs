@@ -228,7 +228,7 @@ impl TextDialect {
 impl Protocol for TextDialect {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         match (self.max_tokens(body), context.model_facts()) {
-            (Some(asked), Some(facts)) => facts.can_say("max_tokens", asked),
+            (Some(asked), Some(facts)) => facts.check_max_tokens("max_tokens", asked),
             _ => Ok(()),
         }
     }
@@ -352,7 +352,7 @@ impl Rendered for Spelled {
     fn respond(&self, context: &RequestContext<'_>) -> Response {
         let shapes = &self.shapes;
         let Some(piece) = shapes.piece.as_ref().filter(|_| streams(context)) else {
-            return Response::said("application/json", Body::Full(self.whole(context)));
+            return Response::ok("application/json", Body::Full(self.whole(context)));
         };
         let render = |shape: &Option<Shape>| shape.as_ref().map(|shape| shape.render(context));
         let (first, piece, calling) = (render(&shapes.first), piece.render(context), self.calling());

@@ -364,6 +364,6 @@ impl Rendered for Spelled {
                 ("text/event-stream; charset=utf-8", Body::Stream(frames))
             }
         };
-        Response::said(content_type, content)
+        Response::ok(content_type, content)
     }
 }

@@ -137,6 +137,6 @@ impl Rendered for Spelled {
                 ("text/event-stream", Body::Stream(frames))
             }
         };
-        Response::said(content_type, content)
+        Response::ok(content_type, content)
     }
 }

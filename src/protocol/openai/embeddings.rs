@@ -112,7 +112,7 @@ impl ComputedReply for Embeddings {
         let usage = member(&json!({"prompt_tokens": tokens, "total_tokens": tokens}));
         let content = Body::Full(self.around.fill(&[&data, &usage], context));
         let cost = Some(Cost { input: tokens, output: 0 });
-        Ok(Response { cost, ..Response::said("application/json", content) })
+        Ok(Response { cost, ..Response::ok("application/json", content) })
     }
 }
 

@@ -163,7 +163,7 @@ fn events(event: &str, images: &[Image], wishes: &Wishes, price: Price, now: u64
         if partial.is_none() {
             data["usage"] = price.usage(1);
         }
-        let part = if partial.is_some() { EventKind::Said } else { EventKind::Finish };
+        let part = if partial.is_some() { EventKind::Content } else { EventKind::Finish };
         response::StreamEvent { bytes: Bytes::from(format!("event: {kind}\ndata: {data}\n\n")), part, tokens }
     });
     response::EventStream { list: Box::new(frames), framing: StreamFormat::Named }
@@ -215,7 +215,7 @@ impl ComputedReply for Images {
             ("application/json", Body::Full(self.plain.fill(&[&member(&data)], context)))
         };
         let cost = Some(Cost { input: price.input(), output: price.each.saturating_mul(wishes.n) });
-        Ok(Response { cost, ..Response::said(content_type, content) })
+        Ok(Response { cost, ..Response::ok(content_type, content) })
     }
 }
 
@@ -278,7 +278,7 @@ mod tests {
             (response.cost.unwrap(), frames.list.collect::<Vec<_>>())
         });
         let parts: Vec<_> = frames.iter().map(|frame| frame.part).collect();
-        assert_eq!(parts, [EventKind::Said, EventKind::Said, EventKind::Finish]);
+        assert_eq!(parts, [EventKind::Content, EventKind::Content, EventKind::Finish]);
         assert_eq!((cost.output, frames[0].tokens), (1056, 352));
         let data = |n: usize| -> Value {
             let text = std::str::from_utf8(&frames[n].bytes).unwrap();

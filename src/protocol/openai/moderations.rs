@@ -206,7 +206,7 @@ impl ComputedReply for Moderations {
         let tokens = items.iter().flat_map(|item| &item.texts).map(|text| count(text)).sum();
         let content = Body::Full(self.around.fill(&[&member(&model), &member(&results)], context));
         let cost = Some(Cost { input: tokens, output: 0 });
-        Ok(Response { cost, ..Response::said("application/json", content) })
+        Ok(Response { cost, ..Response::ok("application/json", content) })
     }
 }
 

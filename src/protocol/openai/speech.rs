@@ -54,7 +54,7 @@ fn events(speech: Vec<u8>, Cost { input, output }: Cost) -> response::EventStrea
         let piece = &speech[from..speech.len().min(from + EVENT)];
         let event = json!({"type": "speech.audio.delta", "audio": BASE64.encode(piece)});
         let tokens = output * (n + 1) / pieces - output * n / pieces;
-        StreamEvent::said(Bytes::from(format!("data: {event}\n\n")), u32::try_from(tokens).unwrap_or(u32::MAX))
+        StreamEvent::content(Bytes::from(format!("data: {event}\n\n")), u32::try_from(tokens).unwrap_or(u32::MAX))
     });
     let total = input.saturating_add(output);
     let usage = json!({"input_tokens": input, "output_tokens": output, "total_tokens": total});
@@ -86,7 +86,7 @@ impl ComputedReply for Speech {
             Some("sse") => ("text/event-stream; charset=utf-8", Body::Stream(events(speech, cost))),
             _ => (format.content_type(), Body::Full(speech.into())),
         };
-        Ok(Response { cost: Some(cost), ..Response::said(content_type, content) })
+        Ok(Response { cost: Some(cost), ..Response::ok(content_type, content) })
     }
 }
 

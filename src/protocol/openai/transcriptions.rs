@@ -148,7 +148,7 @@ impl Transcript {
         let ends = self.text.ends.iter().filter(|end| **end > blanks);
         let mut from = blanks;
         let (mut list, mut number) = (Vec::new(), 0);
-        let segment = |number: usize| segments.get(number).map(|one| event(one.told(number), EventKind::Said, 0));
+        let segment = |number: usize| segments.get(number).map(|one| event(one.told(number), EventKind::Content, 0));
         for end in ends {
             // A piece belongs to the segment that it begins in.
             if segments.get(number + 1).is_some_and(|next| from >= blanks + next.from) {
@@ -159,7 +159,7 @@ impl Transcript {
             if number < segments.len() {
                 delta["segment_id"] = speakers::id(number).into();
             }
-            list.push(event(delta, EventKind::Said, 1));
+            list.push(event(delta, EventKind::Content, 1));
             from = *end;
         }
         list.extend((number..segments.len()).filter_map(segment));
@@ -184,10 +184,10 @@ impl Rendered for Transcript {
         let known: Vec<_> = known.filter_map(|name| name.as_str().map(str::to_owned)).collect();
         let segments = if tells_apart { segments(text, &known, duration) } else { Vec::new() };
         if !self.translates && asked("stream") == "true" && !context.model().starts_with(BY_TIME) {
-            return Response::said("text/event-stream; charset=utf-8", self.events(text, &usage, &segments));
+            return Response::ok("text/event-stream; charset=utf-8", self.events(text, &usage, &segments));
         }
-        let json = |value: &Value| Response::said("application/json", Body::Full(LAYOUT.write(value).into()));
-        let plain = |text: String| Response::said("text/plain; charset=utf-8", Body::Full(text.into()));
+        let json = |value: &Value| Response::ok("application/json", Body::Full(LAYOUT.write(value).into()));
+        let plain = |text: String| Response::ok("text/plain; charset=utf-8", Body::Full(text.into()));
         let span = |mark| format!("{} --> {}", stamp(Duration::ZERO, mark), stamp(duration, mark));
         match &*asked("response_format") {
             "text" => plain(format!("{text}\n")),

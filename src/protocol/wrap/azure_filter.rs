@@ -147,7 +147,7 @@ impl Rendered for Spelled {
             Body::Full(bytes) => Body::Full(self.filter.whole(&bytes).into()),
             Body::Stream(EventStream { list, framing }) => {
                 let filter = self.filter.clone();
-                let list = std::iter::once(StreamEvent::said(filter.first(), 0))
+                let list = std::iter::once(StreamEvent::content(filter.first(), 0))
                     .chain(list.map(move |frame| filter.event(frame)));
                 Body::Stream(EventStream { list: Box::new(list), framing })
             }

@@ -128,7 +128,7 @@ impl Rendered for Spelled {
         let mut response = self.of.respond(context);
         if let (Body::Full(bytes), true) = (&response.content, streams(context)) {
             // A protocol that wants to be asked for a stream in the body, and was not, says all in one event.
-            let list = Box::new(std::iter::once(StreamEvent::said(bytes.clone(), 0)));
+            let list = Box::new(std::iter::once(StreamEvent::content(bytes.clone(), 0)));
             response.content = Body::Stream(EventStream { list, framing: StreamFormat::Lines });
         }
         let Usage { prompt_tokens: input, completion_tokens: output, cached_tokens: cached, .. } = self.usage;

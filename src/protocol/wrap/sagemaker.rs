@@ -72,7 +72,7 @@ impl Rendered for Spelled {
         let list: Box<dyn Iterator<Item = StreamEvent> + Send> = match response.content {
             // What only says that the stream ends is left out: clients look for JSON in all of it.
             Body::Stream(frames) => Box::new(frames.list.filter(|frame| frame.part != EventKind::End)),
-            Body::Full(bytes) => Box::new(std::iter::once(StreamEvent::said(bytes, 0))),
+            Body::Full(bytes) => Box::new(std::iter::once(StreamEvent::content(bytes, 0))),
             _ => return response,
         };
         let list = Box::new(list.map(|frame| {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     core::{
-        reply::Instead,
+        reply::ReplyOverride,
         response::{Body, EventStream, HeadTiming, Response, Step, Steps, StreamFormat, TimedStep},
     },
     traffic::latency::{Distribution, Pace},
@@ -99,10 +99,10 @@ impl Plan {
     }
 
     /// What the model says instead.
-    pub fn says(&self) -> Option<Instead> {
+    pub fn says(&self) -> Option<ReplyOverride> {
         self.find(|fault| match fault {
-            FaultKind::Refusal => Some(Instead::Refusal),
-            FaultKind::Filter => Some(Instead::Filter),
+            FaultKind::Refusal => Some(ReplyOverride::Refusal),
+            FaultKind::Filter => Some(ReplyOverride::Filter),
             _ => None,
         })
     }

@@ -98,7 +98,7 @@ impl LimitSpec {
 
 impl fmt::Display for LimitSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.quota, self.unit.words())?;
+        write!(f, "{} {}", self.quota, self.unit.noun())?;
         match self.period {
             _ if self.unit == Unit::InFlight => {}
             Period::NEVER => f.write_str(" in all")?,

@@ -169,14 +169,14 @@ fn refused(tell: Tell, limit_status: &LimitStatus, refusal: &LimitExceeded) -> F
         Tell::RetryAfter => Filling::Number(limit_status.retry_after_secs()),
         Tell::RetryAfterMs => Filling::Number(limit_status.retry_after_ms()),
         Tell::Requested => Filling::Number(refusal.requested),
-        Tell::Unit => text(Some(refusal.unit.words().into())),
+        Tell::Unit => text(Some(refusal.unit.noun().into())),
         Tell::Kind => text(Some(refusal.unit.kind().into())),
         Tell::LimitText => text(Some(limit_status.limit.to_string().into())),
         Tell::LimitSpelled => text(Some(grouped(limit_status.limit).into())),
         Tell::PerSpelled => text(Some(per().replace("min", "minute").into())),
         Tell::Per => text(Some(per().into())),
         Tell::Short => {
-            let initials = refusal.unit.words().split(' ').filter_map(|word| word.chars().next());
+            let initials = refusal.unit.noun().split(' ').filter_map(|word| word.chars().next());
             let initials: String = initials.chain("P".chars()).chain(per().chars().take(1)).collect();
             text(Some(initials.to_uppercase().into()))
         }

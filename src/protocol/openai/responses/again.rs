@@ -60,7 +60,7 @@ impl ComputedReply for Again {
             list: Box::new(frames(&found, random).skip(from)),
             framing: StreamFormat::Named,
         });
-        Ok(Response::said("text/event-stream; charset=utf-8", frames))
+        Ok(Response::ok("text/event-stream; charset=utf-8", frames))
     }
 }
 

@@ -93,7 +93,7 @@ impl Rendered for Compacted {
             |template: &Template| serde_json::from_slice::<Value>(&template.render(context)).unwrap_or_default();
         let (id, created_at) = (rendered(&self.id), rendered(&self.created_at));
         let random = &mut context.random.borrow_mut();
-        let before = context.earlier.borrow();
+        let before = context.history.borrow();
         let asked_before = before.iter().flat_map(|kept| kept["input"].as_array().into_iter().flatten()).cloned();
         let asked = asked_before.chain(kept::items(context.members().unwrap_or_default(), random));
         let mut output: Vec<Value> = asked.filter(|item| item["role"] == "user").collect();
