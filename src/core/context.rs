@@ -208,7 +208,7 @@ impl<'a> RequestContext<'a> {
     pub fn model_facts(&self) -> Option<&'a ModelFacts> {
         *self.known.get_or_init(|| {
             let model = self.model();
-            self.model_catalog.iter().find(|facts| facts.model.fits(&model))
+            self.model_catalog.iter().find(|facts| facts.model.matches(&model))
         })
     }
 

@@ -26,15 +26,15 @@ impl Glob {
 
     /// Whether it describes this name.
     #[inline]
-    pub fn fits(&self, name: &str) -> bool {
+    pub fn matches(&self, name: &str) -> bool {
         match self.star {
             None => self.text == name,
             // Many globs are tried for a name, and most of them end here.
-            Some(star) => name.as_bytes().starts_with(&self.text.as_bytes()[..star]) && self.fits_from(star, name),
+            Some(star) => name.as_bytes().starts_with(&self.text.as_bytes()[..star]) && self.matches_from(star, name),
         }
     }
 
-    fn fits_from(&self, star: usize, name: &str) -> bool {
+    fn matches_from(&self, star: usize, name: &str) -> bool {
         let mut rest = &name[star..];
         let (parts, last) = self.text[star + 1..].rsplit_once('*').unwrap_or(("", &self.text[star + 1..]));
         for part in parts.split('*') {
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_star_is_any_run_of_characters() {
-        let fits = |glob: &str, name: &str| Glob::from(glob.to_owned()).fits(name);
+        let fits = |glob: &str, name: &str| Glob::from(glob.to_owned()).matches(name);
         for (glob, name) in [("gpt-4o", "gpt-4o"), ("gpt-*", "gpt-4o"), ("*", ""), ("*-mini", "gpt-4o-mini")] {
             assert!(fits(glob, name), "{glob} {name}");
         }

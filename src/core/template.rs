@@ -15,7 +15,7 @@ use serde_json::{
 };
 
 pub(crate) use slot::query;
-pub use slot::{Slot, Spaces};
+pub use slot::{AllowedSlots, Slot};
 
 use super::{context::RequestContext, limit_status::GoDuration};
 
@@ -30,12 +30,12 @@ pub struct Template {
 #[derive(Clone, Debug)]
 enum Segment {
     Literal(Box<[u8]>),
-    Slot(Slot, Place),
+    Slot(Slot, SlotPosition),
 }
 
 /// Where a slot stands, which decides how its value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum SlotPosition {
     /// In place of a whole JSON value, in a text with this indent a level, on a line that begins so far in.
     Value { indent: usize, lead: usize },
     /// Inside a JSON string.
@@ -48,7 +48,7 @@ enum Place {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Layout {
-    /// Spaces a level; 0 puts everything on one line.
+    /// AllowedSlots a level; 0 puts everything on one line.
     pub indent: usize,
     /// Whether a line break ends the text.
     #[serde(default)]
@@ -60,7 +60,7 @@ impl Layout {
     pub fn write<T: Serialize>(self, value: &T) -> Vec<u8> {
         let mut text = Vec::new();
         if self.indent == 0 {
-            text = Line::Compact.write(value);
+            text = LineStyle::Compact.write(value);
         } else {
             let spaces = " ".repeat(self.indent);
             let formatter = PrettyFormatter::with_indent(spaces.as_bytes());
@@ -89,7 +89,7 @@ impl Layout {
 /// How JSON stands on one line, as an event of a stream does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Line {
+pub enum LineStyle {
     /// Without any spaces.
     #[default]
     Compact,
@@ -97,7 +97,7 @@ pub enum Line {
     Spaced,
 }
 
-impl Line {
+impl LineStyle {
     /// Writes `value` on one line.
     pub fn write<T: Serialize>(self, value: &T) -> Vec<u8> {
         struct Spaced;
@@ -108,8 +108,8 @@ impl Line {
         }
         let mut text = Vec::new();
         let written = match self {
-            Line::Compact => serde_json::to_writer(&mut text, value),
-            Line::Spaced => value.serialize(&mut Serializer::with_formatter(&mut text, Spaced)),
+            LineStyle::Compact => serde_json::to_writer(&mut text, value),
+            LineStyle::Spaced => value.serialize(&mut Serializer::with_formatter(&mut text, Spaced)),
         };
         debug_assert!(written.is_ok(), "JSON values always serialize");
         text
@@ -121,17 +121,17 @@ impl Template {
     ///
     /// # Errors
     /// A slot that is unknown or out of place, in words.
-    pub fn json(value: &Value, layout: Layout, spaces: Spaces) -> Result<Self, String> {
+    pub fn json(value: &Value, layout: Layout, spaces: AllowedSlots) -> Result<Self, String> {
         let text = String::from_utf8(layout.write(value)).map_err(|error| error.to_string())?;
-        Template::written(&text, layout.indent, spaces)
+        Template::from_text(&text, layout.indent, spaces)
     }
 
     /// Compiles JSON that is laid out already, with so many spaces a level.
     ///
     /// # Errors
     /// A slot that is unknown or out of place, in words.
-    pub fn written(text: &str, indent: usize, spaces: Spaces) -> Result<Self, String> {
-        let mut template = Template::compile(text, Place::Text, spaces)?;
+    pub fn from_text(text: &str, indent: usize, spaces: AllowedSlots) -> Result<Self, String> {
+        let mut template = Template::compile(text, SlotPosition::Text, spaces)?;
         template.lift_whole_values(indent)?;
         template.count();
         Ok(template)
@@ -141,13 +141,13 @@ impl Template {
     ///
     /// # Errors
     /// A slot that is unknown, in words.
-    pub fn plain(text: &str, spaces: Spaces) -> Result<Self, String> {
-        let mut template = Template::compile(text, Place::Plain, spaces)?;
+    pub fn plain(text: &str, spaces: AllowedSlots) -> Result<Self, String> {
+        let mut template = Template::compile(text, SlotPosition::Plain, spaces)?;
         template.count();
         Ok(template)
     }
 
-    fn compile(text: &str, place: Place, spaces: Spaces) -> Result<Self, String> {
+    fn compile(text: &str, place: SlotPosition, spaces: AllowedSlots) -> Result<Self, String> {
         let mut segments = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -192,7 +192,7 @@ impl Template {
                 if after.get(1) == Some(&b':') {
                     return Err(format!("`{{{{{slot}}}}}` stands as a key: slots go into values"));
                 }
-                *place = Place::Value { indent, lead };
+                *place = SlotPosition::Value { indent, lead };
                 *before = before[..before.len() - 1].into();
                 *after = after[1..].into();
             }
@@ -256,7 +256,7 @@ impl Template {
 }
 
 /// What a slot stands for in one request.
-pub enum Filling<'a> {
+pub enum SlotValue<'a> {
     /// Nothing there.
     Null,
     /// A number.
@@ -268,26 +268,26 @@ pub enum Filling<'a> {
     /// A JSON value of any type.
     Json(Value),
     /// A JSON number or literal, put as it was sent.
-    Spelled(&'a [u8]),
+    Raw(&'a [u8]),
 }
 
-impl Filling<'_> {
-    fn put(&self, place: Place, out: &mut Vec<u8>) {
+impl SlotValue<'_> {
+    fn put(&self, place: SlotPosition, out: &mut Vec<u8>) {
         match (self, place) {
-            (Filling::Null, Place::Value { .. }) => out.extend_from_slice(b"null"),
-            (Filling::Null, _) => {}
-            (Filling::Number(number), _) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
-            (Filling::Duration(duration), Place::Value { .. }) => put_json(&duration.to_string(), out),
-            (Filling::Duration(duration), _) => duration.put(out),
-            (Filling::Text(text), Place::Value { .. }) => put_json(text, out),
-            (Filling::Text(text), Place::Text) => put_escaped(text, out),
-            (Filling::Text(text), Place::Plain) => out.extend_from_slice(text.as_bytes()),
-            (Filling::Spelled(text), _) => out.extend_from_slice(text),
-            (Filling::Json(value), Place::Value { indent, lead }) => {
+            (SlotValue::Null, SlotPosition::Value { .. }) => out.extend_from_slice(b"null"),
+            (SlotValue::Null, _) => {}
+            (SlotValue::Number(number), _) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
+            (SlotValue::Duration(duration), SlotPosition::Value { .. }) => put_json(&duration.to_string(), out),
+            (SlotValue::Duration(duration), _) => duration.put(out),
+            (SlotValue::Text(text), SlotPosition::Value { .. }) => put_json(text, out),
+            (SlotValue::Text(text), SlotPosition::Text) => put_escaped(text, out),
+            (SlotValue::Text(text), SlotPosition::Plain) => out.extend_from_slice(text.as_bytes()),
+            (SlotValue::Raw(text), _) => out.extend_from_slice(text),
+            (SlotValue::Json(value), SlotPosition::Value { indent, lead }) => {
                 Layout { indent, newline: false }.write_inside(value, lead, out);
             }
-            (Filling::Json(value), Place::Text) => put_escaped(&value.to_string(), out),
-            (Filling::Json(value), Place::Plain) => out.extend_from_slice(value.to_string().as_bytes()),
+            (SlotValue::Json(value), SlotPosition::Text) => put_escaped(&value.to_string(), out),
+            (SlotValue::Json(value), SlotPosition::Plain) => out.extend_from_slice(value.to_string().as_bytes()),
         }
     }
 }
@@ -320,7 +320,7 @@ mod tests {
     use crate::core::context::tests::with_context;
 
     fn render(value: Value, layout: Layout) -> String {
-        let template = Template::json(&value, layout, Spaces::Part).unwrap();
+        let template = Template::json(&value, layout, AllowedSlots::Part).unwrap();
         with_context(|context| String::from_utf8(template.render(context)).unwrap())
     }
 
@@ -349,8 +349,8 @@ mod tests {
     #[test]
     fn a_line_has_no_spaces_or_googles() {
         let value = json!({"a": {"b": [1, ": ,"]}, "c": null});
-        assert_eq!(Line::Compact.write(&value), br#"{"a":{"b":[1,": ,"]},"c":null}"#);
-        assert_eq!(Line::Spaced.write(&value), br#"{"a": {"b": [1,": ,"]},"c": null}"#);
+        assert_eq!(LineStyle::Compact.write(&value), br#"{"a":{"b":[1,": ,"]},"c":null}"#);
+        assert_eq!(LineStyle::Spaced.write(&value), br#"{"a": {"b": [1,": ,"]},"c": null}"#);
     }
 
     #[test]
@@ -369,14 +369,14 @@ mod tests {
 
     #[test]
     fn mistakes_are_told_with_the_remedy() {
-        let problem = |text: &str| Template::json(&json!(text), Layout::default(), Spaces::Content).unwrap_err();
+        let problem = |text: &str| Template::json(&json!(text), Layout::default(), AllowedSlots::Content).unwrap_err();
         assert!(problem("{{bod.model}}").contains("`bod`"), "{}", problem("{{bod.model}}"));
         assert!(problem("{{bod.model}}").contains("body"), "names the spaces there are");
         assert!(problem("{{body}}").contains("space.name"));
         assert!(problem("{{id.alnum}}").contains("alnum29"));
         assert!(problem("{{body.model").contains("never closed"));
         assert!(problem("{{error.param}}").contains("only"), "{}", problem("{{error.param}}"));
-        let key = Template::json(&json!({"{{path.id}}": 1}), Layout::default(), Spaces::Part).unwrap_err();
+        let key = Template::json(&json!({"{{path.id}}": 1}), Layout::default(), AllowedSlots::Part).unwrap_err();
         assert!(key.contains("key"));
     }
 }

@@ -1,7 +1,7 @@
 //! What a reply is said to have cost.
 
 use super::tokens::Tokenizer;
-use super::{Counting, Speaker, Spoken};
+use super::{CountedChoice, Counting, ReplyBuilder};
 use crate::core::{
     prompt::{Prompt, Role, Tool, Turn},
     reply::{Block, FinishReason, Text, Usage},
@@ -68,8 +68,8 @@ pub(super) fn prompt_cost(prompt: &Prompt, tokenizer: Tokenizer) -> PromptCost {
     }
 }
 
-impl Speaker<'_> {
-    pub(super) fn usage(&self, spoken: &[Spoken]) -> Usage {
+impl ReplyBuilder<'_> {
+    pub(super) fn usage(&self, spoken: &[CountedChoice]) -> Usage {
         let scripted = self.line.usage.filter(|_| self.behavior.usage == Counting::Canned);
         // What a script says of caches and audio is meant, however the rest is counted.
         let mut usage = Usage { completion_tokens: 0, reasoning_tokens: 0, ..self.line.usage.unwrap_or_default() };
@@ -96,7 +96,7 @@ impl Speaker<'_> {
         usage
     }
 
-    fn said_tokens(&self, spoken: &Spoken) -> u64 {
+    fn said_tokens(&self, spoken: &CountedChoice) -> u64 {
         let counted = |text: &Text| match self.behavior.usage {
             // What was cut at a number of tokens has that number.
             Counting::Estimate if spoken.choice.finish_reason != FinishReason::Length => estimate(&text.text),
@@ -108,7 +108,7 @@ impl Speaker<'_> {
     }
 
     /// Predicted tokens are accepted as far as the text repeats them; the others are charged all the same.
-    fn count_prediction(&self, prediction: &str, spoken: &[Spoken], usage: &mut Usage) {
+    fn count_prediction(&self, prediction: &str, spoken: &[CountedChoice], usage: &mut Usage) {
         let predicted = self.tokenizer.cut(prediction);
         for one in spoken {
             let said = one.choice.blocks.iter().find_map(|block| match block {

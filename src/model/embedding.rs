@@ -11,7 +11,7 @@ use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use crate::core::random::{Random, seed_of};
 
 /// The most numbers that a vector may have.
-pub const LONGEST: u64 = 4096;
+pub const MAX_DIMENSIONS: u64 = 4096;
 
 /// How many numbers of a vector a word adds to.
 const SPREAD: usize = 12;
@@ -79,7 +79,7 @@ fn put_list<N: Display>(numbers: impl Iterator<Item = N>, out: &mut Vec<u8>) {
 /// How the numbers of a vector are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Form {
+pub enum VectorFormat {
     /// As they are.
     Float,
     /// From -128 to 127; the largest of them is 127 from 0.
@@ -96,7 +96,7 @@ pub enum Form {
     Base64,
 }
 
-impl Form {
+impl VectorFormat {
     /// Appends a vector as JSON.
     pub fn put(self, vector: &[f32], out: &mut Vec<u8>) {
         let largest = vector.iter().fold(f32::MIN_POSITIVE, |largest, number| largest.max(number.abs()));
@@ -105,13 +105,13 @@ impl Form {
             numbers.iter().enumerate().fold(0, |byte, (n, number)| byte | i32::from(*number > 0.0) << (7 - n))
         };
         match self {
-            Form::Float => put_list(vector.iter().map(|number| Exact(*number)), out),
-            Form::Int8 => put_list(vector.iter().map(small), out),
-            Form::Uint8 => put_list(vector.iter().map(|number| small(number) + 128), out),
-            Form::Binary => put_list(vector.chunks(8).map(|numbers| eight(numbers) - 128), out),
-            Form::Ubinary => put_list(vector.chunks(8).map(eight), out),
-            Form::Bits => put_list(vector.iter().map(|number| u8::from(*number > 0.0)), out),
-            Form::Base64 => {
+            VectorFormat::Float => put_list(vector.iter().map(|number| Exact(*number)), out),
+            VectorFormat::Int8 => put_list(vector.iter().map(small), out),
+            VectorFormat::Uint8 => put_list(vector.iter().map(|number| small(number) + 128), out),
+            VectorFormat::Binary => put_list(vector.chunks(8).map(|numbers| eight(numbers) - 128), out),
+            VectorFormat::Ubinary => put_list(vector.chunks(8).map(eight), out),
+            VectorFormat::Bits => put_list(vector.iter().map(|number| u8::from(*number > 0.0)), out),
+            VectorFormat::Base64 => {
                 let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
                 out.push(b'"');
                 out.extend_from_slice(BASE64.encode(bytes).as_bytes());
@@ -154,20 +154,23 @@ mod tests {
     #[test]
     fn every_form_tells_the_same_numbers() {
         let vector = [0.5, -1.0, 0.25, 0.0, 1.0, -0.5, 0.75, -0.75, 1.0];
-        let told = |form: Form| {
+        let told = |form: VectorFormat| {
             let mut out = Vec::new();
             form.put(&vector, &mut out);
             String::from_utf8(out).unwrap()
         };
-        assert_eq!(told(Form::Float), "[0.5,-1.0,0.25,0.0,1.0,-0.5,0.75,-0.75,1.0]");
-        assert_eq!(told(Form::Int8), "[64,-127,32,0,127,-64,95,-95,127]");
-        assert_eq!(told(Form::Uint8), "[192,1,160,128,255,64,223,33,255]");
-        assert_eq!((told(Form::Ubinary), told(Form::Binary)), ("[170,128]".to_owned(), "[42,0]".to_owned()));
-        assert_eq!(told(Form::Bits), "[1,0,1,0,1,0,1,0,1]");
-        let bytes = BASE64.decode(told(Form::Base64).trim_matches('"')).unwrap();
+        assert_eq!(told(VectorFormat::Float), "[0.5,-1.0,0.25,0.0,1.0,-0.5,0.75,-0.75,1.0]");
+        assert_eq!(told(VectorFormat::Int8), "[64,-127,32,0,127,-64,95,-95,127]");
+        assert_eq!(told(VectorFormat::Uint8), "[192,1,160,128,255,64,223,33,255]");
+        assert_eq!(
+            (told(VectorFormat::Ubinary), told(VectorFormat::Binary)),
+            ("[170,128]".to_owned(), "[42,0]".to_owned())
+        );
+        assert_eq!(told(VectorFormat::Bits), "[1,0,1,0,1,0,1,0,1]");
+        let bytes = BASE64.decode(told(VectorFormat::Base64).trim_matches('"')).unwrap();
         let back: Vec<_> = bytes.chunks(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
         assert_eq!(back, vector);
-        for form in [Form::Float, Form::Int8, Form::Binary] {
+        for form in [VectorFormat::Float, VectorFormat::Int8, VectorFormat::Binary] {
             let mut out = Vec::new();
             form.put(&[], &mut out);
             assert_eq!(out, b"[]");

@@ -2,8 +2,8 @@
 
 mod count;
 pub mod embedding;
-mod line;
 mod lorem;
+mod reply_spec;
 pub mod schema;
 pub mod tokens;
 
@@ -12,7 +12,7 @@ use std::{ops::RangeInclusive, str::FromStr};
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 use serde_json::{Value, json};
 
-pub use self::line::{ReplySpec, Said};
+pub use self::reply_spec::{ReplyContent, ReplySpec};
 use self::tokens::Tokenizer;
 use crate::core::{
     error::ApiError,
@@ -26,18 +26,18 @@ use crate::core::{
 #[derive(Clone, Debug)]
 pub struct ModelBehavior {
     /// What it says.
-    pub content: Content,
+    pub content: ContentSource,
     /// How many tokens of filler it says where the request sets no bound.
     pub lorem_tokens: RangeInclusive<u64>,
     /// How it counts.
     pub usage: Counting,
     /// How many tokens it can hold, prompt and reply together.
-    pub context: Context,
+    pub context: ContextWindow,
 }
 
 /// How many tokens a model can hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Context {
+pub enum ContextWindow {
     /// Any number.
     #[default]
     Unbounded,
@@ -50,10 +50,10 @@ pub enum Context {
 impl Default for ModelBehavior {
     fn default() -> Self {
         ModelBehavior {
-            content: Content::default(),
+            content: ContentSource::default(),
             lorem_tokens: 64..=256,
             usage: Counting::default(),
-            context: Context::default(),
+            context: ContextWindow::default(),
         }
     }
 }
@@ -61,7 +61,7 @@ impl Default for ModelBehavior {
 /// Where what is said comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Content {
+pub enum ContentSource {
     /// The scripted replies
     #[default]
     Canned,
@@ -84,7 +84,7 @@ pub enum Counting {
     Exact,
 }
 
-impl FromStr for Content {
+impl FromStr for ContentSource {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -121,11 +121,15 @@ fn tokenizer(model: &str, behavior: &ModelBehavior) -> Tokenizer {
 ///
 /// # Errors
 /// It can't: with the numbers.
-pub fn holds(prompt: &Prompt, behavior: &ModelBehavior, facts: Option<&ModelFacts>) -> Result<(), ApiError> {
+pub fn check_context_window(
+    prompt: &Prompt,
+    behavior: &ModelBehavior,
+    facts: Option<&ModelFacts>,
+) -> Result<(), ApiError> {
     let window = match behavior.context {
-        Context::Unbounded => None,
-        Context::OfModel => facts.and_then(|facts| facts.context_window),
-        Context::Tokens(window) => Some(window),
+        ContextWindow::Unbounded => None,
+        ContextWindow::OfModel => facts.and_then(|facts| facts.context_window),
+        ContextWindow::Tokens(window) => Some(window),
     };
     let Some(window) = window else { return Ok(()) };
     prompt.split_texts().iter().try_for_each(|prompt| fits(prompt, tokenizer(&prompt.model, behavior), window))
@@ -162,7 +166,7 @@ pub fn reply(line: &ReplySpec, prompt: &Prompt, behavior: &ModelBehavior, random
     let choices = prompts.len() * prompt.n.max(1);
     let mut reply = Reply { choices: Vec::new(), usage: Usage::default() };
     for prompt in &*prompts {
-        let speaker = Speaker { line, prompt, behavior, tokenizer, choices };
+        let speaker = ReplyBuilder { line, prompt, behavior, tokenizer, choices };
         let spoken: Vec<_> = (0..prompt.n.max(1)).map(|_| speaker.speak(&mut random)).collect();
         reply.usage += speaker.usage(&spoken);
         reply.choices.extend(spoken.into_iter().map(|spoken| spoken.choice));
@@ -170,7 +174,7 @@ pub fn reply(line: &ReplySpec, prompt: &Prompt, behavior: &ModelBehavior, random
     reply
 }
 
-struct Speaker<'a> {
+struct ReplyBuilder<'a> {
     line: &'a ReplySpec,
     prompt: &'a Prompt,
     behavior: &'a ModelBehavior,
@@ -180,15 +184,15 @@ struct Speaker<'a> {
 }
 
 /// One choice, and what counting it needs to know.
-struct Spoken {
+struct CountedChoice {
     choice: Choice,
     reasoning_tokens: u64,
     /// Whether it is just what the script gives, so that the script's numbers hold.
     as_scripted: bool,
 }
 
-impl Speaker<'_> {
-    fn speak(&self, random: &mut Random) -> Spoken {
+impl ReplyBuilder<'_> {
+    fn speak(&self, random: &mut Random) -> CountedChoice {
         let effort = self.prompt.reasoning_effort.as_deref().map_or(0, count::effort);
         let thought = self.line.reasoning.as_ref().map(|text| self.cut(text.clone()));
         let scripted = self.line.reasoning_tokens.or(thought.as_ref().map(|thought| thought.tokens));
@@ -224,7 +228,7 @@ impl Speaker<'_> {
             }
             said.blocks.insert(0, Block::Reasoning(thought));
         }
-        Spoken {
+        CountedChoice {
             choice: Choice { blocks: said.blocks, finish_reason, stopped_by: said.stopped_by },
             reasoning_tokens,
             as_scripted: said.as_scripted,
@@ -232,32 +236,32 @@ impl Speaker<'_> {
     }
 
     /// What is said while there is room for all of it.
-    fn said(&self, room: Option<u64>, random: &mut Random) -> Utterance {
-        if let Said::ToolCalls(calls) = &self.line.said {
+    fn said(&self, room: Option<u64>, random: &mut Random) -> ChoiceDraft {
+        if let ReplyContent::ToolCalls(calls) = &self.line.content {
             let most = if self.prompt.parallel_tool_calls { calls.len() } else { 1 };
             let call = |(name, arguments): &(String, String)| self.call(self.kind(name), name, arguments.clone());
-            return Utterance::new(calls.iter().take(most).map(call).collect(), calls.len() <= most);
+            return ChoiceDraft::new(calls.iter().take(most).map(call).collect(), calls.len() <= most);
         }
         if let Some(tool) = self.forced() {
             let arguments = match tool.kind {
                 ToolKind::Custom => self.words(room, random),
                 ToolKind::Function | ToolKind::Legacy => schema::instance(&tool.parameters, random).to_string(),
             };
-            return Utterance::new(vec![self.call(tool.kind, &tool.name, arguments)], false);
+            return ChoiceDraft::new(vec![self.call(tool.kind, &tool.name, arguments)], false);
         }
-        if let Said::Refusal(text) = &self.line.said {
-            return Utterance::new(vec![Block::Refusal(self.cut(text.clone()))], true);
+        if let ReplyContent::Refusal(text) = &self.line.content {
+            return ChoiceDraft::new(vec![Block::Refusal(self.cut(text.clone()))], true);
         }
         let (mut text, mut as_scripted) = self.formed(room, random);
-        let filler = self.line.said == Said::Lorem && room.is_some() && as_scripted;
+        let filler = self.line.content == ReplyContent::Lorem && room.is_some() && as_scripted;
         let stops = self.prompt.stop.iter().filter(|stop| !stop.is_empty());
         let first = stops.filter_map(|stop| Some((text.find(stop)?, stop))).min_by_key(|(at, _)| *at);
         if let Some((at, _)) = first {
             text.truncate(at);
             as_scripted = false;
         }
-        let mut text = match &self.line.said {
-            Said::Pieces(pieces) if as_scripted => in_pieces(pieces),
+        let mut text = match &self.line.content {
+            ReplyContent::Pieces(pieces) if as_scripted => in_pieces(pieces),
             _ => self.cut(text),
         };
         if self.prompt.web_search {
@@ -266,7 +270,7 @@ impl Speaker<'_> {
         }
         let block = if self.prompt.audio { Block::Audio(text) } else { Block::Text(text) };
         let stopped_by = first.map(|(_, stop)| stop.clone());
-        Utterance { fills_room: filler && first.is_none(), stopped_by, ..Utterance::new(vec![block], as_scripted) }
+        ChoiceDraft { fills_room: filler && first.is_none(), stopped_by, ..ChoiceDraft::new(vec![block], as_scripted) }
     }
 
     /// The text in the form that was asked for, and whether that is just what the script gives.
@@ -283,16 +287,16 @@ impl Speaker<'_> {
     }
 
     fn words(&self, room: Option<u64>, random: &mut Random) -> String {
-        match &self.line.said {
-            Said::Text(text) | Said::Refusal(text) => text.clone(),
-            Said::Pieces(pieces) => pieces.concat(),
-            Said::Echo => {
+        match &self.line.content {
+            ReplyContent::Text(text) | ReplyContent::Refusal(text) => text.clone(),
+            ReplyContent::Pieces(pieces) => pieces.concat(),
+            ReplyContent::Echo => {
                 let said = self.prompt.last_user();
                 let most = (LONGEST_ECHO / self.choices).min(said.len());
                 let end = (0..=most).rev().find(|end| said.is_char_boundary(*end)).unwrap_or(0);
                 said[..end].to_owned()
             }
-            Said::Lorem | Said::ToolCalls(_) => {
+            ReplyContent::Lorem | ReplyContent::ToolCalls(_) => {
                 let length = room.unwrap_or_else(|| random.number(self.behavior.lorem_tokens.clone()));
                 lorem::words(length.min(LONGEST_LOREM / self.choices as u64), random)
             }
@@ -332,8 +336,8 @@ impl Speaker<'_> {
     /// Keeps the first `room` tokens of a text.
     fn shorten(&self, text: &mut Text, room: u64) {
         let most = usize::try_from(room).unwrap_or(usize::MAX);
-        let length = match &self.line.said {
-            Said::Pieces(_) => text.ends.get(..most).and_then(<[_]>::last).copied().unwrap_or(0),
+        let length = match &self.line.content {
+            ReplyContent::Pieces(_) => text.ends.get(..most).and_then(<[_]>::last).copied().unwrap_or(0),
             _ => self.tokenizer.prefix(&text.text, most),
         };
         text.ends.retain(|end| *end <= length);
@@ -349,7 +353,7 @@ impl Speaker<'_> {
 }
 
 /// What one choice says.
-struct Utterance {
+struct ChoiceDraft {
     blocks: Vec<Block>,
     as_scripted: bool,
     /// Whether it is filler that says just as much as there is room for: then it is the room that ends it.
@@ -358,9 +362,9 @@ struct Utterance {
     stopped_by: Option<String>,
 }
 
-impl Utterance {
+impl ChoiceDraft {
     fn new(blocks: Vec<Block>, as_scripted: bool) -> Self {
-        Utterance { blocks, as_scripted, fills_room: false, stopped_by: None }
+        ChoiceDraft { blocks, as_scripted, fills_room: false, stopped_by: None }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::core::{
     random::Random,
     reply::Reply,
     response::{self, Body, Response, StreamEvent, StreamFormat},
-    template::{Layout, Spaces, Template},
+    template::{AllowedSlots, Layout, Template},
 };
 
 /// What the head must give, and all that it may.
@@ -39,7 +39,7 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, Strin
             "`head` has `{name}`: an answer has its {ID} beside what the model says, and nothing else"
         ));
     }
-    Ok(Box::new(Chat { id: Arc::new(Template::json(id, Layout::default(), Spaces::Content)?) }))
+    Ok(Box::new(Chat { id: Arc::new(Template::json(id, Layout::default(), AllowedSlots::Content)?) }))
 }
 
 struct Chat {

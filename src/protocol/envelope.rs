@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::core::{
     context::RequestContext,
-    template::{Layout, Spaces, Template},
+    template::{AllowedSlots, Layout, Template},
 };
 
 /// OpenAI and Google lay whole answers out with two spaces a level and a line break at the end.
@@ -21,7 +21,7 @@ impl Frame {
     /// # Errors
     /// A slot of the head is unknown, or is the dialect's own.
     pub(super) fn new(shape: Map<String, Value>, layout: Layout, parts: usize) -> Result<Frame, String> {
-        let pieces = Template::json(&Value::Object(shape), layout, Spaces::Part)?.split();
+        let pieces = Template::json(&Value::Object(shape), layout, AllowedSlots::Part)?.split();
         match pieces.len() == parts + 1 {
             true => Ok(Frame(pieces)),
             false => Err("`head` may not use {{part.…}}: it is the dialect's own".to_owned()),

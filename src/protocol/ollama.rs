@@ -17,7 +17,7 @@ use crate::core::{
     random::{Alphabet, Random},
     reply::{Block, FinishReason, Reply, Text, Usage},
     response::{self, Body, EventKind, Response, StreamEvent, StreamFormat},
-    template::{Layout, Spaces, Template},
+    template::{AllowedSlots, Layout, Template},
 };
 
 /// How long a model is said to take, in nanoseconds: to load, for a token of the prompt, for one of the reply. What it
@@ -51,7 +51,7 @@ fn make(kind: Kind, head: &Map<String, Value>) -> Result<Box<dyn Protocol>, Stri
     if head.is_empty() {
         return Err("`head` is what each line begins with: give it a `model`".to_owned());
     }
-    let head = Template::json(&head.clone().into(), Layout::default(), Spaces::Content)?;
+    let head = Template::json(&head.clone().into(), Layout::default(), AllowedSlots::Content)?;
     Ok(Box::new(Ollama { kind, head: Arc::new(head) }))
 }
 

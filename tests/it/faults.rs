@@ -384,7 +384,7 @@ fn a_fault_that_does_not_exist_is_told() {
 #[test]
 fn filters_and_thoughts_do_not_change_the_usual_manner() {
     // Faults cost and change nothing where there are none.
-    let behavior = model::ModelBehavior { content: model::Content::Lorem, ..model::ModelBehavior::default() };
+    let behavior = model::ModelBehavior { content: model::ContentSource::Lorem, ..model::ModelBehavior::default() };
     let texts = |faults: Vec<_>| {
         let server = serve(Config { seed: Some(9), behavior: behavior.clone(), faults, ..Config::for_test() });
         ask(&server, "gpt-4o").json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()

@@ -270,7 +270,7 @@ fn tokens_are_booked_as_recorded_and_settled_on_request() {
 fn requests_in_flight_are_counted_until_their_answers_end() {
     let (server, _) = with(Settings {
         max_in_flight: Some(2),
-        content: Some(fake_openai::model::Content::Lorem),
+        content: Some(fake_openai::model::ContentSource::Lorem),
         ..Settings::default()
     });
     let long = r#"{"model":"fake","messages":[{"role":"user","content":"Hi"}],"stream":true,"max_tokens":90000}"#;

@@ -9,8 +9,8 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use self::limits::told;
-pub use self::limits::{Family, Tell};
-use super::{Filling, Place};
+pub use self::limits::{LimitFamily, LimitField};
+use super::{SlotPosition, SlotValue};
 use crate::core::context::RequestContext;
 use crate::core::{
     clock::{FIXED_EPOCH, Rfc3339},
@@ -59,7 +59,7 @@ pub enum Slot {
     /// `{{server.version}}`: the version of this program.
     Version,
     /// `{{requests.…}}`, `{{tokens.…}}`, `{{refusal.…}}`: where the client stands with its limits.
-    LimitStatus(Family, Tell),
+    LimitStatus(LimitFamily, LimitField),
     /// `{{error.name}}`: a field of the error being told.
     Error(Box<str>),
     /// `{{part.name}}`: where a dialect puts what it spells itself. It is cut out by [`Template::split`].
@@ -70,7 +70,7 @@ pub enum Slot {
 
 /// Which spaces may be named: what a canned body can know differs from what an error text can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spaces {
+pub enum AllowedSlots {
     /// What any content may name.
     Content,
     /// Content, and where the client stands with its limit.
@@ -85,7 +85,7 @@ impl Slot {
     /// What it tells the limit of, if it does.
     pub fn unit(&self) -> Option<Unit> {
         match self {
-            Slot::LimitStatus(Family::Of(unit), _) => Some(*unit),
+            Slot::LimitStatus(LimitFamily::Of(unit), _) => Some(*unit),
             _ => None,
         }
     }
@@ -94,13 +94,13 @@ impl Slot {
     ///
     /// # Errors
     /// What is wrong with it, and what there is instead.
-    pub fn parse(text: &str, spaces: Spaces) -> Result<Self, String> {
+    pub fn parse(text: &str, spaces: AllowedSlots) -> Result<Self, String> {
         let Some((space, name)) = text.split_once('.').filter(|(_, name)| !name.is_empty()) else {
             return Err(format!(
                 "`{{{{{text}}}}}` is not a slot: write {{{{space.name}}}}, or {{{{{{{{ for two braces"
             ));
         };
-        let only = |allowed: &[Spaces], place: &str| match allowed.contains(&spaces) {
+        let only = |allowed: &[AllowedSlots], place: &str| match allowed.contains(&spaces) {
             true => Ok(()),
             false => Err(format!("`{{{{{text}}}}}` is known only in {place}")),
         };
@@ -140,14 +140,14 @@ impl Slot {
             ("server", "models") => Ok(Slot::Models),
             ("server", _) => choose(&["version", "models"]),
             ("error", name) => {
-                only(&[Spaces::Error], "a provider's `errors`")?;
+                only(&[AllowedSlots::Error], "a provider's `errors`")?;
                 Ok(Slot::Error(name.into()))
             }
-            ("part", name) if spaces == Spaces::Part => Ok(Slot::Part(name.into())),
-            (space, name) => match Family::named(space) {
+            ("part", name) if spaces == AllowedSlots::Part => Ok(Slot::Part(name.into())),
+            (space, name) => match LimitFamily::named(space) {
                 Some(family) => {
-                    only(&[Spaces::Limit, Spaces::Error], "a provider's `limit_headers` and `errors`")?;
-                    Tell::named(family, name)
+                    only(&[AllowedSlots::Limit, AllowedSlots::Error], "a provider's `limit_headers` and `errors`")?;
+                    LimitField::named(family, name)
                         .map(|tell| Slot::LimitStatus(family, tell))
                         .or_else(|known| choose(&[&known]))
                 }
@@ -160,9 +160,9 @@ impl Slot {
     }
 
     /// Appends what it stands for in this request, as it is written in such a place.
-    pub(super) fn put(&self, context: &RequestContext<'_>, place: Place, out: &mut Vec<u8>) {
+    pub(super) fn put(&self, context: &RequestContext<'_>, place: SlotPosition, out: &mut Vec<u8>) {
         let quoted = |out: &mut Vec<u8>, put: &dyn Fn(&mut Vec<u8>)| {
-            let is_value = matches!(place, Place::Value { .. });
+            let is_value = matches!(place, SlotPosition::Value { .. });
             out.extend_from_slice(if is_value { b"\"" } else { b"" });
             put(out);
             out.extend_from_slice(if is_value { b"\"" } else { b"" });
@@ -176,41 +176,41 @@ impl Slot {
     }
 
     /// What it stands for in this request.
-    pub(super) fn value<'a>(&self, context: &'a RequestContext<'_>) -> Filling<'a> {
+    pub(super) fn value<'a>(&self, context: &'a RequestContext<'_>) -> SlotValue<'a> {
         match self {
             Slot::Path(name) => text(context.param(name).map(|raw| percent_decode_str(raw).decode_utf8_lossy())),
             Slot::Query(name) => text(query(context.request.query, name)),
             Slot::Header(name) => text(context.request.headers.get(name).map(Cow::Borrowed)),
-            Slot::Body(path) => body(context, path).map_or(Filling::Null, json),
-            Slot::ModelName => Filling::Text(context.model_name()),
+            Slot::Body(path) => body(context, path).map_or(SlotValue::Null, json),
+            Slot::ModelName => SlotValue::Text(context.model_name()),
             Slot::Method => text(Some(context.request.method.as_str().into())),
             Slot::FullPath => text(Some(context.request.path.into())),
-            Slot::ProcessingMs => Filling::Number((context.intended + context.elapsed()).as_millis() as u64),
+            Slot::ProcessingMs => SlotValue::Number((context.intended + context.elapsed()).as_millis() as u64),
             Slot::RequestId => text(Some(context.request_id().into())),
             Slot::Resource(path) => {
                 let resource = context.resource.borrow();
                 let found = path.iter().try_fold(&*resource, |value, name| value.get(&**name));
                 match found {
-                    None | Some(Value::Null) => Filling::Null,
-                    Some(Value::String(text)) => Filling::Text(text.clone().into()),
-                    Some(value) => Filling::Json(value.clone()),
+                    None | Some(Value::Null) => SlotValue::Null,
+                    Some(Value::String(text)) => SlotValue::Text(text.clone().into()),
+                    Some(value) => SlotValue::Json(value.clone()),
                 }
             }
-            Slot::Models => Filling::Json(models(context)),
-            Slot::Unix => Filling::Number(context.now.as_secs()),
-            Slot::UnixIn(seconds) => Filling::Number(context.now.as_secs() + seconds),
+            Slot::Models => SlotValue::Json(models(context)),
+            Slot::Unix => SlotValue::Number(context.now.as_secs()),
+            Slot::UnixIn(seconds) => SlotValue::Number(context.now.as_secs() + seconds),
             Slot::Rfc3339In(seconds) => {
                 text(Some(Rfc3339(context.now + Duration::from_secs(*seconds)).to_string().into()))
             }
             Slot::Version => text(Some(env!("CARGO_PKG_VERSION").into())),
             Slot::LimitStatus(family, tell) => told(*family, *tell, &context.limit_statuses, context.now),
             Slot::Error(name) => match context.error.as_ref().and_then(|error| error.field(name)) {
-                None => Filling::Null,
-                Some(Field::Number(number)) => Filling::Number(number),
-                Some(Field::Text(text)) => Filling::Text(text),
+                None => SlotValue::Null,
+                Some(Field::Number(number)) => SlotValue::Number(number),
+                Some(Field::Text(text)) => SlotValue::Text(text),
             },
             // What `put` writes itself, and what the dialect does.
-            Slot::Id(..) | Slot::Uuid | Slot::Part(_) => Filling::Null,
+            Slot::Id(..) | Slot::Uuid | Slot::Part(_) => SlotValue::Null,
         }
     }
 }
@@ -270,16 +270,16 @@ fn id(name: &str) -> Option<Slot> {
     Some(Slot::Id(alphabet, length))
 }
 
-fn text(text: Option<Cow<'_, str>>) -> Filling<'_> {
-    text.map_or(Filling::Null, Filling::Text)
+fn text(text: Option<Cow<'_, str>>) -> SlotValue<'_> {
+    text.map_or(SlotValue::Null, SlotValue::Text)
 }
 
-fn json(raw: json::Value<'_>) -> Filling<'_> {
+fn json(raw: json::Value<'_>) -> SlotValue<'_> {
     match raw.kind() {
         Kind::String => text(raw.as_str()),
-        Kind::Null => Filling::Null,
-        Kind::Integer | Kind::Decimal | Kind::Boolean => Filling::Spelled(raw.text()),
-        _ => raw.to_value().map_or(Filling::Null, Filling::Json),
+        Kind::Null => SlotValue::Null,
+        Kind::Integer | Kind::Decimal | Kind::Boolean => SlotValue::Raw(raw.text()),
+        _ => raw.to_value().map_or(SlotValue::Null, SlotValue::Json),
     }
 }
 
@@ -324,7 +324,7 @@ mod tests {
             "now.rfc3339_in_60",
         ];
         for text in slots.into_iter().chain(["requests.reset_ms", "refusal.short", "request.id", "now.in_60"]) {
-            assert_eq!(Slot::parse(text, Spaces::Error).unwrap().to_string(), text);
+            assert_eq!(Slot::parse(text, AllowedSlots::Error).unwrap().to_string(), text);
         }
     }
 }

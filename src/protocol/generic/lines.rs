@@ -12,7 +12,7 @@ use crate::core::{
     limit_status::Cost,
     prompt::Prompt,
     response::{Body, EventKind, EventStream, Response, StreamEvent, StreamFormat},
-    template::{Layout, Spaces, Template},
+    template::{AllowedSlots, Layout, Template},
 };
 use crate::protocol::{ComputedReply, Count};
 
@@ -28,7 +28,7 @@ struct Lines(Vec<Template>);
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
     let compile = |(n, line)| {
-        Template::json(line, Layout::default(), Spaces::Content).map_err(|error| format!("`lines[{n}]`: {error}"))
+        Template::json(line, Layout::default(), AllowedSlots::Content).map_err(|error| format!("`lines[{n}]`: {error}"))
     };
     Ok(Box::new(Lines(head.lines.iter().enumerate().map(compile).collect::<Result<_, _>>()?)))
 }

@@ -123,7 +123,7 @@ struct Rerank {
 fn chosen<'a>(spellings: &'a [Told], body: json::Object<'_>, model: &str) -> Option<&'a Told> {
     let fits = |told: &&Told| {
         let File { models, documents, .. } = &told.file;
-        models.as_ref().is_none_or(|models| models.fits(model)) && documents.one(body).is_some()
+        models.as_ref().is_none_or(|models| models.matches(model)) && documents.one(body).is_some()
     };
     spellings.iter().find(fits)
 }

@@ -24,7 +24,7 @@ use crate::{
         random::seed_of,
         request::File,
         response::{self, Body, EventKind, Response, StreamFormat},
-        template::{Spaces, Template},
+        template::{AllowedSlots, Template},
     },
     media::plain_image::{Format, Image},
 };
@@ -57,7 +57,7 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Com
     Ok(Box::new(Images {
         plain: Frame::new(shape(&head, &plain)?, LAYOUT, 1)?,
         detailed: Frame::new(shape(&head, &detailed)?, LAYOUT, 6)?,
-        url: Template::plain(&url, Spaces::Content)?,
+        url: Template::plain(&url, AllowedSlots::Content)?,
         event,
     }))
 }

@@ -152,14 +152,14 @@ impl Talk {
         let mut stopping = pin!(edge.stopping.listen());
         let mut stops = false;
         let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
-        socket.say_all(session.open()).await;
+        socket.say_all(session.on_open()).await;
         loop {
             if model.is_silent() {
                 if stops {
                     socket.close(CloseCode::Away).await;
                     return Ok(());
                 }
-                if let Some(body) = session.ask() {
+                if let Some(body) = session.next_request() {
                     model.ask(body);
                 }
             }
@@ -169,15 +169,15 @@ impl Talk {
                 spoken = model.next() => match spoken {
                     Spoken::Event(event) if event.is_empty() => socket.ping().await,
                     Spoken::Event(event) => socket.say_all(session.on_event(event)).await,
-                    Spoken::Refusal(status, body) => socket.say_all(session.fail(status, &body)).await,
-                    Spoken::End => socket.say_all(session.end()).await,
+                    Spoken::Refusal(status, body) => socket.say_all(session.on_response_error(status, &body)).await,
+                    Spoken::End => socket.say_all(session.on_response_end()).await,
                     Spoken::Broken(broken) => return Err(broken),
                 },
                 () = &mut stopping, if !stops => stops = true,
                 event = socket.next() => match event {
                     Event::Message(message) => {
                         let heard = edge.engine.on_message(&model.asker.request(message), &mut *session);
-                        if heard.stops {
+                        if heard.interrupts {
                             model.hush();
                         }
                         socket.say_all(heard.events).await;

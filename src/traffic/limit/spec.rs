@@ -254,8 +254,8 @@ impl Models {
 
     pub(super) fn contain(&self, model: &str) -> bool {
         let mut picks = self.0.iter().filter(|pick| !pick.not).peekable();
-        let is_in = picks.peek().is_none() || picks.any(|pick| pick.glob.fits(model));
-        is_in && !self.0.iter().any(|pick| pick.not && pick.glob.fits(model))
+        let is_in = picks.peek().is_none() || picks.any(|pick| pick.glob.matches(model));
+        is_in && !self.0.iter().any(|pick| pick.not && pick.glob.matches(model))
     }
 }
 

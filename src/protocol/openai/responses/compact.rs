@@ -17,7 +17,7 @@ use crate::{
         prompt::Prompt,
         reply::Reply,
         response::Response,
-        template::{Layout, Spaces, Template},
+        template::{AllowedSlots, Layout, Template},
     },
     protocol::{Protocol, Rendered, StoredObjects},
 };
@@ -25,7 +25,7 @@ use crate::{
 /// Makes the dialect; see [`crate::protocol::Make`]. Of the head of a response, the `id` and the `created_at` are told.
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     let template = |name: &str| match head.get(name) {
-        Some(value) => Template::json(value, Layout::default(), Spaces::Content),
+        Some(value) => Template::json(value, Layout::default(), AllowedSlots::Content),
         None => Err(format!("`head` lacks `{name}`: give it a value or a slot")),
     };
     Ok(Box::new(Compact { id: template("id")?, created_at: template("created_at")? }))

@@ -6,7 +6,7 @@ use crate::core::reply::{FinishReason, Usage};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplySpec {
     /// What is said.
-    pub said: Said,
+    pub content: ReplyContent,
     /// What is thought before it, told where the request asks for it; `None` for filler.
     pub reasoning: Option<String>,
     /// Tokens thought before it; `None` for as many as `reasoning` has, or else as the request's effort suggests.
@@ -19,7 +19,7 @@ pub struct ReplySpec {
 
 /// The kinds of things that a script can say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum ReplyContent {
     /// This text.
     Text(String),
     /// This text, streamed in just these pieces.
@@ -34,8 +34,8 @@ pub enum Said {
     ToolCalls(Vec<(String, String)>),
 }
 
-impl Default for Said {
+impl Default for ReplyContent {
     fn default() -> Self {
-        Said::Text(String::new())
+        ReplyContent::Text(String::new())
     }
 }
