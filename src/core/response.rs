@@ -18,11 +18,11 @@ pub struct Response {
     /// The headers; their order says nothing. The edge adds those of its own trade (date, length, framing, CORS).
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// What follows the head.
-    pub content: Body,
+    pub body: Body,
     /// What it has cost in tokens, if the model has said something.
     pub cost: Option<Cost>,
     /// What happens before the head is sent.
-    pub opening: HeadTiming,
+    pub head_timing: HeadTiming,
 }
 
 /// Headers that most answers have no more of, those of limits included.
@@ -48,7 +48,7 @@ pub enum Body {
     /// Event by event, each as soon as the client takes it.
     Stream(EventStream),
     /// Step by step, each at its time.
-    Timed(Steps),
+    Timed(TimedBody),
     /// None yet: a conversation begins, over a socket.
     Session(Box<dyn Session>),
 }
@@ -56,9 +56,9 @@ pub enum Body {
 /// A stream: a lazy sequence of events.
 pub struct EventStream {
     /// The events, in order.
-    pub list: Box<dyn Iterator<Item = StreamEvent> + Send>,
+    pub events: Box<dyn Iterator<Item = StreamEvent> + Send>,
     /// How one is told from the next.
-    pub framing: StreamFormat,
+    pub format: StreamFormat,
 }
 
 /// One event, as it goes over the wire.
@@ -67,7 +67,7 @@ pub struct StreamEvent {
     /// All of it, with what frames it.
     pub bytes: Bytes,
     /// What it is for.
-    pub part: EventKind,
+    pub kind: EventKind,
     /// How many tokens of the reply it brings.
     pub tokens: u32,
 }
@@ -157,11 +157,11 @@ impl StreamFormat {
 }
 
 /// A body that is sent step by step.
-pub struct Steps {
+pub struct TimedBody {
     /// The length that the head promises, in bytes; none if it is chunked.
     pub length: Option<u64>,
     /// The steps, in order.
-    pub list: Box<dyn Iterator<Item = TimedStep> + Send>,
+    pub steps: Box<dyn Iterator<Item = TimedStep> + Send>,
 }
 
 /// A step, and when it is due.
@@ -187,7 +187,7 @@ pub enum Step {
 impl Response {
     /// An answer that is sent at once.
     pub fn new(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>, content: Body) -> Self {
-        Response { status, headers, content, cost: None, opening: HeadTiming::After(Duration::ZERO) }
+        Response { status, headers, body: content, cost: None, head_timing: HeadTiming::After(Duration::ZERO) }
     }
 
     /// An answer with a body that is sent at once.
@@ -211,6 +211,6 @@ impl Response {
 impl StreamEvent {
     /// An event that brings so many tokens of what is said.
     pub fn content(bytes: Bytes, tokens: u32) -> Self {
-        StreamEvent { bytes, part: EventKind::Content, tokens }
+        StreamEvent { bytes, kind: EventKind::Content, tokens }
     }
 }

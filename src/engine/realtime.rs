@@ -31,7 +31,7 @@ impl Engine {
         };
         let Err(error) = checked else { return session.on_message(context.members().unwrap_or_default()) };
         context.error = Some(error);
-        let refusal = match provider.error_response(Some(endpoint), &context).content {
+        let refusal = match provider.error_response(Some(endpoint), &context).body {
             Body::Full(body) => body,
             _ => bytes::Bytes::new(),
         };

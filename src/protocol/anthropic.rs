@@ -206,7 +206,7 @@ impl Rendered for Spelled {
             (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         ];
         let list = Box::new(Frames::new(self.start(context), self.stream.clone()));
-        let frames = response::EventStream { list, framing: StreamFormat::Named };
+        let frames = response::EventStream { events: list, format: StreamFormat::Named };
         Response::new(StatusCode::OK, headers, Body::Stream(frames))
     }
 }

@@ -114,7 +114,7 @@ impl Rendered for Spelled {
                 true => ("application/stream+json", Box::new(frames.filter_map(line)), StreamFormat::Lines),
                 false => ("text/event-stream", Box::new(frames), StreamFormat::Named),
             };
-        Response::ok(content_type, Body::Stream(response::EventStream { list, framing }))
+        Response::ok(content_type, Body::Stream(response::EventStream { events: list, format: framing }))
     }
 }
 

@@ -85,6 +85,6 @@ impl Iterator for Frames {
         let Event { end, part, tokens } = *self.stream.events.get(self.next)?;
         let bytes = self.stream.text.slice(self.at..end);
         (self.next, self.at) = (self.next + 1, end);
-        Some(StreamEvent { bytes, part, tokens })
+        Some(StreamEvent { bytes, kind: part, tokens })
     }
 }

@@ -180,7 +180,7 @@ impl Spelled {
         };
         let around = around.each_ref().map(|template| template.render(context));
         let frames = Frames { around, messages: Arc::clone(messages), events: form == Form::Events, next: 0 };
-        response::EventStream { list: Box::new(frames), framing }
+        response::EventStream { events: Box::new(frames), format: framing }
     }
 }
 
@@ -230,6 +230,6 @@ impl Iterator for Frames {
             out.extend_from_slice(part);
         }
         let part = if self.next == self.messages.len() { EventKind::Finish } else { EventKind::Content };
-        Some(StreamEvent { bytes: out.into(), part, tokens: message.tokens })
+        Some(StreamEvent { bytes: out.into(), kind: part, tokens: message.tokens })
     }
 }

@@ -211,7 +211,7 @@ impl Rendered for Spelled {
         }
         let list =
             Frames { said: Arc::clone(&self.said), head: self.head(context), thought: 0, spoken: 0, at: 0, left: 2 };
-        let content = Body::Stream(response::EventStream { list: Box::new(list), framing: StreamFormat::Lines });
+        let content = Body::Stream(response::EventStream { events: Box::new(list), format: StreamFormat::Lines });
         Response::ok("application/x-ndjson", content)
     }
 }
@@ -254,6 +254,6 @@ impl Iterator for Frames {
         }
         out.extend_from_slice(tail.as_bytes());
         out.push(b'\n');
-        Some(StreamEvent { bytes: out.into(), part, tokens })
+        Some(StreamEvent { bytes: out.into(), kind: part, tokens })
     }
 }

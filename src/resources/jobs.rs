@@ -243,7 +243,7 @@ impl BatchJob {
                 body: RequestBody::Whole(body),
                 files: &[],
             });
-            let Body::Full(body) = response.content else { continue };
+            let Body::Full(body) = response.body else { continue };
             let seen = json!({"custom_id": id, "status": response.status.as_u16()});
             if response.status.as_u16() < 400 {
                 job.answered += 1;

@@ -114,6 +114,6 @@ impl Rendered for Spelled {
             Style::Events => ("application/vnd.amazon.eventstream", StreamFormat::Binary),
             Style::Inside => ("text/event-stream", StreamFormat::Data("\n")),
         };
-        Response::ok(content_type, Body::Stream(response::EventStream { list, framing }))
+        Response::ok(content_type, Body::Stream(response::EventStream { events: list, format: framing }))
     }
 }

@@ -328,7 +328,7 @@ mod tests {
     fn respond(body: &Value) -> Value {
         with_context_of(&body.to_string(), |context| {
             let response = dialect().respond(context.members().unwrap(), context, &|text| text.len() as u64).unwrap();
-            let Body::Full(text) = response.content else { panic!() };
+            let Body::Full(text) = response.body else { panic!() };
             serde_json::from_slice(&text).unwrap()
         })
     }

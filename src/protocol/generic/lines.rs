@@ -61,10 +61,10 @@ impl ComputedReply for Lines {
             let mut bytes = line.render(context);
             bytes.push(b'\n');
             let part = if n + 1 == self.0.len() { EventKind::Finish } else { EventKind::Content };
-            StreamEvent { bytes: bytes.into(), part, tokens: 0 }
+            StreamEvent { bytes: bytes.into(), kind: part, tokens: 0 }
         };
         let frames: Vec<_> = self.0.iter().enumerate().map(frame).collect();
-        let content = Body::Stream(EventStream { list: Box::new(frames.into_iter()), framing: StreamFormat::Lines });
+        let content = Body::Stream(EventStream { events: Box::new(frames.into_iter()), format: StreamFormat::Lines });
         Ok(Response::ok("application/x-ndjson", content))
     }
 }

@@ -361,7 +361,7 @@ impl Rendered for Spelled {
         let calls = calling.map_or(NO_CALLS.to_vec(), |calling| self.said.calls(calling, context));
         let (said, wrapping) = (Arc::clone(&self.said), shapes.framing);
         let list = Box::new(Frames { said, wrapping, calls, first, piece, called, last, next: 0, at: 0, ended: false });
-        let content = Body::Stream(response::EventStream { list, framing: wrapping.framing() });
+        let content = Body::Stream(response::EventStream { events: list, format: wrapping.framing() });
         Response::new(StatusCode::OK, vec![(CONTENT_TYPE, shapes.content_type.clone())], content)
     }
 }

@@ -200,7 +200,7 @@ impl Rendered for Spelled {
             return Response::ok("application/json", Body::Full(body.into()));
         }
         let list = Box::new(Frames::of(Stream::from(events(&self.0))));
-        let frames = Body::Stream(response::EventStream { list, framing: StreamFormat::Named });
+        let frames = Body::Stream(response::EventStream { events: list, format: StreamFormat::Named });
         Response::ok("text/event-stream; charset=utf-8", frames)
     }
 }

@@ -362,7 +362,7 @@ impl Rendered for Spelled {
                 let around = self.frame.chunk(tier, context);
                 let obfuscation = include_obfuscation.then(|| context.random.borrow().clone());
                 let frames = Frames::new(&words.stream, around, include_usage, obfuscation);
-                let frames = response::EventStream { list: Box::new(frames), framing: StreamFormat::Data("\n") };
+                let frames = response::EventStream { events: Box::new(frames), format: StreamFormat::Data("\n") };
                 ("text/event-stream; charset=utf-8", Body::Stream(frames))
             }
         };

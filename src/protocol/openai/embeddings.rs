@@ -148,7 +148,7 @@ mod tests {
     fn respond(body: &Value, count: Count<'_>) -> (Value, Cost) {
         with_context_of(&body.to_string(), |context| {
             let response = dialect().respond(context.members().unwrap(), context, count).unwrap();
-            let Body::Full(text) = response.content else { panic!() };
+            let Body::Full(text) = response.body else { panic!() };
             (serde_json::from_slice(&text).unwrap(), response.cost.unwrap())
         })
     }

@@ -164,9 +164,9 @@ fn events(event: &str, images: &[Image], wishes: &Wishes, price: Price, now: u64
             data["usage"] = price.usage(1);
         }
         let part = if partial.is_some() { EventKind::Content } else { EventKind::Finish };
-        response::StreamEvent { bytes: Bytes::from(format!("event: {kind}\ndata: {data}\n\n")), part, tokens }
+        response::StreamEvent { bytes: Bytes::from(format!("event: {kind}\ndata: {data}\n\n")), kind: part, tokens }
     });
-    response::EventStream { list: Box::new(frames), framing: StreamFormat::Named }
+    response::EventStream { events: Box::new(frames), format: StreamFormat::Named }
 }
 
 impl ComputedReply for Images {
@@ -236,7 +236,7 @@ mod tests {
 
     fn whole(body: Value) -> Value {
         answered(body, |response| {
-            let Body::Full(text) = response.content else { panic!() };
+            let Body::Full(text) = response.body else { panic!() };
             serde_json::from_slice(&text).unwrap()
         })
     }
@@ -274,10 +274,10 @@ mod tests {
     fn a_stream_shows_what_is_on_the_way() {
         let body = json!({"model": "gpt-image-1", "prompt": "a cat", "stream": true, "partial_images": 2});
         let (cost, frames) = answered(body, |response| {
-            let Body::Stream(frames) = response.content else { panic!() };
-            (response.cost.unwrap(), frames.list.collect::<Vec<_>>())
+            let Body::Stream(frames) = response.body else { panic!() };
+            (response.cost.unwrap(), frames.events.collect::<Vec<_>>())
         });
-        let parts: Vec<_> = frames.iter().map(|frame| frame.part).collect();
+        let parts: Vec<_> = frames.iter().map(|frame| frame.kind).collect();
         assert_eq!(parts, [EventKind::Content, EventKind::Content, EventKind::Finish]);
         assert_eq!((cost.output, frames[0].tokens), (1056, 352));
         let data = |n: usize| -> Value {

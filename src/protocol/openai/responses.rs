@@ -288,7 +288,7 @@ impl Rendered for Spelled {
             next: 0,
             padding: wishes.padded.then(|| context.random.borrow().clone()),
         };
-        let frames = response::EventStream { list: Box::new(frames), framing: StreamFormat::Named };
+        let frames = response::EventStream { events: Box::new(frames), format: StreamFormat::Named };
         Response::ok("text/event-stream; charset=utf-8", Body::Stream(frames))
     }
 }

@@ -59,8 +59,8 @@ fn events(speech: Vec<u8>, Cost { input, output }: Cost) -> response::EventStrea
     let total = input.saturating_add(output);
     let usage = json!({"input_tokens": input, "output_tokens": output, "total_tokens": total});
     let done = json!({"type": "speech.audio.done", "usage": usage});
-    let done = StreamEvent { bytes: Bytes::from(format!("data: {done}\n\n")), part: EventKind::Finish, tokens: 0 };
-    response::EventStream { list: Box::new(deltas.chain([done])), framing: StreamFormat::Data("\n") }
+    let done = StreamEvent { bytes: Bytes::from(format!("data: {done}\n\n")), kind: EventKind::Finish, tokens: 0 };
+    response::EventStream { events: Box::new(deltas.chain([done])), format: StreamFormat::Data("\n") }
 }
 
 impl ComputedReply for Speech {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     fn pcm(body: Value) -> usize {
-        answered(body, |response| match response.content {
+        answered(body, |response| match response.body {
             Body::Full(bytes) => bytes.len(),
             _ => panic!(),
         })
@@ -126,8 +126,8 @@ mod tests {
         let body =
             |stream| json!({"input": "Hello, how are you today?", "response_format": "pcm", "stream_format": stream});
         let (cost, frames) = answered(body("sse"), |response| {
-            let Body::Stream(frames) = response.content else { panic!() };
-            (response.cost.unwrap(), frames.list.collect::<Vec<_>>())
+            let Body::Stream(frames) = response.body else { panic!() };
+            (response.cost.unwrap(), frames.events.collect::<Vec<_>>())
         });
         assert_eq!((frames.len(), frames.iter().map(|frame| u64::from(frame.tokens)).sum()), (6, cost.output));
         let events: Vec<Value> = frames

@@ -141,8 +141,11 @@ impl Transcript {
 
     /// Event by event; where speakers are told apart, each segment of theirs follows upon what is heard of it.
     fn events(&self, text: &str, usage: &Value, segments: &[Segment]) -> Body {
-        let event =
-            |value: Value, part, tokens| StreamEvent { bytes: Bytes::from(format!("data: {value}\n\n")), part, tokens };
+        let event = |value: Value, part, tokens| StreamEvent {
+            bytes: Bytes::from(format!("data: {value}\n\n")),
+            kind: part,
+            tokens,
+        };
         // What is heard does not begin with blanks, whatever a script says.
         let blanks = self.text.text.len() - self.text.text.trim_start().len();
         let ends = self.text.ends.iter().filter(|end| **end > blanks);
@@ -164,7 +167,7 @@ impl Transcript {
         }
         list.extend((number..segments.len()).filter_map(segment));
         list.push(event(json!({"type": "transcript.text.done", "text": text, "usage": usage}), EventKind::Finish, 0));
-        Body::Stream(response::EventStream { list: Box::new(list.into_iter()), framing: StreamFormat::Data("\n") })
+        Body::Stream(response::EventStream { events: Box::new(list.into_iter()), format: StreamFormat::Data("\n") })
     }
 }
 

@@ -191,6 +191,6 @@ impl Iterator for Frames {
                 format!("data: {{\"{kind}\":{{{before}{comma}{after}}}}}\n\n").into()
             }
         };
-        Some(StreamEvent { bytes, part: *part, tokens: *tokens })
+        Some(StreamEvent { bytes, kind: *part, tokens: *tokens })
     }
 }

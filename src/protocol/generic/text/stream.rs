@@ -52,7 +52,7 @@ impl Iterator for Frames {
             let bytes = self.frame(&self.piece, piece, self.next as u64, ends);
             return Some(StreamEvent {
                 bytes,
-                part: if ends { EventKind::Finish } else { EventKind::Content },
+                kind: if ends { EventKind::Finish } else { EventKind::Content },
                 tokens: 1,
             });
         }
@@ -68,6 +68,6 @@ impl Iterator for Frames {
         }
         // A stream says something, even if the model does not.
         let last = self.last.as_ref().or(Some(&self.piece).filter(|_| ends.is_empty()))?;
-        Some(StreamEvent { bytes: self.frame(last, "", *tokens, true), part: EventKind::Finish, tokens: 0 })
+        Some(StreamEvent { bytes: self.frame(last, "", *tokens, true), kind: EventKind::Finish, tokens: 0 })
     }
 }

@@ -269,7 +269,7 @@ impl Iterator for Frames {
             (Some(0), false) | (Some(1), true) => (Bytes::from_static(b"data: [DONE]\n\n"), EventKind::End, 0),
             _ => return None,
         };
-        Some(StreamEvent { bytes, part, tokens })
+        Some(StreamEvent { bytes, kind: part, tokens })
     }
 }
 

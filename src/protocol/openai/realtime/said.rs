@@ -64,7 +64,7 @@ impl Rendered for Spelled {
             }
             (Some(said), None) => Box::new(Events::new(said.clone(), body, &context.limit_statuses, random)),
         };
-        Response::ok("application/json", Body::Stream(EventStream { list, framing: StreamFormat::Messages }))
+        Response::ok("application/json", Body::Stream(EventStream { events: list, format: StreamFormat::Messages }))
     }
 }
 
@@ -115,7 +115,7 @@ pub(super) fn transcribed<'a>(
 }
 
 fn frame(event: &Value, part: EventKind, tokens: u32) -> StreamEvent {
-    StreamEvent { bytes: event.to_string().into(), part, tokens }
+    StreamEvent { bytes: event.to_string().into(), kind: part, tokens }
 }
 
 /// What is told next, of the block with this number.

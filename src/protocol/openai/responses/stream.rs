@@ -193,7 +193,7 @@ impl Iterator for Frames {
         if let Some(event) = words.stream.events.get(at) {
             let from = at.checked_sub(1).map_or(0, |before| words.stream.events[before].end);
             let bytes = self.event(&words.stream.text, from, event);
-            return Some(StreamEvent { bytes, part: event.part, tokens: event.tokens });
+            return Some(StreamEvent { bytes, kind: event.part, tokens: event.tokens });
         }
         if at > words.stream.events.len() {
             return None;
@@ -201,7 +201,7 @@ impl Iterator for Frames {
         let output = words.line.with(&self.ids);
         let state = State::After { incomplete: words.incomplete, output: &output, usage: &words.usage };
         let name = if words.incomplete.is_some() { "response.incomplete" } else { "response.completed" };
-        Some(StreamEvent { bytes: self.whole(name, state, number), part: response::EventKind::End, tokens: 0 })
+        Some(StreamEvent { bytes: self.whole(name, state, number), kind: response::EventKind::End, tokens: 0 })
     }
 }
 
