@@ -107,6 +107,6 @@ mod tests {
         assert_eq!(refused(json!({})), "`head` lacks `id`: give it a value or a slot");
         assert_eq!(refused(json!({"id": 1, "data": 2})), "`head` gives `data`, which the dialect spells itself");
         assert!(refused(json!({"id": "{{part.x}}"})).contains("the dialect's own"));
-        assert!(refused(json!({"id": "{{no.such}}"})).contains("names no space"));
+        assert!(refused(json!({"id": "{{no.such}}"})).contains("unknown space"));
     }
 }

@@ -280,7 +280,7 @@ fn mistakes_in_a_collection_are_told_at_start_up() {
             format!(r#"{object}, "actions": {{"create": {{"only_if": {{"id": ["a"]}}}}}}"#),
             "actions.create.only_if: is about no object",
         ),
-        (r#""object": {"id": "{{res.id}}"}, "actions": {}"#.to_owned(), "`{{res.id}}` names no space"),
+        (r#""object": {"id": "{{res.id}}"}, "actions": {}"#.to_owned(), "`{{res.id}}` has the unknown space `res`"),
         (r#""acts": {}"#.to_owned(), "unknown field `acts`"),
     ] {
         let problems = told(&rest);

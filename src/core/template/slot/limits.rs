@@ -1,4 +1,4 @@
-//! What can be told about limits.
+//! The slots of limits: `{{requests.remaining}}`, `{{refusal.retry_after}}`.
 
 use std::{fmt, time::Duration};
 
@@ -9,12 +9,12 @@ use crate::core::{
     template::SlotValue,
 };
 
-/// Which limit is spoken of.
+/// The limit whose state a slot reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitFamily {
     /// The limit on requests, on tokens, …
     Of(Unit),
-    /// The limit that refuses the request.
+    /// The limit that rejects the request.
     LimitExceeded,
 }
 
@@ -27,7 +27,7 @@ const FAMILIES: [(&str, LimitFamily); 5] = [
 ];
 
 impl LimitFamily {
-    /// The family of this name.
+    /// Finds a family by its name.
     pub(super) fn named(name: &str) -> Option<LimitFamily> {
         FAMILIES.iter().find(|(known, _)| *known == name).map(|(_, family)| *family)
     }
@@ -39,7 +39,7 @@ impl fmt::Display for LimitFamily {
     }
 }
 
-/// What is told of it.
+/// The field of a limit's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum LimitField {
@@ -48,18 +48,19 @@ pub enum LimitField {
     /// Rounded down to thousands.
     RemainingThousands,
     Used,
-    /// Until full, as a Go duration.
+    /// Time until the limit is full, as a Go duration.
     Reset,
-    /// Until full, in milliseconds.
+    /// Time until the limit is full, in milliseconds.
     ResetMs,
-    /// When it is full, as RFC 3339.
+    /// Time at which the limit is full, in RFC 3339.
     ResetAt,
-    /// In seconds.
+    /// The period, in seconds.
     Period,
-    /// Of the refusal: until the request would pass, as a Go duration, and as protobuf's JSON spells one.
+    /// Time until the request would be admitted, as a Go duration. This field and all below are of `refusal` only.
     Wait,
-    /// In whole seconds: `25s`.
+    /// The same in whole seconds: `25s`.
     DelaySecs,
+    /// The same in protobuf's JSON notation: `24.5s`.
     Delay,
     RetryAfter,
     RetryAfterMs,
@@ -68,8 +69,9 @@ pub enum LimitField {
     Unit,
     /// `requests` or `tokens`.
     Kind,
-    /// The limit as a text, `400000` and `400,000`.
+    /// The limit as text: `400000`.
     LimitText,
+    /// The limit with grouped digits: `400,000`.
     LimitGrouped,
     /// `min`, `day`, …
     Per,
@@ -104,12 +106,12 @@ const FIELDS: [(&str, LimitField); 21] = [
 ];
 
 impl LimitField {
-    /// What this name tells of a family; the error lists the names there are.
+    /// Finds a field of a family by its name. The error lists the known names.
     pub(super) fn named(family: LimitFamily, name: &str) -> Result<LimitField, String> {
-        let known = |tell: LimitField| family == LimitFamily::LimitExceeded || !tell.is_of_refusal();
-        let found = FIELDS.iter().find(|(known, _)| *known == name).map(|(_, tell)| *tell);
-        found.filter(|tell| known(*tell)).ok_or_else(|| {
-            let names: Vec<_> = FIELDS.iter().filter(|(_, tell)| known(*tell)).map(|(name, _)| *name).collect();
+        let known = |field: LimitField| family == LimitFamily::LimitExceeded || !field.is_of_refusal();
+        let found = FIELDS.iter().find(|(known, _)| *known == name).map(|(_, field)| *field);
+        found.filter(|field| known(*field)).ok_or_else(|| {
+            let names: Vec<_> = FIELDS.iter().filter(|(_, field)| known(*field)).map(|(name, _)| *name).collect();
             names.join(", ")
         })
     }
@@ -135,10 +137,10 @@ impl fmt::Display for LimitField {
     }
 }
 
-/// What it comes to; `now` is the time since 1970.
-pub(super) fn told(
+/// Returns the value of a field; `now` is the time since 1970.
+pub(super) fn value(
     family: LimitFamily,
-    tell: LimitField,
+    field: LimitField,
     limit_statuses: &LimitStatuses,
     now: Duration,
 ) -> SlotValue<'static> {
@@ -147,7 +149,7 @@ pub(super) fn told(
         LimitFamily::LimitExceeded => limit_statuses.refusal.as_ref().map(|refusal| &refusal.limit_status),
     };
     let Some(limit_status) = limit_status else { return SlotValue::Null };
-    match (tell, &limit_statuses.refusal) {
+    match (field, &limit_statuses.refusal) {
         (LimitField::Limit, _) => SlotValue::Number(limit_status.limit),
         (LimitField::Remaining, _) => SlotValue::Number(limit_status.remaining),
         (LimitField::RemainingThousands, _) => SlotValue::Number(limit_status.remaining / 1000 * 1000),
@@ -155,19 +157,19 @@ pub(super) fn told(
         (LimitField::Reset, _) => SlotValue::Duration(GoDuration(limit_status.until_full)),
         (LimitField::ResetMs, _) => SlotValue::Number(millis(limit_status.until_full)),
         (LimitField::ResetAt, _) => {
-            // Whole seconds: the next, so that it is full by then.
+            // Rounded up to whole seconds, so that the limit is full by then.
             let at = Duration::from_millis(millis(now.saturating_add(limit_status.until_full)).saturating_add(999));
             text(Some(Rfc3339(Duration::from_secs(at.as_secs())).to_string().into()))
         }
         (LimitField::Period, _) => SlotValue::Number(limit_status.period.as_secs().max(1)),
-        (_, Some(refusal)) => refused(tell, limit_status, refusal),
+        (_, Some(refusal)) => refusal_value(field, limit_status, refusal),
         (_, None) => SlotValue::Null,
     }
 }
 
-fn refused(tell: LimitField, limit_status: &LimitStatus, refusal: &LimitExceeded) -> SlotValue<'static> {
+fn refusal_value(field: LimitField, limit_status: &LimitStatus, refusal: &LimitExceeded) -> SlotValue<'static> {
     let per = || crate::core::limit_status::per(limit_status.period);
-    match tell {
+    match field {
         LimitField::Wait => SlotValue::Duration(GoDuration(limit_status.wait)),
         LimitField::Delay => text(Some(format!("{}s", limit_status.wait.as_secs_f64()).into())),
         LimitField::DelaySecs => text(Some(format!("{}s", limit_status.retry_after_secs()).into())),
@@ -189,7 +191,7 @@ fn refused(tell: LimitField, limit_status: &LimitStatus, refusal: &LimitExceeded
     }
 }
 
-/// A number with commas between its thousands.
+/// Renders a number with commas between its thousands.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let comma = |n: usize| n > 0 && (digits.len() - n).is_multiple_of(3);
