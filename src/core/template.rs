@@ -120,17 +120,17 @@ impl Template {
     ///
     /// # Errors
     /// The message for a slot that is unknown or not allowed.
-    pub fn json(value: &Value, layout: Layout, spaces: AllowedSlots) -> Result<Self, String> {
+    pub fn json(value: &Value, layout: Layout, allowed: AllowedSlots) -> Result<Self, String> {
         let text = String::from_utf8(layout.write(value)).map_err(|error| error.to_string())?;
-        Template::from_text(&text, layout.indent, spaces)
+        Template::from_text(&text, layout.indent, allowed)
     }
 
     /// Compiles JSON text with `indent` spaces per level. Its layout is preserved.
     ///
     /// # Errors
     /// The message for a slot that is unknown or not allowed.
-    pub fn from_text(text: &str, indent: usize, spaces: AllowedSlots) -> Result<Self, String> {
-        let mut template = Template::compile(text, SlotPosition::Text, spaces)?;
+    pub fn from_text(text: &str, indent: usize, allowed: AllowedSlots) -> Result<Self, String> {
+        let mut template = Template::compile(text, SlotPosition::Text, allowed)?;
         template.lift_whole_values(indent)?;
         template.finish();
         Ok(template)
@@ -140,13 +140,13 @@ impl Template {
     ///
     /// # Errors
     /// The message for a slot that is unknown or not allowed.
-    pub fn plain(text: &str, spaces: AllowedSlots) -> Result<Self, String> {
-        let mut template = Template::compile(text, SlotPosition::Plain, spaces)?;
+    pub fn plain(text: &str, allowed: AllowedSlots) -> Result<Self, String> {
+        let mut template = Template::compile(text, SlotPosition::Plain, allowed)?;
         template.finish();
         Ok(template)
     }
 
-    fn compile(text: &str, position: SlotPosition, spaces: AllowedSlots) -> Result<Self, String> {
+    fn compile(text: &str, position: SlotPosition, allowed: AllowedSlots) -> Result<Self, String> {
         let mut segments = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -165,7 +165,7 @@ impl Template {
                 ));
             };
             segments.push(Segment::Literal(std::mem::take(&mut literal).into_bytes().into()));
-            segments.push(Segment::Slot(Slot::parse(rest[..end].trim(), spaces)?, position));
+            segments.push(Segment::Slot(Slot::parse(rest[..end].trim(), allowed)?, position));
             rest = &rest[end + 2..];
         }
         literal.push_str(rest);

@@ -1,36 +1,36 @@
-//! What a script gives the model to say.
+//! The specification of a reply, as a script gives it.
 
 use crate::core::reply::{FinishReason, Usage};
 
-/// What a script gives the model to say.
+/// The specification of a reply.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplySpec {
-    /// What is said.
+    /// The content.
     pub content: ReplyContent,
-    /// What is thought before it, told where the request asks for it; `None` for filler.
+    /// The reasoning, returned if the request asks for it; `None` for filler.
     pub reasoning: Option<String>,
-    /// Tokens thought before it; `None` for as many as `reasoning` has, or else as the request's effort suggests.
+    /// Number of reasoning tokens; `None` for those of `reasoning`, or else a number for the request's effort.
     pub reasoning_tokens: Option<u64>,
-    /// Why it ends; `None` for what follows from the rest.
+    /// The finish reason; `None` to derive it from the content.
     pub finish_reason: Option<FinishReason>,
-    /// What it is said to cost; `None` to count.
+    /// The reported usage; `None` to count tokens.
     pub usage: Option<Usage>,
 }
 
-/// The kinds of things that a script can say.
+/// The content of a specified reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyContent {
     /// This text.
     Text(String),
-    /// This text, streamed in just these pieces.
+    /// This text, streamed in exactly these pieces.
     Pieces(Vec<String>),
-    /// What the user said last.
+    /// The text of the last user message.
     Echo,
-    /// Filler.
+    /// Filler text.
     Lorem,
     /// A refusal.
     Refusal(String),
-    /// Calls of tools: name and arguments.
+    /// Tool calls: name and arguments.
     ToolCalls(Vec<(String, String)>),
 }
 
