@@ -1,5 +1,4 @@
-//! What can be told of a schema before anything is made of it: whether a value that it names itself fits, and whether
-//! what it describes comes to an end.
+//! Checks of a schema before an instance is made: the values it lists must be valid, and its references must end.
 
 use serde_json::Value;
 
@@ -10,8 +9,7 @@ use super::{
 };
 
 impl<'a> Maker<'a, '_> {
-    /// Whether a value is an instance, as far as a quick look tells: patterns, formats, `multipleOf` and what is beyond
-    /// the simplest of arrays are taken on trust.
+    /// Returns true if a value is probably valid. Patterns, formats, `multipleOf` and most array keywords are not checked.
     pub(super) fn fits(&mut self, value: &Value, schema: &'a Value, depth: usize) -> bool {
         match schema {
             Value::Bool(allowed) => *allowed,
@@ -73,7 +71,7 @@ impl<'a> Maker<'a, '_> {
         }
     }
 
-    /// Whether an instance can be made that follows `refs` references one inside the other and no more.
+    /// Returns true if an instance with at most `refs` nested references exists.
     pub(super) fn ends(&mut self, schema: &'a Value, refs: usize, depth: usize) -> bool {
         let Value::Object(layer) = schema else {
             return *schema != Value::Bool(false);
@@ -106,7 +104,7 @@ impl<'a> Maker<'a, '_> {
                 || layer.get("items").is_none_or(|items| self.ends(items, refs, depth + 1)))
     }
 
-    /// Remembered, as all that recurs goes through here.
+    /// Returns true if the target of a reference has such an instance. Results are cached, since every recursion comes here.
     fn target_ends(&mut self, target: &'a Value, refs: usize, depth: usize) -> bool {
         let key = (std::ptr::from_ref(target).addr(), refs);
         if let Some(known) = self.known.get(&key) {
