@@ -78,8 +78,8 @@ impl From<ManualClock> for Clock {
     }
 }
 
-/// Time since 1970 that renders in RFC 3339, as in protobuf's JSON: `2025-12-31T15:46:13.983958Z`. A fraction of zero is
-/// left out.
+/// Time since 1970 that renders in RFC 3339, as in protobuf's JSON: `2025-12-31T15:46:13.983958Z`. A fraction of zero
+/// is left out.
 pub struct Rfc3339(pub Duration);
 
 impl fmt::Display for Rfc3339 {

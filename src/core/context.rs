@@ -169,7 +169,7 @@ impl<'a> RequestContext<'a> {
         self.params = params;
     }
 
-    /// Returns the requested model, without the faults after it; empty if there is none. The first of these that is present
+    /// Returns the requested model, without the faults after it; empty if there is none. The first that is present
     /// applies: `{model}` in the path, `model` in the body, `{deployment}` in the path, either of them in the query.
     pub fn model(&self) -> Cow<'_, str> {
         let (name, end) = self.model_and_end();

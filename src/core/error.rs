@@ -38,7 +38,7 @@ impl ToField for u64 {
 /// Declares the kinds: a variant, its name in a provider's `errors`, and the fields that its texts may use.
 macro_rules! api_errors {
     ($($(#[$doc:meta])* $variant:ident = $name:literal { $($field:ident: $type:ty),* })*) => {
-        /// An error with which a request is rejected. `param` is the path of the invalid member, such as `messages[0].role`.
+        /// An error that rejects a request. `param` is the path of the invalid member, such as `messages[0].role`.
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[allow(missing_docs)]
         pub enum ApiError {
@@ -100,7 +100,7 @@ api_errors! {
     MissingParameter = "missing_parameter" { param: String }
     /// A member is unknown.
     UnknownParameter = "unknown_parameter" { param: String }
-    /// A member has the wrong JSON type; `expected` and `got` are nouns with their articles, `wanted` is JSON Schema's name.
+    /// A member has the wrong JSON type; `expected` and `got` are nouns with articles, `wanted` is JSON Schema's name.
     InvalidType = "invalid_type" { param: String, expected: String, wanted: &'static str, got: &'static str }
     /// A number is too small; `noun` is `integer` or `decimal`.
     BelowMinimum = "below_minimum" { param: String, noun: &'static str, bound: String, got: String }
@@ -124,7 +124,7 @@ api_errors! {
     NeedsOther = "needs_other" { param: &'static str, other: &'static str }
     /// A parameter was sent together with another one that excludes it.
     Excludes = "excludes" { param: &'static str, other: &'static str }
-    /// A tool call is not followed by its result; `ids` are the calls without one, `param` is the message with the calls.
+    /// A tool call is not followed by its result; `ids` are the calls without one, `param` is the message with calls.
     ToolReplyMissing = "tool_reply_missing" { param: String, ids: String }
     /// A tool result belongs to no call, or not to the call `id`.
     StrayToolReply = "stray_tool_reply" { param: String, id: String }
@@ -152,8 +152,8 @@ api_errors! {
     WrongState = "wrong_state" { action: String, id: String, noun: String, state: String }
     /// No scripted reply matches the request; `nearest` is the closest one with its mismatch.
     NoReply = "no_reply" { nearest: String }
-    /// An error that was requested. `status` is that of the response; 0 leaves it to the fixture. `name` selects one of the
-    /// injected errors; it is empty if the status suffices.
+    /// An error that was requested. `status` is that of the response; 0 leaves it to the fixture. `name` selects one of
+    /// the injected errors; it is empty if the status suffices.
     Injected = "injected" { status: u64, name: String }
     /// A request names a fault that does not exist.
     BadFault = "bad_fault" { problem: String }
@@ -177,9 +177,9 @@ impl From<LimitExceeded> for ApiError {
 const DOTTED: &str = "path";
 
 impl ApiError {
-    /// Returns the qualifiers of the kind in a provider's `errors`, the most specific first. By kind, these are: the invalid
-    /// parameter; the noun or the action; the limit's unit, then `requests` or `tokens`; the injected name, then the status,
-    /// then its class such as `4xx`.
+    /// Returns the qualifiers of the kind in a provider's `errors`, the most specific first. By kind, these are: the
+    /// invalid parameter; the noun or the action; the limit's unit, then `requests` or `tokens`; the injected name,
+    /// then the status, then its class such as `4xx`.
     pub fn qualifiers(&self) -> [Option<Cow<'_, str>>; 3] {
         match self {
             ApiError::RateLimited { unit, kind } | ApiError::RequestTooLarge { unit, kind } => {

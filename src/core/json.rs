@@ -1,9 +1,9 @@
 //! A JSON object, parsed in one pass without building a tree.
 //!
-//! A chat request has a few small members and one prompt of up to megabytes that the fake seldom reads. The reader checks
-//! the whole structure (brackets, commas, literals, numbers, nesting up to [`MAX_DEPTH`]). It skips the inside of a string
-//! by searching for the closing quote: an invalid escape or encoding is found only when the string is read. The reader
-//! records the positions of object members, and of objects and arrays in arrays, so that no text is scanned twice.
+//! A chat request has a few small members and one prompt of up to megabytes that the fake seldom reads. The reader
+//! checks the whole structure (brackets, commas, literals, numbers, nesting up to [`MAX_DEPTH`]). It skips the inside
+//! of a string by searching for the closing quote: an invalid escape or encoding is found only when the string is read.
+//! It records the positions of object members, and of objects and arrays in arrays: no text is scanned twice.
 
 mod key_filter;
 mod reader;
@@ -69,7 +69,7 @@ impl<'a> Document<'a> {
         if !reader.escaped_keys {
             return Ok(Document { text: Cow::Borrowed(text), nodes: reader.nodes, names: reader.names });
         }
-        // Keys are compared byte by byte. Escaped keys are rare, so the whole text is rewritten without escapes in keys.
+        // Keys are compared byte by byte. Escaped keys are rare: the whole text is rewritten without them.
         let written = serde_json::from_slice(text).and_then(|value: serde_json::Value| serde_json::to_vec(&value));
         let text = written.map_err(|_| Malformed { at: 0 })?;
         let Reader { nodes, names, .. } = Reader::read(&text)?;
@@ -107,8 +107,8 @@ impl<'a> Object<'a> {
         self.names.may_share(names)
     }
 
-    /// Returns the value of a member. Of duplicate keys the last one wins, as is common in JSON parsers. A name that needs an
-    /// escape in JSON must be passed in its escaped form.
+    /// Returns the value of a member. Of duplicate keys the last one wins, as is common in JSON parsers. A name that
+    /// needs an escape in JSON must be passed in its escaped form.
     #[inline]
     pub fn get(&self, name: &str) -> Option<Value<'a>> {
         if self.may_have(KeyFilter::of(&[name])) { self.find(name) } else { None }

@@ -61,7 +61,7 @@ pub struct Cost {
 }
 
 /// The state of the limits that apply to one request. It is the source of every limit number in a response. Of several
-/// limits on one unit, it holds the one with the slowest refill; of several exceeded limits, the one with the longest wait.
+/// limits on one unit, it holds the one with the slowest refill; of several exceeded ones, that with the longest wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitStatuses {
     /// The states by unit. No provider reports requests in flight.
@@ -131,7 +131,7 @@ pub struct LimitExceeded {
 }
 
 impl LimitExceeded {
-    /// Returns true if the request must wait longer than with another limit. A limit that never admits it is the longest.
+    /// Returns true if the wait is longer than with another limit. A limit that never admits the request is longest.
     pub fn is_longer_than(&self, other: &LimitExceeded) -> bool {
         let ends = |refusal: &LimitExceeded| matches!(refusal.reason, Reason::RanOut | Reason::Hidden);
         match (ends(self), ends(other)) {
@@ -180,7 +180,7 @@ impl LimitStatus {
         u128::from(self.limit) * other.period.as_nanos() < u128::from(other.limit) * self.period.as_nanos()
     }
 
-    /// Time to wait in whole seconds, rounded up and never 0: LiteLLM reads no fractions, and takes 0 for "no cooldown".
+    /// Time to wait in whole seconds, rounded up and never 0: LiteLLM ignores fractions, and takes 0 as "no cooldown".
     pub fn retry_after_secs(&self) -> u64 {
         (self.wait.as_nanos().div_ceil(1_000_000_000) as u64).max(1)
     }
@@ -200,8 +200,8 @@ pub fn per(period: Duration) -> String {
     }
 }
 
-/// A duration that renders like Go's `time.Duration`, truncated to whole milliseconds: `0s`, `6ms`, `8.64s`, `2m1.016s`,
-/// `114h18m0s`. OpenAI sends `x-ratelimit-reset-*` in this format.
+/// A duration that renders like Go's `time.Duration`, truncated to whole milliseconds: `0s`, `6ms`, `8.64s`,
+/// `2m1.016s`, `114h18m0s`. OpenAI sends `x-ratelimit-reset-*` in this format.
 pub struct GoDuration(pub Duration);
 
 impl GoDuration {

@@ -1,4 +1,4 @@
-//! Layer `core`: requests, responses, replies, errors, templates, JSON, clock and randomness. It imports no other layer.
+//! Layer `core`: requests, responses, replies, errors, templates, JSON, clock and randomness.
 
 pub mod clock;
 pub(crate) mod context;

@@ -12,8 +12,8 @@ pub struct ModelFacts {
     pub model: Glob,
     /// Time of the release, in seconds since 1970. Models that have it, and no `*` in their name, are listed.
     pub created: Option<u64>,
-    /// Time of the release in RFC 3339, for providers that send it so. Models that have it, and no `snapshot`, are listed by
-    /// that provider.
+    /// Time of the release in RFC 3339, for providers that send it so. Models that have it, and no `snapshot`, are
+    /// listed by that provider.
     pub released: Option<String>,
     /// The name for people.
     pub display_name: Option<String>,

@@ -125,8 +125,9 @@ impl Tool {
     }
 }
 
-/// Returns the tokens that limits reserve before there is a reply, as recorded at OpenAI. Input: a quarter of the characters,
-/// one per message, one more, and 765 per image. Output: `max_tokens` for each of `n` choices. Tools are not counted.
+/// Returns the tokens that limits reserve before there is a reply, as recorded at OpenAI. Input: a quarter of the
+/// characters, one per message, one more, and 765 per image. Output: `max_tokens` for each of `n` choices. Tools are
+/// not counted.
 pub fn reserved_cost(chars: u64, messages: u64, images: u64, max_tokens: Option<u64>, n: u64) -> Cost {
     Cost {
         input: chars.div_ceil(4) + messages + 1 + images.saturating_mul(765),

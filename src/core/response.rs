@@ -103,8 +103,8 @@ pub enum StreamFormat {
 }
 
 impl StreamFormat {
-    /// Renders an error that takes the place of a stream's next event and ends the stream. `first` is true if the stream has
-    /// sent no event.
+    /// Renders an error that takes the place of a stream's next event and ends the stream. `first` is true if the
+    /// stream has sent no event.
     pub fn error(self, body: &[u8], first: bool) -> Bytes {
         /// The start of an error whose `type` is also the name of its event.
         const TYPE: &str = r#"{"type":""#;
@@ -126,8 +126,8 @@ impl StreamFormat {
         [before.concat().as_bytes(), body, after.concat().as_bytes()].concat().into()
     }
 
-    /// Returns the keep-alive that clients ignore: a comment, or, in formats without comments, a space or an event of an
-    /// unknown type.
+    /// Returns the keep-alive that clients ignore: a comment, or, in formats without comments, a space or an event of
+    /// an unknown type.
     pub fn comment(self) -> Bytes {
         Bytes::from_static(match self {
             StreamFormat::Data("\r\n") => b": keep-alive\r\n\r\n",

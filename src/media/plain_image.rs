@@ -1,5 +1,5 @@
-//! Placeholder images of the requested size that viewers can open. A seed decides the content: a pattern of two colours in
-//! PNG, one colour in JPEG and WebP.
+//! Placeholder images of the requested size that viewers can open. A seed decides the content: a pattern of two colours
+//! in PNG, one colour in JPEG and WebP.
 
 mod jpeg;
 
@@ -121,7 +121,7 @@ impl Image {
         mixed >> (y * CELLS / 2 + x) & 1 == 1
     }
 
-    /// Makes a lossless WebP (RFC 9649). Each of the four channels has a code of a single symbol, so pixels take no bits.
+    /// Makes a lossless WebP (RFC 9649). Each of the four channels has a code of one symbol, so pixels take no bits.
     fn webp(self) -> Vec<u8> {
         let [red, green, blue] = self.colour().map(u64::from);
         let mut bits = Bits::default();

@@ -1,5 +1,5 @@
-//! Silent audio files that players can open. A file lasts as long as its text would take to speak. Nothing is synthesised,
-//! and no signal is encoded.
+//! Silent audio files that players can open. A file lasts as long as its text would take to speak. Nothing is
+//! synthesised, and no signal is encoded.
 
 mod crc;
 mod flac;
@@ -73,8 +73,8 @@ pub fn duration_of(text: &str) -> Duration {
     CHARACTER.saturating_mul(characters).clamp(SHORTEST, LONGEST)
 }
 
-/// Makes a whole file. Its length is rounded down to milliseconds, and limited to [`SHORTEST`] and [`LONGEST`]. MP3 and AAC
-/// cannot end within a frame, so they are up to 24 ms and 43 ms longer.
+/// Makes a whole file. Its length is rounded down to milliseconds, and limited to [`SHORTEST`] and [`LONGEST`]. MP3 and
+/// AAC cannot end within a frame, so they are up to 24 ms and 43 ms longer.
 pub fn silence(format: Format, length: Duration) -> Vec<u8> {
     let samples = length.clamp(SHORTEST, LONGEST).as_millis() as u32 * (RATE / 1000);
     match format {
@@ -90,8 +90,8 @@ pub fn silence(format: Format, length: Duration) -> Vec<u8> {
 /// Number of bytes before the first sample of a WAV file.
 const WAV_HEADER: u32 = 44;
 
-/// Makes a WAV file: the canonical RIFF header (Multimedia Programming Interface and Data Specifications 1.0, 1991) and the
-/// samples.
+/// Makes a WAV file: the canonical RIFF header (Multimedia Programming Interface and Data Specifications 1.0, 1991) and
+/// the samples.
 fn wav(samples: u32) -> Vec<u8> {
     const PCM: u16 = 1;
     const CHANNELS: u16 = 1;
@@ -135,8 +135,8 @@ fn mp3(samples: u32) -> Vec<u8> {
 /// Number of samples of an AAC-LC frame.
 const AAC_FRAME: u32 = 1024;
 
-/// Makes an AAC file: ADTS frames (ISO/IEC 13818-7) around the silent mono frame with which hls.js fills gaps. It has one
-/// channel element whose only scale factor band is coded as zeros, and works at any sample rate.
+/// Makes an AAC file: ADTS frames (ISO/IEC 13818-7) around the silent mono frame with which hls.js fills gaps. It has
+/// one channel element whose only scale factor band is coded as zeros, and works at any sample rate.
 fn aac(samples: u32) -> Vec<u8> {
     const SILENT: [u8; 6] = [0x00, 0xc8, 0x00, 0x80, 0x23, 0x80];
     /// Number of bytes of a frame: seven of the header, and the payload.

@@ -41,8 +41,8 @@ pub(super) struct PromptCost {
     pub(super) functions: u64,
 }
 
-/// Counts the cost of a prompt: for each message its text, its role and 3, and 3 for the start of the reply. A prompt of
-/// texts costs just their tokens.
+/// Counts the cost of a prompt: for each message its text, its role and 3, and 3 for the start of the reply. A prompt
+/// of texts costs just their tokens.
 pub(super) fn prompt_cost(prompt: &Prompt, tokenizer: Tokenizer) -> PromptCost {
     let tokens = |text: &str| tokens(text, tokenizer);
     let turn = |turn: &Turn| {

@@ -21,8 +21,8 @@ const MOST_WORDS: usize = 8192;
 /// The length of the part of a vector that depends on the whole text. The part of its words has length 1.
 const OWN: f32 = 0.25;
 
-/// Returns the vector of a text: length 1, `size` dimensions. Like with real models, it is the start of the full vector,
-/// which has `full` dimensions, scaled to length 1.
+/// Returns the vector of a text: length 1, `size` dimensions. Like with real models, it is the start of the full
+/// vector, which has `full` dimensions, scaled to length 1.
 pub fn of(text: &str, full: usize, size: usize) -> Vec<f32> {
     let full = full.max(size).max(1);
     let mut vector = vec![0.0; full];

@@ -18,8 +18,8 @@ use kind::{ALL, ARRAY, BOOLEAN, INTEGER, NULL, NUMBER, OBJECT, STRING, inferred,
 /// The same state of `random` gives the same instance.
 ///
 /// The instance has every property, in the order of the schema, one item per array and one entry per map. A recursive
-/// schema gives only required properties inside itself. Of `anyOf` and `oneOf`, the first branch that is not null is used;
-/// of `enum`, any value. A valid `default` is used, or else the first of `examples`, but not `null`.
+/// schema gives only required properties inside itself. Of `anyOf` and `oneOf`, the first branch that is not null is
+/// used; of `enum`, any value. A valid `default` is used, or else the first of `examples`, but not `null`.
 ///
 /// Limits of the support:
 /// - `not`, `if` and `patternProperties` are ignored, and a second matching branch of `oneOf` is not noticed.
@@ -101,8 +101,8 @@ impl<'a> Maker<'a, '_> {
         value
     }
 
-    /// Collects the layers of a value: the schemas, the targets of their references, and one branch of every choice. `None`
-    /// if they are unsatisfiable.
+    /// Collects the layers of a value: the schemas, the targets of their references, and one branch of every choice.
+    /// `None` if they are unsatisfiable.
     fn layers(&mut self, schemas: &[&'a Value]) -> Option<Vec<&'a Layer>> {
         let mut open: Vec<&Value> = schemas.iter().rev().copied().collect();
         let mut layers: Vec<&Layer> = Vec::new();
@@ -144,8 +144,8 @@ impl<'a> Maker<'a, '_> {
         self.root.pointer(&percent_decode_str(pointer).decode_utf8_lossy())
     }
 
-    /// Records that a reference is followed. From the second time inside itself only required properties are made. `None`
-    /// from the fifth time: such a schema has no finite instance.
+    /// Records that a reference is followed. From the second time inside itself only required properties are made.
+    /// `None` from the fifth time: such a schema has no finite instance.
     fn enter(&mut self, target: &'a Value) -> Option<()> {
         let address = std::ptr::from_ref(target).addr();
         let times = self.trail.iter().filter(|known| **known == address).count();
@@ -154,8 +154,8 @@ impl<'a> Maker<'a, '_> {
         (times < 4).then_some(())
     }
 
-    /// Chooses the first branch that is not null, is compatible with the layers and ends. If `terse`, it chooses the one
-    /// with the fewest nested references.
+    /// Chooses the first branch that is not null, is compatible with the layers and ends. If `terse`, it chooses the
+    /// one with the fewest nested references.
     fn choose(&mut self, branches: &'a [Value], layers: &[&'a Layer]) -> Option<&'a Value> {
         if !self.spend(branches.len()) {
             return None;

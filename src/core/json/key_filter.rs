@@ -29,8 +29,9 @@ impl KeyFilter {
     }
 }
 
-/// Hashes a name by its length, and its first, middle and last byte. Names of parameters seldom share them all, and hashing
-/// the whole name would cost more than comparing it. The factors separate the members of most chat requests from rare ones.
+/// Hashes a name by its length, and its first, middle and last byte. Names of parameters seldom share them all, and
+/// hashing the whole name would cost more than comparing it. The factors separate the members of most chat requests
+/// from rare ones.
 #[inline]
 pub const fn slot(name: &[u8]) -> usize {
     let (Some(first), Some(last)) = (name.first(), name.last()) else { return 0 };

@@ -1,5 +1,5 @@
-//! Frames of AWS's event stream (`application/vnd.amazon.eventstream`): big-endian, with a checksum of the prelude and one
-//! of the whole frame.
+//! Frames of AWS's event stream (`application/vnd.amazon.eventstream`): big-endian, with a checksum of the prelude and
+//! one of the whole frame.
 //!
 //! ```text
 //! u32 length of the frame | u32 length of its headers | u32 CRC of these 8 bytes

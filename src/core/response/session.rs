@@ -6,8 +6,8 @@ use crate::core::json;
 
 /// A conversation over an open WebSocket. Each message is the text of a JSON object.
 ///
-/// The server passes in each validated message, and then calls [`next_request`](Session::next_request). A request to the
-/// model has its own limits, faults and latency, like any other request. The events of its response go through
+/// The server passes in each validated message, and then calls [`next_request`](Session::next_request). A request to
+/// the model has its own limits, faults and latency, like any other request. The events of its response go through
 /// [`on_event`](Session::on_event).
 pub trait Session: Send {
     /// Returns the events to send when the socket opens.

@@ -1,4 +1,4 @@
-//! Baseline JPEG (ITU-T T.81) of one colour. Blocks have no coefficients but the mean (DC), which changes only in the first.
+//! Baseline JPEG (ITU-T T.81) of one colour. Blocks have only the mean (DC), which changes only in the first block.
 
 /// Maximum number of bits of a block's mean without its sign, in units of the quantisation below.
 const CATEGORIES: u8 = 8;
@@ -60,7 +60,7 @@ fn segment(marker: u8, data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(data);
 }
 
-/// A writer of bits, the highest of each byte first. A zero byte follows each 0xff, which would start a marker otherwise.
+/// A writer of bits, the highest of each byte first. A zero byte follows each 0xff, which else starts a marker.
 struct Bits<'a> {
     bytes: &'a mut Vec<u8>,
     byte: u8,

@@ -8,7 +8,7 @@ const BLOCK: u32 = 4096;
 /// A constant subframe: its type, and the value in 16 bits.
 const SUBFRAME: [u8; 3] = [0, 0, 0];
 
-/// Makes a whole file of `samples` samples. They must be more than one block, because STREAMINFO declares that block size.
+/// Makes a whole file of `samples` samples. They must be more than one block: STREAMINFO declares that size.
 pub fn silence(samples: u32) -> Vec<u8> {
     let mut file = stream_info(samples);
     for number in 0..samples.div_ceil(BLOCK) {

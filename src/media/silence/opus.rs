@@ -51,8 +51,8 @@ pub fn silence(samples: u32) -> Vec<u8> {
     file
 }
 
-/// Appends a page of `count` (up to 255) copies of one packet of fewer than 255 bytes. `granule` is the end of the page in
-/// the stream, in samples at 48 kHz.
+/// Appends a page of `count` (up to 255) copies of one packet of fewer than 255 bytes. `granule` is the end of the page
+/// in the stream, in samples at 48 kHz.
 fn page(file: &mut Vec<u8>, sequence: u32, flags: u8, granule: u32, packet: &[u8], count: usize) {
     const CHECKSUM: usize = 22;
     let start = file.len();

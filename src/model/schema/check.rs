@@ -9,7 +9,7 @@ use super::{
 };
 
 impl<'a> Maker<'a, '_> {
-    /// Returns true if a value is probably valid. Patterns, formats, `multipleOf` and most array keywords are not checked.
+    /// Returns true if a value is probably valid. Patterns, formats, `multipleOf` and most array keywords are skipped.
     pub(super) fn fits(&mut self, value: &Value, schema: &'a Value, depth: usize) -> bool {
         match schema {
             Value::Bool(allowed) => *allowed,
@@ -104,7 +104,7 @@ impl<'a> Maker<'a, '_> {
                 || layer.get("items").is_none_or(|items| self.ends(items, refs, depth + 1)))
     }
 
-    /// Returns true if the target of a reference has such an instance. Results are cached, since every recursion comes here.
+    /// Returns true if the target of a reference has such an instance. Every recursion comes here: results are cached.
     fn target_ends(&mut self, target: &'a Value, refs: usize, depth: usize) -> bool {
         let key = (std::ptr::from_ref(target).addr(), refs);
         if let Some(known) = self.known.get(&key) {

@@ -10,9 +10,9 @@ const FARTHEST: i128 = 100_000_000_000_000_000_000;
 /// Maximum number of decimal places.
 const MOST_PLACES: u32 = 15;
 
-/// Makes a number that is valid for the layers' `minimum`, `maximum`, `exclusive…` and `multipleOf`. If possible it is in
-/// 1..=100 (1..=1000000 if `vary`), and has one decimal place if it is not an integer. If no number is valid, it is the
-/// one next to the minimum.
+/// Makes a number that is valid for the layers' `minimum`, `maximum`, `exclusive…` and `multipleOf`. If possible it is
+/// in 1..=100 (1..=1000000 if `vary`), and has one decimal place if it is not an integer. If no number is valid, it is
+/// the one next to the minimum.
 pub fn number(layers: &[&Layer], integer: bool, vary: bool, random: &mut Random) -> Value {
     let (lows, highs) = (bounds(layers, "minimum", "exclusiveMinimum"), bounds(layers, "maximum", "exclusiveMaximum"));
     let far = |(bound, _): &&(&Number, bool)| bound.as_f64().is_some_and(|bound| bound.abs() > FARTHEST as f64);
@@ -74,8 +74,8 @@ fn usual_part(low: Option<i128>, high: Option<i128>, usual_low: i128, usual_high
     }
 }
 
-/// Returns every bound, and true if it is exclusive. `exclusiveMinimum` is a number; in draft 4 it is a boolean that applies
-/// to `minimum`.
+/// Returns every bound, and true if it is exclusive. `exclusiveMinimum` is a number; in draft 4 it is a boolean that
+/// applies to `minimum`.
 fn bounds<'l>(layers: &[&'l Layer], inclusive: &str, exclusive: &str) -> Vec<(&'l Number, bool)> {
     let mut bounds = Vec::new();
     for layer in layers {

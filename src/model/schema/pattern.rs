@@ -63,8 +63,8 @@ impl Pattern {
         self.0.width
     }
 
-    /// Draws a string. Assertions are ignored, so a pattern with `(?=…)`, `\b` or an inner `^` may not match it; if `greedy`,
-    /// nor may one with any `^` or `$`. `fuel` is the remaining number of steps.
+    /// Draws a string. Assertions are ignored, so a pattern with `(?=…)`, `\b` or an inner `^` may not match it; if
+    /// `greedy`, nor may one with any `^` or `$`. `fuel` is the remaining number of steps.
     pub fn draw(&self, random: &mut Random, style: Style, fuel: &mut usize) -> String {
         let mut draw = Draw { random, style, fuel, text: String::new() };
         draw.node(&self.0);
@@ -72,7 +72,7 @@ impl Pattern {
         if style.plain { draw.text + &left } else { left + &draw.text }
     }
 
-    /// Returns true if the pattern matches anywhere in `text`, as JSON Schema defines it. Without `fuel` left, it is false.
+    /// Returns true if the pattern matches anywhere in `text`, as JSON Schema defines it; false if `fuel` runs out.
     pub fn matches(&self, text: &str, fuel: &mut usize) -> bool {
         let text: Vec<char> = text.chars().collect();
         !self.0.ends(&text, &(0..=text.len()).collect(), fuel).is_empty()
@@ -103,8 +103,8 @@ impl Node {
         Node::new(Kind::Set(Set { ranges, pool }))
     }
 
-    /// Returns the positions at which a match can end that starts at one of `from`. Sets of positions avoid backtracking,
-    /// which could take exponential time, and recursion that depends on the length of the text.
+    /// Returns the positions at which a match can end that starts at one of `from`. Sets of positions avoid
+    /// backtracking, which could take exponential time, and recursion that depends on the length of the text.
     fn ends(&self, text: &[char], from: &BTreeSet<usize>, fuel: &mut usize) -> BTreeSet<usize> {
         *fuel = fuel.saturating_sub(1 + from.len());
         if *fuel == 0 || from.is_empty() {

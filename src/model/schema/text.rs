@@ -17,8 +17,8 @@ pub fn word(random: &mut Random) -> &'static str {
     WORDS[below(random, WORDS.len())]
 }
 
-/// Makes a string that is valid for the layers' `format`, `pattern`, `minLength` and `maxLength`. A known format is tried
-/// first, then each pattern: a string must match all patterns. `fuel` is the remaining number of steps for patterns.
+/// Makes a string that is valid for the layers' `format`, `pattern`, `minLength` and `maxLength`. A known format is
+/// tried first, then each pattern: a string must match all patterns. `fuel` is the remaining number of steps.
 pub fn text(layers: &[&Layer], room: usize, random: &mut Random, fuel: &mut usize) -> String {
     let (least, most) = (least(layers, "minLength").min(room).min(LONGEST), most(layers, "maxLength").min(LONGEST));
     let sources = all(layers, "pattern").filter_map(Value::as_str);

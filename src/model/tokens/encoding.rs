@@ -22,7 +22,7 @@ pub struct Cut {
     pub tokens: usize,
 }
 
-/// The models of `cl100k_base`. A name may continue after a `-`: gpt-4-turbo is a gpt-4, but gpt-4o and gpt-4.1 are not.
+/// The models of `cl100k_base`. A name may continue after a `-`: gpt-4-turbo is a gpt-4, gpt-4o and gpt-4.1 are not.
 const CL100K_MODELS: [&str; 7] = [
     "gpt-4",
     "gpt-3.5",
@@ -34,8 +34,8 @@ const CL100K_MODELS: [&str; 7] = [
 ];
 
 impl Encoding {
-    /// Returns the encoding of a model, by its name. A fine-tuned model (`ft:gpt-4:…`) has that of its base model, and an
-    /// unknown one has o200k.
+    /// Returns the encoding of a model, by its name. A fine-tuned model (`ft:gpt-4:…`) has that of its base model, and
+    /// an unknown one has o200k.
     pub fn of_model(model: &str) -> Encoding {
         let model = model.strip_prefix("ft:").unwrap_or(model);
         let base = model.split_once(':').map_or(model, |(base, _)| base);
@@ -53,8 +53,8 @@ impl Encoding {
         self.coder().bpe.count(text)
     }
 
-    /// Cuts a text into its tokens. Tokens that end inside a character are joined with the next ones, so that every piece
-    /// is text.
+    /// Cuts a text into its tokens. Tokens that end inside a character are joined with the next ones, so that every
+    /// piece is text.
     pub fn cut(self, text: &str) -> Cut {
         let tokens = self.coder().ends(text);
         Cut { tokens: tokens.len(), ends: tokens.filter(|end| text.is_char_boundary(*end)).collect() }
