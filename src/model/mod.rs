@@ -132,10 +132,10 @@ pub fn check_context_window(
         ContextWindow::Tokens(window) => Some(window),
     };
     let Some(window) = window else { return Ok(()) };
-    prompt.split_texts().iter().try_for_each(|prompt| fits(prompt, tokenizer(&prompt.model, behavior), window))
+    prompt.split_texts().iter().try_for_each(|prompt| check_prompt(prompt, tokenizer(&prompt.model, behavior), window))
 }
 
-fn fits(prompt: &Prompt, tokenizer: Tokenizer, window: u64) -> Result<(), ApiError> {
+fn check_prompt(prompt: &Prompt, tokenizer: Tokenizer, window: u64) -> Result<(), ApiError> {
     let cost = count::prompt_cost(prompt, tokenizer);
     let (messages, functions) = (cost.messages, cost.functions);
     let (requested, completion) = (messages + functions, prompt.max_tokens.unwrap_or(0));

@@ -72,7 +72,7 @@ struct Maker<'a, 'r> {
     vary: bool,
     room: usize,
     fuel: usize,
-    /// Results of `target_ends`, by target address and number of references.
+    /// Results of `target_is_finite`, by target address and number of references.
     known: HashMap<(usize, usize), bool>,
 }
 
@@ -165,7 +165,7 @@ impl<'a> Maker<'a, '_> {
         let mut possible: Vec<_> = kinds.iter().filter(|(_, kinds)| kinds & allowed != 0).collect();
         possible.sort_by_key(|(_, kinds)| *kinds == NULL);
         for refs in if self.terse { 0..=REFS } else { REFS..=REFS } {
-            if let Some((branch, _)) = possible.iter().find(|(branch, _)| self.ends(branch, refs, 0)) {
+            if let Some((branch, _)) = possible.iter().find(|(branch, _)| self.is_finite(branch, refs, 0)) {
                 return Some(branch);
             }
         }
@@ -211,19 +211,19 @@ impl<'a> Maker<'a, '_> {
         if let Some(values) = all(layers, "enum").filter_map(Value::as_array).find(|values| !values.is_empty()) {
             let (before, after) = values.split_at(below(self.random, values.len()));
             let mut values = after.iter().chain(before);
-            let fits = values.clone().find(|value| !value.is_null() && self.all_fit(value, layers));
-            return fits.or_else(|| values.clone().find(|value| value.is_null())).or_else(|| values.next());
+            let valid = values.clone().find(|value| !value.is_null() && self.all_valid(value, layers));
+            return valid.or_else(|| values.clone().find(|value| value.is_null())).or_else(|| values.next());
         }
         if self.vary {
             return None;
         }
         let default = all(layers, "default").next();
         let example = all(layers, "examples").filter_map(Value::as_array).find_map(|examples| examples.first());
-        [default, example].into_iter().flatten().find(|value| !value.is_null() && self.all_fit(value, layers))
+        [default, example].into_iter().flatten().find(|value| !value.is_null() && self.all_valid(value, layers))
     }
 
-    fn all_fit(&mut self, value: &Value, layers: &[&'a Layer]) -> bool {
-        layers.iter().all(|layer| self.fits_layer(value, layer, 0))
+    fn all_valid(&mut self, value: &Value, layers: &[&'a Layer]) -> bool {
+        layers.iter().all(|layer| self.is_valid_for_layer(value, layer, 0))
     }
 
     /// Takes the room for a copy of `value`. Returns false if there is too little.
@@ -271,7 +271,7 @@ impl<'a> Maker<'a, '_> {
             }
             let member = member(layers, name);
             if !is_required.contains(name) {
-                if self.terse || spare == 0 || !member.iter().all(|schema| self.ends(schema, REFS, 0)) {
+                if self.terse || spare == 0 || !member.iter().all(|schema| self.is_finite(schema, REFS, 0)) {
                     continue;
                 }
                 spare -= 1;
@@ -286,7 +286,7 @@ impl<'a> Maker<'a, '_> {
         let more: Vec<&Value> = all(layers, "additionalProperties").collect();
         let free = object.is_empty() && !self.terse && more.iter().any(|schema| schema.is_object());
         let wanted = least(layers, "minProperties").max(usize::from(free)).min(most).min(LONGEST);
-        if object.len() < wanted && more.iter().all(|schema| self.ends(schema, REFS, 0)) {
+        if object.len() < wanted && more.iter().all(|schema| self.is_finite(schema, REFS, 0)) {
             let names: Vec<&Value> = all(layers, "propertyNames").collect();
             let mut tries = 2 * (wanted - object.len()) + 20;
             while object.len() < wanted && tries > 0 && self.room > 0 && self.fuel > 0 {
@@ -330,7 +330,7 @@ impl<'a> Maker<'a, '_> {
             let at = items.len();
             let mut schemas: Vec<&Value> = layers.iter().filter_map(|layer| item(layer, at)).collect();
             schemas.extend(at.checked_sub(prefix).and_then(|at| contained.get(at)));
-            if at >= least && !schemas.iter().all(|schema| self.ends(schema, REFS, 0)) {
+            if at >= least && !schemas.iter().all(|schema| self.is_finite(schema, REFS, 0)) {
                 break;
             }
             let item = self.make(&schemas);
