@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{Config, ConfigError, limits::Preset};
 use crate::{
-    model::{Content, Counting},
+    model::{ContentSource, Counting},
     traffic::{
         limit::{Dimension, Failure, LimitSpec, Window},
         rule::Rule,
@@ -40,7 +40,7 @@ pub struct Settings {
     pub seed: Option<u64>,
     /// What the model says where no reply is scripted for the request [default: canned]
     #[arg(long, value_name = "canned|echo|lorem")]
-    pub content: Option<Content>,
+    pub content: Option<ContentSource>,
     /// Length of lorem where the request sets none, in tokens [default: 64..256]
     #[arg(long, value_name = "MIN..MAX")]
     pub lorem_tokens: Option<String>,

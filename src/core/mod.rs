@@ -1,4 +1,4 @@
-//! Layer `core`.
+//! Layer `core`: requests, responses, replies, errors, templates, JSON, clock and randomness.
 
 pub mod clock;
 pub(crate) mod context;

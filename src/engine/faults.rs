@@ -185,7 +185,7 @@ impl Engine {
             None => (Arc::clone(itl), 1.0),
         };
         let mut pace = Pace::new(before_head, itl, progress, Box::new(factor), random);
-        match response.map(|response| &response.content) {
+        match response.map(|response| &response.body) {
             Some(Body::Stream(_)) => Time { before_head, pace: Some(pace) },
             _ => Time { before_head: pace.total(cost.output), pace: None },
         }
@@ -230,14 +230,14 @@ pub(super) fn planned_error(
 
 /// The error that is planned within a stream, for an answer that is none.
 pub(super) fn planned_instead(plan: &Plan, response: &Response) -> Option<ApiError> {
-    let name = plan.stream_error().filter(|_| matches!(response.content, Body::Full(_)))?;
+    let name = plan.stream_error().filter(|_| matches!(response.body, Body::Full(_)))?;
     Some(ApiError::Injected { status: 0, name: name.to_owned() })
 }
 
 /// Whether an error is planned within an answer, which is then the one in scope.
 pub(super) fn planned_in_band(plan: &Plan, response: &Response, context: &mut RequestContext<'_>) -> bool {
     match plan.stream_error() {
-        Some(name) if matches!(response.content, Body::Stream(_)) => {
+        Some(name) if matches!(response.body, Body::Stream(_)) => {
             // Without a name it is the error that the provider breaks off streams with.
             let named = (!name.is_empty()).then(|| ApiError::Injected { status: 0, name: name.to_owned() });
             context.error = named;

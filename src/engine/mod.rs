@@ -174,7 +174,7 @@ impl Engine {
     fn context<'a>(&'a self, request: &'a Request<'a>, path_faults: Option<&'a str>) -> RequestContext<'a> {
         let now = if self.seeded { FIXED_EPOCH } else { self.clock.unix() };
         let mut context = RequestContext::new(request, self.seeds.next(), now);
-        context.facts = self.fixtures.facts();
+        context.model_catalog = self.fixtures.facts();
         context.models = &self.access.models;
         context.snapshots = self.snapshots;
         context.names_carry_faults = self.troubles.by_request;
@@ -216,7 +216,7 @@ impl Engine {
         plan: &mut Plan,
     ) -> Result<(), ApiError> {
         *plan = self.plan(endpoint, context)?;
-        (context.says, context.misnames) = (plan.says(), plan.names_another_model());
+        (context.reply_override, context.returns_wrong_model) = (plan.says(), plan.names_another_model());
         if let Some(error) = planned_error(plan, context, |error| provider.status(endpoint, error)) {
             return Err(error);
         }

@@ -199,14 +199,14 @@ impl Rendered for Spelled {
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
         if !streams(context) {
-            return Response::said("application/json", Body::Full(self.whole(context)));
+            return Response::ok("application/json", Body::Full(self.whole(context)));
         }
         let headers = vec![
             (CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
             (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         ];
         let list = Box::new(Frames::new(self.start(context), self.stream.clone()));
-        let frames = response::EventStream { list, framing: StreamFormat::Named };
+        let frames = response::EventStream { events: list, format: StreamFormat::Named };
         Response::new(StatusCode::OK, headers, Body::Stream(frames))
     }
 }

@@ -25,7 +25,7 @@ use crate::core::{
     random::Random,
     reply::Reply,
     response::{self, Body, Response, StreamEvent, StreamFormat},
-    template::{Layout, Spaces, Template},
+    template::{AllowedSlots, Layout, Template},
 };
 
 /// What the head must give, and all that it may.
@@ -39,7 +39,7 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, Strin
             "`head` has `{name}`: an answer has its {ID} beside what the model says, and nothing else"
         ));
     }
-    Ok(Box::new(Chat { id: Arc::new(Template::json(id, Layout::default(), Spaces::Content)?) }))
+    Ok(Box::new(Chat { id: Arc::new(Template::json(id, Layout::default(), AllowedSlots::Content)?) }))
 }
 
 struct Chat {
@@ -49,7 +49,7 @@ struct Chat {
 impl Protocol for Chat {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         match (body.get("max_tokens").and_then(json::Value::as_u64), context.model_facts()) {
-            (Some(asked), Some(facts)) => facts.can_say("max_tokens", asked),
+            (Some(asked), Some(facts)) => facts.check_max_tokens("max_tokens", asked),
             _ => Ok(()),
         }
     }
@@ -106,7 +106,7 @@ impl Rendered for Spelled {
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
         if !streams(context) {
-            return Response::said("application/json", Body::Full(self.whole(context)));
+            return Response::ok("application/json", Body::Full(self.whole(context)));
         }
         let frames = Frames::new(self.start(context), self.stream.clone());
         let (content_type, list, framing): (_, Box<dyn Iterator<Item = StreamEvent> + Send>, _) =
@@ -114,7 +114,7 @@ impl Rendered for Spelled {
                 true => ("application/stream+json", Box::new(frames.filter_map(line)), StreamFormat::Lines),
                 false => ("text/event-stream", Box::new(frames), StreamFormat::Named),
             };
-        Response::said(content_type, Body::Stream(response::EventStream { list, framing }))
+        Response::ok(content_type, Body::Stream(response::EventStream { events: list, format: framing }))
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::core::{
     context::RequestContext,
-    template::{Layout, Spaces, Template},
+    template::{AllowedSlots, Layout, Template},
 };
 
 /// OpenAI and Google lay whole answers out with two spaces a level and a line break at the end.
@@ -21,7 +21,7 @@ impl Frame {
     /// # Errors
     /// A slot of the head is unknown, or is the dialect's own.
     pub(super) fn new(shape: Map<String, Value>, layout: Layout, parts: usize) -> Result<Frame, String> {
-        let pieces = Template::json(&Value::Object(shape), layout, Spaces::Part)?.split();
+        let pieces = Template::json(&Value::Object(shape), layout, AllowedSlots::Part)?.split();
         match pieces.len() == parts + 1 {
             true => Ok(Frame(pieces)),
             false => Err("`head` may not use {{part.…}}: it is the dialect's own".to_owned()),
@@ -107,6 +107,6 @@ mod tests {
         assert_eq!(refused(json!({})), "`head` lacks `id`: give it a value or a slot");
         assert_eq!(refused(json!({"id": 1, "data": 2})), "`head` gives `data`, which the dialect spells itself");
         assert!(refused(json!({"id": "{{part.x}}"})).contains("the dialect's own"));
-        assert!(refused(json!({"id": "{{no.such}}"})).contains("names no space"));
+        assert!(refused(json!({"id": "{{no.such}}"})).contains("unknown space"));
     }
 }

@@ -80,11 +80,11 @@ impl Iterator for Frames {
 
     fn next(&mut self) -> Option<StreamEvent> {
         if let Some(first) = self.first.take() {
-            return Some(StreamEvent::said(first, 0));
+            return Some(StreamEvent::content(first, 0));
         }
         let Event { end, part, tokens } = *self.stream.events.get(self.next)?;
         let bytes = self.stream.text.slice(self.at..end);
         (self.next, self.at) = (self.next + 1, end);
-        Some(StreamEvent { bytes, part, tokens })
+        Some(StreamEvent { bytes, kind: part, tokens })
     }
 }

@@ -26,7 +26,7 @@ use crate::core::{
     prompt::Prompt,
     reply::Reply,
     response::{self, Body, EventKind, Response, StreamEvent, StreamFormat},
-    template::{Layout, Line, Spaces, Template, query},
+    template::{AllowedSlots, Layout, LineStyle, Template, query},
 };
 
 /// The head's fields that follow the usage, in their order; those that an answer cannot do without are marked.
@@ -43,7 +43,7 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, Strin
     let mut head = head.clone();
     let mut inner = |name: &str| {
         let Some(value) = head.shift_remove(name) else { return Ok(None) };
-        let template = Template::json(&value, Layout::default(), Spaces::Content)?;
+        let template = Template::json(&value, Layout::default(), AllowedSlots::Content)?;
         let fixed = template.fixed().and_then(|text| serde_json::from_slice(text).ok());
         fixed.map(Some).ok_or_else(|| format!("`head.{name}` has a slot, and is told as it stands"))
     };
@@ -60,8 +60,8 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, Strin
     }
     around.extend(head);
     let around = Value::Object(around);
-    let pretty = Template::json(&around, LAYOUT, Spaces::Part)?.split();
-    let line = Template::written(&String::from_utf8_lossy(&line(&around)), 0, Spaces::Part)?.split();
+    let pretty = Template::json(&around, LAYOUT, AllowedSlots::Part)?.split();
+    let line = Template::from_text(&String::from_utf8_lossy(&line(&around)), 0, AllowedSlots::Part)?.split();
     match (<[Template; 3]>::try_from(pretty), <[Template; 3]>::try_from(line)) {
         (Ok(pretty), Ok(line)) => Ok(Box::new(Generate { around: Arc::new(Around { pretty, line }), ways })),
         _ => Err("`head` may not use {{part.…}}: it is the dialect's own".to_owned()),
@@ -70,7 +70,7 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, Strin
 
 /// A value on one line as Google's events have it.
 fn line(value: &Value) -> Vec<u8> {
-    Line::Spaced.write(value)
+    LineStyle::Spaced.write(value)
 }
 
 struct Generate {
@@ -180,7 +180,7 @@ impl Spelled {
         };
         let around = around.each_ref().map(|template| template.render(context));
         let frames = Frames { around, messages: Arc::clone(messages), events: form == Form::Events, next: 0 };
-        response::EventStream { list: Box::new(frames), framing }
+        response::EventStream { events: Box::new(frames), format: framing }
     }
 }
 
@@ -196,7 +196,7 @@ impl Rendered for Spelled {
             Form::Events => ("text/event-stream", Body::Stream(self.frames(form, context))),
             Form::Array => ("application/json", Body::Stream(self.frames(form, context))),
         };
-        let mut response = Response::said(content_type, content);
+        let mut response = Response::ok(content_type, content);
         if form != Form::Whole {
             response.headers.push((CONTENT_DISPOSITION, HeaderValue::from_static("attachment")));
         }
@@ -229,7 +229,7 @@ impl Iterator for Frames {
         for part in parts {
             out.extend_from_slice(part);
         }
-        let part = if self.next == self.messages.len() { EventKind::Finish } else { EventKind::Said };
-        Some(StreamEvent { bytes: out.into(), part, tokens: message.tokens })
+        let part = if self.next == self.messages.len() { EventKind::Finish } else { EventKind::Content };
+        Some(StreamEvent { bytes: out.into(), kind: part, tokens: message.tokens })
     }
 }

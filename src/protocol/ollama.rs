@@ -17,7 +17,7 @@ use crate::core::{
     random::{Alphabet, Random},
     reply::{Block, FinishReason, Reply, Text, Usage},
     response::{self, Body, EventKind, Response, StreamEvent, StreamFormat},
-    template::{Layout, Spaces, Template},
+    template::{AllowedSlots, Layout, Template},
 };
 
 /// How long a model is said to take, in nanoseconds: to load, for a token of the prompt, for one of the reply. What it
@@ -51,7 +51,7 @@ fn make(kind: Kind, head: &Map<String, Value>) -> Result<Box<dyn Protocol>, Stri
     if head.is_empty() {
         return Err("`head` is what each line begins with: give it a `model`".to_owned());
     }
-    let head = Template::json(&head.clone().into(), Layout::default(), Spaces::Content)?;
+    let head = Template::json(&head.clone().into(), Layout::default(), AllowedSlots::Content)?;
     Ok(Box::new(Ollama { kind, head: Arc::new(head) }))
 }
 
@@ -207,12 +207,12 @@ impl Rendered for Spelled {
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
         if !context.members().is_ok_and(streams) {
-            return Response::said("application/json; charset=utf-8", Body::Full(self.whole(context).into()));
+            return Response::ok("application/json; charset=utf-8", Body::Full(self.whole(context).into()));
         }
         let list =
             Frames { said: Arc::clone(&self.said), head: self.head(context), thought: 0, spoken: 0, at: 0, left: 2 };
-        let content = Body::Stream(response::EventStream { list: Box::new(list), framing: StreamFormat::Lines });
-        Response::said("application/x-ndjson", content)
+        let content = Body::Stream(response::EventStream { events: Box::new(list), format: StreamFormat::Lines });
+        Response::ok("application/x-ndjson", content)
     }
 }
 
@@ -235,7 +235,7 @@ impl Iterator for Frames {
     fn next(&mut self) -> Option<StreamEvent> {
         let said = Arc::clone(&self.said);
         let mut out = self.head.clone();
-        let (mut part, mut tokens, mut tail) = (EventKind::Said, 1, r#","done":false}"#);
+        let (mut part, mut tokens, mut tail) = (EventKind::Content, 1, r#","done":false}"#);
         if let Some(end) = said.thoughts.ends.get(self.thought) {
             said.line(&said.thoughts.text[self.at..*end], "", "", &mut out);
             self.thought += 1;
@@ -254,6 +254,6 @@ impl Iterator for Frames {
         }
         out.extend_from_slice(tail.as_bytes());
         out.push(b'\n');
-        Some(StreamEvent { bytes: out.into(), part, tokens })
+        Some(StreamEvent { bytes: out.into(), kind: part, tokens })
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::core::{
     context::RequestContext,
-    template::{Layout, Slot, Spaces, Template},
+    template::{AllowedSlots, Layout, Slot, Template},
 };
 
 /// What may stand in the shapes of a dialect as `{{part.…}}`: each place by its name.
@@ -23,7 +23,7 @@ impl<P: Copy + 'static> Shape<P> {
         if let Some(text) = mixed(value) {
             return Err(format!("`{text}` has words around a {{{{part.…}}}}: it stands for a whole value"));
         }
-        let template = Template::json(value, Layout::default(), Spaces::Part)?;
+        let template = Template::json(value, Layout::default(), AllowedSlots::Part)?;
         let place = |slot: &Slot| match slot {
             Slot::Part(name) => {
                 Some(known.iter().find(|(known, _)| *known == &**name).map(|(_, place)| *place).ok_or_else(|| {

@@ -268,7 +268,7 @@ impl Limit {
             limit_statuses.exceed(LimitExceeded { limit_status, unit: self.spec.unit, requested: cost.into(), reason });
         }
         if !self.spec.silent && self.spec.period != Period::NEVER {
-            limit_statuses.tell(self.spec.unit, limit_status);
+            limit_statuses.record(self.spec.unit, limit_status);
         }
     }
 }

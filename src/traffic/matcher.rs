@@ -60,7 +60,7 @@ impl Pattern {
     fn fits(&self, text: &str) -> bool {
         match self {
             Pattern::Exact(exact) => exact == text,
-            Pattern::Glob(glob) => glob.fits(text),
+            Pattern::Glob(glob) => glob.matches(text),
             Pattern::Regex(regex) => regex.is_match(text),
         }
     }

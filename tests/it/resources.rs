@@ -301,7 +301,7 @@ fn mistakes_in_the_object_and_the_states_of_a_collection_are_reported_at_start()
             format!(r#"{OBJECT}, "actions": {{"create": {{"only_if": {{"id": ["a"]}}}}}}"#),
             "actions.create.only_if: is about no object",
         ),
-        (r#""object": {"id": "{{res.id}}"}, "actions": {}"#.to_owned(), "`{{res.id}}` names no space"),
+        (r#""object": {"id": "{{res.id}}"}, "actions": {}"#.to_owned(), "`{{res.id}}` has the unknown space `res`"),
         (r#""acts": {}"#.to_owned(), "unknown field `acts`"),
     ]);
 }

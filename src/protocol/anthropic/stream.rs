@@ -77,11 +77,11 @@ impl Events {
     fn delta(&mut self, index: usize, kind: &str, member: &str, piece: &str, tokens: u32) {
         let delta = format!(r#"{{"type":"{kind}","{member}":{}}}"#, Value::from(piece));
         let data = format!(r#"{{"type":"content_block_delta","index":{index},"delta":{delta}}}"#);
-        self.put("content_block_delta", &data, EventKind::Said, tokens);
+        self.put("content_block_delta", &data, EventKind::Content, tokens);
     }
 
     fn push(&mut self, event: &str, data: &str) {
-        self.put(event, data, EventKind::Said, 0);
+        self.put(event, data, EventKind::Content, 0);
     }
 
     fn put(&mut self, event: &str, data: &str, part: EventKind, tokens: u32) {

@@ -57,7 +57,7 @@ impl Protocol for Converse {
         let most =
             body.get("inferenceConfig").and_then(json::Value::members).and_then(|inference| inference.get("maxTokens"));
         match (most.and_then(json::Value::as_u64), context.model_facts()) {
-            (Some(asked), Some(facts)) => facts.can_say("maxTokens", asked),
+            (Some(asked), Some(facts)) => facts.check_max_tokens("maxTokens", asked),
             _ => Ok(()),
         }
     }
@@ -106,7 +106,7 @@ impl Rendered for Spelled {
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
         if !streams(context) {
-            return Response::said("application/json", Body::Full(self.whole.clone()));
+            return Response::ok("application/json", Body::Full(self.whole.clone()));
         }
         let random = context.random.borrow_mut().fork();
         let list = Box::new(Frames { style: self.style, events: Arc::clone(&self.events), next: 0, random });
@@ -114,6 +114,6 @@ impl Rendered for Spelled {
             Style::Events => ("application/vnd.amazon.eventstream", StreamFormat::Binary),
             Style::Inside => ("text/event-stream", StreamFormat::Data("\n")),
         };
-        Response::said(content_type, Body::Stream(response::EventStream { list, framing }))
+        Response::ok(content_type, Body::Stream(response::EventStream { events: list, format: framing }))
     }
 }

@@ -143,10 +143,10 @@ impl Spelled {
     fn push(&mut self, kind: &str, index: Option<usize>, delta: &Value, tokens: u32) {
         let index = index.map_or_else(String::new, |index| format!(r#","index":{index}"#));
         let data = format!(r#"{{"type":"{kind}"{index},"delta":{delta}}}"#);
-        self.0.named(kind, &data, EventKind::Said, tokens);
+        self.0.named(kind, &data, EventKind::Content, tokens);
     }
 
     fn end(&mut self, kind: &str, index: usize) {
-        self.0.named(kind, &format!(r#"{{"type":"{kind}","index":{index}}}"#), EventKind::Said, 0);
+        self.0.named(kind, &format!(r#"{{"type":"{kind}","index":{index}}}"#), EventKind::Content, 0);
     }
 }

@@ -145,7 +145,7 @@ impl ComputedReply for Classify {
             Place::Count => put_number(inputs.len() as u64, out),
         });
         let cost = Cost { input: inputs.iter().map(|input| count(input)).sum(), output: 0 };
-        Ok(Response { cost: Some(cost), ..Response::said("application/json", Body::Full(out.into())) })
+        Ok(Response { cost: Some(cost), ..Response::ok("application/json", Body::Full(out.into())) })
     }
 }
 

@@ -38,7 +38,7 @@ use crate::{
         response::{Body, Response},
         template::Layout,
     },
-    model::embedding::{self, Form, LONGEST},
+    model::embedding::{self, MAX_DIMENSIONS, VectorFormat},
 };
 
 #[derive(Deserialize)]
@@ -110,7 +110,7 @@ struct Embeddings {
     usual: u64,
     asked_types: Option<Place>,
     /// By name; one at least.
-    forms: Vec<(String, Form)>,
+    forms: Vec<(String, VectorFormat)>,
     whole: Shape<Part>,
     typed: Option<Shape<Part>>,
     each: Option<Shape<Of>>,
@@ -125,9 +125,9 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Com
         return Err("`texts` is empty: say where in a request the texts stand".to_owned());
     }
     let (asked_types, forms) = match head.types {
-        None => (None, vec![(String::new(), Form::Float)]),
+        None => (None, vec![(String::new(), VectorFormat::Float)]),
         Some(types) => {
-            let form = |(name, form)| match Form::deserialize(&form) {
+            let form = |(name, form)| match VectorFormat::deserialize(&form) {
                 Ok(form) => Ok((name, form)),
                 Err(error) => Err(format!("`types.forms.{name}`: {error}")),
             };
@@ -160,7 +160,7 @@ struct Told {
 
 impl Embeddings {
     /// The forms that a request names, if it names any that there are.
-    fn named(&self, body: json::Object<'_>) -> Option<Vec<&(String, Form)>> {
+    fn named(&self, body: json::Object<'_>) -> Option<Vec<&(String, VectorFormat)>> {
         let asked = self.asked_types.as_ref()?.one(body)?;
         let mut names: Vec<_> = asked.items().into_iter().filter_map(json::Value::as_str).collect();
         names.extend(asked.as_str());
@@ -229,7 +229,7 @@ impl ComputedReply for Embeddings {
     ) -> Result<Response, ApiError> {
         let (asked, full) = (self.asks.all(body, &context.model()), self.whole_size(context));
         let told = |asked: &Asked<'_>| {
-            let size = self.asks.size(asked, body).map_or(full, |(_, size)| size).clamp(1, LONGEST);
+            let size = self.asks.size(asked, body).map_or(full, |(_, size)| size).clamp(1, MAX_DIMENSIONS);
             let vector = embedding::of(&asked.text, full as usize, size as usize);
             Told { vector, tokens: asked.tokens.unwrap_or_else(|| count(&asked.text)) }
         };
@@ -277,7 +277,7 @@ impl ComputedReply for Embeddings {
 
 impl Embeddings {
     /// Appends what is told of all texts.
-    fn put_vectors(&self, told: &[Told], form: Form, context: &RequestContext<'_>, out: &mut Vec<u8>) {
+    fn put_vectors(&self, told: &[Told], form: VectorFormat, context: &RequestContext<'_>, out: &mut Vec<u8>) {
         let each = self.each.as_ref().map(|each| each.render(context));
         put_items(told.iter().enumerate(), out, |(index, told), out| match &each {
             None => form.put(&told.vector, out),
@@ -291,7 +291,7 @@ impl Embeddings {
 }
 
 /// Appends an object of what `put` writes for each form.
-fn put_named(forms: &[&(String, Form)], out: &mut Vec<u8>, mut put: impl FnMut(Form, &mut Vec<u8>)) {
+fn put_named(forms: &[&(String, VectorFormat)], out: &mut Vec<u8>, mut put: impl FnMut(VectorFormat, &mut Vec<u8>)) {
     for (n, (name, form)) in forms.iter().enumerate() {
         out.push(if n == 0 { b'{' } else { b',' });
         out.extend_from_slice(Value::from(name.as_str()).to_string().as_bytes());
@@ -328,7 +328,7 @@ mod tests {
     fn respond(body: &Value) -> Value {
         with_context_of(&body.to_string(), |context| {
             let response = dialect().respond(context.members().unwrap(), context, &|text| text.len() as u64).unwrap();
-            let Body::Full(text) = response.content else { panic!() };
+            let Body::Full(text) = response.body else { panic!() };
             serde_json::from_slice(&text).unwrap()
         })
     }

@@ -12,7 +12,7 @@ use crate::core::{
     limit_status::Cost,
     prompt::Prompt,
     response::{Body, EventKind, EventStream, Response, StreamEvent, StreamFormat},
-    template::{Layout, Spaces, Template},
+    template::{AllowedSlots, Layout, Template},
 };
 use crate::protocol::{ComputedReply, Count};
 
@@ -28,7 +28,7 @@ struct Lines(Vec<Template>);
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
     let compile = |(n, line)| {
-        Template::json(line, Layout::default(), Spaces::Content).map_err(|error| format!("`lines[{n}]`: {error}"))
+        Template::json(line, Layout::default(), AllowedSlots::Content).map_err(|error| format!("`lines[{n}]`: {error}"))
     };
     Ok(Box::new(Lines(head.lines.iter().enumerate().map(compile).collect::<Result<_, _>>()?)))
 }
@@ -55,16 +55,16 @@ impl ComputedReply for Lines {
     ) -> Result<Response, ApiError> {
         let Some(last) = self.0.last() else { return Ok(Response::empty(StatusCode::OK)) };
         if body.get("stream").and_then(json::Value::as_bool) == Some(false) {
-            return Ok(Response::said("application/json; charset=utf-8", Body::Full(last.render(context).into())));
+            return Ok(Response::ok("application/json; charset=utf-8", Body::Full(last.render(context).into())));
         }
         let frame = |(n, line): (usize, &Template)| {
             let mut bytes = line.render(context);
             bytes.push(b'\n');
-            let part = if n + 1 == self.0.len() { EventKind::Finish } else { EventKind::Said };
-            StreamEvent { bytes: bytes.into(), part, tokens: 0 }
+            let part = if n + 1 == self.0.len() { EventKind::Finish } else { EventKind::Content };
+            StreamEvent { bytes: bytes.into(), kind: part, tokens: 0 }
         };
         let frames: Vec<_> = self.0.iter().enumerate().map(frame).collect();
-        let content = Body::Stream(EventStream { list: Box::new(frames.into_iter()), framing: StreamFormat::Lines });
-        Ok(Response::said("application/x-ndjson", content))
+        let content = Body::Stream(EventStream { events: Box::new(frames.into_iter()), format: StreamFormat::Lines });
+        Ok(Response::ok("application/x-ndjson", content))
     }
 }

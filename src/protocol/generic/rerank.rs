@@ -123,7 +123,7 @@ struct Rerank {
 fn chosen<'a>(spellings: &'a [Told], body: json::Object<'_>, model: &str) -> Option<&'a Told> {
     let fits = |told: &&Told| {
         let File { models, documents, .. } = &told.file;
-        models.as_ref().is_none_or(|models| models.fits(model)) && documents.one(body).is_some()
+        models.as_ref().is_none_or(|models| models.matches(model)) && documents.one(body).is_some()
     };
     spellings.iter().find(fits)
 }
@@ -232,7 +232,7 @@ impl Rendered for Spelled {
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        Response::said("application/json", Body::Full(self.whole(context).unwrap_or_default().into()))
+        Response::ok("application/json", Body::Full(self.whole(context).unwrap_or_default().into()))
     }
 }
 

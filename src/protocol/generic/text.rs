@@ -228,7 +228,7 @@ impl TextDialect {
 impl Protocol for TextDialect {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         match (self.max_tokens(body), context.model_facts()) {
-            (Some(asked), Some(facts)) => facts.can_say("max_tokens", asked),
+            (Some(asked), Some(facts)) => facts.check_max_tokens("max_tokens", asked),
             _ => Ok(()),
         }
     }
@@ -352,7 +352,7 @@ impl Rendered for Spelled {
     fn respond(&self, context: &RequestContext<'_>) -> Response {
         let shapes = &self.shapes;
         let Some(piece) = shapes.piece.as_ref().filter(|_| streams(context)) else {
-            return Response::said("application/json", Body::Full(self.whole(context)));
+            return Response::ok("application/json", Body::Full(self.whole(context)));
         };
         let render = |shape: &Option<Shape>| shape.as_ref().map(|shape| shape.render(context));
         let (first, piece, calling) = (render(&shapes.first), piece.render(context), self.calling());
@@ -361,7 +361,7 @@ impl Rendered for Spelled {
         let calls = calling.map_or(NO_CALLS.to_vec(), |calling| self.said.calls(calling, context));
         let (said, wrapping) = (Arc::clone(&self.said), shapes.framing);
         let list = Box::new(Frames { said, wrapping, calls, first, piece, called, last, next: 0, at: 0, ended: false });
-        let content = Body::Stream(response::EventStream { list, framing: wrapping.framing() });
+        let content = Body::Stream(response::EventStream { events: list, format: wrapping.framing() });
         Response::new(StatusCode::OK, vec![(CONTENT_TYPE, shapes.content_type.clone())], content)
     }
 }

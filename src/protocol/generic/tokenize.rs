@@ -78,7 +78,7 @@ struct Detokenize {
 /// The answer, which counts as what is sent.
 fn told(out: Vec<u8>, tokens: usize) -> Response {
     let cost = Some(Cost { input: tokens as u64, output: 0 });
-    Response { cost, ..Response::said("application/json", Body::Full(out.into())) }
+    Response { cost, ..Response::ok("application/json", Body::Full(out.into())) }
 }
 
 /// A text outside of any conversation.

@@ -136,7 +136,7 @@ impl Protocol for Runs {
             kept.all(what, parents).iter().map(|one| Value::clone(one)).collect()
         };
         let before = json!({"messages": all("messages", &[&thread]), "steps": all("steps", &[&thread, &id])});
-        context.earlier.replace(vec![Arc::new(before)]);
+        context.history.replace(vec![Arc::new(before)]);
         context.resource.replace(Arc::new(run));
         Ok(())
     }
@@ -197,11 +197,11 @@ impl Rendered for Spelled {
     fn respond(&self, context: &RequestContext<'_>) -> Response {
         if !streams(context) {
             let body = Layout { indent: 2, newline: false }.write(&self.0.queued);
-            return Response::said("application/json", Body::Full(body.into()));
+            return Response::ok("application/json", Body::Full(body.into()));
         }
         let list = Box::new(Frames::of(Stream::from(events(&self.0))));
-        let frames = Body::Stream(response::EventStream { list, framing: StreamFormat::Named });
-        Response::said("text/event-stream; charset=utf-8", frames)
+        let frames = Body::Stream(response::EventStream { events: list, format: StreamFormat::Named });
+        Response::ok("text/event-stream; charset=utf-8", frames)
     }
 }
 

@@ -36,7 +36,7 @@ use crate::{
         random::Random,
         reply::Reply,
         response::{self, Body, Response, StreamFormat},
-        template::{Layout, Slot, Spaces, Template},
+        template::{AllowedSlots, Layout, Slot, Template},
     },
     media::silence::Format,
 };
@@ -50,8 +50,10 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
     if let Some((missing, _)) = HEAD.iter().find(|(name, needed)| *needed && !head.contains_key(*name)) {
         return Err(format!("`head` lacks `{missing}`: give it a value or a slot"));
     }
-    let tier =
-        head.get("service_tier").map(|tier| Template::json(tier, Layout::default(), Spaces::Content)).transpose()?;
+    let tier = head
+        .get("service_tier")
+        .map(|tier| Template::json(tier, Layout::default(), AllowedSlots::Content))
+        .transpose()?;
     let mut head = head.clone();
     let filter = match head.shift_remove("filter") {
         None => None,
@@ -106,9 +108,9 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
         let (before, after) = chunk.into_iter().partition(|(name, _)| name.as_str() < "obfuscation");
         (chunk, behind) = (before, after);
     }
-    let whole = Template::json(&Value::Object(whole), layout, Spaces::Part)?.split();
-    let chunk = Template::json(&Value::Object(chunk), Layout::default(), Spaces::Part)?.split();
-    let behind = Template::json(&Value::Object(behind), Layout::default(), Spaces::Part)?;
+    let whole = Template::json(&Value::Object(whole), layout, AllowedSlots::Part)?.split();
+    let chunk = Template::json(&Value::Object(chunk), Layout::default(), AllowedSlots::Part)?.split();
+    let behind = Template::json(&Value::Object(behind), Layout::default(), AllowedSlots::Part)?;
     let tiers = usize::from(tier.is_some());
     if (whole.len(), chunk.len()) != (3 + tiers, 2 + tiers) || behind.slots().any(|slot| matches!(slot, Slot::Part(_)))
     {
@@ -360,10 +362,10 @@ impl Rendered for Spelled {
                 let around = self.frame.chunk(tier, context);
                 let obfuscation = include_obfuscation.then(|| context.random.borrow().clone());
                 let frames = Frames::new(&words.stream, around, include_usage, obfuscation);
-                let frames = response::EventStream { list: Box::new(frames), framing: StreamFormat::Data("\n") };
+                let frames = response::EventStream { events: Box::new(frames), format: StreamFormat::Data("\n") };
                 ("text/event-stream; charset=utf-8", Body::Stream(frames))
             }
         };
-        Response::said(content_type, content)
+        Response::ok(content_type, content)
     }
 }

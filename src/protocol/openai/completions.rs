@@ -132,11 +132,11 @@ impl Rendered for Spelled {
             Some(include_usage) => {
                 let around = self.around.chunk.pieces(context);
                 let frames = Frames::new(&around, Arc::clone(&self.words.stream), include_usage);
-                let frames = response::EventStream { list: Box::new(frames), framing: StreamFormat::Data("\n") };
+                let frames = response::EventStream { events: Box::new(frames), format: StreamFormat::Data("\n") };
                 // Recorded: without the charset that chats name.
                 ("text/event-stream", Body::Stream(frames))
             }
         };
-        Response::said(content_type, content)
+        Response::ok(content_type, content)
     }
 }

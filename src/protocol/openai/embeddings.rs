@@ -18,7 +18,7 @@ use crate::{
         prompt::Prompt,
         response::{Body, Response},
     },
-    model::embedding::{self, Form, LONGEST},
+    model::embedding::{self, MAX_DIMENSIONS, VectorFormat},
 };
 
 /// How many numbers a vector has where nothing is known of the model.
@@ -65,7 +65,7 @@ impl ComputedReply for Embeddings {
             return Err(ApiError::ArrayTooLong { param: "input".to_owned(), bound, got });
         }
         let Some(asked) = body.get("dimensions").and_then(json::Value::as_u64) else { return Ok(()) };
-        let most = dimensions_of(context).unwrap_or(LONGEST);
+        let most = dimensions_of(context).unwrap_or(MAX_DIMENSIONS);
         match context.model().starts_with("text-embedding-ada-002") {
             true => broken("This model does not support specifying dimensions."),
             false if asked > most => {
@@ -93,7 +93,7 @@ impl ComputedReply for Embeddings {
         let model = context.model();
         let full = dimensions_of(context);
         let asked = body.get("dimensions").and_then(json::Value::as_u64);
-        let size = asked.or(full).unwrap_or(USUAL).clamp(1, LONGEST) as usize;
+        let size = asked.or(full).unwrap_or(USUAL).clamp(1, MAX_DIMENSIONS) as usize;
         let full = full.unwrap_or(USUAL) as usize;
         let base64 = body.get("encoding_format").is_some_and(|format| format.text() == br#""base64""#);
 
@@ -112,7 +112,7 @@ impl ComputedReply for Embeddings {
         let usage = member(&json!({"prompt_tokens": tokens, "total_tokens": tokens}));
         let content = Body::Full(self.around.fill(&[&data, &usage], context));
         let cost = Some(Cost { input: tokens, output: 0 });
-        Ok(Response { cost, ..Response::said("application/json", content) })
+        Ok(Response { cost, ..Response::ok("application/json", content) })
     }
 }
 
@@ -121,7 +121,7 @@ fn put(index: usize, vector: &[f32], base64: bool, out: &mut Vec<u8>) {
     // Writing into memory does not fail.
     let _ = write!(out, "    {{\n      \"object\": \"embedding\",\n      \"index\": {index},\n      \"embedding\": ");
     if base64 {
-        Form::Base64.put(vector, out);
+        VectorFormat::Base64.put(vector, out);
         out.extend_from_slice(b"\n    }");
         return;
     }
@@ -148,7 +148,7 @@ mod tests {
     fn respond(body: &Value, count: Count<'_>) -> (Value, Cost) {
         with_context_of(&body.to_string(), |context| {
             let response = dialect().respond(context.members().unwrap(), context, count).unwrap();
-            let Body::Full(text) = response.content else { panic!() };
+            let Body::Full(text) = response.body else { panic!() };
             (serde_json::from_slice(&text).unwrap(), response.cost.unwrap())
         })
     }

@@ -206,7 +206,7 @@ impl ComputedReply for Moderations {
         let tokens = items.iter().flat_map(|item| &item.texts).map(|text| count(text)).sum();
         let content = Body::Full(self.around.fill(&[&member(&model), &member(&results)], context));
         let cost = Some(Cost { input: tokens, output: 0 });
-        Ok(Response { cost, ..Response::said("application/json", content) })
+        Ok(Response { cost, ..Response::ok("application/json", content) })
     }
 }
 
@@ -226,7 +226,7 @@ mod tests {
             let members = context.members().unwrap();
             dialect.check(members, context).unwrap();
             let response = dialect.respond(members, context, &|text| text.chars().count().div_ceil(4) as u64).unwrap();
-            let Body::Full(text) = response.content else { panic!() };
+            let Body::Full(text) = response.body else { panic!() };
             let response: Value = serde_json::from_slice(&text).unwrap();
             (response["model"].clone(), response["results"].as_array().unwrap().clone())
         })

@@ -143,17 +143,17 @@ impl Rendered for Spelled {
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
         let response = self.of.respond(context);
-        let content = match response.content {
+        let content = match response.body {
             Body::Full(bytes) => Body::Full(self.filter.whole(&bytes).into()),
-            Body::Stream(EventStream { list, framing }) => {
+            Body::Stream(EventStream { events: list, format: framing }) => {
                 let filter = self.filter.clone();
-                let list = std::iter::once(StreamEvent::said(filter.first(), 0))
+                let list = std::iter::once(StreamEvent::content(filter.first(), 0))
                     .chain(list.map(move |frame| filter.event(frame)));
-                Body::Stream(EventStream { list: Box::new(list), framing })
+                Body::Stream(EventStream { events: Box::new(list), format: framing })
             }
             content => content,
         };
-        Response { content, ..response }
+        Response { body: content, ..response }
     }
 }
 
@@ -189,13 +189,13 @@ impl ComputedReply for FilteredImages {
         count: Count<'_>,
     ) -> Result<Response, ApiError> {
         let response = self.of.respond(body, context, count)?;
-        let Body::Full(bytes) = &response.content else { return Ok(response) };
+        let Body::Full(bytes) = &response.body else { return Ok(response) };
         let mut whole: Value = serde_json::from_slice(bytes).unwrap_or_default();
         for image in whole["data"].as_array_mut().into_iter().flatten() {
             image[FOUND] = self.filter.said.clone();
             image[IN_PROMPTS] = self.filter.prompt.clone();
         }
         let content = Body::Full(LAYOUT.write(&whole).into());
-        Ok(Response { content, ..response })
+        Ok(Response { body: content, ..response })
     }
 }

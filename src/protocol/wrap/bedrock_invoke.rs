@@ -126,14 +126,14 @@ impl Rendered for Spelled {
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
         let mut response = self.of.respond(context);
-        if let (Body::Full(bytes), true) = (&response.content, streams(context)) {
+        if let (Body::Full(bytes), true) = (&response.body, streams(context)) {
             // A protocol that wants to be asked for a stream in the body, and was not, says all in one event.
-            let list = Box::new(std::iter::once(StreamEvent::said(bytes.clone(), 0)));
-            response.content = Body::Stream(EventStream { list, framing: StreamFormat::Lines });
+            let list = Box::new(std::iter::once(StreamEvent::content(bytes.clone(), 0)));
+            response.body = Body::Stream(EventStream { events: list, format: StreamFormat::Lines });
         }
         let Usage { prompt_tokens: input, completion_tokens: output, cached_tokens: cached, .. } = self.usage;
-        match response.content {
-            Body::Stream(EventStream { list, .. }) => {
+        match response.body {
+            Body::Stream(EventStream { events: list, .. }) => {
                 let metrics = format!(
                     concat!(
                         r#""amazon-bedrock-invocationMetrics":{{"inputTokenCount":{},"outputTokenCount":{},"#,
@@ -150,12 +150,12 @@ impl Rendered for Spelled {
                         HeaderValue::from_static("application/json"),
                     ),
                 ];
-                let content = Body::Stream(EventStream { list, framing: StreamFormat::Binary });
-                Response { headers, content, ..response }
+                let content = Body::Stream(EventStream { events: list, format: StreamFormat::Binary });
+                Response { headers, body: content, ..response }
             }
             content => {
                 let headers = response.headers.into_iter().chain(told([input, output, cached])).collect();
-                Response { headers, content, ..response }
+                Response { headers, body: content, ..response }
             }
         }
     }

@@ -69,10 +69,10 @@ impl Rendered for Spelled {
         if !context.request.path.trim_end_matches('/').ends_with("-stream") {
             return response;
         }
-        let list: Box<dyn Iterator<Item = StreamEvent> + Send> = match response.content {
+        let list: Box<dyn Iterator<Item = StreamEvent> + Send> = match response.body {
             // What only says that the stream ends is left out: clients look for JSON in all of it.
-            Body::Stream(frames) => Box::new(frames.list.filter(|frame| frame.part != EventKind::End)),
-            Body::Full(bytes) => Box::new(std::iter::once(StreamEvent::said(bytes, 0))),
+            Body::Stream(frames) => Box::new(frames.events.filter(|frame| frame.kind != EventKind::End)),
+            Body::Full(bytes) => Box::new(std::iter::once(StreamEvent::content(bytes, 0))),
             _ => return response,
         };
         let list = Box::new(list.map(|frame| {
@@ -80,6 +80,6 @@ impl Rendered for Spelled {
             StreamEvent { bytes, ..frame }
         }));
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/vnd.amazon.eventstream"))];
-        Response { headers, content: Body::Stream(EventStream { list, framing: StreamFormat::Binary }), ..response }
+        Response { headers, body: Body::Stream(EventStream { events: list, format: StreamFormat::Binary }), ..response }
     }
 }

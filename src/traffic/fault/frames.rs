@@ -88,15 +88,15 @@ impl Iterator for CorruptedStream {
         }
         if let Some((_, bytes)) = self.error.take_if(|(at, _)| *at <= self.given) {
             self.ended = true;
-            return Some(StreamEvent { bytes, part: EventKind::End, tokens: 0 });
+            return Some(StreamEvent { bytes, kind: EventKind::End, tokens: 0 });
         }
         let mut frame = loop {
             let Some(frame) = self.frames.next() else {
                 self.ended = true;
                 let close = self.framing.close().filter(|_| self.unclosed);
-                return close.map(|bytes| StreamEvent { bytes, part: EventKind::End, tokens: 0 });
+                return close.map(|bytes| StreamEvent { bytes, kind: EventKind::End, tokens: 0 });
             };
-            self.unclosed = self.without.contains(&frame.part);
+            self.unclosed = self.without.contains(&frame.kind);
             if !self.unclosed {
                 break frame;
             }

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     core::{
-        reply::Instead,
-        response::{Body, EventStream, HeadTiming, Response, Step, Steps, StreamFormat, TimedStep},
+        reply::ReplyOverride,
+        response::{Body, EventStream, HeadTiming, Response, Step, StreamFormat, TimedBody, TimedStep},
     },
     traffic::latency::{Distribution, Pace},
 };
@@ -99,10 +99,10 @@ impl Plan {
     }
 
     /// What the model says instead.
-    pub fn says(&self) -> Option<Instead> {
+    pub fn says(&self) -> Option<ReplyOverride> {
         self.find(|fault| match fault {
-            FaultKind::Refusal => Some(Instead::Refusal),
-            FaultKind::Filter => Some(Instead::Filter),
+            FaultKind::Refusal => Some(ReplyOverride::Refusal),
+            FaultKind::Filter => Some(ReplyOverride::Filter),
             _ => None,
         })
     }
@@ -121,12 +121,12 @@ impl Plan {
         pace: Option<Pace>,
         error: Option<Vec<u8>>,
     ) -> Response {
-        let (content, opening) = match response.content {
+        let (content, opening) = match response.body {
             Body::Full(bytes) => (self.corrupt_full(bytes, &mut response.headers), before_head),
             Body::Stream(frames) => self.corrupt_stream(frames, pace, error, &mut response.headers),
             content => (content, before_head),
         };
-        (response.content, response.opening) = (content, HeadTiming::After(opening));
+        (response.body, response.head_timing) = (content, HeadTiming::After(opening));
         if self.is_empty() {
             return response;
         }
@@ -146,7 +146,7 @@ impl Plan {
             FaultKind::Reset if term.at.is_none() => Some(HeadTiming::Reset),
             _ => None,
         });
-        Response { opening: opening.unwrap_or(response.opening), ..response }
+        Response { head_timing: opening.unwrap_or(response.head_timing), ..response }
     }
 
     /// Where the body breaks off or stops, by how much of it was sent before.
@@ -197,8 +197,8 @@ impl Plan {
         let list = steps::padded(list.into_iter(), padding, Bytes::from_static(&steps::BLANKS));
         let length = Some(length.saturating_add_signed(more.unwrap_or(0)));
         match rate {
-            None => Body::Timed(Steps { length, list: Box::new(list) }),
-            Some(rate) => Body::Timed(Steps { length, list: Box::new(steps::slowed(list, rate)) }),
+            None => Body::Timed(TimedBody { length, steps: Box::new(list) }),
+            Some(rate) => Body::Timed(TimedBody { length, steps: Box::new(steps::slowed(list, rate)) }),
         }
     }
 
@@ -210,7 +210,7 @@ impl Plan {
         error: Option<Vec<u8>>,
         headers: &mut Vec<(HeaderName, HeaderValue)>,
     ) -> (Body, Duration) {
-        let EventStream { mut list, framing } = frames;
+        let EventStream { events: mut list, format: framing } = frames;
         if self.list.iter().any(|planned| CorruptedStream::concerns(&planned.term.fault)) {
             let terms = self.list.iter().map(|planned| (&planned.term.fault, planned.term.at));
             list = Box::new(CorruptedStream::new(list, framing, terms, error));
@@ -221,7 +221,7 @@ impl Plan {
         let gzip = framing != StreamFormat::Messages && self.has(&FaultKind::Gzip);
         let plain = breaks.is_empty() && keepalive.is_none() && padding.is_none() && rate.is_none() && !gzip;
         if plain && pace.is_none() {
-            return (Body::Stream(EventStream { list, framing }), Duration::ZERO);
+            return (Body::Stream(EventStream { events: list, format: framing }), Duration::ZERO);
         }
         let mut timeline = Timeline::new(list, pace, breaks);
         // The head comes with the first event, unless there are comments before that.
@@ -256,7 +256,7 @@ impl Plan {
                 _ => Box::new(steps::slowed(list, rate)),
             };
         }
-        (Body::Timed(Steps { length: None, list }), opening)
+        (Body::Timed(TimedBody { length: None, steps: list }), opening)
     }
 
     fn padding(&self) -> Option<u64> {

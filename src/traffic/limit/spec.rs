@@ -103,7 +103,7 @@ impl LimitSpec {
 
 impl fmt::Display for LimitSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.quota, self.unit.words())?;
+        write!(f, "{} {}", self.quota, self.unit.noun())?;
         match self.period {
             _ if self.unit == Unit::InFlight => {}
             Period::NEVER => f.write_str(" in all")?,
@@ -259,8 +259,8 @@ impl Models {
 
     pub(super) fn contain(&self, model: &str) -> bool {
         let mut picks = self.0.iter().filter(|pick| !pick.not).peekable();
-        let is_in = picks.peek().is_none() || picks.any(|pick| pick.glob.fits(model));
-        is_in && !self.0.iter().any(|pick| pick.not && pick.glob.fits(model))
+        let is_in = picks.peek().is_none() || picks.any(|pick| pick.glob.matches(model));
+        is_in && !self.0.iter().any(|pick| pick.not && pick.glob.matches(model))
     }
 }
 

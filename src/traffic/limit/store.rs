@@ -181,7 +181,7 @@ impl Store {
             return None;
         }
         let mut call = self.admit.prepare_invoke();
-        call.arg(self.clock.moved_by_hand().map_or_else(String::new, |elapsed| elapsed.as_micros().to_string()));
+        call.arg(self.clock.manual_elapsed().map_or_else(String::new, |elapsed| elapsed.as_micros().to_string()));
         for StoreRequest { limit, lease, cost, .. } in asked {
             call.key(&lease.key);
             call.arg(algorithm(&limit.meter)).arg(limit.spec.quota).arg(limit.spec.most());

@@ -107,7 +107,7 @@ pub(super) struct Event {
 /// All events of a stream; `metrics` is what the last of them tells beside what it has cost, as JSON.
 pub(super) fn events(said: &Said<'_>, metrics: Option<&Value>) -> Arc<[Event]> {
     let mut events = Events(Vec::new());
-    events.push("messageStart", String::new(), r#","role":"assistant""#.to_owned(), EventKind::Said);
+    events.push("messageStart", String::new(), r#","role":"assistant""#.to_owned(), EventKind::Content);
     for (index, block) in said.blocks.iter().enumerate() {
         events.block(index, block);
     }
@@ -136,13 +136,13 @@ impl Events {
             Spoken::ToolUse { id, name, input } => {
                 let start = json!({"toolUse": {"name": name, "toolUseId": id}});
                 let index_first = format!(r#""contentBlockIndex":{index},"#);
-                self.push("contentBlockStart", index_first, format!(r#","start":{start}"#), EventKind::Said);
+                self.push("contentBlockStart", index_first, format!(r#","start":{start}"#), EventKind::Content);
                 let of = |piece: &str| json!({"toolUse": {"input": piece}});
                 self.delta(index, &of(""), 0);
                 self.deltas(index, input, of);
             }
         }
-        self.push("contentBlockStop", format!(r#""contentBlockIndex":{index},"#), String::new(), EventKind::Said);
+        self.push("contentBlockStop", format!(r#""contentBlockIndex":{index},"#), String::new(), EventKind::Content);
     }
 
     fn deltas(&mut self, index: usize, text: &Text, of: impl Fn(&str) -> Value) {
@@ -153,7 +153,13 @@ impl Events {
 
     fn delta(&mut self, index: usize, delta: &Value, tokens: u32) {
         let before = format!(r#""contentBlockIndex":{index},"delta":{delta},"#);
-        self.0.push(Event { kind: "contentBlockDelta", before, after: String::new(), part: EventKind::Said, tokens });
+        self.0.push(Event {
+            kind: "contentBlockDelta",
+            before,
+            after: String::new(),
+            part: EventKind::Content,
+            tokens,
+        });
     }
 }
 
@@ -185,6 +191,6 @@ impl Iterator for Frames {
                 format!("data: {{\"{kind}\":{{{before}{comma}{after}}}}}\n\n").into()
             }
         };
-        Some(StreamEvent { bytes, part: *part, tokens: *tokens })
+        Some(StreamEvent { bytes, kind: *part, tokens: *tokens })
     }
 }

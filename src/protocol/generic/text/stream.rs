@@ -41,7 +41,7 @@ impl Iterator for Frames {
 
     fn next(&mut self) -> Option<StreamEvent> {
         if let Some(first) = self.first.take() {
-            return Some(StreamEvent::said(self.frame(&first, "", 0, false), 0));
+            return Some(StreamEvent::content(self.frame(&first, "", 0, false), 0));
         }
         let Text { text, ends, tokens, .. } = &self.said.text;
         if let Some(end) = ends.get(self.next).copied() {
@@ -52,13 +52,13 @@ impl Iterator for Frames {
             let bytes = self.frame(&self.piece, piece, self.next as u64, ends);
             return Some(StreamEvent {
                 bytes,
-                part: if ends { EventKind::Finish } else { EventKind::Said },
+                kind: if ends { EventKind::Finish } else { EventKind::Content },
                 tokens: 1,
             });
         }
         if let Some(called) = self.called.take() {
             let tokens: u64 = self.said.calls.iter().map(|call| call.arguments.tokens).sum();
-            return Some(StreamEvent::said(
+            return Some(StreamEvent::content(
                 self.frame(&called, "", tokens, false),
                 u32::try_from(tokens).unwrap_or(u32::MAX),
             ));
@@ -68,6 +68,6 @@ impl Iterator for Frames {
         }
         // A stream says something, even if the model does not.
         let last = self.last.as_ref().or(Some(&self.piece).filter(|_| ends.is_empty()))?;
-        Some(StreamEvent { bytes: self.frame(last, "", *tokens, true), part: EventKind::Finish, tokens: 0 })
+        Some(StreamEvent { bytes: self.frame(last, "", *tokens, true), kind: EventKind::Finish, tokens: 0 })
     }
 }

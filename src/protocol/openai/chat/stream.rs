@@ -180,7 +180,7 @@ impl Chunks<'_> {
             }
         };
         let choices = format!(r#"[{{"index":{},"delta":{delta},{logprobs}"finish_reason":null}}]"#, self.index);
-        self.list.push(Chunk { choices: self.judged(choices), part: EventKind::Said, tokens });
+        self.list.push(Chunk { choices: self.judged(choices), part: EventKind::Content, tokens });
     }
 
     /// The last chunk has a reason and no text.
@@ -256,7 +256,7 @@ impl Iterator for Frames {
     fn next(&mut self) -> Option<StreamEvent> {
         let Frames { stream, next, include_usage, pen } = self;
         if let Some(first) = pen.around.first.take() {
-            return Some(StreamEvent::said(first, 0));
+            return Some(StreamEvent::content(first, 0));
         }
         let after = next.checked_sub(stream.chunks.len());
         *next += 1;
@@ -269,7 +269,7 @@ impl Iterator for Frames {
             (Some(0), false) | (Some(1), true) => (Bytes::from_static(b"data: [DONE]\n\n"), EventKind::End, 0),
             _ => return None,
         };
-        Some(StreamEvent { bytes, part, tokens })
+        Some(StreamEvent { bytes, kind: part, tokens })
     }
 }
 

@@ -58,7 +58,7 @@ impl<'a> Said<'a> {
         let mut list = Vec::new();
         let mut push = |text: &str, reason: Option<&str>, logprobs: Option<Value>, tokens: u32| {
             let choices = json!([{"text": text, "index": index, "logprobs": logprobs, "finish_reason": reason}]);
-            let part = if reason.is_some() { EventKind::Finish } else { EventKind::Said };
+            let part = if reason.is_some() { EventKind::Finish } else { EventKind::Content };
             // Alternatives are said at the same time, and so only those of the first take any.
             let tokens = if index == 0 { tokens } else { 0 };
             list.push(Chunk { choices: choices.to_string(), part, tokens });
@@ -217,6 +217,6 @@ impl Iterator for Frames {
             (Some(0), false) | (Some(1), true) => (Bytes::from_static(b"data: [DONE]\n\n"), EventKind::End, 0),
             _ => return None,
         };
-        Some(StreamEvent { bytes, part, tokens })
+        Some(StreamEvent { bytes, kind: part, tokens })
     }
 }

@@ -51,7 +51,7 @@ impl ComputedReply for File {
         let id = context.param("image").unwrap_or_default();
         let image =
             named(id).ok_or_else(|| ApiError::UnknownResource { id: id.to_owned(), noun: "image".to_owned() })?;
-        Ok(Response::said("image/png", Body::Full(image.file(Format::Png).into())))
+        Ok(Response::ok("image/png", Body::Full(image.file(Format::Png).into())))
     }
 }
 

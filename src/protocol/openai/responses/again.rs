@@ -57,10 +57,10 @@ impl ComputedReply for Again {
         let is_padded = asked("include_obfuscation").as_deref() != Some("false");
         let random = is_padded.then(|| context.random.borrow().clone());
         let frames = Body::Stream(response::EventStream {
-            list: Box::new(frames(&found, random).skip(from)),
-            framing: StreamFormat::Named,
+            events: Box::new(frames(&found, random).skip(from)),
+            format: StreamFormat::Named,
         });
-        Ok(Response::said("text/event-stream; charset=utf-8", frames))
+        Ok(Response::ok("text/event-stream; charset=utf-8", frames))
     }
 }
 
