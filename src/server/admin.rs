@@ -11,7 +11,7 @@ use crate::{
     engine::Engine,
     traffic::{
         access,
-        rule::{LiveRule, LiveRules, Refused},
+        rule::{LiveRule, LiveRules, RuleError},
     },
 };
 
@@ -117,8 +117,8 @@ fn put(rules: &LiveRules, id: Option<&str>, body: &RequestBody) -> Result<Value,
     })?;
     match rules.put(id, &written) {
         Ok(live) => Ok(shown(&live)),
-        Err(Refused::Wrong(what)) => Err(bad(format!("The rule is wrong: {what}."))),
-        Err(Refused::Full(most)) => {
+        Err(RuleError::Invalid(what)) => Err(bad(format!("The rule is wrong: {what}."))),
+        Err(RuleError::Full(most)) => {
             Err(Problem(StatusCode::INSUFFICIENT_STORAGE, format!("There are {most} rules: delete some first.")))
         }
     }
@@ -127,7 +127,7 @@ fn put(rules: &LiveRules, id: Option<&str>, body: &RequestBody) -> Result<Value,
 /// A rule, and what it is called.
 fn shown(live: &LiveRule) -> Value {
     let mut shown = json!({"id": live.id});
-    if let (Some(shown), Some(written)) = (shown.as_object_mut(), live.rule.written().as_object()) {
+    if let (Some(shown), Some(written)) = (shown.as_object_mut(), live.rule.json().as_object()) {
         shown.extend(written.iter().map(|(key, value)| (key.clone(), value.clone())));
     }
     shown

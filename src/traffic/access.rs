@@ -36,7 +36,7 @@ impl Access {
     ///
     /// # Errors
     /// There is no key, or it is a wrong one.
-    pub fn admit(&self, key: Option<&str>) -> Result<(), ApiError> {
+    pub fn check_key(&self, key: Option<&str>) -> Result<(), ApiError> {
         if self.keys.is_empty() {
             return Ok(());
         }
@@ -51,7 +51,7 @@ impl Access {
     ///
     /// # Errors
     /// There is not.
-    pub fn model(&self, name: &str) -> Result<(), ApiError> {
+    pub fn check_model(&self, name: &str) -> Result<(), ApiError> {
         if self.models.is_empty() || self.models.iter().any(|model| model == name) {
             Ok(())
         } else {

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConcurrencySpec {
     /// Answers that are said at once.
-    pub most: usize,
+    pub max: usize,
     /// Requests that wait for one of these to end.
     pub queue: usize,
     /// What the gaps between tokens are multiplied with when all places are taken. With one taken it is 1, and it grows
@@ -35,7 +35,7 @@ pub struct Load {
     /// Requests that wait for one.
     pub waiting: usize,
     /// The places that there are.
-    pub most: usize,
+    pub max: usize,
 }
 
 /// A place. Dropped, it is the next one's.
@@ -44,39 +44,39 @@ pub struct Permit(#[allow(dead_code, reason = "it is held, and that is all")] Ow
 
 /// Neither a place nor one in the queue is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Saturated;
+pub struct QueueFull;
 
 impl ConcurrencyLimit {
     /// All places free.
     pub fn new(spec: ConcurrencySpec) -> Self {
-        ConcurrencyLimit { spec, free: Arc::new(Semaphore::new(spec.most)), waiting: AtomicUsize::new(0) }
+        ConcurrencyLimit { spec, free: Arc::new(Semaphore::new(spec.max)), waiting: AtomicUsize::new(0) }
     }
 
     /// Takes a place, and waits for one if there is none. Who no longer waits leaves the queue at once.
     ///
     /// # Errors
-    /// [`Saturated`]: the queue is full.
-    pub async fn enter(&self) -> Result<Permit, Saturated> {
+    /// [`QueueFull`]: the queue is full.
+    pub async fn acquire(&self) -> Result<Permit, QueueFull> {
         if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
             return Ok(Permit(permit));
         }
         let _waiting = Waiting::queue(&self.waiting, self.spec.queue)?;
-        Arc::clone(&self.free).acquire_owned().await.map(Permit).map_err(|_| Saturated)
+        Arc::clone(&self.free).acquire_owned().await.map(Permit).map_err(|_| QueueFull)
     }
 
     /// What a gap between tokens is multiplied with now.
-    pub fn factor(&self) -> f64 {
-        let taken = self.spec.most.saturating_sub(self.free.available_permits());
-        let share = taken.saturating_sub(1) as f64 / self.spec.most.saturating_sub(1).max(1) as f64;
+    pub fn slowdown(&self) -> f64 {
+        let taken = self.spec.max.saturating_sub(self.free.available_permits());
+        let share = taken.saturating_sub(1) as f64 / self.spec.max.saturating_sub(1).max(1) as f64;
         1.0 + (self.spec.slowdown - 1.0) * share
     }
 
     /// How many answers are being said, and how many requests wait.
     pub fn load(&self) -> Load {
         Load {
-            running: self.spec.most.saturating_sub(self.free.available_permits()),
+            running: self.spec.max.saturating_sub(self.free.available_permits()),
             waiting: self.waiting.load(Ordering::Acquire),
-            most: self.spec.most,
+            max: self.spec.max,
         }
     }
 }
@@ -85,9 +85,9 @@ impl ConcurrencyLimit {
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
-    fn queue(count: &'a AtomicUsize, most: usize) -> Result<Self, Saturated> {
-        let one_more = |waiting: usize| (waiting < most).then_some(waiting + 1);
-        count.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).map_err(|_| Saturated)?;
+    fn queue(count: &'a AtomicUsize, max: usize) -> Result<Self, QueueFull> {
+        let one_more = |waiting: usize| (waiting < max).then_some(waiting + 1);
+        count.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).map_err(|_| QueueFull)?;
         Ok(Waiting(count))
     }
 }
@@ -118,21 +118,21 @@ mod tests {
 
     #[test]
     fn places_then_a_queue_then_nothing() {
-        let capacity = ConcurrencyLimit::new(ConcurrencySpec { most: 2, queue: 2, slowdown: 3.0 });
-        let enter = || match poll(pin!(capacity.enter())) {
+        let capacity = ConcurrencyLimit::new(ConcurrencySpec { max: 2, queue: 2, slowdown: 3.0 });
+        let enter = || match poll(pin!(capacity.acquire())) {
             Poll::Ready(seat) => seat,
             Poll::Pending => panic!("it waits"),
         };
-        assert_eq!(capacity.factor(), 1.0);
+        assert_eq!(capacity.slowdown(), 1.0);
         let first = enter().unwrap();
-        assert_eq!(capacity.factor(), 1.0, "alone it is as fast as it can be");
+        assert_eq!(capacity.slowdown(), 1.0, "alone it is as fast as it can be");
         let second = enter().unwrap();
-        assert_eq!(capacity.factor(), 3.0);
+        assert_eq!(capacity.slowdown(), 3.0);
         {
-            let (mut third, mut fourth) = (pin!(capacity.enter()), pin!(capacity.enter()));
+            let (mut third, mut fourth) = (pin!(capacity.acquire()), pin!(capacity.acquire()));
             assert!(poll(third.as_mut()).is_pending() && poll(fourth.as_mut()).is_pending());
             assert_eq!(load(&capacity), (2, 2));
-            assert_eq!(enter().unwrap_err(), Saturated);
+            assert_eq!(enter().unwrap_err(), QueueFull);
             drop(first);
             assert!(poll(fourth.as_mut()).is_pending(), "who came first is served first");
             let Poll::Ready(Ok(_seat)) = poll(third.as_mut()) else { panic!("the place is free") };

@@ -2,18 +2,18 @@
 //!
 //! A fault changes an [`Response`](crate::core::response::Answer) and nothing else. So each works in every dialect.
 
-mod chain;
-mod frames;
+mod corrupt;
+mod parse;
 mod plan;
-mod steps;
-mod term;
+mod spec;
+mod timeline;
 
 use std::time::Duration;
 
 pub use self::{
-    chain::{FaultContext, FaultSpec},
+    parse::Fault,
     plan::Plan,
-    term::Fault,
+    spec::{FaultContext, FaultSpec},
 };
 use super::latency::Distribution;
 
@@ -53,7 +53,7 @@ pub enum FaultKind {
     NoFinish,
     /// A stream does not say what it has cost.
     NoUsage,
-    /// While nothing comes, a comment does, so often.
+    /// While nothing comes, a comment effect, so often.
     Keepalive(Duration),
     /// The model refuses.
     Refusal,
@@ -74,21 +74,21 @@ pub enum FaultKind {
 }
 
 /// A row of the table of faults.
-pub struct Row {
+pub struct FaultRow {
     /// Its name.
     pub name: &'static str,
     /// How it is written.
     pub syntax: &'static str,
     /// What it does.
-    pub does: &'static str,
+    pub effect: &'static str,
 }
 
-const fn row(name: &'static str, syntax: &'static str, does: &'static str) -> Row {
-    Row { name, syntax, does }
+const fn row(name: &'static str, syntax: &'static str, effect: &'static str) -> FaultRow {
+    FaultRow { name, syntax, effect }
 }
 
 /// The faults that have names, as they are shown; a status is written as it is.
-pub const TABLE: [Row; 26] = [
+pub const FAULTS: [FaultRow; 26] = [
     row("429", "429  503:slow_down", "An error, with the body and the headers that the provider gives it"),
     row("retry-after", "retry-after=2s  retry-after=none", "What such an error says of when to come back"),
     row("ttft", "ttft=20s", "Time to the first token, or to an error: any distribution"),

@@ -3,8 +3,8 @@
 //! Any number of limits may apply to a request. They are decided together: all of them are charged, or none is, but for a
 //! fixed window that counts what it refuses.
 
-mod ask;
-mod hold;
+mod request;
+mod reservation;
 mod spec;
 mod store;
 mod table;
@@ -21,14 +21,14 @@ use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 
 pub use self::{
-    ask::LimitRequest,
-    hold::Reservation,
+    request::LimitRequest,
+    reservation::Reservation,
     spec::{Dimension, LimitSpec, Models, Period},
-    store::{Failure, StoreSpec},
+    store::{FailurePolicy, StoreSpec},
     window::Window,
 };
 use self::{
-    hold::{Bucket, ReservedAmount, ReservedAmounts},
+    reservation::{Bucket, ReservedAmount, ReservedAmounts},
     store::Store,
     table::{Shard, Table},
     window::{Meter, Quota, Verdict},
@@ -40,16 +40,16 @@ use crate::core::{
 
 /// The shared store does not answer, and whoever started the server would rather refuse than admit too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unreachable;
+pub struct StoreUnreachable;
 
 /// All limits of a server.
 pub struct Limits {
     list: Vec<Limit>,
     /// Where the buckets are kept, if not here.
     store: Option<Store>,
-    ask_key: bool,
-    ask_model: bool,
-    ask_cost: bool,
+    needs_key: bool,
+    needs_model: bool,
+    needs_cost: bool,
     /// Whether tokens that were booked and not used are given back, and those used beyond are charged.
     settle: bool,
     /// Which hash is whose changes from run to run, and so nobody can choose keys that meet.
@@ -72,12 +72,12 @@ impl Limits {
     /// The system has no thread left for the store.
     pub fn new(specs: Vec<LimitSpec>, settle: bool, store: Option<&StoreSpec>, clock: Clock) -> std::io::Result<Self> {
         let by_model = |dimension: &Dimension| matches!(dimension, Dimension::Model | Dimension::Deployment);
-        let ask_model = specs.iter().any(|spec| !spec.models.is_any() || spec.per.iter().any(by_model));
-        let ask_key = specs.iter().any(|spec| spec.per.contains(&Dimension::Key));
-        let ask_cost = specs.iter().any(|spec| spec.unit.kind() == "tokens");
+        let needs_model = specs.iter().any(|spec| !spec.models.is_any() || spec.per.iter().any(by_model));
+        let needs_key = specs.iter().any(|spec| spec.per.contains(&Dimension::Key));
+        let needs_cost = specs.iter().any(|spec| spec.unit.kind() == "tokens");
         let list = specs.into_iter().map(Limit::new).collect();
         let store = store.map(|spec| Store::open(spec, &clock)).transpose()?;
-        Ok(Limits { list, store, ask_key, ask_model, ask_cost, settle, hasher: RandomState::default(), clock })
+        Ok(Limits { list, store, needs_key, needs_model, needs_cost, settle, hasher: RandomState::default(), clock })
     }
 
     /// Whether there are none.
@@ -91,18 +91,18 @@ impl Limits {
     }
 
     /// Whether any wants to know the key.
-    pub fn ask_key(&self) -> bool {
-        self.ask_key
+    pub fn needs_key(&self) -> bool {
+        self.needs_key
     }
 
     /// Whether any wants to know the model.
-    pub fn ask_model(&self) -> bool {
-        self.ask_model
+    pub fn needs_model(&self) -> bool {
+        self.needs_model
     }
 
     /// Whether any wants to know the cost in tokens.
-    pub fn ask_cost(&self) -> bool {
-        self.ask_cost
+    pub fn needs_cost(&self) -> bool {
+        self.needs_cost
     }
 
     /// Decides over one request, and charges it to every limit that applies if all of them let it pass. Where the client
@@ -110,12 +110,12 @@ impl Limits {
     /// corrected, when the answer has ended, and to be kept until then.
     ///
     /// # Errors
-    /// [`Unreachable`]: the limits are in a store, which did not answer.
+    /// [`StoreUnreachable`]: the limits are in a store, which did not answer.
     pub async fn admit(
         self: &Arc<Self>,
         ask: &LimitRequest<'_>,
         limit_statuses: &mut LimitStatuses,
-    ) -> Result<Option<Reservation>, Unreachable> {
+    ) -> Result<Option<Reservation>, StoreUnreachable> {
         match &self.store {
             None => Ok(self.decide(ask, limit_statuses)),
             // Boxed, so that requests which need no store do not carry the room that asking it takes.
@@ -213,7 +213,7 @@ impl Limit {
     fn cost(&self, ask: &LimitRequest<'_>) -> u32 {
         match self.spec.unit {
             Unit::Requests | Unit::InFlight => 1,
-            unit => hold::tokens(unit, ask.cost),
+            unit => reservation::tokens(unit, ask.cost),
         }
     }
 

@@ -30,7 +30,7 @@ pub struct Rule {
 
 impl Rule {
     /// As it is written.
-    pub fn written(&self) -> &Value {
+    pub fn json(&self) -> &Value {
         &self.written
     }
 }
@@ -78,7 +78,7 @@ impl RuleSet {
     }
 
     /// What goes wrong with requests to this model; `asked` is read where more than the model counts.
-    pub fn chains<'s, 'a: 's, 'm: 'a>(
+    pub fn faults_for<'s, 'a: 's, 'm: 'a>(
         &'s self,
         model: &str,
         asked: &'s MatchInput<'a, 'm>,
@@ -89,7 +89,7 @@ impl RuleSet {
     }
 
     /// Whether no rule could fit a request to this model.
-    pub fn is_silent(&self, model: &str) -> bool {
+    pub fn is_empty_for(&self, model: &str) -> bool {
         self.others.is_empty() && !self.by_model.contains_key(model)
     }
 }
@@ -120,9 +120,9 @@ pub struct LiveRule {
 
 /// Why a rule is not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum RuleError {
     /// It makes no sense; what is wrong with it.
-    Wrong(String),
+    Invalid(String),
     /// There are too many.
     Full(usize),
 }
@@ -153,7 +153,7 @@ impl LiveRules {
     }
 
     /// What goes wrong with a request.
-    pub fn chains(&self, asked: &MatchInput<'_, '_>) -> Vec<(String, FaultSpec)> {
+    pub fn faults_for(&self, asked: &MatchInput<'_, '_>) -> Vec<(String, FaultSpec)> {
         let live = self.now();
         let fits = live.list.iter().filter(|live| live.rule.when.mismatches(asked).is_empty());
         fits.map(|live| (live.id.clone(), live.rule.fault.clone())).collect()
@@ -163,12 +163,12 @@ impl LiveRules {
     ///
     /// # Errors
     /// It is wrong, or one too many.
-    pub fn put(&self, id: Option<&str>, written: &Value) -> Result<LiveRule, Refused> {
-        let rule = Rule::deserialize(written).map_err(|error| Refused::Wrong(error.to_string()))?;
+    pub fn put(&self, id: Option<&str>, written: &Value) -> Result<LiveRule, RuleError> {
+        let rule = Rule::deserialize(written).map_err(|error| RuleError::Invalid(error.to_string()))?;
         self.change(|live| {
             let known = live.list.iter().position(|live| Some(live.id.as_str()) == id);
             if known.is_none() && live.list.len() >= MOST {
-                return Err(Refused::Full(MOST));
+                return Err(RuleError::Full(MOST));
             }
             let id = match id {
                 Some(id) => id.to_owned(),
@@ -224,7 +224,7 @@ mod tests {
         let body = json::Object::default();
         let of = |model: &'static str| {
             let asked = MatchInput::new(body, model.into(), "/v1/chat/completions", &Prompt::default);
-            texts(set.chains(model, &asked))
+            texts(set.faults_for(model, &asked))
         };
         assert_eq!(of("429"), ["429", "ttft=1s"]);
         assert_eq!(of("gpt-4o"), ["503%5"]);
@@ -239,21 +239,20 @@ mod tests {
         let second = rules.put(None, &json!({"fault": "hang", "when": {"model": "o3"}})).unwrap();
         rules.put(Some(&first.id), &json!({"fault": "429"})).unwrap();
         rules.put(Some("mine"), &json!({"fault": "gzip"})).unwrap();
-        let all: Vec<_> =
-            rules.list().into_iter().map(|live| (live.id, live.rule.written()["fault"].clone())).collect();
+        let all: Vec<_> = rules.list().into_iter().map(|live| (live.id, live.rule.json()["fault"].clone())).collect();
         assert_eq!(all, [("mine".into(), json!("gzip")), (second.id.clone(), json!("hang")), (first.id, json!("429"))]);
         let body = json::Object::default();
-        let chains = rules.chains(&MatchInput::new(body, "o3".into(), "/", &Prompt::default));
+        let chains = rules.faults_for(&MatchInput::new(body, "o3".into(), "/", &Prompt::default));
         assert_eq!(texts(chains.iter().map(|(_, chain)| chain)), ["gzip", "hang", "429"]);
         assert!(rules.delete(&second.id) && !rules.delete(&second.id));
         assert!(
-            matches!(rules.put(None, &json!({"fault": "boom"})), Err(Refused::Wrong(what)) if what.contains("boom"))
+            matches!(rules.put(None, &json!({"fault": "boom"})), Err(RuleError::Invalid(what)) if what.contains("boom"))
         );
-        assert!(matches!(rules.put(None, &json!({"faults": "503"})), Err(Refused::Wrong(_))));
+        assert!(matches!(rules.put(None, &json!({"faults": "503"})), Err(RuleError::Invalid(_))));
         for _ in 2..MOST {
             rules.put(None, &json!({"fault": "503"})).unwrap();
         }
-        assert_eq!(rules.put(None, &json!({"fault": "503"})).err(), Some(Refused::Full(MOST)));
+        assert_eq!(rules.put(None, &json!({"fault": "503"})).err(), Some(RuleError::Full(MOST)));
         rules.clear();
         assert!(rules.is_empty());
     }

@@ -10,7 +10,7 @@ use std::{
 use fake_openai::{
     Config, Running, Settings,
     core::clock::ManualClock,
-    traffic::limit::{Failure, Window},
+    traffic::limit::{FailurePolicy, Window},
 };
 
 use crate::{
@@ -100,7 +100,7 @@ fn patient(url: &str, settings: Settings, clock: &ManualClock, patience: Duratio
     let mut config = Config { clock: clock.clone().into(), ..Config::try_from(asked).unwrap() };
     if let Some(store) = &mut config.limit_store {
         // A busy machine is no lost store.
-        store.patience = patience;
+        store.timeout = patience;
     }
     serve(config)
 }
@@ -255,8 +255,8 @@ fn a_place_that_was_given_too_late_is_given_back() {
 #[test]
 fn without_its_store_it_refuses_or_lets_pass_and_heals_by_itself() {
     let Some(mut redis) = Redis::start("without_its_store_it_refuses_or_lets_pass_and_heals_by_itself") else { return };
-    for (failure, without, word) in [(Failure::Closed, 503, "refused"), (Failure::Open, 200, "let through")] {
-        let name = if failure == Failure::Open { "open" } else { "closed" };
+    for (failure, without, word) in [(FailurePolicy::Closed, 503, "refused"), (FailurePolicy::Open, 200, "let through")] {
+        let name = if failure == FailurePolicy::Open { "open" } else { "closed" };
         let url = redis.url();
         let args = ["--host", "127.0.0.1", "--port", "0", "--rpm", "1000", "--limit-store", &url];
         let program = Program::start(&[&args[..], &["--limit-store-failure", name]].concat());
@@ -294,7 +294,7 @@ fn a_store_that_says_nothing_is_no_store() {
     let response = Connection::open(refused.address()).chat(CHAT);
     assert_eq!(response.status, 503);
     assert_eq!(response.json()["error"]["code"], "service_unavailable");
-    let open = Settings { limit_store_failure: Some(Failure::Open), ..asked };
+    let open = Settings { limit_store_failure: Some(FailurePolicy::Open), ..asked };
     let passed = patient(&url, open, &ManualClock::new(), brief);
     assert_eq!(Connection::open(passed.address()).chat(CHAT).status, 200);
 }

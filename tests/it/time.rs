@@ -100,7 +100,7 @@ fn a_fault_has_its_own_time() {
 
 #[test]
 fn a_server_that_is_full_lets_some_wait_and_refuses_the_rest() {
-    let capacity = Some(ConcurrencySpec { most: 1, queue: 1, slowdown: 1.0 });
+    let capacity = Some(ConcurrencySpec { max: 1, queue: 1, slowdown: 1.0 });
     let server = serve(Config { capacity, ..Config::for_test() });
     let send = |body: &str| {
         let mut connection = Connection::open(server.address());
@@ -127,7 +127,7 @@ fn a_server_that_is_full_lets_some_wait_and_refuses_the_rest() {
 
 #[test]
 fn who_leaves_the_queue_is_not_served() {
-    let capacity = Some(ConcurrencySpec { most: 1, queue: 10, slowdown: 1.0 });
+    let capacity = Some(ConcurrencySpec { max: 1, queue: 10, slowdown: 1.0 });
     let server = serve(Config { capacity, ..Config::for_test() });
     let mut holder = Connection::open(server.address());
     let body = streamed().replace("gpt-4o", "gpt-4o~stall@1");

@@ -10,8 +10,8 @@ use http::{
 
 use super::{
     Fault, FaultKind,
-    frames::CorruptedStream,
-    steps::{self, Timeline},
+    corrupt::CorruptedStream,
+    timeline::{self, Timeline},
 };
 use crate::{
     core::{
@@ -99,7 +99,7 @@ impl Plan {
     }
 
     /// What the model says instead.
-    pub fn says(&self) -> Option<Instead> {
+    pub fn replacement(&self) -> Option<Instead> {
         self.find(|fault| match fault {
             FaultKind::Refusal => Some(Instead::Refusal),
             FaultKind::Filter => Some(Instead::Filter),
@@ -108,7 +108,7 @@ impl Plan {
     }
 
     /// Whether another model is named.
-    pub fn names_another_model(&self) -> bool {
+    pub fn has_wrong_model(&self) -> bool {
         self.has(&FaultKind::WrongModel)
     }
 
@@ -150,16 +150,16 @@ impl Plan {
     }
 
     /// Where the body breaks off or stops, by how much of it was sent before.
-    fn breaks(&self, default: u64) -> steps::Breaks {
-        let mut breaks: steps::Breaks = self
+    fn breaks(&self, default: u64) -> timeline::Breaks {
+        let mut breaks: timeline::Breaks = self
             .list
             .iter()
             .filter_map(|Planned { term, .. }| {
                 let at = term.at.unwrap_or(default);
                 match term.fault {
-                    FaultKind::Stall(time) => Some((at, steps::Break::Stall(time))),
-                    FaultKind::Cut => Some((at, steps::Break::Cut)),
-                    FaultKind::Reset if term.at.is_some() => Some((at, steps::Break::Reset)),
+                    FaultKind::Stall(time) => Some((at, timeline::Break::Stall(time))),
+                    FaultKind::Cut => Some((at, timeline::Break::Cut)),
+                    FaultKind::Reset if term.at.is_some() => Some((at, timeline::Break::Reset)),
                     _ => None,
                 }
             })
@@ -177,7 +177,7 @@ impl Plan {
             bytes.truncate(usize::try_from(at).unwrap_or(usize::MAX));
         }
         if self.has(&FaultKind::Gzip) {
-            bytes = steps::gzip(&bytes);
+            bytes = timeline::gzip(&bytes);
             headers.push((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
         }
         let (breaks, padding) = (self.breaks(bytes.len() as u64 / 2), self.padding());
@@ -188,17 +188,17 @@ impl Plan {
         }
         let padding = padding.unwrap_or(0);
         let length = (bytes.len() as u64).saturating_add(padding);
-        let mut list = steps::whole(bytes, &breaks);
+        let mut list = timeline::whole(bytes, &breaks);
         if more.is_some_and(|more| more > 0) {
             // What is promised does not come.
             let at = list.last().map_or(Duration::ZERO, |timed| timed.at);
             list.push(TimedStep { at, step: Step::Cut });
         }
-        let list = steps::padded(list.into_iter(), padding, Bytes::from_static(&steps::BLANKS));
+        let list = timeline::padded(list.into_iter(), padding, Bytes::from_static(&timeline::BLANKS));
         let length = Some(length.saturating_add_signed(more.unwrap_or(0)));
         match rate {
             None => Body::Timed(Steps { length, list: Box::new(list) }),
-            Some(rate) => Body::Timed(Steps { length, list: Box::new(steps::slowed(list, rate)) }),
+            Some(rate) => Body::Timed(Steps { length, list: Box::new(timeline::slowed(list, rate)) }),
         }
     }
 
@@ -228,14 +228,14 @@ impl Plan {
         let opening = if keepalive.is_some() { Duration::ZERO } else { timeline.first() };
         let mut list: Box<dyn Iterator<Item = TimedStep> + Send> = Box::new(timeline);
         if let Some(every) = keepalive {
-            list = Box::new(steps::kept_alive(list, every, framing.comment()));
+            list = Box::new(timeline::kept_alive(list, every, framing.comment()));
         }
         if let Some(padding) = padding {
             // Comments are whole ones: half of one would take the event behind it with it.
             let (blank, padding) = match framing {
-                StreamFormat::Array | StreamFormat::Lines => (Bytes::from_static(&steps::BLANKS), padding),
+                StreamFormat::Array | StreamFormat::Lines => (Bytes::from_static(&timeline::BLANKS), padding),
                 StreamFormat::Data(_) | StreamFormat::Named => {
-                    (Bytes::from_static(&steps::COMMENTS), padding.next_multiple_of(steps::COMMENT))
+                    (Bytes::from_static(&timeline::COMMENTS), padding.next_multiple_of(timeline::COMMENT))
                 }
                 // Each would be a message.
                 StreamFormat::Messages => (Bytes::new(), 0),
@@ -244,16 +244,16 @@ impl Plan {
                     (framing.comment().repeat(1000).into(), padding)
                 }
             };
-            list = Box::new(steps::padded(list, padding, blank));
+            list = Box::new(timeline::padded(list, padding, blank));
         }
         if gzip {
-            list = Box::new(steps::Gzipped::new(list));
+            list = Box::new(timeline::Gzipped::new(list));
             headers.push((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
         }
         if let Some(rate) = rate {
             list = match framing {
-                StreamFormat::Messages => Box::new(steps::late(list, rate)),
-                _ => Box::new(steps::slowed(list, rate)),
+                StreamFormat::Messages => Box::new(timeline::late(list, rate)),
+                _ => Box::new(timeline::slowed(list, rate)),
             };
         }
         (Body::Timed(Steps { length: None, list }), opening)

@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 
 use self::{health::Health, pool::Pool};
 use super::{
-    Bucket, Limit, LimitRequest, Limits, Reservation, ReservedAmount, ReservedAmounts, Unreachable, ask::Part,
+    Bucket, Limit, LimitRequest, Limits, Reservation, ReservedAmount, ReservedAmounts, StoreUnreachable, request::Part,
     window::Meter,
 };
 use crate::core::{
@@ -31,15 +31,15 @@ pub struct StoreSpec {
     /// `redis://[user:password@]host[:port][/database]`.
     pub url: String,
     /// What happens to requests while it does not answer.
-    pub failure: Failure,
+    pub failure: FailurePolicy,
     /// A request waits so long for it, and no longer.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
 /// What happens to requests while the shared store does not answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Failure {
+pub enum FailurePolicy {
     /// They pass, without a limit
     Open,
     /// They are refused, with 503
@@ -47,27 +47,27 @@ pub enum Failure {
     Closed,
 }
 
-impl Failure {
+impl FailurePolicy {
     /// What becomes of requests, as a sentence tells it.
-    pub fn words(self) -> &'static str {
+    pub fn description(self) -> &'static str {
         match self {
-            Failure::Open => "let through without a limit",
-            Failure::Closed => "refused with 503",
+            FailurePolicy::Open => "let through without a limit",
+            FailurePolicy::Closed => "refused with 503",
         }
     }
 }
 
-impl FromStr for Failure {
+impl FromStr for FailurePolicy {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Failure::deserialize(text.into_deserializer()).map_err(|error: serde::de::value::Error| error.to_string())
+        FailurePolicy::deserialize(text.into_deserializer()).map_err(|error: serde::de::value::Error| error.to_string())
     }
 }
 
 impl StoreSpec {
     /// How long a request waits for the store unless a test says otherwise.
-    pub const PATIENCE: Duration = Duration::from_millis(50);
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(50);
 
     /// Sees to it that the URL is one.
     ///
@@ -88,7 +88,7 @@ impl StoreSpec {
 pub(super) struct Store {
     pool: Pool,
     health: Health,
-    patience: Duration,
+    timeout: Duration,
     admit: Script,
     correct: Arc<Script>,
     /// Moved by hand, it rules here too; else the store's own clock does, which all servers share.
@@ -114,7 +114,7 @@ impl Store {
         Ok(Store {
             pool,
             health,
-            patience: spec.patience,
+            timeout: spec.timeout,
             admit: Script::new(include_str!("store/admit.lua")),
             correct: Arc::new(Script::new(include_str!("store/correct.lua"))),
             clock: clock.clone(),
@@ -127,7 +127,7 @@ impl Store {
         limits: &Arc<Limits>,
         ask: &LimitRequest<'_>,
         limit_statuses: &mut LimitStatuses,
-    ) -> Result<Option<Reservation>, Unreachable> {
+    ) -> Result<Option<Reservation>, StoreUnreachable> {
         let mut asked: SmallVec<[StoreRequest<'_>; 2]> = SmallVec::new();
         for (number, limit) in limits.list.iter().enumerate().filter(|(_, limit)| limit.applies(ask)) {
             let name = if matches!(limit.meter, Meter::Slots(_)) { self.pool.name() } else { String::new() };
@@ -149,7 +149,7 @@ impl Store {
                 verdicts
             }
             _ if self.health.lets_pass() => return Ok(None),
-            _ => return Err(Unreachable),
+            _ => return Err(StoreUnreachable),
         };
         drop(places);
         let mut charges = ReservedAmounts::new();
@@ -191,7 +191,7 @@ impl Store {
             self.health.failed("there is no connection");
             return None;
         };
-        match tokio::time::timeout(self.patience, call.invoke_async(&mut connection)).await {
+        match tokio::time::timeout(self.timeout, call.invoke_async(&mut connection)).await {
             Ok(Ok(verdicts)) => {
                 self.health.answered();
                 Some(verdicts)
@@ -205,7 +205,7 @@ impl Store {
             }
             Err(_) => {
                 // It may be that nobody is there any more to say so.
-                if self.health.failed(format_args!("it took longer than {:?}", self.patience)) {
+                if self.health.failed(format_args!("it took longer than {:?}", self.timeout)) {
                     self.pool.is_broken(slot);
                 }
                 None

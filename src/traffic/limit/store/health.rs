@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Failure, StoreSpec, unpoisoned};
+use super::{FailurePolicy, StoreSpec, unpoisoned};
 
 /// While the store does not answer, it is asked again this often, by one request; the others do not wait for it.
 const ASK_EVERY: Duration = Duration::from_millis(100);
@@ -18,7 +18,7 @@ const SILENCE: Duration = Duration::from_millis(500);
 
 pub(super) struct Health {
     address: String,
-    failure: Failure,
+    failure: FailurePolicy,
     down: AtomicBool,
     /// Requests that were decided without the store since it was last there.
     without: AtomicU64,
@@ -58,13 +58,13 @@ impl Health {
     /// What becomes of a request that the store has not decided. It is counted.
     pub(super) fn lets_pass(&self) -> bool {
         self.without.fetch_add(1, Ordering::AcqRel);
-        self.failure == Failure::Open
+        self.failure == FailurePolicy::Open
     }
 
     /// The store has answered.
     pub(super) fn answered(&self) {
         if self.down.load(Ordering::Acquire) && self.down.swap(false, Ordering::AcqRel) {
-            let (without, fate) = (self.without.swap(0, Ordering::AcqRel), self.failure.words());
+            let (without, fate) = (self.without.swap(0, Ordering::AcqRel), self.failure.description());
             log::info!("the limit store {} answers: {without} requests were {fate} meanwhile", self.address);
             unpoisoned(self.times.lock()).answered = Instant::now();
         }
@@ -76,7 +76,7 @@ impl Health {
             log::warn!(
                 "the limit store {} does not answer ({why}): requests are {} until it does",
                 self.address,
-                self.failure.words()
+                self.failure.description()
             );
             let now = Instant::now();
             *unpoisoned(self.times.lock()) = Times { answered: now, asked: now };

@@ -12,15 +12,15 @@ pub struct LimitRequest<'a> {
     pub at: Instant,
     /// The client's address.
     pub ip: IpAddr,
-    /// The key that came with it; wanted only if [`Limits::ask_key`](super::Limits::ask_key).
+    /// The key that came with it; wanted only if [`Limits::needs_key`](super::Limits::needs_key).
     pub key: Option<&'a str>,
-    /// The model asked for; wanted only if [`Limits::ask_model`](super::Limits::ask_model).
+    /// The model asked for; wanted only if [`Limits::needs_model`](super::Limits::needs_model).
     pub model: &'a str,
     /// The deployment in the path, if there is one.
     pub deployment: Option<&'a str>,
     /// The path.
     pub path: &'a str,
-    /// What it is booked with; wanted only if [`Limits::ask_cost`](super::Limits::ask_cost).
+    /// What it is booked with; wanted only if [`Limits::needs_cost`](super::Limits::needs_cost).
     pub cost: Cost,
 }
 

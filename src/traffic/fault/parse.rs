@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use bytesize::ByteSize;
 
-use super::{FaultKind, TABLE};
+use super::{FAULTS, FaultKind};
 use crate::traffic::latency::Span;
 
 /// A fault, where in the answer it is, and when it is to happen at all.
@@ -137,7 +137,7 @@ fn fault(text: &str) -> Result<(FaultKind, Option<u64>), String> {
     let (before, argument) = text.split_once(':').map_or((text, None), |(before, argument)| (before, Some(argument)));
     let (before, place) = before.split_once('@').map_or((before, None), |(before, place)| (before, Some(place)));
     let (name, value) = before.split_once('=').map_or((before, None), |(name, value)| (name, Some(value)));
-    let syntax = || TABLE.iter().find(|row| row.name == name).map_or(name, |row| row.syntax);
+    let syntax = || FAULTS.iter().find(|row| row.name == name).map_or(name, |row| row.syntax);
     let wrong = |what: String| format!("`{text}`: {what}; it is written {}", syntax());
     let at = match place {
         None => None,
@@ -191,7 +191,7 @@ fn fault(text: &str) -> Result<(FaultKind, Option<u64>), String> {
         "ok" => (false, false, false, FaultKind::Ok),
         status => {
             let status = status.parse::<u16>().ok().filter(|status| (400..600).contains(status)).ok_or_else(|| {
-                let names: Vec<_> = TABLE.iter().skip(1).map(|row| row.name).collect();
+                let names: Vec<_> = FAULTS.iter().skip(1).map(|row| row.name).collect();
                 format!("there is no fault `{name}`: it is a status from 400 to 599, or one of {}", names.join(", "))
             })?;
             (false, false, true, FaultKind::Status(status, argument.unwrap_or_default().to_owned()))
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn each_row_of_the_table_is_read() {
-        for row in &TABLE {
+        for row in &FAULTS {
             for syntax in row.syntax.split_whitespace() {
                 term(syntax);
             }
