@@ -255,7 +255,8 @@ fn a_place_that_was_given_too_late_is_given_back() {
 #[test]
 fn without_its_store_it_refuses_or_lets_pass_and_heals_by_itself() {
     let Some(mut redis) = Redis::start("without_its_store_it_refuses_or_lets_pass_and_heals_by_itself") else { return };
-    for (failure, without, word) in [(FailurePolicy::Closed, 503, "refused"), (FailurePolicy::Open, 200, "let through")] {
+    for (failure, without, word) in [(FailurePolicy::Closed, 503, "refused"), (FailurePolicy::Open, 200, "let through")]
+    {
         let name = if failure == FailurePolicy::Open { "open" } else { "closed" };
         let url = redis.url();
         let args = ["--host", "127.0.0.1", "--port", "0", "--rpm", "1000", "--limit-store", &url];

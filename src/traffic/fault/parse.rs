@@ -1,6 +1,6 @@
 //! One fault as it is written: `stall@20:30s`, `429x2`, `503%5`, `down@30s+60s/5m`.
 
-use std::{str::FromStr, time::Duration};
+use std::{borrow::Cow, str::FromStr, time::Duration};
 
 use bytesize::ByteSize;
 
@@ -132,6 +132,14 @@ impl FromStr for Fault {
     }
 }
 
+/// Adds the unit to a whole number of seconds, the form of the `Retry-After` header (RFC 9110, 10.2.3): `7` is `7s`.
+fn seconds(text: &str) -> Cow<'_, str> {
+    match text.trim() {
+        digits if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => format!("{digits}s").into(),
+        _ => text.into(),
+    }
+}
+
 /// Reads `name=value@place:argument`.
 fn fault(text: &str) -> Result<(FaultKind, Option<u64>), String> {
     let (before, argument) = text.split_once(':').map_or((text, None), |(before, argument)| (before, Some(argument)));
@@ -152,7 +160,7 @@ fn fault(text: &str) -> Result<(FaultKind, Option<u64>), String> {
     let wanted = || value.ok_or_else(|| wrong("its value is missing".to_owned()));
     let (takes_value, takes_place, takes_argument, fault) = match name {
         "retry-after" if value == Some("none") => (true, false, false, FaultKind::RetryAfter(None)),
-        "retry-after" => (true, false, false, FaultKind::RetryAfter(Some(span(wanted()?)?))),
+        "retry-after" => (true, false, false, FaultKind::RetryAfter(Some(span(&seconds(wanted()?))?))),
         "ttft" => (true, false, false, FaultKind::Ttft(wanted()?.parse().map_err(wrong)?)),
         "itl" => (true, false, false, FaultKind::Itl(wanted()?.parse().map_err(wrong)?)),
         "hang" => (false, false, false, FaultKind::Hang),
@@ -263,6 +271,18 @@ mod tests {
     }
 
     #[test]
+    fn retry_after_takes_whole_seconds_as_http_does() {
+        let seconds = |text: &str| match term(text).fault {
+            FaultKind::RetryAfter(time) => time.map(|time| time.as_millis()),
+            other => panic!("{text}: {other:?}"),
+        };
+        for (text, millis) in [("7", 7000), ("0", 0), ("3600", 3_600_000), ("2s", 2000), ("1.5s", 1500), ("20ms", 20)] {
+            assert_eq!(seconds(&format!("retry-after={text}")), Some(millis), "{text}");
+        }
+        assert_eq!(seconds("retry-after=none"), None);
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_how_it_is_written() {
         for (text, words) in [
             ("", "there is no fault ``"),
@@ -271,7 +291,13 @@ mod tests {
             ("200", "400 to 599"),
             ("cut@soon", "`@soon` is neither a number of events nor a time; it is written cut@40"),
             ("ttft", "its value is missing; it is written ttft=20s"),
-            ("ttft=20", "has no unit"),
+            ("ttft=20", "`20` has no unit: write 20ms or 20s"),
+            ("itl=20", "`20` has no unit: write 20ms or 20s"),
+            ("stall@3:20", "`20` has no unit: write 20ms or 20s"),
+            ("retry-after=1.5", "`1.5` has no unit: write 1.5ms or 1.5s"),
+            ("retry-after=3601", "more than an hour"),
+            ("retry-after=-1", "is not a time"),
+            ("retry-after=", "a time is missing"),
             ("503=2", "it takes no value"),
             ("hang@3", "it has no place in the answer"),
             ("cut@3:5s", "nothing stands behind a colon"),
