@@ -7,6 +7,7 @@ pub mod glob;
 pub(crate) mod json;
 pub mod limit_status;
 pub mod model_catalog;
+pub mod pattern;
 pub mod prompt;
 pub mod random;
 pub mod reply;
