@@ -41,10 +41,14 @@ impl<'de> Deserialize<'de> for Pattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
         let tagged = value.as_object().filter(|map| map.len() == 1).and_then(|map| map.iter().next());
+        let glob = |text: &str| {
+            let glob = Glob::try_from(text.to_owned()).map(Pattern::Glob);
+            glob.map_err(|problem| D::Error::custom(format_args!(r#"{problem}, or {{"exact": …}} or {{"regex": …}}"#)))
+        };
         match (value.as_str(), tagged.and_then(|(kind, text)| Some((kind.as_str(), text.as_str()?)))) {
-            (Some(glob), _) => Ok(Pattern::Glob(glob.to_owned().into())),
+            (Some(text), _) => glob(text),
             (_, Some(("exact", text))) => Ok(Pattern::Exact(text.to_owned())),
-            (_, Some(("glob", text))) => Ok(Pattern::Glob(text.to_owned().into())),
+            (_, Some(("glob", text))) => glob(text),
             (_, Some(("regex", text))) => pattern::compile(text).map(Pattern::Regex).map_err(D::Error::custom),
             _ => Err(D::Error::custom(
                 r#"a text is matched by a string with `*`, or by {"exact": …}, {"glob": …} or {"regex": …}"#,
@@ -190,6 +194,12 @@ mod tests {
         assert_eq!(problem(json!({"user": {"regex": "("}})), "the regex `(` is not valid: unclosed group");
         assert!(problem(json!({"user": {"regex": r"\w{1000}"}})).contains("larger than 1 MiB"));
         assert!(problem(json!({"user": {"like": "x"}})).contains("exact"));
+        for class in [json!({"model": "gpt-[45]*"}), json!({"path": {"glob": "/v[12]/*"}}), json!({"user": "[x]"})] {
+            let refused = problem(class);
+            assert!(refused.contains("character classes are not supported") && refused.contains("regex"), "{refused}");
+        }
+        let exact = json!({"user": {"exact": "[x]"}, "system": {"regex": r"\[x]"}, "model": "*x]"});
+        assert!(serde_json::from_value::<RequestMatcher>(exact).is_ok());
         assert!(problem(json!({"users": "x"})).contains("unknown field"));
     }
 }

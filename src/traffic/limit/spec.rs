@@ -224,18 +224,20 @@ impl<'de> Deserialize<'de> for Period {
 pub struct Models(Vec<Pick>);
 
 /// Those that a glob fits, or those that it does not.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 struct Pick {
     not: bool,
     glob: Glob,
 }
 
-impl From<String> for Pick {
-    fn from(text: String) -> Self {
+impl TryFrom<String> for Pick {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
         match text.strip_prefix('!') {
-            Some(glob) => Pick { not: true, glob: glob.to_owned().into() },
-            None => Pick { not: false, glob: text.into() },
+            Some(glob) => Ok(Pick { not: true, glob: glob.to_owned().try_into()? }),
+            None => Ok(Pick { not: false, glob: text.try_into()? }),
         }
     }
 }
@@ -264,13 +266,14 @@ impl<'de> Deserialize<'de> for Models {
         #[derive(Deserialize)]
         #[serde(untagged, expecting = "a glob such as `gpt-4o*`, or a list of globs")]
         enum Globs {
-            One(Pick),
-            Many(Vec<Pick>),
+            One(String),
+            Many(Vec<String>),
         }
-        Ok(match Globs::deserialize(deserializer)? {
-            Globs::One(glob) => Models(vec![glob]),
-            Globs::Many(globs) => Models(globs),
-        })
+        let globs = match Globs::deserialize(deserializer)? {
+            Globs::One(glob) => vec![glob],
+            Globs::Many(globs) => globs,
+        };
+        globs.into_iter().map(Pick::try_from).collect::<Result<_, _>>().map(Models).map_err(D::Error::custom)
     }
 }
 
@@ -302,6 +305,11 @@ mod tests {
             (r#"{"quota": 1, "burst": 1001}"#, "a thousand times"),
         ] {
             assert!(spec(text).check().unwrap_err().contains(what), "{text}");
+        }
+        for models in [r#""gpt-[45]*""#, r#"["o3", "!gpt-[45]*"]"#] {
+            let text = format!(r#"{{"quota": 1, "models": {models}}}"#);
+            let wrong = serde_json::from_str::<LimitSpec>(&text).unwrap_err().to_string();
+            assert!(wrong.contains("the glob `gpt-[45]*` has a `[`"), "{wrong}");
         }
         let wrong = serde_json::from_str::<LimitSpec>(r#"{"quota": 1, "period": "often"}"#).unwrap_err().to_string();
         assert!(wrong.contains("`often` is not a period"), "{wrong}");
