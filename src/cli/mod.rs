@@ -149,6 +149,7 @@ pub fn parse() -> Result<Task, Failure> {
             if let Some(profile) = &config.profile {
                 fixtures.profile(profile).map_err(wrong)?;
             }
+            config.check_faults(&fixtures).map_err(StartError::Fixtures)?;
             fixtures.check().map_err(StartError::Fixtures)?;
             let routes: usize = fixtures.endpoints().map(|listed| listed.routes.len()).sum();
             Ok(Task::Print(format!("ok: {routes} routes, {}\n", origin(&config, &fixtures))))

@@ -110,6 +110,7 @@ impl Engine {
             let places = if endpoint.keyed { PLACES } else { PLACES_OUTSIDE };
             for (source, text) in asked_for(endpoint, context).into_iter().take(places).flatten() {
                 let chain = text.parse::<FaultSpec>().map_err(|problem| ApiError::BadFault { problem })?;
+                self.fixtures.check_fault(&chain).map_err(|problem| ApiError::BadFault { problem })?;
                 self.add(&chain, source, context, &mut plan);
             }
         }

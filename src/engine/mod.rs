@@ -33,7 +33,7 @@ use crate::{
         fault::Plan,
         latency::Latency,
         limit::{LimitRequest, Limits, Reservation, StoreUnreachable},
-        rule::LiveRules,
+        rule::{LiveRule, LiveRules, RuleError},
     },
 };
 
@@ -270,6 +270,14 @@ impl Engine {
     /// The rules that come and go while it runs.
     pub fn rules(&self) -> &LiveRules {
         &self.troubles.live
+    }
+
+    /// Puts a rule while the engine runs: a new one, or in place of the one with this id.
+    ///
+    /// # Errors
+    /// The rule is invalid, or one too many.
+    pub fn put_rule(&self, id: Option<&str>, rule: &serde_json::Value) -> Result<LiveRule, RuleError> {
+        self.troubles.live.put(id, rule, |fault| self.fixtures.check_fault(fault))
     }
 
     /// Begins anew with what is counted for each caller: replies in a sequence, and faults that happen so many times.

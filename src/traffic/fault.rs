@@ -73,6 +73,11 @@ pub enum FaultKind {
     Ok,
 }
 
+/// Names of errors that the engine gives itself, each with the one status that has it. All others are keys
+/// `injected:<name>` of the `errors` in fixtures.
+pub const NAMED_BY_STATUS: [(u16, &str); 4] =
+    [(400, "context_length_exceeded"), (429, "insufficient_quota"), (429, "requests"), (429, "tokens")];
+
 /// A row of the table of faults.
 pub struct FaultRow {
     /// Its name.

@@ -29,6 +29,11 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// The faults of the requests that match.
+    pub fn fault(&self) -> &FaultSpec {
+        &self.fault
+    }
+
     /// As it is written.
     pub fn json(&self) -> &Value {
         &self.written
@@ -163,8 +168,14 @@ impl LiveRules {
     ///
     /// # Errors
     /// It is wrong, or one too many.
-    pub fn put(&self, id: Option<&str>, written: &Value) -> Result<LiveRule, RuleError> {
+    pub fn put(
+        &self,
+        id: Option<&str>,
+        written: &Value,
+        check: impl FnOnce(&FaultSpec) -> Result<(), String>,
+    ) -> Result<LiveRule, RuleError> {
         let rule = Rule::deserialize(written).map_err(|error| RuleError::Invalid(error.to_string()))?;
+        check(&rule.fault).map_err(RuleError::Invalid)?;
         self.change(|live| {
             let known = live.list.iter().position(|live| Some(live.id.as_str()) == id);
             if known.is_none() && live.list.len() >= MOST {
@@ -208,6 +219,10 @@ mod tests {
     use super::*;
     use crate::core::{json, prompt::Prompt};
 
+    fn put(rules: &LiveRules, id: Option<&str>, rule: &Value) -> Result<LiveRule, RuleError> {
+        rules.put(id, rule, |_| Ok(()))
+    }
+
     fn texts<'s>(chains: impl Iterator<Item = &'s FaultSpec>) -> Vec<String> {
         chains.map(ToString::to_string).collect()
     }
@@ -235,10 +250,10 @@ mod tests {
     fn live_rules_come_change_and_go() {
         let rules = LiveRules::default();
         assert!(rules.is_empty());
-        let first = rules.put(None, &json!({"fault": "503"})).unwrap();
-        let second = rules.put(None, &json!({"fault": "hang", "when": {"model": "o3"}})).unwrap();
-        rules.put(Some(&first.id), &json!({"fault": "429"})).unwrap();
-        rules.put(Some("mine"), &json!({"fault": "gzip"})).unwrap();
+        let first = put(&rules, None, &json!({"fault": "503"})).unwrap();
+        let second = put(&rules, None, &json!({"fault": "hang", "when": {"model": "o3"}})).unwrap();
+        put(&rules, Some(&first.id), &json!({"fault": "429"})).unwrap();
+        put(&rules, Some("mine"), &json!({"fault": "gzip"})).unwrap();
         let all: Vec<_> = rules.list().into_iter().map(|live| (live.id, live.rule.json()["fault"].clone())).collect();
         assert_eq!(all, [("mine".into(), json!("gzip")), (second.id.clone(), json!("hang")), (first.id, json!("429"))]);
         let body = json::Object::default();
@@ -246,13 +261,13 @@ mod tests {
         assert_eq!(texts(chains.iter().map(|(_, chain)| chain)), ["gzip", "hang", "429"]);
         assert!(rules.delete(&second.id) && !rules.delete(&second.id));
         assert!(
-            matches!(rules.put(None, &json!({"fault": "boom"})), Err(RuleError::Invalid(what)) if what.contains("boom"))
+            matches!(put(&rules, None, &json!({"fault": "boom"})), Err(RuleError::Invalid(what)) if what.contains("boom"))
         );
-        assert!(matches!(rules.put(None, &json!({"faults": "503"})), Err(RuleError::Invalid(_))));
+        assert!(matches!(put(&rules, None, &json!({"faults": "503"})), Err(RuleError::Invalid(_))));
         for _ in 2..MOST {
-            rules.put(None, &json!({"fault": "503"})).unwrap();
+            put(&rules, None, &json!({"fault": "503"})).unwrap();
         }
-        assert_eq!(rules.put(None, &json!({"fault": "503"})).err(), Some(RuleError::Full(MOST)));
+        assert_eq!(put(&rules, None, &json!({"fault": "503"})).err(), Some(RuleError::Full(MOST)));
         rules.clear();
         assert!(rules.is_empty());
     }

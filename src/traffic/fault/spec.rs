@@ -30,6 +30,16 @@ impl FaultSpec {
         &self.text
     }
 
+    /// Names of the errors that it requests, each with its status; `None` for an error within a stream.
+    pub fn error_names(&self) -> impl Iterator<Item = (Option<u16>, &str)> {
+        let names = self.terms.iter().filter_map(|term| match &term.fault {
+            FaultKind::Status(status, name) => Some((Some(*status), name.as_str())),
+            FaultKind::Error(name) => Some((None, name.as_str())),
+            _ => None,
+        });
+        names.filter(|(_, name)| !name.is_empty())
+    }
+
     /// Adds what happens at this moment to a plan. Of what an answer can have only one of, what is planned already holds,
     /// and is not counted again.
     pub fn add_to(&self, plan: &mut Plan, moment: &mut FaultContext<'_>) {
