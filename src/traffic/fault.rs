@@ -1,6 +1,6 @@
-//! Faults: what may go wrong with an answer, how it is written, and what becomes of the answer then.
+//! Faults: their kinds, their text form, and their effect on a response.
 //!
-//! A fault changes an [`Response`](crate::core::response::Answer) and nothing else. So each works in every dialect.
+//! A fault changes a [`Response`](crate::core::response::Response) and nothing else, so each works in every protocol.
 
 mod corrupt;
 mod parse;
@@ -17,59 +17,59 @@ pub use self::{
 };
 use super::latency::Distribution;
 
-/// What may go wrong. The list is closed.
+/// Every kind of fault. The list is closed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FaultKind {
-    /// An error instead of an answer: its status, and a name where one status has several errors; an empty one is the
-    /// usual error of that status.
+    /// An error in place of the response: its status, and a name where one status has several errors. An empty name is
+    /// the usual error with that status.
     Status(u16, String),
-    /// What an error says of when to come back; `None` for nothing.
+    /// The `Retry-After` header of an error; `None` removes it.
     RetryAfter(Option<Duration>),
-    /// The connection is reset: before the head, or within the body.
+    /// A reset of the connection: before the response head, or within the body.
     Reset,
-    /// The connection is closed before the head.
+    /// The connection is closed before the response head.
     Empty,
-    /// Nothing ever comes.
+    /// No response is ever sent.
     Hang,
     /// The time to the first token.
     Ttft(Distribution),
-    /// The time from token to token.
+    /// The time between tokens.
     Itl(Distribution),
-    /// The body comes at so many bytes a second.
+    /// Bytes of the body per second.
     SlowBody(u64),
-    /// The body ends in the middle, and has no end.
+    /// The connection is closed in the middle of the body.
     Cut,
-    /// The body stops for so long, or for ever.
+    /// A pause within the body; `None` never ends.
     Stall(Option<Duration>),
-    /// An event, or what follows in a body, is not what it should be.
+    /// One event of a stream, or a full body, is truncated.
     Malformed,
-    /// An error in place of the next event, where the answer is streamed; it has a name as a status has.
+    /// An error in place of the next event of a stream, named as in [`FaultKind::Status`]. A full body becomes the error.
     Error(String),
-    /// An event comes twice.
+    /// One event is sent twice.
     Dup,
-    /// A stream does not say that it is over.
+    /// The stream lacks its end event.
     NoDone,
-    /// A stream does not say why it ended.
+    /// The stream lacks the event with the finish reason.
     NoFinish,
-    /// A stream does not say what it has cost.
+    /// The stream lacks the event with the usage.
     NoUsage,
-    /// While nothing comes, a comment effect, so often.
+    /// A comment is sent after this long without an event.
     Keepalive(Duration),
     /// The model refuses.
     Refusal,
-    /// A filter stops the model.
+    /// A content filter stops the reply.
     Filter,
-    /// The answer names another model than was asked for.
+    /// The response names another model than the requested one.
     WrongModel,
-    /// The body is compressed, whether that was asked for or not.
+    /// The body is compressed, even if the client does not accept it.
     Gzip,
-    /// The head promises so many bytes more, or fewer, than there are.
+    /// `Content-Length` exceeds the length of the body by this many bytes; negative if it falls short.
     WrongLength(i64),
-    /// So many headers more.
+    /// Number of extra response headers.
     Headers(u32),
-    /// So many bytes more, which mean nothing.
+    /// Number of extra bytes without meaning before the content.
     Huge(u64),
-    /// Nothing: whatever else is planned after it is not.
+    /// No fault: faults that would be planned after it are skipped.
     Ok,
 }
 
@@ -80,11 +80,11 @@ pub const NAMED_BY_STATUS: [(u16, &str); 4] =
 
 /// A row of the table of faults.
 pub struct FaultRow {
-    /// Its name.
+    /// The name of the fault.
     pub name: &'static str,
-    /// How it is written.
+    /// Examples of its text form, separated by two blanks.
     pub syntax: &'static str,
-    /// What it does.
+    /// Its effect on the response.
     pub effect: &'static str,
 }
 

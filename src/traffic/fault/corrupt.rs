@@ -1,33 +1,34 @@
-//! Streams whose events are not what they should be.
+//! Streams with missing, repeated or damaged events.
 
 use bytes::Bytes;
 
 use super::FaultKind;
 use crate::core::response::{EventKind, StreamEvent, StreamFormat};
 
-/// The events of a stream, less or more than they should be.
+/// The events of a stream with the faults that concern single events applied.
 pub(super) struct CorruptedStream {
-    frames: Box<dyn Iterator<Item = StreamEvent> + Send>,
-    framing: StreamFormat,
-    /// What is left out.
-    without: Vec<EventKind>,
-    /// After how many events one is broken off.
-    malformed: Vec<u64>,
-    /// Which events come twice.
-    twice: Vec<u64>,
-    /// After how many events an error comes, and what it is.
+    events: Box<dyn Iterator<Item = StreamEvent> + Send>,
+    format: StreamFormat,
+    /// Kinds of events that are omitted.
+    omitted: Vec<EventKind>,
+    /// Numbers of events after which the next one is truncated.
+    truncated_after: Vec<u64>,
+    /// Numbers, from 1, of the events that are sent twice.
+    duplicated: Vec<u64>,
+    /// Number of events before the error, and the error as an event.
     error: Option<(u64, Bytes)>,
-    again: Option<StreamEvent>,
-    /// How many events there were.
-    given: u64,
-    /// Whether the last of them was left out.
-    unclosed: bool,
+    /// The second copy of the last event.
+    duplicate: Option<StreamEvent>,
+    /// Number of events returned so far.
+    sent: u64,
+    /// True if the last event of the inner stream was omitted.
+    omitted_last: bool,
     ended: bool,
 }
 
 impl CorruptedStream {
-    /// Whether a fault is one of those.
-    pub(super) fn concerns(fault: &FaultKind) -> bool {
+    /// Returns true if a fault concerns single events.
+    pub(super) fn handles(fault: &FaultKind) -> bool {
         matches!(
             fault,
             FaultKind::NoDone
@@ -39,40 +40,40 @@ impl CorruptedStream {
         )
     }
 
-    /// A stream with these faults, each at its place; `error` is what an error says.
+    /// Creates a stream with these faults, each with its position; `error` is the body of the error.
     pub(super) fn new<'a>(
-        frames: Box<dyn Iterator<Item = StreamEvent> + Send>,
-        framing: StreamFormat,
+        events: Box<dyn Iterator<Item = StreamEvent> + Send>,
+        format: StreamFormat,
         faults: impl Iterator<Item = (&'a FaultKind, Option<u64>)>,
         error: Option<Vec<u8>>,
     ) -> Self {
-        let mut spoiled = CorruptedStream {
-            frames,
-            framing,
-            without: Vec::new(),
-            malformed: Vec::new(),
-            twice: Vec::new(),
+        let mut stream = CorruptedStream {
+            events,
+            format,
+            omitted: Vec::new(),
+            truncated_after: Vec::new(),
+            duplicated: Vec::new(),
             error: None,
-            again: None,
-            given: 0,
-            unclosed: false,
+            duplicate: None,
+            sent: 0,
+            omitted_last: false,
             ended: false,
         };
         for (fault, at) in faults {
             match fault {
-                FaultKind::NoDone => spoiled.without.push(EventKind::End),
-                FaultKind::NoFinish => spoiled.without.push(EventKind::Finish),
-                FaultKind::NoUsage => spoiled.without.push(EventKind::Usage),
-                FaultKind::Malformed => spoiled.malformed.push(at.unwrap_or(1)),
-                FaultKind::Dup => spoiled.twice.push(at.unwrap_or(1)),
+                FaultKind::NoDone => stream.omitted.push(EventKind::End),
+                FaultKind::NoFinish => stream.omitted.push(EventKind::Finish),
+                FaultKind::NoUsage => stream.omitted.push(EventKind::Usage),
+                FaultKind::Malformed => stream.truncated_after.push(at.unwrap_or(1)),
+                FaultKind::Dup => stream.duplicated.push(at.unwrap_or(1)),
                 FaultKind::Error(_) => {
                     let at = at.unwrap_or(1);
-                    spoiled.error = error.as_ref().map(|body| (at, framing.error(body, at == 0)));
+                    stream.error = error.as_ref().map(|body| (at, format.error(body, at == 0)));
                 }
                 _ => {}
             }
         }
-        spoiled
+        stream
     }
 }
 
@@ -83,31 +84,31 @@ impl Iterator for CorruptedStream {
         if self.ended {
             return None;
         }
-        if let Some(frame) = self.again.take() {
-            return Some(frame);
+        if let Some(event) = self.duplicate.take() {
+            return Some(event);
         }
-        if let Some((_, bytes)) = self.error.take_if(|(at, _)| *at <= self.given) {
+        if let Some((_, bytes)) = self.error.take_if(|(at, _)| *at <= self.sent) {
             self.ended = true;
             return Some(StreamEvent { bytes, part: EventKind::End, tokens: 0 });
         }
-        let mut frame = loop {
-            let Some(frame) = self.frames.next() else {
+        let mut event = loop {
+            let Some(event) = self.events.next() else {
                 self.ended = true;
-                let close = self.framing.close().filter(|_| self.unclosed);
+                let close = self.format.close().filter(|_| self.omitted_last);
                 return close.map(|bytes| StreamEvent { bytes, part: EventKind::End, tokens: 0 });
             };
-            self.unclosed = self.without.contains(&frame.part);
-            if !self.unclosed {
-                break frame;
+            self.omitted_last = self.omitted.contains(&event.part);
+            if !self.omitted_last {
+                break event;
             }
         };
-        if self.malformed.contains(&self.given) {
-            frame.bytes = self.framing.broken_off(&frame.bytes);
+        if self.truncated_after.contains(&self.sent) {
+            event.bytes = self.format.broken_off(&event.bytes);
         }
-        self.given += 1;
-        if self.twice.contains(&self.given) {
-            self.again = Some(StreamEvent { tokens: 0, ..frame.clone() });
+        self.sent += 1;
+        if self.duplicated.contains(&self.sent) {
+            self.duplicate = Some(StreamEvent { tokens: 0, ..event.clone() });
         }
-        Some(frame)
+        Some(event)
     }
 }
