@@ -1,4 +1,4 @@
-//! Layer `traffic`.
+//! What may happen to a request: limits, faults, latency, concurrency, rules and access.
 
 pub mod access;
 pub mod capacity;
