@@ -278,8 +278,8 @@ fn without_its_store_it_refuses_or_lets_pass_and_heals_by_itself() {
         let (status, _, error) = program.end();
         assert!(status.success());
         let lines = |what: &str| error.lines().filter(|line| line.contains(what)).count();
-        assert_eq!(lines("does not answer ("), lines("answers: "), "{error}");
-        assert!(lines("answers: ") <= 3, "told once each time: {error}");
+        assert_eq!(lines("does not respond ("), lines("responds again; "), "{error}");
+        assert!(lines("responds again; ") <= 3, "logged once each time: {error}");
         assert!(error.contains(word) && !error.contains("redis://"), "{error}");
     }
 }

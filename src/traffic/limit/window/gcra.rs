@@ -9,7 +9,7 @@ use std::{
 
 use governor::{RateLimiter, clock, middleware::NoOpMiddleware, nanos::Nanos, state::StateStore};
 
-use super::{Quota, State, Verdict};
+use super::{Quota, BucketState, Decision};
 use crate::core::limit_status::LimitStatus;
 
 /// Governor's nanoseconds are shorter here, so that what is refilled in less than a microsecond (tokens, by the hundred
@@ -55,7 +55,7 @@ impl Gcra {
     }
 
     /// Decides at `now`, in nanoseconds since the clock began.
-    pub(super) fn decide(&self, state: State, now: u64, cost: u32) -> Verdict {
+    pub(super) fn decide(&self, state: BucketState, now: u64, cost: u32) -> Decision {
         let now = now.saturating_mul(TICKS);
         NOW.set(now);
         let too_large = cost > self.burst;
@@ -66,7 +66,7 @@ impl Gcra {
         let ticket = Ticket { full_at: Cell::new(state.at.checked_sub(1)) };
         let passes = matches!(self.limiter.check_key_n(&ticket, cells), Ok(Ok(())));
         let after = match asked {
-            Some(_) => State { at: ticket.full_at.get().map_or(0, |at| at + 1), ..state },
+            Some(_) => BucketState { at: ticket.full_at.get().map_or(0, |at| at + 1), ..state },
             None => state,
         };
         let missing = after.at.saturating_sub(1).saturating_sub(now);
@@ -80,15 +80,15 @@ impl Gcra {
             period: Duration::from_nanos(self.quota.period),
         };
         let admitted = if asked.is_some() { passes } else { !too_large };
-        Verdict { admitted, too_large, limit_status, after, idle_at: (after.at / TICKS).saturating_add(1) }
+        Decision { admitted, too_large, limit_status, after, idle_at: (after.at / TICKS).saturating_add(1) }
     }
 
-    pub(super) fn correct(&self, state: State, now: u64, reserved: u32, spent: u32) -> State {
+    pub(super) fn correct(&self, state: BucketState, now: u64, reserved: u32, spent: u32) -> BucketState {
         // A bucket that was forgotten meanwhile is full.
         let at = if state.at == 0 { now.saturating_mul(TICKS) } else { state.at };
         let more = self.interval.saturating_mul(spent.saturating_sub(reserved).into());
         let less = self.interval.saturating_mul(reserved.saturating_sub(spent).into());
-        State { at: at.saturating_add(more).saturating_sub(less), ..state }
+        BucketState { at: at.saturating_add(more).saturating_sub(less), ..state }
     }
 }
 
@@ -122,7 +122,7 @@ impl StateStore for Borrowed {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Window, tests::Bucket},
+        super::{Window, tests::TestBucket},
         *,
     };
 
@@ -130,7 +130,7 @@ mod tests {
     fn at_overload_it_falls_short_by_less_than_one() {
         for (limit, minutes) in [(7, 100), (100, 30), (9973, 3), (180_000_000, 2)] {
             let cost = (limit / 100).max(1);
-            let mut bucket = Bucket::new(Window::Gcra, limit, limit);
+            let mut bucket = TestBucket::new(Window::Gcra, limit, limit);
             for _ in 0..minutes * 600 {
                 while bucket.ask(cost).admitted {}
                 bucket.clock.advance(Duration::from_millis(100));
@@ -154,14 +154,14 @@ mod tests {
             (160_000, 26, "9ms"),
             (5_000_000, 23_749, "284ms"),
         ] {
-            let mut bucket = Bucket::new(Window::Gcra, limit, limit);
+            let mut bucket = TestBucket::new(Window::Gcra, limit, limit);
             bucket.clock.advance(Duration::from_secs(3600));
             let limit_status = bucket.ask(cost).limit_status;
             assert_eq!(limit_status.remaining, u64::from(limit - cost));
             assert_eq!(spelled(limit_status.until_full), reset);
         }
         for (used, requested, wait) in [(22_999, 12_528, "11.054s"), (26_713, 7_669, "8.764s")] {
-            let mut bucket = Bucket::new(Window::Gcra, 30_000, 30_000);
+            let mut bucket = TestBucket::new(Window::Gcra, 30_000, 30_000);
             bucket.ask(used);
             let refused = bucket.ask(requested);
             assert!(!refused.admitted);
