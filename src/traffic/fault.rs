@@ -43,7 +43,8 @@ pub enum FaultKind {
     Stall(Option<Duration>),
     /// One event of a stream, or a full body, is truncated.
     Malformed,
-    /// An error in place of the next event of a stream, named as in [`FaultKind::Status`]. A full body becomes the error.
+    /// An error in place of the next event of a stream, named as in [`FaultKind::Status`]. A full body becomes the
+    /// error.
     Error(String),
     /// One event is sent twice.
     Dup,

@@ -128,10 +128,10 @@ impl RequestMatcher {
         check("path", self.path.as_ref().map(|path| path.is_match(input.path)));
         check("user", self.user.as_ref().map(|user| user.is_match(input.prompt().last_user())));
         check("system", self.system.as_ref().map(|system| system.is_match(&input.prompt().system())));
-        check("tool_result", self.tool_result.map(|wanted| wanted == input.prompt().has_tool_result()));
+        check("tool_result", self.tool_result.map(|required| required == input.prompt().has_tool_result()));
         check("turn", self.turn.map(|turn| turn == input.prompt().turn()));
-        for (path, wanted) in &self.body {
-            check(path, Some(member(input.body, path).and_then(json::Value::to_value).as_ref() == Some(wanted)));
+        for (path, required) in &self.body {
+            check(path, Some(member(input.body, path).and_then(json::Value::to_value).as_ref() == Some(required)));
         }
         mismatches
     }

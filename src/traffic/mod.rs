@@ -1,4 +1,4 @@
-//! What may happen to a request: limits, faults, latency, concurrency, rules and access.
+//! Limits, faults, latency, concurrency, rules and access of requests.
 
 pub mod access;
 pub mod capacity;

@@ -163,7 +163,7 @@ fn what_is_impossible_is_told_with_the_remedy() {
         change(&mut settings);
         refused(settings)
     };
-    assert!(of(|asked| asked.ttft = Some("300".into())).contains("ttft `300` has no unit: write 300ms"));
+    assert!(of(|asked| asked.ttft = Some("300".into())).contains("ttft `300` has no unit; write 300ms"));
     assert!(of(|asked| asked.itl = Some("ramp(1s,2s)".into())).contains("--fault"));
     assert!(of(|asked| asked.speed = Some(0.0)).contains("0.001 to 1000"));
     assert!(of(|asked| asked.queue = Some(3)).contains("max_concurrency"));

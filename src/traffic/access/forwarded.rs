@@ -6,9 +6,9 @@ use ipnet::IpNet;
 
 /// Returns the client behind the proxies: the nearest address that is not a trusted proxy.
 ///
-/// `peer` is the address of the connection. The addresses of `X-Forwarded-For`, or of `Forwarded` (RFC 7239) if the former
-/// is missing, are followed from the last to the first, as long as the proxy that added them is trusted. Several headers
-/// are one list in the order in which they came.
+/// `peer` is the address of the connection. The addresses of `X-Forwarded-For`, or of `Forwarded` (RFC 7239) if the
+/// former is missing, are followed from the last to the first, as long as the proxy that added them is trusted. Several
+/// headers are one list in the order in which they came.
 pub fn client<'a>(
     peer: IpAddr,
     trusted: &[IpNet],

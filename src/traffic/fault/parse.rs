@@ -34,7 +34,8 @@ pub struct TimeWindow {
 }
 
 impl TimeWindow {
-    /// Returns the progress within the window, from 0 to 1; `None` outside of it. A window without an end is always at 1.
+    /// Returns the progress within the window, from 0 to 1; `None` outside of it. A window without an end is always at
+    /// 1.
     pub(super) fn progress(&self, elapsed: Duration) -> Option<f64> {
         let since = elapsed.checked_sub(self.from)?;
         let since = self.every.map_or(since, |every| {

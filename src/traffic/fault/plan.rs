@@ -270,7 +270,8 @@ impl Plan {
     }
 }
 
-/// Replaces the headers that request a delay: `Retry-After` in seconds, rounded up, and `retry-after-ms` if it was there.
+/// Replaces the headers that request a delay: `Retry-After` in seconds, rounded up, and `retry-after-ms` if it was
+/// there.
 fn retry_after(time: Option<Duration>, headers: &mut Vec<(HeaderName, HeaderValue)>) {
     const MILLIS: HeaderName = HeaderName::from_static("retry-after-ms");
     let has_millis = headers.iter().any(|(name, _)| *name == MILLIS);

@@ -20,7 +20,8 @@ pub struct FaultContext<'a> {
     pub elapsed: Duration,
     /// The source of random choices.
     pub random: &'a mut Random,
-    /// Counts one more time of the fault at this index. Returns false if it has happened as often as its second argument.
+    /// Counts one more time of the fault at this index. Returns false if it has happened as often as its second
+    /// argument.
     pub count: &'a mut dyn FnMut(usize, u64) -> bool,
 }
 
@@ -40,7 +41,8 @@ impl FaultSpec {
         names.filter(|(_, name)| !name.is_empty())
     }
 
-    /// Adds the faults that happen in this context to a plan. A fault that the plan excludes is skipped and not counted.
+    /// Adds the faults that happen in this context to a plan. A fault that the plan excludes is skipped and not
+    /// counted.
     pub fn add_to(&self, plan: &mut Plan, context: &mut FaultContext<'_>) {
         for (index, fault) in self.faults.iter().enumerate() {
             if plan.excludes(fault) {

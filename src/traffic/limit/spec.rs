@@ -55,8 +55,8 @@ impl LimitSpec {
         LimitSpec { unit, quota, per, models, window, period: Period::MINUTE, burst: None, silent: false }
     }
 
-    /// Creates the limit of the fake server in LiteLLM's load-testing guide: slowapi's `100/minute` for each address and
-    /// path, without headers.
+    /// Creates the limit of the fake server in LiteLLM's load-testing guide: slowapi's `100/minute` for each address
+    /// and path, without headers.
     pub fn litellm_guide(quota: u32) -> Self {
         let per = vec![Dimension::Ip, Dimension::Endpoint];
         LimitSpec { per, window: Window::Fixed, silent: true, ..LimitSpec::rpm(quota) }

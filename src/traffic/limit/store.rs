@@ -179,7 +179,7 @@ impl Store {
     }
 
     async fn call_script(&self, requests: &[StoreRequest<'_>]) -> Option<Vec<StoreDecision>> {
-        if !self.health.should_ask() {
+        if !self.health.should_call() {
             return None;
         }
         let mut call = self.admit.prepare_invoke();
@@ -317,8 +317,8 @@ fn period(limit: &Limit) -> u64 {
     }
 }
 
-/// Returns the name of a bucket. It is the same on every server with this limit. It is a hash, so that API keys cannot be
-/// read from the store.
+/// Returns the name of a bucket. It is the same on every server with this limit. It is a hash, so that API keys cannot
+/// be read from the store.
 fn key(limit: &Limit, request: &LimitRequest<'_>) -> String {
     let mut hash = Sha256::new();
     let mut put = |tag: u8, bytes: &[u8]| {

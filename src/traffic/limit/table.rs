@@ -1,7 +1,7 @@
 //! A bounded table of buckets by key.
 //!
-//! Keys beyond the bound share a few buckets, and may be refused early. No bucket is removed before it is full again, so
-//! a client cannot win a new quota by flooding the table with keys.
+//! Keys beyond the bound share a few buckets, and may be refused early. No bucket is removed before it is full again,
+//! so a client cannot win a new quota by flooding the table with keys.
 
 use std::{
     collections::HashMap,

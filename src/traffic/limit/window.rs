@@ -38,7 +38,8 @@ impl FromStr for Window {
 /// The state of one bucket. All zero is an unused bucket; otherwise each algorithm gives the fields its own meaning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct BucketState {
-    /// gcra: the time at which the bucket is full again. fixed, sliding: the time at which the window opened. Zero: never.
+    /// gcra: the time at which the bucket is full again. fixed, sliding: the time at which the window opened. Zero:
+    /// never.
     pub(super) at: u64,
     /// fixed, sliding: the amount used in the window. slots: the number of requests in flight.
     pub(super) used: u32,
@@ -90,8 +91,8 @@ impl Algorithm {
         }
     }
 
-    /// Decides whether a bucket in this state admits `cost` at `now`, in nanoseconds since the clock began. A cost of zero
-    /// is admitted, and returns the current status.
+    /// Decides whether a bucket in this state admits `cost` at `now`, in nanoseconds since the clock began. A cost of
+    /// zero is admitted, and returns the current status.
     pub(super) fn decide(&self, state: BucketState, now: u64, cost: u32) -> Decision {
         // The state uses zero for "never", so the windows count from one.
         let from_one = now.saturating_add(1);

@@ -12,7 +12,7 @@ use std::{
 use super::{FailurePolicy, StoreSpec, unpoisoned};
 
 /// Interval at which one request tries the store again while it does not respond. Other requests do not wait for it.
-const ASK_EVERY: Duration = Duration::from_millis(100);
+const RETRY_EVERY: Duration = Duration::from_millis(100);
 /// Time without a response after which a connection is replaced.
 const SILENCE: Duration = Duration::from_millis(500);
 
@@ -20,14 +20,14 @@ pub(super) struct Health {
     address: String,
     failure: FailurePolicy,
     down: AtomicBool,
-    /// Requests that were decided without the store since it was last there.
+    /// Number of requests decided without the store since its last response.
     undecided: AtomicU64,
     times: Mutex<Times>,
 }
 
 struct Times {
     answered: Instant,
-    asked: Instant,
+    called: Instant,
 }
 
 impl Health {
@@ -38,19 +38,19 @@ impl Health {
             failure: spec.failure,
             down: AtomicBool::new(false),
             undecided: AtomicU64::new(0),
-            times: Mutex::new(Times { answered: now, asked: now }),
+            times: Mutex::new(Times { answered: now, called: now }),
         }
     }
 
     /// Returns true if this request calls the store: always while the store responds, else once per interval.
-    pub(super) fn should_ask(&self) -> bool {
+    pub(super) fn should_call(&self) -> bool {
         if !self.down.load(Ordering::Acquire) {
             return true;
         }
         let mut times = unpoisoned(self.times.lock());
-        let due = times.asked.elapsed() >= ASK_EVERY;
+        let due = times.called.elapsed() >= RETRY_EVERY;
         if due {
-            times.asked = Instant::now();
+            times.called = Instant::now();
         }
         due
     }
@@ -79,7 +79,7 @@ impl Health {
                 self.failure.description()
             );
             let now = Instant::now();
-            *unpoisoned(self.times.lock()) = Times { answered: now, asked: now };
+            *unpoisoned(self.times.lock()) = Times { answered: now, called: now };
         }
         unpoisoned(self.times.lock()).answered.elapsed() >= SILENCE
     }

@@ -50,8 +50,8 @@ struct Slot {
 }
 
 impl Pool {
-    /// Starts to connect, and waits up to [`FIRST_WAIT`], so that the first request is not refused. Also returns true if a
-    /// connection was made in that time.
+    /// Starts to connect, and waits up to [`FIRST_WAIT`], so that the first request is not refused. Also returns true
+    /// if a connection was made in that time.
     pub(super) fn open(client: Client) -> io::Result<(Self, bool)> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();

@@ -7,8 +7,8 @@
 //! - Buckets live in a bounded table of this crate, or in a store.
 //!
 //! So this adapter lends governor one bucket for one decision. [`BorrowedState`] is a key that carries the state;
-//! [`BorrowedStore`] reads and writes that state, and stores nothing. [`DecisionClock`] returns the time of the decision,
-//! which is in a thread-local because governor owns its clock and shares it between threads.
+//! [`BorrowedStore`] reads and writes that state, and stores nothing. [`DecisionClock`] returns the time of the
+//! decision, which is in a thread-local because governor owns its clock and shares it between threads.
 
 use std::{
     cell::Cell,
@@ -22,14 +22,14 @@ use governor::{RateLimiter, clock, middleware::NoOpMiddleware, nanos::Nanos, sta
 use super::{BucketState, Decision, Quota};
 use crate::core::limit_status::LimitStatus;
 
-/// Ticks per nanosecond; governor takes a tick for its nanosecond. Limits of a hundred million tokens a minute refill one
-/// token in less than a microsecond, and rounding that up to a whole nanosecond would refill much too slowly. A `u64` of
-/// ticks lasts nine years.
+/// Ticks per nanosecond; governor takes a tick for its nanosecond. Limits of a hundred million tokens a minute refill
+/// one token in less than a microsecond, and rounding that up to a whole nanosecond would refill much too slowly. A
+/// `u64` of ticks lasts nine years.
 const TICKS: u64 = 64;
 
 thread_local! {
-    /// The time of the decision, in ticks since the clock began. It is set, not read from a clock: all limits of a request
-    /// decide for the same time, and reading a clock costs as much as deciding.
+    /// The time of the decision, in ticks since the clock began. It is set, not read from a clock: all limits of a
+    /// request decide for the same time, and reading a clock costs as much as deciding.
     static NOW: Cell<u64> = const { Cell::new(0) };
 }
 
