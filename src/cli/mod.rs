@@ -171,6 +171,7 @@ pub fn parse() -> Result<Task, Failure> {
             if let Some(profile) = &config.profile {
                 fixtures.profile(profile).map_err(wrong)?;
             }
+            config.check_faults(&fixtures).map_err(StartError::Fixtures)?;
             fixtures.check().map_err(StartError::Fixtures)?;
             let routes: usize = fixtures.endpoints().map(|listed| listed.routes.len()).sum();
             Ok(Task::Print(format!("ok: {routes} routes, {}\n", origin(&config, &fixtures))))
@@ -270,7 +271,7 @@ fn troubles(server: &Server) -> String {
         let _ = writeln!(text, "  latency   ttft {}, then {} a token{profile}{speed}", latency.ttft, latency.itl);
     }
     if let Some(capacity) = config.capacity {
-        let _ = writeln!(text, "  capacity  {} answers at once, {} requests wait", capacity.most, capacity.queue);
+        let _ = writeln!(text, "  capacity  {} answers at once, {} requests wait", capacity.max, capacity.queue);
     }
     let rules = match config.rules.len() {
         0 => None,
@@ -291,7 +292,7 @@ pub fn announce(server: &Server) {
     let limits: Vec<_> = server.limits().map(ToString::to_string).collect();
     let limit = if limits.is_empty() { "none (--rpm N sets one)".to_owned() } else { limits.join("\n            ") };
     let store = config.limit_store.as_ref().map_or_else(String::new, |store| {
-        let (address, fate) = (store.address(), store.failure.words());
+        let (address, fate) = (store.address(), store.failure.description());
         format!("  store     {address}; while it does not answer requests are {fate}\n")
     });
     let trouble = troubles(server);

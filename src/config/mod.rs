@@ -1,5 +1,6 @@
 //! The configuration: what was asked ([`Settings`]: flags, environment and file alike) and what holds ([`Config`]).
 
+mod faults;
 mod latency;
 mod limits;
 mod settings;

@@ -12,7 +12,7 @@ use super::{Config, ConfigError, limits::Preset};
 use crate::{
     model::{ContentSource, Counting},
     traffic::{
-        limit::{Dimension, Failure, LimitSpec, Window},
+        limit::{Dimension, FailurePolicy, LimitSpec, Window},
         rule::Rule,
     },
 };
@@ -175,7 +175,7 @@ pub struct Settings {
     pub limit_store: Option<String>,
     /// What happens to requests while it does not answer: they pass, or are refused [default: closed]
     #[arg(long, help_heading = "Limits", value_name = "open|closed")]
-    pub limit_store_failure: Option<Failure>,
+    pub limit_store_failure: Option<FailurePolicy>,
     /// Addresses of proxies whose X-Forwarded-For or Forwarded tells the client, repeatable
     #[arg(long, help_heading = "Limits", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Option<Vec<String>>,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A pattern for names: `*` matches any run of characters, an empty one included.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(from = "String", into = "String")]
+#[serde(try_from = "String", into = "String")]
 pub struct Glob {
     text: String,
     /// The byte at which the first `*` is.
@@ -14,6 +14,11 @@ pub struct Glob {
 }
 
 impl Glob {
+    /// A glob of text that is known to be one: see `TryFrom` for a user's.
+    pub(crate) fn new(text: String) -> Self {
+        Glob { star: text.find('*'), text }
+    }
+
     /// Returns the pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -46,9 +51,17 @@ impl Glob {
     }
 }
 
-impl From<String> for Glob {
-    fn from(text: String) -> Self {
-        Glob { star: text.find('*'), text }
+impl TryFrom<String> for Glob {
+    type Error = String;
+
+    /// Refuses `[`: it would be taken for itself where a character class is meant.
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.contains('[') {
+            return Err(format!(
+                "the glob `{text}` has a `[`, and character classes are not supported; write `*` in its place, or one glob for each name"
+            ));
+        }
+        Ok(Glob::new(text))
     }
 }
 
@@ -70,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_star_is_any_run_of_characters() {
-        let fits = |glob: &str, name: &str| Glob::from(glob.to_owned()).matches(name);
+        let fits = |glob: &str, name: &str| Glob::new(glob.to_owned()).matches(name);
         for (glob, name) in [("gpt-4o", "gpt-4o"), ("gpt-*", "gpt-4o"), ("*", ""), ("*-mini", "gpt-4o-mini")] {
             assert!(fits(glob, name), "{glob} {name}");
         }
@@ -80,5 +93,13 @@ mod tests {
         for (glob, name) in [("gpt-4o", "gpt-4"), ("gpt-*", "o1"), ("a*a", "a"), ("*-mini", "mini"), ("a*b*b", "ab")] {
             assert!(!fits(glob, name), "{glob} {name}");
         }
+    }
+
+    #[test]
+    fn a_character_class_is_refused_with_a_remedy() {
+        let refused = Glob::try_from("gpt-[45]*".to_owned()).unwrap_err();
+        assert!(refused.starts_with("the glob `gpt-[45]*` has a `[`") && refused.contains("; write `*`"), "{refused}");
+        let read: Result<Glob, _> = serde_json::from_str(r#""gpt-[45]*""#);
+        assert_eq!(read.unwrap_err().to_string(), refused);
     }
 }

@@ -5,7 +5,7 @@ mod places;
 mod words;
 
 use http::header::CONTENT_TYPE;
-use regex_lite::Regex;
+use regex::Regex;
 use serde::Deserialize;
 use serde_json::Number;
 
@@ -101,7 +101,7 @@ struct Property {
 
 fn pattern<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Regex>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    Regex::new(&text).map(Some).map_err(|error| serde::de::Error::custom(format_args!("`pattern`: {error}")))
+    crate::core::pattern::compile(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
 impl Require {
