@@ -19,9 +19,9 @@ use serde_json::{Map, Value, json};
 use self::whole::Said;
 use super::{
     Protocol, Rendered,
-    envelope::Frame,
-    events::{Frames, Stream},
-    streams,
+    envelope::Envelope,
+    events::{EventIter, RenderedEvents},
+    wants_stream,
 };
 use crate::core::{
     context::RequestContext,
@@ -79,7 +79,7 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, Strin
     let mut start = Map::new();
     start.insert("type".into(), json!("message_start"));
     start.insert("message".into(), message.clone().into());
-    let around = |shape| Frame::new(shape, Layout::default(), PARTS);
+    let around = |shape| Envelope::new(shape, Layout::default(), PARTS);
     Ok(Box::new(Messages { around: Arc::new(Around { whole: around(message)?, start: around(start)? }) }))
 }
 
@@ -93,9 +93,9 @@ const PARTS: usize = 6;
 /// What stands around the model's words, with the slots of the head.
 struct Around {
     /// A whole message around its parts.
-    whole: Frame,
+    whole: Envelope,
     /// The first event of a stream around the same parts, which are empty as yet.
-    start: Frame,
+    start: Envelope,
 }
 
 /// The numbers of a message.
@@ -139,11 +139,11 @@ impl Protocol for Messages {
             None => Said::new(reply, omits, &mut Random::seeded(0)),
         };
         // One spelling for many requests serves both kinds.
-        let streams = context.map(streams);
+        let streams = context.map(wants_stream);
         Box::new(Spelled {
             around: Arc::clone(&self.around),
             content: if streams == Some(true) { Vec::new() } else { said.content() },
-            stream: if streams == Some(false) { Stream::default() } else { stream::events(&said) },
+            stream: if streams == Some(false) { RenderedEvents::default() } else { stream::events(&said) },
             stop_reason: said.stop_reason(),
             stop_sequence: said.stop_sequence().to_string(),
             numbers: said.numbers,
@@ -156,7 +156,7 @@ struct Spelled {
     around: Arc<Around>,
     content: Vec<u8>,
     /// All events after the first.
-    stream: Stream,
+    stream: RenderedEvents,
     stop_reason: &'static str,
     /// As JSON.
     stop_sequence: String,
@@ -186,7 +186,7 @@ impl Spelled {
         let input = first.format(self.numbers.input).as_bytes();
         let cached = second.format(self.numbers.cached).as_bytes();
         // A token has been said by the time that the first event is sent.
-        self.around.start.put(&[b"[]", b"null", b"null", input, cached, b"1"], context, &mut out);
+        self.around.start.fill_into(&[b"[]", b"null", b"null", input, cached, b"1"], context, &mut out);
         out.extend_from_slice(b"\n\n");
         out.into()
     }
@@ -198,14 +198,14 @@ impl Rendered for Spelled {
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        if !streams(context) {
+        if !wants_stream(context) {
             return Response::said("application/json", Body::Full(self.whole(context)));
         }
         let headers = vec![
             (CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
             (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         ];
-        let list = Box::new(Frames::new(self.start(context), self.stream.clone()));
+        let list = Box::new(EventIter::with_first(self.start(context), self.stream.clone()));
         let frames = response::EventStream { list, framing: StreamFormat::Named };
         Response::new(StatusCode::OK, headers, Body::Stream(frames))
     }

@@ -14,8 +14,8 @@ use serde_json::{Map, Value, json};
 use self::render::Said;
 use super::{
     Protocol, Rendered,
-    events::{Frames, Stream, data},
-    streams,
+    events::{EventIter, RenderedEvents, event_data},
+    wants_stream,
 };
 use crate::core::{
     context::RequestContext,
@@ -77,7 +77,7 @@ struct Spelled {
     /// A whole answer after its id.
     whole: Bytes,
     /// All events after the first.
-    stream: Stream,
+    stream: RenderedEvents,
 }
 
 impl Spelled {
@@ -105,10 +105,10 @@ impl Rendered for Spelled {
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        if !streams(context) {
+        if !wants_stream(context) {
             return Response::said("application/json", Body::Full(self.whole(context)));
         }
-        let frames = Frames::new(self.start(context), self.stream.clone());
+        let frames = EventIter::with_first(self.start(context), self.stream.clone());
         let (content_type, list, framing): (_, Box<dyn Iterator<Item = StreamEvent> + Send>, _) =
             match wants_lines(context) {
                 true => ("application/stream+json", Box::new(frames.filter_map(line)), StreamFormat::Lines),
@@ -126,6 +126,6 @@ fn wants_lines(context: &RequestContext<'_>) -> bool {
 
 /// An event as a line. What is no JSON is none.
 fn line(frame: StreamEvent) -> Option<StreamEvent> {
-    let data = data(&frame.bytes);
+    let data = event_data(&frame.bytes);
     data.starts_with(b"{").then(|| StreamEvent { bytes: [&*data, b"\n"].concat().into(), ..frame })
 }

@@ -13,17 +13,17 @@ use crate::core::{
 pub(super) const LAYOUT: Layout = Layout { indent: 2, newline: true };
 
 /// An answer with places for its parts.
-pub(super) struct Frame(Vec<Template>);
+pub(super) struct Envelope(Vec<Template>);
 
-impl Frame {
+impl Envelope {
     /// Compiles `shape`, an object whose `parts` members are `{{part.…}}` slots.
     ///
     /// # Errors
     /// A slot of the head is unknown, or is the dialect's own.
-    pub(super) fn new(shape: Map<String, Value>, layout: Layout, parts: usize) -> Result<Frame, String> {
+    pub(super) fn new(shape: Map<String, Value>, layout: Layout, parts: usize) -> Result<Envelope, String> {
         let pieces = Template::json(&Value::Object(shape), layout, Spaces::Part)?.split();
         match pieces.len() == parts + 1 {
-            true => Ok(Frame(pieces)),
+            true => Ok(Envelope(pieces)),
             false => Err("`head` may not use {{part.…}}: it is the dialect's own".to_owned()),
         }
     }
@@ -32,12 +32,12 @@ impl Frame {
     pub(super) fn fill(&self, parts: &[&[u8]], context: &RequestContext<'_>) -> Bytes {
         // What the slots of the head come to is short: an id, a time, a model's name.
         let mut out = Vec::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + 400);
-        self.put(parts, context, &mut out);
+        self.fill_into(parts, context, &mut out);
         out.into()
     }
 
     /// Appends the same.
-    pub(super) fn put(&self, parts: &[&[u8]], context: &RequestContext<'_>, out: &mut Vec<u8>) {
+    pub(super) fn fill_into(&self, parts: &[&[u8]], context: &RequestContext<'_>, out: &mut Vec<u8>) {
         for (n, piece) in self.0.iter().enumerate() {
             piece.render_into(context, out);
             out.extend_from_slice(parts.get(n).copied().unwrap_or_default());
@@ -62,7 +62,10 @@ pub(super) fn member<T: Serialize>(value: &T) -> Vec<u8> {
 ///
 /// # Errors
 /// The head lacks one, or gives one that is the dialect's own.
-pub(super) fn shape(head: &Map<String, Value>, fields: &[(&str, Value)]) -> Result<Map<String, Value>, String> {
+pub(super) fn envelope_members(
+    head: &Map<String, Value>,
+    fields: &[(&str, Value)],
+) -> Result<Map<String, Value>, String> {
     let mut shape = Map::new();
     for (name, own) in fields {
         let value = match (head.get(*name), own) {
@@ -85,9 +88,9 @@ mod tests {
     use super::*;
     use crate::core::context::tests::with_context;
 
-    fn frame(head: Value) -> Result<Frame, String> {
+    fn frame(head: Value) -> Result<Envelope, String> {
         let fields = [("id", Value::Null), ("object", json!("list")), ("data", json!("{{part.data}}"))];
-        Frame::new(shape(head.as_object().unwrap(), &fields)?, Layout::default(), 1)
+        Envelope::new(envelope_members(head.as_object().unwrap(), &fields)?, Layout::default(), 1)
     }
 
     #[test]

@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use crate::core::response::{EventKind, StreamEvent};
 
-/// Events in the making.
+/// EventBuilder in the making.
 #[derive(Default)]
-pub(super) struct Events {
+pub(super) struct EventBuilder {
     text: String,
     list: Vec<Event>,
 }
@@ -22,60 +22,60 @@ struct Event {
     tokens: u32,
 }
 
-impl Events {
+impl EventBuilder {
     /// Adds an event with a name.
-    pub(super) fn named(&mut self, event: &str, data: &str, part: EventKind, tokens: u32) {
-        self.put(&["event: ", event, "\ndata: ", data, "\n\n"], part, tokens);
+    pub(super) fn push_named(&mut self, event: &str, data: &str, part: EventKind, tokens: u32) {
+        self.push(&["event: ", event, "\ndata: ", data, "\n\n"], part, tokens);
     }
 
     /// Adds an event that consists of these texts.
-    pub(super) fn put(&mut self, texts: &[&str], part: EventKind, tokens: u32) {
+    pub(super) fn push(&mut self, texts: &[&str], part: EventKind, tokens: u32) {
         self.text.extend(texts.iter().copied());
         self.list.push(Event { end: self.text.len(), part, tokens });
     }
 }
 
-impl From<Events> for Stream {
-    fn from(events: Events) -> Self {
-        Stream { text: events.text.into(), events: events.list.into() }
+impl From<EventBuilder> for RenderedEvents {
+    fn from(events: EventBuilder) -> Self {
+        RenderedEvents { text: events.text.into(), events: events.list.into() }
     }
 }
 
-/// Events, shared by all the streams that say the same.
+/// EventBuilder, shared by all the streams that say the same.
 #[derive(Clone, Default)]
-pub(super) struct Stream {
+pub(super) struct RenderedEvents {
     text: Bytes,
     events: Arc<[Event]>,
 }
 
 /// The data of a server-sent event, or a line without its end.
-pub(super) fn data(frame: &Bytes) -> Bytes {
+pub(super) fn event_data(frame: &Bytes) -> Bytes {
     let from = memchr::memmem::find(frame, b"data: ").map_or(0, |at| at + 6);
     let length = frame[from..].trim_ascii_end().len();
     frame.slice(from..from + length)
 }
 
 /// The frames of one stream. Each but the first is a piece of what all of them share.
-pub(super) struct Frames {
+pub(super) struct EventIter {
     first: Option<Bytes>,
-    stream: Stream,
+    stream: RenderedEvents,
     next: usize,
     at: usize,
 }
 
-impl Frames {
+impl EventIter {
     /// The frames of `stream`, after the one that only this answer has.
-    pub(super) fn new(first: Bytes, stream: Stream) -> Self {
-        Frames { first: Some(first), stream, next: 0, at: 0 }
+    pub(super) fn with_first(first: Bytes, stream: RenderedEvents) -> Self {
+        EventIter { first: Some(first), stream, next: 0, at: 0 }
     }
 
     /// The frames of `stream` alone.
-    pub(super) fn of(stream: Stream) -> Self {
-        Frames { first: None, stream, next: 0, at: 0 }
+    pub(super) fn new(stream: RenderedEvents) -> Self {
+        EventIter { first: None, stream, next: 0, at: 0 }
     }
 }
 
-impl Iterator for Frames {
+impl Iterator for EventIter {
     type Item = StreamEvent;
 
     fn next(&mut self) -> Option<StreamEvent> {

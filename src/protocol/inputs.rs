@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The most texts of one request.
-pub(super) const MOST_TEXTS: usize = 2048;
+pub(super) const MAX_TEXTS: usize = 2048;
 
 /// The most tokens of one text that are read. Endpoints allow fewer; a token spells up to 128 bytes.
 const LONGEST: usize = 131_072;
@@ -73,7 +73,7 @@ impl<'a> Input<'a> {
 
 /// How many texts a value is, and what limits book for them before they are read: a quarter of the characters, as
 /// recorded of embeddings. Tokens are what they are.
-pub(super) fn booked(value: json::Value<'_>) -> (u64, u64) {
+pub(super) fn estimate(value: json::Value<'_>) -> (u64, u64) {
     let (mut texts, mut chars, mut tokens) = (0, value.chars(), 0);
     value.each(|item| match item.kind() {
         Kind::Array => {
@@ -143,7 +143,7 @@ mod tests {
             ("[]", (1, 0)),
             ("7", (1, 0)),
         ] {
-            assert_eq!(with(value, booked), expected, "{value}");
+            assert_eq!(with(value, estimate), expected, "{value}");
         }
     }
 }

@@ -58,12 +58,12 @@ pub trait Protocol: Send + Sync {
 
     /// Whether what it spells is then said. A protocol that only counts what a reply would cost leaves scripts where
     /// they are.
-    fn says(&self) -> bool {
+    fn delivers_reply(&self) -> bool {
         true
     }
 
     /// What computes the answer to a request that the model has nothing to say to, where a protocol takes such too.
-    fn computes(&self, _: json::Object<'_>) -> Option<&dyn ComputedReply> {
+    fn computed_reply(&self, _: json::Object<'_>) -> Option<&dyn ComputedReply> {
         None
     }
 
@@ -92,7 +92,7 @@ pub trait Protocol: Send + Sync {
     ///
     /// # Errors
     /// It has, and this request opens none.
-    fn opens(&self, _: &RequestContext<'_>) -> Result<Option<Box<dyn Session>>, ApiError> {
+    fn open_session(&self, _: &RequestContext<'_>) -> Result<Option<Box<dyn Session>>, ApiError> {
         Ok(None)
     }
 
@@ -106,7 +106,7 @@ pub trait Rendered: Send + Sync {
     fn respond(&self, context: &RequestContext<'_>) -> Response;
 
     /// Whether the answer to a request tells only that something will be said, and so takes no time.
-    fn says_later(&self, _: &RequestContext<'_>) -> bool {
+    fn is_deferred(&self, _: &RequestContext<'_>) -> bool {
         false
     }
 
@@ -153,15 +153,15 @@ pub trait ComputedReply: Send + Sync {
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        count: Count<'_>,
+        count: TokenCounter<'_>,
     ) -> Result<Response, ApiError>;
 }
 
 /// How many tokens a text is counted as.
-pub type Count<'a> = &'a dyn Fn(&str) -> u64;
+pub type TokenCounter<'a> = &'a dyn Fn(&str) -> u64;
 
 /// Whether a request wants a stream: the operation that its path ends with is called so, or its body says it.
-fn streams(context: &RequestContext<'_>) -> bool {
+fn wants_stream(context: &RequestContext<'_>) -> bool {
     let operation = context.request.path.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
     operation.contains("stream")
         || context.members().is_ok_and(|body| body.get("stream").and_then(json::Value::as_bool) == Some(true))
@@ -169,12 +169,12 @@ fn streams(context: &RequestContext<'_>) -> bool {
 
 /// The text of JSON that holds an object, or an empty object: what was cut short at a number of tokens is no JSON any
 /// more, and then nothing was put in.
-fn object(text: &str) -> Value {
+fn object_or_empty(text: &str) -> Value {
     serde_json::from_str(text).ok().filter(Value::is_object).unwrap_or_else(|| Value::Object(Map::new()))
 }
 
 /// The items of several lists, the first of each before the second of any: how alternatives share a stream.
-fn in_turns<T>(lists: Vec<Vec<T>>) -> Vec<T> {
+fn interleave<T>(lists: Vec<Vec<T>>) -> Vec<T> {
     let mut lists: Vec<_> = lists.into_iter().map(Vec::into_iter).collect();
     let mut all = Vec::new();
     loop {

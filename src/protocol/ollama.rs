@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Protocol, Rendered, object};
+use super::{Protocol, Rendered, object_or_empty};
 use crate::core::{
     context::RequestContext,
     error::ApiError,
@@ -134,8 +134,7 @@ impl Said {
                 Block::ToolCall(call) => {
                     let mut id = b"call_".to_vec();
                     random.put(Alphabet::Alphanumeric, 8, &mut id);
-                    let function =
-                        json!({"index": calls.len(), "name": call.name, "arguments": object(&call.arguments.text)});
+                    let function = json!({"index": calls.len(), "name": call.name, "arguments": object_or_empty(&call.arguments.text)});
                     calls.push(json!({"id": String::from_utf8_lossy(&id).to_lowercase(), "function": function}));
                     said.call_tokens += u32::try_from(call.arguments.tokens).unwrap_or(u32::MAX);
                 }

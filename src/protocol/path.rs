@@ -8,22 +8,22 @@ use crate::core::json;
 /// first item with that text there, or `*` for each item.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "String")]
-pub(super) struct Place(String);
+pub(super) struct JsonPath(String);
 
-impl From<String> for Place {
+impl From<String> for JsonPath {
     fn from(path: String) -> Self {
-        Place(path)
+        JsonPath(path)
     }
 }
 
-impl Place {
+impl JsonPath {
     /// As it is written.
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The value there, the first of several.
-    pub(super) fn one<'m>(&self, body: json::Object<'m>) -> Option<json::Value<'m>> {
+    pub(super) fn first<'m>(&self, body: json::Object<'m>) -> Option<json::Value<'m>> {
         self.all(body).into_iter().next()
     }
 
@@ -66,7 +66,7 @@ mod tests {
         let body = br#"{"a":{"b":[{"n":"x","v":1},{"n":"y","v":2},3]},"s":"t","l":[["p"],["q","r"]]}"#;
         let document = json::Document::read(body).unwrap();
         let all = |path: &str| {
-            let found = Place(path.to_owned()).all(document.members());
+            let found = JsonPath(path.to_owned()).all(document.members());
             found.iter().map(|value| String::from_utf8_lossy(value.text()).into_owned()).collect::<Vec<_>>()
         };
         for (path, found) in [
@@ -85,6 +85,6 @@ mod tests {
         ] {
             assert_eq!(all(path), found, "{path}");
         }
-        assert_eq!(Place("a.b.*.v".to_owned()).one(document.members()).unwrap().as_u64(), Some(1));
+        assert_eq!(JsonPath("a.b.*.v".to_owned()).first(document.members()).unwrap().as_u64(), Some(1));
     }
 }

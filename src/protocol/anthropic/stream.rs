@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use super::whole::{Said, Spoken};
 use crate::{
     core::{reply::Text, response::EventKind},
-    protocol::events::{self, Stream},
+    protocol::events::{self, RenderedEvents},
 };
 
 /// Recorded with a space, unlike all other events.
 const PING: &str = r#"{"type": "ping"}"#;
 
 /// All events after the first. A ping comes once the first block has begun.
-pub(super) fn events(said: &Said<'_>) -> Stream {
+pub(super) fn events(said: &Said<'_>) -> RenderedEvents {
     let mut events = Events::default();
     if said.blocks.is_empty() {
         events.push("ping", PING);
@@ -35,7 +35,7 @@ pub(super) fn events(said: &Said<'_>) -> Stream {
 }
 
 #[derive(Default)]
-struct Events(events::Events);
+struct Events(events::EventBuilder);
 
 impl Events {
     fn block(&mut self, index: usize, block: &Spoken<'_>) {
@@ -85,6 +85,6 @@ impl Events {
     }
 
     fn put(&mut self, event: &str, data: &str, part: EventKind, tokens: u32) {
-        self.0.named(event, data, part, tokens);
+        self.0.push_named(event, data, part, tokens);
     }
 }

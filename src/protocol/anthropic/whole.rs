@@ -3,7 +3,7 @@
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use serde_json::{Value, json};
 
-use super::{super::object, Numbers};
+use super::{super::object_or_empty, Numbers};
 use crate::core::{
     random::{Alphabet, Random},
     reply::{Block, Choice, FinishReason, Reply, Text},
@@ -95,7 +95,7 @@ impl Spoken<'_> {
             }
             Spoken::Text(text) => json!({"type": "text", "text": text.text}),
             Spoken::ToolUse { id, name, input } => {
-                json!({"type": "tool_use", "id": id, "name": name, "input": object(&input.text)})
+                json!({"type": "tool_use", "id": id, "name": name, "input": object_or_empty(&input.text)})
             }
         }
     }

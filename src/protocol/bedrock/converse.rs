@@ -21,7 +21,7 @@ use crate::{
         reply::Reply,
         response::{self, Body, Response, StreamFormat},
     },
-    protocol::{Protocol, Rendered, streams},
+    protocol::{Protocol, Rendered, wants_stream},
 };
 
 /// What the head may give: what an answer says of how long it took. Without it, the body is one of InvokeModel.
@@ -105,7 +105,7 @@ impl Rendered for Spelled {
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        if !streams(context) {
+        if !wants_stream(context) {
             return Response::said("application/json", Body::Full(self.whole.clone()));
         }
         let random = context.random.borrow_mut().fork();

@@ -8,7 +8,7 @@ use crate::{
         reply::{Block, FinishReason, Reply, Text},
         response::EventKind,
     },
-    protocol::events::{Events, Stream},
+    protocol::events::{EventBuilder, RenderedEvents},
 };
 
 /// A reply whose calls have their ids, and so is the same whole and streamed.
@@ -93,8 +93,8 @@ impl<'a> Said<'a> {
     }
 
     /// All events of a stream after the first.
-    pub(super) fn events(&self) -> Stream {
-        let mut events = Spelled(Events::default());
+    pub(super) fn events(&self) -> RenderedEvents {
+        let mut events = Spelled(EventBuilder::default());
         if let Some(plan) = self.plan {
             for piece in plan.pieces() {
                 events.push("tool-plan-delta", None, &json!({"message": {"tool_plan": piece}}), 1);
@@ -117,9 +117,9 @@ impl<'a> Said<'a> {
         }
         let (reason, usage) = (self.finish_reason, &self.usage);
         let data = format!(r#"{{"type":"message-end","delta":{{"finish_reason":"{reason}","usage":{usage}}}}}"#);
-        events.0.named("message-end", &data, EventKind::Finish, 0);
+        events.0.push_named("message-end", &data, EventKind::Finish, 0);
         // Recorded: without a name.
-        events.0.put(&["data: [DONE]\n\n"], EventKind::End, 0);
+        events.0.push(&["data: [DONE]\n\n"], EventKind::End, 0);
         events.0.into()
     }
 }
@@ -137,16 +137,16 @@ fn calls(call: Value) -> Value {
     json!({"message": {"tool_calls": call}})
 }
 
-struct Spelled(Events);
+struct Spelled(EventBuilder);
 
 impl Spelled {
     fn push(&mut self, kind: &str, index: Option<usize>, delta: &Value, tokens: u32) {
         let index = index.map_or_else(String::new, |index| format!(r#","index":{index}"#));
         let data = format!(r#"{{"type":"{kind}"{index},"delta":{delta}}}"#);
-        self.0.named(kind, &data, EventKind::Said, tokens);
+        self.0.push_named(kind, &data, EventKind::Said, tokens);
     }
 
     fn end(&mut self, kind: &str, index: usize) {
-        self.0.named(kind, &format!(r#"{{"type":"{kind}","index":{index}}}"#), EventKind::Said, 0);
+        self.0.push_named(kind, &format!(r#"{{"type":"{kind}","index":{index}}}"#), EventKind::Said, 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::in_turns;
+use super::super::interleave;
 use crate::core::{
     random::{Alphabet, Random},
     reply::{Block, FinishReason, Reply, ToolCall, Usage},
@@ -151,7 +151,7 @@ pub(super) fn chunks(said: &[Said], usage: &Usage, ways: &Ways, write: fn(&Value
             .map(|(at, piece)| (candidate(n, vec![piece.part.clone()], finish(at), None, ways), piece.tokens))
             .collect()
     };
-    let chunks = in_turns(said.iter().enumerate().map(|(n, said)| chunk(n, said)).collect());
+    let chunks = interleave(said.iter().enumerate().map(|(n, said)| chunk(n, said)).collect());
     let (most, length) = (said_tokens(usage), chunks.len());
     let mut so_far = 0;
     let message = |(at, (candidate, tokens)): (usize, (Value, u64))| {

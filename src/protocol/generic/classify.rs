@@ -14,7 +14,7 @@ use crate::core::{
     response::{Body, Response},
 };
 use crate::protocol::{
-    ComputedReply, Count,
+    ComputedReply, TokenCounter,
     shape::{Places, Shape, put_number},
 };
 
@@ -130,7 +130,7 @@ impl ComputedReply for Classify {
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        count: Count<'_>,
+        count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
         let (inputs, labels) = (inputs(body), labels(body));
         let result = |input: &String| {

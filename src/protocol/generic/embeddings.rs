@@ -24,8 +24,8 @@ use serde_json::{Map, Value};
 
 use self::read::{Asked, Asks};
 use crate::protocol::{
-    ComputedReply, Count,
-    path::Place,
+    ComputedReply, TokenCounter,
+    path::JsonPath,
     shape::{Places, Shape, lay_out, put_items, put_number},
 };
 use crate::{
@@ -44,11 +44,11 @@ use crate::{
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Head {
-    texts: Vec<Place>,
+    texts: Vec<JsonPath>,
     #[serde(default)]
-    text: Vec<Place>,
+    text: Vec<JsonPath>,
     #[serde(default)]
-    dimensions: Vec<Place>,
+    dimensions: Vec<JsonPath>,
     usual: u64,
     types: Option<Types>,
     whole: Value,
@@ -62,7 +62,7 @@ struct Head {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Types {
-    asked: Place,
+    asked: JsonPath,
     /// The first is told where none is asked for.
     forms: Map<String, Value>,
 }
@@ -108,7 +108,7 @@ const OF_EACH: Places<Of> = &[("vector", Of::Vector), ("index", Of::Index), ("to
 struct Embeddings {
     asks: Asks,
     usual: u64,
-    asked_types: Option<Place>,
+    asked_types: Option<JsonPath>,
     /// By name; one at least.
     forms: Vec<(String, Form)>,
     whole: Shape<Part>,
@@ -161,7 +161,7 @@ struct Told {
 impl Embeddings {
     /// The forms that a request names, if it names any that there are.
     fn named(&self, body: json::Object<'_>) -> Option<Vec<&(String, Form)>> {
-        let asked = self.asked_types.as_ref()?.one(body)?;
+        let asked = self.asked_types.as_ref()?.first(body)?;
         let mut names: Vec<_> = asked.items().into_iter().filter_map(json::Value::as_str).collect();
         names.extend(asked.as_str());
         let named: Vec<_> = self.forms.iter().filter(|(name, _)| names.iter().any(|asked| asked == name)).collect();
@@ -176,7 +176,7 @@ impl Embeddings {
 
 impl ComputedReply for Embeddings {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
-        let param = |place: &Place| place.as_str().to_owned();
+        let param = |place: &JsonPath| place.as_str().to_owned();
         let Some((n, value)) = self.asks.found(body) else {
             return Err(ApiError::MissingParameter { param: param(&self.asks.texts[0]) });
         };
@@ -194,7 +194,7 @@ impl ComputedReply for Embeddings {
                 return Err(ApiError::AboveMaximum { param: param(place), noun: "integer", bound, got });
             }
         }
-        let Some((place, types)) = self.asked_types.as_ref().and_then(|place| Some((place, place.one(body)?))) else {
+        let Some((place, types)) = self.asked_types.as_ref().and_then(|place| Some((place, place.first(body)?))) else {
             return Ok(());
         };
         let known = |name: &str| self.forms.iter().any(|(known, _)| known == name);
@@ -225,7 +225,7 @@ impl ComputedReply for Embeddings {
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        count: Count<'_>,
+        count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
         let (asked, full) = (self.asks.all(body, &context.model()), self.whole_size(context));
         let told = |asked: &Asked<'_>| {

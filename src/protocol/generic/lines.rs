@@ -14,7 +14,7 @@ use crate::core::{
     response::{Body, EventKind, EventStream, Response, StreamEvent, StreamFormat},
     template::{Layout, Spaces, Template},
 };
-use crate::protocol::{ComputedReply, Count};
+use crate::protocol::{ComputedReply, TokenCounter};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,7 +51,7 @@ impl ComputedReply for Lines {
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        _: Count<'_>,
+        _: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
         let Some(last) = self.0.last() else { return Ok(Response::empty(StatusCode::OK)) };
         if body.get("stream").and_then(json::Value::as_bool) == Some(false) {

@@ -26,7 +26,8 @@ use crate::core::{
     response::{Body, Response},
 };
 use crate::protocol::{
-    Protocol, Rendered, path,
+    Protocol, Rendered,
+    path::JsonPath,
     shape::{Places, Shape, put_items, put_number},
 };
 
@@ -44,11 +45,11 @@ struct Head {
 struct File {
     models: Option<Glob>,
     #[serde(default = "query")]
-    query: path::Place,
+    query: JsonPath,
     #[serde(default = "documents")]
-    documents: path::Place,
-    top: Option<path::Place>,
-    returns: Option<path::Place>,
+    documents: JsonPath,
+    top: Option<JsonPath>,
+    returns: Option<JsonPath>,
     #[serde(default)]
     returned: bool,
     whole: Value,
@@ -57,11 +58,11 @@ struct File {
     document: Map<String, Value>,
 }
 
-fn query() -> path::Place {
+fn query() -> JsonPath {
     "query".to_owned().into()
 }
 
-fn documents() -> path::Place {
+fn documents() -> JsonPath {
     "documents".to_owned().into()
 }
 
@@ -123,7 +124,7 @@ struct Rerank {
 fn chosen<'a>(spellings: &'a [Told], body: json::Object<'_>, model: &str) -> Option<&'a Told> {
     let fits = |told: &&Told| {
         let File { models, documents, .. } = &told.file;
-        models.as_ref().is_none_or(|models| models.fits(model)) && documents.one(body).is_some()
+        models.as_ref().is_none_or(|models| models.fits(model)) && documents.first(body).is_some()
     };
     spellings.iter().find(fits)
 }
@@ -170,14 +171,14 @@ impl Protocol for Rerank {
     fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
         let model = context.model().into_owned();
         let asked = chosen(&self.spellings, body, &model).map(|told| {
-            let query = told.file.query.one(body).and_then(json::Value::as_str).unwrap_or_default().into_owned();
+            let query = told.file.query.first(body).and_then(json::Value::as_str).unwrap_or_default().into_owned();
             [query].into_iter().chain(texts(told, body))
         });
         let turns = asked.into_iter().flatten().map(|text| Turn { text, ..Turn::default() }).collect();
         Prompt { model, turns, ..Prompt::default() }
     }
 
-    fn says(&self) -> bool {
+    fn delivers_reply(&self) -> bool {
         false
     }
 
@@ -195,9 +196,9 @@ impl Spelled {
     fn whole(&self, context: &RequestContext<'_>) -> Option<Vec<u8>> {
         let body = context.members().ok()?;
         let told = chosen(&self.spellings, body, &context.model())?;
-        let at = |place: &Option<path::Place>| place.as_ref()?.one(body);
+        let at = |place: &Option<JsonPath>| place.as_ref()?.first(body);
         let documents = texts(told, body);
-        let query = words(&told.file.query.one(body)?.as_str()?);
+        let query = words(&told.file.query.first(body)?.as_str()?);
         let mut ranked: Vec<_> =
             documents.iter().enumerate().map(|(index, text)| (index, score(&query, text), text)).collect();
         // Those that fit as well stay in the order that they came in.

@@ -33,9 +33,10 @@ use crate::core::{
     response::{self, Body, Response, StreamFormat},
 };
 use crate::protocol::{
-    Protocol, Rendered, object, path,
+    Protocol, Rendered, object_or_empty,
+    path::JsonPath,
     shape::{self, Places, put_items, put_number},
-    streams,
+    wants_stream,
 };
 
 /// The head, as it is written.
@@ -58,9 +59,9 @@ struct Head {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asks {
-    prompt: path::Place,
-    max_tokens: Option<path::Place>,
-    stop: Option<path::Place>,
+    prompt: JsonPath,
+    max_tokens: Option<JsonPath>,
+    stop: Option<JsonPath>,
 }
 
 #[derive(Deserialize)]
@@ -207,11 +208,11 @@ fn texts(value: json::Value<'_>) -> Vec<String> {
 
 impl TextDialect {
     fn max_tokens(&self, body: json::Object<'_>) -> Option<u64> {
-        self.asks.max_tokens.as_ref()?.one(body)?.as_u64()
+        self.asks.max_tokens.as_ref()?.first(body)?.as_u64()
     }
 
     fn stop(&self, body: json::Object<'_>) -> Vec<String> {
-        let stop = self.asks.stop.as_ref().and_then(|place| place.one(body));
+        let stop = self.asks.stop.as_ref().and_then(|place| place.first(body));
         stop.map(texts).unwrap_or_default()
     }
 
@@ -238,7 +239,7 @@ impl Protocol for TextDialect {
     }
 
     fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        let text = self.asks.prompt.one(body).map(texts).unwrap_or_default().join("\n");
+        let text = self.asks.prompt.first(body).map(texts).unwrap_or_default().join("\n");
         Prompt {
             model: context.model().into_owned(),
             turns: vec![Turn { text, ..Turn::default() }],
@@ -315,7 +316,7 @@ impl Said {
         put_items(self.calls.iter(), &mut out, |ToolCall { name, arguments, .. }, out| {
             call.fill(out, |place, out| match place {
                 OfCall::Name => out.extend_from_slice(Value::from(&**name).to_string().as_bytes()),
-                OfCall::Arguments => out.extend_from_slice(object(&arguments.text).to_string().as_bytes()),
+                OfCall::Arguments => out.extend_from_slice(object_or_empty(&arguments.text).to_string().as_bytes()),
             });
         });
         out
@@ -351,7 +352,7 @@ impl Rendered for Spelled {
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
         let shapes = &self.shapes;
-        let Some(piece) = shapes.piece.as_ref().filter(|_| streams(context)) else {
+        let Some(piece) = shapes.piece.as_ref().filter(|_| wants_stream(context)) else {
             return Response::said("application/json", Body::Full(self.whole(context)));
         };
         let render = |shape: &Option<Shape>| shape.as_ref().map(|shape| shape.render(context));

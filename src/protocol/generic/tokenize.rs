@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::protocol::{
-    ComputedReply, Count,
+    ComputedReply, TokenCounter,
     openai::chat::read::{list, turn},
     shape::{Places, Shape, put_number},
 };
@@ -114,7 +114,7 @@ impl ComputedReply for Tokenize {
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        _: Count<'_>,
+        _: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
         let encoding = Encoding::of_model(&context.model());
         let tokens = encoding.numbers(&self.asked(body));
@@ -158,7 +158,7 @@ impl ComputedReply for Detokenize {
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        _: Count<'_>,
+        _: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
         let tokens = self.asked(body);
         let text = Encoding::of_model(&context.model()).text(&tokens);

@@ -20,38 +20,38 @@ use crate::core::{
     response::{Body, EventStream, Response, StreamEvent},
     template::Layout,
 };
-use crate::protocol::{ComputedReply, Count, Protocol, Rendered, envelope::LAYOUT, events::data};
+use crate::protocol::{ComputedReply, Protocol, Rendered, TokenCounter, envelope::LAYOUT, events::event_data};
 
 /// The member of a choice, and of an image, that tells what was found in it.
 const FOUND: &str = "content_filter_results";
 /// The member of an answer that tells what was found in the prompts.
-pub(in crate::protocol) const IN_PROMPTS: &str = "prompt_filter_results";
+pub(in crate::protocol) const PROMPT_RESULTS: &str = "prompt_filter_results";
 
 /// What the filter finds, by category.
 #[derive(Clone)]
-pub(in crate::protocol) struct Filter {
+pub(in crate::protocol) struct ContentFilter {
     prompt: Value,
     pub(in crate::protocol) said: Value,
     blocked: Value,
 }
 
-impl Filter {
+impl ContentFilter {
     /// Takes what the head says of it.
     pub(in crate::protocol) fn take(head: &mut Map<String, Value>) -> Result<Self, String> {
         let mut take = |name: &str| match head.shift_remove(name) {
             Some(value @ Value::Object(_)) => Ok(value),
             _ => Err(format!("`head` lacks `{name}`: an object of what is found, by category")),
         };
-        Ok(Filter { prompt: take("prompt")?, said: take("said")?, blocked: take("blocked")? })
+        Ok(ContentFilter { prompt: take("prompt")?, said: take("said")?, blocked: take("blocked")? })
     }
 
     /// What was found in the prompts, in the recorded order: not that of the alphabet.
-    pub(in crate::protocol) fn prompts(&self) -> Value {
+    pub(in crate::protocol) fn prompt_results(&self) -> Value {
         json!([{"prompt_index": 0, FOUND: self.prompt}])
     }
 
     /// Adds to each choice what was found in it; what says nothing has nothing.
-    pub(in crate::protocol) fn judge(&self, choices: &mut Value) {
+    pub(in crate::protocol) fn annotate(&self, choices: &mut Value) {
         for choice in choices.as_array_mut().into_iter().flatten() {
             let says = |part: &Value| part.as_str().is_some_and(|text| !text.is_empty());
             let said = [&choice["message"]["content"], &choice["delta"]["content"], &choice["text"]];
@@ -66,24 +66,24 @@ impl Filter {
 
     fn whole(&self, bytes: &Bytes) -> Vec<u8> {
         let mut response: Value = serde_json::from_slice(bytes).unwrap_or_default();
-        self.judge(&mut response["choices"]);
-        response[IN_PROMPTS] = Value::Null;
+        self.annotate(&mut response["choices"]);
+        response[PROMPT_RESULTS] = Value::Null;
         response.sort_all_objects();
         // Recorded: in here the order is another.
-        response[IN_PROMPTS] = self.prompts();
+        response[PROMPT_RESULTS] = self.prompt_results();
         Layout { indent: 0, newline: true }.write(&response)
     }
 
     /// What comes before all other events.
-    pub(in crate::protocol) fn first(&self) -> Bytes {
-        let prompts = self.prompts();
-        let event = json!({"choices": [], "created": 0, "id": "", "model": "", "object": "", IN_PROMPTS: prompts});
+    pub(in crate::protocol) fn first_event(&self) -> Bytes {
+        let prompts = self.prompt_results();
+        let event = json!({"choices": [], "created": 0, "id": "", "model": "", "object": "", PROMPT_RESULTS: prompts});
         format!("data: {event}\n\n").into()
     }
 
     fn event(&self, frame: StreamEvent) -> StreamEvent {
-        let Ok(mut event) = serde_json::from_slice::<Value>(&data(&frame.bytes)) else { return frame };
-        self.judge(&mut event["choices"]);
+        let Ok(mut event) = serde_json::from_slice::<Value>(&event_data(&frame.bytes)) else { return frame };
+        self.annotate(&mut event["choices"]);
         event.sort_all_objects();
         StreamEvent { bytes: format!("data: {event}\n\n").into(), ..frame }
     }
@@ -92,12 +92,12 @@ impl Filter {
 /// Makes the dialect; see [`crate::protocol::Make`].
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     let mut head = head.clone();
-    let filter = Filter::take(&mut head)?;
+    let filter = ContentFilter::take(&mut head)?;
     Ok(Box::new(Filtered { filter, of: inner::inside(head)? }))
 }
 
 struct Filtered {
-    filter: Filter,
+    filter: ContentFilter,
     of: Box<dyn Protocol>,
 }
 
@@ -128,7 +128,7 @@ impl Protocol for Filtered {
 }
 
 struct Spelled {
-    filter: Filter,
+    filter: ContentFilter,
     of: Box<dyn Rendered>,
 }
 
@@ -147,7 +147,7 @@ impl Rendered for Spelled {
             Body::Full(bytes) => Body::Full(self.filter.whole(&bytes).into()),
             Body::Stream(EventStream { list, framing }) => {
                 let filter = self.filter.clone();
-                let list = std::iter::once(StreamEvent::said(filter.first(), 0))
+                let list = std::iter::once(StreamEvent::said(filter.first_event(), 0))
                     .chain(list.map(move |frame| filter.event(frame)));
                 Body::Stream(EventStream { list: Box::new(list), framing })
             }
@@ -160,12 +160,12 @@ impl Rendered for Spelled {
 /// Makes the dialect of images; see [`crate::protocol::MakeComputedReply`].
 pub(in crate::protocol) fn make_images(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     let mut head = head.clone();
-    let filter = Filter::take(&mut head)?;
+    let filter = ContentFilter::take(&mut head)?;
     Ok(Box::new(FilteredImages { filter, of: inner::computing_inside(head)? }))
 }
 
 struct FilteredImages {
-    filter: Filter,
+    filter: ContentFilter,
     of: Box<dyn ComputedReply>,
 }
 
@@ -186,14 +186,14 @@ impl ComputedReply for FilteredImages {
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        count: Count<'_>,
+        count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
         let response = self.of.respond(body, context, count)?;
         let Body::Full(bytes) = &response.content else { return Ok(response) };
         let mut whole: Value = serde_json::from_slice(bytes).unwrap_or_default();
         for image in whole["data"].as_array_mut().into_iter().flatten() {
             image[FOUND] = self.filter.said.clone();
-            image[IN_PROMPTS] = self.filter.prompt.clone();
+            image[PROMPT_RESULTS] = self.filter.prompt.clone();
         }
         let content = Body::Full(LAYOUT.write(&whole).into());
         Ok(Response { content, ..response })

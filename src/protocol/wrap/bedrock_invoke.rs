@@ -18,7 +18,7 @@ use crate::{
         reply::{Reply, Usage},
         response::{Body, EventStream, Response, StreamEvent, StreamFormat, event_stream},
     },
-    protocol::{ComputedReply, Count, Protocol, Rendered, events::data, streams},
+    protocol::{ComputedReply, Protocol, Rendered, TokenCounter, events::event_data, wants_stream},
 };
 
 /// The head's field that names what the model's protocol gives and Bedrock leaves out: the types of events.
@@ -61,7 +61,7 @@ impl ComputedReply for InvokeComputed {
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        count: Count<'_>,
+        count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
         let mut response = self.0.respond(body, context, count)?;
         let Cost { input, output } = response.cost.unwrap_or_default();
@@ -104,8 +104,8 @@ impl Protocol for Invoke {
         self.of.cost(body, context)
     }
 
-    fn says(&self) -> bool {
-        self.of.says()
+    fn delivers_reply(&self) -> bool {
+        self.of.delivers_reply()
     }
 
     fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
@@ -126,7 +126,7 @@ impl Rendered for Spelled {
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
         let mut response = self.of.respond(context);
-        if let (Body::Full(bytes), true) = (&response.content, streams(context)) {
+        if let (Body::Full(bytes), true) = (&response.content, wants_stream(context)) {
             // A protocol that wants to be asked for a stream in the body, and was not, says all in one event.
             let list = Box::new(std::iter::once(StreamEvent::said(bytes.clone(), 0)));
             response.content = Body::Stream(EventStream { list, framing: StreamFormat::Lines });
@@ -176,7 +176,7 @@ impl Chunks {
     fn event(&mut self) -> Option<StreamEvent> {
         loop {
             let frame = self.list.next()?;
-            let data = data(&frame.bytes);
+            let data = event_data(&frame.bytes);
             let kind = || serde_json::from_slice::<Value>(&data).ok().map(|event| event["type"].clone());
             // What ends a stream without being JSON is not the model's.
             let ends = !data.starts_with(b"{");

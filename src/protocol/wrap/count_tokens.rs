@@ -89,7 +89,7 @@ impl Protocol for CountTokens {
         self.of.read(body, context)
     }
 
-    fn says(&self) -> bool {
+    fn delivers_reply(&self) -> bool {
         false
     }
 

@@ -42,12 +42,12 @@ impl Protocol for PayloadParts {
         self.of.cost(body, context)
     }
 
-    fn says(&self) -> bool {
-        self.of.says()
+    fn delivers_reply(&self) -> bool {
+        self.of.delivers_reply()
     }
 
-    fn computes(&self, body: json::Object<'_>) -> Option<&dyn ComputedReply> {
-        self.of.computes(body)
+    fn computed_reply(&self, body: json::Object<'_>) -> Option<&dyn ComputedReply> {
+        self.of.computed_reply(body)
     }
 
     fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {

@@ -11,7 +11,7 @@ use crate::core::{
     context::RequestContext, error::ApiError, json, limit_status::Cost, prompt::Prompt, reply::Reply,
     response::Response,
 };
-use crate::protocol::{ComputedReply, Protocol, Rendered, path::Place};
+use crate::protocol::{ComputedReply, Protocol, Rendered, path::JsonPath};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,7 +23,7 @@ struct Head {
 #[serde(deny_unknown_fields)]
 struct CaseFile {
     #[serde(rename = "where")]
-    place: Place,
+    place: JsonPath,
     dialect: String,
     #[serde(default)]
     head: Map<String, Value>,
@@ -52,14 +52,14 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
 
 /// Dialects by their places. Each number has either what is said, or what is computed.
 struct Either {
-    places: Arc<[Place]>,
+    places: Arc<[JsonPath]>,
     said: Vec<Option<Box<dyn Protocol>>>,
     computed: Vec<Option<Box<dyn ComputedReply>>>,
 }
 
 /// The number of the dialect for a request.
-fn chosen(places: &[Place], body: json::Object<'_>) -> Option<usize> {
-    places.iter().position(|place| place.one(body).is_some())
+fn chosen(places: &[JsonPath], body: json::Object<'_>) -> Option<usize> {
+    places.iter().position(|place| place.first(body).is_some())
 }
 
 impl Either {
@@ -70,11 +70,11 @@ impl Either {
 
 impl Protocol for Either {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
-        match (chosen(&self.places, body), self.said(body), self.computes(body)) {
+        match (chosen(&self.places, body), self.said(body), self.computed_reply(body)) {
             (_, Some(said), _) => said.check(body, context),
             (_, None, Some(computed)) => computed.check(body, context),
             _ => {
-                let last = self.places.last().map(Place::as_str).unwrap_or_default();
+                let last = self.places.last().map(JsonPath::as_str).unwrap_or_default();
                 Err(ApiError::MissingParameter { param: last.to_owned() })
             }
         }
@@ -85,7 +85,7 @@ impl Protocol for Either {
     }
 
     fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        match (self.said(body), self.computes(body)) {
+        match (self.said(body), self.computed_reply(body)) {
             (Some(said), _) => said.read(body, context),
             (None, Some(computed)) => computed.read(body, context),
             (None, None) => Prompt { model: context.model().into_owned(), ..Prompt::default() },
@@ -93,14 +93,14 @@ impl Protocol for Either {
     }
 
     fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
-        match (self.said(body), self.computes(body)) {
+        match (self.said(body), self.computed_reply(body)) {
             (Some(said), _) => said.cost(body, context),
             (None, Some(computed)) => computed.cost(body, context),
             (None, None) => Cost::default(),
         }
     }
 
-    fn computes(&self, body: json::Object<'_>) -> Option<&dyn ComputedReply> {
+    fn computed_reply(&self, body: json::Object<'_>) -> Option<&dyn ComputedReply> {
         self.computed[chosen(&self.places, body)?].as_deref()
     }
 
@@ -117,7 +117,7 @@ impl Protocol for Either {
 }
 
 struct Spelled {
-    places: Arc<[Place]>,
+    places: Arc<[JsonPath]>,
     /// As many as there are places.
     rendered: Vec<Option<Box<dyn Rendered>>>,
 }
@@ -166,7 +166,7 @@ mod tests {
                 let rendered = dialect.render(&nothing, Some(context)).record(context);
                 let ready = dialect.render(&nothing, None).record(context);
                 assert_eq!(rendered, ready, "spelled for one or for all, it is the same");
-                (dialect.check(body, context).is_ok(), dialect.computes(body).is_some(), rendered)
+                (dialect.check(body, context).is_ok(), dialect.computed_reply(body).is_some(), rendered)
             })
         };
         assert_eq!(told(r#"{"a":1,"b":1,"c":1}"#), (true, false, json!("")));
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(told("{}"), (false, false, json!("")));
         with_context_of(r#"{"b":1,"c":1}"#, |context| {
             let body = context.members().unwrap();
-            assert!(dialect.computes(body).is_some() && !dialect.is_plain(body, 1));
+            assert!(dialect.computed_reply(body).is_some() && !dialect.is_plain(body, 1));
         });
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         reply::{Block, Choice, FinishReason, Reply, Text, Usage},
         response::{EventKind, StreamEvent, event_stream},
     },
-    protocol::object,
+    protocol::object_or_empty,
 };
 
 /// How many bytes a signature has; recorded ones have hundreds.
@@ -74,7 +74,7 @@ impl<'a> Said<'a> {
             }
             Spoken::Text(text) => json!({"text": text.text}),
             Spoken::ToolUse { id, name, input } => {
-                json!({"toolUse": {"input": object(&input.text), "name": name, "toolUseId": id}})
+                json!({"toolUse": {"input": object_or_empty(&input.text), "name": name, "toolUseId": id}})
             }
         };
         json!({"content": self.blocks.iter().map(block).collect::<Vec<_>>(), "role": "assistant"})

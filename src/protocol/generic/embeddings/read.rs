@@ -3,16 +3,16 @@
 use crate::{
     core::json::{self, Kind},
     protocol::{
-        inputs::{Input, MOST_TEXTS},
-        path::Place,
+        inputs::{Input, MAX_TEXTS},
+        path::JsonPath,
     },
 };
 
 /// Where in a request what is asked stands: see [`super`].
 pub(super) struct Asks {
-    pub(super) texts: Vec<Place>,
-    pub(super) text: Vec<Place>,
-    pub(super) dimensions: Vec<Place>,
+    pub(super) texts: Vec<JsonPath>,
+    pub(super) text: Vec<JsonPath>,
+    pub(super) dimensions: Vec<JsonPath>,
 }
 
 /// A text that is asked for.
@@ -27,7 +27,7 @@ pub(super) struct Asked<'m> {
 impl Asks {
     /// Where the texts of a request stand: the path's number, and the value there.
     pub(super) fn found<'m>(&self, body: json::Object<'m>) -> Option<(usize, json::Value<'m>)> {
-        self.texts.iter().enumerate().find_map(|(n, place)| Some((n, place.one(body)?)))
+        self.texts.iter().enumerate().find_map(|(n, place)| Some((n, place.first(body)?)))
     }
 
     /// The texts of a request; `None` if what stands in their place are none.
@@ -43,7 +43,7 @@ impl Asks {
             None => of_object(value),
         };
         let mut items = value.items();
-        items.truncate(MOST_TEXTS);
+        items.truncate(MAX_TEXTS);
         let mut asked: Vec<_> = match value.kind() {
             Kind::Object => vec![of_object(value)?],
             Kind::Array if items.iter().any(|item| item.kind() == Kind::Object) => {
@@ -60,7 +60,7 @@ impl Asks {
                 Input::list(value)?.into_iter().map(alone).collect()
             }
         };
-        asked.truncate(MOST_TEXTS);
+        asked.truncate(MAX_TEXTS);
         Some(asked)
     }
 
@@ -70,9 +70,9 @@ impl Asks {
     }
 
     /// How many numbers a text's vector is to have, and by which name that is asked for.
-    pub(super) fn size(&self, asked: &Asked<'_>, body: json::Object<'_>) -> Option<(&Place, u64)> {
+    pub(super) fn size(&self, asked: &Asked<'_>, body: json::Object<'_>) -> Option<(&JsonPath, u64)> {
         let places = |members: json::Object<'_>| {
-            self.dimensions.iter().find_map(|place| Some((place, place.one(members)?.as_u64()?)))
+            self.dimensions.iter().find_map(|place| Some((place, place.first(members)?.as_u64()?)))
         };
         asked.inside.and_then(places).or_else(|| places(body))
     }
