@@ -1,4 +1,4 @@
-//! The events of a stream, written once for all the streams that say the same.
+//! The events of a stream, rendered once and shared by all streams with the same reply.
 
 use std::sync::Arc;
 
@@ -6,29 +6,29 @@ use bytes::Bytes;
 
 use crate::core::response::{EventKind, StreamEvent};
 
-/// EventBuilder in the making.
+/// Builder of [`RenderedEvents`].
 #[derive(Default)]
 pub(super) struct EventBuilder {
     text: String,
     list: Vec<Event>,
 }
 
-/// One event of the text.
+/// Position and purpose of one event in the shared text.
 struct Event {
-    /// Where it ends, in bytes.
+    /// End of the event, in bytes.
     end: usize,
     part: EventKind,
-    /// The tokens it brings.
+    /// Number of reply tokens in the event.
     tokens: u32,
 }
 
 impl EventBuilder {
-    /// Adds an event with a name.
+    /// Adds a server-sent event with a name.
     pub(super) fn push_named(&mut self, event: &str, data: &str, part: EventKind, tokens: u32) {
         self.push(&["event: ", event, "\ndata: ", data, "\n\n"], part, tokens);
     }
 
-    /// Adds an event that consists of these texts.
+    /// Adds an event whose bytes are these texts, concatenated.
     pub(super) fn push(&mut self, texts: &[&str], part: EventKind, tokens: u32) {
         self.text.extend(texts.iter().copied());
         self.list.push(Event { end: self.text.len(), part, tokens });
@@ -37,41 +37,43 @@ impl EventBuilder {
 
 impl From<EventBuilder> for RenderedEvents {
     fn from(events: EventBuilder) -> Self {
-        RenderedEvents { text: events.text.into(), events: events.list.into() }
+        RenderedEvents { text: events.text.into(), list: events.list.into() }
     }
 }
 
-/// EventBuilder, shared by all the streams that say the same.
+/// Rendered events. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct RenderedEvents {
     text: Bytes,
-    events: Arc<[Event]>,
+    list: Arc<[Event]>,
 }
 
-/// The data of a server-sent event, or a line without its end.
-pub(super) fn event_data(frame: &Bytes) -> Bytes {
-    let from = memchr::memmem::find(frame, b"data: ").map_or(0, |at| at + 6);
-    let length = frame[from..].trim_ascii_end().len();
-    frame.slice(from..from + length)
+/// Returns the data of a server-sent event, or a line without its line break.
+pub(super) fn event_data(event: &Bytes) -> Bytes {
+    let from = memchr::memmem::find(event, b"data: ").map_or(0, |at| at + 6);
+    let length = event[from..].trim_ascii_end().len();
+    event.slice(from..from + length)
 }
 
-/// The frames of one stream. Each but the first is a piece of what all of them share.
+/// The events of one stream. All are slices of the shared text, except an optional first event.
 pub(super) struct EventIter {
     first: Option<Bytes>,
-    stream: RenderedEvents,
+    events: RenderedEvents,
+    /// Index of the next shared event.
     next: usize,
+    /// Start of the next shared event, in bytes.
     at: usize,
 }
 
 impl EventIter {
-    /// The frames of `stream`, after the one that only this answer has.
-    pub(super) fn with_first(first: Bytes, stream: RenderedEvents) -> Self {
-        EventIter { first: Some(first), stream, next: 0, at: 0 }
+    /// Creates the stream of `first`, which only this response has, and then `events`.
+    pub(super) fn with_first(first: Bytes, events: RenderedEvents) -> Self {
+        EventIter { first: Some(first), events, next: 0, at: 0 }
     }
 
-    /// The frames of `stream` alone.
-    pub(super) fn new(stream: RenderedEvents) -> Self {
-        EventIter { first: None, stream, next: 0, at: 0 }
+    /// Creates the stream of `events`.
+    pub(super) fn new(events: RenderedEvents) -> Self {
+        EventIter { first: None, events, next: 0, at: 0 }
     }
 }
 
@@ -82,8 +84,8 @@ impl Iterator for EventIter {
         if let Some(first) = self.first.take() {
             return Some(StreamEvent::said(first, 0));
         }
-        let Event { end, part, tokens } = *self.stream.events.get(self.next)?;
-        let bytes = self.stream.text.slice(self.at..end);
+        let Event { end, part, tokens } = *self.events.list.get(self.next)?;
+        let bytes = self.events.text.slice(self.at..end);
         (self.next, self.at) = (self.next + 1, end);
         Some(StreamEvent { bytes, part, tokens })
     }

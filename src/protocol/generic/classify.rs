@@ -15,7 +15,7 @@ use crate::core::{
 };
 use crate::protocol::{
     ComputedReply, TokenCounter,
-    shape::{Places, Shape, put_number},
+    shape::{Placeholders, Shape, put_number},
 };
 
 /// The most texts, and the most examples, of one request.
@@ -37,7 +37,7 @@ enum Place {
     Count,
 }
 
-const PLACES: Places<Place> = &[("results", Place::Results), ("count", Place::Count)];
+const PLACES: Placeholders<Place> = &[("results", Place::Results), ("count", Place::Count)];
 
 /// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {

@@ -26,7 +26,7 @@ use self::read::{Asked, Asks};
 use crate::protocol::{
     ComputedReply, TokenCounter,
     path::JsonPath,
-    shape::{Places, Shape, lay_out, put_items, put_number},
+    shape::{Placeholders, Shape, lay_out, put_items, put_number},
 };
 use crate::{
     core::{
@@ -82,7 +82,7 @@ enum Part {
     Characters,
 }
 
-const PARTS: Places<Part> = &[
+const PARTS: Placeholders<Part> = &[
     ("vectors", Part::Vectors),
     ("vector", Part::Vector),
     ("by_type", Part::ByType),
@@ -103,7 +103,7 @@ enum Of {
     Tokens,
 }
 
-const OF_EACH: Places<Of> = &[("vector", Of::Vector), ("index", Of::Index), ("tokens", Of::Tokens)];
+const OF_EACH: Placeholders<Of> = &[("vector", Of::Vector), ("index", Of::Index), ("tokens", Of::Tokens)];
 
 struct Embeddings {
     asks: Asks,

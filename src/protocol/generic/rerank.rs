@@ -28,7 +28,7 @@ use crate::core::{
 use crate::protocol::{
     Protocol, Rendered,
     path::JsonPath,
-    shape::{Places, Shape, put_items, put_number},
+    shape::{Placeholders, Shape, put_items, put_number},
 };
 
 /// Documents that make a unit of what is billed.
@@ -74,7 +74,7 @@ enum Place {
     Units,
 }
 
-const PLACES: Places<Place> = &[("results", Place::Results), ("tokens", Place::Tokens), ("units", Place::Units)];
+const PLACES: Placeholders<Place> = &[("results", Place::Results), ("tokens", Place::Tokens), ("units", Place::Units)];
 
 /// What stands in a place of a result.
 #[derive(Clone, Copy)]
@@ -84,8 +84,8 @@ enum Of {
     Document,
 }
 
-const OF_RESULT: Places<Of> = &[("index", Of::Index), ("score", Of::Score)];
-const WITH_DOCUMENT: Places<Of> = &[("index", Of::Index), ("score", Of::Score), ("document", Of::Document)];
+const OF_RESULT: Placeholders<Of> = &[("index", Of::Index), ("score", Of::Score)];
+const WITH_DOCUMENT: Placeholders<Of> = &[("index", Of::Index), ("score", Of::Score), ("document", Of::Document)];
 
 struct Told {
     file: File,

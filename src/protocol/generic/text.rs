@@ -35,7 +35,7 @@ use crate::core::{
 use crate::protocol::{
     Protocol, Rendered, object_or_empty,
     path::JsonPath,
-    shape::{self, Places, put_items, put_number},
+    shape::{self, Placeholders, put_items, put_number},
     wants_stream,
 };
 
@@ -121,7 +121,7 @@ enum Place {
     Calls,
 }
 
-const PLACES: Places<Place> = &[
+const PLACES: Placeholders<Place> = &[
     ("text", Place::Text),
     ("all", Place::All),
     ("reason", Place::Reason),
@@ -139,10 +139,10 @@ enum OfCall {
     Arguments,
 }
 
-const OF_CALL: Places<OfCall> = &[("name", OfCall::Name), ("arguments", OfCall::Arguments)];
+const OF_CALL: Placeholders<OfCall> = &[("name", OfCall::Name), ("arguments", OfCall::Arguments)];
 
 type Shape = shape::Shape<Place>;
-type Filled = shape::Filled<Place>;
+type RenderedShape = shape::RenderedShape<Place>;
 
 /// A list of none, as JSON.
 const NO_CALLS: &[u8] = b"[]";
@@ -294,7 +294,7 @@ struct At<'a> {
 
 impl Said {
     /// A shape with what is said in it.
-    fn fill(&self, shape: &Filled, At { text, calls, so_far, ends }: At<'_>) -> Vec<u8> {
+    fn fill(&self, shape: &RenderedShape, At { text, calls, so_far, ends }: At<'_>) -> Vec<u8> {
         let Usage { prompt_tokens: input, completion_tokens: output, .. } = self.usage;
         let mut out = Vec::with_capacity(text.len() + calls.len() + 256);
         shape.fill(&mut out, |place, out| match place {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::protocol::{
     ComputedReply, TokenCounter,
     openai::chat::read::{list, turn},
-    shape::{Places, Shape, put_number},
+    shape::{Placeholders, Shape, put_number},
 };
 use crate::{
     core::{
@@ -48,11 +48,11 @@ enum Place {
     Window,
 }
 
-const PLACES: Places<Place> =
+const PLACES: Placeholders<Place> =
     &[("tokens", Place::Tokens), ("strings", Place::Strings), ("count", Place::Count), ("window", Place::Window)];
 
 /// The only place on the way back.
-const TEXT: Places<()> = &[("text", ())];
+const TEXT: Placeholders<()> = &[("text", ())];
 
 /// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {

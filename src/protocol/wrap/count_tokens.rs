@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::inner;
 use crate::protocol::{
     Protocol, Rendered,
-    shape::{Places, Shape, lay_out, put_number},
+    shape::{Placeholders, Shape, lay_out, put_number},
 };
 use crate::{
     core::{
@@ -33,7 +33,7 @@ enum Place {
     Characters,
 }
 
-const PLACES: Places<Place> = &[("tokens", Place::Tokens), ("characters", Place::Characters)];
+const PLACES: Placeholders<Place> = &[("tokens", Place::Tokens), ("characters", Place::Characters)];
 
 /// Makes the dialect; see [`crate::protocol::Make`].
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{At, Filled, Said, Wrapping};
+use super::{At, RenderedShape, Said, Wrapping};
 use crate::core::{
     reply::Text,
     response::{EventKind, StreamEvent},
@@ -16,10 +16,10 @@ pub(super) struct Frames {
     pub(super) wrapping: Wrapping,
     /// As JSON.
     pub(super) calls: Vec<u8>,
-    pub(super) first: Option<Filled>,
-    pub(super) piece: Filled,
-    pub(super) called: Option<Filled>,
-    pub(super) last: Option<Filled>,
+    pub(super) first: Option<RenderedShape>,
+    pub(super) piece: RenderedShape,
+    pub(super) called: Option<RenderedShape>,
+    pub(super) last: Option<RenderedShape>,
     pub(super) next: usize,
     /// How far the text has been said, in bytes.
     pub(super) at: usize,
@@ -27,7 +27,7 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    fn frame(&self, shape: &Filled, text: &str, so_far: u64, ends: bool) -> Bytes {
+    fn frame(&self, shape: &RenderedShape, text: &str, so_far: u64, ends: bool) -> Bytes {
         let event = self.said.fill(shape, At { text, calls: &self.calls, so_far, ends });
         match self.wrapping {
             Wrapping::Events => [b"data: ", &*event, b"\n\n"].concat().into(),
