@@ -188,7 +188,7 @@ impl RenderedMessage {
         let (mut first, mut second) = (itoa::Buffer::new(), itoa::Buffer::new());
         let input = first.format(self.counts.input).as_bytes();
         let cached = second.format(self.counts.cached).as_bytes();
-        // Recorded: one output token is reported when the first event is sent.
+        // One output token is already generated when the first event is sent.
         self.envelopes.start.fill_into(&[b"[]", b"null", b"null", input, cached, b"1"], context, &mut out);
         out.extend_from_slice(b"\n\n");
         out.into()

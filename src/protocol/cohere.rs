@@ -47,7 +47,7 @@ struct Chat {
 impl Protocol for Chat {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         match (body.get("max_tokens").and_then(json::Value::as_u64), context.model_facts()) {
-            (Some(asked), Some(facts)) => facts.can_say("max_tokens", asked),
+            (Some(requested), Some(facts)) => facts.can_say("max_tokens", requested),
             _ => Ok(()),
         }
     }

@@ -107,10 +107,13 @@ mod tests {
 
     #[test]
     fn an_envelope_that_does_not_fit_is_refused() {
-        let refused = |members| envelope(members).err().unwrap();
-        assert_eq!(refused(json!({})), "`head` lacks `id`: give it a value or a slot");
-        assert_eq!(refused(json!({"id": 1, "data": 2})), "`head` gives `data`, which the protocol renders; remove it");
-        assert!(refused(json!({"id": "{{part.x}}"})).contains("only the protocol does"));
-        assert!(refused(json!({"id": "{{no.such}}"})).contains("names no space"));
+        let rejection = |members| envelope(members).err().unwrap();
+        assert_eq!(rejection(json!({})), "`head` lacks `id`: give it a value or a slot");
+        assert_eq!(
+            rejection(json!({"id": 1, "data": 2})),
+            "`head` gives `data`, which the protocol renders; remove it"
+        );
+        assert!(rejection(json!({"id": "{{part.x}}"})).contains("only the protocol does"));
+        assert!(rejection(json!({"id": "{{no.such}}"})).contains("names no space"));
     }
 }

@@ -61,7 +61,7 @@ pub trait Protocol: Send + Sync {
 
     /// Returns true if no member of the request changes a reply of `tokens` tokens.
     ///
-    /// Such a request gets the reply that was rendered without a context. When in doubt, return false.
+    /// The pipeline then uses the reply that was rendered without a context. Return false when in doubt.
     fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool;
 
     /// Parses the request into the neutral prompt for the model.

@@ -23,8 +23,8 @@ pub(super) fn check(body: json::Object<'_>, context: &RequestContext<'_>) -> Res
         return Err(ApiError::NoMemory { param: "thread" });
     }
     let max_tokens = given("max_tokens").and_then(json::Value::as_u64);
-    if let (Some(asked), Some(facts)) = (max_tokens, context.model_facts()) {
-        facts.can_say("max_tokens", asked)?;
+    if let (Some(requested), Some(facts)) = (max_tokens, context.model_facts()) {
+        facts.can_say("max_tokens", requested)?;
     }
     let choice = given("tool_choice").and_then(json::Value::to_value).unwrap_or_default();
     let tools = given("tools").and_then(json::Value::to_value).unwrap_or_default();

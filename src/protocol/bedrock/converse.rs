@@ -55,7 +55,7 @@ impl Protocol for Converse {
         let most =
             body.get("inferenceConfig").and_then(json::Value::members).and_then(|inference| inference.get("maxTokens"));
         match (most.and_then(json::Value::as_u64), context.model_facts()) {
-            (Some(asked), Some(facts)) => facts.can_say("maxTokens", asked),
+            (Some(requested), Some(facts)) => facts.can_say("maxTokens", requested),
             _ => Ok(()),
         }
     }

@@ -233,7 +233,7 @@ impl TextProtocol {
 impl Protocol for TextProtocol {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         match (self.max_tokens(body), context.model_facts()) {
-            (Some(asked), Some(facts)) => facts.can_say("max_tokens", asked),
+            (Some(requested), Some(facts)) => facts.can_say("max_tokens", requested),
             _ => Ok(()),
         }
     }

@@ -157,12 +157,12 @@ mod tests {
     fn the_first_matching_case_is_used() {
         let text =
             |whole: &str| json!({"asks": {"prompt": "text"}, "reasons": {"stop": 1, "length": 2}, "whole": whole});
-        let head = json!({"any": [
+        let envelope = json!({"any": [
             {"where": "a", "dialect": "text", "head": text("{{part.text}}")},
             {"where": "b", "dialect": "lines", "head": {"lines": []}},
             {"where": "c", "dialect": "text", "head": text("c")},
         ]});
-        let protocol = make(head.as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
+        let protocol = make(envelope.as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
         let nothing = Reply { choices: Vec::new(), usage: Usage::default() };
         let outcome = |body: &str| {
             with_context_of(body, |context| {
