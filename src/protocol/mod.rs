@@ -1,6 +1,6 @@
 //! Wire formats. Each protocol parses the requests of one API and renders replies for it.
 //!
-//! [`registry`] maps the names in fixtures to protocols. [`Protocol`] renders generated replies; [`ComputedReply`] derives
+//! `registry` maps the names in fixtures to protocols. [`Protocol`] renders generated replies; [`ComputedReply`] derives
 //! the response from the request alone. The parts in `generic` take their JSON shapes from the fixture, those in `wrap`
 //! contain another protocol. [`requirements`] checks types and bounds before any protocol sees the request.
 //!
@@ -46,11 +46,17 @@ use crate::core::{
 
 /// A wire format for generated replies, configured by the `envelope` of one endpoint's fixture.
 ///
-/// For each request the pipeline calls, in this order: [`check`](Protocol::check), [`cost`](Protocol::cost) for limits,
-/// [`computed_reply`](Protocol::computed_reply), [`load_history`](Protocol::load_history), [`read`](Protocol::read) to
-/// choose a scripted reply, [`render`](Protocol::render), and then the methods of [`Rendered`]. When
-/// [`is_plain`](Protocol::is_plain) holds, a reply rendered at load time is used instead.
+/// The pipeline calls these methods in this order:
 ///
+/// 1. [`cost`](Protocol::cost), if limits count tokens;
+/// 2. [`check`](Protocol::check), unless the server is lenient;
+/// 3. [`computed_reply`](Protocol::computed_reply): if it returns a protocol, that one responds;
+/// 4. [`previous_response_id`](Protocol::previous_response_id) and [`load_history`](Protocol::load_history);
+/// 5. [`read`](Protocol::read), if choosing a scripted reply needs the prompt;
+/// 6. [`render`](Protocol::render), or if [`is_plain`](Protocol::is_plain) returns true, a reply rendered at load time;
+/// 7. [`should_store`](Protocol::should_store) and the methods of [`Rendered`].
+///
+/// The body is a JSON object, but members may have any type: `cost` precedes all checks, and lenient servers skip them.
 /// A protocol that wraps another must forward every method whose default does not fit the inner one.
 pub trait Protocol: Send + Sync {
     /// Checks the rules that [`requirements`] cannot express: everything beyond types and bounds of single members.
@@ -66,7 +72,7 @@ pub trait Protocol: Send + Sync {
 
     /// Parses the request into the neutral prompt for the model.
     ///
-    /// Members with wrong types are ignored: an earlier check reports them, if the endpoint requires the type.
+    /// Ignores members with wrong types.
     fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt;
 
     /// Estimates the tokens that limits reserve before there is a reply.
@@ -132,7 +138,7 @@ pub trait Rendered: Send + Sync {
     /// Returns the response to one request: full or streamed, as the request asks.
     fn respond(&self, context: &RequestContext<'_>) -> Response;
 
-    /// Returns true if the response only announces a later reply, as for a queued run. It then costs no tokens and no
+    /// Returns true if the response only announces a later reply, as for a queued run. It costs no tokens and takes no
     /// time.
     fn is_deferred(&self, _: &RequestContext<'_>) -> bool {
         false
