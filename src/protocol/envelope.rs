@@ -57,8 +57,8 @@ pub(super) fn member<T: Serialize>(value: &T) -> Vec<u8> {
     text
 }
 
-/// Returns an object with these fields in this order, then the envelope's other members. A field whose value is null takes
-/// the envelope's.
+/// Returns an object with these fields in this order, then the envelope's other members. A field whose value is null
+/// takes the envelope's.
 ///
 /// # Errors
 /// The envelope lacks such a field, or contains one that the protocol renders.

@@ -1,8 +1,8 @@
 //! `gemini-generate`: Google's `generateContent`, full and streamed, for the Gemini API and Vertex AI.
 //!
 //! The operation follows the model in the path: `…/models/{model}:generateContent`, or `:streamGenerateContent`, which
-//! returns server-sent events with `?alt=sse` and else the items of one array. The shapes, the order of keys and the framing
-//! are those of responses recorded in 2025 and 2026.
+//! returns server-sent events with `?alt=sse` and else the items of one array. The shapes, the order of keys and the
+//! framing are those of responses recorded in 2025 and 2026.
 
 mod check;
 mod read;
@@ -34,8 +34,8 @@ const MEMBERS: [(&str, bool); 3] = [("modelVersion", true), ("createTime", false
 
 /// Creates the protocol; see [`super::Make`].
 ///
-/// Three members of the envelope are placed inside the reply: `avgLogprobs` in a full response's candidates, `trafficType`
-/// and `serviceTier` in the usage.
+/// Three members of the envelope are placed inside the reply: `avgLogprobs` in a full response's candidates,
+/// `trafficType` and `serviceTier` in the usage.
 pub(super) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     if let Some((missing, _)) = MEMBERS.iter().find(|(name, needed)| *needed && !envelope.contains_key(*name)) {
         return Err(format!("`head` lacks `{missing}`: give it a value or a slot"));

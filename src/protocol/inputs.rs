@@ -1,4 +1,5 @@
-//! Texts outside of any conversation, as OpenAI's older endpoints accept them: a string, its tokens, or a list of either.
+//! Texts outside of any conversation, as OpenAI's older endpoints accept them: a string, its tokens, or a list of
+//! either.
 
 use std::borrow::Cow;
 

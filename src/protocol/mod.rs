@@ -1,11 +1,11 @@
 //! Wire formats. Each protocol parses the requests of one API and renders replies for it.
 //!
-//! `registry` maps the names in fixtures to protocols. [`Protocol`] renders generated replies; [`ComputedReply`] derives
-//! the response from the request alone. The parts in `generic` take their JSON shapes from the fixture, those in `wrap`
-//! contain another protocol. [`requirements`] checks types and bounds before any protocol sees the request.
+//! `registry` maps the names in fixtures to protocols. [`Protocol`] renders generated replies; [`ComputedReply`]
+//! derives the response from the request alone. The parts in `generic` take their JSON shapes from the fixture, those
+//! in `wrap` contain another protocol. [`requirements`] checks types and bounds before any protocol sees the request.
 //!
-//! The `envelope` of an endpoint is the object under the key `head` of its fixture: the members of a response around the
-//! reply, with slots such as `{{id.hex32}}`.
+//! The `envelope` of an endpoint is the object under the key `head` of its fixture: the members of a response around
+//! the reply, with slots such as `{{id.hex32}}`.
 
 mod anthropic;
 mod bedrock;
@@ -94,8 +94,8 @@ pub trait Protocol: Send + Sync {
 
     /// Returns the request's choice to store the response, for endpoints that store responses.
     ///
-    /// `None`: the request did not set it. Nothing is stored and no tombstone is written, because most requests are like
-    /// this.
+    /// `None`: the request did not set it. Nothing is stored and no tombstone is written, because most requests are
+    /// like this.
     fn should_store(&self, body: json::Object<'_>) -> Option<bool> {
         body.get("store").and_then(json::Value::as_bool)
     }
@@ -108,7 +108,8 @@ pub trait Protocol: Send + Sync {
         None
     }
 
-    /// Loads the stored objects that the request names, such as its conversation, into `earlier` of the request context.
+    /// Loads the stored objects that the request names, such as its conversation, into `earlier` of the request
+    /// context.
     ///
     /// # Errors
     /// The request names an object that does not exist.
@@ -128,8 +129,8 @@ pub trait Protocol: Send + Sync {
 
     /// Renders a reply for one request, or without a context for all plain requests.
     ///
-    /// Without a context the result serves full and streamed responses alike. With one it may hold only what that request
-    /// needs.
+    /// Without a context the result serves full and streamed responses alike. With one it may hold only what that
+    /// request needs.
     fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered>;
 }
 

@@ -20,8 +20,8 @@ use crate::core::{
     template::{Layout, Spaces, Template},
 };
 
-/// Reported durations in nanoseconds: to load the model, per token of the prompt, per token of the reply. They are fixed,
-/// so that bodies are reproducible.
+/// Reported durations in nanoseconds: to load the model, per token of the prompt, per token of the reply. They are
+/// fixed, so that bodies are reproducible.
 const DURATIONS: (u64, u64, u64) = (12_000_000, 1_000_000, 20_000_000);
 
 /// Member with the encoded conversation for the next request. Requests' `context` is ignored, so it is constant.

@@ -29,7 +29,8 @@ pub fn computed() -> &'static [(&'static str, MakeComputedReply)] {
     ]
 }
 
-/// Constructor of a protocol. `envelope` is the `head` of an endpoint's fixture: the members of a response around the reply.
+/// Constructor of a protocol. `envelope` is the `head` of an endpoint's fixture: the members of a response around the
+/// reply.
 ///
 /// # Errors
 /// The field that is wrong and why.

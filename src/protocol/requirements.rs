@@ -151,8 +151,8 @@ fn check_members(
     Ok(())
 }
 
-/// Returns true if a single pass in the order of the body finds no violation. Otherwise the caller searches again, in the
-/// order of the fixture.
+/// Returns true if a single pass in the order of the body finds no violation. Otherwise the caller searches again, in
+/// the order of the fixture.
 fn all_valid(required: &[String], properties: &Properties, members: json::Object<'_>, path: &ParamPath<'_>) -> bool {
     if properties.list.len() > u64::BITS as usize {
         return false;
@@ -215,8 +215,8 @@ impl Property {
     }
 
     fn check_string(&self, value: json::Value<'_>, path: &ParamPath<'_>) -> Result<(), ApiError> {
-        // Decoding a prompt of megabytes is skipped unless it may be too long. Short texts must decode: responses repeat
-        // names.
+        // Decoding a prompt of megabytes is skipped unless it may be too long. Short texts must decode: responses
+        // repeat names.
         let may_be_long = self.max_length.is_some_and(|most| value.text().len() > most);
         let is_short = value.text().len() <= 1024;
         if !is_short && !may_be_long && self.pattern.is_none() && self.values.is_none() {

@@ -33,7 +33,8 @@ pub trait StoredObjects {
     /// Stores an object. It replaces one with the same id.
     fn put(&self, role: &str, parents: &[&str], id: &str, value: Value);
 
-    /// Stores the changes that an object goes through when it is next read: by status, `set`, the members that change, and
-    /// `put`, the objects created beside it, each as `[key, id, object]`.
+    /// Stores the changes that an object goes through when it is next read, keyed by status.
+    ///
+    /// A change has `set`, the members that change, and `put`, the objects created with it as `[key, id, object]`.
     fn plan(&self, role: &str, parents: &[&str], id: &str, plan: Value);
 }

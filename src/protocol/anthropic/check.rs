@@ -1,5 +1,5 @@
-//! The rules of message requests beyond types and bounds of single members. The first broken rule is reported. Rules that
-//! only Anthropic has use Anthropic's texts.
+//! The rules of message requests beyond types and bounds of single members. The first broken rule is reported. Rules
+//! that only Anthropic has use Anthropic's texts.
 
 use std::collections::HashSet;
 
@@ -138,8 +138,8 @@ impl PendingCalls {
     }
 }
 
-/// Checks that roles are known, contents are not empty, and every tool call is followed by its result. Adjacent messages of
-/// one role count as one message.
+/// Checks that roles are known, contents are not empty, and every tool call is followed by its result. Adjacent
+/// messages of one role count as one message.
 fn check_messages(messages: json::Value<'_>) -> Result<(), ApiError> {
     let messages = messages.items();
     let mut calls = PendingCalls::default();

@@ -19,8 +19,8 @@ pub(super) struct EndpointStyle {
 }
 
 impl EndpointStyle {
-    /// Returns true for Vertex AI. It puts the role first, omits the index of the first candidate, reports the candidates'
-    /// tokens by modality, and reports usage only in the last chunk of a stream.
+    /// Returns true for Vertex AI. It puts the role first, omits the index of the first candidate, reports the
+    /// candidates' tokens by modality, and reports usage only in the last chunk of a stream.
     pub(super) fn is_vertex(&self) -> bool {
         self.traffic_type.is_some()
     }
@@ -50,8 +50,8 @@ struct Piece {
     tokens: u64,
 }
 
-/// Returns the candidates of a reply. `unquoted` removes the quotes of a JSON string. Calls draw ids and signatures from
-/// `random` if the model has them.
+/// Returns the candidates of a reply. `unquoted` removes the quotes of a JSON string. Calls draw ids and signatures
+/// from `random` if the model has them.
 pub(super) fn candidates(
     reply: &Reply,
     model: &str,
@@ -103,8 +103,8 @@ pub(super) fn candidates(
     reply.choices.iter().map(choice).collect()
 }
 
-/// Returns the part of a function call; `None` if its arguments are not an object. With `random` the call has an id, and the
-/// first call a signature.
+/// Returns the part of a function call; `None` if its arguments are not an object. With `random` the call has an id,
+/// and the first call a signature.
 fn function_call(call: &ToolCall, random: Option<&mut Random>, first: bool) -> Option<Value> {
     let arguments: Map<String, Value> = serde_json::from_str(&call.arguments.text).ok()?;
     let mut part = json!({"functionCall": {"name": call.name, "args": arguments}});

@@ -1,5 +1,5 @@
-//! `classify`: a label for each text. The labels come from examples in the request; the label of the example with the most
-//! similar words is chosen. The envelope's `whole` is the response, with `{{part.results}}` and `{{part.count}}`.
+//! `classify`: a label for each text. The labels come from examples in the request; the label of the example with the
+//! most similar words is chosen. The envelope's `whole` is the response, with `{{part.results}}` and `{{part.count}}`.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};

@@ -1,19 +1,21 @@
 //! `embeddings`: vectors of texts, in all protocols but OpenAI's. The envelope has:
 //!
-//! - `texts`: paths of the texts in a request (see [`JsonPath`]); the first with a value is used. The value is a text, token
-//!   numbers, a list of either, or objects. `text`: paths in such an object whose strings, joined by line breaks, are its
-//!   text;
+//! - `texts`: paths of the texts in a request (see [`JsonPath`]); the first with a value is used. The value is a text,
+//!   token numbers, a list of either, or objects. `text`: paths in such an object whose strings, joined by line
+//!   breaks, are its text;
 //! - `dimensions`: paths of the vector's requested length, in such an object or in the request; `usual`: the length for
 //!   unknown models without such a request;
 //! - `types`: `asked`, the path of the requested forms, and `forms`, the supported forms by name;
-//! - `whole`: the response; optionally `typed`: the response to a request that names forms; `each`: the shape of one text;
+//! - `whole`: the response; optionally `typed`: the response to a request that names forms; `each`: the shape of one
+//!   text;
 //! - optional: `layout` and `content_type` of the response, by default one line and `application/json`.
 //!
-//! Placeholders in the response: `{{part.vectors}}`, the list of all vectors, each in the shape `each`; `{{part.vector}}`,
-//! the first one; `{{part.by_type}}` and `{{part.first_by_type}}`, objects of the same by form; `{{part.numbers}}`, the
-//! numbers of all vectors in one list; `{{part.count}}`, the number of vectors; `{{part.dimensions}}`, their length;
-//! `{{part.texts}}`, the texts if the first path of `texts` has them; `{{part.tokens}}` and `{{part.characters}}`, totals.
-//! In `each`: `{{part.vector}}`, `{{part.index}}` and `{{part.tokens}}`.
+//! Placeholders in the response: `{{part.vectors}}`, the list of all vectors, each in the shape `each`;
+//! `{{part.vector}}`, the first one; `{{part.by_type}}` and `{{part.first_by_type}}`, objects of the same by form;
+//! `{{part.numbers}}`, the numbers of all vectors in one list; `{{part.count}}`, the number of vectors;
+//! `{{part.dimensions}}`, their length; `{{part.texts}}`, the texts if the first path of `texts` has them;
+//! `{{part.tokens}}` and `{{part.characters}}`, totals. In `each`: `{{part.vector}}`, `{{part.index}}` and
+//! `{{part.tokens}}`.
 
 mod read;
 

@@ -1,10 +1,10 @@
-//! `rerank`: documents ranked by their similarity to a query. The envelope's `spellings` is a list of variants. The first
-//! one that matches a request is used:
+//! `rerank`: documents ranked by their similarity to a query. The envelope's `spellings` is a list of variants. The
+//! first one that matches a request is used:
 //!
 //! - `models`: a glob of model names; by default all;
 //! - `query`: the path of the query in the request, by default `query`;
-//! - `documents`: the path of the documents, an array or several values, by default `documents`. A request without a value
-//!   there does not match;
+//! - `documents`: the path of the documents, an array or several values, by default `documents`. A request without a
+//!   value there does not match;
 //! - `top`: the path of the maximum number of results;
 //! - `returns`: the path of the flag to return documents; `returned`: its default;
 //! - `whole`: the response, with `{{part.results}}`, and optionally `{{part.tokens}}` and `{{part.units}}`, the started

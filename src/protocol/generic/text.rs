@@ -4,9 +4,9 @@
 //! - `reasons`: the names of the finish reasons `stop` and `length`, and optionally `content_filter`;
 //! - `whole`: a full response; `piece`: a stream event with one piece of the text; optionally `first` and `last`: the
 //!   events before and after the text;
-//! - `calls`, for models with tools: `call`, the shape of one call, and `whole` and `last`, which replace those above in a
-//!   reply with calls. In a stream, all calls are in one `event` after the text. Without `calls`, the arguments of a call
-//!   are returned as text;
+//! - `calls`, for models with tools: `call`, the shape of one call, and `whole` and `last`, which replace those above
+//!   in a reply with calls. In a stream, all calls are in one `event` after the text. Without `calls`, the arguments
+//!   of a call are returned as text;
 //! - `framing`: `lines` if the stream is not server-sent events; `content_type` of a stream, if not the usual one.
 //!
 //! Placeholders in the shapes: `{{part.text}}`, the full text or the piece; `{{part.all}}`, the full text;

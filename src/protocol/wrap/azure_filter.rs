@@ -1,4 +1,5 @@
-//! `filtered` and `filtered-images`: Azure's content filter around an OpenAI protocol, which the envelope names as `of`.
+//! `filtered` and `filtered-images`: Azure's content filter around an OpenAI protocol, which the envelope names as
+//! `of`.
 //!
 //! The envelope contains the filter results: `prompt` for the prompt, `said` for the completion, and `blocked` for a
 //! completion that the filter stopped. The wrapper parses the inner response again and adds them. Chats are the most

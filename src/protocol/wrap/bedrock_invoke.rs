@@ -1,5 +1,5 @@
-//! `bedrock-invoke`: Bedrock's InvokeModel around a model's own protocol, which the envelope names as `of`. Token counts
-//! are in headers. In a stream, each event is a binary frame that contains the model's event in base64.
+//! `bedrock-invoke`: Bedrock's InvokeModel around a model's own protocol, which the envelope names as `of`. Token
+//! counts are in headers. In a stream, each event is a binary frame that contains the model's event in base64.
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use http::{HeaderName, HeaderValue, header::CONTENT_TYPE};

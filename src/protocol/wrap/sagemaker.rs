@@ -1,5 +1,5 @@
-//! `payload-parts`: SageMaker around the inner protocol, which the envelope names as `of`. Responses pass unchanged, except
-//! when the path asks for an AWS stream: each event is then the payload of a binary frame.
+//! `payload-parts`: SageMaker around the inner protocol, which the envelope names as `of`. Responses pass unchanged,
+//! except when the path asks for an AWS stream: each event is then the payload of a binary frame.
 
 use http::{HeaderValue, header::CONTENT_TYPE};
 use serde_json::{Map, Value};

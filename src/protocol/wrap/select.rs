@@ -1,5 +1,6 @@
-//! `either`: several protocols on one route. The envelope's `any` is a list of cases: `where`, a path in the request (see
-//! [`JsonPath`]), and the `dialect` and `head` of the protocol for requests with a value there. The first match is used.
+//! `either`: several protocols on one route. The envelope's `any` is a list of cases: `where`, a path in the request
+//! (see [`JsonPath`]), and the `dialect` and `head` of the protocol for requests with a value there. The first match
+//! is used.
 
 use std::sync::Arc;
 
