@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 pub(in crate::protocol) use self::file::make as make_file;
 use self::read::Wishes;
 use crate::protocol::{
-    ComputedReply, Count,
-    envelope::{Frame, LAYOUT, member, shape},
+    ComputedReply, TokenCounter,
+    envelope::{Envelope, LAYOUT, envelope_members, member},
 };
 use crate::{
     core::{
@@ -55,8 +55,8 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Com
         ("usage", json!("{{part.usage}}")),
     ];
     Ok(Box::new(Images {
-        plain: Frame::new(shape(&head, &plain)?, LAYOUT, 1)?,
-        detailed: Frame::new(shape(&head, &detailed)?, LAYOUT, 6)?,
+        plain: Envelope::new(envelope_members(&head, &plain)?, LAYOUT, 1)?,
+        detailed: Envelope::new(envelope_members(&head, &detailed)?, LAYOUT, 6)?,
         url: Template::plain(&url, AllowedSlots::Content)?,
         event,
     }))
@@ -64,9 +64,9 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Com
 
 struct Images {
     /// An answer of a model that tells nothing but the images.
-    plain: Frame,
+    plain: Envelope,
     /// One of a model that tells how they are made, and what they cost.
-    detailed: Frame,
+    detailed: Envelope,
     url: Template,
     event: String,
 }
@@ -186,7 +186,7 @@ impl ComputedReply for Images {
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        count: Count<'_>,
+        count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
         let model = context.model();
         let wishes = Wishes::read(body, &model);

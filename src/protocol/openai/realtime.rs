@@ -86,7 +86,7 @@ impl Protocol for Realtime {
         None
     }
 
-    fn opens(&self, context: &RequestContext<'_>) -> Result<Option<Box<dyn Session>>, ApiError> {
+    fn open_session(&self, context: &RequestContext<'_>) -> Result<Option<Box<dyn Session>>, ApiError> {
         if !is_socket(context) {
             return Err(no_socket());
         }

@@ -211,7 +211,7 @@ impl Spelled {
 }
 
 impl Rendered for Spelled {
-    fn says_later(&self, context: &RequestContext<'_>) -> bool {
+    fn is_deferred(&self, context: &RequestContext<'_>) -> bool {
         context.members().map(wishes).is_ok_and(|wishes| wishes.background && !wishes.stream)
     }
 

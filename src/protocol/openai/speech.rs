@@ -7,7 +7,7 @@ use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::protocol::{ComputedReply, Count};
+use crate::protocol::{ComputedReply, TokenCounter};
 use crate::{
     core::{
         context::RequestContext,
@@ -73,7 +73,12 @@ impl ComputedReply for Speech {
         Prompt { model: context.model().into_owned(), turns: vec![turn], ..Prompt::default() }
     }
 
-    fn respond(&self, body: json::Object<'_>, _: &RequestContext<'_>, count: Count<'_>) -> Result<Response, ApiError> {
+    fn respond(
+        &self,
+        body: json::Object<'_>,
+        _: &RequestContext<'_>,
+        count: TokenCounter<'_>,
+    ) -> Result<Response, ApiError> {
         let text = text(body);
         let speed = body.get("speed").and_then(json::Value::as_f64).unwrap_or(1.0).clamp(0.25, 4.0);
         let length = length(&text, speed);

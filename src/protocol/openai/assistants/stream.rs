@@ -8,13 +8,13 @@ use crate::{
         reply::{Block, Text},
         response::EventKind,
     },
-    protocol::events::Events,
+    protocol::events::EventBuilder,
 };
 
 /// All events of what happens.
-pub(super) fn events(happened: &Happened) -> Events {
-    let mut events = Events::default();
-    let mut tell = |name: &str, data: &Value, part, tokens| events.named(name, &data.to_string(), part, tokens);
+pub(super) fn events(happened: &Happened) -> EventBuilder {
+    let mut events = EventBuilder::default();
+    let mut tell = |name: &str, data: &Value, part, tokens| events.push_named(name, &data.to_string(), part, tokens);
     if let Some(thread) = &happened.thread {
         tell("thread.created", thread, EventKind::Content, 0);
     }
@@ -48,7 +48,7 @@ pub(super) fn events(happened: &Happened) -> Events {
     let after = happened.after();
     let state = after["status"].as_str().unwrap_or_default();
     tell(&format!("thread.run.{state}"), &after, EventKind::Finish, 0);
-    events.named("done", "[DONE]", EventKind::End, 0);
+    events.push_named("done", "[DONE]", EventKind::End, 0);
     events
 }
 

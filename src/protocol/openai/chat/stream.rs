@@ -14,7 +14,7 @@ use crate::core::{
     reply::{Text, ToolKind},
     response::{EventKind, StreamEvent},
 };
-use crate::protocol::{in_turns, wrap::azure_filter::Filter};
+use crate::protocol::{interleave, wrap::azure_filter::ContentFilter};
 
 /// What a stream says, shared by all the streams that say it.
 pub(super) struct Stream {
@@ -37,7 +37,7 @@ pub(super) struct Chunk {
 pub(super) fn chunks(
     said: &[Said<'_>],
     logprobs: &Logprobs,
-    filter: Option<&Filter>,
+    filter: Option<&ContentFilter>,
     random: &mut Random,
 ) -> Vec<Chunk> {
     let each = said.iter().enumerate().map(|(index, said)| {
@@ -45,13 +45,13 @@ pub(super) fn chunks(
         chunks.say(said);
         chunks.list
     });
-    in_turns(each.collect())
+    interleave(each.collect())
 }
 
 struct Chunks<'a> {
     index: usize,
     logprobs: &'a Logprobs,
-    filter: Option<&'a Filter>,
+    filter: Option<&'a ContentFilter>,
     random: &'a mut Random,
     list: Vec<Chunk>,
 }
@@ -194,7 +194,7 @@ impl Chunks<'_> {
     fn judged(&self, choices: String) -> String {
         let Some(filter) = self.filter else { return choices };
         let mut judged: Value = serde_json::from_str(&choices).unwrap_or_default();
-        filter.judge(&mut judged);
+        filter.annotate(&mut judged);
         judged.sort_all_objects();
         judged.to_string()
     }

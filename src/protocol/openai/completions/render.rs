@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::read::Wishes;
-use crate::protocol::in_turns;
+use crate::protocol::interleave;
 use crate::{
     core::{
         random::Random,
@@ -167,7 +167,7 @@ pub(super) struct Chunk {
 
 /// All chunks: those of the choices take turns, one to a chunk.
 pub(super) fn chunks(said: &[Said<'_>], wishes: &Wishes, random: &mut Random) -> Vec<Chunk> {
-    in_turns(said.iter().enumerate().map(|(index, said)| said.chunks(index, wishes, random)).collect())
+    interleave(said.iter().enumerate().map(|(index, said)| said.chunks(index, wishes, random)).collect())
 }
 
 /// The frames of one stream, rendered one by one.

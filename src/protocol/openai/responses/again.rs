@@ -23,7 +23,7 @@ use crate::{
         response::{self, Body, Response, StreamFormat},
         template::{Layout, query},
     },
-    protocol::{ComputedReply, Count},
+    protocol::{ComputedReply, TokenCounter},
 };
 
 /// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
@@ -45,7 +45,12 @@ impl ComputedReply for Again {
         Prompt::default()
     }
 
-    fn respond(&self, _: json::Object<'_>, context: &RequestContext<'_>, _: Count<'_>) -> Result<Response, ApiError> {
+    fn respond(
+        &self,
+        _: json::Object<'_>,
+        context: &RequestContext<'_>,
+        _: TokenCounter<'_>,
+    ) -> Result<Response, ApiError> {
         let found = Arc::clone(&context.resource.borrow());
         let asked = |name: &str| query(context.request.query, name);
         if asked("stream").as_deref() != Some("true") {

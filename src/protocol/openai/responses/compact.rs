@@ -50,7 +50,7 @@ impl Protocol for Compact {
         read::prompt(body, context)
     }
 
-    fn says(&self) -> bool {
+    fn delivers_reply(&self) -> bool {
         false
     }
 
