@@ -102,7 +102,7 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
             &["headers.Date", "leave it out"],
         ),
         ("openai/a.json", r#"{"routes": ["GET /a"], "dialect": "morse"}"#, &["dialect", "`morse`", "openai-chat"]),
-        ("openai/a.json", r#"{"routes": ["GET /a"], "dialect": "openai-chat"}"#, &["head", "lacks `id`"]),
+        ("openai/a.json", r#"{"routes": ["GET /a"], "dialect": "openai-chat"}"#, &["head", "`id` is missing"]),
         (
             "openai/a.json",
             r#"{"routes": ["GET /v1/models"], "body": 1}"#,

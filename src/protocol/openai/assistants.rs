@@ -1,4 +1,4 @@
-//! `openai-runs`: runs of OpenAI's assistants on threads, and the tool outputs that a run waits for, polled or streamed.
+//! `openai-runs`: runs of OpenAI's assistants on threads, and the tool outputs that runs wait for, polled or streamed.
 //!
 //! A collection's action creates or finds the run, and this protocol adds the model's reply. Events, their order and
 //! their shapes are those of recorded streams and of OpenAI's schema.
@@ -41,7 +41,7 @@ const INHERITED: [&str; 8] =
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     match head.keys().next() {
         None => Ok(Box::new(Runs)),
-        Some(name) => Err(format!("`head`: unknown key `{name}`; set it in the collection of runs")),
+        Some(name) => Err(format!("unknown key `{name}`; set it in the collection of runs")),
     }
 }
 
@@ -200,8 +200,8 @@ impl Rendered for RenderedRun {
             return Response::said("application/json", Body::Full(body.into()));
         }
         let list = Box::new(Frames::of(Stream::from(events(&self.0))));
-        let frames = Body::Stream(response::EventStream { list, framing: StreamFormat::Named });
-        Response::said("text/event-stream; charset=utf-8", frames)
+        let events = Body::Stream(response::EventStream { list, framing: StreamFormat::Named });
+        Response::said("text/event-stream; charset=utf-8", events)
     }
 }
 

@@ -48,7 +48,7 @@ const HEAD: [(&str, bool); 5] =
 /// Creates the protocol; see [`crate::protocol::Make`].
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     if let Some((missing, _)) = HEAD.iter().find(|(name, needed)| *needed && !head.contains_key(*name)) {
-        return Err(format!("`head`: `{missing}` is missing; give it a value or a slot"));
+        return Err(format!("`{missing}` is missing; give it a value or a slot"));
     }
     let tier =
         head.get("service_tier").map(|tier| Template::json(tier, Layout::default(), Spaces::Content)).transpose()?;
@@ -56,7 +56,7 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
     let filter = match head.shift_remove("filter") {
         None => None,
         Some(_) if tier.is_some() => {
-            return Err("`head`: `filter` and `service_tier` exclude each other; remove one of them".to_owned());
+            return Err("`filter` and `service_tier` exclude each other; remove one of them".to_owned());
         }
         Some(mut filter) => {
             let found = filter.as_object_mut().ok_or("`filter`: not an object; give it one")?;
@@ -84,13 +84,13 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
     let others = head.iter().filter(|(name, _)| !HEAD.iter().any(|(known, _)| known == name));
     let others: Map<String, Value> = others.map(|(name, value)| (name.clone(), value.clone())).collect();
 
-    let mut whole = given(&["id"]);
-    whole.insert("object".into(), json!("chat.completion"));
-    whole.extend(given(&["created", "model"]));
-    whole.insert("choices".into(), json!("{{part.choices}}"));
-    whole.insert("usage".into(), json!("{{part.usage}}"));
-    whole.extend(given(&["service_tier", "system_fingerprint"]));
-    whole.extend(others.clone());
+    let mut full = given(&["id"]);
+    full.insert("object".into(), json!("chat.completion"));
+    full.extend(given(&["created", "model"]));
+    full.insert("choices".into(), json!("{{part.choices}}"));
+    full.insert("usage".into(), json!("{{part.usage}}"));
+    full.extend(given(&["service_tier", "system_fingerprint"]));
+    full.extend(others.clone());
 
     let mut chunk = given(&["id"]);
     chunk.insert("object".into(), json!("chat.completion.chunk"));
@@ -99,25 +99,24 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
     chunk.insert("choices".into(), json!("{{part.choices}}"));
 
     let mut layout = LAYOUT;
-    let mut behind = Map::new();
+    let mut tail = Map::new();
     if let Some(filter) = &filter {
         layout.indent = 0;
-        whole.insert(IN_PROMPTS.into(), filter.prompts());
-        whole.sort_keys();
+        full.insert(IN_PROMPTS.into(), filter.prompts());
+        full.sort_keys();
         chunk.sort_keys();
         let (before, after) = chunk.into_iter().partition(|(name, _)| name.as_str() < "obfuscation");
-        (chunk, behind) = (before, after);
+        (chunk, tail) = (before, after);
     }
-    let whole = Template::json(&Value::Object(whole), layout, Spaces::Part)?.split();
+    let full = Template::json(&Value::Object(full), layout, Spaces::Part)?.split();
     let chunk = Template::json(&Value::Object(chunk), Layout::default(), Spaces::Part)?.split();
-    let behind = Template::json(&Value::Object(behind), Layout::default(), Spaces::Part)?;
+    let tail = Template::json(&Value::Object(tail), Layout::default(), Spaces::Part)?;
     let tiers = usize::from(tier.is_some());
-    if (whole.len(), chunk.len()) != (3 + tiers, 2 + tiers) || behind.slots().any(|slot| matches!(slot, Slot::Part(_)))
-    {
-        return Err("`head`: {{part.…}} is reserved for the protocol; remove it".to_owned());
+    if (full.len(), chunk.len()) != (3 + tiers, 2 + tiers) || tail.slots().any(|slot| matches!(slot, Slot::Part(_))) {
+        return Err("{{part.…}} is reserved for the protocol; remove it".to_owned());
     }
-    let filter = filter.map(|filter| FilterParts { first_event: filter.first(), filter, chunk_tail: behind });
-    Ok(Box::new(Chat { envelope: Arc::new(ChatEnvelope { whole, chunk, tier, reasoning_member, by_path, filter }) }))
+    let filter = filter.map(|filter| FilterParts { first_event: filter.first(), filter, chunk_tail: tail });
+    Ok(Box::new(Chat { envelope: Arc::new(ChatEnvelope { full, chunk, tier, reasoning_member, by_path, filter }) }))
 }
 
 struct Chat {
@@ -127,7 +126,7 @@ struct Chat {
 /// The JSON around the model's output, with the envelope's slots.
 struct ChatEnvelope {
     /// Pieces of a full response around its choices, its usage and its service tier.
-    whole: Vec<Template>,
+    full: Vec<Template>,
     /// Pieces of a chunk around its service tier and its choices.
     chunk: Vec<Template>,
     /// The default service tier. `None`: responses have none.
@@ -159,7 +158,7 @@ impl ChatEnvelope {
         }
     }
 
-    fn whole(
+    fn full(
         &self,
         (choices, usage): (&[u8], &[u8]),
         tier: Option<json::Value<'_>>,
@@ -167,7 +166,7 @@ impl ChatEnvelope {
     ) -> Bytes {
         // The envelope's slots are short: an id, a time, a model's name.
         let mut out = Vec::with_capacity(choices.len() + usage.len() + 400);
-        let mut pieces = self.whole.iter();
+        let mut pieces = self.full.iter();
         let mut next = |out: &mut Vec<u8>| pieces.next().map(|template| template.render_into(context, out));
         next(&mut out);
         out.extend_from_slice(choices);
@@ -348,12 +347,12 @@ impl Rendered for RenderedChat {
     fn record(&self, context: &RequestContext<'_>) -> Value {
         let texts = self.texts(context);
         let ChatOptions { tier, .. } = self.envelope.options(context);
-        serde_json::from_slice(&self.envelope.whole(texts.full(), tier, context)).unwrap_or_default()
+        serde_json::from_slice(&self.envelope.full(texts.full(), tier, context)).unwrap_or_default()
     }
 
     fn id(&self, context: &RequestContext<'_>) -> Option<String> {
         // The id does not depend on the model's output.
-        let empty = self.envelope.whole((b"null", b"null"), None, context);
+        let empty = self.envelope.full((b"null", b"null"), None, context);
         let document = json::Document::read(&empty).ok()?;
         Some(document.members().get("id")?.as_str()?.into_owned())
     }
@@ -362,7 +361,7 @@ impl Rendered for RenderedChat {
         let texts = self.texts(context);
         let ChatOptions { stream, tier, .. } = self.envelope.options(context);
         let (content_type, content) = match stream {
-            None => ("application/json", Body::Full(self.envelope.whole(texts.full(), tier, context))),
+            None => ("application/json", Body::Full(self.envelope.full(texts.full(), tier, context))),
             Some(StreamOptions { include_usage, include_obfuscation }) => {
                 let envelope = self.envelope.chunk(tier, context);
                 let obfuscation = include_obfuscation.then(|| context.random.borrow().clone());

@@ -35,10 +35,10 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
     let choices = ("choices", json!("{{part.choices}}"));
     let usage = ("usage", json!("{{part.usage}}"));
     let given = |name| (name, Value::Null);
-    let whole = [given("id"), object.clone(), given("created"), given("model"), choices.clone(), usage];
+    let full = [given("id"), object.clone(), given("created"), given("model"), choices.clone(), usage];
     let chunk = [given("id"), object, given("created"), choices, given("model")];
     let envelope = CompletionEnvelope {
-        whole: Frame::new(shape(head, &whole)?, LAYOUT, 2)?,
+        full: Frame::new(shape(head, &full)?, LAYOUT, 2)?,
         chunk: Frame::new(shape(head, &chunk)?, Layout::default(), 1)?,
     };
     Ok(Box::new(Completions { envelope: Arc::new(envelope) }))
@@ -51,7 +51,7 @@ struct Completions {
 /// The JSON envelope the model's output, with the envelope's slots.
 struct CompletionEnvelope {
     /// A full response envelope its choices and its usage.
-    whole: Frame,
+    full: Frame,
     /// A chunk envelope its choices.
     chunk: Frame,
 }
@@ -119,8 +119,8 @@ struct RenderedCompletion {
 
 impl Rendered for RenderedCompletion {
     fn record(&self, context: &RequestContext<'_>) -> Value {
-        let whole = self.envelope.whole.fill(&[&self.texts.choices, &self.texts.usage], context);
-        serde_json::from_slice(&whole).unwrap_or_default()
+        let full = self.envelope.full.fill(&[&self.texts.choices, &self.texts.usage], context);
+        serde_json::from_slice(&full).unwrap_or_default()
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
@@ -128,7 +128,7 @@ impl Rendered for RenderedCompletion {
         let (content_type, content) = match options.stream {
             None => {
                 let parts: [&[u8]; 2] = [&self.texts.choices, &self.texts.usage];
-                ("application/json", Body::Full(self.envelope.whole.fill(&parts, context)))
+                ("application/json", Body::Full(self.envelope.full.fill(&parts, context)))
             }
             Some(include_usage) => {
                 let envelope = self.envelope.chunk.pieces(context);

@@ -1,5 +1,5 @@
-//! `openai-images`: OpenAI's Images, generated from a prompt, from other images, or from both. They are in the response,
-//! streamed, or at a URL; `openai-image-file` serves that URL.
+//! `openai-images`: OpenAI's Images, generated from a prompt, from other images, or from both. They are in the
+//! response, streamed, or at a URL; `openai-image-file` serves that URL.
 
 mod file;
 mod read;
@@ -29,8 +29,8 @@ use crate::{
     media::plain_image::{Format, Image},
 };
 
-/// Tokens of an input image of 1024 by 1024 pixels at low fidelity, from OpenAI's guide: 65, and 129 for each of its two
-/// tiles.
+/// Tokens of an input image of 1024 by 1024 pixels at low fidelity, from OpenAI's guide: 65, and 129 for each of its
+/// two tiles.
 const IMAGE_TOKENS: u64 = 323;
 
 /// Creates the protocol; see [`crate::protocol::MakeComputedReply`]. The envelope has `url`, the part of an image's URL
@@ -39,7 +39,7 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Com
     let mut head = head.clone();
     let mut text = |name: &str, what: &str| {
         let text = head.shift_remove(name).and_then(|text| text.as_str().map(str::to_owned));
-        text.ok_or_else(|| format!("`head`: `{name}` is missing or not a string; give it {what}"))
+        text.ok_or_else(|| format!("`{name}` is missing or not a string; give it {what}"))
     };
     let url = text("url", "the part of an image's URL before the file name")?;
     let event = text("event", "the prefix of event names")?;
@@ -284,15 +284,15 @@ mod tests {
     #[test]
     fn a_stream_has_partial_images() {
         let body = json!({"model": "gpt-image-1", "prompt": "a cat", "stream": true, "partial_images": 2});
-        let (cost, frames) = with_response(body, |response| {
-            let Body::Stream(frames) = response.content else { panic!() };
-            (response.cost.unwrap(), frames.list.collect::<Vec<_>>())
+        let (cost, events) = with_response(body, |response| {
+            let Body::Stream(events) = response.content else { panic!() };
+            (response.cost.unwrap(), events.list.collect::<Vec<_>>())
         });
-        let parts: Vec<_> = frames.iter().map(|frame| frame.part).collect();
+        let parts: Vec<_> = events.iter().map(|event| event.part).collect();
         assert_eq!(parts, [EventKind::Said, EventKind::Said, EventKind::Finish]);
-        assert_eq!((cost.output, frames[0].tokens), (1056, 352));
+        assert_eq!((cost.output, events[0].tokens), (1056, 352));
         let data = |n: usize| -> Value {
-            let text = std::str::from_utf8(&frames[n].bytes).unwrap();
+            let text = std::str::from_utf8(&events[n].bytes).unwrap();
             let (event, data) = text.strip_suffix("\n\n").unwrap().split_once('\n').unwrap();
             let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
             assert_eq!(event.strip_prefix("event: ").unwrap(), data["type"]);

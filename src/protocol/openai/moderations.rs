@@ -59,10 +59,9 @@ const TEXT_CATEGORIES: [&str; 11] = [
 /// `text_models`, the prefix of the names of text models.
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     let mut head = head.clone();
-    let mut take =
-        |name: &str| head.shift_remove(name).ok_or_else(|| format!("`head`: `{name}` is missing; give it a value"));
+    let mut take = |name: &str| head.shift_remove(name).ok_or_else(|| format!("`{name}` is missing; give it a value"));
     let text = |name: &str, value: Value| {
-        value.as_str().map(str::to_owned).ok_or_else(|| format!("`head`: `{name}` is not a string; give it one"))
+        value.as_str().map(str::to_owned).ok_or_else(|| format!("`{name}` is not a string; give it one"))
     };
     let model = text("model", take("model")?)?;
     let text_models = text("text_models", take("text_models")?)?;
@@ -74,14 +73,14 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Com
 
 /// Parses `flags`: lower-case texts, and their categories.
 fn flags(flags: &Value) -> Result<Vec<(String, Vec<String>)>, String> {
-    let invalid = || "`head`: `flags` is invalid; give it an object of texts and lists of categories".to_owned();
+    let invalid = || "`flags` is invalid; give it an object of texts and lists of categories".to_owned();
     let flag = |(text, categories): (&String, &Value)| {
         let categories = categories.as_array().ok_or_else(invalid)?.iter().map(|category| {
             let name = category.as_str().ok_or_else(invalid)?;
             let known = CATEGORIES.map(|(known, _)| known);
             match known.contains(&name) {
                 true => Ok(name.to_owned()),
-                false => Err(format!("`head`: `flags` has an unknown category `{name}`; use {}", known.join(", "))),
+                false => Err(format!("`flags` has an unknown category `{name}`; use {}", known.join(", "))),
             }
         });
         Ok((text.to_lowercase(), categories.collect::<Result<_, String>>()?))

@@ -41,11 +41,11 @@ static BETA: (HeaderName, &str, &str) =
 /// `transcription` session, the `transcript` of user audio, and `beta`: true if the endpoint supports only the beta.
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     if let Some(unknown) = head.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(format!("`head`: unknown key `{unknown}`; use {}", KEYS.join(", ")));
+        return Err(format!("unknown key `{unknown}`; use {}", KEYS.join(", ")));
     }
     let object = |key: &str| {
         let object = head.get(key).filter(|value| value.is_object());
-        let object = object.ok_or_else(|| format!("`head`: `{key}` is missing or not an object; give it an object"))?;
+        let object = object.ok_or_else(|| format!("`{key}` is missing or not an object; give it an object"))?;
         Template::json(object, Layout::default(), Spaces::Part)
     };
     let transcript = head.get("transcript").and_then(Value::as_str).unwrap_or_default().to_owned();

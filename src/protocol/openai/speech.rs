@@ -30,7 +30,7 @@ const EVENT_BYTES: usize = 15_999;
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     match head.keys().next() {
         None => Ok(Box::new(Speech)),
-        Some(name) => Err(format!("`head`: unknown key `{name}`; remove it, speech has no envelope")),
+        Some(name) => Err(format!("unknown key `{name}`; remove it, speech has no envelope")),
     }
 }
 
@@ -129,10 +129,10 @@ mod tests {
             let Body::Stream(events) = response.content else { panic!() };
             (response.cost.unwrap(), events.list.collect::<Vec<_>>())
         });
-        assert_eq!((events.len(), events.iter().map(|frame| u64::from(frame.tokens)).sum()), (6, cost.output));
+        assert_eq!((events.len(), events.iter().map(|event| u64::from(event.tokens)).sum()), (6, cost.output));
         let events: Vec<Value> = events
             .iter()
-            .map(|frame| serde_json::from_slice(frame.bytes.strip_prefix(b"data: ").unwrap()).unwrap())
+            .map(|event| serde_json::from_slice(event.bytes.strip_prefix(b"data: ").unwrap()).unwrap())
             .collect();
         let (done, deltas) = events.split_last().unwrap();
         let speech: Vec<u8> =

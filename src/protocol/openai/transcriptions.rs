@@ -1,5 +1,5 @@
-//! `openai-transcriptions`: the transcript of a recording, in full in six formats, or streamed. The transcript is a reply
-//! of the model, so scripts, faults and latency apply as to any other.
+//! `openai-transcriptions`: the transcript of a recording, in full in six formats, or streamed. The transcript is a
+//! reply of the model, so scripts, faults and latency apply as to any other.
 //!
 //! Shapes are those of recorded responses and of OpenAI's schema.
 
@@ -34,7 +34,10 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
     match head.get("task").and_then(Value::as_str) {
         Some("transcribe") if head.len() == 1 => Ok(Box::new(Transcription { translates: false })),
         Some("translate") if head.len() == 1 => Ok(Box::new(Transcription { translates: true })),
-        _ => Err("`head`: unknown task; use `{\"task\": \"transcribe\"}` or `{\"task\": \"translate\"}`".to_owned()),
+        _ => {
+            Err("`task` is missing or unknown; use `{\"task\": \"transcribe\"}` or `{\"task\": \"translate\"}`"
+                .to_owned())
+        }
     }
 }
 

@@ -218,7 +218,7 @@ fn cost(usage: &Usage) -> Value {
     })
 }
 
-/// Renders the usage of a run with its earlier steps. Recorded: `prompt_token_details` lacks the `s` of other endpoints.
+/// Renders the usage of a run with its earlier steps. Recorded: `prompt_token_details` lacks other endpoints' `s`.
 fn total(before: &[Value], usage: &Usage) -> Value {
     let sum = |name: &str, now: u64| {
         before.iter().filter_map(|step| step["usage"][name].as_u64()).fold(now, u64::saturating_add)

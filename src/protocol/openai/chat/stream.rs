@@ -29,7 +29,7 @@ pub(super) struct Chunk {
     /// The value of `choices`.
     choices: String,
     part: EventKind,
-    /// Number of tokens in the chunk. Alternatives are generated in parallel, so only the first choice's chunks have any.
+    /// Number of tokens in the chunk. Choices are generated in parallel, so only the first choice's chunks have any.
     tokens: u32,
 }
 

@@ -111,7 +111,7 @@ pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     }
 }
 
-/// What limits book for a request: its texts, and all that it may be answered.
+/// Returns the cost that limits reserve for a request: its prompts, and its maximum output.
 pub(super) fn cost(body: json::Object<'_>) -> Cost {
     let (texts, input) = body.get("prompt").map_or((1, 0), booked);
     let most = body.get("max_tokens").and_then(json::Value::as_u64).unwrap_or(DEFAULT_MAX_TOKENS);

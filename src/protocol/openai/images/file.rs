@@ -19,7 +19,7 @@ use crate::{
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     match head.keys().next() {
         None => Ok(Box::new(File)),
-        Some(name) => Err(format!("`head`: unknown key `{name}`; remove it, a file has no envelope")),
+        Some(name) => Err(format!("unknown key `{name}`; remove it, a file has no envelope")),
     }
 }
 

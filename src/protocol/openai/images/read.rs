@@ -36,8 +36,8 @@ fn is_newer(model: &str) -> bool {
     model.contains("gpt-image")
 }
 
-/// Returns a model's sizes, quoted as its error lists them, and the maximum length of its prompts in characters. An empty
-/// list allows any size.
+/// Returns a model's sizes, quoted as its error lists them, and the maximum length of its prompts in characters. An
+/// empty list allows any size.
 fn bounds(model: &str) -> (&'static str, u64) {
     match model {
         _ if model.contains("gpt-image-2") => ("", 32_000),
@@ -90,8 +90,8 @@ impl ImageOptions {
         format!("{}x{}", self.size.0, self.size.1)
     }
 
-    /// Returns the tokens of an image by quality and orientation, from OpenAI's guide to gpt-image-1. Models without usage
-    /// have none.
+    /// Returns the tokens of an image by quality and orientation, from OpenAI's guide to gpt-image-1. Models without
+    /// usage have none.
     pub(super) fn output_tokens(&self) -> u64 {
         let (width, height) = self.size;
         let [square, portrait, landscape] = match self.quality {

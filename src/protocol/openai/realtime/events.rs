@@ -79,7 +79,7 @@ fn transcript(reply: &ReplyParts, audio: &Value, mut random: Random) -> Vec<Stre
     list
 }
 
-/// Creates the events of a transcript. `audio` has the `item_id`, the length in `millis`, and the transcription `model`.
+/// Creates the events of a transcript. `audio` has the `item_id`, the length in `millis`, and the `model`.
 pub(super) fn transcript_events<'a>(
     pieces: impl Iterator<Item = &'a str>,
     transcript: &str,

@@ -84,8 +84,8 @@ impl SessionError {
 }
 
 impl RealtimeSession {
-    /// Creates a session from the initial settings for conversation and for transcription. `transcribes` selects which one
-    /// it starts with.
+    /// Creates a session from the initial settings for conversation and for transcription. `transcribes` selects the
+    /// latter as the session's start.
     pub(super) fn new(
         (session, transcription): (Value, Value),
         transcribes: bool,

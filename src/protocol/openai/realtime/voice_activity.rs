@@ -4,7 +4,8 @@ use serde_json::Value;
 
 /// Length of a window in milliseconds.
 const WINDOW: u64 = 10;
-/// The loudest sample that is not speech at threshold 1; samples go to 32767. At the default threshold, 0.5, it is -30 dB.
+/// The loudest sample that is not speech at threshold 1; samples go to 32767. At the default threshold, 0.5, it is
+/// -30 dB.
 const LOUDEST_SILENCE: f64 = 2000.0;
 /// The companded sample farthest from silence that is not speech; about as loud as at the default threshold.
 const LOUDEST_COMPANDED: u8 = 48;

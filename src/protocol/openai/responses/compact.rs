@@ -26,7 +26,7 @@ use crate::{
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     let template = |name: &str| match head.get(name) {
         Some(value) => Template::json(value, Layout::default(), Spaces::Content),
-        None => Err(format!("`head`: `{name}` is missing; give it a value or a slot")),
+        None => Err(format!("`{name}` is missing; give it a value or a slot")),
     };
     Ok(Box::new(Compact { id: template("id")?, created_at: template("created_at")? }))
 }

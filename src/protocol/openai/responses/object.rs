@@ -113,7 +113,7 @@ impl ResponseEnvelope {
     /// A member is missing, or is no template.
     pub(super) fn new(head: &Map<String, Value>) -> Result<ResponseEnvelope, String> {
         if let Some(missing) = REQUIRED.iter().find(|name| !head.contains_key(**name)) {
-            return Err(format!("`head`: `{missing}` is missing; give it a value or a slot"));
+            return Err(format!("`{missing}` is missing; give it a value or a slot"));
         }
         let volatile =
             |name: &str| VolatileMember::ALL.iter().find(|(known, _)| *known == name).map(|(_, volatile)| *volatile);
@@ -144,7 +144,7 @@ impl ResponseEnvelope {
         let text = |name: &str| match head.get(name) {
             None => Template::plain("", Spaces::Content),
             Some(Value::String(text)) => Template::plain(text, Spaces::Content),
-            Some(_) => Err(format!("`head`: `{name}` is not a string; give it one")),
+            Some(_) => Err(format!("`{name}` is not a string; give it one")),
         };
         Ok(ResponseEnvelope { id: text("id")?, members, tier: text("service_tier")? })
     }
@@ -274,7 +274,7 @@ pub(super) struct ResponseObject {
     cuts: Vec<(usize, usize, VolatileMember)>,
     requested_tier: String,
     tier: String,
-    /// Seconds since 1970.
+    /// Time of the request, in seconds since 1970.
     now: u64,
 }
 

@@ -61,8 +61,8 @@ fn listed(mut item: Map<String, Value>, random: &mut Random) -> Value {
     listed.into()
 }
 
-/// Renders the record as JSON: the response (`answer`), its later states, one for each retrieval (`stages`; absent if it
-/// is finished at once), the `input`, the previous response's id (`after`), and the facts for its events (`told`).
+/// Renders the record as JSON: the response (`answer`), its later states, one for each retrieval (`stages`; absent if
+/// it is finished at once), the `input`, the previous response's id (`after`), and the facts for its events (`told`).
 pub(super) fn record(
     id: &str,
     response: &[u8],

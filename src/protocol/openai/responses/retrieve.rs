@@ -30,7 +30,7 @@ use crate::{
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     match head.keys().next() {
         None => Ok(Box::new(Retrieve)),
-        Some(name) => Err(format!("`head`: unknown key `{name}`; remove it, a stored response has all its members")),
+        Some(name) => Err(format!("unknown key `{name}`; remove it, a stored response has all its members")),
     }
 }
 

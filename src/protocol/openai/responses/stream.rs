@@ -79,7 +79,7 @@ impl EventBuilder {
         };
         const HEAD: &str = r#""content_index":0,"#;
         let logprobs = if kind == "refusal" { "" } else { r#""logprobs":[],"# };
-        let whole = Value::from(text.text.as_str());
+        let full_text = Value::from(text.text.as_str());
         self.plain("response.content_part.added", HEAD, "", &format!(r#","part":{}"#, part.begun()));
         for piece in text.pieces() {
             let before = format!(r#"{HEAD}"delta":{},"#, Value::from(piece));
@@ -90,7 +90,7 @@ impl EventBuilder {
             self.plain("response.output_text.annotation.added", &before, "", "");
         }
         let member = if kind == "refusal" { "refusal" } else { "text" };
-        self.plain(&format!("response.{kind}.done"), HEAD, logprobs, &format!(r#","{member}":{whole}"#));
+        self.plain(&format!("response.{kind}.done"), HEAD, logprobs, &format!(r#","{member}":{full_text}"#));
         self.plain("response.content_part.done", HEAD, "", &format!(r#","part":{}"#, part.done()));
     }
 
@@ -105,20 +105,20 @@ impl EventBuilder {
         for piece in call.arguments.pieces() {
             self.delta(&format!("response.{kind}.delta"), &format!(r#""delta":{},"#, Value::from(piece)), "", "");
         }
-        let whole = Value::from(call.arguments.text.as_str());
-        self.plain(&format!("response.{kind}.done"), &format!(r#""{member}":{whole},"#), &name, "");
+        let full_text = Value::from(call.arguments.text.as_str());
+        self.plain(&format!("response.{kind}.done"), &format!(r#""{member}":{full_text},"#), &name, "");
     }
 
     fn summary(&mut self, text: &Text) {
         const INDEX: &str = r#","summary_index":0"#;
         let part = |text: &str| format!(r#""part":{}"#, summary_part(text));
-        let whole = Value::from(text.text.as_str());
+        let full_text = Value::from(text.text.as_str());
         self.plain("response.reasoning_summary_part.added", "", "", &format!(",{}{INDEX}", part("")));
         for piece in text.pieces() {
             let before = format!(r#""delta":{},"#, Value::from(piece));
             self.delta("response.reasoning_summary_text.delta", &before, "", INDEX);
         }
-        let after = format!(r#"{INDEX},"text":{whole}"#);
+        let after = format!(r#"{INDEX},"text":{full_text}"#);
         self.plain("response.reasoning_summary_text.done", "", "", &after);
         self.plain("response.reasoning_summary_part.done", "", "", &format!(",{}{INDEX}", part(&text.text)));
     }
@@ -142,8 +142,8 @@ impl EventBuilder {
         self.push(name, &before, &between, true, after, (response::EventKind::Said, 1));
     }
 
-    /// Adds an event. Its members are `before` and the item's id, `between`, padding, the item's index, `after`. Recorded:
-    /// they are sorted by name, except for the sequence number.
+    /// Adds an event. Its members are `before` and the item's id, `between`, padding, the item's index, `after`.
+    /// Recorded: they are sorted by name, except for the sequence number.
     fn push(
         &mut self,
         name: &str,
@@ -188,7 +188,7 @@ impl Iterator for ResponseEvents {
         let number = self.next;
         self.next += 1;
         if let Some((name, status)) = self.first.get(number) {
-            return Some(StreamEvent::said(self.whole(name, State::Unfinished(status), number), 0));
+            return Some(StreamEvent::said(self.object_event(name, State::Unfinished(status), number), 0));
         }
         let texts = Arc::clone(&self.texts);
         let at = number - self.first.len();
@@ -203,12 +203,13 @@ impl Iterator for ResponseEvents {
         let output = texts.compact.with_ids(&self.ids);
         let state = State::Finished { incomplete: texts.incomplete, output: &output, usage: &texts.usage };
         let name = if texts.incomplete.is_some() { "response.incomplete" } else { "response.completed" };
-        Some(StreamEvent { bytes: self.whole(name, state, number), part: response::EventKind::End, tokens: 0 })
+        Some(StreamEvent { bytes: self.object_event(name, state, number), part: response::EventKind::End, tokens: 0 })
     }
 }
 
 impl ResponseEvents {
-    fn whole(&self, name: &str, state: State<'_>, number: usize) -> Bytes {
+    /// Renders an event with the response object.
+    fn object_event(&self, name: &str, state: State<'_>, number: usize) -> Bytes {
         let mut out = format!("event: {name}\ndata: {{\"type\":\"{name}\",\"response\":").into_bytes();
         self.object.put(state, &mut out);
         out.extend_from_slice(format!(",\"sequence_number\":{number}}}\n\n").as_bytes());

@@ -13,7 +13,8 @@ use super::{
 const MIN_COMMIT: u64 = 100;
 
 impl RealtimeSession {
-    /// Adds audio. With turn detection, a turn of the user may end in it. Sets `stops` if the active response is interrupted.
+    /// Adds audio. With turn detection, a turn of the user may end in it. Sets `stops` if it interrupts the active
+    /// response.
     pub(super) fn append(&mut self, audio: &str, stops: &mut bool) -> Result<(), Box<SessionError>> {
         let Ok(audio) = STANDARD.decode(audio) else {
             let message = "Invalid 'audio'. Expected base64-encoded audio bytes.".to_owned();
