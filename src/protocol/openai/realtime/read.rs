@@ -66,5 +66,5 @@ fn turn(item: &Value) -> Option<Turn> {
         _ => return None,
     };
     let images = list(&item["content"]).iter().filter(|part| part["type"] == "input_image").count() as u64;
-    Some(Turn { role, text: text, images, name: None })
+    Some(Turn { role, text, images, name: None })
 }
