@@ -122,7 +122,7 @@ fn a_mistake_in_an_endpoint_is_reported_with_file_place_and_remedy() {
 #[test]
 fn a_mistake_in_a_path_a_model_list_or_a_file_name_is_reported_with_file_place_and_remedy() {
     check_mistakes(&[
-        ("openai/a.json", r#"{"routes": ["GET /a"], "dialect": "openai-chat"}"#, &["head", "lacks `id`"]),
+        ("openai/a.json", r#"{"routes": ["GET /a"], "dialect": "openai-chat"}"#, &["head", "`id` is missing"]),
         (
             "openai/a.json",
             r#"{"routes": ["GET /v1/models"], "body": 1}"#,
