@@ -1,6 +1,6 @@
 //! The lines that an object runs: each is answered as if it had come by itself.
 
-use super::{Engine, Origin};
+use super::{Engine, pipeline::Origin};
 use crate::{
     core::{
         context::RequestContext,

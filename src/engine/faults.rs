@@ -27,7 +27,7 @@ use crate::{
         access,
         capacity::ConcurrencyLimit,
         fault::{FaultContext, FaultSpec, Plan},
-        latency::{Distribution, Latency, Pace},
+        latency::{Distribution, Latency},
         matcher::MatchInput,
         rule::{LiveRules, RuleSet},
     },
@@ -51,8 +51,8 @@ pub(super) struct FaultConfig {
     rules: RuleSet,
     always: Vec<FaultSpec>,
     pub(super) latency: Latency,
-    itl: Arc<Distribution>,
-    speed: f64,
+    pub(super) itl: Arc<Distribution>,
+    pub(super) speed: f64,
     pub(super) capacity: Option<Arc<ConcurrencyLimit>>,
 }
 
@@ -80,22 +80,6 @@ impl FaultConfig {
             }
             _ => (path, None),
         }
-    }
-}
-
-/// How long an answer takes.
-#[derive(Default)]
-pub(super) struct Time {
-    /// Until its head is sent.
-    pub(super) before_head: Duration,
-    /// From token to token, if it is a stream.
-    pub(super) pace: Option<Pace>,
-}
-
-impl Time {
-    /// Whether it takes any.
-    pub(super) fn is_any(&self) -> bool {
-        !self.before_head.is_zero() || self.pace.is_some()
     }
 }
 
@@ -142,47 +126,6 @@ impl Engine {
             |number: usize, first: u64| progress.next((source, &**chain.text(), number, caller), first).is_some();
         let random = &mut context.random.borrow_mut();
         chain.add_to(plan, &mut FaultContext { elapsed: self.clock.elapsed(), random, count: &mut count });
-    }
-
-    /// How long an answer takes; without one, the error in its place.
-    pub(super) fn time(
-        &self,
-        endpoint: Option<&Endpoint>,
-        plan: &Plan,
-        context: &RequestContext<'_>,
-        response: Option<&Response>,
-    ) -> Time {
-        let FaultConfig { latency, itl, speed, capacity, .. } = &self.troubles;
-        // Only what the model says takes time of itself.
-        let cost = response.and_then(|response| response.cost).filter(|_| endpoint.is_some_and(Endpoint::is_generated));
-        let (planned_ttft, planned_itl) = (plan.ttft(), plan.itl());
-        if planned_ttft.is_none() && (cost.is_none() || planned_itl.is_none() && latency.is_zero()) {
-            return Time::default();
-        }
-        let mut random = context.random.borrow_mut().fork();
-        let factor = {
-            let (speed, capacity) = (*speed, capacity.clone());
-            move || capacity.as_ref().map_or(1.0, |capacity| capacity.factor()) / speed
-        };
-        let ttft = match (planned_ttft, cost) {
-            (Some((time, progress)), _) => time.sample_at(&mut random, progress),
-            (None, Some(cost)) => {
-                let prompt = u32::try_from(cost.input).unwrap_or(u32::MAX);
-                latency.ttft.sample_at(&mut random, 1.0).saturating_add(latency.prefill.saturating_mul(prompt))
-            }
-            (None, None) => Duration::ZERO,
-        };
-        let before_head = if factor() == 1.0 { ttft } else { ttft.mul_f64(factor()) };
-        let Some(cost) = cost else { return Time { before_head, pace: None } };
-        let (itl, progress) = match planned_itl {
-            Some((time, progress)) => (Arc::new(time.clone()), progress),
-            None => (Arc::clone(itl), 1.0),
-        };
-        let mut pace = Pace::new(before_head, itl, progress, Box::new(factor), random);
-        match response.map(|response| &response.content) {
-            Some(Body::Stream(_)) => Time { before_head, pace: Some(pace) },
-            _ => Time { before_head: pace.total(cost.output), pace: None },
-        }
     }
 }
 
