@@ -1,10 +1,12 @@
 //! The server: takes a port, serves, drains, stops.
 
 pub(crate) mod admin;
+mod connections;
 pub mod http;
 pub(crate) mod lateness;
 mod listen;
 pub(crate) mod metrics;
+mod running;
 mod watch;
 
 use std::{
@@ -16,11 +18,8 @@ use std::{
     path::Path,
     pin::pin,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread::{self, JoinHandle},
+    sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -30,16 +29,13 @@ use actix_web::{
     dev::{Server as ActixServer, fn_service},
 };
 use socket2::SockRef;
-use tokio::{
-    net::TcpStream,
-    sync::{Notify, oneshot},
+use tokio::{net::TcpStream, sync::oneshot};
+
+use self::{connections::Connections, http::Edge, lateness::LatenessHistogram, watch::Watch};
+pub use self::{
+    listen::ListenError,
+    running::{Running, Stopped},
 };
-
-pub use listen::ListenError;
-
-use self::watch::Watch;
-
-use self::{http::Edge, lateness::LatenessHistogram};
 use crate::{
     config::Config,
     engine::{Engine, MetricsSnapshot},
@@ -291,100 +287,10 @@ impl Server {
     }
 }
 
-/// Counts the open connections, to tell when the last has closed.
-#[derive(Default)]
-struct Connections {
-    open: AtomicUsize,
-    closed: Notify,
-}
-
-/// One open connection; it lives as long as actix's data of the connection.
-struct Connection(Arc<Connections>);
-
-impl Connections {
-    fn opened(connections: &Arc<Self>) -> Connection {
-        connections.open.fetch_add(1, Ordering::AcqRel);
-        Connection(Arc::clone(connections))
-    }
-
-    async fn all_closed(&self) {
-        while self.open.load(Ordering::Acquire) > 0 {
-            self.closed.notified().await;
-        }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.closed.notify_one();
-        }
-    }
-}
-
 /// Writes the port so that a reader sees all of it or no file.
 fn write_whole(path: &Path, port: u16) -> io::Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(format!(".{}", std::process::id()));
     fs::write(&partial, format!("{port}\n"))?;
     fs::rename(&partial, path)
-}
-
-/// What a server did in its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stopped {
-    /// Requests taken.
-    pub taken: u64,
-    /// Those of them that were not answered to the end: the drain was over.
-    pub cut: u64,
-}
-
-/// A fake that serves on a thread of its own. Dropping it stops it.
-pub struct Running {
-    url: String,
-    address: SocketAddr,
-    edge: Arc<Edge>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<Result<Stopped, StartError>>>,
-}
-
-impl Running {
-    /// The base URL for a client on this machine, without a path.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// The address it listens on.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Requests whose answers are still under way.
-    pub fn in_flight(&self) -> u64 {
-        self.edge.engine.count().in_flight
-    }
-
-    /// Requests taken so far.
-    pub fn taken(&self) -> u64 {
-        self.edge.engine.count().taken
-    }
-
-    /// Stops it as `SIGTERM` stops the program, and waits until it has.
-    ///
-    /// # Errors
-    /// That of [`Server::run`].
-    pub fn stop(mut self) -> Result<Stopped, StartError> {
-        self.end().unwrap_or(Ok(Stopped { taken: 0, cut: 0 }))
-    }
-
-    fn end(&mut self) -> Option<Result<Stopped, StartError>> {
-        self.stop.take().map(|stop| stop.send(()));
-        self.thread.take()?.join().ok()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.end();
-    }
 }
