@@ -120,7 +120,7 @@ impl Engine {
     }
 
     fn add(&self, chain: &FaultSpec, source: &str, context: &RequestContext<'_>, plan: &mut Plan) {
-        let progress = &self.memory.progress;
+        let progress = &self.memory.sequence_counters;
         let caller = access::caller(context);
         let mut count =
             |number: usize, first: u64| progress.next((source, &**chain.text(), number, caller), first).is_some();

@@ -262,7 +262,7 @@ impl Engine {
 
     /// Begins anew with what is counted for each caller: replies in a sequence, and faults that happen so many times.
     pub fn forget_progress(&self) {
-        self.memory.progress.clear();
+        self.memory.sequence_counters.clear();
     }
 
     /// The fixtures it answers with.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::store::ResourceStore;
 use super::{
-    collection::{Collection, Parents, filled, template},
+    collection::{Collection, Parents, filled, json_template},
     input::items,
 };
 use crate::core::{context::RequestContext, template::Template};
@@ -42,12 +42,12 @@ struct Each {
 
 impl CascadeCreate {
     /// One object that is made of this.
-    pub(crate) fn made(of: Collection, with: &Value) -> Result<Self, String> {
-        Ok(CascadeCreate { of, from: From::Made(template(with)?) })
+    pub(crate) fn from_template(of: Collection, with: &Value) -> Result<Self, String> {
+        Ok(CascadeCreate { of, from: From::Made(json_template(with)?) })
     }
 
     /// What this says of each item: the name of a member, or an object.
-    pub(crate) fn sent(of: Collection, each: &Value) -> Result<Self, String> {
+    pub(crate) fn from_input(of: Collection, each: &Value) -> Result<Self, String> {
         let each = match each {
             Value::String(name) => Each { each: name.clone(), ..Each::default() },
             each => Each::deserialize(each).map_err(|error| error.to_string())?,

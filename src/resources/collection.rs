@@ -50,7 +50,7 @@ pub(crate) struct Collection {
     /// The parameter of the path that is the id, if it is not `id`.
     pub(crate) parameter: Option<String>,
     /// Whether every one is there that was never created, even where ids are strict.
-    pub(crate) always: bool,
+    pub(crate) always_exists: bool,
     pub(crate) default_input: Option<Template>,
     pub(crate) seed_objects: Vec<Template>,
     pub(crate) seed_unknown_parents: bool,
@@ -67,7 +67,7 @@ pub(crate) struct Collection {
     /// The member that is an object's status.
     pub(crate) status: String,
     /// How its objects run lines, if they do.
-    pub(crate) runs: Option<BatchJob>,
+    pub(crate) batch_job: Option<BatchJob>,
 }
 
 /// Where the ids of what a collection is in come from: from the path, or from nowhere.
@@ -83,7 +83,7 @@ impl Default for Parents {
 }
 
 /// Compiles JSON that is read again before anybody sees it.
-pub(crate) fn template(value: &Value) -> Result<Template, String> {
+pub(crate) fn json_template(value: &Value) -> Result<Template, String> {
     Template::json(value, Layout::default(), Spaces::Content)
 }
 
@@ -104,9 +104,9 @@ impl Collection {
         };
         let object = file.object.as_ref();
         let taking = object.into_iter().flatten().map(|(name, default)| (name.clone(), Takes::of(name, default)));
-        let steps = file.steps.iter().map(|(status, patch)| Ok((status.clone(), template(patch)?)));
+        let steps = file.steps.iter().map(|(status, patch)| Ok((status.clone(), json_template(patch)?)));
         let id = file.id.as_ref().map(plain).transpose()?;
-        let object = object.map(|object| template(&json!(object))).transpose()?;
+        let object = object.map(|object| json_template(&json!(object))).transpose()?;
         let named = |slot: &Slot| if let Slot::Resource(path) = slot { path.join(".") } else { String::new() };
         let counted = object.iter().flat_map(Template::slots);
         let counted = counted.filter_map(|slot| named(slot).strip_prefix("count.").map(str::to_owned)).collect();
@@ -120,7 +120,7 @@ impl Collection {
         Ok(Collection {
             items,
             id_is: id_is(file.object.as_ref()),
-            defaults: (!file.defaults.is_empty()).then(|| template(&json!(file.defaults))).transpose()?,
+            defaults: (!file.defaults.is_empty()).then(|| json_template(&json!(file.defaults))).transpose()?,
             refers: file.refers.clone().into_iter().collect(),
             is_numbered,
             counted,
@@ -135,25 +135,25 @@ impl Collection {
             open: file.open,
             merges: file.merges,
             single: file.single,
-            always: file.single,
+            always_exists: file.single,
             parameter: None,
             default_input: (object.is_some() && !file.strict)
-                .then(|| template(&json!(file.default_input)))
+                .then(|| json_template(&json!(file.default_input)))
                 .transpose()?,
             object,
             seed_unknown_parents: file.seed_unknown_parents,
-            seed_objects: file.seed_objects.iter().map(|seed| template(&json!(seed))).collect::<Result<_, _>>()?,
+            seed_objects: file.seed_objects.iter().map(|seed| json_template(&json!(seed))).collect::<Result<_, _>>()?,
             steps: steps.collect::<Result<_, String>>()?,
             on_status: Vec::new(),
             status: file.status.clone(),
-            runs: None,
+            batch_job: None,
         })
     }
 
     /// What has no id and no place of its own, such as the items of an array.
     fn shape(object: &Map<String, Value>) -> Result<Self, String> {
         let takes = object.iter().map(|(name, default)| (name.clone(), Takes::of(name, default))).collect();
-        Ok(Collection { takes, object: Some(template(&json!(object))?), ..Collection::default() })
+        Ok(Collection { takes, object: Some(json_template(&json!(object))?), ..Collection::default() })
     }
 
     /// What was sent, and what is taken to have been, with the items of its members as they come to be.
@@ -176,9 +176,9 @@ impl Collection {
 
     /// A collection that others fill: what they put there has no shape of its own.
     /// Where they put nothing there is this `object`, if anything.
-    pub(crate) fn plain(name: &str, object: Option<&Map<String, Value>>) -> Result<Self, String> {
-        let object = object.map(|object| template(&json!(object))).transpose()?;
-        let default_input = object.as_ref().map(|_| template(&json!({}))).transpose()?;
+    pub(crate) fn external(name: &str, object: Option<&Map<String, Value>>) -> Result<Self, String> {
+        let object = object.map(|object| json_template(&json!(object))).transpose()?;
+        let default_input = object.as_ref().map(|_| json_template(&json!({}))).transpose()?;
         Ok(Collection {
             name: name.to_owned(),
             noun: "object".to_owned(),
@@ -190,7 +190,7 @@ impl Collection {
     }
 
     /// Whether objects can be made.
-    pub(crate) fn makes(&self) -> bool {
+    pub(crate) fn can_create(&self) -> bool {
         self.object.is_some()
     }
 
@@ -303,7 +303,7 @@ impl Collection {
 
     /// Whether an object runs lines: then it goes no steps of its own.
     pub(crate) fn is_run(&self, resources: &ResourceStore, key: &str, id: &str) -> bool {
-        self.runs.is_some() && Place { key, id, resources }.job().is_some()
+        self.batch_job.is_some() && Place { key, id, resources }.job().is_some()
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 
-use super::{count::CountRule, deadline::Deadline, jobs::BatchJobFile, join::JoinsFile, precondition::OnlyIf};
+use super::{count::CountRule, deadline::Deadline, jobs::BatchJobFile, join::JoinSpec, precondition::Precondition};
 use crate::{core::template::Layout, protocol::requirements::Require};
 
 /// `<provider>/<collection>.json`, which has `paths` where an endpoint has `routes`.
@@ -66,7 +66,8 @@ pub struct CollectionFile {
     #[serde(default = "status")]
     pub(crate) status: String,
     /// Its objects run lines, each a request that is answered as if it had come by itself.
-    pub(crate) runs: Option<BatchJobFile>,
+    #[serde(rename = "runs")]
+    pub(crate) batch_job: Option<BatchJobFile>,
     /// What becomes of an object of this status when it is asked for once more: the members that change.
     #[serde(default)]
     pub(crate) steps: Map<String, Value>,
@@ -86,7 +87,7 @@ pub struct CollectionFile {
     #[serde(default)]
     pub(crate) limited: bool,
     /// Whether a key is wanted, where keys are.
-    #[serde(default = "yes")]
+    #[serde(default = "default_true")]
     pub(crate) keyed: bool,
     /// What errors say here, where it is not what the provider says.
     #[serde(default)]
@@ -107,7 +108,7 @@ pub(crate) struct Referred {
     pub(crate) noun: String,
     /// What an object that was created must be to be named.
     #[serde(default)]
-    pub(crate) only_if: OnlyIf,
+    pub(crate) only_if: Precondition,
 }
 
 fn status() -> String {
@@ -125,7 +126,7 @@ pub(crate) struct ActionFile {
     /// What the request's JSON body must be.
     pub(crate) require: Option<Require>,
     /// What the object must be for it: it is refused where one that was created is not.
-    pub(crate) only_if: OnlyIf,
+    pub(crate) only_if: Precondition,
     /// The status code, 200 if left out.
     pub(crate) status: Option<u16>,
     /// Headers beside those of the provider.
@@ -154,7 +155,7 @@ pub(crate) struct ActionFile {
     /// An action with a name of its own: the members that it changes.
     pub(crate) set: Option<Map<String, Value>>,
     /// The same: what is joined to one file.
-    pub(crate) joins: Option<JoinsFile>,
+    pub(crate) joins: Option<JoinSpec>,
     /// The same: the member of what was sent that lists the ids of those which it changes. The answer is a page of them.
     pub(crate) each: Option<String>,
     /// What is listed is not the collection but what stands here in the object, a member inside each item of an array:
@@ -173,25 +174,25 @@ pub(crate) struct ActionFile {
 #[serde(untagged)]
 pub enum Store {
     /// The one that answers are kept in where the request says `"store": true`.
-    Answers(String),
+    Responses(String),
     /// Those that the protocol has to do with, by what they are to it; `answers` is the one above.
     Named(BTreeMap<String, String>),
 }
 
 impl Store {
     /// What the collection is that answers are kept in.
-    pub(crate) const ANSWERS: &str = "answers";
+    pub(crate) const RESPONSES: &str = "answers";
 
     /// The names of all of them, by what they are.
     pub(crate) fn names(store: Option<Self>) -> BTreeMap<String, String> {
         match store {
             None => BTreeMap::new(),
-            Some(Store::Answers(name)) => BTreeMap::from([(Self::ANSWERS.to_owned(), name)]),
+            Some(Store::Responses(name)) => BTreeMap::from([(Self::RESPONSES.to_owned(), name)]),
             Some(Store::Named(names)) => names,
         }
     }
 }
 
-pub(crate) fn yes() -> bool {
+pub(crate) fn default_true() -> bool {
     true
 }

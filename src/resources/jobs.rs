@@ -18,7 +18,7 @@ use self::{
     job::{Job, OUTPUTS},
     lines::{FLAWS, Form, flaw, next, on_one_line},
 };
-use super::collection::{Collection, change_seeing, files, filled, template, text};
+use super::collection::{Collection, change_seeing, files, filled, json_template, text};
 use super::store::ResourceStore;
 use crate::core::{
     context::RequestContext,
@@ -37,7 +37,7 @@ const WORK: usize = 1 << 20;
 const MOST_BYTES: usize = 32 << 20;
 
 /// Answers a line.
-pub type Ask<'a> = dyn Fn(&Request<'_>) -> Response + 'a;
+pub type ExecuteItem<'a> = dyn Fn(&Request<'_>) -> Response + 'a;
 
 struct Step {
     does: Vec<JobAction>,
@@ -85,7 +85,7 @@ impl BatchJob {
             |line: &Value| -> Result<_, String> { Ok(Template::json(line, Layout::default(), Spaces::Part)?.split()) };
         let step = |step: &Value| -> Result<_, String> {
             let step = StepFile::deserialize(step).map_err(|error| error.to_string())?;
-            let patch = |patch: &Map<String, Value>| template(&json!(patch));
+            let patch = |patch: &Map<String, Value>| json_template(&json!(patch));
             Ok(Step { does: step.does, set: patch(&step.set)?, end: patch(&step.end)?, wrong: patch(&step.wrong)? })
         };
         let member = match (&file.file, &file.each, &files) {
@@ -101,7 +101,7 @@ impl BatchJob {
             return Err(format!("`wrong.{unknown}` does not exist: there is {}", FLAWS.join(", ")));
         }
         let outputs = file.outputs.as_ref();
-        let outputs = outputs.map(|outputs| Ok([template(&outputs.answered)?, template(&outputs.refused)?]));
+        let outputs = outputs.map(|outputs| Ok([json_template(&outputs.answered)?, json_template(&outputs.refused)?]));
         let paths = |value: &Value| <Vec<String>>::deserialize(value).map_err(|error| error.to_string());
         Ok(BatchJob {
             member,
@@ -117,7 +117,7 @@ impl BatchJob {
             outputs: outputs.transpose().map_err(|error: String| error)?,
             sums: each(&file.sums, paths)?,
             firsts: each(&file.firsts, paths)?,
-            wrong: each(&file.wrong, template)?,
+            wrong: each(&file.wrong, json_template)?,
             steps: each(&file.steps, step)?,
         })
     }
@@ -163,7 +163,7 @@ impl BatchJob {
 
     /// Goes a step on with an object, by what its `status` is: `ask` answers its lines. Nothing happens while another
     /// look at it does so.
-    pub(crate) fn advance(&self, status: &str, context: &RequestContext<'_>, place: &Place<'_>, ask: &Ask<'_>) {
+    pub(crate) fn advance(&self, status: &str, context: &RequestContext<'_>, place: &Place<'_>, ask: &ExecuteItem<'_>) {
         let Some(_turn) = place.turn() else { return };
         let (Some(mut job), Some(object)) = (place.job(), place.object()) else { return };
         let mut object = Value::clone(&object);
@@ -219,7 +219,7 @@ impl BatchJob {
         place: &Place<'_>,
         path: &str,
         context: &RequestContext<'_>,
-        ask: &Ask<'_>,
+        ask: &ExecuteItem<'_>,
     ) -> Outcome {
         if job.left() == 0 {
             return Ok(true);

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::store::ResourceStore;
 use super::{
-    collection::{Collection, files, filled, template},
+    collection::{Collection, files, filled, json_template},
     input::{items, sent},
 };
 use crate::core::{context::RequestContext, error::ApiError, template::Template};
@@ -14,7 +14,7 @@ use crate::core::{context::RequestContext, error::ApiError, template::Template};
 /// Which files are joined, and to what.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct JoinsFile {
+pub(crate) struct JoinSpec {
     /// The member of what was sent that lists the ids of the objects with the files, in their order.
     each: String,
     /// The file of the collection that these are in, which is in the object.
@@ -28,7 +28,7 @@ pub(crate) struct JoinsFile {
 }
 
 /// The same, compiled.
-pub(crate) struct Joins {
+pub(crate) struct JoinFiles {
     each: String,
     of: Collection,
     to: Collection,
@@ -36,11 +36,11 @@ pub(crate) struct Joins {
     into: String,
 }
 
-impl Joins {
+impl JoinFiles {
     /// `read` gives the collection of a file.
-    pub(crate) fn compile(file: &JoinsFile, read: &dyn Fn(&str) -> Result<Collection, String>) -> Result<Self, String> {
-        let (of, to, with) = (read(&file.of)?, read(&file.to)?, template(&json!(file.with))?);
-        Ok(Joins { each: file.each.clone(), of, to, with, into: file.into.clone() })
+    pub(crate) fn compile(file: &JoinSpec, read: &dyn Fn(&str) -> Result<Collection, String>) -> Result<Self, String> {
+        let (of, to, with) = (read(&file.of)?, read(&file.to)?, json_template(&json!(file.with))?);
+        Ok(JoinFiles { each: file.each.clone(), of, to, with, into: file.into.clone() })
     }
 
     /// Joins the files of what is in an object of this id, in what has these ids: they are no longer kept themselves.

@@ -8,7 +8,7 @@ use super::store::{Query, ResourceStore};
 use crate::core::{json, template::query as parameter};
 
 /// How many objects are on a page if nothing is asked for.
-pub(crate) const PAGE: usize = 20;
+pub(crate) const DEFAULT_PAGE_SIZE: usize = 20;
 /// The most, whatever is asked for.
 const MOST: usize = 100;
 
@@ -51,7 +51,7 @@ pub(crate) fn inside(object: &Value, id: &str, path: &str) -> Vec<Arc<Value>> {
 }
 
 /// What is kept of an answer to a request that asks for it, and under which id.
-pub(crate) fn keep(resources: &ResourceStore, collection: &str, body: json::Object<'_>, mut response: Value) {
+pub(crate) fn store_response(resources: &ResourceStore, collection: &str, body: json::Object<'_>, mut response: Value) {
     let Some(id) = response["id"].as_str().map(str::to_owned) else { return };
     if let (Some(metadata), Some(response)) =
         (body.get("metadata").and_then(json::Value::to_value), response.as_object_mut())

@@ -71,7 +71,7 @@ impl Collection {
         }
         // Where there is one only, it has always been there.
         match &self.default_input {
-            Some(default_input) if !resources.strict || self.always => {
+            Some(default_input) if !resources.strict || self.always_exists => {
                 context.resource.replace(Arc::new(json!({"id": id, "parent": parents.last()})));
                 let sent = filled(default_input, context);
                 let object = self.made(context, id, parents, sent);

@@ -9,10 +9,10 @@ use super::{
     cascade::CascadeCreate,
     collection::{Collection, MOST_STEPS, change, files},
     input::{items, sent, sent_for},
-    jobs::{Ask, Place},
-    join::Joins,
+    jobs::{ExecuteItem, Place},
+    join::JoinFiles,
     list::{self, inside, query},
-    precondition::OnlyIf,
+    precondition::Precondition,
     stages::cancelled,
 };
 use crate::core::{
@@ -23,11 +23,11 @@ use crate::core::{
 
 /// One thing that is done with a collection. What it finds is then told as `{{resource.…}}`.
 pub(crate) struct Operation {
-    pub(crate) of: Arc<Collection>,
-    pub(crate) deed: Action,
+    pub(crate) collection: Arc<Collection>,
+    pub(crate) action: Action,
     /// What it is called.
-    pub(crate) action: String,
-    pub(crate) only_if: OnlyIf,
+    pub(crate) name: String,
+    pub(crate) only_if: Precondition,
 }
 
 /// What is done.
@@ -44,7 +44,7 @@ pub(crate) enum Action {
         filters: Vec<String>,
     },
     /// What is inside an object.
-    Inside {
+    ListInside {
         path: String,
         newest_first: bool,
     },
@@ -54,19 +54,19 @@ pub(crate) enum Action {
     /// Some members change.
     Set(Option<Template>),
     /// The same, and the files of others are joined to one.
-    Join(Box<Joins>, Option<Template>),
+    Join(Box<JoinFiles>, Option<Template>),
     /// What is not made yet is given up.
     Cancel,
     /// The file that came with an object.
     File,
     /// Those of each object that this member of what was sent lists.
-    Each(String, Option<Template>),
+    SetEach(String, Option<Template>),
 }
 
 impl Operation {
     /// Whether it is about one object.
-    pub(crate) fn wants_id(&self) -> bool {
-        !matches!(self.deed, Action::Create { .. } | Action::List { .. } | Action::Each(..) | Action::Set(None))
+    pub(crate) fn needs_id(&self) -> bool {
+        !matches!(self.action, Action::Create { .. } | Action::List { .. } | Action::SetEach(..) | Action::Set(None))
     }
 
     /// Does it, and leaves in `context` what was found.
@@ -74,7 +74,7 @@ impl Operation {
     /// # Errors
     /// There is no object of this id, or what it is in is gone.
     pub(crate) fn execute(&self, context: &RequestContext<'_>, resources: &ResourceStore) -> Result<(), ApiError> {
-        let of = &*self.of;
+        let of = &*self.collection;
         let parents = of.parents(context);
         of.check_parent(resources, &parents)?;
         let key = of.resource_key(&parents);
@@ -83,9 +83,9 @@ impl Operation {
         if !self.only_if.is_empty()
             && let Lookup::Stored(object) = resources.find(&key, &id)
         {
-            self.only_if.check(&self.action, &object, &id, &of.noun)?;
+            self.only_if.check(&self.name, &object, &id, &of.noun)?;
         }
-        let mut found = match &self.deed {
+        let mut found = match &self.action {
             Action::Create { from, on_create } => {
                 self.create((from.as_deref(), on_create), context, resources, &parents)?
             }
@@ -117,9 +117,9 @@ impl Operation {
                 let query = query(context.request.query, *newest_first, *limit, filters);
                 page(objects, &Query { id: of.id_is.clone(), ..query })
             }
-            Action::Inside { path, newest_first } => {
+            Action::ListInside { path, newest_first } => {
                 let items = inside(&find()?, &id, path);
-                page(items, &query(context.request.query, *newest_first, list::PAGE, &[]))
+                page(items, &query(context.request.query, *newest_first, list::DEFAULT_PAGE_SIZE, &[]))
             }
             Action::Cancel => {
                 let object = cancelled(find()?, &id, &of.noun)?;
@@ -143,7 +143,7 @@ impl Operation {
                 let object = find()?;
                 resources.delete(&key, &id);
                 resources.delete(&files(&key), &id);
-                if of.runs.is_some() {
+                if of.batch_job.is_some() {
                     Place { key: &key, id: &id, resources }.forget();
                 }
                 object
@@ -176,7 +176,7 @@ impl Operation {
                 resources.put(&key, &id, object.clone());
                 object
             }
-            Action::Each(member, patch) => {
+            Action::SetEach(member, patch) => {
                 let mut objects = Vec::new();
                 for id in items(sent(context)?.get(member)) {
                     let Some(id) = id.get("item").and_then(Value::as_str) else { continue };
@@ -190,7 +190,7 @@ impl Operation {
                 all(objects)
             }
         };
-        if self.wants_id() {
+        if self.needs_id() {
             of.tell(resources, (&parents, &id), &mut found);
         }
         context.resource.replace(Arc::new(found));
@@ -205,7 +205,7 @@ impl Operation {
         (parents, id): (&[String], &str),
         object: &mut Value,
     ) -> bool {
-        let (of, key) = (&*self.of, self.of.resource_key(parents));
+        let (of, key) = (&*self.collection, self.collection.resource_key(parents));
         let plan = resources.get(&plans(&key), id);
         let plan = plan.as_ref().and_then(|plan| plan.get(object.get(&of.status)?.as_str()?));
         if !of.advance(context, object) && plan.is_none() {
@@ -228,9 +228,9 @@ impl Operation {
     }
 
     /// Goes on with the object that a request looks at, where it runs lines: `ask` answers them.
-    pub(crate) fn run(&self, context: &RequestContext<'_>, resources: &ResourceStore, ask: &Ask<'_>) {
-        let of = &*self.of;
-        if let (Action::Get(_), Some(runs)) = (&self.deed, &of.runs) {
+    pub(crate) fn run(&self, context: &RequestContext<'_>, resources: &ResourceStore, ask: &ExecuteItem<'_>) {
+        let of = &*self.collection;
+        if let (Action::Get(_), Some(runs)) = (&self.action, &of.batch_job) {
             let (key, id) = (of.resource_key(&of.parents(context)), of.id(context));
             runs.advance(&of.status, context, &Place { key: &key, id: &id, resources }, ask);
         }
@@ -243,8 +243,8 @@ impl Operation {
         resources: &ResourceStore,
         parents: &[String],
     ) -> Result<Value, ApiError> {
-        let (of, sent) = (&*self.of, sent_for(from, context)?);
-        of.check_refers(context, resources, &self.action, &sent)?;
+        let (of, sent) = (&*self.collection, sent_for(from, context)?);
+        of.check_refers(context, resources, &self.name, &sent)?;
         let key = of.resource_key(parents);
         if let Some(member) = from {
             for cascade in on_create {
@@ -258,7 +258,7 @@ impl Operation {
             });
             return Ok(all(created.collect()));
         }
-        let input = of.runs.as_ref().map(|runs| runs.input(&sent, context, resources)).transpose()?.flatten();
+        let input = of.batch_job.as_ref().map(|runs| runs.input(&sent, context, resources)).transpose()?.flatten();
         let within = if on_create.is_empty() { Map::new() } else { sent.clone() };
         let (id, object) = of.create(context, resources, parents, sent);
         resources.put(&key, &id, object.clone());

@@ -11,9 +11,9 @@ use crate::core::error::ApiError;
 /// may be anything.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct OnlyIf(BTreeMap<String, Vec<Value>>);
+pub(crate) struct Precondition(BTreeMap<String, Vec<Value>>);
 
-impl OnlyIf {
+impl Precondition {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -34,7 +34,7 @@ impl OnlyIf {
     }
 
     /// What is wrong with it where objects are like this, if anything is.
-    pub(crate) fn flaw(&self, object: Option<&Map<String, Value>>) -> Option<String> {
+    pub(crate) fn problem(&self, object: Option<&Map<String, Value>>) -> Option<String> {
         let object = object?;
         self.0.iter().find_map(|(member, allowed)| {
             if !object.contains_key(member) {

@@ -9,7 +9,7 @@ pub struct EngineState {
     /// How the model behaves where no script says otherwise.
     pub behavior: ModelBehavior,
     /// How far each caller has come in what is said in turns.
-    pub progress: SequenceCounters,
+    pub sequence_counters: SequenceCounters,
     /// What clients have created.
     pub resources: ResourceStore,
 }
