@@ -10,10 +10,10 @@ use super::{
     cascade::CascadeCreate,
     count::CountRule,
     deadline::Deadline,
-    file::{CollectionFile, Referred},
-    input::counts,
-    jobs::{BatchJob, Place},
-    member::{Takes, id_is},
+    file::{CollectionFile, Reference},
+    input::count_items,
+    jobs::{BatchJob, JobLocation},
+    member::{MemberType, id_member},
     stages::next_stage,
 };
 use crate::core::{
@@ -22,7 +22,7 @@ use crate::core::{
 };
 
 /// A status follows a status, but not for ever.
-pub(crate) const MOST_STEPS: usize = 8;
+pub(crate) const MAX_STEPS: usize = 8;
 
 /// A collection, compiled.
 #[derive(Default)]
@@ -35,13 +35,13 @@ pub(crate) struct Collection {
     id: Option<Template>,
     object: Option<Template>,
     /// What each member of an object takes of what is sent.
-    takes: Vec<(String, Takes)>,
+    members: Vec<(String, MemberType)>,
     /// What members name.
-    pub(crate) refers: Vec<(String, Referred)>,
+    pub(crate) references: Vec<(String, Reference)>,
     /// What the items of members that are sent come to be: by the name of the member and by their type.
     items: Vec<(String, String, Collection)>,
     /// The member that is an object's id, if it is not `id`.
-    pub(crate) id_is: Option<String>,
+    pub(crate) id_member: Option<String>,
     /// What is taken to have been sent where it was not.
     defaults: Option<Template>,
     open: bool,
@@ -56,12 +56,12 @@ pub(crate) struct Collection {
     pub(crate) seed_unknown_parents: bool,
     steps: Vec<(String, Template)>,
     /// Whether an id tells how manyeth an object is.
-    is_numbered: bool,
+    has_numbered_ids: bool,
     /// The members that are counted whenever an object is told.
-    pub(crate) tallies: Vec<(String, CountRule)>,
+    pub(crate) count_rules: Vec<(String, CountRule)>,
     deadlines: Vec<(String, Deadline)>,
     /// The arrays whose items are counted.
-    counted: Vec<String>,
+    counted_arrays: Vec<String>,
     /// What is made when an object comes to a status.
     pub(crate) on_status: Vec<(String, CascadeCreate)>,
     /// The member that is an object's status.
@@ -73,7 +73,7 @@ pub(crate) struct Collection {
 /// Where the ids of what a collection is in come from: from the path, or from nowhere.
 pub(crate) enum Parents {
     Path(Vec<String>),
-    Made(Vec<Template>),
+    Templates(Vec<Template>),
 }
 
 impl Default for Parents {
@@ -87,7 +87,7 @@ pub(crate) fn json_template(value: &Value) -> Result<Template, String> {
     Template::json(value, Layout::default(), Spaces::Content)
 }
 
-pub(crate) fn filled(template: &Template, context: &RequestContext<'_>) -> Map<String, Value> {
+pub(crate) fn render_object(template: &Template, context: &RequestContext<'_>) -> Map<String, Value> {
     serde_json::from_slice(&template.render(context)).unwrap_or_default()
 }
 
@@ -99,39 +99,41 @@ impl Collection {
             .collect();
         let parent_noun = in_path.last().map(|name| name.trim_end_matches("_id").replace('_', " "));
         let parents = match &file.parents {
-            Some(parents) => Parents::Made(parents.iter().map(plain).collect::<Result<_, _>>()?),
+            Some(parents) => Parents::Templates(parents.iter().map(plain).collect::<Result<_, _>>()?),
             None => Parents::Path(in_path),
         };
         let object = file.object.as_ref();
-        let taking = object.into_iter().flatten().map(|(name, default)| (name.clone(), Takes::of(name, default)));
+        let members =
+            object.into_iter().flatten().map(|(name, default)| (name.clone(), MemberType::from_default(name, default)));
         let steps = file.steps.iter().map(|(status, patch)| Ok((status.clone(), json_template(patch)?)));
         let id = file.id.as_ref().map(plain).transpose()?;
         let object = object.map(|object| json_template(&json!(object))).transpose()?;
-        let named = |slot: &Slot| if let Slot::Resource(path) = slot { path.join(".") } else { String::new() };
-        let counted = object.iter().flat_map(Template::slots);
-        let counted = counted.filter_map(|slot| named(slot).strip_prefix("count.").map(str::to_owned)).collect();
-        let is_numbered = id.iter().flat_map(Template::slots).any(|slot| named(slot) == "number");
+        let slot_path = |slot: &Slot| if let Slot::Resource(path) = slot { path.join(".") } else { String::new() };
+        let counted_arrays = object.iter().flat_map(Template::slots);
+        let counted_arrays =
+            counted_arrays.filter_map(|slot| slot_path(slot).strip_prefix("count.").map(str::to_owned)).collect();
+        let has_numbered_ids = id.iter().flat_map(Template::slots).any(|slot| slot_path(slot) == "number");
         let mut items = Vec::new();
         for (member, kinds) in &file.items {
             for (kind, object) in kinds {
-                items.push((member.clone(), kind.clone(), Collection::shape(object)?));
+                items.push((member.clone(), kind.clone(), Collection::for_items(object)?));
             }
         }
         Ok(Collection {
             items,
-            id_is: id_is(file.object.as_ref()),
+            id_member: id_member(file.object.as_ref()),
             defaults: (!file.defaults.is_empty()).then(|| json_template(&json!(file.defaults))).transpose()?,
-            refers: file.refers.clone().into_iter().collect(),
-            is_numbered,
-            counted,
+            references: file.references.clone().into_iter().collect(),
+            has_numbered_ids,
+            counted_arrays,
             deadlines: file.deadlines.clone().into_iter().collect(),
-            tallies: file.tallies.clone().into_iter().collect(),
+            count_rules: file.count_rules.clone().into_iter().collect(),
             name: file.collection.clone(),
             noun: file.noun.clone(),
             parent: file.parent.clone().zip(parent_noun),
             parents,
             id,
-            takes: taking.collect(),
+            members: members.collect(),
             open: file.open,
             merges: file.merges,
             single: file.single,
@@ -151,14 +153,15 @@ impl Collection {
     }
 
     /// What has no id and no place of its own, such as the items of an array.
-    fn shape(object: &Map<String, Value>) -> Result<Self, String> {
-        let takes = object.iter().map(|(name, default)| (name.clone(), Takes::of(name, default))).collect();
-        Ok(Collection { takes, object: Some(json_template(&json!(object))?), ..Collection::default() })
+    fn for_items(object: &Map<String, Value>) -> Result<Self, String> {
+        let members =
+            object.iter().map(|(name, default)| (name.clone(), MemberType::from_default(name, default))).collect();
+        Ok(Collection { members, object: Some(json_template(&json!(object))?), ..Collection::default() })
     }
 
     /// What was sent, and what is taken to have been, with the items of its members as they come to be.
-    fn itemized(&self, context: &RequestContext<'_>, sent: Map<String, Value>) -> Map<String, Value> {
-        let mut all = self.defaults.as_ref().map(|defaults| filled(defaults, context)).unwrap_or_default();
+    fn prepare_input(&self, context: &RequestContext<'_>, sent: Map<String, Value>) -> Map<String, Value> {
+        let mut all = self.defaults.as_ref().map(|defaults| render_object(defaults, context)).unwrap_or_default();
         all.extend(sent);
         for (member, kind, shape) in &self.items {
             let items = match all.get_mut(member) {
@@ -168,7 +171,7 @@ impl Collection {
             for item in items.iter_mut().filter(|item| item["type"] == **kind) {
                 let mut own = item.as_object().cloned().unwrap_or_default();
                 own.shift_remove("type");
-                *item = shape.made(context, "", &[], own);
+                *item = shape.render(context, "", &[], own);
             }
         }
         all
@@ -202,14 +205,14 @@ impl Collection {
 
     /// The id of the object that a request is about; none where there is but one.
     pub(crate) fn id(&self, context: &RequestContext<'_>) -> String {
-        if self.single { String::new() } else { decoded(context, self.parameter.as_deref().unwrap_or("id")) }
+        if self.single { String::new() } else { path_param(context, self.parameter.as_deref().unwrap_or("id")) }
     }
 
     /// The ids of what it is in.
     pub(crate) fn parents(&self, context: &RequestContext<'_>) -> Vec<String> {
         match &self.parents {
-            Parents::Path(names) => names.iter().map(|name| decoded(context, name)).collect(),
-            Parents::Made(made) => made.iter().map(|id| text(id, context)).collect(),
+            Parents::Path(names) => names.iter().map(|name| path_param(context, name)).collect(),
+            Parents::Templates(made) => made.iter().map(|id| render_text(id, context)).collect(),
         }
     }
 
@@ -227,60 +230,60 @@ impl Collection {
         sent: Map<String, Value>,
     ) -> (String, Value) {
         let number =
-            self.is_numbered.then(|| self.seed_objects.len() + resources.count(&self.resource_key(parents)) + 1);
+            self.has_numbered_ids.then(|| self.seed_objects.len() + resources.count(&self.resource_key(parents)) + 1);
         context.resource.replace(Arc::new(json!({"parent": parents.last(), "number": number, "sent": sent})));
-        let id = self.id.as_ref().map(|id| text(id, context)).unwrap_or_default();
+        let id = self.id.as_ref().map(|id| render_text(id, context)).unwrap_or_default();
         if self.merges
             && let Some(known) = resources.get(&self.resource_key(parents), &id)
         {
             let mut object = Value::clone(&known);
             if let Some(object) = object.as_object_mut() {
-                self.take(object, self.itemized(context, sent), None);
+                self.apply(object, self.prepare_input(context, sent), None);
             }
             return (id, object);
         }
-        let object = self.made(context, &id, parents, sent);
+        let object = self.render(context, &id, parents, sent);
         (id, object)
     }
 
-    pub(crate) fn made(
+    pub(crate) fn render(
         &self,
         context: &RequestContext<'_>,
         id: &str,
         parents: &[String],
         sent: Map<String, Value>,
     ) -> Value {
-        let sent = self.itemized(context, sent);
-        let count = counts(&sent, &self.counted);
+        let sent = self.prepare_input(context, sent);
+        let count = count_items(&sent, &self.counted_arrays);
         let about = json!({"id": id, "parent": parents.last(), "count": count, "sent": sent});
         context.resource.replace(Arc::new(about));
-        let mut object = self.object.as_ref().map(|object| filled(object, context)).unwrap_or_default();
-        for (name, _) in self.takes.iter().filter(|(_, takes)| takes.is_made_of_it()) {
+        let mut object = self.object.as_ref().map(|object| render_object(object, context)).unwrap_or_default();
+        for (name, _) in self.members.iter().filter(|(_, kind)| kind.is_from_input()) {
             if sent.get(name).is_none_or(Value::is_null) {
                 object.shift_remove(name);
             }
         }
-        for (name, _) in self.takes.iter().filter(|(_, takes)| *takes == Takes::List) {
+        for (name, _) in self.members.iter().filter(|(_, kind)| *kind == MemberType::ListOfOther) {
             if let Some(Value::Array(list)) = object.get_mut(name)
                 && let [Value::Array(sent)] = list.as_mut_slice()
             {
                 *list = std::mem::take(sent);
             }
         }
-        self.take(&mut object, sent, None);
+        self.apply(&mut object, sent, None);
         Value::Object(object)
     }
 
     /// Takes what was sent into an object: all that may be, or of that what `fields` names.
-    pub(crate) fn take(&self, object: &mut Map<String, Value>, sent: Map<String, Value>, fields: Option<&[String]>) {
+    pub(crate) fn apply(&self, object: &mut Map<String, Value>, sent: Map<String, Value>, fields: Option<&[String]>) {
         let waits = self.deadlines.iter().filter_map(|(name, deadline)| Some((name, deadline, deadline.wait(&sent)?)));
         let waits: Vec<_> = waits.collect();
         let is_open = self.open || self.object.is_none();
         for (name, value) in sent {
-            let takes = self.takes.iter().find(|(known, _)| *known == name).map(|(_, takes)| *takes);
-            let takes = takes.unwrap_or(if is_open { Takes::Anything } else { Takes::Nothing });
-            let is_meant = fields.is_none_or(|fields| fields.contains(&name));
-            if is_meant && !value.is_null() && takes.takes(&value) {
+            let kind = self.members.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
+            let kind = kind.unwrap_or(if is_open { MemberType::Any } else { MemberType::Fixed });
+            let is_named = fields.is_none_or(|fields| fields.contains(&name));
+            if is_named && !value.is_null() && kind.accepts(&value) {
                 object.insert(name, value);
             }
         }
@@ -297,23 +300,23 @@ impl Collection {
         }
         let status = object.get(&self.status).and_then(Value::as_str).unwrap_or_default();
         let Some((_, patch)) = self.steps.iter().find(|(known, _)| known == status) else { return false };
-        change(object, patch, context);
+        apply_patch(object, patch, context);
         true
     }
 
     /// Whether an object runs lines: then it goes no steps of its own.
-    pub(crate) fn is_run(&self, resources: &ResourceStore, key: &str, id: &str) -> bool {
-        self.batch_job.is_some() && Place { key, id, resources }.job().is_some()
+    pub(crate) fn has_job(&self, resources: &ResourceStore, key: &str, id: &str) -> bool {
+        self.batch_job.is_some() && JobLocation { key, id, resources }.job().is_some()
     }
 }
 
 /// Changes the members of an object that a patch names; the patch sees the object.
-pub(crate) fn change(object: &mut Value, patch: &Template, context: &RequestContext<'_>) {
-    change_seeing(object, patch, Map::new(), context);
+pub(crate) fn apply_patch(object: &mut Value, patch: &Template, context: &RequestContext<'_>) {
+    apply_patch_with_run(object, patch, Map::new(), context);
 }
 
 /// The same for a patch that sees this too, as `{{resource.run.…}}`.
-pub(crate) fn change_seeing(
+pub(crate) fn apply_patch_with_run(
     object: &mut Value,
     patch: &Template,
     run: Map<String, Value>,
@@ -324,23 +327,23 @@ pub(crate) fn change_seeing(
         seen.insert("run".to_owned(), run.into());
     }
     context.resource.replace(Arc::new(seen));
-    let changed = filled(patch, context);
+    let changed = render_object(patch, context);
     if let Some(object) = object.as_object_mut() {
         object.extend(changed);
     }
 }
 
 /// Where the files are that came with the objects of a shelf.
-pub(crate) fn files(key: &str) -> String {
+pub(crate) fn files_key(key: &str) -> String {
     format!("{key} files")
 }
 
 /// A parameter of the path, decoded.
-pub(crate) fn decoded(context: &RequestContext<'_>, name: &str) -> String {
+pub(crate) fn path_param(context: &RequestContext<'_>, name: &str) -> String {
     let raw = context.param(name).unwrap_or_default();
     percent_decode_str(raw).decode_utf8_lossy().into_owned()
 }
 
-pub(crate) fn text(template: &Template, context: &RequestContext<'_>) -> String {
+pub(crate) fn render_text(template: &Template, context: &RequestContext<'_>) -> String {
     String::from_utf8_lossy(&template.render(context)).into_owned()
 }

@@ -10,16 +10,18 @@ use super::store::{ResourceStore, resource_key};
 #[serde(deny_unknown_fields)]
 pub(crate) struct CountRule {
     /// The name of that collection.
-    of: String,
+    #[serde(rename = "of")]
+    collection: String,
     /// Those members of the member which are that number.
-    is: Vec<String>,
+    #[serde(rename = "is")]
+    members: Vec<String>,
 }
 
 impl CountRule {
     /// Counts anew for the object of this id, in what has these ids.
-    pub(crate) fn count(&self, resources: &ResourceStore, (parents, id): (&[String], &str), member: &mut Value) {
-        let count = resources.count(&resource_key(&self.of, &[parents, &[id.to_owned()]].concat()));
-        for name in &self.is {
+    pub(crate) fn update(&self, resources: &ResourceStore, (parents, id): (&[String], &str), member: &mut Value) {
+        let count = resources.count(&resource_key(&self.collection, &[parents, &[id.to_owned()]].concat()));
+        for name in &self.members {
             if let Some(number) = member.get_mut(name) {
                 *number = count.into();
             }

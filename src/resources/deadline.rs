@@ -12,11 +12,11 @@ pub(crate) struct Deadline {
     /// Where what was sent says by how much, by their path; the first that is there.
     by: Vec<String>,
     /// How many seconds each of that is.
-    #[serde(default = "one")]
+    #[serde(default = "default_seconds")]
     seconds: u64,
 }
 
-fn one() -> u64 {
+fn default_seconds() -> u64 {
     1
 }
 

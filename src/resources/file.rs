@@ -26,8 +26,8 @@ pub struct CollectionFile {
     pub(crate) id: Option<String>,
     /// The members of what is sent that name objects of other collections, by their id or as an object that has it, and in
     /// braces the parameters of the path that do: what is gone cannot be named when something is created.
-    #[serde(default)]
-    pub(crate) refers: BTreeMap<String, Referred>,
+    #[serde(rename = "refers", default)]
+    pub(crate) references: BTreeMap<String, Reference>,
     /// `true`: it is one object, which has no id and has always been there.
     #[serde(default)]
     pub(crate) single: bool,
@@ -63,7 +63,7 @@ pub struct CollectionFile {
     #[serde(rename = "given_to_unknown", default)]
     pub(crate) seed_unknown_parents: bool,
     /// The member that is an object's status, `status` if left out.
-    #[serde(default = "status")]
+    #[serde(default = "default_status_member")]
     pub(crate) status: String,
     /// Its objects run lines, each a request that is answered as if it had come by itself.
     #[serde(rename = "runs")]
@@ -75,8 +75,8 @@ pub struct CollectionFile {
     #[serde(default)]
     pub(crate) deadlines: BTreeMap<String, Deadline>,
     /// The members that tell how many objects of other collections are in an object: `{"of", "is"}`.
-    #[serde(default)]
-    pub(crate) tallies: BTreeMap<String, CountRule>,
+    #[serde(rename = "tallies", default)]
+    pub(crate) count_rules: BTreeMap<String, CountRule>,
     /// What is made when an object comes to this `status`: by the file of its collection, what is taken to have been
     /// sent.
     #[serde(rename = "then", default)]
@@ -101,7 +101,7 @@ pub struct CollectionFile {
 /// What a member names.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Referred {
+pub(crate) struct Reference {
     /// The name of the collection.
     pub(crate) collection: String,
     /// What one of its objects is called in errors.
@@ -111,7 +111,7 @@ pub(crate) struct Referred {
     pub(crate) only_if: Precondition,
 }
 
-fn status() -> String {
+fn default_status_member() -> String {
     "status".to_owned()
 }
 

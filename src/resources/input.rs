@@ -13,15 +13,18 @@ use crate::core::{
 };
 
 /// The most bytes that a zipped body may have been before.
-const MOST_UNZIPPED: u64 = 64 << 20;
+const MAX_UNZIPPED: u64 = 64 << 20;
 
 /// What was sent, an object. Of what is no JSON, and says so, nothing is known.
-pub(crate) fn sent(context: &RequestContext<'_>) -> Result<Map<String, Value>, ApiError> {
-    sent_for(None, context)
+pub(crate) fn read_object(context: &RequestContext<'_>) -> Result<Map<String, Value>, ApiError> {
+    read_object_or_list(None, context)
 }
 
 /// The same where an array will do too: it is then what this member would list.
-pub(crate) fn sent_for(member: Option<&str>, context: &RequestContext<'_>) -> Result<Map<String, Value>, ApiError> {
+pub(crate) fn read_object_or_list(
+    member: Option<&str>,
+    context: &RequestContext<'_>,
+) -> Result<Map<String, Value>, ApiError> {
     let RequestBody::Whole(bytes) = &context.request.body else { return Ok(Map::new()) };
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
@@ -41,7 +44,7 @@ pub(crate) fn sent_for(member: Option<&str>, context: &RequestContext<'_>) -> Re
 fn unzipped(headers: &dyn Headers, body: &[u8]) -> Option<Vec<u8>> {
     headers.get(&CONTENT_ENCODING).filter(|coding| coding.eq_ignore_ascii_case("gzip"))?;
     let mut unzipped = Vec::new();
-    GzDecoder::new(body).take(MOST_UNZIPPED).read_to_end(&mut unzipped).ok()?;
+    GzDecoder::new(body).take(MAX_UNZIPPED).read_to_end(&mut unzipped).ok()?;
     Some(unzipped)
 }
 
@@ -57,7 +60,7 @@ pub(crate) fn items(array: Option<&Value>) -> Vec<Map<String, Value>> {
 
 /// How many items each array of what was sent has, and each of those that are `counted`, which may be several together:
 /// `file_ids+files`.
-pub(crate) fn counts(sent: &Map<String, Value>, counted: &[String]) -> Map<String, Value> {
+pub(crate) fn count_items(sent: &Map<String, Value>, counted: &[String]) -> Map<String, Value> {
     let length = |name: &str| sent.get(name).and_then(Value::as_array).map_or(0, Vec::len);
     let names = sent.keys().chain(counted).filter(|name| counted.contains(name) || sent[*name].is_array());
     names.map(|name| (name.clone(), name.split('+').map(length).sum::<usize>().into())).collect()

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::store::ResourceStore;
 use super::{
-    collection::{Collection, files, filled, json_template},
-    input::{items, sent},
+    collection::{Collection, files_key, json_template, render_object},
+    input::{items, read_object},
 };
 use crate::core::{context::RequestContext, error::ApiError, template::Template};
 
@@ -54,9 +54,9 @@ impl JoinFiles {
         (parents, id): (&[String], &str),
         object: &mut Value,
     ) -> Result<(), ApiError> {
-        let sent = sent(context)?;
+        let sent = read_object(context)?;
         let above = [parents, &[id.to_owned()]].concat();
-        let key = files(&self.of.resource_key(&above));
+        let key = files_key(&self.of.resource_key(&above));
         let listed = items(sent.get(&self.each));
         let ids: Vec<_> = listed.iter().filter_map(|item| item.get("item")?.as_str()).collect();
         for id in &ids {
@@ -68,11 +68,11 @@ impl JoinFiles {
             resources.delete(&key, id);
         }
         context.resource.replace(object.clone().into());
-        let (id, made) = self.to.create(context, resources, &[], filled(&self.with, context));
+        let (id, made) = self.to.create(context, resources, &[], render_object(&self.with, context));
         let key = self.to.resource_key(&[]);
         resources.put(&key, &id, made.clone());
         if !joined.is_empty() {
-            resources.put_text(&files(&key), &id, joined.freeze());
+            resources.put_text(&files_key(&key), &id, joined.freeze());
         }
         object[&self.into] = made;
         Ok(())

@@ -4,58 +4,60 @@ use serde_json::{Map, Value};
 
 /// What a member takes of what is sent under its name.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Takes {
-    Anything,
-    Nothing,
+pub(crate) enum MemberType {
+    Any,
+    Fixed,
     /// It is made of what was sent under its name, unless that is an array already; of nothing, nothing is made.
-    Arrays,
+    ArrayFromInput,
     /// The same, unless that is an object.
-    Objects,
+    ObjectFromInput,
     /// The same, whatever that is.
-    Texts,
+    TextFromInput,
     /// It lists one thing that was sent under another name, or all of that where it is an array already.
-    List,
+    ListOfOther,
 }
 
-impl Takes {
+impl MemberType {
     /// What a member with this default takes.
-    pub(crate) fn of(name: &str, default: &Value) -> Self {
+    pub(crate) fn from_default(name: &str, default: &Value) -> Self {
         let text = default.to_string();
-        let is_made_of_it = text.contains(&format!("{{{{resource.sent.{name}}}}}"));
+        let is_from_input = text.contains(&format!("{{{{resource.sent.{name}}}}}"));
         match default {
-            _ if !text.contains("{{") => Takes::Anything,
-            Value::Array(_) if is_made_of_it => Takes::Arrays,
-            Value::Object(_) if is_made_of_it => Takes::Objects,
-            _ if is_made_of_it => Takes::Texts,
-            Value::Array(items) if matches!(&**items, [Value::String(slot)] if is_sent(slot)) => Takes::List,
-            _ => Takes::Nothing,
+            _ if !text.contains("{{") => MemberType::Any,
+            Value::Array(_) if is_from_input => MemberType::ArrayFromInput,
+            Value::Object(_) if is_from_input => MemberType::ObjectFromInput,
+            _ if is_from_input => MemberType::TextFromInput,
+            Value::Array(items) if matches!(&**items, [Value::String(slot)] if is_input_slot(slot)) => {
+                MemberType::ListOfOther
+            }
+            _ => MemberType::Fixed,
         }
     }
 
     /// Whether it is not there where nothing was sent.
-    pub(crate) fn is_made_of_it(self) -> bool {
-        matches!(self, Takes::Arrays | Takes::Objects | Takes::Texts)
+    pub(crate) fn is_from_input(self) -> bool {
+        matches!(self, MemberType::ArrayFromInput | MemberType::ObjectFromInput | MemberType::TextFromInput)
     }
 
-    pub(crate) fn takes(self, value: &Value) -> bool {
+    pub(crate) fn accepts(self, value: &Value) -> bool {
         match self {
-            Takes::Anything => true,
-            Takes::Arrays => value.is_array(),
-            Takes::Objects => value.is_object(),
-            Takes::Texts | Takes::Nothing | Takes::List => false,
+            MemberType::Any => true,
+            MemberType::ArrayFromInput => value.is_array(),
+            MemberType::ObjectFromInput => value.is_object(),
+            MemberType::TextFromInput | MemberType::Fixed | MemberType::ListOfOther => false,
         }
     }
 }
 
 /// Whether a text is one slot, of what was sent.
-fn is_sent(text: &str) -> bool {
+fn is_input_slot(text: &str) -> bool {
     text.strip_prefix("{{resource.sent.")
         .and_then(|rest| rest.strip_suffix("}}"))
         .is_some_and(|name| !name.contains('{'))
 }
 
 /// The member that is an object's id, if it is not `id`.
-pub(crate) fn id_is(object: Option<&Map<String, Value>>) -> Option<String> {
+pub(crate) fn id_member(object: Option<&Map<String, Value>>) -> Option<String> {
     let object = object.filter(|object| !object.contains_key("id"))?;
     object.iter().find(|(_, is)| *is == "{{resource.id}}").map(|(name, _)| name.clone())
 }

@@ -17,7 +17,7 @@ pub(crate) fn next_stage(object: &Value) -> Option<Value> {
 ///
 /// # Errors
 /// It was made at once, or to its end.
-pub(crate) fn cancelled(object: Value, id: &str, noun: &str) -> Result<Value, ApiError> {
+pub(crate) fn cancel(object: Value, id: &str, noun: &str) -> Result<Value, ApiError> {
     let mut cancelled = object;
     match cancelled.get("stages").and_then(Value::as_array).map(Vec::len) {
         None => return Err(ApiError::BrokenRule { problem: "It was made at once.".to_owned() }),

@@ -25,9 +25,10 @@ pub(crate) struct BatchJobFile {
     pub(super) path: String,
     /// The path that this stands for, where it is another.
     #[serde(default)]
-    pub(super) at: Map<String, Value>,
+    pub(super) path_aliases: Map<String, Value>,
     /// How many lines there may be.
-    pub(super) most: usize,
+    #[serde(rename = "most")]
+    pub(super) max_lines: usize,
     /// What is written of a line: `{{resource.custom_id}}`, `{{resource.status}}`, and `{{part.body}}` for the answer.
     pub(super) answered: Value,
     /// The same where the status is 400 or more, and where it was given up.
@@ -64,7 +65,8 @@ pub(super) struct Outputs {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct StepFile {
     /// In this order.
-    pub(super) does: Vec<JobAction>,
+    #[serde(rename = "does")]
+    pub(super) actions: Vec<JobAction>,
     /// What changes with each look.
     pub(super) set: Map<String, Value>,
     /// What changes when all of it is done.
@@ -83,5 +85,6 @@ pub(super) enum JobAction {
     /// What was not run is given up.
     Skip,
     /// The outputs made files.
-    Keep,
+    #[serde(rename = "keep")]
+    Store,
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::resources::store::{ResourceStore, Turn};
+use crate::resources::store::{ObjectLock, ResourceStore};
 
 /// How many outputs there are: of what was answered, and of what was refused.
 pub(super) const OUTPUTS: usize = 2;
@@ -15,7 +15,7 @@ pub(super) const OUTPUTS: usize = 2;
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Job {
     /// Where the next line begins, in bytes.
-    pub(super) at: usize,
+    pub(super) offset: usize,
     /// How many lines there are.
     pub(super) total: usize,
     /// How many were answered, refused, and given up.
@@ -26,7 +26,7 @@ pub(crate) struct Job {
     pub(super) parts: [usize; OUTPUTS],
     pub(super) bytes: [usize; OUTPUTS],
     /// What answers told, added up.
-    pub(super) told: Map<String, Value>,
+    pub(super) collected: Map<String, Value>,
     /// The ids of the files that the outputs have become.
     pub(super) files: [Option<String>; OUTPUTS],
     /// Whether all of the input is here.
@@ -34,13 +34,13 @@ pub(crate) struct Job {
 }
 
 /// Where a job, its input and its outputs are.
-pub(crate) struct Place<'a> {
+pub(crate) struct JobLocation<'a> {
     pub(crate) key: &'a str,
     pub(crate) id: &'a str,
     pub(crate) resources: &'a ResourceStore,
 }
 
-impl Place<'_> {
+impl JobLocation<'_> {
     fn jobs(&self) -> String {
         format!("{} jobs", self.key)
     }
@@ -54,8 +54,8 @@ impl Place<'_> {
     }
 
     /// The right to go on with it, which one look at a time has.
-    pub(super) fn turn(&self) -> Option<Turn<'_>> {
-        self.resources.turn(self.key, self.id)
+    pub(super) fn try_lock(&self) -> Option<ObjectLock<'_>> {
+        self.resources.try_lock(self.key, self.id)
     }
 
     /// The job that is here.
@@ -69,13 +69,13 @@ impl Place<'_> {
     }
 
     /// Keeps how far it has come, and what that makes of the object.
-    pub(super) fn keep(&self, job: &Job, object: Value) {
+    pub(super) fn save(&self, job: &Job, object: Value) {
         self.resources.put(&self.jobs(), self.id, json!(job));
         self.resources.put(self.key, self.id, object);
     }
 
     /// Begins with this input.
-    pub(crate) fn begin(&self, job: &Job, input: Bytes) {
+    pub(crate) fn start(&self, job: &Job, input: Bytes) {
         self.resources.put_text(&self.inputs(), self.id, input);
         self.resources.put(&self.jobs(), self.id, json!(job));
     }
@@ -95,7 +95,7 @@ impl Place<'_> {
     }
 
     /// Takes an output out, whole; an empty one where there is nothing, and `None` if so much has come since that some of it is gone.
-    pub(super) fn take(&self, job: &mut Job, output: usize) -> Option<Bytes> {
+    pub(super) fn take_output(&self, job: &mut Job, output: usize) -> Option<Bytes> {
         let (key, count) = (self.parts(output), std::mem::take(&mut job.parts[output]));
         let mut parts = (0..count).map(|n| self.resources.take(&key, &n.to_string()));
         if count == 1 {
@@ -107,17 +107,17 @@ impl Place<'_> {
     }
 
     /// Lets go of the lines, and of what came of them and is not taken out.
-    pub(super) fn end(&self, job: &mut Job) {
+    pub(super) fn clear(&self, job: &mut Job) {
         for output in 0..OUTPUTS {
-            self.take(job, output);
+            self.take_output(job, output);
         }
         self.resources.take(&self.inputs(), self.id);
     }
 
     /// Lets go of everything.
-    pub(crate) fn forget(&self) {
+    pub(crate) fn delete(&self) {
         if let Some(mut job) = self.job() {
-            self.end(&mut job);
+            self.clear(&mut job);
             self.resources.take(&self.jobs(), self.id);
         }
     }
@@ -125,19 +125,19 @@ impl Place<'_> {
 
 impl Job {
     /// How many lines are still to be done.
-    pub(super) fn left(&self) -> usize {
+    pub(super) fn remaining(&self) -> usize {
         self.total.saturating_sub(self.answered + self.refused + self.skipped)
     }
 
     /// What fixtures can tell of it, as `{{resource.run.…}}`.
-    pub(super) fn about(&self) -> Map<String, Value> {
-        let mut about = self.told.clone();
+    pub(super) fn template_values(&self) -> Map<String, Value> {
+        let mut about = self.collected.clone();
         let counts = [
             ("total", self.total),
             ("answered", self.answered),
             ("refused", self.refused),
             ("skipped", self.skipped),
-            ("left", self.left()),
+            ("left", self.remaining()),
         ];
         about.extend(counts.map(|(name, count)| (name.to_owned(), json!(count))));
         let [answered, refused] = &self.files;

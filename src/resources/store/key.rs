@@ -20,7 +20,7 @@ pub fn resource_key(collection: &str, parents: &[impl AsRef<str>]) -> String {
 /// Where it stands what becomes of the objects of a shelf when they are asked for. Under the id of each: by the status
 /// that it has then, `{"set": …}`, the members that change, and `"put"`, what comes to be beside it, each as
 /// `[key, id, object]`.
-pub fn plans(key: &str) -> String {
+pub fn plans_key(key: &str) -> String {
     format!("{key} plans")
 }
 
@@ -39,35 +39,35 @@ impl<'a> EndpointStore<'a> {
 }
 
 impl StoredObjects for EndpointStore<'_> {
-    fn key(&self, what: &str, parents: &[&str]) -> Option<String> {
-        self.names.get(what).map(|name| resource_key(name, parents))
+    fn key(&self, role: &str, parents: &[&str]) -> Option<String> {
+        self.names.get(role).map(|name| resource_key(name, parents))
     }
 
-    fn find(&self, what: &str, parents: &[&str], id: &str) -> Lookup {
-        self.key(what, parents).map_or(Lookup::Unknown, |key| self.resources.find(&key, id))
+    fn find(&self, role: &str, parents: &[&str], id: &str) -> Lookup {
+        self.key(role, parents).map_or(Lookup::Unknown, |key| self.resources.find(&key, id))
     }
 
-    fn may_name(&self, what: &str, parents: &[&str], id: &str) -> bool {
-        match self.find(what, parents, id) {
+    fn may_name(&self, role: &str, parents: &[&str], id: &str) -> bool {
+        match self.find(role, parents, id) {
             Lookup::Stored(_) => true,
             Lookup::Unknown => !self.resources.strict,
             Lookup::Deleted => false,
         }
     }
 
-    fn all(&self, what: &str, parents: &[&str]) -> Vec<Arc<Value>> {
-        self.key(what, parents).map(|key| self.resources.all(&key)).unwrap_or_default()
+    fn all(&self, role: &str, parents: &[&str]) -> Vec<Arc<Value>> {
+        self.key(role, parents).map(|key| self.resources.all(&key)).unwrap_or_default()
     }
 
-    fn put(&self, what: &str, parents: &[&str], id: &str, value: Value) {
-        if let Some(key) = self.key(what, parents) {
+    fn put(&self, role: &str, parents: &[&str], id: &str, value: Value) {
+        if let Some(key) = self.key(role, parents) {
             self.resources.put(&key, id, value);
         }
     }
 
-    fn plan(&self, what: &str, parents: &[&str], id: &str, plan: Value) {
-        if let Some(key) = self.key(what, parents) {
-            self.resources.put(&plans(&key), id, plan);
+    fn plan(&self, role: &str, parents: &[&str], id: &str, plan: Value) {
+        if let Some(key) = self.key(role, parents) {
+            self.resources.put(&plans_key(&key), id, plan);
         }
     }
 }

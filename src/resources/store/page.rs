@@ -24,7 +24,7 @@ pub struct Query {
 /// A page of some objects, as OpenAI lists them: `{"data", "first_id", "last_id", "has_more", "next",
 /// "total"}`. `next` is what the page after it is asked for by, `total` how many there are on all pages.
 pub fn page(mut objects: Vec<Arc<Value>>, query: &Query) -> Value {
-    objects.retain(|object| query.wanted.iter().all(|(path, text)| is(object, path, text)));
+    objects.retain(|object| query.wanted.iter().all(|(path, text)| matches(object, path, text)));
     let total = objects.len();
     let id = |object: &Value| object[query.id.as_deref().unwrap_or("id")].clone();
     if query.newest_first {
@@ -49,7 +49,7 @@ pub fn page(mut objects: Vec<Arc<Value>>, query: &Query) -> Value {
     json!({"data": data, "first_id": first, "last_id": last, "has_more": has_more, "next": next, "total": total})
 }
 
-fn is(object: &Value, path: &str, text: &str) -> bool {
+fn matches(object: &Value, path: &str, text: &str) -> bool {
     let value = path.split('.').try_fold(object, |value, name| value.get(name));
     match value {
         None => false,
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_follow_each_other() {
+    fn pages_continue_where_the_last_one_ended() {
         let all = things(5);
         let query = Query { limit: 2, newest_first: true, ..Query::default() };
         let first = page(all.clone(), &query);
