@@ -34,13 +34,13 @@ use crate::{
 };
 
 /// The header that asks for faults.
-static HEADER: HeaderName = HeaderName::from_static("x-fake-openai");
+static FAULT_HEADER: HeaderName = HeaderName::from_static("x-fake-openai");
 /// The parameter of a query that does.
-const QUERY: &str = "fake";
+const FAULT_PARAMETER: &str = "fake";
 /// What stands before the faults in a message, and behind them.
 const MARKER: (&str, &str) = ("[[fake:", "]]");
 /// How long a client that is told nothing else waits after an error which tells it to.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What is to go wrong, and how long answers take, for all requests.
 pub(super) struct FaultConfig {
@@ -72,7 +72,7 @@ impl FaultConfig {
     }
 
     /// A path without the faults at its front, and these: `/~hang/v1/models`.
-    pub(super) fn in_path<'a>(&self, path: &'a str) -> (&'a str, Option<&'a str>) {
+    pub(super) fn split_path<'a>(&self, path: &'a str) -> (&'a str, Option<&'a str>) {
         match path.strip_prefix("/~") {
             Some(rest) if self.by_request => {
                 let (faults, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -89,12 +89,12 @@ impl Engine {
     /// what holds for all.
     pub(super) fn plan(&self, endpoint: &Endpoint, context: &RequestContext<'_>) -> Result<Plan, ApiError> {
         let mut plan = Plan::default();
-        if self.troubles.by_request && may_ask(context) {
+        if self.faults.by_request && may_request_faults(context) {
             // What a sink is sent tells of others' models and messages.
-            let places = if endpoint.keyed { PLACES } else { PLACES_OUTSIDE };
-            for (source, text) in asked_for(endpoint, context).into_iter().take(places).flatten() {
-                let chain = text.parse::<FaultSpec>().map_err(|problem| ApiError::BadFault { problem })?;
-                self.add(&chain, source, context, &mut plan);
+            let sources = if endpoint.keyed { SOURCES } else { UNKEYED_SOURCES };
+            for (source, text) in requested_faults(endpoint, context).into_iter().take(sources).flatten() {
+                let spec = text.parse::<FaultSpec>().map_err(|problem| ApiError::BadFault { problem })?;
+                self.add_faults(&spec, source, context, &mut plan);
             }
         }
         if !endpoint.keyed {
@@ -102,30 +102,30 @@ impl Engine {
             return Ok(plan);
         }
         let model = context.model();
-        if !self.troubles.live.is_empty() || !self.troubles.rules.is_silent(&model) {
+        if !self.faults.live.is_empty() || !self.faults.rules.is_silent(&model) {
             let body = context.members().unwrap_or_default();
             let read = || endpoint.prompt(context).unwrap_or_default();
-            let asked = MatchInput::new(body, model.clone(), context.request.path, &read);
-            for (id, chain) in self.troubles.live.chains(&asked) {
-                self.add(&chain, &id, context, &mut plan);
+            let input = MatchInput::new(body, model.clone(), context.request.path, &read);
+            for (id, spec) in self.faults.live.chains(&input) {
+                self.add_faults(&spec, &id, context, &mut plan);
             }
-            for chain in self.troubles.rules.chains(&model, &asked) {
-                self.add(chain, "rules", context, &mut plan);
+            for spec in self.faults.rules.chains(&model, &input) {
+                self.add_faults(spec, "rules", context, &mut plan);
             }
         }
-        for chain in &self.troubles.always {
-            self.add(chain, "all", context, &mut plan);
+        for spec in &self.faults.always {
+            self.add_faults(spec, "all", context, &mut plan);
         }
         Ok(plan)
     }
 
-    fn add(&self, chain: &FaultSpec, source: &str, context: &RequestContext<'_>, plan: &mut Plan) {
-        let progress = &self.memory.sequence_counters;
+    fn add_faults(&self, spec: &FaultSpec, source: &str, context: &RequestContext<'_>, plan: &mut Plan) {
+        let counters = &self.state.sequence_counters;
         let caller = access::caller(context);
         let mut count =
-            |number: usize, first: u64| progress.next((source, &**chain.text(), number, caller), first).is_some();
+            |number: usize, first: u64| counters.next((source, &**spec.text(), number, caller), first).is_some();
         let random = &mut context.random.borrow_mut();
-        chain.add_to(plan, &mut FaultContext { elapsed: self.clock.elapsed(), random, count: &mut count });
+        spec.add_to(plan, &mut FaultContext { elapsed: self.clock.elapsed(), random, count: &mut count });
     }
 }
 
@@ -149,16 +149,16 @@ pub(super) fn planned_error(
         (429, "insufficient_quota") => ApiError::InsufficientQuota {},
         (429, "" | "requests" | "tokens") => {
             let unit = if name == "tokens" { Unit::Tokens } else { Unit::Requests };
-            let wait = plan.retry_after().flatten().unwrap_or(RETRY_AFTER);
+            let wait = plan.retry_after().flatten().unwrap_or(DEFAULT_RETRY_AFTER);
             let minute = Duration::from_secs(60);
             let known = context.limit_statuses.get(unit).copied();
             let known =
                 known.unwrap_or(LimitStatus { limit: 60, remaining: 0, until_full: minute, wait, period: minute });
             let limit_status = LimitStatus { remaining: 0, wait, ..known };
-            let refusal = LimitExceeded { limit_status, unit, requested: 1, reason: Reason::RanOut };
-            context.limit_statuses.exceed(refusal);
+            let exceeded = LimitExceeded { limit_status, unit, requested: 1, reason: Reason::RanOut };
+            context.limit_statuses.exceed(exceeded);
             context.limit_statuses.close();
-            refusal.into()
+            exceeded.into()
         }
         _ => injected(),
     };
@@ -166,13 +166,13 @@ pub(super) fn planned_error(
 }
 
 /// The error that is planned within a stream, for an answer that is none.
-pub(super) fn planned_instead(plan: &Plan, response: &Response) -> Option<ApiError> {
+pub(super) fn planned_error_for_full_body(plan: &Plan, response: &Response) -> Option<ApiError> {
     let name = plan.stream_error().filter(|_| matches!(response.content, Body::Full(_)))?;
     Some(ApiError::Injected { status: 0, name: name.to_owned() })
 }
 
 /// Whether an error is planned within an answer, which is then the one in scope.
-pub(super) fn planned_in_band(plan: &Plan, response: &Response, context: &mut RequestContext<'_>) -> bool {
+pub(super) fn plan_stream_error(plan: &Plan, response: &Response, context: &mut RequestContext<'_>) -> bool {
     match plan.stream_error() {
         Some(name) if matches!(response.content, Body::Stream(_)) => {
             // Without a name it is the error that the provider breaks off streams with.
@@ -185,64 +185,64 @@ pub(super) fn planned_in_band(plan: &Plan, response: &Response, context: &mut Re
 }
 
 /// Whether a request may ask for faults. Most do not, and are told apart by one look.
-fn may_ask(context: &RequestContext<'_>) -> bool {
+fn may_request_faults(context: &RequestContext<'_>) -> bool {
     let request = context.request;
     context.path_faults.is_some()
         || !request.query.is_empty()
-        || request.headers.get(&HEADER).is_some()
+        || request.headers.get(&FAULT_HEADER).is_some()
         || context.credential().faults.is_some()
         || context.model_faults().is_some()
-        || is_marked(&request.body)
+        || contains_marker(&request.body)
 }
 
 /// Places where a request may ask for faults.
-const PLACES: usize = 6;
+const SOURCES: usize = 6;
 /// Of these the ones that come before whose model, key and message it is.
-const PLACES_OUTSIDE: usize = 3;
+const UNKEYED_SOURCES: usize = 3;
 
 /// The faults that a request asks for, and where.
-fn asked_for<'a>(
+fn requested_faults<'a>(
     endpoint: &Endpoint,
     context: &'a RequestContext<'_>,
-) -> [Option<(&'static str, Cow<'a, str>)>; PLACES] {
+) -> [Option<(&'static str, Cow<'a, str>)>; SOURCES] {
     let request = context.request;
-    let in_query = if request.query.is_empty() { None } else { query(request.query, QUERY) };
+    let in_query = if request.query.is_empty() { None } else { query(request.query, FAULT_PARAMETER) };
     let in_path = context.path_faults.map(|text| percent_decode_str(text).decode_utf8_lossy());
     [
-        request.headers.get(&HEADER).map(|text| ("header", Cow::Borrowed(text))),
+        request.headers.get(&FAULT_HEADER).map(|text| ("header", Cow::Borrowed(text))),
         in_query.map(|text| ("query", text)),
         in_path.map(|text| ("path", text)),
         context.model_faults().map(|text| ("model", text)),
         context.credential().faults.map(|text| ("key", Cow::Borrowed(text))),
-        marked(endpoint, context).map(|text| ("message", Cow::Owned(text))),
+        message_faults(endpoint, context).map(|text| ("message", Cow::Owned(text))),
     ]
 }
 
 /// Finds the marker: made once, since that takes longer than most searches.
-static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(MARKER.0));
+static MARKER_FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(MARKER.0));
 
 /// Of a body that is longer than this only the end is searched for the marker.
-const LONG: usize = 64 * 1024;
+const SEARCH_WHOLE: usize = 64 * 1024;
 /// The length of that end.
-const END: usize = 4 * 1024;
+const SEARCH_END: usize = 4 * 1024;
 
 /// Whether a marker stands in a body.
-fn is_marked(body: &RequestBody) -> bool {
+fn contains_marker(body: &RequestBody) -> bool {
     match body {
-        RequestBody::Whole(body) if body.len() <= LONG => FINDER.find(body).is_some(),
-        RequestBody::Whole(body) => FINDER.find(&body[body.len() - END..]).is_some(),
+        RequestBody::Whole(body) if body.len() <= SEARCH_WHOLE => MARKER_FINDER.find(body).is_some(),
+        RequestBody::Whole(body) => MARKER_FINDER.find(&body[body.len() - SEARCH_END..]).is_some(),
         RequestBody::TooLarge { .. } => false,
     }
 }
 
 /// The faults that the user's last message asks for.
-fn marked(endpoint: &Endpoint, context: &RequestContext<'_>) -> Option<String> {
-    let (before, behind) = MARKER;
+fn message_faults(endpoint: &Endpoint, context: &RequestContext<'_>) -> Option<String> {
+    let (before, after) = MARKER;
     // The message is read only if there is something to be found.
-    if !is_marked(&context.request.body) {
+    if !contains_marker(&context.request.body) {
         return None;
     }
     let prompt: Prompt = endpoint.prompt(context)?;
     let (_, rest) = prompt.last_user().rsplit_once(before)?;
-    rest.split_once(behind).map(|(text, _)| text.trim().to_owned())
+    rest.split_once(after).map(|(text, _)| text.trim().to_owned())
 }

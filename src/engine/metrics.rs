@@ -31,7 +31,7 @@ pub struct MetricsSnapshot {
 }
 
 impl Metrics {
-    pub(super) fn read(&self) -> MetricsSnapshot {
+    pub(super) fn snapshot(&self) -> MetricsSnapshot {
         // In this order, so that a request can't be seen ended before it is seen taken.
         let ended = self.ended.load(Ordering::Acquire);
         let taken = self.taken.load(Ordering::Acquire);
@@ -43,49 +43,49 @@ impl Metrics {
 /// One request's entry: made when it is taken, closed when it is dropped: its answer has been handed out to the end or is
 /// cut, or the client has left.
 pub struct Receipt {
-    tally: Arc<Metrics>,
+    metrics: Arc<Metrics>,
     /// What the request holds of its limits until then.
-    hold: Option<Reservation>,
+    reservation: Option<Reservation>,
     /// Its place among the answers that are said at once.
-    seat: Option<Permit>,
+    permit: Option<Permit>,
 }
 
 impl Receipt {
-    pub(super) fn open(tally: &Arc<Metrics>) -> Self {
-        tally.taken.fetch_add(1, Ordering::AcqRel);
-        Receipt { tally: Arc::clone(tally), hold: None, seat: None }
+    pub(super) fn open(metrics: &Arc<Metrics>) -> Self {
+        metrics.taken.fetch_add(1, Ordering::AcqRel);
+        Receipt { metrics: Arc::clone(metrics), reservation: None, permit: None }
     }
 
     /// Keeps what a request holds of its limits until the answer has ended.
-    pub(super) fn hold_reservation(&mut self, hold: Option<Reservation>) {
-        self.hold = hold;
+    pub(super) fn hold_reservation(&mut self, reservation: Option<Reservation>) {
+        self.reservation = reservation;
     }
 
     /// Keeps the place that the answer is said at.
-    pub(super) fn hold_permit(&mut self, seat: Permit) {
-        self.seat = Some(seat);
+    pub(super) fn hold_permit(&mut self, permit: Permit) {
+        self.permit = Some(permit);
     }
 
     /// Gives back what the request holds of its limits, and its place. It is still under way: a conversation that is open
     /// takes nothing but what is said in it.
-    pub fn let_go(&mut self) {
-        (self.hold, self.seat) = (None, None);
+    pub fn release(&mut self) {
+        (self.reservation, self.permit) = (None, None);
     }
 
     /// Writes down what the answer has cost; what is refused costs nothing in the end.
     pub(super) fn reconcile(&mut self, cost: Option<Cost>) {
         if let Some(Cost { input, output }) = cost {
-            self.tally.input.fetch_add(input, Ordering::Relaxed);
-            self.tally.output.fetch_add(output, Ordering::Relaxed);
+            self.metrics.input.fetch_add(input, Ordering::Relaxed);
+            self.metrics.output.fetch_add(output, Ordering::Relaxed);
         }
-        if let Some(hold) = &mut self.hold {
-            hold.reconcile(cost.unwrap_or_default());
+        if let Some(reservation) = &mut self.reservation {
+            reservation.reconcile(cost.unwrap_or_default());
         }
     }
 }
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        self.tally.ended.fetch_add(1, Ordering::AcqRel);
+        self.metrics.ended.fetch_add(1, Ordering::AcqRel);
     }
 }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::{
-    faults::{FaultConfig, planned_error, planned_in_band, planned_instead},
+    faults::{FaultConfig, plan_stream_error, planned_error, planned_error_for_full_body},
     metrics::{Metrics, MetricsSnapshot, Receipt},
     timing::server_timing,
 };
@@ -35,8 +35,8 @@ pub struct Engine {
     pub(super) fixtures: Fixtures,
     access: Access,
     limits: Arc<Limits>,
-    pub(super) troubles: FaultConfig,
-    pub(super) memory: EngineState,
+    pub(super) faults: FaultConfig,
+    pub(super) state: EngineState,
     /// Whether requests are taken as they come, once they are JSON.
     pub(super) lenient: bool,
     /// Whether answers bear the dated names of models.
@@ -47,12 +47,12 @@ pub struct Engine {
     pub(super) clock: Clock,
     /// With a seed, answers bear a fixed date: with it every byte repeats.
     seeded: bool,
-    tally: Arc<Metrics>,
+    metrics: Arc<Metrics>,
 }
 
 /// Whose words an answer is told in.
 #[derive(Clone, Copy)]
-pub(super) struct Origin<'a> {
+pub(super) struct MatchedRoute<'a> {
     pub(super) provider: &'a Provider,
     pub(super) endpoint: &'a Endpoint,
 }
@@ -62,11 +62,11 @@ impl Engine {
     /// says.
     pub fn new(fixtures: Fixtures, limits: Limits, latency: Latency, config: &Config) -> Self {
         Engine {
-            troubles: FaultConfig::new(&fixtures, latency, config),
+            faults: FaultConfig::new(&fixtures, latency, config),
             fixtures,
             access: config.access.clone(),
             limits: Arc::new(limits),
-            memory: EngineState {
+            state: EngineState {
                 behavior: config.behavior.clone(),
                 resources: ResourceStore::new(config.strict_ids),
                 ..EngineState::default()
@@ -77,15 +77,15 @@ impl Engine {
             seeds: Seeds::new(config.seed),
             clock: config.clock.clone(),
             seeded: config.seed.is_some(),
-            tally: Arc::default(),
+            metrics: Arc::default(),
         }
     }
 
     /// Answers one request: route it, let it in, admit it, check it, say what there is to say, dress the answer. The
     /// receipt is to be kept until the answer has ended.
     pub async fn handle(&self, request: &Request<'_>) -> (Response, Receipt) {
-        let mut receipt = Receipt::open(&self.tally);
-        let (path, faults) = self.troubles.in_path(request.path);
+        let mut receipt = Receipt::open(&self.metrics);
+        let (path, faults) = self.faults.split_path(request.path);
         let header_route = self.fixtures.header_route(path, request.headers);
         let rewritten;
         let request = match (&header_route, faults) {
@@ -99,17 +99,17 @@ impl Engine {
         let mut plan = Plan::default();
 
         let Target { provider, endpoint } = self.fixtures.find(request.method, request.path);
-        let (endpoint, said) = match endpoint {
+        let (endpoint, result) = match endpoint {
             Err(error) => (None, Err(error)),
             Ok((endpoint, params)) => {
                 context.set_params(params);
-                let origin = Origin { provider, endpoint };
-                (Some(endpoint), self.respond(origin, &mut context, &mut receipt, &mut plan).await)
+                let route = MatchedRoute { provider, endpoint };
+                (Some(endpoint), self.respond(route, &mut context, &mut receipt, &mut plan).await)
             }
         };
-        let time = self.time(endpoint, &plan, &context, said.as_ref().ok());
-        context.intended = time.before_head;
-        let mut response = match (said, endpoint) {
+        let timing = self.response_timing(endpoint, &plan, &context, result.as_ref().ok());
+        context.intended = timing.before_head;
+        let mut response = match (result, endpoint) {
             (Ok(mut response), Some(endpoint)) => {
                 provider.add_headers(endpoint, &context, &mut response);
                 response
@@ -124,9 +124,9 @@ impl Engine {
             response.headers.push(server_timing(&context));
         }
         receipt.reconcile(response.cost);
-        if !plan.is_empty() || time.is_any() {
-            let error = planned_in_band(&plan, &response, &mut context).then(|| provider.in_band(endpoint, &context));
-            response = plan.apply(response, time.before_head, time.pace, error);
+        if !plan.is_empty() || timing.has_delay() {
+            let error = plan_stream_error(&plan, &response, &mut context).then(|| provider.in_band(endpoint, &context));
+            response = plan.apply(response, timing.before_head, timing.pace, error);
         }
         (response, receipt)
     }
@@ -137,7 +137,7 @@ impl Engine {
         context.facts = self.fixtures.facts();
         context.models = &self.access.models;
         context.snapshots = self.snapshots;
-        context.names_carry_faults = self.troubles.by_request;
+        context.names_carry_faults = self.faults.by_request;
         context.path_faults = path_faults;
         context
     }
@@ -145,33 +145,33 @@ impl Engine {
     /// What there is to say to a request; a refusal by whatever stands before that comes first.
     async fn respond(
         &self,
-        origin: Origin<'_>,
+        route: MatchedRoute<'_>,
         context: &mut RequestContext<'_>,
         receipt: &mut Receipt,
         plan: &mut Plan,
     ) -> Result<Response, ApiError> {
-        let Origin { endpoint, .. } = origin;
+        let MatchedRoute { endpoint, .. } = route;
         if let RequestBody::TooLarge { limit } = context.request.body {
             return Err(ApiError::BodyTooLarge { limit });
         }
         if endpoint.keyed {
             self.access.admit(context.credential().key)?;
         }
-        self.find_model(endpoint, context)?;
+        self.check_model(endpoint, context)?;
         receipt.hold_reservation(self.admit(endpoint, context).await?);
-        self.check(origin, context, plan)?;
-        if let Some(capacity) = self.troubles.capacity.as_ref().filter(|_| endpoint.is_generated()) {
+        self.plan_and_check(route, context, plan)?;
+        if let Some(capacity) = self.faults.capacity.as_ref().filter(|_| endpoint.is_generated()) {
             let before = context.elapsed();
             receipt.hold_permit(capacity.enter().await.map_err(|Saturated| ApiError::Saturated {})?);
             context.queued = context.elapsed().saturating_sub(before);
         }
-        self.say(endpoint, context, plan)
+        self.generate(endpoint, context, plan)
     }
 
     /// Plans what goes wrong with a request, and checks what it asks.
-    pub(super) fn check(
+    pub(super) fn plan_and_check(
         &self,
-        Origin { provider, endpoint }: Origin<'_>,
+        MatchedRoute { provider, endpoint }: MatchedRoute<'_>,
         context: &mut RequestContext<'_>,
         plan: &mut Plan,
     ) -> Result<(), ApiError> {
@@ -187,19 +187,19 @@ impl Engine {
     }
 
     /// What there is to say to a request that has passed.
-    pub(super) fn say(
+    pub(super) fn generate(
         &self,
         endpoint: &Endpoint,
         context: &RequestContext<'_>,
         plan: &Plan,
     ) -> Result<Response, ApiError> {
-        endpoint.run(context, &self.memory, &|line| self.execute_batch_item(line));
-        let response = endpoint.respond(context, &self.memory)?;
-        planned_instead(plan, &response).map_or(Ok(response), Err)
+        endpoint.run(context, &self.state, &|item| self.execute_batch_item(item));
+        let response = endpoint.respond(context, &self.state)?;
+        planned_error_for_full_body(plan, &response).map_or(Ok(response), Err)
     }
 
     /// Looks up the model that is asked for, where the list of them is closed.
-    pub(super) fn find_model(&self, endpoint: &Endpoint, context: &RequestContext<'_>) -> Result<(), ApiError> {
+    pub(super) fn check_model(&self, endpoint: &Endpoint, context: &RequestContext<'_>) -> Result<(), ApiError> {
         if self.access.models.is_empty() {
             return Ok(());
         }
@@ -226,7 +226,7 @@ impl Engine {
         }
         let deployment = context.param("deployment");
         let model = if self.limits.ask_model() { context.model() } else { Cow::Borrowed("") };
-        let ask = LimitRequest {
+        let limit_request = LimitRequest {
             at: context.started,
             ip: context.request.client,
             key: if self.limits.ask_key() { context.credential().key } else { None },
@@ -236,12 +236,12 @@ impl Engine {
             cost: if self.limits.ask_cost() { endpoint.cost(context) } else { Cost::default() },
         };
         let mut limit_statuses = LimitStatuses::default();
-        let hold = self.limits.admit(&ask, &mut limit_statuses).await;
-        let hold = hold.map_err(|Unreachable| ApiError::LimitUnknown {})?;
+        let reservation = self.limits.admit(&limit_request, &mut limit_statuses).await;
+        let reservation = reservation.map_err(|Unreachable| ApiError::LimitUnknown {})?;
         context.limit_statuses = limit_statuses;
         match limit_statuses.refusal {
-            None => Ok(hold),
-            Some(refusal) => Err(refusal.into()),
+            None => Ok(reservation),
+            Some(exceeded) => Err(exceeded.into()),
         }
     }
 
@@ -252,17 +252,17 @@ impl Engine {
 
     /// How long the model takes.
     pub fn latency(&self) -> &Latency {
-        &self.troubles.latency
+        &self.faults.latency
     }
 
     /// The rules that come and go while it runs.
     pub fn rules(&self) -> &LiveRules {
-        &self.troubles.live
+        &self.faults.live
     }
 
     /// Begins anew with what is counted for each caller: replies in a sequence, and faults that happen so many times.
-    pub fn forget_progress(&self) {
-        self.memory.sequence_counters.clear();
+    pub fn reset_sequences(&self) {
+        self.state.sequence_counters.clear();
     }
 
     /// The fixtures it answers with.
@@ -277,11 +277,11 @@ impl Engine {
 
     /// How full it is, where there are only so many places.
     pub fn load(&self) -> Option<Load> {
-        self.troubles.capacity.as_ref().map(|capacity| capacity.load())
+        self.faults.capacity.as_ref().map(|capacity| capacity.load())
     }
 
     /// What it has counted since the start.
-    pub fn count(&self) -> MetricsSnapshot {
-        self.tally.read()
+    pub fn metrics(&self) -> MetricsSnapshot {
+        self.metrics.snapshot()
     }
 }

@@ -17,7 +17,7 @@ impl Engine {
     /// Hands a message to the session that `request` opened, once it has been checked as the body of a request is; the
     /// `request` has the message for its body. What the model is then asked is a request, for [`Engine::handle`].
     pub fn on_message(&self, request: &Request<'_>, session: &mut dyn Session) -> Heard {
-        let (path, faults) = self.troubles.in_path(request.path);
+        let (path, faults) = self.faults.split_path(request.path);
         let request = Request { path, ..request.clone() };
         let mut context = self.context(&request, faults);
         let Target { provider, endpoint } = self.fixtures.find(request.method, request.path);
@@ -31,10 +31,10 @@ impl Engine {
         };
         let Err(error) = checked else { return session.on_message(context.members().unwrap_or_default()) };
         context.error = Some(error);
-        let refusal = match provider.error_response(Some(endpoint), &context).content {
+        let rejection = match provider.error_response(Some(endpoint), &context).content {
             Body::Full(body) => body,
             _ => bytes::Bytes::new(),
         };
-        Heard { events: session.on_rejected(context.members().unwrap_or_default(), &refusal), stops: false }
+        Heard { events: session.on_rejected(context.members().unwrap_or_default(), &rejection), stops: false }
     }
 }

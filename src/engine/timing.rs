@@ -26,35 +26,35 @@ pub(super) fn server_timing(context: &RequestContext<'_>) -> (HeaderName, Header
 
 /// How long an answer takes.
 #[derive(Default)]
-pub(super) struct Time {
+pub(super) struct ResponseTiming {
     /// Until its head is sent.
     pub(super) before_head: Duration,
     /// From token to token, if it is a stream.
     pub(super) pace: Option<Pace>,
 }
 
-impl Time {
+impl ResponseTiming {
     /// Whether it takes any.
-    pub(super) fn is_any(&self) -> bool {
+    pub(super) fn has_delay(&self) -> bool {
         !self.before_head.is_zero() || self.pace.is_some()
     }
 }
 
 impl Engine {
     /// How long an answer takes; without one, the error in its place.
-    pub(super) fn time(
+    pub(super) fn response_timing(
         &self,
         endpoint: Option<&Endpoint>,
         plan: &Plan,
         context: &RequestContext<'_>,
         response: Option<&Response>,
-    ) -> Time {
-        let FaultConfig { latency, itl, speed, capacity, .. } = &self.troubles;
+    ) -> ResponseTiming {
+        let FaultConfig { latency, itl, speed, capacity, .. } = &self.faults;
         // Only what the model says takes time of itself.
         let cost = response.and_then(|response| response.cost).filter(|_| endpoint.is_some_and(Endpoint::is_generated));
         let (planned_ttft, planned_itl) = (plan.ttft(), plan.itl());
         if planned_ttft.is_none() && (cost.is_none() || planned_itl.is_none() && latency.is_zero()) {
-            return Time::default();
+            return ResponseTiming::default();
         }
         let mut random = context.random.borrow_mut().fork();
         let factor = {
@@ -70,15 +70,15 @@ impl Engine {
             (None, None) => Duration::ZERO,
         };
         let before_head = if factor() == 1.0 { ttft } else { ttft.mul_f64(factor()) };
-        let Some(cost) = cost else { return Time { before_head, pace: None } };
+        let Some(cost) = cost else { return ResponseTiming { before_head, pace: None } };
         let (itl, progress) = match planned_itl {
             Some((time, progress)) => (Arc::new(time.clone()), progress),
             None => (Arc::clone(itl), 1.0),
         };
         let mut pace = Pace::new(before_head, itl, progress, Box::new(factor), random);
         match response.map(|response| &response.content) {
-            Some(Body::Stream(_)) => Time { before_head, pace: Some(pace) },
-            _ => Time { before_head: pace.total(cost.output), pace: None },
+            Some(Body::Stream(_)) => ResponseTiming { before_head, pace: Some(pace) },
+            _ => ResponseTiming { before_head: pace.total(cost.output), pace: None },
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use actix_http::{HttpMessage, Method, Request as HttpRequest, Response as HttpResponse, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::http::{Sent, empty, page};
+use super::http::{SentBody, empty, page};
 use crate::{
     core::request::RequestBody,
     engine::Engine,
@@ -33,8 +33,8 @@ pub(super) fn respond(
     body: &RequestBody,
     engine: &Engine,
     token: Option<&str>,
-) -> HttpResponse<Sent> {
-    match opens(request, token).and_then(|()| act(request, body, engine)) {
+) -> HttpResponse<SentBody> {
+    match authorize(request, token).and_then(|()| dispatch(request, body, engine)) {
         Ok((status, Some(value))) => page(status, JSON, format!("{value:#}\n")),
         Ok((status, None)) => empty(status),
         Err(Problem(status, message)) => {
@@ -45,16 +45,16 @@ pub(super) fn respond(
 }
 
 /// Whether the pages are open to a request. Who it says it is, behind a proxy, does not count.
-fn opens(request: &HttpRequest, token: Option<&str>) -> Result<(), Problem> {
-    let is_here = request.peer_addr().is_some_and(|peer| match access::canonical(peer.ip()) {
+fn authorize(request: &HttpRequest, token: Option<&str>) -> Result<(), Problem> {
+    let is_local = request.peer_addr().is_some_and(|peer| match access::canonical(peer.ip()) {
         IpAddr::V4(ip) => ip.is_loopback(),
         IpAddr::V6(ip) => ip.is_loopback(),
     });
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|text| text.to_str().ok());
-    let given = authorization.map(|text| text.strip_prefix("Bearer ").unwrap_or(text).trim());
-    match (token, given) {
-        (Some(token), Some(given)) if same(token, given) => Ok(()),
-        (None, _) if is_here => Ok(()),
+    let sent_token = authorization.map(|text| text.strip_prefix("Bearer ").unwrap_or(text).trim());
+    match (token, sent_token) {
+        (Some(token), Some(sent)) if equal_in_constant_time(token, sent) => Ok(()),
+        (None, _) if is_local => Ok(()),
         (Some(_), _) => Err(Problem(
             StatusCode::UNAUTHORIZED,
             "This server was started with --admin-token: send it as `Authorization: Bearer TOKEN`.".to_owned(),
@@ -68,20 +68,24 @@ fn opens(request: &HttpRequest, token: Option<&str>) -> Result<(), Problem> {
 }
 
 /// Compares in a time that says nothing of where two texts differ.
-fn same(one: &str, other: &str) -> bool {
+fn equal_in_constant_time(one: &str, other: &str) -> bool {
     one.len() == other.len() && one.bytes().zip(other.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
-fn act(request: &HttpRequest, body: &RequestBody, engine: &Engine) -> Result<(StatusCode, Option<Value>), Problem> {
+fn dispatch(
+    request: &HttpRequest,
+    body: &RequestBody,
+    engine: &Engine,
+) -> Result<(StatusCode, Option<Value>), Problem> {
     let rules = engine.rules();
     let path = request.path().trim_end_matches('/');
-    let place = path.strip_prefix(PREFIX).unwrap_or_default();
-    let id = place.strip_prefix("/rules/");
+    let page_path = path.strip_prefix(PREFIX).unwrap_or_default();
+    let id = page_path.strip_prefix("/rules/");
     let missing =
         |id: &str| Problem(StatusCode::NOT_FOUND, format!("There is no rule `{id}`: GET /__admin/rules lists all."));
-    match (request.method(), place, id) {
+    match (request.method(), page_path, id) {
         (&Method::GET, "/rules", _) => {
-            Ok((StatusCode::OK, Some(json!({"rules": rules.list().iter().map(shown).collect::<Vec<_>>()}))))
+            Ok((StatusCode::OK, Some(json!({"rules": rules.list().iter().map(rule_json).collect::<Vec<_>>()}))))
         }
         (&Method::POST, "/rules", _) => Ok((StatusCode::CREATED, Some(put(rules, None, body)?))),
         (&Method::DELETE, "/rules", _) => {
@@ -90,12 +94,12 @@ fn act(request: &HttpRequest, body: &RequestBody, engine: &Engine) -> Result<(St
         }
         (&Method::POST, "/reset", _) => {
             rules.clear();
-            engine.forget_progress();
+            engine.reset_sequences();
             Ok((StatusCode::NO_CONTENT, None))
         }
         (&Method::GET, _, Some(id)) => {
             let found = rules.list().into_iter().find(|live| live.id == id).ok_or_else(|| missing(id))?;
-            Ok((StatusCode::OK, Some(shown(&found))))
+            Ok((StatusCode::OK, Some(rule_json(&found))))
         }
         (&Method::PUT, _, Some(id)) => Ok((StatusCode::OK, Some(put(rules, Some(id), body)?))),
         (&Method::DELETE, _, Some(id)) => {
@@ -116,7 +120,7 @@ fn put(rules: &LiveRules, id: Option<&str>, body: &RequestBody) -> Result<Value,
         bad(format!(r#"A rule is JSON, such as {{"when": {{"model": "gpt-4o"}}, "fault": "429x2"}}: {error}."#))
     })?;
     match rules.put(id, &written) {
-        Ok(live) => Ok(shown(&live)),
+        Ok(live) => Ok(rule_json(&live)),
         Err(Refused::Wrong(what)) => Err(bad(format!("The rule is wrong: {what}."))),
         Err(Refused::Full(most)) => {
             Err(Problem(StatusCode::INSUFFICIENT_STORAGE, format!("There are {most} rules: delete some first.")))
@@ -125,7 +129,7 @@ fn put(rules: &LiveRules, id: Option<&str>, body: &RequestBody) -> Result<Value,
 }
 
 /// A rule, and what it is called.
-fn shown(live: &LiveRule) -> Value {
+fn rule_json(live: &LiveRule) -> Value {
     let mut shown = json!({"id": live.id});
     if let (Some(shown), Some(written)) = (shown.as_object_mut(), live.rule.written().as_object()) {
         shown.extend(written.iter().map(|(key, value)| (key.clone(), value.clone())));

@@ -23,7 +23,7 @@ use futures_core::Stream;
 use ipnet::IpNet;
 use socket2::Socket;
 
-pub(crate) use self::{response::Sent, websocket::Stopping};
+pub(crate) use self::{response::SentBody, websocket::StopSignal};
 use super::{admin, lateness::LatenessHistogram, metrics};
 use crate::{
     core::request::{Headers, Request},
@@ -47,7 +47,7 @@ pub(crate) struct Edge {
     /// Whether every answer is logged.
     pub(crate) access_log: bool,
     /// By which open sockets learn that the server stops.
-    pub(crate) stopping: Stopping,
+    pub(crate) stopping: StopSignal,
 }
 
 /// What is known of a connection.
@@ -58,23 +58,23 @@ pub(crate) struct Connection {
 
 /// Answers any request: there is one service, and the engine's own router. Nothing of actix's routing stands before it:
 /// a bare server spends a fifth of its own time there.
-pub(crate) async fn serve(mut request: HttpRequest, edge: &Arc<Edge>) -> HttpResponse<Sent> {
-    let line = edge.access_log.then(|| access_log::Line::begin(&request));
+pub(crate) async fn serve(mut request: HttpRequest, edge: &Arc<Edge>) -> HttpResponse<SentBody> {
+    let line = edge.access_log.then(|| access_log::LogLine::start(&request));
     let payload = request.take_payload();
     let http_response = respond(&request, payload, edge).await;
     match line {
         None => http_response,
-        Some(line) => line.follow(http_response),
+        Some(line) => line.attach_to(http_response),
     }
 }
 
-async fn respond(request: &HttpRequest, payload: Payload, edge: &Arc<Edge>) -> HttpResponse<Sent> {
+async fn respond(request: &HttpRequest, payload: Payload, edge: &Arc<Edge>) -> HttpResponse<SentBody> {
     if request.method() == Method::OPTIONS
         && let Some(http_response) = options(request, &edge.engine)
     {
         return http_response;
     }
-    if request.method() == Method::GET && websocket::wants(request) {
+    if request.method() == Method::GET && websocket::is_upgrade(request) {
         // Boxed, so that other requests do not carry the room for it.
         return Box::pin(websocket::respond(request, payload, edge)).await;
     }
@@ -111,13 +111,13 @@ async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
 }
 
 /// An answer without a body.
-pub(in crate::server) fn empty(status: StatusCode) -> HttpResponse<Sent> {
-    HttpResponse::with_body(status, Sent::default())
+pub(in crate::server) fn empty(status: StatusCode) -> HttpResponse<SentBody> {
+    HttpResponse::with_body(status, SentBody::default())
 }
 
 /// A page of the edge's own.
-pub(in crate::server) fn page(status: StatusCode, content_type: &'static str, text: String) -> HttpResponse<Sent> {
-    let mut http_response = HttpResponse::with_body(status, Sent::from(text));
+pub(in crate::server) fn page(status: StatusCode, content_type: &'static str, text: String) -> HttpResponse<SentBody> {
+    let mut http_response = HttpResponse::with_body(status, SentBody::from(text));
     http_response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
     http_response
 }
@@ -133,7 +133,7 @@ fn client(request: &HttpRequest, trusted: &[IpNet]) -> IpAddr {
 }
 
 /// Answers `OPTIONS` where a path exists or a browser asks before it asks; for the rest the engine has the words.
-fn options(request: &HttpRequest, engine: &Engine) -> Option<HttpResponse<Sent>> {
+fn options(request: &HttpRequest, engine: &Engine) -> Option<HttpResponse<SentBody>> {
     if let Some(preflight) = cors::preflight(request) {
         return Some(preflight);
     }

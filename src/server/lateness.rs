@@ -42,7 +42,7 @@ impl LatenessHistogram {
             seen += count;
             seen >= rank
         });
-        found.map_or(Duration::ZERO, |bucket| Duration::from_micros(most(bucket)))
+        found.map_or(Duration::ZERO, |bucket| Duration::from_micros(upper_bound(bucket)))
     }
 }
 
@@ -56,7 +56,7 @@ fn bucket(micros: u64) -> usize {
 }
 
 /// The most that is counted in a bucket.
-fn most(bucket: usize) -> u64 {
+fn upper_bound(bucket: usize) -> u64 {
     match (bucket / PARTS, bucket % PARTS) {
         (0, part) => part as u64,
         (power, part) => ((PARTS + part + 1) as u64).checked_shl(power as u32 - 1).map_or(u64::MAX, |next| next - 1),
@@ -71,14 +71,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_time_is_known_to_an_eighth(micros in 0u64..1 << 34) {
-            let told = most(bucket(micros));
-            prop_assert!(told >= micros && told <= micros + micros / 8, "{} {}", micros, told);
+        fn a_time_is_measured_to_an_eighth(micros in 0u64..1 << 34) {
+            let measured = upper_bound(bucket(micros));
+            prop_assert!(measured >= micros && measured <= micros + micros / 8, "{} {}", micros, measured);
         }
     }
 
     #[test]
-    fn quantiles_are_those_of_what_was_counted() {
+    fn quantiles_are_those_of_the_counted_times() {
         let lateness = LatenessHistogram::default();
         assert_eq!((lateness.count(), lateness.quantile(0.5)), (0, Duration::ZERO));
         for millis in 1..=100 {
@@ -86,8 +86,8 @@ mod tests {
         }
         assert_eq!(lateness.count(), 100);
         for (share, millis) in [(0.5, 50), (0.99, 99), (1.0, 100)] {
-            let told = lateness.quantile(share).as_micros() as u64;
-            assert!((millis * 1000..=millis * 1125).contains(&told), "{share}: {told}");
+            let measured = lateness.quantile(share).as_micros() as u64;
+            assert!((millis * 1000..=millis * 1125).contains(&measured), "{share}: {measured}");
         }
         lateness.add(Duration::MAX);
         assert!(lateness.quantile(1.0) > Duration::from_secs(3600));

@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 const BACKLOG: i32 = 8192;
 
 /// Two servers that bind one port at the same instant can both fail to listen on it; then they try again, this often.
-const RACES: u32 = 200;
+const MAX_RACES: u32 = 200;
 
 /// Why no port could be taken.
 #[derive(Debug)]
@@ -26,14 +26,14 @@ pub enum ListenError {
         source: io::Error,
     },
     /// The one port wanted is in use.
-    Taken {
+    PortInUse {
         /// The host as given.
         host: String,
         /// The port.
         port: u16,
     },
     /// Every port from the first one upward is in use.
-    AllTaken {
+    NoFreePort {
         /// The host as given.
         host: String,
         /// The first port tried.
@@ -55,12 +55,12 @@ impl fmt::Display for ListenError {
                 f,
                 "cannot listen on host `{host}`: {source}. Give --host an address of this machine, such as 127.0.0.1 or 0.0.0.0"
             ),
-            ListenError::Taken { host, port } => write!(
+            ListenError::PortInUse { host, port } => write!(
                 f,
                 "fake-openai wants port {port} on {host} and no other (--strict-port), but another process listens there. \
                  Stop that process, give another --port, or leave --strict-port out to take the next free one"
             ),
-            ListenError::AllTaken { host, first } => {
+            ListenError::NoFreePort { host, first } => {
                 write!(
                     f,
                     "every port from {first} to 65535 on {host} is in use. Give a lower --port, or --port 0 for any free one"
@@ -83,13 +83,13 @@ pub(super) fn listen(host: &str, first: u16, strict: bool) -> Result<Vec<TcpList
     let addresses = addresses(host)?;
     let last = if strict || first == 0 { first } else { u16::MAX };
     for port in first..=last {
-        match take(host, &addresses, port)? {
+        match bind_all(host, &addresses, port)? {
             Some(listeners) => return Ok(listeners),
-            None if strict => return Err(ListenError::Taken { host: host.to_owned(), port }),
+            None if strict => return Err(ListenError::PortInUse { host: host.to_owned(), port }),
             None => {}
         }
     }
-    Err(ListenError::AllTaken { host: host.to_owned(), first })
+    Err(ListenError::NoFreePort { host: host.to_owned(), first })
 }
 
 /// The addresses that a host stands for: all of them get the same port.
@@ -111,7 +111,7 @@ fn addresses(host: &str) -> Result<Vec<IpAddr>, ListenError> {
 }
 
 /// Listens on one port at all addresses; `None` if it is in use at any.
-fn take(host: &str, addresses: &[IpAddr], port: u16) -> Result<Option<Vec<TcpListener>>, ListenError> {
+fn bind_all(host: &str, addresses: &[IpAddr], port: u16) -> Result<Option<Vec<TcpListener>>, ListenError> {
     let mut listeners: Vec<TcpListener> = Vec::new();
     for address in addresses {
         let port = match listeners.first().map(TcpListener::local_addr) {
@@ -123,7 +123,7 @@ fn take(host: &str, addresses: &[IpAddr], port: u16) -> Result<Option<Vec<TcpLis
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Ok(None),
             // A machine without IPv6 is answered over IPv4; what `localhost` lacks in one family it has in the other.
             Err(_) if *address == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && addresses.len() == 1 => {
-                return take(host, &[Ipv4Addr::UNSPECIFIED.into()], port);
+                return bind_all(host, &[Ipv4Addr::UNSPECIFIED.into()], port);
             }
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
                 if addresses.len() == 1 {
@@ -157,7 +157,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         match socket.listen(BACKLOG) {
             Ok(()) => return Ok(socket.into()),
             // Somebody else was between `bind` and `listen`. If they got it, the next `bind` fails; if none did, it is free.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && races < RACES => races += 1,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && races < MAX_RACES => races += 1,
             Err(error) => return Err(error),
         }
         drop(socket);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use actix_http::{Response as HttpResponse, StatusCode};
 
 use super::{
-    http::{Edge, Sent, page},
+    http::{Edge, SentBody, page},
     lateness::LatenessHistogram,
 };
 use crate::{core::limit_status::Cost, engine::MetricsSnapshot, traffic::capacity::Load};
@@ -16,8 +16,8 @@ const NO_PLACES: Load = Load { running: 0, waiting: 0, most: 0 };
 /// Where it is.
 pub(super) const PATH: &str = "/metrics";
 
-pub(super) fn respond(edge: &Edge) -> HttpResponse<Sent> {
-    let MetricsSnapshot { taken, in_flight, tokens: Cost { input, output } } = edge.engine.count();
+pub(super) fn respond(edge: &Edge) -> HttpResponse<SentBody> {
+    let MetricsSnapshot { taken, in_flight, tokens: Cost { input, output } } = edge.engine.metrics();
     let Load { running, waiting, most } = edge.engine.load().unwrap_or(NO_PLACES);
     let mut text = String::new();
     let mut put = |name: &str, kind: &str, help: &str, value: f64| {

@@ -54,7 +54,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections that one worker holds at the most.
 const MAX_CONNECTIONS: usize = 100_000;
 /// How often idle clients are forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(5);
+const FORGET_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why a server could not start.
 #[derive(Debug)]
@@ -139,7 +139,7 @@ impl Server {
             lateness: Arc::default(),
             lag: LatenessHistogram::default(),
             access_log: config.access_log,
-            stopping: http::Stopping::default(),
+            stopping: http::StopSignal::default(),
         });
         Ok(Server { config, listeners, address, edge })
     }
@@ -203,17 +203,17 @@ impl Server {
         }
         if let Some(path) = &self.config.port_file {
             let shown = format!("cannot write the port file {}", path.display());
-            write_whole(path, self.address.port()).map_err(|error| StartError::Io(shown, error))?;
+            write_port_file(path, self.address.port()).map_err(|error| StartError::Io(shown, error))?;
         }
-        let mut forget = tokio::time::interval(FORGET_EVERY);
-        let mut watch = Watch::begin(edge.engine.count().taken);
+        let mut forget = tokio::time::interval(FORGET_INTERVAL);
+        let mut watch = Watch::start(edge.engine.metrics().taken);
         loop {
             tokio::select! {
                 ended = &mut server => { ended.map_err(failed)?; break }
                 () = &mut stop => break,
                 _ = forget.tick() => {
                     edge.engine.forget_idle();
-                    if let Some(warning) = watch.look(edge.engine.count().taken) {
+                    if let Some(warning) = watch.check(edge.engine.metrics().taken) {
                         log::warn!("{warning}");
                     }
                 }
@@ -222,13 +222,13 @@ impl Server {
         // Idle connections are closed at once, those with a request under way when it is answered. Actix itself would
         // look only once a second whether all are gone.
         drop(handle.stop(true));
-        edge.stopping.tell();
+        edge.stopping.notify();
         tokio::select! {
             _ = &mut server => {}
             () = connections.all_closed() => {}
             () = tokio::time::sleep(self.config.drain) => {}
         }
-        let MetricsSnapshot { taken, in_flight: cut, .. } = edge.engine.count();
+        let MetricsSnapshot { taken, in_flight: cut, .. } = edge.engine.metrics();
         Ok(Stopped { taken, cut })
     }
 
@@ -288,7 +288,7 @@ impl Server {
 }
 
 /// Writes the port so that a reader sees all of it or no file.
-fn write_whole(path: &Path, port: u16) -> io::Result<()> {
+fn write_port_file(path: &Path, port: u16) -> io::Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(format!(".{}", std::process::id()));
     fs::write(&partial, format!("{port}\n"))?;

@@ -37,12 +37,12 @@ impl Running {
 
     /// Requests whose answers are still under way.
     pub fn in_flight(&self) -> u64 {
-        self.edge.engine.count().in_flight
+        self.edge.engine.metrics().in_flight
     }
 
     /// Requests taken so far.
     pub fn taken(&self) -> u64 {
-        self.edge.engine.count().taken
+        self.edge.engine.metrics().taken
     }
 
     /// Stops it as `SIGTERM` stops the program, and waits until it has.

@@ -12,13 +12,13 @@ use crate::core::request::{File, RequestBody};
 
 /// How much more than the limit is read and thrown away before the connection is given up: a client that is still
 /// sending reads no answer.
-const PATIENCE: u64 = 16;
+const MAX_OVERRUN: u64 = 16;
 
 /// Room that is made for a body because its head promises so much: a client that promises may send nothing.
-const PROMISED: u64 = 1024 * 1024;
+const MAX_PREALLOCATED: u64 = 1024 * 1024;
 
 /// The content type of forms with files.
-const FORM: &[u8] = b"multipart/form-data";
+const MULTIPART: &[u8] = b"multipart/form-data";
 
 /// Reads a body to its end; of one that is larger than `limit` bytes nothing is kept. Files are what a form brings.
 pub(super) async fn read(
@@ -42,16 +42,16 @@ pub(super) async fn read(
         ));
     };
     // At once, so that what has come need not be moved when there is more.
-    let promised = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let room = promised.unwrap_or(0).min(limit).min(PROMISED).max(size);
-    let mut whole = BytesMut::with_capacity(usize::try_from(room).unwrap_or(0));
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let capacity = announced.unwrap_or(0).min(limit).min(MAX_PREALLOCATED).max(size);
+    let mut whole = BytesMut::with_capacity(usize::try_from(capacity).unwrap_or(0));
     whole.extend_from_slice(&first);
     let mut chunk = Some(second);
     while let Some(bytes) = chunk {
         size += bytes.len() as u64;
         if size <= limit {
             whole.extend_from_slice(&bytes);
-        } else if size > limit.saturating_mul(PATIENCE) {
+        } else if size > limit.saturating_mul(MAX_OVERRUN) {
             break;
         } else {
             whole = BytesMut::new();
@@ -63,5 +63,5 @@ pub(super) async fn read(
 
 fn is_form(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
-    content_type.get(..FORM.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORM))
+    content_type.get(..MULTIPART.len()).is_some_and(|start| start.eq_ignore_ascii_case(MULTIPART))
 }

@@ -10,7 +10,7 @@ use actix_http::{
     },
 };
 
-use super::{Sent, empty};
+use super::{SentBody, empty};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS");
 const ANY: HeaderValue = HeaderValue::from_static("*");
@@ -19,9 +19,9 @@ const TRUE: HeaderValue = HeaderValue::from_static("true");
 const ONE_DAY: HeaderValue = HeaderValue::from_static("86400");
 
 /// The answer to a preflight, if the request is one.
-pub(super) fn preflight(request: &HttpRequest) -> Option<HttpResponse<Sent>> {
-    let asked = request.headers();
-    if !asked.contains_key(ORIGIN) || !asked.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+pub(super) fn preflight(request: &HttpRequest) -> Option<HttpResponse<SentBody>> {
+    let requested = request.headers();
+    if !requested.contains_key(ORIGIN) || !requested.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
         return None;
     }
     let mut http_response = empty(StatusCode::OK);
@@ -29,8 +29,8 @@ pub(super) fn preflight(request: &HttpRequest) -> Option<HttpResponse<Sent>> {
     allow(request, headers);
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
     // With credentials `*` would be taken literally: the list asked for is the answer.
-    let asked_headers = asked.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
-    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked_headers.unwrap_or(ANY));
+    let requested_headers = requested.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, requested_headers.unwrap_or(ANY));
     headers.insert(ACCESS_CONTROL_MAX_AGE, ONE_DAY);
     Some(http_response)
 }

@@ -8,39 +8,39 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::{core::response::EventStream, engine::Receipt};
 
 /// So much is handed out at once, or an event more.
-const AT_ONCE: usize = 4096;
+const MIN_WRITE: usize = 4096;
 /// Room for that and for an event of usual size.
-const ROOM: usize = AT_ONCE + 1024;
+const CAPACITY: usize = MIN_WRITE + 1024;
 
 /// A lazy sequence of frames as a body. Dropping it, when the client is gone, ends the sequence.
-pub(in crate::server::http) struct Stream {
-    frames: EventStream,
+pub(in crate::server::http) struct ChunkedStream {
+    events: EventStream,
     receipt: Option<Receipt>,
     /// Whether frames are put into chunks here.
     pub(super) chunked: bool,
 }
 
-impl Stream {
+impl ChunkedStream {
     /// Frames in answer to a request. The receipt is closed at their end.
-    pub(super) fn new(frames: EventStream, receipt: Receipt, request: &Request) -> Self {
+    pub(super) fn new(events: EventStream, receipt: Receipt, request: &Request) -> Self {
         // Before HTTP/1.1 there are no chunks: the end of the connection ends the body.
-        Stream { frames, receipt: Some(receipt), chunked: request.version() >= Version::HTTP_11 }
+        ChunkedStream { events, receipt: Some(receipt), chunked: request.version() >= Version::HTTP_11 }
     }
 
     /// What is handed out next, and how much of it is the frames' own.
     pub(super) fn next(&mut self) -> Option<(Bytes, usize)> {
         self.receipt.as_ref()?;
         if !self.chunked {
-            let frame = self.frame()?;
-            let own = frame.len();
-            return Some((frame, own));
+            let event = self.next_event()?;
+            let own = event.len();
+            return Some((event, own));
         }
-        let (mut out, mut said) = (BytesMut::with_capacity(ROOM), 0);
-        while out.len() < AT_ONCE {
-            match self.frame() {
-                Some(frame) => {
-                    said += frame.len();
-                    put(&frame, &mut out);
+        let (mut out, mut event_bytes) = (BytesMut::with_capacity(CAPACITY), 0);
+        while out.len() < MIN_WRITE {
+            match self.next_event() {
+                Some(event) => {
+                    event_bytes += event.len();
+                    put(&event, &mut out);
                 }
                 None => {
                     put(b"", &mut out);
@@ -48,21 +48,21 @@ impl Stream {
                 }
             }
         }
-        Some((out.freeze(), said))
+        Some((out.freeze(), event_bytes))
     }
 
     /// The next frame that is not empty; an empty chunk would end the body.
-    fn frame(&mut self) -> Option<Bytes> {
-        let frame = self.frames.list.by_ref().map(|frame| frame.bytes).find(|bytes| !bytes.is_empty());
-        if frame.is_none() {
+    fn next_event(&mut self) -> Option<Bytes> {
+        let event = self.events.list.by_ref().map(|event| event.bytes).find(|bytes| !bytes.is_empty());
+        if event.is_none() {
             self.receipt = None;
         }
-        frame
+        event
     }
 }
 
 /// Tells the head of an answer that its body comes in chunks already.
-pub(super) fn tell(head: &mut ResponseHead) {
+pub(super) fn mark_chunked(head: &mut ResponseHead) {
     head.no_chunking(true);
     head.headers.insert(header::TRANSFER_ENCODING, header::HeaderValue::from_static("chunked"));
 }
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_are_framed_as_rfc_9112_says() {
+    fn chunks_are_framed_as_in_rfc_9112() {
         let mut out = BytesMut::new();
         put(b"data: x\n\n", &mut out);
         put(&[b'y'; 300], &mut out);

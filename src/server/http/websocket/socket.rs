@@ -11,9 +11,9 @@ use bytes::{Bytes, BytesMut};
 use super::super::next;
 
 /// The longest message taken, in bytes: OpenAI takes 15 MiB of audio at once, and JSON around it.
-const LONGEST: usize = 16 << 20;
+const MAX_MESSAGE: usize = 16 << 20;
 /// How long a client may take to answer that it closes too.
-const PATIENCE: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is handed over to be sent, one piece at a time: nothing more is written until it has been taken.
 #[derive(Clone, Default)]
@@ -30,11 +30,11 @@ impl Wire {
     async fn send(&self, bytes: Bytes) {
         let mut bytes = Some(bytes);
         poll_fn(|_| {
-            let mut place = self.0.borrow_mut();
-            if place.is_some() {
+            let mut slot = self.0.borrow_mut();
+            if slot.is_some() {
                 return Poll::Pending;
             }
-            *place = bytes.take();
+            *slot = bytes.take();
             Poll::Ready(())
         })
         .await;
@@ -49,7 +49,7 @@ pub(super) enum Event {
     /// The client has closed, or is gone.
     Closed,
     /// What came is against the rules: the socket is closed with this code.
-    Wrong(CloseCode),
+    Invalid(CloseCode),
 }
 
 /// One socket.
@@ -71,8 +71,8 @@ impl Socket {
     pub(super) async fn next(&mut self) -> Event {
         loop {
             match self.frame() {
-                Err(code) => return Event::Wrong(code),
-                Ok(Some((is_last, code, payload))) => match self.take(is_last, code, payload) {
+                Err(code) => return Event::Invalid(code),
+                Ok(Some((is_last, code, payload))) => match self.on_frame(is_last, code, payload) {
                     Some(Event::Closed) => {
                         self.send_close(None).await;
                         return Event::Closed;
@@ -104,11 +104,11 @@ impl Socket {
         // The parser would make room for whatever is promised, and look at the bound last.
         match frame_length(&self.buffer) {
             None => return Ok(None),
-            Some(length) if length > LONGEST as u64 + MOST_HEAD => return Err(CloseCode::Size),
+            Some(length) if length > MAX_MESSAGE as u64 + MAX_FRAME_HEAD => return Err(CloseCode::Size),
             Some(length) if length > self.buffer.len() as u64 => return Ok(None),
             Some(_) => {}
         }
-        match Parser::parse(&mut self.buffer, true, LONGEST) {
+        match Parser::parse(&mut self.buffer, true, MAX_MESSAGE) {
             Ok(frame) => Ok(frame.map(|(is_last, code, payload)| (is_last, code, payload.unwrap_or_default()))),
             Err(ProtocolError::Overflow) => Err(CloseCode::Size),
             Err(_) => Err(CloseCode::Protocol),
@@ -116,17 +116,17 @@ impl Socket {
     }
 
     /// What a frame brings, if it is something by itself.
-    fn take(&mut self, is_last: bool, code: OpCode, payload: BytesMut) -> Option<Event> {
+    fn on_frame(&mut self, is_last: bool, code: OpCode, payload: BytesMut) -> Option<Event> {
         match code {
             OpCode::Text | OpCode::Binary | OpCode::Continue => {
                 let mut whole = match (self.parts.take(), code) {
                     (None, OpCode::Continue) | (Some(_), OpCode::Text | OpCode::Binary) => {
-                        return Some(Event::Wrong(CloseCode::Protocol));
+                        return Some(Event::Invalid(CloseCode::Protocol));
                     }
                     (None, _) => payload,
                     (Some(mut parts), _) => {
-                        if parts.len() + payload.len() > LONGEST {
-                            return Some(Event::Wrong(CloseCode::Size));
+                        if parts.len() + payload.len() > MAX_MESSAGE {
+                            return Some(Event::Invalid(CloseCode::Size));
                         }
                         parts.extend_from_slice(&payload);
                         parts
@@ -138,19 +138,19 @@ impl Socket {
                     return None;
                 }
                 if std::str::from_utf8(&whole).is_err() {
-                    return Some(Event::Wrong(CloseCode::Invalid));
+                    return Some(Event::Invalid(CloseCode::Invalid));
                 }
                 Some(Event::Message(whole.freeze()))
             }
             OpCode::Ping => Some(Event::Ping(payload.freeze())),
             OpCode::Pong => None,
             OpCode::Close => Some(Event::Closed),
-            OpCode::Bad => Some(Event::Wrong(CloseCode::Protocol)),
+            OpCode::Bad => Some(Event::Invalid(CloseCode::Protocol)),
         }
     }
 
     /// Sends messages, each once the one before has been taken.
-    pub(super) async fn say_all(&mut self, messages: impl IntoIterator<Item = Bytes>) {
+    pub(super) async fn send_all(&mut self, messages: impl IntoIterator<Item = Bytes>) {
         for message in messages {
             self.send(&message, OpCode::Text).await;
         }
@@ -194,12 +194,12 @@ impl Socket {
                 }
             }
         };
-        let _ = tokio::time::timeout(PATIENCE, closed).await;
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
     }
 }
 
 /// The longest head of a frame, in bytes: two, eight for the length, four for the mask.
-const MOST_HEAD: u64 = 14;
+const MAX_FRAME_HEAD: u64 = 14;
 
 /// How long the frame is that begins here, in bytes with its head and its mask; none if that cannot be told yet.
 fn frame_length(bytes: &[u8]) -> Option<u64> {
