@@ -1,4 +1,4 @@
-//! What gives rise to objects of another collection.
+//! Creation of objects in another collection when an object is created or reaches a status.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -10,45 +10,45 @@ use super::{
 };
 use crate::core::{context::RequestContext, template::Template};
 
-/// What gives rise to objects of another collection, compiled.
+/// A rule that creates objects of another collection, compiled.
 pub(crate) struct CascadeCreate {
     collection: Collection,
     source: InputSource,
 }
 
-/// What is taken to have been sent for them.
+/// The source of the input that the new objects are created from.
 enum InputSource {
-    /// This, for one of them.
+    /// A template, for one object.
     Template(Template),
-    /// What was sent lists them.
+    /// Items of the request body, for one object each.
     Items(ItemSelector),
 }
 
-/// Which items of what was sent, and what of them. A name alone is all items of that member.
+/// The selection of items in the request body. A string in the fixture selects all items of that member.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ItemSelector {
-    /// The member that lists them, or its path.
+    /// Path of the array.
     #[serde(rename = "each")]
     path: String,
-    /// Only those of which a member is one of these.
+    /// Filter on an item's members: each of these must have one of the listed values.
     #[serde(default)]
     when: Map<String, Value>,
-    /// The member of an item that is meant, if not all of it.
+    /// The member of an item to use as input; the whole item if left out.
     #[serde(rename = "of")]
     member: Option<String>,
-    /// What is taken to have been sent beside it.
+    /// Members added to each item; the item's own win.
     #[serde(default)]
     with: Map<String, Value>,
 }
 
 impl CascadeCreate {
-    /// One object that is made of this.
+    /// Creates a rule for one object, from a template.
     pub(crate) fn from_template(collection: Collection, with: &Value) -> Result<Self, String> {
         Ok(CascadeCreate { collection, source: InputSource::Template(json_template(with)?) })
     }
 
-    /// What this says of each item: the name of a member, or an object.
+    /// Creates a rule for one object per selected item. `each` is the name of a member, or an object.
     pub(crate) fn from_input(collection: Collection, each: &Value) -> Result<Self, String> {
         let each = match each {
             Value::String(name) => ItemSelector { path: name.clone(), ..ItemSelector::default() },
@@ -57,7 +57,7 @@ impl CascadeCreate {
         Ok(CascadeCreate { collection, source: InputSource::Items(each) })
     }
 
-    /// Keeps what an object with this id, in what has these ids, gives rise to.
+    /// Stores the objects that follow from the object `id`. `parents` are the ids of the objects around it.
     pub(crate) fn create(
         &self,
         context: &RequestContext<'_>,
@@ -80,7 +80,7 @@ impl CascadeCreate {
 }
 
 impl ItemSelector {
-    /// What was sent of each.
+    /// Returns the input for each new object.
     fn select(&self, sent: &Map<String, Value>) -> Vec<Map<String, Value>> {
         let mut path = self.path.split('.');
         let first = path.next().and_then(|name| sent.get(name));

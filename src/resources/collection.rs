@@ -1,4 +1,4 @@
-//! What the objects of a collection are, and what becomes of them.
+//! A collection of objects, and the rules by which they are created and changed.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::core::{
     template::{Layout, Slot, Spaces, Template},
 };
 
-/// A status follows a status, but not for ever.
+/// Most status changes that one request applies to an object, so that a cycle of statuses ends.
 pub(crate) const MAX_STEPS: usize = 8;
 
 /// A collection, compiled.
@@ -29,48 +29,48 @@ pub(crate) const MAX_STEPS: usize = 8;
 pub(crate) struct Collection {
     pub(crate) name: String,
     pub(crate) noun: String,
-    /// The collection of what it is in, and what that is called.
+    /// The parent's collection, and the noun of its objects.
     pub(crate) parent: Option<(String, String)>,
     pub(crate) parents: Parents,
     id: Option<Template>,
     object: Option<Template>,
-    /// What each member of an object takes of what is sent.
+    /// The input that each member of an object accepts.
     members: Vec<(String, MemberType)>,
-    /// What members name.
+    /// The members of the request body that name objects of other collections.
     pub(crate) references: Vec<(String, Reference)>,
-    /// What the items of members that are sent come to be: by the name of the member and by their type.
+    /// The shape of the items in members of the request body, by the member's name and the item's `type`.
     items: Vec<(String, String, Collection)>,
-    /// The member that is an object's id, if it is not `id`.
+    /// The member that holds an object's id, if it is not `id`.
     pub(crate) id_member: Option<String>,
-    /// What is taken to have been sent where it was not.
+    /// Default input for members that the request body lacks.
     defaults: Option<Template>,
     open: bool,
     merges: bool,
     pub(crate) single: bool,
-    /// The parameter of the path that is the id, if it is not `id`.
+    /// The path parameter that holds the id, if it is not `id`.
     pub(crate) parameter: Option<String>,
-    /// Whether every one is there that was never created, even where ids are strict.
+    /// True if an object exists under every id, even with strict ids.
     pub(crate) always_exists: bool,
     pub(crate) default_input: Option<Template>,
     pub(crate) seed_objects: Vec<Template>,
     pub(crate) seed_unknown_parents: bool,
     steps: Vec<(String, Template)>,
-    /// Whether an id tells how manyeth an object is.
+    /// True if ids contain a running number.
     has_numbered_ids: bool,
-    /// The members that are counted whenever an object is told.
+    /// The members that are recounted whenever an object is returned.
     pub(crate) count_rules: Vec<(String, CountRule)>,
     deadlines: Vec<(String, Deadline)>,
-    /// The arrays whose items are counted.
+    /// The arrays of the request body whose items are counted.
     counted_arrays: Vec<String>,
-    /// What is made when an object comes to a status.
+    /// The objects that are created when an object reaches a status.
     pub(crate) on_status: Vec<(String, CascadeCreate)>,
-    /// The member that is an object's status.
+    /// The member that holds an object's status.
     pub(crate) status: String,
-    /// How its objects run lines, if they do.
+    /// The batch job that its objects run, if they do.
     pub(crate) batch_job: Option<BatchJob>,
 }
 
-/// Where the ids of what a collection is in come from: from the path, or from nowhere.
+/// The source of the parents' ids: parameters of the path, or templates.
 pub(crate) enum Parents {
     Path(Vec<String>),
     Templates(Vec<Template>),
@@ -82,7 +82,7 @@ impl Default for Parents {
     }
 }
 
-/// Compiles JSON that is read again before anybody sees it.
+/// Compiles JSON that is parsed again before it is returned.
 pub(crate) fn json_template(value: &Value) -> Result<Template, String> {
     Template::json(value, Layout::default(), Spaces::Content)
 }
@@ -152,14 +152,14 @@ impl Collection {
         })
     }
 
-    /// What has no id and no place of its own, such as the items of an array.
+    /// A shape without an id, for the items of an array.
     fn for_items(object: &Map<String, Value>) -> Result<Self, String> {
         let members =
             object.iter().map(|(name, default)| (name.clone(), MemberType::from_default(name, default))).collect();
         Ok(Collection { members, object: Some(json_template(&json!(object))?), ..Collection::default() })
     }
 
-    /// What was sent, and what is taken to have been, with the items of its members as they come to be.
+    /// Returns the request body with defaults filled in and its items brought into their shape.
     fn prepare_input(&self, context: &RequestContext<'_>, sent: Map<String, Value>) -> Map<String, Value> {
         let mut all = self.defaults.as_ref().map(|defaults| render_object(defaults, context)).unwrap_or_default();
         all.extend(sent);
@@ -177,8 +177,8 @@ impl Collection {
         all
     }
 
-    /// A collection that others fill: what they put there has no shape of its own.
-    /// Where they put nothing there is this `object`, if anything.
+    /// A collection that other endpoints fill. Its stored objects have no fixed shape. `object` is returned for ids
+    /// that were never stored; without it such ids are unknown.
     pub(crate) fn external(name: &str, object: Option<&Map<String, Value>>) -> Result<Self, String> {
         let object = object.map(|object| json_template(&json!(object))).transpose()?;
         let default_input = object.as_ref().map(|_| json_template(&json!({}))).transpose()?;
@@ -192,23 +192,23 @@ impl Collection {
         })
     }
 
-    /// Whether objects can be made.
+    /// Returns true if the collection can create objects.
     pub(crate) fn can_create(&self) -> bool {
         self.object.is_some()
     }
 
-    /// The slots of all that it makes.
+    /// The slots of all its templates.
     pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
         let made = self.id.iter().chain(&self.object).chain(&self.default_input).chain(&self.seed_objects);
         made.chain(self.steps.iter().map(|(_, patch)| patch)).flat_map(Template::slots)
     }
 
-    /// The id of the object that a request is about; none where there is but one.
+    /// The id of the object that a request is about; empty for a single object.
     pub(crate) fn id(&self, context: &RequestContext<'_>) -> String {
         if self.single { String::new() } else { path_param(context, self.parameter.as_deref().unwrap_or("id")) }
     }
 
-    /// The ids of what it is in.
+    /// The ids of the parents, the outermost first.
     pub(crate) fn parents(&self, context: &RequestContext<'_>) -> Vec<String> {
         match &self.parents {
             Parents::Path(names) => names.iter().map(|name| path_param(context, name)).collect(),
@@ -216,12 +216,12 @@ impl Collection {
         }
     }
 
-    /// The name that those objects are kept under which are in what has these ids.
+    /// The key of the objects within these parents.
     pub(crate) fn resource_key(&self, parents: &[String]) -> String {
         resource_key(&self.name, parents)
     }
 
-    /// A new object from what was sent, and its id; it is not kept yet.
+    /// Returns a new object and its id. The caller stores it.
     pub(crate) fn create(
         &self,
         context: &RequestContext<'_>,
@@ -274,7 +274,7 @@ impl Collection {
         Value::Object(object)
     }
 
-    /// Takes what was sent into an object: all that may be, or of that what `fields` names.
+    /// Copies the accepted members of the request body into an object; only those in `fields`, if given.
     pub(crate) fn apply(&self, object: &mut Map<String, Value>, sent: Map<String, Value>, fields: Option<&[String]>) {
         let waits = self.deadlines.iter().filter_map(|(name, deadline)| Some((name, deadline, deadline.wait(&sent)?)));
         let waits: Vec<_> = waits.collect();
@@ -292,7 +292,7 @@ impl Collection {
         }
     }
 
-    /// Changes what follows upon an object's status, and tells whether anything does.
+    /// Applies the change that follows an object's status. Returns false if none does.
     pub(crate) fn advance(&self, context: &RequestContext<'_>, object: &mut Value) -> bool {
         if let Some(next) = next_stage(object) {
             *object = next;
@@ -304,18 +304,18 @@ impl Collection {
         true
     }
 
-    /// Whether an object runs lines: then it goes no steps of its own.
+    /// Returns true if the object runs a batch job. The collection's own steps then do not apply.
     pub(crate) fn has_job(&self, resources: &ResourceStore, key: &str, id: &str) -> bool {
         self.batch_job.is_some() && JobLocation { key, id, resources }.job().is_some()
     }
 }
 
-/// Changes the members of an object that a patch names; the patch sees the object.
+/// Applies a patch to an object. The patch's slots see the object.
 pub(crate) fn apply_patch(object: &mut Value, patch: &Template, context: &RequestContext<'_>) {
     apply_patch_with_run(object, patch, Map::new(), context);
 }
 
-/// The same for a patch that sees this too, as `{{resource.run.…}}`.
+/// Applies a patch whose slots also see `run`, as `{{resource.run.…}}`.
 pub(crate) fn apply_patch_with_run(
     object: &mut Value,
     patch: &Template,
@@ -333,12 +333,12 @@ pub(crate) fn apply_patch_with_run(
     }
 }
 
-/// Where the files are that came with the objects of a shelf.
+/// The key of the files that belong to the objects under `key`.
 pub(crate) fn files_key(key: &str) -> String {
     format!("{key} files")
 }
 
-/// A parameter of the path, decoded.
+/// A path parameter, percent-decoded.
 pub(crate) fn path_param(context: &RequestContext<'_>, name: &str) -> String {
     let raw = context.param(name).unwrap_or_default();
     percent_decode_str(raw).decode_utf8_lossy().into_owned()

@@ -1,5 +1,5 @@
-//! Objects that run lines: each line is a request, and is answered as if it had come by itself. What is run with one look
-//! at the object is bounded, so that nobody else waits for it; the next look goes on from there.
+//! Batch jobs: objects that run lines, each of them a request that is handled as if it had been sent by itself. The
+//! work per poll is bounded, so that other requests do not wait for it. The next poll continues where it ended.
 
 mod file;
 mod job;
@@ -29,14 +29,14 @@ use crate::core::{
     template::{Layout, Spaces, Template},
 };
 
-/// Lines that are run with one look: a twentieth of all, but no fewer than these.
+/// Minimum number of lines that one poll runs, if a twentieth of all is less.
 const MIN_LINES_PER_POLL: usize = 100;
-/// And so many bytes asked and answered at the most, but for the last line.
+/// Maximum bytes of requests and responses in one poll, except for the last line.
 const MAX_BYTES_PER_POLL: usize = 1 << 20;
-/// The most bytes that all lines may have, and that all answers may: half of what is kept of everything.
+/// Maximum bytes of all lines, and of all responses: half of what the store holds in total.
 const MAX_BYTES: usize = 32 << 20;
 
-/// Answers a line.
+/// Handles the request of one line.
 pub type ExecuteItem<'a> = dyn Fn(&Request<'_>) -> Response + 'a;
 
 struct Step {
@@ -46,17 +46,17 @@ struct Step {
     on_failure: Template,
 }
 
-/// How lines are run, compiled.
+/// The rules of a batch job, compiled.
 pub(crate) struct BatchJob {
     member: String,
-    /// The collection of the files; without it the lines were sent themselves.
+    /// The collection of the input and output files; without it the request body lists the lines.
     files: Option<Box<Collection>>,
     format: LineFormat,
     path: Template,
     path_aliases: Map<String, Value>,
     max_lines: usize,
-    answered: Vec<Template>,
-    refused: Vec<Template>,
+    succeeded: Vec<Template>,
+    failed: Vec<Template>,
     skipped: Vec<Template>,
     spaced: bool,
     outputs: Option<[Template; OUTPUTS]>,
@@ -66,7 +66,7 @@ pub(crate) struct BatchJob {
     steps: Vec<(String, Step)>,
 }
 
-/// Every entry with what is made of its value.
+/// Compiles the value of every entry.
 fn compile_each<T>(
     entries: &Map<String, Value>,
     made: impl Fn(&Value) -> Result<T, String>,
@@ -79,7 +79,7 @@ fn compile_each<T>(
 }
 
 impl BatchJob {
-    /// Compiles what a collection's file says; `files` is the collection that it names.
+    /// Compiles the job of a collection's file; `files` is the collection that it names.
     pub(crate) fn compile(file: &BatchJobFile, files: Option<Collection>) -> Result<Self, String> {
         let line =
             |line: &Value| -> Result<_, String> { Ok(Template::json(line, Layout::default(), Spaces::Part)?.split()) };
@@ -88,25 +88,28 @@ impl BatchJob {
             let patch = |patch: &Map<String, Value>| json_template(&json!(patch));
             Ok(Step {
                 actions: step.actions,
-                on_poll: patch(&step.set)?,
-                on_done: patch(&step.end)?,
-                on_failure: patch(&step.wrong)?,
+                on_poll: patch(&step.on_poll)?,
+                on_done: patch(&step.on_done)?,
+                on_failure: patch(&step.on_failure)?,
             })
         };
         let member = match (&file.file, &file.each, &files) {
             (Some(member), None, Some(_)) | (None, Some(member), None) => member.clone(),
-            _ => return Err("has a `file` and what it is `of`, or `each`".to_owned()),
+            _ => return Err("must have either `file` and `of`, or `each`; leave the rest out".to_owned()),
         };
         if files.is_some()
-            && let Some(missing) = PROBLEM_KINDS.iter().find(|kind| !file.wrong.contains_key(**kind))
+            && let Some(missing) = PROBLEM_KINDS.iter().find(|kind| !file.problems.contains_key(**kind))
         {
-            return Err(format!("`wrong` does not say what `{missing}` is: there is {}", PROBLEM_KINDS.join(", ")));
+            return Err(format!(
+                "`wrong` lacks `{missing}`; it needs a message for each of {}",
+                PROBLEM_KINDS.join(", ")
+            ));
         }
-        if let Some(unknown) = file.wrong.keys().find(|kind| !PROBLEM_KINDS.contains(&kind.as_str())) {
-            return Err(format!("`wrong.{unknown}` does not exist: there is {}", PROBLEM_KINDS.join(", ")));
+        if let Some(unknown) = file.problems.keys().find(|kind| !PROBLEM_KINDS.contains(&kind.as_str())) {
+            return Err(format!("`wrong.{unknown}` is no kind of problem; there are {}", PROBLEM_KINDS.join(", ")));
         }
         let outputs = file.outputs.as_ref();
-        let outputs = outputs.map(|outputs| Ok([json_template(&outputs.answered)?, json_template(&outputs.refused)?]));
+        let outputs = outputs.map(|outputs| Ok([json_template(&outputs.succeeded)?, json_template(&outputs.failed)?]));
         let paths = |value: &Value| <Vec<String>>::deserialize(value).map_err(|error| error.to_string());
         Ok(BatchJob {
             member,
@@ -115,22 +118,22 @@ impl BatchJob {
             path: Template::plain(&file.path, Spaces::Content)?,
             path_aliases: file.path_aliases.clone(),
             max_lines: file.max_lines,
-            answered: line(&file.answered)?,
-            refused: line(file.refused.as_ref().unwrap_or(&file.answered))?,
+            succeeded: line(&file.succeeded)?,
+            failed: line(file.failed.as_ref().unwrap_or(&file.succeeded))?,
             skipped: file.skipped.as_ref().map_or(Ok(Vec::new()), line)?,
             spaced: file.spaced,
             outputs: outputs.transpose().map_err(|error: String| error)?,
             sums: compile_each(&file.sums, paths)?,
             firsts: compile_each(&file.firsts, paths)?,
-            problems: compile_each(&file.wrong, json_template)?,
+            problems: compile_each(&file.problems, json_template)?,
             steps: compile_each(&file.steps, step)?,
         })
     }
 
-    /// The lines of a new object, if it runs any, and that it has not come anywhere yet.
+    /// Returns the new job and its lines, if the object runs any.
     ///
     /// # Errors
-    /// They came with it, and something is wrong with them.
+    /// The request body lists the lines, and some are invalid.
     pub(crate) fn input(
         &self,
         sent: &Map<String, Value>,
@@ -166,8 +169,7 @@ impl BatchJob {
         }
     }
 
-    /// Goes a step on with an object, by what its `status` is: `ask` answers its lines. Nothing happens while another
-    /// look at it does so.
+    /// Runs the step that belongs to the object's `status`. Nothing happens while another request does so.
     pub(crate) fn advance(
         &self,
         status: &str,
@@ -237,7 +239,7 @@ impl BatchJob {
         }
         let input = location.input().ok_or_else(|| vec![problem("lost", None, None)])?;
         let path = self.path_aliases.get(path).and_then(Value::as_str).unwrap_or(path);
-        let refusals = if self.outputs.is_some() { 1 } else { 0 };
+        let failures = if self.outputs.is_some() { 1 } else { 0 };
         let (mut outputs, mut work) = ([Vec::new(), Vec::new()], 0);
         for _ in 0..job.total.div_ceil(20).max(MIN_LINES_PER_POLL) {
             let Some((line, next)) = next_line(&input, job.offset).filter(|_| work < MAX_BYTES_PER_POLL) else { break };
@@ -256,14 +258,14 @@ impl BatchJob {
             let Body::Full(body) = response.content else { continue };
             let seen = json!({"custom_id": id, "status": response.status.as_u16()});
             if response.status.as_u16() < 400 {
-                job.answered += 1;
+                job.succeeded += 1;
                 self.collect_values(&body, &mut job.collected);
-                self.write(&self.answered, seen, &body, context, &mut outputs[0]);
+                self.write(&self.succeeded, seen, &body, context, &mut outputs[0]);
             } else {
-                job.refused += 1;
-                // Where all are refused, what was asked for is all that there is to tell.
+                job.failed += 1;
+                // If all lines fail, the request body is the only source of these values.
                 self.collect_first_values(&sent, &mut job.collected);
-                self.write(&self.refused, seen, &body, context, &mut outputs[refusals]);
+                self.write(&self.failed, seen, &body, context, &mut outputs[failures]);
             }
             work += line.len() + body.len();
         }
@@ -318,7 +320,7 @@ impl BatchJob {
         Ok(true)
     }
 
-    /// What is said of these mistakes.
+    /// Renders the error messages for these problems.
     fn render_problems(&self, problems: &[Value], context: &RequestContext<'_>) -> Vec<Value> {
         let rendered = problems.iter().filter_map(|problem| {
             let (_, rendered) = self.problems.iter().find(|(kind, _)| problem["kind"] == **kind)?;
@@ -328,7 +330,7 @@ impl BatchJob {
         rendered.collect()
     }
 
-    /// Adds up what an answer tells.
+    /// Adds up numbers of a response, and records first values.
     fn collect_values(&self, body: &[u8], collected: &mut Map<String, Value>) {
         let Ok(response) = json::Document::read(body) else { return };
         for (name, paths) in &self.sums {
@@ -339,7 +341,7 @@ impl BatchJob {
         self.collect_first_values(body, collected);
     }
 
-    /// Tells what the first tells that tells anything of it.
+    /// Records each value that no earlier body contained.
     fn collect_first_values(&self, body: &[u8], collected: &mut Map<String, Value>) {
         let Ok(body) = json::Document::read(body) else { return };
         for (name, paths) in self.firsts.iter().filter(|(name, _)| !collected.contains_key(name)).collect::<Vec<_>>() {
@@ -348,7 +350,7 @@ impl BatchJob {
         }
     }
 
-    /// Writes a line of an output. An answer that is no JSON is a text in it.
+    /// Appends a line to an output. A response that is no JSON is embedded as a string.
     fn write(&self, line: &[Template], seen: Value, body: &[u8], context: &RequestContext<'_>, output: &mut Vec<u8>) {
         context.resource.replace(Arc::new(seen));
         let is_json = !body.is_empty() && serde_json::from_slice::<IgnoredAny>(body).is_ok();
@@ -365,7 +367,7 @@ impl BatchJob {
     }
 }
 
-/// The first that is there of some paths.
+/// Returns the value at the first path that exists.
 fn find_first<'d>(document: &'d json::Document<'_>, paths: &[String]) -> Option<json::Value<'d>> {
     paths.iter().find_map(|path| {
         let mut names = path.split('.');
@@ -374,5 +376,5 @@ fn find_first<'d>(document: &'d json::Document<'_>, paths: &[String]) -> Option<
     })
 }
 
-/// Whether all of it is done, or what is wrong.
+/// True if the action is complete, false if the next poll continues it, or the problems found.
 type Outcome = Result<bool, Vec<Value>>;

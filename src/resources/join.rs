@@ -1,4 +1,4 @@
-//! Files that came with several objects, joined to one.
+//! The action that joins several objects' files into one.
 
 use bytes::BytesMut;
 use serde::Deserialize;
@@ -11,23 +11,23 @@ use super::{
 };
 use crate::core::{context::RequestContext, error::ApiError, template::Template};
 
-/// Which files are joined, and to what.
+/// The files to join, and the object to create from them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct JoinSpec {
-    /// The member of what was sent that lists the ids of the objects with the files, in their order.
+    /// The member of the request body that lists the ids of the parts, in order.
     each: String,
-    /// The file of the collection that these are in, which is in the object.
+    /// The file of the parts' collection, a child of the object's.
     of: String,
-    /// The file of the collection that the joined file comes to be in.
+    /// The file of the collection for the joined file.
     to: String,
-    /// What is taken to have been sent there, where the object is seen.
+    /// The input of the joined file; its slots see the object.
     with: Map<String, Value>,
-    /// The member of the object that is what comes of it.
+    /// The member of the object that is set to the joined file.
     into: String,
 }
 
-/// The same, compiled.
+/// The action, compiled.
 pub(crate) struct JoinFiles {
     each: String,
     of: Collection,
@@ -37,16 +37,16 @@ pub(crate) struct JoinFiles {
 }
 
 impl JoinFiles {
-    /// `read` gives the collection of a file.
+    /// Compiles the action. `read` returns the collection of a file.
     pub(crate) fn compile(file: &JoinSpec, read: &dyn Fn(&str) -> Result<Collection, String>) -> Result<Self, String> {
         let (of, to, with) = (read(&file.of)?, read(&file.to)?, json_template(&json!(file.with))?);
         Ok(JoinFiles { each: file.each.clone(), of, to, with, into: file.into.clone() })
     }
 
-    /// Joins the files of what is in an object of this id, in what has these ids: they are no longer kept themselves.
+    /// Joins the files of an object's parts and deletes the parts' files.
     ///
     /// # Errors
-    /// One of them is not there.
+    /// A part does not exist.
     pub(crate) fn execute(
         &self,
         context: &RequestContext<'_>,

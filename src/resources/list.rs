@@ -1,4 +1,4 @@
-//! Lists: which page a query asks for, what stands inside an object, and what others keep.
+//! Lists: query parameters, items inside an object, and responses stored for later.
 
 use std::sync::Arc;
 
@@ -7,13 +7,12 @@ use serde_json::Value;
 use super::store::{Query, ResourceStore};
 use crate::core::{json, template::query as parameter};
 
-/// How many objects are on a page if nothing is asked for.
+/// Number of objects on a page without a `limit`.
 pub(crate) const DEFAULT_PAGE_SIZE: usize = 20;
-/// The most, whatever is asked for.
+/// Maximum number of objects on a page.
 const MAX_PAGE_SIZE: usize = 100;
 
-/// Which page of a list a query asks for. `usual` objects are on one unless it says otherwise; `filters` are parameters
-/// that name members.
+/// Parses the page that a query asks for. `filters` are the parameters that filter by members.
 pub(crate) fn query(text: &str, newest_first: bool, default_limit: usize, filters: &[String]) -> Query {
     let value = |name: &str| parameter(text, name).map(|value| value.into_owned());
     let max = MAX_PAGE_SIZE.max(default_limit);
@@ -38,7 +37,7 @@ pub(crate) fn query(text: &str, newest_first: bool, default_limit: usize, filter
     }
 }
 
-/// What stands inside each item of an array of an object, each with an id.
+/// The items of an array inside an object, each with an id. `path` is the array and the member to take of each item.
 pub(crate) fn items_inside(object: &Value, id: &str, path: &str) -> Vec<Arc<Value>> {
     let (array, member) = path.split_once('.').unwrap_or((path, ""));
     let items = object.get(array).and_then(Value::as_array).into_iter().flatten();
@@ -52,7 +51,7 @@ pub(crate) fn items_inside(object: &Value, id: &str, path: &str) -> Vec<Arc<Valu
     numbered.collect()
 }
 
-/// What is kept of an answer to a request that asks for it, and under which id.
+/// Stores a response under its id, with the `metadata` of the request.
 pub(crate) fn store_response(resources: &ResourceStore, collection: &str, body: json::Object<'_>, mut response: Value) {
     let Some(id) = response["id"].as_str().map(str::to_owned) else { return };
     if let (Some(metadata), Some(response)) =

@@ -1,4 +1,4 @@
-//! What there is under an id, and what may be done with it.
+//! Lookups by id, and the checks before an action.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use super::{
 use crate::core::{context::RequestContext, error::ApiError};
 
 impl Collection {
-    /// That there is nothing of this id.
+    /// The error for an unknown id.
     pub(crate) fn not_found(&self, id: &str) -> ApiError {
         ApiError::UnknownResource { id: id.to_owned(), noun: self.noun.clone() }
     }
 
-    /// Sees to it that what it is in is still there.
+    /// Checks that the parent still exists.
     pub(crate) fn check_parent(&self, resources: &ResourceStore, parents: &[String]) -> Result<(), ApiError> {
         let (Some((collection, noun)), Some((id, above))) = (&self.parent, parents.split_last()) else { return Ok(()) };
         match resources.find(&resource_key(collection, above), id) {
@@ -27,7 +27,7 @@ impl Collection {
         }
     }
 
-    /// Sees to it that what is sent names nothing that is gone, or in no state for this action.
+    /// Checks that the named objects exist and allow this action.
     pub(crate) fn check_references(
         &self,
         context: &RequestContext<'_>,
@@ -51,7 +51,7 @@ impl Collection {
         Ok(())
     }
 
-    /// What is there under an id, and whether it was created.
+    /// Returns the object of an id, and true if it was created by a client.
     pub(crate) fn find(
         &self,
         context: &RequestContext<'_>,
@@ -69,7 +69,7 @@ impl Collection {
         {
             return Ok((seeded, false));
         }
-        // Where there is one only, it has always been there.
+        // A single object always exists.
         match &self.default_input {
             Some(default_input) if !resources.strict || self.always_exists => {
                 context.resource.replace(Arc::new(json!({"id": id, "parent": parents.last()})));
@@ -81,7 +81,7 @@ impl Collection {
         }
     }
 
-    /// Counts anew what is in an object.
+    /// Recomputes the counts of an object's children.
     pub(crate) fn update_counts(
         &self,
         resources: &ResourceStore,
@@ -95,7 +95,7 @@ impl Collection {
         }
     }
 
-    /// What has always been there, with its ids.
+    /// The objects that exist from the start, with their ids.
     pub(crate) fn seed_objects(
         &self,
         context: &RequestContext<'_>,

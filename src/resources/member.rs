@@ -1,24 +1,24 @@
-//! What the members of an object are, and take of what is sent.
+//! The members of an object, and the input that they accept.
 
 use serde_json::{Map, Value};
 
-/// What a member takes of what is sent under its name.
+/// The input that a member accepts. It depends on the member's default in the fixture.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MemberType {
     Any,
     Fixed,
-    /// It is made of what was sent under its name, unless that is an array already; of nothing, nothing is made.
+    /// Built from the input of the same name, unless that is an array. Left out without such input.
     ArrayFromInput,
-    /// The same, unless that is an object.
+    /// Built from the input of the same name, unless that is an object. Left out without such input.
     ObjectFromInput,
-    /// The same, whatever that is.
+    /// Always built from the input of the same name. Left out without such input.
     TextFromInput,
-    /// It lists one thing that was sent under another name, or all of that where it is an array already.
+    /// A list of one value that was sent under another name. If that value is an array, it becomes the list.
     ListOfOther,
 }
 
 impl MemberType {
-    /// What a member with this default takes.
+    /// Returns the type of a member with this default.
     pub(crate) fn from_default(name: &str, default: &Value) -> Self {
         let text = default.to_string();
         let is_from_input = text.contains(&format!("{{{{resource.sent.{name}}}}}"));
@@ -34,7 +34,7 @@ impl MemberType {
         }
     }
 
-    /// Whether it is not there where nothing was sent.
+    /// Returns true if the member is left out when the request has no such input.
     pub(crate) fn is_from_input(self) -> bool {
         matches!(self, MemberType::ArrayFromInput | MemberType::ObjectFromInput | MemberType::TextFromInput)
     }
@@ -49,14 +49,14 @@ impl MemberType {
     }
 }
 
-/// Whether a text is one slot, of what was sent.
+/// Returns true if a text is a single slot with input.
 fn is_input_slot(text: &str) -> bool {
     text.strip_prefix("{{resource.sent.")
         .and_then(|rest| rest.strip_suffix("}}"))
         .is_some_and(|name| !name.contains('{'))
 }
 
-/// The member that is an object's id, if it is not `id`.
+/// Returns the member that holds an object's id, if it is not `id`.
 pub(crate) fn id_member(object: Option<&Map<String, Value>>) -> Option<String> {
     let object = object.filter(|object| !object.contains_key("id"))?;
     object.iter().find(|(_, is)| *is == "{{resource.id}}").map(|(name, _)| name.clone())

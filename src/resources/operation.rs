@@ -1,4 +1,4 @@
-//! What is done with a collection when it is asked for.
+//! Actions on a collection.
 
 use std::sync::Arc;
 
@@ -21,58 +21,58 @@ use crate::core::{
     template::{Template, query as parameter},
 };
 
-/// One thing that is done with a collection. What it finds is then told as `{{resource.…}}`.
+/// One action on a collection. Templates see its result as `{{resource.…}}`.
 pub(crate) struct Operation {
     pub(crate) collection: Arc<Collection>,
     pub(crate) action: Action,
-    /// What it is called.
+    /// The name of the action, for error messages.
     pub(crate) name: String,
     pub(crate) only_if: Precondition,
 }
 
-/// What is done.
+/// The kinds of actions.
 pub(crate) enum Action {
     Create {
         from: Option<String>,
         on_create: Vec<CascadeCreate>,
     },
-    /// With the parameter of the query that asks for it as it is once it is made.
+    /// Returns an object. The query parameter, if `true`, requests it in its final state.
     Get(Option<String>),
     List {
         newest_first: bool,
         limit: usize,
         filters: Vec<String>,
     },
-    /// What is inside an object.
+    /// Lists the items of an array inside an object.
     ListInside {
         path: String,
         newest_first: bool,
     },
-    /// These members take what is sent.
+    /// Changes these members; all that accept input, if `None`.
     Update(Option<Vec<String>>),
     Delete,
-    /// Some members change.
+    /// Applies a patch.
     Set(Option<Template>),
-    /// The same, and the files of others are joined to one.
+    /// Applies a patch and joins the files of other objects into one.
     Join(Box<JoinFiles>, Option<Template>),
-    /// What is not made yet is given up.
+    /// Cancels an object whose stages are not complete.
     Cancel,
-    /// The file that came with an object.
+    /// Returns the file of an object.
     File,
-    /// Those of each object that this member of what was sent lists.
+    /// Applies a patch to each object that this member of the request body lists.
     SetEach(String, Option<Template>),
 }
 
 impl Operation {
-    /// Whether it is about one object.
+    /// Returns true if the action is about one object.
     pub(crate) fn needs_id(&self) -> bool {
         !matches!(self.action, Action::Create { .. } | Action::List { .. } | Action::SetEach(..) | Action::Set(None))
     }
 
-    /// Does it, and leaves in `context` what was found.
+    /// Executes the action and puts its result into `context`.
     ///
     /// # Errors
-    /// There is no object of this id, or what it is in is gone.
+    /// The id is unknown, the parent was deleted, or a condition is not met.
     pub(crate) fn execute(&self, context: &RequestContext<'_>, resources: &ResourceStore) -> Result<(), ApiError> {
         let collection = &*self.collection;
         let parents = collection.parents(context);
@@ -131,7 +131,7 @@ impl Operation {
                 object
             }
             Action::Update(fields) => {
-                // What there is one of only can be told again what it is.
+                // A single object can be updated even after it was deleted.
                 let mut object = match find() {
                     Err(_) if collection.single => collection.create(context, resources, &parents, Map::new()).1,
                     found => found?,
@@ -161,7 +161,7 @@ impl Operation {
                 context.file.replace(file);
                 object
             }
-            // It is about no object.
+            // The action has no object.
             Action::Set(None) if context.param("id").is_none() => Value::Null,
             Action::Set(patch) => {
                 let mut object = find()?;
@@ -201,7 +201,7 @@ impl Operation {
         Ok(())
     }
 
-    /// What becomes of an object that was created when it is asked for once more, if anything does.
+    /// Advances an object that was created by a client to its next status. Returns false if there is none.
     fn poll(
         &self,
         context: &RequestContext<'_>,
@@ -231,7 +231,7 @@ impl Operation {
         true
     }
 
-    /// Goes on with the object that a request looks at, where it runs lines: `ask` answers them.
+    /// Advances the batch job of the requested object; `execute_item` handles its lines.
     pub(crate) fn run(&self, context: &RequestContext<'_>, resources: &ResourceStore, execute_item: &ExecuteItem<'_>) {
         let collection = &*self.collection;
         if let (Action::Get(_), Some(batch_job)) = (&self.action, &collection.batch_job) {
@@ -289,7 +289,7 @@ impl Operation {
     }
 }
 
-/// A page of all.
+/// A page with all objects.
 fn full_page(objects: Vec<Arc<Value>>) -> Value {
     let limit = objects.len();
     page(objects, &Query { limit, ..Default::default() })
@@ -305,7 +305,7 @@ mod tests {
         resources::state::EngineState,
     };
 
-    /// What an object that was never created is answered with.
+    /// Returns the response for an object that was never created.
     fn respond(method: Method, path: &str, memory: &EngineState) -> Result<serde_json::Value, ApiError> {
         let fixtures = Fixtures::load(None).unwrap();
         let (endpoint, _) = fixtures.find(&method, path).endpoint.unwrap();

@@ -1,4 +1,4 @@
-//! How far each caller has come in what is said in turns. Bounded: of too many, those begun first are forgotten.
+//! Counters for replies and faults that come in a sequence. Their number is bounded: the oldest are evicted.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -6,10 +6,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// The most that is remembered.
+/// Maximum number of counters.
 const MAX_COUNTERS: usize = 100_000;
 
-/// Counts by caller and script.
+/// Counters by caller and script.
 #[derive(Default)]
 pub struct SequenceCounters {
     hasher: RandomState,
@@ -23,22 +23,22 @@ struct Table {
 }
 
 impl SequenceCounters {
-    /// How often it has been counted; not if that is `most` already. It is not counted by this.
+    /// Returns the count without changing it; `None` if it has reached `limit`.
     pub fn peek(&self, key: impl Hash, limit: u64) -> Option<u64> {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let count = table.counts.get(&self.hasher.hash_one(key)).copied().unwrap_or(0);
         (count < limit).then_some(count)
     }
 
-    /// Forgets everything.
+    /// Removes all counters.
     pub fn clear(&self) {
         *self.table.lock().unwrap_or_else(PoisonError::into_inner) = Table::default();
     }
 
-    /// Counts one more, and tells how often it had been counted; not if that is `most` already.
+    /// Increments a counter and returns its old value; `None` if that has reached `limit`.
     pub fn next(&self, key: impl Hash, limit: u64) -> Option<u64> {
         let key = self.hasher.hash_one(key);
-        // A count cannot be left half-changed, so a lock poisoned by a panic elsewhere is as good as new.
+        // No step here can leave a count half-changed, so a lock poisoned by a panic elsewhere is safe to use.
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let Table { counts, order } = &mut *table;
         let count = counts.entry(key).or_insert_with(|| {

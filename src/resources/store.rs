@@ -1,4 +1,4 @@
-//! What clients have created, kept in memory. Bounded in number and in bytes: of too much, the oldest goes.
+//! The objects that clients created, in memory. Their number and size are bounded: the oldest are evicted.
 
 mod key;
 mod locks;
@@ -21,29 +21,30 @@ pub use self::{
 use self::{locks::Locks, tombstones::Tombstones};
 pub use crate::protocol::Lookup;
 
-/// The most objects that are kept.
+/// Maximum number of objects.
 const MAX_OBJECTS: usize = 10_000;
-/// The most bytes that they may have, as JSON.
+/// Maximum size of all objects as JSON, in bytes.
 const MAX_BYTES: usize = 64 << 20;
 
-/// Every object of every collection, and which of them were taken away.
+/// Every object of every collection, and tombstones of those that were deleted.
 #[derive(Default)]
 pub struct ResourceStore {
     table: Mutex<Table>,
     locks: Locks,
-    /// Whether there is nothing under an id that was never created. A fake should not stop a client whose set-up another
-    /// test did: so by default there is whatever the fixture has to show.
+    /// True if ids that were never created are unknown. By default the fixture's object is returned for them, so that
+    /// a client works even if another test did the setup.
     pub strict: bool,
 }
 
 #[derive(Default)]
 struct Table {
-    /// In the order in which they came.
+    /// Entries by position, the oldest first.
     objects: BTreeMap<u64, Entry>,
-    /// The place of each, by collection and id.
+    /// Positions by collection and id.
     positions: HashMap<Arc<str>, HashMap<Arc<str>, u64>>,
     deleted: Tombstones,
-    /// What was told but was not to be kept. There may be more of it than of anything else: it has a place of its own.
+    /// Ids of responses that were returned but must not be stored. They have their own tombstones because there can
+    /// be more of them than of all others.
     unstored: Tombstones,
     last_position: u64,
     bytes: usize,
@@ -56,7 +57,7 @@ struct Entry {
     bytes: usize,
 }
 
-/// An object as JSON, read when somebody asks for it: most are kept for nothing.
+/// An object as JSON text, parsed on first use: most are never read.
 struct StoredObject {
     text: Bytes,
     value: OnceLock<Arc<Value>>,
@@ -84,23 +85,23 @@ impl Table {
 }
 
 impl ResourceStore {
-    /// None yet. `strict` is whether there is nothing under an id that was never created.
+    /// Creates an empty store.
     pub fn new(strict: bool) -> Self {
         ResourceStore { strict, ..ResourceStore::default() }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        // Nothing in here can stop half-way, so a lock poisoned by a panic elsewhere is as good as new.
+        // No step here can leave the table half-changed, so a lock poisoned by a panic elsewhere is safe to use.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps an object under an id, in place of one that has it already.
+    /// Stores an object, in place of one with the same id.
     pub fn put(&self, collection: &str, id: &str, value: Value) {
         let bytes = value.to_string().len();
         self.insert(collection, id, StoredObject { text: Bytes::new(), value: Arc::new(value).into() }, bytes);
     }
 
-    /// The same for an object that is written already.
+    /// Stores an object that is already JSON text.
     pub fn put_text(&self, collection: &str, id: &str, text: Bytes) {
         let bytes = text.len();
         self.insert(collection, id, StoredObject { text, value: OnceLock::new() }, bytes);
@@ -126,7 +127,7 @@ impl ResourceStore {
         }
     }
 
-    /// What is known of this id.
+    /// Looks an id up.
     pub fn find(&self, collection: &str, id: &str) -> Lookup {
         let stored = {
             let table = self.table();
@@ -141,19 +142,19 @@ impl ResourceStore {
         Lookup::Stored(stored.value())
     }
 
-    /// The object of this id.
+    /// Returns the object of an id.
     pub fn get(&self, collection: &str, id: &str) -> Option<Arc<Value>> {
         if let Lookup::Stored(value) = self.find(collection, id) { Some(value) } else { None }
     }
 
-    /// The text that was put under this id, as it was written.
+    /// Returns the text that was stored under an id, unchanged.
     pub fn text(&self, collection: &str, id: &str) -> Option<Bytes> {
         let table = self.table();
         let object = table.objects.get(&table.position(collection, id)?)?;
         Some(object.value.text.clone())
     }
 
-    /// Takes the object of this id away, whether it was created or not: from now on there is none.
+    /// Deletes the object of an id and leaves a tombstone, even if it was never created.
     pub fn delete(&self, collection: &str, id: &str) {
         let mut table = self.table();
         table.deleted.insert(collection, id);
@@ -161,12 +162,12 @@ impl ResourceStore {
         table.bytes -= object.map_or(0, |object| object.bytes);
     }
 
-    /// Remembers that what was told under this id was not to be kept: there is none.
+    /// Marks a response as not stored: its id counts as deleted.
     pub fn mark_unstored(&self, collection: &str, id: &str) {
         self.table().unstored.insert(collection, id);
     }
 
-    /// Takes the object of this id out, as if it had never been there: the text that was put under it.
+    /// Removes an object without a tombstone and returns its text.
     pub fn take(&self, collection: &str, id: &str) -> Option<Bytes> {
         let mut table = self.table();
         let position = table.remove_position(collection, id)?;
@@ -175,7 +176,7 @@ impl ResourceStore {
         Some(object.value.text.clone())
     }
 
-    /// The right to work on an object, if nobody has it. It ends when it is dropped.
+    /// Locks an object until the lock is dropped; `None` if it is locked already.
     pub fn try_lock(&self, collection: &str, id: &str) -> Option<ObjectLock<'_>> {
         self.locks.try_lock(collection, id)
     }
@@ -192,7 +193,7 @@ impl ResourceStore {
         stored.iter().map(|stored| stored.value()).collect()
     }
 
-    /// How many objects a collection has.
+    /// Number of objects in a collection.
     pub fn count(&self, collection: &str) -> usize {
         self.table().positions.get(collection).map_or(0, HashMap::len)
     }

@@ -270,11 +270,11 @@ fn mistakes_in_a_collection_are_told_at_start_up() {
         ),
         (
             format!(r#"{object}, "actions": {{"stop": {{"only_if": {{"state": ["on"]}}}}}}"#),
-            "actions.stop.only_if: `state` is not among the members of `object`",
+            "actions.stop.only_if: `state` is no member of `object`",
         ),
         (
             format!(r#"{object}, "actions": {{"stop": {{"only_if": {{"id": []}}}}}}"#),
-            "actions.stop.only_if: `id` may have no value",
+            "actions.stop.only_if: `id` allows no value",
         ),
         (
             format!(r#"{object}, "actions": {{"create": {{"only_if": {{"id": ["a"]}}}}}}"#),

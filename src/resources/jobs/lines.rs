@@ -1,4 +1,4 @@
-//! The lines that an object runs: read, checked, and written.
+//! The lines of a batch job: parsing, validation, and compact output.
 
 use std::collections::HashSet;
 
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::core::json::{self, Kind};
 
-/// Of the mistakes in a file so many are told, as if there were no more.
+/// Maximum number of problems reported for one file.
 const MAX_PROBLEMS: usize = 100;
 
-/// What may be wrong with lines, by the name of its words.
+/// The kinds of problems that lines can have.
 pub(super) const PROBLEM_KINDS: &[&str] = &[
     "empty",
     "too_many",
@@ -26,25 +26,25 @@ pub(super) const PROBLEM_KINDS: &[&str] = &[
     "lost",
 ];
 
-/// One thing that is wrong, `{"kind", "line", "param"}`: which of [`FLAWS`] it is, the line, from 1, and the member.
+/// A problem, `{"kind", "line", "param"}`: one of [`PROBLEM_KINDS`], the line number from 1, and the member.
 pub(super) fn problem(kind: &str, line: Option<usize>, param: Option<&str>) -> Value {
     json!({"kind": kind, "line": line, "param": param})
 }
 
 /// The members of a line.
 pub(super) struct LineFormat {
-    /// What is asked, an object.
+    /// The member with the request body, an object.
     pub(super) body: String,
-    /// Where it is asked, if that is said.
+    /// The member with the path, if lines have one.
     pub(super) url: Option<String>,
-    /// Whether the method is said, in `method`: it is `POST`.
+    /// True if lines have a `method`, which must be `POST`.
     pub(super) method: bool,
 }
 
-/// What a line is told apart by.
+/// The member that identifies a line.
 pub(super) const ID_MEMBER: &str = "custom_id";
 
-/// The line that begins at `at`, and where the next one does; lines with nothing on them are none.
+/// Returns the first line at or after `at`, and the offset behind it. Blank lines are skipped.
 pub(super) fn next_line(input: &Bytes, mut at: usize) -> Option<(Bytes, usize)> {
     while at < input.len() {
         let end = memchr(b'\n', &input[at..]).map_or(input.len(), |end| at + end);
@@ -58,8 +58,7 @@ pub(super) fn next_line(input: &Bytes, mut at: usize) -> Option<(Bytes, usize)> 
 }
 
 impl LineFormat {
-    /// How many lines there are, or what is wrong with them. `url` is where all are to be asked, `most` how many there
-    /// may be.
+    /// Returns the number of lines, or the problems found. `url` is the path that all lines must name.
     pub(super) fn check(&self, input: &Bytes, url: &str, max_lines: usize) -> Result<usize, Vec<Value>> {
         let (mut at, mut count, mut problems, mut known) = (0, 0, Vec::new(), HashSet::new());
         while let Some((line, next)) = next_line(input, at) {
@@ -109,7 +108,7 @@ impl LineFormat {
         (!is_new).then_some(("duplicate", Some(ID_MEMBER)))
     }
 
-    /// What tells a line that has been checked apart, and what it asks.
+    /// Returns the id and the request body of a valid line.
     pub(super) fn read(&self, line: &Bytes) -> (String, Bytes) {
         let document = json::Document::read(line).unwrap_or_default();
         let members = document.members();
@@ -122,7 +121,7 @@ fn text(members: json::Object<'_>, name: &str) -> String {
     members.get(name).and_then(|value| value.as_str()).unwrap_or_default().into_owned()
 }
 
-/// Appends JSON as it stands on one line; if `spaced`, with a space after each colon and comma.
+/// Appends JSON as one line; if `spaced`, with a space after each colon and comma.
 pub(super) fn write_compact(json: &[u8], spaced: bool, out: &mut Vec<u8>) {
     let (mut in_string, mut escaped) = (false, false);
     for byte in json {

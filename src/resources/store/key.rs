@@ -1,4 +1,4 @@
-//! Where the objects of a collection stand that is in others, and a view of the collections that belong together.
+//! Keys of collections within parents, and the view of one endpoint's collections.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Lookup, ResourceStore};
 use crate::protocol::StoredObjects;
 
-/// The name that those objects of a collection are kept under which are in what has these ids, the outermost first.
+/// The key of a collection within these parents, the outermost first.
 pub fn resource_key(collection: &str, parents: &[impl AsRef<str>]) -> String {
     let mut key = collection.to_owned();
     for parent in parents {
@@ -17,14 +17,13 @@ pub fn resource_key(collection: &str, parents: &[impl AsRef<str>]) -> String {
     key
 }
 
-/// Where it stands what becomes of the objects of a shelf when they are asked for. Under the id of each: by the status
-/// that it has then, `{"set": …}`, the members that change, and `"put"`, what comes to be beside it, each as
-/// `[key, id, object]`.
+/// The key of the planned changes to the objects under `key`, stored by object id. A plan has for each status
+/// `{"set": …}`, the members that change, and `"put"`, the objects created beside it, each as `[key, id, object]`.
 pub fn plans_key(key: &str) -> String {
     format!("{key} plans")
 }
 
-/// The collections that the answers of an endpoint are made of and kept in, each by what it is to the protocol.
+/// The collections that an endpoint reads and writes, by their role in the protocol.
 #[derive(Clone, Copy)]
 pub struct EndpointStore<'a> {
     resources: &'a ResourceStore,
@@ -32,7 +31,7 @@ pub struct EndpointStore<'a> {
 }
 
 impl<'a> EndpointStore<'a> {
-    /// Those collections which have these `names`, by what they are.
+    /// Creates a view of the collections with these names, by role.
     pub fn new(resources: &'a ResourceStore, names: &'a BTreeMap<String, String>) -> Self {
         EndpointStore { resources, names }
     }

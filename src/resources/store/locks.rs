@@ -1,15 +1,15 @@
-//! Who works on an object: one at a time, and nobody waits. Bounded by how many can work at all.
+//! Locks on objects. Nobody waits for one, and there are at most as many as requests under way.
 
 use std::{
     collections::HashSet,
     sync::{Mutex, PoisonError},
 };
 
-/// The objects that are worked on.
+/// The locked objects.
 #[derive(Default)]
 pub(super) struct Locks(Mutex<HashSet<(String, String)>>);
 
-/// The right to work on an object, until it is dropped.
+/// A lock on an object, released on drop.
 pub struct ObjectLock<'a> {
     locks: &'a Locks,
     object: (String, String),

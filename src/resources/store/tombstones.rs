@@ -1,14 +1,14 @@
-//! What was taken away, so that it is not there again. Bounded: of too much, the oldest is forgotten.
+//! Tombstones of deleted objects. Their number is bounded: the oldest are evicted.
 
 use std::{
     collections::{HashSet, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-/// How much is remembered.
+/// Maximum number of tombstones.
 const MAX_TOMBSTONES: usize = 10_000;
 
-/// The marks of what was taken away. A mark stands for an id, which may be as long as a client likes.
+/// Hashes of the deleted ids. An id can be arbitrarily long, a hash cannot.
 #[derive(Default)]
 pub(super) struct Tombstones {
     hashes: HashSet<u64>,
