@@ -1,4 +1,4 @@
-//! The lines that an object runs: each is answered as if it had come by itself.
+//! The lines of a batch job, each handled like a request of its own.
 
 use super::{Engine, pipeline::MatchedRoute};
 use crate::{
@@ -13,8 +13,8 @@ use crate::{
 };
 
 impl Engine {
-    /// Answers a line, whole and in no time. It was let in with what it came in: no key is asked for, no limit, and no
-    /// place. What goes wrong is an answer too, if it is an error; there is nothing else of a line that could.
+    /// Handles one line and returns a full response without delays. The key, the limits and the concurrency limit do
+    /// not apply: they were checked for the batch. Of the faults only errors can happen.
     pub(super) fn execute_batch_item(&self, request: &Request<'_>) -> Response {
         let mut context = self.context(request, None);
         let Target { provider, endpoint } = self.fixtures.find(request.method, request.path);

@@ -1,4 +1,4 @@
-//! What is to go wrong with a request, and how long its answer takes: gathered from everywhere it can be asked for.
+//! The faults of a request, collected from every source: the request, rules and the configuration.
 
 use std::{
     borrow::Cow,
@@ -33,20 +33,20 @@ use crate::{
     },
 };
 
-/// The header that asks for faults.
+/// The header that requests faults.
 static FAULT_HEADER: HeaderName = HeaderName::from_static("x-fake-openai");
-/// The parameter of a query that does.
+/// The query parameter that requests faults.
 const FAULT_PARAMETER: &str = "fake";
-/// What stands before the faults in a message, and behind them.
+/// The text before and after the faults in a message.
 const MARKER: (&str, &str) = ("[[fake:", "]]");
-/// How long a client that is told nothing else waits after an error which tells it to.
+/// Wait that a planned 429 announces, unless a limit or the fault sets another.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What is to go wrong, and how long answers take, for all requests.
+/// The faults, the latency and the concurrency limit for all requests.
 pub(super) struct FaultConfig {
-    /// Whether requests may ask for faults themselves.
+    /// True if requests can ask for faults themselves.
     pub(super) by_request: bool,
-    /// Rules put while the server runs.
+    /// Rules added at run time.
     pub(super) live: LiveRules,
     rules: RuleSet,
     always: Vec<FaultSpec>,
@@ -71,7 +71,7 @@ impl FaultConfig {
         }
     }
 
-    /// A path without the faults at its front, and these: `/~hang/v1/models`.
+    /// Splits a path into the path proper and the faults at its start: `/~hang/v1/models`.
     pub(super) fn split_path<'a>(&self, path: &'a str) -> (&'a str, Option<&'a str>) {
         match path.strip_prefix("/~") {
             Some(rest) if self.by_request => {
@@ -84,13 +84,12 @@ impl FaultConfig {
 }
 
 impl Engine {
-    /// Plans what goes wrong with a request. What stands nearer to it counts for more: its header, query, path, model, key
-    /// and message, then the rules put while the server runs, those of the configuration and of the fixtures, then
-    /// what holds for all.
+    /// Plans the faults of a request. Sources in order of priority: its header, query, path, model, key and message;
+    /// rules added at run time, of the configuration, and of the fixtures; and the faults for all requests.
     pub(super) fn plan(&self, endpoint: &Endpoint, context: &RequestContext<'_>) -> Result<Plan, ApiError> {
         let mut plan = Plan::default();
         if self.faults.by_request && may_request_faults(context) {
-            // What a sink is sent tells of others' models and messages.
+            // The body of a sink contains other requests' models and messages.
             let sources = if endpoint.keyed { SOURCES } else { UNKEYED_SOURCES };
             for (source, text) in requested_faults(endpoint, context).into_iter().take(sources).flatten() {
                 let spec = text.parse::<FaultSpec>().map_err(|problem| ApiError::BadFault { problem })?;
@@ -98,7 +97,7 @@ impl Engine {
             }
         }
         if !endpoint.keyed {
-            // A page of the fake's own, such as that of its health, or a sink: what goes wrong with models is not theirs.
+            // Rules and general faults are for models, not for the fake's own pages and sinks.
             return Ok(plan);
         }
         let model = context.model();
@@ -129,8 +128,8 @@ impl Engine {
     }
 }
 
-/// The error that is planned in place of an answer: the one that a provider has with that status, as told by
-/// `status_of`, or else any. One that refuses for a limit says so as if there were one.
+/// Returns the planned error. It is the provider's error for that status, by `status_of`, or else a generic one. A
+/// planned 429 reports the request's limits, or a made-up limit if there are none.
 pub(super) fn planned_error(
     plan: &Plan,
     context: &mut RequestContext<'_>,
@@ -165,17 +164,17 @@ pub(super) fn planned_error(
     Some(if status_of(&error) == Some(status) { error } else { injected() })
 }
 
-/// The error that is planned within a stream, for an answer that is none.
+/// Returns the error that was planned inside a stream, if the response is not a stream.
 pub(super) fn planned_error_for_full_body(plan: &Plan, response: &Response) -> Option<ApiError> {
     let name = plan.stream_error().filter(|_| matches!(response.content, Body::Full(_)))?;
     Some(ApiError::Injected { status: 0, name: name.to_owned() })
 }
 
-/// Whether an error is planned within an answer, which is then the one in scope.
-pub(super) fn plan_stream_error(plan: &Plan, response: &Response, context: &mut RequestContext<'_>) -> bool {
+/// Puts the error that is planned inside a stream into `context`. Returns false if there is none.
+pub(super) fn set_stream_error(plan: &Plan, response: &Response, context: &mut RequestContext<'_>) -> bool {
     match plan.stream_error() {
         Some(name) if matches!(response.content, Body::Stream(_)) => {
-            // Without a name it is the error that the provider breaks off streams with.
+            // Without a name it is the provider's usual error in a stream.
             let named = (!name.is_empty()).then(|| ApiError::Injected { status: 0, name: name.to_owned() });
             context.error = named;
             true
@@ -184,7 +183,7 @@ pub(super) fn plan_stream_error(plan: &Plan, response: &Response, context: &mut 
     }
 }
 
-/// Whether a request may ask for faults. Most do not, and are told apart by one look.
+/// Returns true if a request may ask for faults. Most do not, and skip the details.
 fn may_request_faults(context: &RequestContext<'_>) -> bool {
     let request = context.request;
     context.path_faults.is_some()
@@ -195,12 +194,12 @@ fn may_request_faults(context: &RequestContext<'_>) -> bool {
         || contains_marker(&request.body)
 }
 
-/// Places where a request may ask for faults.
+/// Number of sources within a request.
 const SOURCES: usize = 6;
-/// Of these the ones that come before whose model, key and message it is.
+/// Number of sources for endpoints without a key: header, query and path.
 const UNKEYED_SOURCES: usize = 3;
 
-/// The faults that a request asks for, and where.
+/// The faults that a request asks for, by source.
 fn requested_faults<'a>(
     endpoint: &Endpoint,
     context: &'a RequestContext<'_>,
@@ -218,15 +217,15 @@ fn requested_faults<'a>(
     ]
 }
 
-/// Finds the marker: made once, since that takes longer than most searches.
+/// Finds the marker. Built once, because that costs more than most searches.
 static MARKER_FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(MARKER.0));
 
-/// Of a body that is longer than this only the end is searched for the marker.
+/// Maximum size of a body that is searched as a whole, in bytes.
 const SEARCH_WHOLE: usize = 64 * 1024;
-/// The length of that end.
+/// Number of bytes searched at the end of a longer body.
 const SEARCH_END: usize = 4 * 1024;
 
-/// Whether a marker stands in a body.
+/// Returns true if a body may contain the marker.
 fn contains_marker(body: &RequestBody) -> bool {
     match body {
         RequestBody::Whole(body) if body.len() <= SEARCH_WHOLE => MARKER_FINDER.find(body).is_some(),
@@ -235,10 +234,10 @@ fn contains_marker(body: &RequestBody) -> bool {
     }
 }
 
-/// The faults that the user's last message asks for.
+/// The faults in the user's last message.
 fn message_faults(endpoint: &Endpoint, context: &RequestContext<'_>) -> Option<String> {
     let (before, after) = MARKER;
-    // The message is read only if there is something to be found.
+    // Reading the message costs more than searching the body.
     if !contains_marker(&context.request.body) {
         return None;
     }

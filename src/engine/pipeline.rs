@@ -1,9 +1,9 @@
-//! The engine: from a request to an answer, in one function that reads from top to bottom.
+//! The pipeline: from a request to a response, in one function that reads from top to bottom.
 
 use std::{borrow::Cow, sync::Arc};
 
 use super::{
-    faults::{FaultConfig, plan_stream_error, planned_error, planned_error_for_full_body},
+    faults::{FaultConfig, planned_error, planned_error_for_full_body, set_stream_error},
     metrics::{Metrics, MetricsSnapshot, Receipt},
     timing::server_timing,
 };
@@ -30,27 +30,27 @@ use crate::{
     },
 };
 
-/// All that answers requests. Nothing is global: one process can have many.
+/// The state and settings that requests are handled with. Nothing is global: one process can run many engines.
 pub struct Engine {
     pub(super) fixtures: Fixtures,
     access: Access,
     limits: Arc<Limits>,
     pub(super) faults: FaultConfig,
     pub(super) state: EngineState,
-    /// Whether requests are taken as they come, once they are JSON.
+    /// True if requests are not validated beyond being JSON.
     pub(super) lenient: bool,
-    /// Whether answers bear the dated names of models.
+    /// True if responses name models with their date.
     snapshots: bool,
-    /// Whether answers say how long they took.
+    /// True if responses have a `Server-Timing` header.
     server_timing: bool,
     seeds: Seeds,
     pub(super) clock: Clock,
-    /// With a seed, answers bear a fixed date: with it every byte repeats.
+    /// True if there is a seed. Responses then have a fixed date, so that every byte repeats.
     seeded: bool,
     metrics: Arc<Metrics>,
 }
 
-/// Whose words an answer is told in.
+/// The route of a request: its endpoint and the provider whose errors it returns.
 #[derive(Clone, Copy)]
 pub(super) struct MatchedRoute<'a> {
     pub(super) provider: &'a Provider,
@@ -58,8 +58,7 @@ pub(super) struct MatchedRoute<'a> {
 }
 
 impl Engine {
-    /// An engine that answers with these fixtures, within these limits, in this time, and for the rest as the configuration
-    /// says.
+    /// Creates an engine with these fixtures, limits and latency; `config` holds the rest.
     pub fn new(fixtures: Fixtures, limits: Limits, latency: Latency, config: &Config) -> Self {
         Engine {
             faults: FaultConfig::new(&fixtures, latency, config),
@@ -81,8 +80,8 @@ impl Engine {
         }
     }
 
-    /// Answers one request: route it, let it in, admit it, check it, say what there is to say, dress the answer. The
-    /// receipt is to be kept until the answer has ended.
+    /// Handles one request: routes, authenticates, admits, validates, generates the response, and adds headers,
+    /// faults and delays. The caller keeps the receipt until the response has ended.
     pub async fn handle(&self, request: &Request<'_>) -> (Response, Receipt) {
         let mut receipt = Receipt::open(&self.metrics);
         let (path, faults) = self.faults.split_path(request.path);
@@ -125,7 +124,7 @@ impl Engine {
         }
         receipt.reconcile(response.cost);
         if !plan.is_empty() || timing.has_delay() {
-            let error = plan_stream_error(&plan, &response, &mut context).then(|| provider.in_band(endpoint, &context));
+            let error = set_stream_error(&plan, &response, &mut context).then(|| provider.in_band(endpoint, &context));
             response = plan.apply(response, timing.before_head, timing.pace, error);
         }
         (response, receipt)
@@ -142,7 +141,7 @@ impl Engine {
         context
     }
 
-    /// What there is to say to a request; a refusal by whatever stands before that comes first.
+    /// Returns the response to a request, or the first error on the way.
     async fn respond(
         &self,
         route: MatchedRoute<'_>,
@@ -168,7 +167,7 @@ impl Engine {
         self.generate(endpoint, context, plan)
     }
 
-    /// Plans what goes wrong with a request, and checks what it asks.
+    /// Plans the faults of a request and validates it.
     pub(super) fn plan_and_check(
         &self,
         MatchedRoute { provider, endpoint }: MatchedRoute<'_>,
@@ -186,7 +185,7 @@ impl Engine {
         Ok(())
     }
 
-    /// What there is to say to a request that has passed.
+    /// Returns the response to a valid request.
     pub(super) fn generate(
         &self,
         endpoint: &Endpoint,
@@ -198,14 +197,14 @@ impl Engine {
         planned_error_for_full_body(plan, &response).map_or(Ok(response), Err)
     }
 
-    /// Looks up the model that is asked for, where the list of them is closed.
+    /// Checks that the requested model exists, if the list of models is closed.
     pub(super) fn check_model(&self, endpoint: &Endpoint, context: &RequestContext<'_>) -> Result<(), ApiError> {
         if self.access.models.is_empty() {
             return Ok(());
         }
         match (context.param("model").or(context.param("deployment")), endpoint.is_generated()) {
             (Some(model), _) => self.access.model(model),
-            // A body that names no model is refused for that, in its turn.
+            // A body without a model is rejected later, by validation.
             (None, true) => match context.model() {
                 model if model.is_empty() => Ok(()),
                 model => self.access.model(&model),
@@ -214,8 +213,7 @@ impl Engine {
         }
     }
 
-    /// Asks the limits, where there are some for this endpoint. It is the pipeline's one awaited step: they may live in a
-    /// store that machines share.
+    /// Checks the limits of an endpoint. This is awaited, because the limits can be in a store that servers share.
     async fn admit(
         &self,
         endpoint: &Endpoint,
@@ -245,42 +243,42 @@ impl Engine {
         }
     }
 
-    /// The limits that it keeps.
+    /// The limits.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// How long the model takes.
+    /// The latency of the model.
     pub fn latency(&self) -> &Latency {
         &self.faults.latency
     }
 
-    /// The rules that come and go while it runs.
+    /// The rules added at run time.
     pub fn rules(&self) -> &LiveRules {
         &self.faults.live
     }
 
-    /// Begins anew with what is counted for each caller: replies in a sequence, and faults that happen so many times.
+    /// Resets the callers' sequences of replies and their counted faults.
     pub fn reset_sequences(&self) {
         self.state.sequence_counters.clear();
     }
 
-    /// The fixtures it answers with.
+    /// The fixtures.
     pub fn fixtures(&self) -> &Fixtures {
         &self.fixtures
     }
 
-    /// Lets go of what is remembered of clients that have long been idle. To be called now and then.
+    /// Removes the limit state of clients that have long been idle. The server calls it at intervals.
     pub fn forget_idle(&self) {
         self.limits.forget_idle();
     }
 
-    /// How full it is, where there are only so many places.
+    /// The current load, if concurrency is limited.
     pub fn load(&self) -> Option<Load> {
         self.faults.capacity.as_ref().map(|capacity| capacity.load())
     }
 
-    /// What it has counted since the start.
+    /// The metrics since the start.
     pub fn metrics(&self) -> MetricsSnapshot {
         self.metrics.snapshot()
     }

@@ -1,4 +1,4 @@
-//! How long an answer takes, and the header that says how long it took.
+//! The delays of a response, and the `Server-Timing` header.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,8 @@ use crate::{
     traffic::{fault::Plan, latency::Pace},
 };
 
-/// What an answer took and was meant to take, in milliseconds: by itself, waiting for a place, and until its head.
+/// The `Server-Timing` header, in milliseconds: the fake's own time, time in the queue, and the intended time to the
+/// head.
 pub(super) fn server_timing(context: &RequestContext<'_>) -> (HeaderName, HeaderValue) {
     let millis = |time: Duration| time.as_secs_f64() * 1000.0;
     let own = millis(context.elapsed().saturating_sub(context.queued));
@@ -24,24 +25,24 @@ pub(super) fn server_timing(context: &RequestContext<'_>) -> (HeaderName, Header
     (HeaderName::from_static("server-timing"), value)
 }
 
-/// How long an answer takes.
+/// The delays of a response.
 #[derive(Default)]
 pub(super) struct ResponseTiming {
-    /// Until its head is sent.
+    /// Time until the head is sent.
     pub(super) before_head: Duration,
-    /// From token to token, if it is a stream.
+    /// Delays between tokens, for a stream.
     pub(super) pace: Option<Pace>,
 }
 
 impl ResponseTiming {
-    /// Whether it takes any.
+    /// Returns true if there is any delay.
     pub(super) fn has_delay(&self) -> bool {
         !self.before_head.is_zero() || self.pace.is_some()
     }
 }
 
 impl Engine {
-    /// How long an answer takes; without one, the error in its place.
+    /// Returns the delays of a response; `None` stands for an error.
     pub(super) fn response_timing(
         &self,
         endpoint: Option<&Endpoint>,
@@ -50,7 +51,7 @@ impl Engine {
         response: Option<&Response>,
     ) -> ResponseTiming {
         let FaultConfig { latency, itl, speed, capacity, .. } = &self.faults;
-        // Only what the model says takes time of itself.
+        // Only generated responses have a latency of their own.
         let cost = response.and_then(|response| response.cost).filter(|_| endpoint.is_some_and(Endpoint::is_generated));
         let (planned_ttft, planned_itl) = (plan.ttft(), plan.itl());
         if planned_ttft.is_none() && (cost.is_none() || planned_itl.is_none() && latency.is_zero()) {

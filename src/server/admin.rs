@@ -1,4 +1,4 @@
-//! The pages by which rules are put and taken away while the server runs: for this machine, or whoever has the token.
+//! The `/__admin` pages, which change rules at run time. They are open to this machine, or to clients with the token.
 
 use std::net::IpAddr;
 
@@ -15,19 +15,19 @@ use crate::{
     },
 };
 
-/// Where the pages are.
+/// The path that all pages start with.
 pub(super) const PREFIX: &str = "/__admin";
 
-/// What the pages are.
+/// The content type of the pages.
 const JSON: &str = "application/json";
 
-/// What there is, for whoever asks for something else.
+/// The list of pages, for error messages.
 const PAGES: &str = "GET, POST or DELETE /__admin/rules; GET, PUT or DELETE /__admin/rules/{id}; POST /__admin/reset";
 
-/// Why a request is not met, for people.
+/// The status and the message of an error.
 struct Problem(StatusCode, String);
 
-/// Answers a request for one of the pages.
+/// Handles a request to one of the pages.
 pub(super) fn respond(
     request: &HttpRequest,
     body: &RequestBody,
@@ -44,7 +44,7 @@ pub(super) fn respond(
     }
 }
 
-/// Whether the pages are open to a request. Who it says it is, behind a proxy, does not count.
+/// Checks that a client may use the pages. Only the peer's own address counts, not one that a proxy reports.
 fn authorize(request: &HttpRequest, token: Option<&str>) -> Result<(), Problem> {
     let is_local = request.peer_addr().is_some_and(|peer| match access::canonical(peer.ip()) {
         IpAddr::V4(ip) => ip.is_loopback(),
@@ -67,7 +67,7 @@ fn authorize(request: &HttpRequest, token: Option<&str>) -> Result<(), Problem> 
     }
 }
 
-/// Compares in a time that says nothing of where two texts differ.
+/// Compares two texts in a time that does not depend on where they differ.
 fn equal_in_constant_time(one: &str, other: &str) -> bool {
     one.len() == other.len() && one.bytes().zip(other.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
@@ -128,7 +128,7 @@ fn put(rules: &LiveRules, id: Option<&str>, body: &RequestBody) -> Result<Value,
     }
 }
 
-/// A rule, and what it is called.
+/// Returns a rule as JSON, with its id.
 fn rule_json(live: &LiveRule) -> Value {
     let mut shown = json!({"id": live.id});
     if let (Some(shown), Some(written)) = (shown.as_object_mut(), live.rule.written().as_object()) {

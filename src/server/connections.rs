@@ -7,14 +7,14 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-/// Counts the open connections, to tell when the last has closed.
+/// Counts the open connections and signals when the last one closes.
 #[derive(Default)]
 pub(super) struct Connections {
     open: AtomicUsize,
     closed: Notify,
 }
 
-/// One open connection; it lives as long as actix's data of the connection.
+/// One open connection. It is stored in actix's connection data and dropped with it.
 pub(super) struct Connection(Arc<Connections>);
 
 impl Connections {

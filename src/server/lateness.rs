@@ -1,16 +1,16 @@
-//! How late things were, in a room that does not grow.
+//! Histogram of lateness, in constant memory.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-/// Parts of each power of two: a value is known to an eighth.
+/// Buckets per power of two: a value is accurate to an eighth.
 const PARTS: usize = 8;
-/// Up to some hours.
+/// Number of buckets, which reach up to some hours.
 const BUCKETS: usize = 32 * PARTS;
 
-/// Counts of times, by microseconds.
+/// Counts of times, in microseconds.
 pub(crate) struct LatenessHistogram {
     buckets: [AtomicU64; BUCKETS],
 }
@@ -22,18 +22,18 @@ impl Default for LatenessHistogram {
 }
 
 impl LatenessHistogram {
-    /// Counts one.
+    /// Counts a time.
     pub(crate) fn add(&self, late: Duration) {
         let micros = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
         self.buckets[bucket(micros)].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many were counted.
+    /// Number of times counted.
     pub(crate) fn count(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
     }
 
-    /// The time that so large a share of them does not exceed, to an eighth; zero if there are none.
+    /// Returns the quantile `share`, accurate to an eighth; zero if nothing was counted.
     pub(crate) fn quantile(&self, share: f64) -> Duration {
         let counts: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
         let rank = (counts.iter().sum::<u64>() as f64 * share).ceil().max(1.0) as u64;
@@ -55,7 +55,7 @@ fn bucket(micros: u64) -> usize {
     ((power - 2) * PARTS + part).min(BUCKETS - 1)
 }
 
-/// The most that is counted in a bucket.
+/// The largest value of a bucket.
 fn upper_bound(bucket: usize) -> u64 {
     match (bucket / PARTS, bucket % PARTS) {
         (0, part) => part as u64,

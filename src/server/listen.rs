@@ -1,4 +1,4 @@
-//! Taking a port: by binding it, never by probing first.
+//! Listening on a port. The port is bound directly, never probed first.
 
 use std::{
     fmt, io,
@@ -9,23 +9,23 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that the system holds until a worker takes them: load generators open a thousand at once.
+/// Connections that the system queues until a worker accepts them: load generators open a thousand at once.
 const BACKLOG: i32 = 8192;
 
-/// Two servers that bind one port at the same instant can both fail to listen on it; then they try again, this often.
+/// Maximum number of retries. Two servers that bind one port at the same time can both fail to listen on it.
 const MAX_RACES: u32 = 200;
 
-/// Why no port could be taken.
+/// The reason that no port could be bound.
 #[derive(Debug)]
 pub enum ListenError {
-    /// The host is no address of this machine.
+    /// The host is not an address of this machine.
     Host {
         /// The host as given.
         host: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// The one port wanted is in use.
+    /// The port is in use, and no other is allowed.
     PortInUse {
         /// The host as given.
         host: String,
@@ -43,7 +43,7 @@ pub enum ListenError {
     Refused {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -77,8 +77,8 @@ impl fmt::Display for ListenError {
 
 impl std::error::Error for ListenError {}
 
-/// Listens on the first free port from `first` upward, on every address that `host` stands for; with `first` 0 on one
-/// of the system's choice, with `strict` on `first` alone.
+/// Listens on the first free port from `first` upward, on every address of `host`. With `first` 0 the system picks a
+/// port; with `strict` only `first` is tried.
 pub(super) fn listen(host: &str, first: u16, strict: bool) -> Result<Vec<TcpListener>, ListenError> {
     let addresses = addresses(host)?;
     let last = if strict || first == 0 { first } else { u16::MAX };
@@ -92,15 +92,15 @@ pub(super) fn listen(host: &str, first: u16, strict: bool) -> Result<Vec<TcpList
     Err(ListenError::NoFreePort { host: host.to_owned(), first })
 }
 
-/// The addresses that a host stands for: all of them get the same port.
+/// The addresses of a host; all of them get the same port.
 fn addresses(host: &str) -> Result<Vec<IpAddr>, ListenError> {
     if host == "localhost" {
-        // Clients resolve it to either, whatever this machine's resolver says.
+        // Clients resolve it to either family, independent of this machine's resolver.
         return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
     }
     let plain = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = plain.parse::<IpAddr>() {
-        // One dual-stack socket takes IPv4 too, so a `localhost` that resolves to ::1 is answered.
+        // One dual-stack socket accepts IPv4 too, so a `localhost` that resolves to ::1 works.
         return Ok(vec![if address.is_unspecified() { Ipv6Addr::UNSPECIFIED.into() } else { address }]);
     }
     let failed = |source| ListenError::Host { host: host.to_owned(), source };
@@ -121,7 +121,7 @@ fn bind_all(host: &str, addresses: &[IpAddr], port: u16) -> Result<Option<Vec<Tc
         match bind((*address, port).into()) {
             Ok(listener) => listeners.push(listener),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Ok(None),
-            // A machine without IPv6 is answered over IPv4; what `localhost` lacks in one family it has in the other.
+            // A machine without IPv6 falls back to IPv4; for `localhost` one address family is enough.
             Err(_) if *address == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && addresses.len() == 1 => {
                 return bind_all(host, &[Ipv4Addr::UNSPECIFIED.into()], port);
             }
@@ -140,7 +140,7 @@ fn bind_all(host: &str, addresses: &[IpAddr], port: u16) -> Result<Option<Vec<Tc
     Ok(Some(listeners))
 }
 
-/// Binds and listens. The port counts as in use only if somebody listens on it.
+/// Binds and listens. The port counts as in use only if a process listens on it.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let mut races = 0;
     loop {
@@ -148,15 +148,16 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         if address.is_ipv6() {
             socket.set_only_v6(!address.ip().is_unspecified())?;
         }
-        // Connections of a run before, lingering in TIME_WAIT, must not push this one to the next port. With it two
-        // sockets may be bound to one port as long as none listens, which `listen` then tells.
+        // Connections of an earlier run in TIME_WAIT must not push this server to the next port. Two sockets can then
+        // bind one port as long as none listens; `listen` reports that.
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         match socket.listen(BACKLOG) {
             Ok(()) => return Ok(socket.into()),
-            // Somebody else was between `bind` and `listen`. If they got it, the next `bind` fails; if none did, it is free.
+            // Another process came between `bind` and `listen`. If it got the port, the next `bind` fails; if not, it
+            // is free.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && races < MAX_RACES => races += 1,
             Err(error) => return Err(error),
         }

@@ -1,4 +1,4 @@
-//! `/metrics`: what the server knows of itself, as Prometheus reads it.
+//! `/metrics`: the server's metrics in Prometheus's text format.
 
 use std::fmt::Write;
 
@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{core::limit_status::Cost, engine::MetricsSnapshot, traffic::capacity::Load};
 
-/// How full a server is that takes as many as come.
+/// The load of a server without a concurrency limit.
 const NO_PLACES: Load = Load { running: 0, waiting: 0, most: 0 };
 
-/// Where it is.
+/// The path of the page.
 pub(super) const PATH: &str = "/metrics";
 
 pub(super) fn respond(edge: &Edge) -> HttpResponse<SentBody> {
@@ -31,7 +31,7 @@ pub(super) fn respond(edge: &Edge) -> HttpResponse<SentBody> {
     put("fake_openai_requests_waiting", "gauge", "Requests that wait for such a place.", waiting);
     put("fake_openai_prompt_tokens_total", "counter", "Tokens of prompts, as the answers tell them.", input);
     put("fake_openai_completion_tokens_total", "counter", "Tokens of replies, as the answers tell them.", output);
-    // The names by which routers choose among vLLM's servers.
+    // Names by which routers choose among vLLM servers.
     put("vllm:num_requests_running", "gauge", "Answers under way that wait for no place.", in_flight - waiting);
     put("vllm:num_requests_waiting", "gauge", "Requests that wait for a place.", waiting);
     for name in ["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"] {

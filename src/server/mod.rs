@@ -1,4 +1,4 @@
-//! The server: takes a port, serves, drains, stops.
+//! The server: binds a port, serves, drains, stops.
 
 pub(crate) mod admin;
 mod connections;
@@ -47,23 +47,23 @@ use crate::{
     },
 };
 
-/// Longer than proxies keep an idle connection to an upstream (60 s and less), so that it is they who close it.
+/// Longer than proxies keep an idle connection to an upstream (60 s and less), so that the proxy closes it first.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// A client has this long to send the head of a request. Far above actix's 5 s: under a load test clients are starved.
+/// Time for a client to send the head of a request. Far above actix's 5 s, because clients starve under a load test.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// Connections that one worker holds at the most.
+/// Maximum number of connections per worker.
 const MAX_CONNECTIONS: usize = 100_000;
-/// How often idle clients are forgotten.
+/// Interval at which idle clients are removed.
 const FORGET_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Why a server could not start.
+/// The reason that a server could not start.
 #[derive(Debug)]
 pub enum StartError {
     /// The fixtures are wrong.
     Fixtures(Vec<Problem>),
-    /// No port could be taken.
+    /// No port could be bound.
     Listen(ListenError),
-    /// The file that tells the port could not be written, or the system has no threads or sockets left.
+    /// The port file could not be written, or the system has no threads or sockets left.
     Io(String, io::Error),
 }
 
@@ -84,14 +84,14 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// A fake that has taken its port and is about to serve.
+/// A server that is bound to its port and ready to run.
 ///
 /// ```
 /// use fake_openai::{Config, LimitSpec, Server};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let fake = Server::bind(Config { limits: vec![LimitSpec::rpm(100)], ..Config::for_test() })?.spawn()?;
-/// // Point the code under test at `fake.url()`: it is answered until `fake` is dropped.
+/// // Point the code under test at `fake.url()`. The server runs until `fake` is dropped.
 /// assert!(fake.url().starts_with("http://127.0.0.1:"));
 /// # Ok(())
 /// # }
@@ -104,14 +104,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Loads the fixtures and takes a port. From here on connections are accepted, and answered once the server runs.
+    /// Loads the fixtures and binds the port. Connections are accepted from here on; they get responses once the
+    /// server runs.
     ///
     /// # Errors
-    /// [`StartError`] when a fixture is wrong or no port can be had.
+    /// [`StartError`] if a fixture is wrong or no port can be bound.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let fixtures = Fixtures::load(config.fixtures.as_deref()).map_err(StartError::Fixtures)?;
         if config.behavior.usage == Counting::Exact {
-            // Now, so that no request waits for it.
+            // Loaded now, so that no request waits for it.
             Tokenizer::prepare();
         }
         let wrong = |problem| StartError::Fixtures(vec![problem]);
@@ -144,7 +145,7 @@ impl Server {
         Ok(Server { config, listeners, address, edge })
     }
 
-    /// The address it listens on.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -162,31 +163,31 @@ impl Server {
         format!("http://{}", SocketAddr::new(ip, self.address.port()))
     }
 
-    /// The fixtures it answers with.
+    /// The fixtures.
     pub fn fixtures(&self) -> &Fixtures {
         self.edge.engine.fixtures()
     }
 
-    /// The limits that hold.
+    /// The limits in effect.
     pub fn limits(&self) -> impl Iterator<Item = &LimitSpec> {
         self.edge.engine.limits().specs()
     }
 
-    /// How long the model takes.
+    /// The latency of the model.
     pub fn latency(&self) -> &Latency {
         self.edge.engine.latency()
     }
 
-    /// The configuration that holds.
+    /// The configuration in effect.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Serves until `stop` completes; then accepts no more and lets the requests under way finish, for as long as the
-    /// configuration's `drain` says.
+    /// Serves until `stop` completes. Then it accepts no more connections and lets open requests finish, for up to
+    /// the configured `drain`.
     ///
     /// # Errors
-    /// [`StartError::Io`] when the system lacks threads, or the port file cannot be written.
+    /// [`StartError::Io`] if the system lacks threads, or the port file cannot be written.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Stopped, StartError> {
         let edge = self.edge.clone();
         let connections = Arc::new(Connections::default());
@@ -195,7 +196,7 @@ impl Server {
         let failed = |error| StartError::Io("the server failed".to_owned(), error);
         let (mut server, mut stop) = (pin!(server), pin!(stop));
 
-        // One look at the server starts its workers.
+        // The first poll of the server starts its workers.
         tokio::select! {
             biased;
             ended = &mut server => ended.map_err(failed)?,
@@ -219,8 +220,8 @@ impl Server {
                 }
             }
         }
-        // Idle connections are closed at once, those with a request under way when it is answered. Actix itself would
-        // look only once a second whether all are gone.
+        // Idle connections are closed at once, the others after their response. Actix itself checks only once a
+        // second if all are closed.
         drop(handle.stop(true));
         edge.stopping.notify();
         tokio::select! {
@@ -236,11 +237,11 @@ impl Server {
         let (edge, connections) = (Arc::clone(&self.edge), Arc::clone(connections));
         let mut server = HttpServer::new(move || {
             tokio::task::spawn_local(watch::measure_loop_lag(Arc::clone(&edge)));
-            // Counted by each worker for itself, so that they have nothing to agree on.
+            // One `Rc` per worker, so that workers do not contend for one counter.
             let edge = Rc::new(Arc::clone(&edge));
             fn_service(move |request: Request| {
                 let edge = Rc::clone(&edge);
-                // Boxed, so that a connection with nothing under way does not carry the room for it.
+                // Boxed, so that the memory of an idle connection stays small.
                 Box::pin(async move { Ok::<_, Infallible>(http::serve(request, &edge).await) })
             })
         })
@@ -254,11 +255,11 @@ impl Server {
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEAD_TIMEOUT)
         .max_connections(MAX_CONNECTIONS)
-        // Without it a stream waits 40 ms for the acknowledgement of the frame before.
+        // Without it a stream waits 40 ms for the acknowledgement of the last frame.
         .tcp_nodelay(true)
-        // With it a client that hangs up during an answer would not be noticed.
+        // With it a client that hangs up during a response would go unnoticed.
         .h1_allow_half_closed(false)
-        // `run` waits for the drain itself, to the millisecond.
+        // `run` itself waits for the drain, to the millisecond.
         .shutdown_timeout(self.config.drain.as_secs() + 1)
         .disable_signals();
         for listener in &self.listeners {
@@ -270,7 +271,7 @@ impl Server {
     /// Serves on a thread of its own, until the [`Running`] is stopped or dropped.
     ///
     /// # Errors
-    /// When the system lacks threads or sockets.
+    /// The system lacks threads or sockets.
     pub fn spawn(self) -> io::Result<Running> {
         let (url, address) = (self.url(), self.address);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -278,7 +279,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = move || {
             runtime.block_on(self.run(async {
-                // An error means that `Running` is gone without a word: that too is a stop.
+                // An error means that the `Running` was dropped, which also stops the server.
                 let _ = stopped.await;
             }))
         };
@@ -287,7 +288,7 @@ impl Server {
     }
 }
 
-/// Writes the port so that a reader sees all of it or no file.
+/// Writes the port file atomically: a reader sees all of it or no file.
 fn write_port_file(path: &Path, port: u16) -> io::Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(format!(".{}", std::process::id()));

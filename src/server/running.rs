@@ -6,12 +6,12 @@ use tokio::sync::oneshot;
 
 use super::{StartError, http::Edge};
 
-/// What a server did in its time.
+/// The summary of a stopped server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stopped {
-    /// Requests taken.
+    /// Number of requests received.
     pub taken: u64,
-    /// Those of them that were not answered to the end: the drain was over.
+    /// Number of requests whose response was incomplete at the end of the drain.
     pub cut: u64,
 }
 
@@ -30,25 +30,25 @@ impl Running {
         &self.url
     }
 
-    /// The address it listens on.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Requests whose answers are still under way.
+    /// Number of requests whose response is not complete.
     pub fn in_flight(&self) -> u64 {
         self.edge.engine.metrics().in_flight
     }
 
-    /// Requests taken so far.
+    /// Number of requests received so far.
     pub fn taken(&self) -> u64 {
         self.edge.engine.metrics().taken
     }
 
-    /// Stops it as `SIGTERM` stops the program, and waits until it has.
+    /// Stops the server like `SIGTERM` stops the program, and waits until it has stopped.
     ///
     /// # Errors
-    /// That of [`Server::run`].
+    /// The error of [`Server::run`].
     pub fn stop(mut self) -> Result<Stopped, StartError> {
         self.end().unwrap_or(Ok(Stopped { taken: 0, cut: 0 }))
     }

@@ -1,4 +1,4 @@
-//! Watching over the server's own limits, so that nobody takes them for those of a gateway.
+//! Detection of the server's own limits, so that they are not mistaken for those of a gateway.
 
 use std::{
     collections::HashMap,
@@ -9,14 +9,14 @@ use std::{
 
 use super::http::Edge;
 
-/// A worker that is busy for this share of the time answers as fast as it can, and no faster.
+/// The share of busy time above which a worker is saturated.
 const BUSY: f64 = 0.95;
-/// A warning is not repeated before this.
+/// Minimum time between two warnings.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
-/// How the threads begin that answer requests, as far as the system tells.
+/// The start of the names of worker threads.
 const WORKER_NAME: &str = "actix-rt";
 
-/// What was seen the last time.
+/// The state at the last check.
 pub(super) struct Watch {
     at: Instant,
     taken: u64,
@@ -29,14 +29,14 @@ impl Watch {
         Watch { at: Instant::now(), taken, busy: busy_times(), warned: None }
     }
 
-    /// Looks again; what is to be told, if the server was the bottleneck since the last time.
+    /// Checks the time since the last check. Returns a warning if the server was the bottleneck.
     pub(super) fn check(&mut self, taken: u64) -> Option<String> {
         self.check_at(Instant::now(), taken, busy_times())
     }
 
     fn check_at(&mut self, now: Instant, taken: u64, busy: HashMap<String, Duration>) -> Option<String> {
         let time = now.duration_since(self.at).as_secs_f64().max(1e-9);
-        // Of a worker that was not seen before it is not known since when it was busy.
+        // Of a new worker, the time before this check is unknown.
         let since = |(id, busy): (&String, &Duration)| busy.saturating_sub(*self.busy.get(id).unwrap_or(busy));
         let share = busy.iter().map(since).max().unwrap_or_default().as_secs_f64() / time;
         let rate = taken.saturating_sub(self.taken) as f64 / time;
@@ -55,10 +55,10 @@ impl Watch {
     }
 }
 
-/// How often a worker looks how late its timers are.
+/// Interval at which a worker measures its timer's lateness.
 const LAG_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Counts how late a timer of this worker is, now and then.
+/// Measures the lateness of this worker's timer at intervals.
 pub(super) async fn measure_loop_lag(edge: Arc<Edge>) {
     let mut due = tokio::time::Instant::now();
     loop {
@@ -70,7 +70,7 @@ pub(super) async fn measure_loop_lag(edge: Arc<Edge>) {
     }
 }
 
-/// The time that each worker has been busy, by the thread's number; nothing where the system does not tell.
+/// The busy time of each worker, by thread id; empty if the system does not provide it.
 fn busy_times() -> HashMap<String, Duration> {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let time = |path: std::path::PathBuf| {

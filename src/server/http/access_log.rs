@@ -1,4 +1,4 @@
-//! The access log: a line for each answer, once it has ended.
+//! The access log: one line per response, written when the response ends.
 
 use std::{fmt, net::SocketAddr, time::Instant};
 
@@ -6,24 +6,24 @@ use actix_http::{Request, Response as HttpResponse};
 
 use super::SentBody;
 
-/// An answer that is to be logged when it ends.
+/// The log line of a response, written on drop.
 pub(super) struct LogLine {
     peer: Option<SocketAddr>,
     request: String,
     status: u16,
-    /// Bytes of the body that were handed out.
+    /// Number of body bytes sent.
     pub(super) sent: u64,
     started: Instant,
 }
 
 impl LogLine {
-    /// Begins with a request.
+    /// Starts the line of a request.
     pub(super) fn start(request: &Request) -> Box<Self> {
         let (peer, started) = (request.peer_addr(), Instant::now());
         Box::new(LogLine { peer, request: request_line(request), status: 0, sent: 0, started })
     }
 
-    /// Follows the answer to it.
+    /// Attaches the line to the response, to count its bytes.
     pub(super) fn attach_to(mut self: Box<Self>, http_response: HttpResponse<SentBody>) -> HttpResponse<SentBody> {
         self.status = http_response.status().as_u16();
         http_response.map_body(|_, sent| sent.with_log_line(self))
@@ -47,7 +47,7 @@ impl Drop for LogLine {
     }
 }
 
-/// The request line as it is logged: a key in the query is not.
+/// The request line for the log, without the value of a key in the query.
 fn request_line(request: &Request) -> String {
     let (method, path, version) = (request.method(), request.path(), request.version());
     let query = request.uri().query().unwrap_or_default();

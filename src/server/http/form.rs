@@ -1,4 +1,4 @@
-//! Forms with files that come in, read part by part.
+//! Multipart forms.
 
 use std::{
     pin::Pin,
@@ -14,16 +14,16 @@ use serde_json::{Map, Value, json};
 use super::next;
 use crate::core::request::{File, RequestBody};
 
-/// Of each file so many bytes are kept, from its beginning; the rest is counted.
+/// Number of bytes stored of each file, from its start; the rest is only counted.
 const MAX_FILE_BYTES: usize = 8 << 20;
-/// The least that a part counts against the largest body, in bytes: it takes room even if it is empty.
+/// Minimum size of a part against the body limit, in bytes: even an empty part takes memory.
 const PART_OVERHEAD: u64 = 256;
 
-/// Reads a form to its end. What comes of it is a JSON object of its fields, which are texts, and of what is known of its
-/// files: `{"file": {"filename": "a.wav", "content_type": "audio/wav", "bytes": 1234}}`. A name that is given several times, or
-/// that ends with `[]`, is an array. What is no form is an empty text, which is no JSON object either.
+/// Reads a form to its end. The result is a JSON object: fields are strings, files are described like `{"file":
+/// {"filename": "a.wav", "content_type": "audio/wav", "bytes": 1234}}`. A repeated name, or one that ends with `[]`,
+/// is an array. A body that is no valid form becomes the text `form`, which is no JSON.
 ///
-/// Files may be of any size: most of a large one is let go of as it comes.
+/// Files can have any size: most of a large one is discarded as it arrives.
 pub(super) async fn read(headers: &HeaderMap, first: Bytes, rest: Payload, limit: u64) -> (RequestBody, Vec<File>) {
     let mut form = Multipart::new(headers, FormPayload { first: Some(first), rest });
     let (mut fields, mut files, mut size) = (Map::new(), Vec::new(), 0);
@@ -33,7 +33,7 @@ pub(super) async fn read(headers: &HeaderMap, first: Bytes, rest: Payload, limit
             Some(Err(error)) => Err(error),
             None => break,
         };
-        // Half a form is none: the client is told so, in the words of what it asked for.
+        // A truncated form is rejected later, with the provider's error for invalid JSON.
         let Ok((name, part)) = part else { return (RequestBody::Whole(Bytes::from_static(b"form")), Vec::new()) };
         size += PART_OVERHEAD + name.len() as u64;
         let value = match part {
@@ -55,7 +55,7 @@ pub(super) async fn read(headers: &HeaderMap, first: Bytes, rest: Payload, limit
     (RequestBody::Whole(Value::Object(fields).to_string().into()), files)
 }
 
-/// What a part of a form brings.
+/// The content of a form part.
 enum Part {
     Text(Bytes),
     File(File),
@@ -91,7 +91,7 @@ fn insert(fields: &mut Map<String, Value>, name: &str, value: Value) {
     }
 }
 
-/// A payload whose first piece has been looked at.
+/// A payload with its first chunk put back.
 struct FormPayload {
     first: Option<Bytes>,
     rest: Payload,

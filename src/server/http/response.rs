@@ -1,4 +1,4 @@
-//! Delivery: an answer sent as it says, and at its times. The one place that sleeps, stalls, cuts and resets.
+//! Delivery: sends a response at its times. The only code that sleeps, stalls, cuts and resets.
 
 mod chunked;
 
@@ -27,13 +27,13 @@ use crate::{
     engine::Receipt,
 };
 
-/// What was sent before a connection is cut or reset has this long to leave the machine.
+/// Time for sent bytes to leave the machine before a cut or reset.
 const FLUSH_TIME: Duration = Duration::from_millis(10);
 
-/// Waits until an answer is to begin; when that was asked for.
+/// Waits until the head of a response is due, and returns the time the wait began.
 ///
 /// # Errors
-/// It never begins: its connection is closed.
+/// The response that closes the connection, if no head is to be sent.
 async fn wait_for_head(opening: HeadTiming, request: &Request) -> Result<Instant, HttpResponse<SentBody>> {
     let start = Instant::now();
     let closed = |reset| HttpResponse::with_body(StatusCode::OK, BodySource::Closed { reset }.into());
@@ -43,19 +43,19 @@ async fn wait_for_head(opening: HeadTiming, request: &Request) -> Result<Instant
             Ok(start)
         }
         HeadTiming::Never => pending().await,
-        // A body that fails at once takes the head with it, which is not sent yet.
+        // A body that fails at once discards the head, which is still buffered.
         HeadTiming::Closed => Err(closed(None)),
         HeadTiming::Reset => Err(closed(socket(request))),
     }
 }
 
-/// The socket that a request came over.
+/// The socket of a request's connection.
 fn socket(request: &Request) -> Option<Arc<Socket>> {
     request.conn_data::<Connection>()?.socket.clone()
 }
 
-/// Waits until an answer is to begin, and begins it. The receipt is closed when the answer has been handed out to its end,
-/// or the client has left.
+/// Waits until a response is due and starts it. The receipt is closed when the response has ended or the client has
+/// left.
 pub(super) async fn deliver(
     response: Response,
     receipt: Receipt,
@@ -64,7 +64,7 @@ pub(super) async fn deliver(
 ) -> HttpResponse<SentBody> {
     let start = match response.opening {
         HeadTiming::After(Duration::ZERO) => None,
-        // Boxed, so that an answer without it does not carry the room for it.
+        // Boxed, so that the future of a response without a delay stays small.
         opening => match Box::pin(wait_for_head(opening, request)).await {
             Ok(start) => Some(start),
             Err(http_response) => return http_response,
@@ -77,7 +77,7 @@ pub(super) async fn deliver(
             let (start, lateness) = (start.unwrap_or_else(Instant::now), Arc::clone(lateness));
             BodySource::Timed(Box::new(TimedBody::new(steps, start, Some(receipt), socket(request), lateness)))
         }
-        // What is opened over a socket is opened where sockets are.
+        // Sessions are only opened by WebSocket requests.
         Body::Session(_) => BodySource::Full(Bytes::new()),
     };
     let chunked = matches!(&source, BodySource::Stream(stream) if stream.chunked);
@@ -92,23 +92,23 @@ pub(super) async fn deliver(
     http_response
 }
 
-/// A body as it is sent.
+/// The body of a response, with its log line.
 pub(crate) struct SentBody {
     source: BodySource,
-    /// Its line in the log, which is written when it has been sent or given up.
+    /// The log line, written when the body is dropped.
     line: Option<Box<LogLine>>,
 }
 
 pub(super) enum BodySource {
     /// All of it at once.
     Full(Bytes),
-    /// Not a byte, and no head either.
+    /// A connection closed without a head.
     Closed {
         reset: Option<Arc<Socket>>,
     },
     Stream(ChunkedStream),
     Timed(Box<TimedBody>),
-    /// A WebSocket conversation, as long as it goes on.
+    /// A WebSocket conversation.
     Socket(Pin<Box<dyn futures_core::Stream<Item = Result<Bytes, Broken>>>>),
 }
 
@@ -131,7 +131,7 @@ impl From<String> for SentBody {
 }
 
 impl SentBody {
-    /// The same, and a line in the log at its end.
+    /// Adds a log line to the body.
     pub(super) fn with_log_line(self, line: Box<LogLine>) -> Self {
         SentBody { line: Some(line), ..self }
     }
@@ -149,7 +149,7 @@ impl MessageBody for SentBody {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
-        // Of a stream, what frames it is not counted.
+        // The log counts a stream's events without their chunk framing.
         let mut frame_bytes = None;
         let next = match &mut self.source {
             BodySource::Full(bytes) if bytes.is_empty() => None,
@@ -172,7 +172,7 @@ impl MessageBody for SentBody {
     }
 }
 
-/// Why a body has no end: it was to have none.
+/// The error that ends a body early on purpose.
 #[derive(Debug)]
 pub(crate) struct Broken;
 
@@ -184,20 +184,19 @@ impl fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// Sees to it that a connection, once closed, is reset: closed with nothing to linger for.
+/// Makes the socket reset the connection when it is closed.
 fn reset(socket: Option<&Socket>) {
     let _ = socket.map(|socket| socket.set_linger(Some(Duration::ZERO)));
 }
 
-/// A body that is sent step by step. Each step has its own deadline from the start, so that none is late because one
-/// before it was.
+/// A body that is sent in timed steps. Each step has its own deadline from the start, so that delays do not add up.
 pub(super) struct TimedBody {
     steps: Steps,
     start: Instant,
     /// The step that is not due yet.
     next: Option<TimedStep>,
     sleep: Pin<Box<Sleep>>,
-    /// Until when `sleep` sleeps, if it does.
+    /// The deadline of `sleep`, if it is running.
     until: Option<Instant>,
     receipt: Option<Receipt>,
     socket: Option<Arc<Socket>>,
@@ -205,7 +204,7 @@ pub(super) struct TimedBody {
 }
 
 impl TimedBody {
-    /// Plays steps from `start` on. The receipt is closed at their end.
+    /// Sends steps from `start` on. The receipt is closed at their end.
     pub(super) fn new(
         steps: Steps,
         start: Instant,
@@ -217,7 +216,7 @@ impl TimedBody {
         TimedBody { steps, start, next: None, sleep, until: None, receipt, socket, lateness }
     }
 
-    /// Waits until an instant; for ever if there is none.
+    /// Waits until an instant; forever without one.
     fn poll_until(&mut self, due: Option<Instant>, context: &mut Context<'_>) -> Poll<()> {
         let Some(due) = due else { return Poll::Pending };
         if self.until != Some(due) {
@@ -230,7 +229,7 @@ impl TimedBody {
         self.sleep.as_mut().poll(context)
     }
 
-    /// What is sent next, once it is due.
+    /// The next bytes, once they are due.
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         let this = self;
         if this.next.is_none() {
@@ -284,14 +283,14 @@ mod tests {
         Duration::from_micros(20_300) * n
     }
 
-    // The clock stands still while anything can be done, and then jumps: what is late is late by design.
+    // The paused clock jumps when nothing can run, so any lateness measured here is a fault of the code.
     #[tokio::test(start_paused = true)]
     async fn delays_do_not_add_up_over_ten_thousand_events() {
         let (start, mut timed) = (Instant::now(), timed(events()));
         for n in 0..10_000 {
             assert!(next(&mut timed).await.unwrap().is_ok());
             let late = start.elapsed().checked_sub(due(n)).expect("no event is early");
-            // The timer counts whole milliseconds.
+            // Tokio's timer has a resolution of 1 ms.
             assert!(late <= Duration::from_millis(1), "event {n} is {late:?} late");
         }
         assert!(next(&mut timed).await.is_none());

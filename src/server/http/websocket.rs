@@ -1,8 +1,8 @@
-//! Conversations over a WebSocket: the one place that speaks it. It hands messages in, asks the model, and sends what is
-//! said at its times.
+//! Realtime conversations over a WebSocket. Passes messages to the session, sends its requests to the engine, and its
+//! events to the client when they are due.
 //!
-//! All of it is the body of the answer to the handshake: it goes on only as far as the client takes what is sent, and it
-//! ends when the connection does.
+//! The conversation is the body of the response to the handshake: it advances as the client reads, and ends with the
+//! connection.
 
 mod opening;
 mod socket;
@@ -41,10 +41,10 @@ use crate::{
     engine::Receipt,
 };
 
-/// How often a client is asked whether it is there: one that has vanished is noticed by the system then.
+/// Interval of pings, by which a vanished client is noticed.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Whether the server stops, and who is to be told.
+/// The signal that the server stops.
 #[derive(Default)]
 pub(crate) struct StopSignal {
     stopped: AtomicBool,
@@ -52,7 +52,7 @@ pub(crate) struct StopSignal {
 }
 
 impl StopSignal {
-    /// Tells all who listen that the server stops.
+    /// Notifies all waiting tasks that the server stops.
     pub(crate) fn notify(&self) {
         self.stopped.store(true, Ordering::Release);
         self.notify.notify_waiters();
@@ -60,7 +60,7 @@ impl StopSignal {
 
     async fn wait(&self) {
         let mut notified = pin!(self.notify.notified());
-        // First, so that what is told in between is not missed.
+        // Enabled first, so that a signal after the check below is not missed.
         notified.as_mut().enable();
         if !self.stopped.load(Ordering::Acquire) {
             notified.await;
@@ -68,13 +68,13 @@ impl StopSignal {
     }
 }
 
-/// Whether a request wants a socket. Asked of those alone that have no body.
+/// Returns true if a GET request asks for a WebSocket.
 pub(super) fn is_upgrade(request: &Request) -> bool {
     let upgrade = request.headers().get(&UPGRADE);
     upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// Answers a request for a socket: with one, or as any other where there is none.
+/// Responds to a request for a WebSocket. An endpoint without one responds as to any other request.
 pub(super) async fn respond(request: &Request, payload: Payload, edge: &Arc<Edge>) -> HttpResponse<SentBody> {
     let opening = OpeningRequest::new(request, &edge.trusted_proxies);
     let (mut response, mut receipt) = edge.engine.handle(&opening.request(Bytes::new())).await;
@@ -114,7 +114,7 @@ pub(super) async fn respond(request: &Request, payload: Payload, edge: &Arc<Edge
     http_response.map_body(|_, ()| BodySource::Socket(Box::pin(SocketBody { run, wire })).into())
 }
 
-/// The body of the answer to a handshake.
+/// The body of the response to a handshake.
 struct SocketBody {
     run: Pin<Box<dyn Future<Output = Result<(), Broken>>>>,
     wire: Wire,
@@ -123,7 +123,7 @@ struct SocketBody {
 impl Stream for SocketBody {
     type Item = Result<Bytes, Broken>;
 
-    /// The next bytes to send. The conversation goes on once they are taken.
+    /// The next bytes to send. The conversation advances once they are taken.
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(bytes) = self.wire.take() {
             return Poll::Ready(Some(Ok(bytes)));
@@ -137,7 +137,7 @@ impl Stream for SocketBody {
     }
 }
 
-/// A conversation that is under way.
+/// A conversation in progress.
 struct Conversation {
     socket: Socket,
     session: Box<dyn Session>,
@@ -145,7 +145,10 @@ struct Conversation {
 }
 
 impl Conversation {
-    /// Goes on until one side closes; an error where the connection is to break off.
+    /// Runs until one side closes.
+    ///
+    /// # Errors
+    /// The connection is to be cut.
     async fn run(self) -> Result<(), Broken> {
         let Conversation { mut socket, mut session, mut model } = self;
         let edge = Arc::clone(&model.edge);
@@ -163,7 +166,7 @@ impl Conversation {
                     model.ask(body);
                 }
             }
-            // What is due goes first: so what a client is told does not hang on how fast it sends.
+            // Due events go first, so that their timing does not depend on how fast the client sends.
             tokio::select! {
                 biased;
                 event = model.next() => match event {
@@ -195,26 +198,26 @@ impl Conversation {
     }
 }
 
-/// The model, as one conversation asks it.
+/// The model's side of the conversation.
 struct Model {
     opening: Rc<OpeningRequest>,
     edge: Arc<Edge>,
-    /// The connection's own, by which it is reset.
+    /// The socket of the connection, for resets.
     socket: Option<Arc<socket2::Socket>>,
     state: ModelState,
 }
 
 enum ModelState {
     Idle,
-    /// It has been asked.
+    /// A request was sent to the engine.
     Waiting(Pin<Box<dyn Future<Output = (Response, Receipt)>>>),
-    /// It answers.
+    /// The response is being sent.
     Responding(Box<TimedBody>),
-    /// It refuses; what has come of the body.
+    /// The response is an error; its status, and its body so far.
     Failing(Box<TimedBody>, u16, Vec<u8>),
 }
 
-/// What the model says next.
+/// The next event of the model's side.
 enum ModelEvent {
     Event(Bytes),
     Failed(u16, Vec<u8>),
@@ -227,18 +230,18 @@ impl Model {
         matches!(self.state, ModelState::Idle)
     }
 
-    /// Asks it something. That is a request like any other.
+    /// Sends a request to the engine. It is handled like any other.
     fn ask(&mut self, body: Bytes) {
         let (opening, edge) = (Rc::clone(&self.opening), Arc::clone(&self.edge));
         self.state = ModelState::Waiting(Box::pin(async move { edge.engine.handle(&opening.request(body)).await }));
     }
 
-    /// Breaks off what it is saying: that request is over.
+    /// Drops the current response, which ends its request.
     fn cancel(&mut self) {
         self.state = ModelState::Idle;
     }
 
-    /// What it says next, at its time. To be asked again if something else comes in between.
+    /// Returns the next event when it is due. Cancel-safe: it can be called again after another event came first.
     async fn next(&mut self) -> ModelEvent {
         loop {
             match &mut self.state {
@@ -274,7 +277,7 @@ impl Model {
         }
     }
 
-    /// An answer as it is to be sent, step by step.
+    /// Converts a response into a timed body.
     fn timed_body(&self, response: Response, receipt: Receipt) -> TimedBody {
         let once = |at, step| -> Box<dyn Iterator<Item = TimedStep> + Send> {
             Box::new(std::iter::once(TimedStep { at, step }))
@@ -288,7 +291,7 @@ impl Model {
             (HeadTiming::After(at), Body::Stream(events)) => {
                 Box::new(events.list.map(move |frame| TimedStep { at, step: Step::Send(frame.bytes) }))
             }
-            // What has a body opens no session.
+            // A request with a body opens no session.
             (HeadTiming::After(_), Body::Session(_)) => Box::new(std::iter::empty()),
         };
         let steps = Steps { length: None, list };

@@ -1,4 +1,4 @@
-//! Who asks over a socket: the request that opened it, which all that is asked later is made of.
+//! The request that opened a socket. Later requests of the conversation are copies of it.
 
 use std::net::IpAddr;
 
@@ -14,9 +14,9 @@ use percent_encoding::percent_decode_str;
 use super::super::client;
 use crate::core::request::{Headers, Request, RequestBody};
 
-/// What precedes a key among the subprotocols: a browser can send no header of its own with a handshake.
+/// The prefix of a subprotocol that carries a key: browsers cannot set headers on a handshake.
 const KEY_PROTOCOL_PREFIX: &str = "api-key.";
-/// The parameter of a query that has one, for the same reason.
+/// The query parameter that carries a key, for the same reason.
 const KEY_PARAMETER: &str = "api-key=";
 
 /// The request that opened a socket.
@@ -29,7 +29,7 @@ pub(super) struct OpeningRequest {
 
 struct OpeningHeaders {
     map: HeaderMap,
-    /// What stands for `Authorization` where that is missing.
+    /// The value to use if there is no `Authorization` header.
     authorization: Option<String>,
 }
 
@@ -54,7 +54,7 @@ impl OpeningRequest {
         OpeningRequest { path, query, headers: OpeningHeaders { map, authorization }, client }
     }
 
-    /// A request like the one that opened the socket, with this body.
+    /// Returns a copy of the opening request with this body.
     pub(super) fn request(&self, body: Bytes) -> Request<'_> {
         Request {
             method: &Method::GET,
@@ -74,7 +74,7 @@ fn protocols(request: &HttpRequest) -> impl Iterator<Item = &str> {
     lists.flat_map(|list| list.split(',')).map(str::trim)
 }
 
-/// The subprotocol that is chosen: the first that is a name alone, since the others bring settings.
+/// Returns the accepted subprotocol: the first plain name, since the others carry settings.
 pub(super) fn protocol(request: &HttpRequest) -> Option<HeaderValue> {
     let name = protocols(request).find(|protocol| !protocol.is_empty() && !protocol.contains('.'))?;
     HeaderValue::from_str(name).ok()
