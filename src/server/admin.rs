@@ -57,11 +57,11 @@ fn authorize(request: &HttpRequest, token: Option<&str>) -> Result<(), Problem> 
         (None, _) if is_local => Ok(()),
         (Some(_), _) => Err(Problem(
             StatusCode::UNAUTHORIZED,
-            "This server was started with --admin-token: send it as `Authorization: Bearer TOKEN`.".to_owned(),
+            "This page needs the token of --admin-token; send it as `Authorization: Bearer TOKEN`.".to_owned(),
         )),
         (None, _) => Err(Problem(
             StatusCode::FORBIDDEN,
-            "Rules are changed from the machine that the server runs on, or with the token of --admin-token."
+            "This page is open to the server's own machine only; start the server with --admin-token to use it from others."
                 .to_owned(),
         )),
     }
@@ -82,7 +82,7 @@ fn dispatch(
     let page_path = path.strip_prefix(PREFIX).unwrap_or_default();
     let id = page_path.strip_prefix("/rules/");
     let missing =
-        |id: &str| Problem(StatusCode::NOT_FOUND, format!("There is no rule `{id}`: GET /__admin/rules lists all."));
+        |id: &str| Problem(StatusCode::NOT_FOUND, format!("There is no rule `{id}`; GET /__admin/rules lists all."));
     match (request.method(), page_path, id) {
         (&Method::GET, "/rules", _) => {
             Ok((StatusCode::OK, Some(json!({"rules": rules.list().iter().map(rule_json).collect::<Vec<_>>()}))))
@@ -109,22 +109,27 @@ fn dispatch(
                 Err(missing(id))
             }
         }
-        (method, ..) => Err(Problem(StatusCode::NOT_FOUND, format!("There is no {method} {path}, but {PAGES}."))),
+        (method, ..) => {
+            Err(Problem(StatusCode::NOT_FOUND, format!("There is no {method} {path}; the pages are {PAGES}.")))
+        }
     }
 }
 
 fn put(rules: &LiveRules, id: Option<&str>, body: &RequestBody) -> Result<Value, Problem> {
     let bad = |what: String| Problem(StatusCode::BAD_REQUEST, what);
-    let RequestBody::Whole(bytes) = body else { return Err(bad("A rule is smaller than that.".to_owned())) };
+    let RequestBody::Whole(bytes) = body else {
+        return Err(bad("The body is too large for a rule; send one rule as a JSON object.".to_owned()));
+    };
     let written: Value = serde_json::from_slice(bytes).map_err(|error| {
-        bad(format!(r#"A rule is JSON, such as {{"when": {{"model": "gpt-4o"}}, "fault": "429x2"}}: {error}."#))
+        bad(format!(r#"The rule is not valid JSON: {error}; send a rule such as {{"when": {{"model": "gpt-4o"}}, "fault": "429x2"}}."#))
     })?;
     match rules.put(id, &written) {
         Ok(live) => Ok(rule_json(&live)),
-        Err(Refused::Wrong(what)) => Err(bad(format!("The rule is wrong: {what}."))),
-        Err(Refused::Full(most)) => {
-            Err(Problem(StatusCode::INSUFFICIENT_STORAGE, format!("There are {most} rules: delete some first.")))
-        }
+        Err(Refused::Wrong(what)) => Err(bad(format!("The rule is invalid: {what}."))),
+        Err(Refused::Full(most)) => Err(Problem(
+            StatusCode::INSUFFICIENT_STORAGE,
+            format!("There are {most} rules already; delete some first."),
+        )),
     }
 }
 

@@ -53,22 +53,23 @@ impl fmt::Display for ListenError {
         match self {
             ListenError::Host { host, source } => write!(
                 f,
-                "cannot listen on host `{host}`: {source}. Give --host an address of this machine, such as 127.0.0.1 or 0.0.0.0"
+                "--host {host}: cannot listen: {source}; give an address of this machine, such as 127.0.0.1 or 0.0.0.0"
             ),
             ListenError::PortInUse { host, port } => write!(
                 f,
-                "fake-openai wants port {port} on {host} and no other (--strict-port), but another process listens there. \
-                 Stop that process, give another --port, or leave --strict-port out to take the next free one"
+                "--port {port}: another process listens on that port of {host}; stop it, give another --port, \
+                 or leave --strict-port out to use the next free port"
             ),
             ListenError::NoFreePort { host, first } => {
                 write!(
                     f,
-                    "every port from {first} to 65535 on {host} is in use. Give a lower --port, or --port 0 for any free one"
+                    "--port {first}: every port from {first} to 65535 on {host} is in use; give a lower --port, \
+                     or --port 0 for any free port"
                 )
             }
             ListenError::Refused { address, source } => {
                 let remedy =
-                    if address.port() < 1024 { ": ports below 1024 need privileges, give a higher --port" } else { "" };
+                    if address.port() < 1024 { "; ports below 1024 need privileges, give a higher --port" } else { "" };
                 write!(f, "cannot listen on {address}: {source}{remedy}")
             }
         }

@@ -129,7 +129,7 @@ impl Server {
         let engine = Engine::new(fixtures, limits, latency, &config);
         let listeners = listen::listen(&config.host, config.port, config.strict_port).map_err(StartError::Listen)?;
         let local = listeners[0].local_addr();
-        let address = local.map_err(|error| StartError::Io("cannot tell the port".to_owned(), error))?;
+        let address = local.map_err(|error| StartError::Io("cannot read the bound port".to_owned(), error))?;
         let (max_body, trusted_proxies) = (config.max_body, config.trusted_proxies.clone());
         let admin_token = config.admin_token.clone();
         let edge = Arc::new(Edge {

@@ -47,9 +47,9 @@ impl Watch {
         }
         self.warned = Some(now);
         Some(format!(
-            "this server is the bottleneck: a worker was busy {:.0} % of the last {time:.0} s, at {rate:.0} requests/s in all. \
-             Results above that rate measure the fake, not what stands before it; give it more cores, or see what \
-             `fake-openai bench` says of this machine",
+            "this server is the bottleneck: a worker was busy {:.0} % of the last {time:.0} s, at {rate:.0} requests/s in total. \
+             Results above that rate measure the fake, not the client or gateway under test; give it more cores, \
+             or measure this machine with `fake-openai bench`",
             (share * 100.0).min(100.0),
         ))
     }

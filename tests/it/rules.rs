@@ -113,7 +113,8 @@ fn rules_come_and_go_while_the_server_runs() {
     admin("POST", "/rules", r#"{"fault": "429x1"}"#);
     assert_eq!(statuses(2), [429, 200], "after a reset it is counted anew");
     assert_eq!(admin("DELETE", "/rules", "").status, 204);
-    for (body, words) in [("{", "is JSON"), (r#"{"fault": "boom"}"#, "boom"), (r#"{"faults": "503"}"#, "unknown field")]
+    for (body, words) in
+        [("{", "is not valid JSON"), (r#"{"fault": "boom"}"#, "boom"), (r#"{"faults": "503"}"#, "unknown field")]
     {
         let refused = admin("POST", "/rules", body);
         assert_eq!(refused.status, 400);

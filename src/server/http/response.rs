@@ -178,7 +178,7 @@ pub(crate) struct Broken;
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the answer was to break off here")
+        f.write_str("the response was cut on purpose")
     }
 }
 
