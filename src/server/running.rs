@@ -48,7 +48,7 @@ impl Running {
     /// Stops the server like `SIGTERM` stops the program, and waits until it has stopped.
     ///
     /// # Errors
-    /// The error of [`Server::run`].
+    /// The error of [`Server::run`](super::Server::run).
     pub fn stop(mut self) -> Result<Stopped, StartError> {
         self.end().unwrap_or(Ok(Stopped { taken: 0, cut: 0 }))
     }

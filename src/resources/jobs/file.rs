@@ -25,7 +25,7 @@ pub(crate) struct BatchJobFile {
     /// The path that lines are sent to, with slots that see the object.
     pub(super) path: String,
     /// The endpoint to use for a path, if it differs.
-    #[serde(default)]
+    #[serde(rename = "at", default)]
     pub(super) path_aliases: Map<String, Value>,
     /// Maximum number of lines.
     #[serde(rename = "most")]
