@@ -21,7 +21,7 @@ use crate::core::{
     template::{Layout, Slot, Spaces, Template},
 };
 
-/// Most status changes that one request applies to an object, so that a cycle of statuses ends.
+/// Maximum number of status changes that one request applies, so that a cycle of statuses ends.
 pub(crate) const MAX_STEPS: usize = 8;
 
 /// A collection, compiled.

@@ -306,11 +306,11 @@ mod tests {
     };
 
     /// Returns the response for an object that was never created.
-    fn respond(method: Method, path: &str, memory: &EngineState) -> Result<serde_json::Value, ApiError> {
+    fn respond(method: Method, path: &str, state: &EngineState) -> Result<serde_json::Value, ApiError> {
         let fixtures = Fixtures::load(None).unwrap();
         let (endpoint, _) = fixtures.find(&method, path).endpoint.unwrap();
         with_context_of(r#"{"metadata": {"a": "b"}}"#, |context| {
-            let response = endpoint.respond(context, memory)?;
+            let response = endpoint.respond(context, state)?;
             let Body::Full(body) = response.content else { panic!() };
             Ok(serde_json::from_slice(&body).unwrap())
         })
@@ -318,17 +318,17 @@ mod tests {
 
     #[test]
     fn an_object_never_created_is_found_unless_ids_are_strict() {
-        let mut memory = EngineState::default();
+        let mut state = EngineState::default();
         let id = "x/y";
-        assert_eq!(respond(Method::GET, "/v1/batches/_", &memory).unwrap()["id"], id);
-        memory.resources.strict = true;
+        assert_eq!(respond(Method::GET, "/v1/batches/_", &state).unwrap()["id"], id);
+        state.resources.strict = true;
         let none = |noun: &str| Err(ApiError::UnknownResource { id: id.to_owned(), noun: noun.to_owned() });
-        assert_eq!(respond(Method::GET, "/v1/batches/_", &memory), none("batch"));
-        assert_eq!(respond(Method::DELETE, "/v1/threads/_", &memory), none("thread"));
-        assert_eq!(respond(Method::POST, "/v1/vector_stores/_", &memory), none("vector store"));
-        let created = respond(Method::POST, "/v1/threads", &memory).unwrap();
+        assert_eq!(respond(Method::GET, "/v1/batches/_", &state), none("batch"));
+        assert_eq!(respond(Method::DELETE, "/v1/threads/_", &state), none("thread"));
+        assert_eq!(respond(Method::POST, "/v1/vector_stores/_", &state), none("vector store"));
+        let created = respond(Method::POST, "/v1/threads", &state).unwrap();
         assert_eq!(created["metadata"]["a"], "b");
-        let limit = respond(Method::GET, "/v1/organization/spend_limit", &memory).unwrap();
+        let limit = respond(Method::GET, "/v1/organization/spend_limit", &state).unwrap();
         assert_eq!(limit["object"], "organization.spend_limit", "a single object has no id that could be unknown");
     }
 }
