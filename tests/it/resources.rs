@@ -291,11 +291,11 @@ fn mistakes_in_the_object_and_the_states_of_a_collection_are_reported_at_start()
         ),
         (
             format!(r#"{OBJECT}, "actions": {{"stop": {{"only_if": {{"state": ["on"]}}}}}}"#),
-            "actions.stop.only_if: `state` is not among the members of `object`",
+            "actions.stop.only_if: `state` is no member of `object`",
         ),
         (
             format!(r#"{OBJECT}, "actions": {{"stop": {{"only_if": {{"id": []}}}}}}"#),
-            "actions.stop.only_if: `id` may have no value",
+            "actions.stop.only_if: `id` allows no value",
         ),
         (
             format!(r#"{OBJECT}, "actions": {{"create": {{"only_if": {{"id": ["a"]}}}}}}"#),
