@@ -72,8 +72,9 @@ macro_rules! api_errors {
 }
 
 api_errors! {
-    /// No route has this path; `nearest` is the one that looks most like it.
-    UnknownPath = "unknown_path" { nearest: String }
+    /// No route has this path. `nearest` is the route that is most like it, and `suggestion` a sentence that names it, with
+    /// a space before it; both are empty if no route is near.
+    UnknownPath = "unknown_path" { nearest: String, suggestion: String }
     /// The path exists, the method does not; `allow` lists those that do.
     MethodNotAllowed = "method_not_allowed" { allow: String }
     /// The body is larger than the server takes, `limit` bytes.
@@ -178,6 +179,12 @@ impl From<LimitExceeded> for ApiError {
 const DOTTED: &str = "path";
 
 impl ApiError {
+    /// Returns the error for a path that no route has; `nearest` is empty if no route is near.
+    pub fn unknown_path(nearest: String) -> Self {
+        let suggestion = if nearest.is_empty() { String::new() } else { format!(" Did you mean {nearest}?") };
+        ApiError::UnknownPath { nearest, suggestion }
+    }
+
     /// What tells this error from others of its kind, in a provider's `errors`, the closest first: the parameter at fault;
     /// what was to be found or done; what ran out, and whether that is `requests` or `tokens`; or the name that was asked for, the
     /// status, and the class that it is of, such as `4xx`.
