@@ -84,7 +84,7 @@ impl RuleSet {
         asked: &'s MatchInput<'a, 'm>,
     ) -> impl Iterator<Item = &'s FaultSpec> {
         let named = self.by_model.get(model).map(Vec::as_slice).unwrap_or_default();
-        let fits = |rule: &&Rule| rule.when.mismatches(asked).is_empty();
+        let fits = |rule: &&Rule| rule.when.fits(asked);
         named.iter().chain(self.others.iter().filter(fits)).map(|rule| &rule.fault)
     }
 
@@ -155,7 +155,7 @@ impl LiveRules {
     /// What goes wrong with a request.
     pub fn chains(&self, asked: &MatchInput<'_, '_>) -> Vec<(String, FaultSpec)> {
         let live = self.now();
-        let fits = live.list.iter().filter(|live| live.rule.when.mismatches(asked).is_empty());
+        let fits = live.list.iter().filter(|live| live.rule.when.fits(asked));
         fits.map(|live| (live.id.clone(), live.rule.fault.clone())).collect()
     }
 
