@@ -88,7 +88,14 @@ fn problems(files: &[(&str, &str)]) -> String {
 fn every_mistake_is_told_with_file_place_and_remedy() {
     let cases: &[(&str, &str, &[&str])] = &[
         ("openai/a.json", "{", &["openai/a.json", "line 1 column 1"]),
-        ("openai/a.json", r#"{"routs": []}"#, &["unknown field `routs`", "`routes`", "line 1"]),
+        ("openai/a.json", r#"{"routs": []}"#, &["unknown field `routs` at line 1 column 8; did you mean `routes`?"]),
+        (
+            "openai/a.json",
+            r#"{"like": "openai/chat.json", "routes": ["POST /a"], "limitd": true}"#,
+            &["openai/a.json: unknown field `limitd`; did you mean `limited`?"],
+        ),
+        ("openai/a.json", r#"{"routes": ["GET /a"], "dialect": "openai-chats"}"#, &["did you mean `openai-chat`?"]),
+        ("reply.json", "[]", &["reply.json", "did you mean `replies.json`?"]),
         ("openai/a.json", r#"{"routes": [], "body": {}}"#, &["routes", "is empty", "POST /v1"]),
         ("openai/a.json", r#"{"routes": ["GET v1"], "body": {}}"#, &["routes[0]", "starts with `/`"]),
         ("openai/a.json", r#"{"routes": ["GET /a"]}"#, &["says nothing", "`body`", "`dialect`"]),
@@ -128,7 +135,11 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
         ("openai/a.yaml", "routes: []", &["openai/a.yaml", ".json"]),
         ("mine/a.json", r#"{"routes": ["GET /a"], "body": 1}"#, &["mine/provider.json", "like"]),
         ("a.json", "{}", &["a.json", "provider's directory"]),
-        ("replies.json", r#"[{"txt": "x"}]"#, &["replies.json", "unknown field `txt`", "`text`"]),
+        (
+            "replies.json",
+            r#"[{"txt": "x"}]"#,
+            &["replies.json: unknown field `txt` at line 1 column 7; did you mean `text`?"],
+        ),
         ("replies.json", r#"[{}]"#, &["replies.json: [0]", "says nothing", "`tool_calls`"]),
         ("replies.json", r#"[{"text": "a", "echo": true}]"#, &["[0]", "says text and echo"]),
         ("replies.json", r#"[{"text": "{{nope.x}}"}]"#, &["replies.json: [0].text", "`nope`"]),
@@ -159,6 +170,11 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
             "mine/provider.json",
             r#"{"like": "openai", "errors": {"teapot": {"status": 418}}}"#,
             &["errors.teapot", "rate_limited"],
+        ),
+        (
+            "mine/provider.json",
+            r#"{"like": "openai", "errors": {"rate_limit": {"status": 429}}}"#,
+            &["errors.rate_limit: `rate_limit` is no kind of error; did you mean `rate_limited`?"],
         ),
         (
             "mine/provider.json",

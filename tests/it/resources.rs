@@ -244,7 +244,7 @@ fn mistakes_in_a_collection_are_told_at_start_up() {
         (r#""actions": {"get": {"route": "one"}}"#.to_owned(), "actions.get.route: `one` is not a route"),
         (
             r#""actions": {"get": {"stats": 1}}"#.to_owned(),
-            "actions.get: unknown field `stats`, expected one of `route`",
+            "actions.get: unknown field `stats`; did you mean `status`?",
         ),
         (r#""actions": {"get": {"status": 99}}"#.to_owned(), "actions.get.status: 99 is not the status"),
         (
