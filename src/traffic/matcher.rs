@@ -10,7 +10,7 @@ use super::mismatch::{Mismatch, cut, quoted};
 use crate::core::{glob::Glob, json, prompt::Prompt};
 
 /// What a request must be like. All that is given must hold; nothing given holds always.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct RequestMatcher {
     /// The model asked for.
@@ -62,6 +62,17 @@ impl Pattern {
             Pattern::Exact(exact) => exact == text,
             Pattern::Glob(glob) => glob.fits(text),
             Pattern::Regex(regex) => regex.is_match(text),
+        }
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Pattern::Exact(one), Pattern::Exact(other)) => one == other,
+            (Pattern::Glob(one), Pattern::Glob(other)) => one == other,
+            (Pattern::Regex(one), Pattern::Regex(other)) => one.as_str() == other.as_str(),
+            _ => false,
         }
     }
 }

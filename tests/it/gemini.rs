@@ -177,7 +177,7 @@ fn functions_are_called_when_they_must_be_and_not_again() {
 fn what_ends_a_reply_is_told() {
     let replies = json!([
         {"when": {"user": "calls"}, "tool_calls": [{"name": "f", "arguments": {"a": 1}}, {"name": "g"}]},
-        {"when": {"user": "breaks"}, "tool_calls": [{"name": "f", "arguments": "{\"a\":"}]},
+        {"when": {"user": "breaks"}, "tool_calls": [{"name": "f", "text": "{\"a\":"}]},
         {"when": {"user": "filtered"}, "text": "half", "finish_reason": "content_filter"},
         {"when": {"user": "refuses"}, "refusal": "No."},
         {"when": {"user": "nothing"}, "text": ""},

@@ -147,6 +147,31 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
         ("replies.json", r#"[{"sequence": [{"text": "a"}], "reasoning": "b"}]"#, &["[0].reasoning", "each of the"]),
         ("replies.json", r#"[{"when": {"user": {"regex": "("}}, "text": "a"}]"#, &["replies.json", "regex"]),
         ("replies.json", r#"[{"sequence": [{"sequence": []}]}]"#, &["[0].sequence[0]", "says sequence"]),
+        (
+            "replies.json",
+            r#"[{"text": "a", "times": 0}, {"text": "b"}]"#,
+            &["replies.json: [0].times: is 0, so the reply is never sent; write 1 or more"],
+        ),
+        (
+            "replies.json",
+            r#"[{"when": {"user": {"regex": "a+"}}, "text": "a"}, {"when": {"user": {"regex": "a+"}}, "text": "b"}]"#,
+            &["replies.json: [1]: is never sent: reply [0] has the same `when` and no `times`; give that one `times`"],
+        ),
+        (
+            "replies.json",
+            r#"[{"tool_calls": [{"name": "f", "arguments": "{\"a\": "}]}]"#,
+            &["replies.json: [0].tool_calls[0].arguments: are not JSON: EOF while", "`text` in place of `arguments`"],
+        ),
+        (
+            "replies.json",
+            r#"[{"sequence": [{"tool_calls": [{"name": "f", "arguments": "Rome, {{body.x}}"}]}]}]"#,
+            &["replies.json: [0].sequence[0].tool_calls[0].arguments: are not JSON: expected value at line 1 column 1"],
+        ),
+        (
+            "replies.json",
+            r#"[{"tool_calls": [{"name": "f", "arguments": {}, "text": "x"}]}]"#,
+            &["replies.json: [0].tool_calls[0].text: a call has `arguments` or a `text`"],
+        ),
         ("replies.json", r#"[{"sequence": []}]"#, &["[0].sequence", "is empty"]),
         ("replies.json", r#"[{"sequence": [{"text": "a"}], "text": "b"}]"#, &["[0]", "says text and sequence"]),
         ("replies.json", r#"[{"sequence": [{"text": "a"}], "usage": {}}]"#, &["[0].usage", "each of the replies"]),
@@ -213,6 +238,25 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
 }
 
 #[test]
+fn replies_that_can_be_sent_are_accepted() {
+    let directory = Directory::with(&[(
+        "replies.json",
+        r#"[
+            {"when": {"user": "a"}, "text": "first", "times": 1},
+            {"when": {"user": "a"}, "text": "then"},
+            {"when": {"user": {"exact": "a*"}}, "text": "another kind of pattern"},
+            {"when": {"user": "a*"}, "tool_calls": [
+                {"name": "f", "arguments": "{\"city\": \"{{body.user}}\", \"n\": {{body.n}}}"},
+                {"name": "g", "arguments": "{{body.metadata.arguments}}"},
+                {"name": "h", "text": "no JSON"}
+            ]},
+            {"text": "else"}
+        ]"#,
+    )]);
+    assert_eq!(Fixtures::load(Some(directory.path())).err(), None);
+}
+
+#[test]
 fn a_mistake_in_what_every_endpoint_says_is_told_once() {
     let told = problems(&[("replies.json", r#"[{"tool_calls": [{"name": "f", "arguments": "{{nope.x}}"}]}]"#)]);
     assert_eq!(told.matches("`nope`").count(), 1, "{told}");
@@ -233,7 +277,7 @@ fn all_mistakes_are_told_at_once_and_end_the_program_with_status_2() {
         let output = run(&args);
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{error}");
-        for word in ["a.json", "b.json: routes[0]", "b.json: body", "replies.json: [1]: is never said"] {
+        for word in ["a.json", "b.json: routes[0]", "b.json: body", "replies.json: [1]: is never sent"] {
             assert!(error.contains(word), "lacks {word} in\n{error}");
         }
     }

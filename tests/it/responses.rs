@@ -225,7 +225,7 @@ fn thoughts_come_first_summed_up_and_sealed_as_asked() {
 fn refusals_and_scripted_calls_are_spelled() {
     let (_server, mut connection, _directory) = scripted(&json!([
         {"when": {"user": "bad"}, "refusal": "I will not."},
-        {"when": {"user": "two", "tool_result": false}, "tool_calls": [{"name": "weather", "arguments": {"x": 1}}, {"name": "note", "arguments": "z"}]},
+        {"when": {"user": "two", "tool_result": false}, "tool_calls": [{"name": "weather", "arguments": {"x": 1}}, {"name": "note", "text": "z"}]},
         {"when": {"user": "two"}, "text": "Done."},
         {"text": ""},
     ]));
