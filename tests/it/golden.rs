@@ -10,7 +10,7 @@ use fake_openai::{
     core::clock::ManualClock,
     fixtures::{
         Fixtures,
-        router::{Found, Router},
+        router::{RouteMatch, Router},
     },
 };
 use serde::Deserialize;
@@ -188,7 +188,7 @@ fn every_route_has_a_golden_answer() {
                 let (method, path) = request.parts();
                 let path = path.split('?').next().unwrap();
                 // A refusal tells nothing of what the route says. What is spoken over a socket has its sessions besides.
-                if let (200..400 | 426, Found::Endpoint(number, _)) =
+                if let (200..400 | 426, RouteMatch::Endpoint(number, _)) =
                     (status, router.find(&method.parse().unwrap(), path))
                 {
                     missing.remove(&routes[number].to_string());
