@@ -98,7 +98,7 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
         ("reply.json", "[]", &["reply.json", "did you mean `replies.json`?"]),
         ("openai/a.json", r#"{"routes": [], "body": {}}"#, &["routes", "is empty", "POST /v1"]),
         ("openai/a.json", r#"{"routes": ["GET v1"], "body": {}}"#, &["routes[0]", "starts with `/`"]),
-        ("openai/a.json", r#"{"routes": ["GET /a"]}"#, &["says nothing", "`body`", "`dialect`"]),
+        ("openai/a.json", r#"{"routes": ["GET /a"]}"#, &["has no response", "`body`", "`dialect`"]),
         ("openai/a.json", r#"{"routes": ["GET /a"], "body": "{{bdy.x}}"}"#, &["body", "`bdy`", "path, query"]),
         ("openai/a.json", r#"{"routes": ["GET /a/{b}"], "body": "{{path.c}}"}"#, &["path.c", "GET /a/{b}", "{c}"]),
         ("openai/a.json", r#"{"routes": ["GET /a"], "body": 1, "status": 99}"#, &["status", "99"]),
@@ -140,13 +140,13 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
             r#"[{"txt": "x"}]"#,
             &["replies.json: unknown field `txt` at line 1 column 7; did you mean `text`?"],
         ),
-        ("replies.json", r#"[{}]"#, &["replies.json: [0]", "says nothing", "`tool_calls`"]),
-        ("replies.json", r#"[{"text": "a", "echo": true}]"#, &["[0]", "says text and echo"]),
+        ("replies.json", r#"[{}]"#, &["replies.json: [0]", "has nothing", "`tool_calls`"]),
+        ("replies.json", r#"[{"text": "a", "echo": true}]"#, &["[0]", "has text and echo"]),
         ("replies.json", r#"[{"text": "{{nope.x}}"}]"#, &["replies.json: [0].text", "`nope`"]),
         ("replies.json", r#"[{"text": "a", "reasoning": "{{nope.x}}"}]"#, &["[0].reasoning", "`nope`"]),
         ("replies.json", r#"[{"sequence": [{"text": "a"}], "reasoning": "b"}]"#, &["[0].reasoning", "each of the"]),
         ("replies.json", r#"[{"when": {"user": {"regex": "("}}, "text": "a"}]"#, &["replies.json", "regex"]),
-        ("replies.json", r#"[{"sequence": [{"sequence": []}]}]"#, &["[0].sequence[0]", "says sequence"]),
+        ("replies.json", r#"[{"sequence": [{"sequence": []}]}]"#, &["[0].sequence[0]", "has sequence"]),
         (
             "replies.json",
             r#"[{"text": "a", "times": 0}, {"text": "b"}]"#,
@@ -173,7 +173,7 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
             &["replies.json: [0].tool_calls[0].text: a call has `arguments` or a `text`"],
         ),
         ("replies.json", r#"[{"sequence": []}]"#, &["[0].sequence", "is empty"]),
-        ("replies.json", r#"[{"sequence": [{"text": "a"}], "text": "b"}]"#, &["[0]", "says text and sequence"]),
+        ("replies.json", r#"[{"sequence": [{"text": "a"}], "text": "b"}]"#, &["[0]", "has text and sequence"]),
         ("replies.json", r#"[{"sequence": [{"text": "a"}], "usage": {}}]"#, &["[0].usage", "each of the replies"]),
         ("replies.json", r#"[{"sequence": [{"text": "a", "times": 2}]}]"#, &["[0].sequence[0].times", "at the top"]),
         (
@@ -214,7 +214,7 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
         (
             "mine/provider.json",
             r#"{"like": "openai", "errors": {"not_json": {"status": 400, "words": {"message": "{{error.param}}"}}}}"#,
-            &["error.param", "tells nothing"],
+            &["error.param", "fields of this error: none"],
         ),
         (
             "mine/provider.json",
