@@ -44,7 +44,7 @@
 //! | a slot | one variant and its arms in `src/core/template/slot.rs` |
 //! | what a limit counts, for whom, and how | `src/core/limit_status.rs`; `src/traffic/limit/{spec.rs,window/}`, `admit.lua` |
 //! | a kind of error | one variant in `src/core/error.rs`; then every provider is asked for its words |
-//! | a fault | one variant and one row in `src/traffic/fault.rs`, its reading in `term.rs`, what it does in `plan.rs` |
+//! | a fault | one variant and one row in `src/traffic/fault.rs`, its text form in `fault/parse.rs`, its effect in `fault/plan.rs` |
 //! | a setting | one field in `src/config/settings.rs`, for flag, environment, file and help at once |
 //!
 //! ## Absent on purpose
