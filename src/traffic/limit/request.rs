@@ -51,7 +51,7 @@ pub(super) enum BucketKeyPart<'a> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::tests::{limits, passes, request_from},
+        super::tests::{from_client, limits, passes},
         *,
     };
     use crate::traffic::limit::LimitSpec;
@@ -60,19 +60,19 @@ mod tests {
     fn each_value_of_a_dimension_has_its_own_quota() {
         let one = |per: &[Dimension]| LimitSpec { per: per.to_vec(), ..LimitSpec::rpm(1) };
         let other: [(Dimension, fn() -> LimitRequest<'static>); 5] = [
-            (Dimension::Ip, || request_from(2)),
-            (Dimension::Key, || LimitRequest { key: Some("sk-2"), ..request_from(1) }),
-            (Dimension::Model, || LimitRequest { model: "o3", ..request_from(1) }),
-            (Dimension::Deployment, || LimitRequest { deployment: Some("mine"), ..request_from(1) }),
-            (Dimension::Endpoint, || LimitRequest { path: "/v2", ..request_from(1) }),
+            (Dimension::Ip, || from_client(2)),
+            (Dimension::Key, || LimitRequest { key: Some("sk-2"), ..from_client(1) }),
+            (Dimension::Model, || LimitRequest { model: "o3", ..from_client(1) }),
+            (Dimension::Deployment, || LimitRequest { deployment: Some("mine"), ..from_client(1) }),
+            (Dimension::Endpoint, || LimitRequest { path: "/v2", ..from_client(1) }),
         ];
         for (dimension, other_request) in &other {
             let (limits, _) = limits(&[one(&[*dimension])], false);
-            assert!(passes(&limits, &request_from(1)) && !passes(&limits, &request_from(1)), "{dimension:?}");
+            assert!(passes(&limits, &from_client(1)) && !passes(&limits, &from_client(1)), "{dimension:?}");
             assert!(passes(&limits, &other_request()), "{dimension:?} separates them");
         }
         let (limits, _) = limits(&[one(&[Dimension::Global])], false);
-        assert!(passes(&limits, &request_from(1)));
+        assert!(passes(&limits, &from_client(1)));
         for (dimension, other_request) in &other {
             assert!(!passes(&limits, &other_request()), "{dimension:?} is ignored by a global limit");
         }
