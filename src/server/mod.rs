@@ -185,7 +185,7 @@ impl Server {
         self.engine.latency()
     }
 
-    /// Returns what replaces the configuration while the server runs.
+    /// Returns a handle that replaces the configuration while the server runs.
     pub fn reloader(&self) -> Reloader {
         Reloader { edge: Arc::clone(&self.edge), config: Arc::clone(&self.reloaded) }
     }

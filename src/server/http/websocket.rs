@@ -179,11 +179,11 @@ impl Conversation {
                 () = &mut stopping, if !stops => stops = true,
                 event = socket.next() => match event {
                     Event::Message(message) => {
-                        let heard = edge.engine.get().on_message(&model.opening.request(message), &mut *session);
-                        if heard.interrupts {
+                        let outcome = edge.engine.get().on_message(&model.opening.request(message), &mut *session);
+                        if outcome.interrupts {
                             model.cancel();
                         }
-                        socket.send_all(heard.events).await;
+                        socket.send_all(outcome.events).await;
                     }
                     Event::Ping(bytes) => socket.pong(&bytes).await,
                     Event::Closed => return Ok(()),
@@ -290,7 +290,7 @@ impl Model {
             (HeadTiming::After(_), Body::Timed(steps)) => steps.steps,
             (HeadTiming::After(at), Body::Full(bytes)) => once(at, Step::Send(bytes)),
             (HeadTiming::After(at), Body::Stream(events)) => {
-                Box::new(events.events.map(move |frame| TimedStep { at, step: Step::Send(frame.bytes) }))
+                Box::new(events.events.map(move |event| TimedStep { at, step: Step::Send(event.bytes) }))
             }
             // A request with a body opens no session.
             (HeadTiming::After(_), Body::Session(_)) => Box::new(std::iter::empty()),
