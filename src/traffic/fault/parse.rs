@@ -5,7 +5,7 @@ use std::{borrow::Cow, str::FromStr, time::Duration};
 use bytesize::ByteSize;
 
 use super::{FAULTS, FaultKind};
-use crate::traffic::latency::Span;
+use crate::{core::suggest::did_you_mean, traffic::latency::Span};
 
 /// A fault, its position in the response, and the conditions under which it happens.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,8 +34,7 @@ pub struct TimeWindow {
 }
 
 impl TimeWindow {
-    /// Returns the progress within the window, from 0 to 1; `None` outside of it. A window without an end is always at
-    /// 1.
+    /// Returns the progress within the window, from 0 to 1; `None` outside of it. Without an end it is always 1.
     pub(super) fn progress(&self, elapsed: Duration) -> Option<f64> {
         let since = elapsed.checked_sub(self.from)?;
         let since = self.every.map_or(since, |every| {
@@ -218,7 +217,9 @@ fn parse_kind(text: &str) -> Result<(FaultKind, Option<u64>), String> {
         status => {
             let status = status.parse::<u16>().ok().filter(|status| (400..600).contains(status)).ok_or_else(|| {
                 let names: Vec<_> = FAULTS.iter().skip(1).map(|row| row.name).collect();
-                format!("there is no fault `{name}`; write a status from 400 to 599, or one of {}", names.join(", "))
+                let remedy = did_you_mean(name, names.iter().copied())
+                    .unwrap_or_else(|| format!("write a status from 400 to 599, or one of {}", names.join(", ")));
+                format!("there is no fault `{name}`; {remedy}")
             })?;
             (false, false, true, FaultKind::Status(status, argument.unwrap_or_default().to_owned()))
         }
@@ -227,6 +228,7 @@ fn parse_kind(text: &str) -> Result<(FaultKind, Option<u64>), String> {
         (value.is_some(), takes_value, "it takes no value"),
         (at.is_some(), takes_position, "it takes no position in the response"),
         (argument.is_some(), takes_argument, "it takes no argument after a colon"),
+        (argument.is_some_and(|argument| argument.contains('@')), false, "a position comes before the colon"),
     ] {
         if given && !taken {
             return Err(wrong(what.to_owned()));
@@ -306,6 +308,8 @@ mod tests {
             ("", "there is no fault ``"),
             ("429x", "there is no fault `429x`"),
             ("boom", "one of retry-after, ttft, itl"),
+            ("stal@5", "there is no fault `stal`; did you mean `stall`?"),
+            ("error:overloaded@0", "a position comes before the colon; write error@5  error@5:overloaded"),
             ("200", "400 to 599"),
             ("cut@soon", "`@soon` is neither a number of events nor a time; write cut@40"),
             ("ttft", "its value is missing; write ttft=20s"),

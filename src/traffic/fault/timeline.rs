@@ -157,7 +157,7 @@ pub(super) fn padded(
     padding.chain(steps)
 }
 
-/// Returns the steps at `rate` bytes per second, in ten pieces per second.
+/// Returns the steps at `rate` bytes per second, in at most ten pieces per second.
 pub(super) fn slowed(
     steps: impl Iterator<Item = TimedStep> + Send,
     rate: u64,
