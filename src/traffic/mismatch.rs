@@ -57,7 +57,7 @@ mod tests {
         assert_eq!(quoted(&"ä".repeat(80)), format!("\"{}\"", "ä".repeat(80)));
         assert_eq!(quoted(&"ä".repeat(81)), format!("\"{}…\"", "ä".repeat(80)));
         let mismatch = Mismatch { name: "turn".to_owned(), expected: "2".to_owned(), actual: "1".to_owned() };
-        assert_eq!(list(&[mismatch.clone()]), "turn: expected 2, got 1");
+        assert_eq!(list(std::slice::from_ref(&mismatch)), "turn: expected 2, got 1");
         let long = list(&vec![mismatch; 10]);
         assert!(long.ends_with("; turn: expected 2, got 1; and 2 more"), "{long}");
     }

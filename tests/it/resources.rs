@@ -239,7 +239,10 @@ fn mistakes_in_a_collection_are_told_at_start_up() {
     let object = r#""object": {"id": "{{resource.id}}"}"#;
     assert_eq!(told(&format!(r#"{object}, "actions": {{"get": {{}}}}"#)), "");
     for (rest, expected) in [
-        (r#""actions": {"create": {}}"#.to_owned(), "actions.create: there is no `object` to create"),
+        (
+            r#""actions": {"create": {}}"#.to_owned(),
+            "actions.create: the collection has no `object` to create; add one",
+        ),
         (r#""actions": {"get": {"route": "GET /one"}}"#.to_owned(), "actions.get: its `route` has no `{id}`"),
         (r#""actions": {"get": {"route": "one"}}"#.to_owned(), "actions.get.route: `one` is not a route"),
         (
