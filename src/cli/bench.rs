@@ -3,9 +3,7 @@
 //!
 //! A server in this process is loaded over the loopback interface from threads beside it.
 
-mod histogram;
 mod load;
-mod reader;
 mod report;
 mod times;
 

@@ -71,6 +71,13 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The error text.
+    pub fn text(&self) -> &str {
+        match self {
+            Failure::User(text) | Failure::Machine(text) => text,
+        }
+    }
+
     /// Tells it, and gives the exit status.
     pub fn report(&self) -> ExitCode {
         let (text, code) = match self {
@@ -119,6 +126,22 @@ fn variable(key: &str) -> String {
     format!("FAKE_OPENAI_{}", key.to_uppercase())
 }
 
+/// Reads the command line, the environment and the file again, for a reload.
+///
+/// # Errors
+/// [`Failure::User`] if the file can no longer be read, or has a mistake.
+pub fn configuration() -> Result<Config, Failure> {
+    let matches = command().get_matches();
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let file = read_file(&args)?;
+    Config::try_from(args.settings.or(file)).map_err(|error| Failure::User(error.to_string()))
+}
+
+fn read_file(args: &Args) -> Result<Settings, Failure> {
+    let file = args.config.as_deref().map(Settings::read).transpose();
+    Ok(file.map_err(|error| Failure::User(error.to_string()))?.unwrap_or_default())
+}
+
 /// Reads the command line, the environment and the file.
 ///
 /// # Errors
@@ -127,8 +150,7 @@ pub fn parse() -> Result<Task, Failure> {
     let matches = command().get_matches();
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let user = |error: &dyn std::fmt::Display| Failure::User(error.to_string());
-    let file =
-        args.config.as_deref().map(Settings::read).transpose().map_err(|error| user(&error))?.unwrap_or_default();
+    let file = read_file(&args)?;
     let asked = args.settings.or(file.clone());
     let config = Config::try_from(asked.clone()).map_err(|error| user(&error))?;
     if args.print_config {
@@ -149,6 +171,7 @@ pub fn parse() -> Result<Task, Failure> {
             if let Some(profile) = &config.profile {
                 fixtures.profile(profile).map_err(wrong)?;
             }
+            config.check_faults(&fixtures).map_err(StartError::Fixtures)?;
             fixtures.check().map_err(StartError::Fixtures)?;
             let routes: usize = fixtures.endpoints().map(|listed| listed.routes.len()).sum();
             Ok(Task::Print(format!("ok: {routes} routes, {}\n", origin(&config, &fixtures))))
@@ -248,7 +271,7 @@ fn troubles(server: &Server) -> String {
         let _ = writeln!(text, "  latency   ttft {}, then {} a token{profile}{speed}", latency.ttft, latency.itl);
     }
     if let Some(capacity) = config.capacity {
-        let _ = writeln!(text, "  capacity  {} answers at once, {} requests wait", capacity.most, capacity.queue);
+        let _ = writeln!(text, "  capacity  {} answers at once, {} requests wait", capacity.max, capacity.queue);
     }
     let rules = match config.rules.len() {
         0 => None,
@@ -269,7 +292,7 @@ pub fn announce(server: &Server) {
     let limits: Vec<_> = server.limits().map(ToString::to_string).collect();
     let limit = if limits.is_empty() { "none (--rpm N sets one)".to_owned() } else { limits.join("\n            ") };
     let store = config.limit_store.as_ref().map_or_else(String::new, |store| {
-        let (address, fate) = (store.address(), store.failure.words());
+        let (address, fate) = (store.address(), store.failure.description());
         format!("  store     {address}; while it does not answer requests are {fate}\n")
     });
     let trouble = troubles(server);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fake_openai::{
     fixtures::{EndpointKind, EndpointListing, Fixtures, router::Route},
-    traffic::fault::{MODIFIERS, TABLE},
+    traffic::fault::{FAULTS, MODIFIERS},
 };
 use http::Method;
 
@@ -42,7 +42,7 @@ pub(super) fn routes(fixtures: &Fixtures) -> String {
 /// Every fault, and how it is asked for.
 pub(super) fn faults() -> String {
     let mut rows = vec![["FAULT", "WHAT HAPPENS"].map(str::to_owned)];
-    rows.extend(TABLE.iter().map(|row| [row.syntax, row.does].map(str::to_owned)));
+    rows.extend(FAULTS.iter().map(|row| [row.syntax, row.effect].map(str::to_owned)));
     let mut behind = vec![["BEHIND IT", "WHEN"].map(str::to_owned)];
     behind.extend(MODIFIERS.iter().map(|(spelled, does)| [*spelled, does].map(str::to_owned)));
     format!("{}\n{}\n{WAYS}", table(&rows), table(&behind))

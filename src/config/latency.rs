@@ -75,7 +75,7 @@ pub(super) fn capacity(asked: &Settings) -> Result<Option<ConcurrencySpec>, Conf
     if !(1.0..=1000.0).contains(&slowdown) {
         return Err(ConfigError(format!("slowdown {slowdown} is out of range: give 1 to 1000, 2 for half the speed")));
     }
-    Ok(Some(ConcurrencySpec { most, queue: asked.queue.unwrap_or(QUEUE), slowdown }))
+    Ok(Some(ConcurrencySpec { max: most, queue: asked.queue.unwrap_or(QUEUE), slowdown }))
 }
 
 /// What goes wrong with all requests.

@@ -115,7 +115,7 @@ pub(super) fn store(asked: &Settings, limited: bool) -> Result<Option<StoreSpec>
     let store = StoreSpec {
         url: url.clone(),
         failure: asked.limit_store_failure.unwrap_or_default(),
-        patience: StoreSpec::PATIENCE,
+        timeout: StoreSpec::DEFAULT_TIMEOUT,
     };
     store.check().map_err(|what| ConfigError(format!("limit_store: {what}")))?;
     Ok(Some(store))

@@ -1,5 +1,6 @@
 //! The configuration: what was asked ([`Settings`]: flags, environment and file alike) and what holds ([`Config`]).
 
+mod faults;
 mod latency;
 mod limits;
 mod settings;
@@ -16,7 +17,7 @@ pub use self::{
 };
 use crate::{
     core::clock::Clock,
-    model::{Context, ModelBehavior},
+    model::{ContextWindow, ModelBehavior},
     traffic::{
         access::Access,
         capacity::ConcurrencySpec,
@@ -172,9 +173,9 @@ impl TryFrom<Settings> for Config {
             })?,
         };
         let context = match asked.context_window.as_deref() {
-            None => Context::Unbounded,
-            Some("model") => Context::OfModel,
-            Some(text) => text.parse().map(Context::Tokens).map_err(|_| {
+            None => ContextWindow::Unbounded,
+            Some("model") => ContextWindow::OfModel,
+            Some(text) => text.parse().map(ContextWindow::Tokens).map_err(|_| {
                 wrong(format!(
                     "context_window `{text}` is not a number of tokens: write 8192, or model for the real one's"
                 ))

@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 
 use super::{Config, ConfigError, limits::Preset};
 use crate::{
-    model::{Content, Counting},
+    model::{ContentSource, Counting},
     traffic::{
-        limit::{Dimension, Failure, LimitSpec, Window},
+        limit::{Dimension, FailurePolicy, LimitSpec, Window},
         rule::Rule,
     },
 };
@@ -40,7 +40,7 @@ pub struct Settings {
     pub seed: Option<u64>,
     /// What the model says where no reply is scripted for the request [default: canned]
     #[arg(long, value_name = "canned|echo|lorem")]
-    pub content: Option<Content>,
+    pub content: Option<ContentSource>,
     /// Length of lorem where the request sets none, in tokens [default: 64..256]
     #[arg(long, value_name = "MIN..MAX")]
     pub lorem_tokens: Option<String>,
@@ -175,7 +175,7 @@ pub struct Settings {
     pub limit_store: Option<String>,
     /// What happens to requests while it does not answer: they pass, or are refused [default: closed]
     #[arg(long, help_heading = "Limits", value_name = "open|closed")]
-    pub limit_store_failure: Option<Failure>,
+    pub limit_store_failure: Option<FailurePolicy>,
     /// Addresses of proxies whose X-Forwarded-For or Forwarded tells the client, repeatable
     #[arg(long, help_heading = "Limits", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Option<Vec<String>>,

@@ -1,30 +1,33 @@
-//! A client that shows everything: each header, each chunk, and whether the answer ended as it should.
+//! A client that reports everything: each header, each chunk, and how the response ended.
 
 use std::{
     collections::BTreeMap,
     io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use fake_openai::{Config, Running, Server};
+use fake_openai::{
+    Config, Running, Server,
+    core::http1::{Piece, ResponseParser},
+};
 use serde_json::Value;
 
-/// Far longer than anything takes: a test that waits this long has failed.
+/// The longest wait. Nothing takes nearly as long, so a test that waits this long fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server in this process.
+/// Starts a server in this process.
 pub fn serve(config: Config) -> Running {
     Server::bind(config).unwrap().spawn().unwrap()
 }
 
-/// The usual chat request.
+/// The body of a simple chat request.
 pub const CHAT: &str = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"Hi"}]}"#;
 
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
-    /// By name in lower case; the values of a repeated one are joined by commas.
+    /// Values by name in lower case. The values of a repeated header are joined by commas.
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
     /// The chunks of a chunked body.
@@ -45,14 +48,14 @@ impl Response {
     }
 }
 
-/// How a connection ends, or a body on it.
+/// The end of a connection, or of a body on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The body as it should; the connection is still there.
+    /// The body ended properly, and the connection is still open.
     Whole,
-    /// Closed.
+    /// The connection was closed before the end.
     Cut,
-    /// Reset.
+    /// The connection was reset.
     Reset,
 }
 
@@ -66,15 +69,18 @@ impl End {
     }
 }
 
-/// One connection, kept alive from request to request.
-pub struct Connection(BufReader<TcpStream>);
+/// One keep-alive connection.
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+    parser: ResponseParser,
+}
 
 impl Connection {
     pub fn open(address: impl Into<SocketAddr>) -> Connection {
         Connection::over(TcpStream::connect(address.into()).unwrap())
     }
 
-    /// Connects from an address of one's own, such as 127.0.0.2.
+    /// Connects from the address `source`, such as 127.0.0.2.
     pub fn open_from(source: &str, address: SocketAddr) -> Connection {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::new(source.parse().unwrap(), 0).into()).unwrap();
@@ -85,11 +91,11 @@ impl Connection {
     fn over(stream: TcpStream) -> Connection {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Connection(BufReader::new(stream))
+        Connection { stream: BufReader::new(stream), parser: ResponseParser::new() }
     }
 
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.get_mut().write_all(bytes)
+        self.stream.get_mut().write_all(bytes)
     }
 
     pub fn request(&mut self, method: &str, path: &str, headers: &str, body: &str) -> io::Result<Response> {
@@ -110,49 +116,68 @@ impl Connection {
         self.request("GET", path, "", "").unwrap()
     }
 
-    fn line(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        self.0.read_line(&mut line)?;
-        match line.strip_suffix("\r\n") {
-            Some(line) => Ok(line.to_owned()),
-            None => Err(io::ErrorKind::UnexpectedEof.into()),
-        }
-    }
-
-    /// Reads the head of an answer, and nothing of its body.
-    pub fn head(&mut self) -> io::Result<Response> {
-        let status = self.line()?;
-        let status = status.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
-        let mut headers = BTreeMap::<String, String>::new();
+    /// Reads the next piece of the response and passes it to `on`.
+    fn next(&mut self, mut on: impl FnMut(Piece<'_>)) -> io::Result<()> {
         loop {
-            let line = self.line()?;
-            let Some((name, value)) = line.split_once(": ") else { break };
-            let known = headers.entry(name.to_lowercase()).or_default();
-            *known = if known.is_empty() { value.to_owned() } else { format!("{known}, {value}") };
+            let (taken, piece) = self.parser.next(self.stream.buffer()).map_err(|_| io::ErrorKind::InvalidData)?;
+            let more = piece == Piece::Incomplete;
+            if !more {
+                on(piece);
+            }
+            self.stream.consume(taken);
+            if !more {
+                return Ok(());
+            }
+            if self.stream.fill_buf()?.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
         }
-        Ok(Response { status, headers, body: Vec::new(), chunks: Vec::new() })
     }
 
-    /// Reads one answer to its end.
-    pub fn response(&mut self, head_only: bool) -> io::Result<Response> {
-        let mut response = self.head()?;
-        if response.headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") && !head_only {
-            loop {
-                let chunk = self.chunk()?;
-                if chunk.is_empty() {
-                    break;
+    /// Reads the head of a response and leaves its body. An interim response (1xx) has a head of its own.
+    pub fn head(&mut self) -> io::Result<Response> {
+        if self.parser.is_complete() {
+            self.parser.reset();
+        }
+        let mut response = Response { status: 0, headers: BTreeMap::new(), body: Vec::new(), chunks: Vec::new() };
+        let mut ended = false;
+        while !ended {
+            self.next(|piece| match piece {
+                Piece::Status(status) => response.status = status,
+                Piece::Header(name, value) => {
+                    let [name, value] = [name, value].map(|text| String::from_utf8(text.to_vec()).unwrap());
+                    let known = response.headers.entry(name.to_lowercase()).or_default();
+                    *known = if known.is_empty() { value } else { format!("{known}, {value}") };
                 }
-                response.body.extend_from_slice(&chunk);
-                response.chunks.push(chunk);
-            }
-        } else if let Some(length) = response.headers.get("content-length").filter(|_| !head_only) {
-            response.body = vec![0; length.parse().unwrap()];
-            self.0.read_exact(&mut response.body)?;
+                _ => ended = true,
+            })?;
         }
         Ok(response)
     }
 
-    /// Reads a chunked body as far as it goes, a chunk for each event, and how it ends.
+    /// Reads one response to its end.
+    pub fn response(&mut self, head_only: bool) -> io::Result<Response> {
+        if head_only {
+            self.parser = ResponseParser::head_only();
+        }
+        let mut response = self.head()?;
+        let mut chunk = Vec::new();
+        let mut ended = false;
+        while !ended {
+            self.next(|piece| match piece {
+                Piece::Data(data) => {
+                    response.body.extend_from_slice(data);
+                    chunk.extend_from_slice(data);
+                }
+                Piece::ChunkEnd => response.chunks.push(std::mem::take(&mut chunk)),
+                Piece::End => ended = true,
+                _ => {}
+            })?;
+        }
+        Ok(response)
+    }
+
+    /// Reads a chunked body: its chunks, one for each event, and how it ended.
     pub fn stream(&mut self) -> (Vec<String>, End) {
         let mut chunks = Vec::new();
         let end = loop {
@@ -165,21 +190,25 @@ impl Connection {
         (chunks, end)
     }
 
-    /// Reads one chunk of a chunked body; the last is empty.
+    /// Reads one chunk of a chunked body. The last chunk is empty.
     pub fn chunk(&mut self) -> io::Result<Vec<u8>> {
-        let size = self.line()?;
-        let size = usize::from_str_radix(&size, 16).map_err(|_| io::ErrorKind::InvalidData)?;
-        let mut chunk = vec![0; size + 2];
-        self.0.read_exact(&mut chunk)?;
-        chunk.truncate(size);
+        let mut chunk = Vec::new();
+        let mut ended = false;
+        while !ended {
+            self.next(|piece| match piece {
+                Piece::Data(data) => chunk.extend_from_slice(data),
+                Piece::ChunkEnd | Piece::End => ended = true,
+                _ => {}
+            })?;
+        }
         Ok(chunk)
     }
 
-    /// Reads all that comes until the connection ends, and how that is.
+    /// Reads until the connection ends: the bytes, and how it ended.
     pub fn rest(&mut self) -> (Vec<u8>, End) {
         let (mut rest, mut buffer) = (Vec::new(), [0; 4096]);
         loop {
-            match self.0.read(&mut buffer) {
+            match self.stream.read(&mut buffer) {
                 Ok(0) => return (rest, End::Cut),
                 Ok(length) => rest.extend_from_slice(&buffer[..length]),
                 Err(error) => return (rest, End::of(&error)),
@@ -187,17 +216,31 @@ impl Connection {
         }
     }
 
-    /// Whether the other side has closed, without having sent anything more.
+    /// Returns whether the other side has closed without sending anything more.
     pub fn is_closed(&mut self) -> bool {
-        matches!(self.0.read(&mut [0]), Ok(0)) || self.0.get_ref().peer_addr().is_err()
+        matches!(self.stream.read(&mut [0]), Ok(0)) || self.stream.get_ref().peer_addr().is_err()
     }
 }
 
-/// Waits until something holds, and fails the test if it never does.
+/// Reports that a test is skipped, in whole or in part: on standard error itself, because libtest captures what the
+/// print macros write.
+pub fn report_skipped(test: &str, reason: &str) {
+    let _ = writeln!(io::stderr(), "SKIPPED {test}: {reason}");
+}
+
+/// Reports that a test is skipped because a tool is missing. Fails it where the environment has a `CI`.
+#[track_caller]
+pub fn skip_for_want_of(tool: &str, test: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{test} must not be skipped in CI: install {tool}");
+    report_skipped(test, &format!("{tool} is not installed"));
+}
+
+/// Waits until a condition holds, trying it once a millisecond. Fails the test after [`PATIENCE`]; `what` names the
+/// condition in the message.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while !holds() {
-        assert!(std::time::Instant::now() < deadline, "never: {what}");
-        std::thread::yield_now();
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

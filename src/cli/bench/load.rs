@@ -10,15 +10,18 @@ use std::{
 
 use socket2::SockRef;
 
-use super::{
+use fake_openai::core::{
     histogram::Histogram,
-    reader::{Malformed, Response},
+    http1::{Malformed, Piece, ResponseParser},
 };
 
 /// How often a thread that waits for the server looks whether it is to stop.
 const LOOK: Duration = Duration::from_millis(100);
 /// Time that the server gets before it is asked for connections again, when it gives none.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Longest time that is counted as it is: 18 minutes, in nanoseconds.
+const LONGEST: u64 = (1 << 40) - 1;
 
 /// What the threads are to do, set by whoever measures.
 pub(super) struct Phase(AtomicU8);
@@ -53,7 +56,7 @@ pub(super) struct Tally {
     /// Bytes of these answers, and of their requests.
     pub(super) bytes: u64,
     /// From the first byte of the request to the last of the answer.
-    pub(super) times: Histogram,
+    pub(super) times: Histogram<7>,
     /// Answers by status.
     pub(super) statuses: [u64; 1000],
     /// Requests without a whole answer: the server closed or reset, took no connection, or sent something else.
@@ -62,7 +65,7 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn new() -> Self {
-        Tally { requests: 0, frames: 0, bytes: 0, times: Histogram::new(), statuses: [0; 1000], broken: 0 }
+        Tally { requests: 0, frames: 0, bytes: 0, times: Histogram::new(LONGEST), statuses: [0; 1000], broken: 0 }
     }
 
     pub(super) fn merge(&mut self, other: &Tally) {
@@ -92,7 +95,18 @@ impl From<Malformed> for Lack {
 /// One connection, and when its request was sent. Without a stream it is to be opened again.
 pub(super) struct Connection {
     stream: Option<TcpStream>,
+    parser: ResponseParser,
     sent: Option<Instant>,
+}
+
+/// A response, as far as it is counted.
+#[derive(Default)]
+struct Response {
+    status: u16,
+    /// Number of chunks, without the last, which is empty.
+    chunks: u64,
+    /// Bytes of head and body on the wire.
+    bytes: u64,
 }
 
 impl Connection {
@@ -101,7 +115,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(LOOK))?;
         stream.set_write_timeout(Some(LOOK))?;
-        Ok(Connection { stream: Some(stream), sent: None })
+        Ok(Connection { stream: Some(stream), parser: ResponseParser::new(), sent: None })
     }
 
     fn send(&mut self, mut request: &[u8], phase: &Phase) -> Result<(), Lack> {
@@ -116,15 +130,28 @@ impl Connection {
 
     fn receive(&mut self, buffer: &mut [u8], phase: &Phase) -> Result<Response, Lack> {
         let stream = self.stream.as_mut().ok_or(Lack::Broken)?;
-        let mut response = Response::new();
+        let mut response = Response::default();
+        self.parser.reset();
         loop {
-            match patiently(phase, || stream.read(buffer))? {
-                0 => {
-                    response.end()?;
-                    return Ok(response);
+            let length = patiently(phase, || stream.read(buffer))?;
+            if length == 0 {
+                self.parser.close()?;
+                return Ok(response);
+            }
+            response.bytes += length as u64;
+            let mut bytes = &buffer[..length];
+            loop {
+                let (taken, piece) = self.parser.next(bytes)?;
+                bytes = &bytes[taken..];
+                match piece {
+                    Piece::Status(status) => response.status = status,
+                    Piece::ChunkEnd => response.chunks += 1,
+                    Piece::End if bytes.is_empty() => return Ok(response),
+                    // Nobody has asked for more.
+                    Piece::End => return Err(Lack::Broken),
+                    Piece::Incomplete => break,
+                    Piece::Header(..) | Piece::HeadEnd | Piece::Data(_) => {}
                 }
-                length if response.read(&buffer[..length])? => return Ok(response),
-                _ => {}
             }
         }
     }
@@ -190,7 +217,7 @@ pub(super) fn load(address: SocketAddr, request: &[u8], mut connections: Vec<Con
                         tally.times.add(u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX));
                         tally.statuses[usize::from(response.status) % 1000] += 1;
                     }
-                    if !response.keeps {
+                    if !connection.parser.keep_alive() {
                         connection.discard();
                     }
                 }
