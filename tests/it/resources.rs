@@ -254,7 +254,10 @@ fn a_correct_collection_has_no_problems() {
 #[test]
 fn mistakes_in_the_actions_of_a_collection_are_reported_at_start() {
     check_collection_mistakes(&[
-        (r#""actions": {"create": {}}"#.to_owned(), "actions.create: there is no `object` to create"),
+        (
+            r#""actions": {"create": {}}"#.to_owned(),
+            "actions.create: the collection has no `object` to create; add one",
+        ),
         (r#""actions": {"get": {"route": "GET /one"}}"#.to_owned(), "actions.get: its `route` has no `{id}`"),
         (r#""actions": {"get": {"route": "one"}}"#.to_owned(), "actions.get.route: `one` is not a route"),
         (
