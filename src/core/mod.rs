@@ -12,4 +12,5 @@ pub mod random;
 pub mod reply;
 pub mod request;
 pub mod response;
+pub mod suggest;
 pub mod template;
