@@ -42,7 +42,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value = "5", value_parser = seconds)]
     seconds: Duration,
     /// Connections, each with one request under way
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = connections)]
     connections: u16,
     /// Print one JSON object
     #[arg(long)]
@@ -51,7 +51,14 @@ pub struct Options {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().ok().filter(|seconds| (0.05..=3600.0).contains(seconds));
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| "give seconds, from 0.05 to 3600".to_owned())
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| format!("`{text}` is not a number of seconds; give 0.05 to 3600"))
+}
+
+fn connections(text: &str) -> Result<u16, String> {
+    let connections = text.parse().ok().filter(|connections| *connections > 0);
+    connections.ok_or_else(|| format!("`{text}` is not a number of connections; give 1 to {}", u16::MAX))
 }
 
 /// What is asked in one case.
