@@ -54,6 +54,8 @@ pub struct RequestContext<'a> {
     pub file: RefCell<Option<Bytes>>,
     /// The models that there are; none if there is any.
     pub models: &'a [String],
+    /// True if the server accepts configured keys alone.
+    pub needs_key: bool,
     /// Whether answers bear the dated names of models.
     pub snapshots: bool,
     /// How long the answer is meant to take: until its head.
@@ -110,6 +112,7 @@ impl<'a> RequestContext<'a> {
             file: RefCell::default(),
             facts: &[],
             models: &[],
+            needs_key: false,
             snapshots: false,
             intended: Duration::ZERO,
             queued: Duration::ZERO,

@@ -1,5 +1,6 @@
 //! The slots there are, and what each stands for.
 
+mod example;
 mod limits;
 
 use std::{borrow::Cow, fmt, time::Duration};
@@ -8,8 +9,8 @@ use http::HeaderName;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use self::limits::told;
 pub use self::limits::{Family, Tell};
+use self::{example::Example, limits::told};
 use super::{Filling, Place};
 use crate::core::context::RequestContext;
 use crate::core::{
@@ -58,6 +59,8 @@ pub enum Slot {
     Rfc3339In(u64),
     /// `{{server.version}}`: the version of this program.
     Version,
+    /// `{{example.curl_header}}` and others: a part of an example request that works with the settings.
+    Example(Example),
     /// `{{requests.…}}`, `{{tokens.…}}`, `{{refusal.…}}`: where the client stands with its limits.
     LimitStatus(Family, Tell),
     /// `{{error.name}}`: a field of the error being told.
@@ -139,6 +142,9 @@ impl Slot {
             ("server", "version") => Ok(Slot::Version),
             ("server", "models") => Ok(Slot::Models),
             ("server", _) => choose(&["version", "models"]),
+            ("example", name) => {
+                Example::named(name).map_or_else(|| choose(&Example::NAMES), |part| Ok(Slot::Example(part)))
+            }
             ("error", name) => {
                 only(&[Spaces::Error], "a provider's `errors`")?;
                 Ok(Slot::Error(name.into()))
@@ -153,7 +159,7 @@ impl Slot {
                 }
                 None => Err(format!(
                     "`{{{{{text}}}}}` names no space: `{space}` is none of path, query, header, body, model, request, \
-                     resource, id, now, server, requests, tokens, input_tokens, output_tokens, refusal, error"
+                     resource, id, now, server, example, requests, tokens, input_tokens, output_tokens, refusal, error"
                 )),
             },
         }
@@ -203,6 +209,7 @@ impl Slot {
                 text(Some(Rfc3339(context.now + Duration::from_secs(*seconds)).to_string().into()))
             }
             Slot::Version => text(Some(env!("CARGO_PKG_VERSION").into())),
+            Slot::Example(part) => text(Some(part.text(context))),
             Slot::LimitStatus(family, tell) => told(*family, *tell, &context.limit_statuses, context.now),
             Slot::Error(name) => match context.error.as_ref().and_then(|error| error.field(name)) {
                 None => Filling::Null,
@@ -239,6 +246,7 @@ impl fmt::Display for Slot {
             Slot::Rfc3339In(0) => f.write_str("now.rfc3339"),
             Slot::Rfc3339In(seconds) => write!(f, "now.rfc3339_in_{seconds}"),
             Slot::Version => f.write_str("server.version"),
+            Slot::Example(part) => write!(f, "example.{part}"),
             Slot::LimitStatus(family, tell) => write!(f, "{family}.{tell}"),
             Slot::Error(name) => write!(f, "error.{name}"),
             Slot::Part(name) => write!(f, "part.{name}"),
