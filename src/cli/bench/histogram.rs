@@ -1,9 +1,9 @@
-//! How long answers took, in bounded memory: buckets that are less than 1 % wide.
+//! A histogram of response times in bounded memory: each bucket is less than 1 % wide.
 
-/// Buckets that an octave, the times from one power of two to the next, is cut into: 2 to this power.
+/// Binary logarithm of the number of buckets in an octave, the times from one power of two to the next.
 const PRECISION: u32 = 7;
 const OCTAVE: usize = 1 << PRECISION;
-/// What takes longer is counted as this long: 18 minutes, in nanoseconds.
+/// Longest time in nanoseconds: 18 minutes. Longer times count as this one.
 const LONGEST: u64 = (1 << 40) - 1;
 
 /// Counts of times in nanoseconds.
@@ -23,7 +23,7 @@ impl Histogram {
         self.count += 1;
     }
 
-    /// Counts what another has counted.
+    /// Adds the counts of another histogram.
     pub(super) fn merge(&mut self, other: &Histogram) {
         for (own, others) in self.buckets.iter_mut().zip(&other.buckets) {
             *own += others;
@@ -31,7 +31,7 @@ impl Histogram {
         self.count += other.count;
     }
 
-    /// The time, within 1 %, that a share of all do not exceed; `None` without any.
+    /// Returns the time, within 1 %, that a share of all times does not exceed; `None` if nothing was counted.
     pub(super) fn quantile(&self, share: f64) -> Option<u64> {
         let rank = ((share * self.count as f64).ceil() as u64).max(1);
         let mut below = 0;
@@ -39,18 +39,18 @@ impl Histogram {
             below += count;
             below >= rank
         })?;
-        // The middle of the bucket.
+        // The middle of the bucket halves the error.
         Some((lowest(found) + lowest(found + 1) - 1) / 2)
     }
 }
 
-/// The bucket of a time: each nanosecond has its own at first, then each octave has as many as the one before.
+/// Returns the bucket of a time. Short times have a bucket for each nanosecond, then each octave has equally many.
 fn bucket(nanos: u64) -> usize {
     let octave = (u64::BITS - nanos.leading_zeros()).saturating_sub(PRECISION + 1);
     octave as usize * OCTAVE + (nanos >> octave) as usize
 }
 
-/// The shortest time of a bucket.
+/// Returns the shortest time of a bucket.
 fn lowest(bucket: usize) -> u64 {
     let octave = (bucket / OCTAVE).saturating_sub(1);
     ((bucket - octave * OCTAVE) as u64) << octave
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_lie_side_by_side() {
+    fn buckets_are_adjacent_and_narrow() {
         for n in 0..bucket(LONGEST) {
             let (first, next) = (lowest(n), lowest(n + 1));
             assert_eq!((bucket(first), bucket(next - 1), bucket(next)), (n, n, n + 1));
@@ -74,7 +74,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn quantiles_are_those_of_the_sorted_times(
+        fn quantiles_are_within_one_percent(
             times in vec((0..36_u32, 0..16_u64), 1..300).prop_map(|times| {
                 times.into_iter().map(|(octave, sixteenth)| (16 + sixteenth) << octave).collect::<Vec<_>>()
             }),
@@ -90,8 +90,8 @@ mod tests {
             sorted.sort_unstable();
             let rank = ((share * sorted.len() as f64).ceil() as usize).max(1);
             let exact = sorted[rank - 1].min(LONGEST);
-            let told = whole.quantile(share).unwrap();
-            prop_assert!(told.abs_diff(exact) as f64 <= exact as f64 / 100.0, "{told} for {exact}");
+            let found = whole.quantile(share).unwrap();
+            prop_assert!(found.abs_diff(exact) as f64 <= exact as f64 / 100.0, "{found} for {exact}");
         }
     }
 }

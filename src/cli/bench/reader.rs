@@ -1,43 +1,43 @@
-//! Reads answers of HTTP/1.1 as they come, piece by piece, keeping nothing but what is counted.
+//! An incremental reader of HTTP/1.1 responses that stores only what is counted.
 
 use memchr::memchr;
 
-/// Bytes of a line that are kept: status lines, sizes and the headers that matter are shorter.
-const KEPT: usize = 64;
+/// Bytes of a line that are stored: status lines, chunk sizes and the relevant headers are shorter.
+const LINE_LENGTH: usize = 64;
 
-/// The bytes are no answer.
+/// The error of bytes that are not an HTTP/1.1 response.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// What has been read of one answer.
+/// The state of one response.
 #[derive(Debug)]
 pub(super) struct Response {
-    /// 0 until it is known.
+    /// Status; 0 before the status line is complete.
     pub(super) status: u16,
-    /// Chunks of the body, without the last, which is empty.
+    /// Number of chunks in the body, without the empty last one.
     pub(super) chunks: u64,
-    /// Bytes of the head and the body, as they are on the wire.
+    /// Number of bytes on the wire, of head and body.
     pub(super) bytes: u64,
-    /// Whether the connection is good for another request.
-    pub(super) keeps: bool,
+    /// True if the connection can take another request.
+    pub(super) keep_alive: bool,
     length: Option<u64>,
     chunked: bool,
-    part: Part,
-    line: [u8; KEPT],
+    expected: Expected,
+    line: [u8; LINE_LENGTH],
     filled: usize,
 }
 
-/// What comes next.
+/// The element that the next bytes belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+enum Expected {
     Status,
     Header,
-    /// So many bytes of a body that tells its length.
+    /// Remaining bytes of a body with a content length.
     Body(u64),
     /// A body that ends with the connection.
-    Rest,
+    UntilClose,
     ChunkSize,
-    /// So many bytes of a chunk.
+    /// Remaining bytes of a chunk.
     Chunk(u64),
     ChunkEnd,
     Trailer,
@@ -50,40 +50,43 @@ impl Response {
             status: 0,
             chunks: 0,
             bytes: 0,
-            keeps: true,
+            keep_alive: true,
             length: None,
             chunked: false,
-            part: Part::Status,
-            line: [0; KEPT],
+            expected: Expected::Status,
+            line: [0; LINE_LENGTH],
             filled: 0,
         }
     }
 
-    /// Reads what has come; whether the answer is whole with it.
+    /// Reads bytes and returns true if the response is complete.
+    ///
+    /// # Errors
+    /// The bytes are not HTTP/1.1, or go on after the end of the response.
     pub(super) fn read(&mut self, mut bytes: &[u8]) -> Result<bool, Malformed> {
         self.bytes += bytes.len() as u64;
         while !bytes.is_empty() {
-            match self.part {
-                Part::Body(left) | Part::Chunk(left) => {
+            match self.expected {
+                Expected::Body(left) | Expected::Chunk(left) => {
                     let taken = left.min(bytes.len() as u64);
                     bytes = &bytes[taken as usize..];
-                    self.part = match (self.part, left - taken) {
-                        (Part::Body(_), 0) => Part::Nothing,
-                        (Part::Body(_), left) => Part::Body(left),
-                        (_, 0) => Part::ChunkEnd,
-                        (_, left) => Part::Chunk(left),
+                    self.expected = match (self.expected, left - taken) {
+                        (Expected::Body(_), 0) => Expected::Nothing,
+                        (Expected::Body(_), left) => Expected::Body(left),
+                        (_, 0) => Expected::ChunkEnd,
+                        (_, left) => Expected::Chunk(left),
                     };
                 }
-                Part::Rest => bytes = &[],
-                // Nobody has asked for more.
-                Part::Nothing => return Err(Malformed),
+                Expected::UntilClose => bytes = &[],
+                // There was one request.
+                Expected::Nothing => return Err(Malformed),
                 _ => {
                     let end = memchr(b'\n', bytes);
                     let (piece, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
                     let room = &mut self.line[self.filled..];
-                    let kept = piece.len().min(room.len());
-                    room[..kept].copy_from_slice(&piece[..kept]);
-                    self.filled += kept;
+                    let stored = piece.len().min(room.len());
+                    room[..stored].copy_from_slice(&piece[..stored]);
+                    self.filled += stored;
                     bytes = rest.get(1..).unwrap_or_default();
                     if end.is_some() {
                         self.end_line()?;
@@ -91,66 +94,66 @@ impl Response {
                 }
             }
         }
-        Ok(self.part == Part::Nothing)
+        Ok(self.expected == Expected::Nothing)
     }
 
-    /// The connection was closed.
+    /// Handles the close of the connection.
     ///
     /// # Errors
-    /// That was not the end of the answer.
+    /// The response is incomplete.
     pub(super) fn end(&mut self) -> Result<(), Malformed> {
-        self.keeps = false;
-        if self.part == Part::Rest { Ok(()) } else { Err(Malformed) }
+        self.keep_alive = false;
+        if self.expected == Expected::UntilClose { Ok(()) } else { Err(Malformed) }
     }
 
     fn end_line(&mut self) -> Result<(), Malformed> {
         let line = &self.line[..std::mem::take(&mut self.filled)];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        self.part = match self.part {
-            Part::Status => {
+        self.expected = match self.expected {
+            Expected::Status => {
                 let code = line.strip_prefix(b"HTTP/1.1 ").and_then(|rest| number(rest.get(..3)?, 10));
                 self.status = code.ok_or(Malformed)? as u16;
-                Part::Header
+                Expected::Header
             }
-            Part::Header if line.is_empty() => match (self.status, self.length) {
-                // Only an interim answer.
-                (100..200, _) => Part::Status,
-                (204 | 304, _) => Part::Nothing,
-                _ if self.chunked => Part::ChunkSize,
-                (_, Some(0)) => Part::Nothing,
-                (_, Some(length)) => Part::Body(length),
-                (_, None) => Part::Rest,
+            Expected::Header if line.is_empty() => match (self.status, self.length) {
+                // An interim response: the final one follows.
+                (100..200, _) => Expected::Status,
+                (204 | 304, _) => Expected::Nothing,
+                _ if self.chunked => Expected::ChunkSize,
+                (_, Some(0)) => Expected::Nothing,
+                (_, Some(length)) => Expected::Body(length),
+                (_, None) => Expected::UntilClose,
             },
-            Part::Header => {
+            Expected::Header => {
                 if let Some(value) = value(line, b"content-length:") {
                     self.length = Some(number(value, 10).ok_or(Malformed)?);
                 } else if let Some(value) = value(line, b"transfer-encoding:") {
                     self.chunked = value.eq_ignore_ascii_case(b"chunked");
                 } else if let Some(value) = value(line, b"connection:") {
-                    self.keeps = !value.eq_ignore_ascii_case(b"close");
+                    self.keep_alive = !value.eq_ignore_ascii_case(b"close");
                 }
-                Part::Header
+                Expected::Header
             }
-            Part::ChunkSize => {
+            Expected::ChunkSize => {
                 let size = line.split(|byte| *byte == b';').next().unwrap_or_default();
                 match number(size.trim_ascii(), 16).ok_or(Malformed)? {
-                    0 => Part::Trailer,
+                    0 => Expected::Trailer,
                     size => {
                         self.chunks += 1;
-                        Part::Chunk(size)
+                        Expected::Chunk(size)
                     }
                 }
             }
-            Part::ChunkEnd if line.is_empty() => Part::ChunkSize,
-            Part::Trailer if line.is_empty() => Part::Nothing,
-            Part::Trailer => Part::Trailer,
+            Expected::ChunkEnd if line.is_empty() => Expected::ChunkSize,
+            Expected::Trailer if line.is_empty() => Expected::Nothing,
+            Expected::Trailer => Expected::Trailer,
             _ => return Err(Malformed),
         };
         Ok(())
     }
 }
 
-/// The value of a header, if the line is that header's.
+/// Returns the value of a header; `None` if the line is another header.
 fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let (start, value) = line.split_at_checked(name.len())?;
     start.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
@@ -173,7 +176,7 @@ mod tests {
     const EMPTY: &[u8] = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
     const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
-    /// Reads pieces; only with the last the answer is whole.
+    /// Reads pieces, of which only the last completes the response.
     fn whole(pieces: &[&[u8]]) -> (u16, u64, u64, bool) {
         let mut response = Response::new();
         let (last, first) = pieces.split_last().unwrap();
@@ -181,15 +184,15 @@ mod tests {
             assert_eq!(response.read(piece), Ok(false), "{response:?}");
         }
         assert_eq!(response.read(last), Ok(true), "{response:?}");
-        (response.status, response.chunks, response.bytes, response.keeps)
+        (response.status, response.chunks, response.bytes, response.keep_alive)
     }
 
     #[test]
-    fn an_answer_may_be_split_at_every_byte() {
-        for (bytes, status, chunks, keeps) in
+    fn a_response_may_be_split_at_every_byte() {
+        for (bytes, status, chunks, keep_alive) in
             [(SIZED, 429, 0, true), (CHUNKED, 200, 2, true), (EMPTY, 204, 0, false), (INTERIM, 200, 0, true)]
         {
-            let expected = (status, chunks, bytes.len() as u64, keeps);
+            let expected = (status, chunks, bytes.len() as u64, keep_alive);
             assert_eq!(whole(&[bytes]), expected);
             assert_eq!(whole(&bytes.chunks(1).collect::<Vec<_>>()), expected);
             for one in 1..bytes.len() {
@@ -201,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_early_or_late_is_no_answer() {
+    fn an_incomplete_or_overlong_response_is_refused() {
         for bytes in [SIZED, CHUNKED] {
             for end in 0..bytes.len() {
                 let mut response = Response::new();
@@ -212,11 +215,11 @@ mod tests {
         }
         let mut response = Response::new();
         assert_eq!(response.read(b"HTTP/1.1 200 OK\r\n\r\nuntil the end"), Ok(false));
-        assert_eq!((response.end(), response.keeps), (Ok(()), false));
+        assert_eq!((response.end(), response.keep_alive), (Ok(()), false));
     }
 
     #[test]
-    fn what_is_not_http_is_refused() {
+    fn bytes_that_are_not_http_are_refused() {
         for bytes in [
             &b"\x15\x03\x01\n"[..],
             b"HTTP/1.1 abc\r\n",
