@@ -1,70 +1,124 @@
-//! The load-grade fake LLM endpoint: it answers like OpenAI, without a model. For tests it is a library: see [`Server`].
+//! A fake LLM server for load tests and CI: it responds like OpenAI and the providers a gateway calls, without a model.
 //!
-//! ## The idea
-//! **Protocols in code, content in data.** How a provider spells an answer is a protocol: one file, a [`protocol`]. What is
-//! said, and where, is data under `fixtures/`: routes, bodies, replies, the words of errors, the names of headers. It is
-//! built into the binary and overridden file by file. Between the two stands a neutral [`Reply`](crate::core::reply::Reply).
-//! **One request, one function**, [`engine::Engine::handle`]: it routes, admits, plans what goes wrong, checks, says and
-//! dresses. **A response is plain data**, an [`Response`](crate::core::response::Answer), which latency and faults change; the edge delivers it.
+//! # For tests
+//! [`Server`] is a value. It listens on a free port, and stops when it is dropped:
 //!
-//! ## Layers: a folder each, imports go down this list only
-//! ```text
-//! cli        arguments, tables, healthcheck, bench          the process: printing, signals
-//! server     listening, HTTP, WebSocket, admin, metrics     the only code that names actix
-//! engine     pipeline, faults, batch, realtime, metrics     from a request to a response
-//! config     settings, limits, latency                      command line, environment, file
-//! fixtures   sources, endpoints, errors, router, scripts    content as data
-//! resources  store, collections, operations, jobs           what clients create
-//! protocol   OpenAI, Anthropic, Gemini, … generic, wrap     wire formats
-//! model      the fake model, tokens, schema, embedding
-//! traffic    limits, faults, latency, concurrency, rules    what may happen to a request
-//! media      placeholder audio and images
-//! core       request, response, error, json, template, …
 //! ```
-//! A test holds the layers, and who may name `actix_web`, `governor`, `clap` and `sleep`.
+//! use fake_openai::{Config, LimitSpec, Server, clock::ManualClock};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let clock = ManualClock::new();
+//! let config = Config {
+//!     limits: vec![LimitSpec::rpm(1)],
+//!     faults: vec!["503%5".parse()?],
+//!     clock: clock.clone().into(),
+//!     ..Config::for_test()
+//! };
+//! let fake = Server::bind(config)?.spawn()?;
+//! // The base URL of the code under test. The limit refills when the test moves the clock.
+//! assert!(fake.url().starts_with("http://127.0.0.1:"));
+//! clock.advance(std::time::Duration::from_secs(60));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Settings`] are the same options as on the command line: `Config::try_from(Settings { .. })`. Replies, routes and error
+//! texts are JSON files in [`Config::fixtures`]. What is not exported here is internal and may change.
+//!
+//! # For contributors
+//! **Protocols in code, content in data.** A protocol encodes a response: chat chunks, Anthropic events, Bedrock frames. What
+//! is returned at which path is data under `fixtures/`: routes, bodies, replies, error texts, header names. It is embedded in
+//! the binary and overridden file by file. Between them stands a neutral [`core::reply::Reply`], so one scripted reply, fault,
+//! limit or latency works for every provider. One request runs through one pipeline, [`engine::Engine::handle`]. A response
+//! is plain data; faults and latency transform it; only the edge (`server`) sleeps, flushes, stalls, cuts and resets.
+//!
+//! ## Layers: a folder each; imports go down this list only
+//! ```text
+//! cli        arguments, tables, healthcheck, bench            the process: printing, signals
+//! server     listening, HTTP, WebSocket, admin, metrics       the only code that names actix
+//! engine     pipeline, faults, batch items, realtime          from a request to a response
+//! config     settings, limits, latency                        command line, environment, file
+//! fixtures   sources, endpoints, errors, router, scripts      content as data
+//! resources  store, collections, operations, jobs             objects that clients create
+//! protocol   OpenAI, Anthropic, Gemini, …; generic, wrap      wire formats
+//! model      the fake model: replies, tokens, schemas, embeddings
+//! traffic    limits, faults, latency, concurrency, rules      what may happen to a request
+//! media      placeholder audio and images
+//! core       request, response, error, json, template, prompt, reply, clock, random
+//! ```
+//! Modules of one layer may import each other; `server/http/response` and `websocket` form no cycle. A test holds the
+//! layers, and which of them may name `actix_web`, `governor`, `clap` and `sleep`.
 //!
 //! ## Invariants
-//! 1. The engine answers every request, malformed ones included, in the words of the provider whose path was asked.
-//! 2. Below the edge nothing sleeps, and nothing does I/O after start-up. Two things are awaited: admission, since limits
-//!    may live in a store that servers share (50 ms at the most), and a place where only so many answers are said at once.
-//! 3. A request is counted once, and its count is closed once: when the answer ends, is cut, or the client leaves.
-//! 4. A route exists because a fixture says so. No provider is named outside dialects, fixtures and vLLM's metrics.
-//! 5. A fixture or setting that loads can be served: every mistake is found at start-up, with file, place and remedy, but
-//!    for those of the built-in files, which a test finds: they are compiled when they are first asked for.
-//! 6. Same seed, same requests in order: same bodies and ids, but for what tells the real time; headers in any order.
-//! 7. Locks guard a push or a few sums, never a render. All that grows is bounded.
-//! 8. Nothing is global but vocabularies and texts of headers, which never change: one process can run many engines.
+//! 1. The engine answers every request, malformed ones included, with the error texts of the provider that owns the path.
+//! 2. Below the edge nothing sleeps, and nothing does I/O after start-up. Two awaits: admission, because limits may live in a
+//!    shared store (at most 50 ms), and a concurrency permit.
+//! 3. A request is counted once, and its receipt is closed once: response complete, cut, or client gone.
+//! 4. A route exists because a fixture declares it. No provider is named outside protocols, fixtures and vLLM's metrics.
+//! 5. A fixture or setting that loads can be served. Mistakes are reported at start with file, place and remedy. Built-in
+//!    files are compiled on first use, and a test finds their mistakes.
+//! 6. Same seed, same requests in order: same bodies and ids, except for real times; headers in any order.
+//! 7. Locks guard a push or a few sums, never a render. Everything that grows is bounded.
+//! 8. Nothing is global except constant vocabularies and header texts: one process can run many engines.
 //!
 //! ## Where to add
 //! | to add | touch |
 //! |---|---|
-//! | an endpoint, or a collection with all its actions | one JSON file under `fixtures/<provider>/` |
-//! | a provider with a known protocol | one directory under `fixtures/`; `like` takes over what is the same |
-//! | a protocol | one file `src/protocol/<name>.rs`, and its line in [`protocol::all`], or in [`protocol::computed`] |
-//! | a slot | one variant and its arms in `src/core/template/slot.rs` |
-//! | what a limit counts, for whom, and how | `src/core/limit_status.rs`; `src/traffic/limit/{spec.rs,window/}`, `admit.lua` |
-//! | a kind of error | one variant in `src/core/error.rs`; then every provider is asked for its words |
-//! | a fault | one variant and one row in `src/traffic/fault.rs`, its reading in `term.rs`, what it does in `plan.rs` |
-//! | a setting | one field in `src/config/settings.rs`, for flag, environment, file and help at once |
+//! | an endpoint, or a collection with its actions | one JSON file under `fixtures/<provider>/` |
+//! | a provider with a known protocol | one directory under `fixtures/`; `like` inherits from another provider |
+//! | a protocol | one file under `src/protocol/`, one line in [`protocol::all`] or [`protocol::computed`] |
+//! | a template slot | one variant and its arms in `src/core/template/slot.rs` |
+//! | a limit dimension, unit or window | `src/core/limit_status.rs`, `src/traffic/limit/{spec.rs,window/,store/admit.lua}` |
+//! | a kind of error | one variant in `src/core/error.rs`; a test then asks every provider for its text |
+//! | a fault | one variant and one table row in `src/traffic/fault.rs`, its syntax and its effect under `src/traffic/fault/` |
+//! | a setting | one field in `src/config/settings.rs`: flag, environment, file and help follow |
 //!
 //! ## Absent on purpose
-//! No actix routes (sixty of them cost more than the rest of a request), no middleware with a say in the answer, no
-//! template logic (a body that needs any is a protocol), no trait where an enum will do, no TLS.
+//! No actix routes (sixty of them cost more than the rest of a request), no middleware that changes a response, no template
+//! logic (a body that needs any is a protocol), no trait where an enum is enough, no TLS.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+#[doc(hidden)]
 pub mod config;
+#[doc(hidden)]
 pub mod core;
+#[doc(hidden)]
 pub mod engine;
+#[doc(hidden)]
 pub mod fixtures;
+#[doc(hidden)]
 pub mod media;
+#[doc(hidden)]
 pub mod model;
+#[doc(hidden)]
 pub mod protocol;
+#[doc(hidden)]
 pub mod resources;
+#[doc(hidden)]
 pub mod server;
+#[doc(hidden)]
 pub mod traffic;
 
-pub use config::{Config, ConfigError, Settings};
-pub use server::{Running, Server, StartError, Stopped};
-pub use traffic::limit::LimitSpec;
+pub use config::{Config, ConfigError, LatencySpec, ModelNames, Preset, Settings};
+pub use core::{clock, limit_status::Unit};
+pub use fixtures::Problem;
+pub use model::{Content, Context, Counting, ModelBehavior};
+pub use server::{Reloaded, Reloader, Running, Server, StartError, Stopped};
+pub use traffic::{
+    access::Access,
+    capacity::ConcurrencySpec,
+    fault::FaultSpec,
+    limit::{Dimension, LimitSpec, StoreSpec, Window},
+    rule::Rule,
+};
+
+/// Compiles the Rust examples of the documentation.
+#[cfg(doctest)]
+mod documentation {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/clients.md")]
+    mod clients {}
+}

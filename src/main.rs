@@ -50,9 +50,11 @@ fn serve(config: Config) -> Result<(), Failure> {
     runtime.block_on(async {
         let stop = signals().map_err(failure)?;
         let server = Server::bind(config)?;
+        // Before the URL is printed: a reader of the URL may send the signal.
+        reload_on_hangup(server.reloader()).map_err(failure)?;
         cli::announce(&server);
         let stopped = server.run(stop).await?;
-        log::info!("stopped: {} requests accepted, {} of them cut", stopped.taken, stopped.cut);
+        log::info!("stopped: {} requests taken, {} of them cut", stopped.taken, stopped.cut);
         Ok(())
     })
 }
@@ -74,6 +76,28 @@ fn signals() -> std::io::Result<impl Future<Output = ()>> {
             std::process::exit(1);
         });
     })
+}
+
+/// Reloads fixtures and settings at each SIGHUP. A reload that fails changes nothing.
+#[cfg(unix)]
+fn reload_on_hangup(reloader: fake_openai::Reloader) -> std::io::Result<()> {
+    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            match cli::configuration().and_then(|config| Ok(reloader.reload(config)?)) {
+                Ok(reloaded) => log::info!("SIGHUP: {reloaded}"),
+                Err(failure) => {
+                    log::error!("SIGHUP: not reloaded, the server goes on as before: {}", failure.text().trim_end());
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn reload_on_hangup(_: fake_openai::Reloader) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// Returns a future that completes at Ctrl-C. The second ends the program at once.

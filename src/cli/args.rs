@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use fake_openai::{
-    Config, Settings, StartError,
+    Config, ConfigError, Settings, StartError,
     config::{Environment, SettingsFile, Sources, variable},
     fixtures::Fixtures,
 };
@@ -99,21 +99,41 @@ pub(super) fn command() -> clap::Command {
 /// # Errors
 /// [`Failure::User`] for a mistake of the user; help and version are printed, and end the program.
 pub fn parse() -> Result<Task, Failure> {
-    let matches = command().try_get_matches().map_err(|error| usage::failure(&error))?;
-    let args = Args::from_arg_matches(&matches).map_err(|error| usage::failure(&error))?;
-    let user = |error: &dyn std::fmt::Display| Failure::User(error.to_string());
-    let environment = Environment::read(env::vars_os()).map_err(|error| user(&error))?;
-    for warning in &environment.warnings {
+    let Given { command, print_config, sources } = read()?;
+    for warning in &sources.environment.warnings {
         eprintln!("warning: {warning}");
     }
-    let path = args.config.or_else(|| env::var_os(variable("config")).map(PathBuf::from));
-    let file = path.as_deref().map(SettingsFile::read).transpose().map_err(|error| user(&error))?;
-    let sources = Sources { flags: args.settings, environment, file };
-    let config = sources.config().map_err(|error| user(&error))?;
-    if args.print_config {
+    let config = sources.config().map_err(|error| Failure::User(error.to_string()))?;
+    if print_config {
         return Ok(Task::Print(sources.to_yaml()));
     }
-    task(args.command.unwrap_or(Command::Serve), config)
+    task(command.unwrap_or(Command::Serve), config)
+}
+
+/// Reads the command line, the environment and the file again, for a reload.
+///
+/// # Errors
+/// [`Failure::User`] if the file can no longer be read, or has a mistake.
+pub fn configuration() -> Result<Config, Failure> {
+    read()?.sources.config().map_err(|error| Failure::User(error.to_string()))
+}
+
+/// The command and the settings that the user gives.
+struct Given {
+    command: Option<Command>,
+    print_config: bool,
+    sources: Sources,
+}
+
+fn read() -> Result<Given, Failure> {
+    let matches = command().try_get_matches().map_err(|error| usage::failure(&error))?;
+    let args = Args::from_arg_matches(&matches).map_err(|error| usage::failure(&error))?;
+    let user = |error: ConfigError| Failure::User(error.to_string());
+    let environment = Environment::read(env::vars_os()).map_err(user)?;
+    let path = args.config.or_else(|| env::var_os(variable("config")).map(PathBuf::from));
+    let file = path.as_deref().map(SettingsFile::read).transpose().map_err(user)?;
+    let sources = Sources { flags: args.settings, environment, file };
+    Ok(Given { command: args.command, print_config: args.print_config, sources })
 }
 
 fn task(command: Command, config: Config) -> Result<Task, Failure> {

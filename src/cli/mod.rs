@@ -15,7 +15,10 @@ use std::{
 
 use fake_openai::{Config, StartError, fixtures};
 
-pub use self::{args::parse, banner::announce};
+pub use self::{
+    args::{configuration, parse},
+    banner::announce,
+};
 
 /// A reason to end with an error.
 pub enum Failure {
@@ -26,6 +29,13 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Returns the error text.
+    pub fn text(&self) -> &str {
+        match self {
+            Failure::User(text) | Failure::Machine(text) => text,
+        }
+    }
+
     /// Prints the failure and returns the exit status.
     pub fn report(&self) -> ExitCode {
         let (text, code) = match self {

@@ -82,10 +82,10 @@ fn remove_password(url: &mut String) -> bool {
     if let Some(query) = url.find('?').filter(|at| url[*at..].contains("pass=")) {
         url.truncate(query);
     }
-    if let (Some(scheme), Some(at)) = (url.find("://"), url.rfind('@')) {
-        if scheme + 3 <= at {
-            url.replace_range(scheme + 3..=at, "");
-        }
+    if let (Some(scheme), Some(at)) = (url.find("://"), url.rfind('@'))
+        && scheme + 3 <= at
+    {
+        url.replace_range(scheme + 3..=at, "");
     }
     url.len() < before
 }

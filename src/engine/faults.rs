@@ -47,7 +47,7 @@ pub(super) struct FaultConfig {
     /// Whether requests may ask for faults themselves.
     pub(super) by_request: bool,
     /// Rules put while the server runs.
-    pub(super) live: LiveRules,
+    pub(super) live: Arc<LiveRules>,
     rules: RuleSet,
     always: Vec<FaultSpec>,
     pub(super) latency: Latency,
@@ -61,7 +61,7 @@ impl FaultConfig {
         let rules = config.rules.iter().chain(fixtures.rules()).cloned();
         FaultConfig {
             by_request: config.request_faults,
-            live: LiveRules::default(),
+            live: Arc::default(),
             rules: RuleSet::new(rules),
             always: config.faults.clone(),
             itl: Arc::new(latency.itl.clone()),
@@ -69,6 +69,12 @@ impl FaultConfig {
             speed: config.speed,
             capacity: config.capacity.map(|spec| Arc::new(ConcurrencyLimit::new(spec))),
         }
+    }
+
+    /// Faults and latency after a reload, with the same live rules and permits.
+    pub(super) fn reloaded(&self, fixtures: &Fixtures, latency: Latency, config: &Config) -> Self {
+        let (live, capacity) = (Arc::clone(&self.live), self.capacity.clone());
+        FaultConfig { live, capacity, ..FaultConfig::new(fixtures, latency, config) }
     }
 
     /// A path without the faults at its front, and these: `/~hang/v1/models`.

@@ -32,7 +32,7 @@ use crate::{
         capacity::{Load, Saturated},
         fault::Plan,
         latency::Latency,
-        limit::{LimitRequest, Limits, Reservation, Unreachable},
+        limit::{LimitRequest, LimitSpec, Limits, Reservation, Unreachable},
         rule::LiveRules,
     },
 };
@@ -50,7 +50,7 @@ pub struct Engine {
     snapshots: bool,
     /// Whether answers say how long they took.
     server_timing: bool,
-    seeds: Seeds,
+    seeds: Arc<Seeds>,
     clock: Clock,
     /// With a seed, answers bear a fixed date: with it every byte repeats.
     seeded: bool,
@@ -85,16 +85,39 @@ impl Engine {
             limits: Arc::new(limits),
             memory: EngineState {
                 behavior: config.behavior.clone(),
-                resources: ResourceStore::new(config.strict_ids),
+                resources: Arc::new(ResourceStore::new(config.strict_ids)),
                 ..EngineState::default()
             },
             lenient: config.lenient,
             snapshots: config.snapshots,
             server_timing: config.server_timing,
-            seeds: Seeds::new(config.seed),
+            seeds: Arc::new(Seeds::new(config.seed)),
             clock: config.clock.clone(),
             seeded: config.seed.is_some(),
             tally: Arc::default(),
+        }
+    }
+
+    /// An engine with other fixtures, limits, latency and settings, which goes on from this one: with its counters, stored
+    /// objects, live rules, permits and buckets, and in its sequence of random numbers.
+    pub fn reloaded(&self, fixtures: Fixtures, limits: Vec<LimitSpec>, latency: Latency, config: &Config) -> Self {
+        Engine {
+            troubles: self.troubles.reloaded(&fixtures, latency, config),
+            fixtures,
+            access: config.access.clone(),
+            limits: Arc::new(self.limits.reloaded(limits, config.settle)),
+            memory: EngineState {
+                behavior: config.behavior.clone(),
+                progress: Arc::clone(&self.memory.progress),
+                resources: Arc::clone(&self.memory.resources),
+            },
+            lenient: config.lenient,
+            snapshots: config.snapshots,
+            server_timing: config.server_timing,
+            seeds: Arc::clone(&self.seeds),
+            clock: self.clock.clone(),
+            seeded: self.seeded,
+            tally: Arc::clone(&self.tally),
         }
     }
 

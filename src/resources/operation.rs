@@ -288,7 +288,7 @@ mod tests {
     use crate::{
         core::{context::tests::with_context_of, error::ApiError, response::Body},
         fixtures::Fixtures,
-        resources::state::EngineState,
+        resources::{state::EngineState, store::ResourceStore},
     };
 
     /// What an object that was never created is answered with.
@@ -307,7 +307,7 @@ mod tests {
         let mut memory = EngineState::default();
         let id = "x/y";
         assert_eq!(asked(Method::GET, "/v1/batches/_", &memory).unwrap()["id"], id);
-        memory.resources.strict = true;
+        memory.resources = ResourceStore::new(true).into();
         let none = |noun: &str| Err(ApiError::UnknownResource { id: id.to_owned(), noun: noun.to_owned() });
         assert_eq!(asked(Method::GET, "/v1/batches/_", &memory), none("batch"));
         assert_eq!(asked(Method::DELETE, "/v1/threads/_", &memory), none("thread"));

@@ -1,5 +1,7 @@
 //! What an engine is told once and remembers from request to request.
 
+use std::sync::Arc;
+
 use super::{sequence_counters::SequenceCounters, store::ResourceStore};
 use crate::model::ModelBehavior;
 
@@ -9,7 +11,7 @@ pub struct EngineState {
     /// How the model behaves where no script says otherwise.
     pub behavior: ModelBehavior,
     /// How far each caller has come in what is said in turns.
-    pub progress: SequenceCounters,
+    pub progress: Arc<SequenceCounters>,
     /// What clients have created.
-    pub resources: ResourceStore,
+    pub resources: Arc<ResourceStore>,
 }

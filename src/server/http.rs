@@ -24,7 +24,12 @@ use ipnet::IpNet;
 use socket2::Socket;
 
 pub(crate) use self::{response::Sent, websocket::Stopping};
-use super::{admin, lateness::LatenessHistogram, metrics};
+use super::{
+    admin,
+    lateness::LatenessHistogram,
+    metrics,
+    reload::{CurrentEngine, Worker},
+};
 use crate::{
     core::request::{Headers, Request},
     engine::Engine,
@@ -33,7 +38,7 @@ use crate::{
 
 /// What every worker needs to answer.
 pub(crate) struct Edge {
-    pub(crate) engine: Engine,
+    pub(crate) engine: CurrentEngine,
     /// The largest body taken, in bytes.
     pub(crate) max_body: u64,
     /// The proxies that are believed when they tell who the client is.
@@ -58,19 +63,20 @@ pub(crate) struct Connection {
 
 /// Answers any request: there is one service, and the engine's own router. Nothing of actix's routing stands before it:
 /// a bare server spends a fifth of its own time there.
-pub(crate) async fn serve(mut request: HttpRequest, edge: &Arc<Edge>) -> HttpResponse<Sent> {
-    let line = edge.access_log.then(|| access_log::Line::begin(&request));
+pub(crate) async fn serve(mut request: HttpRequest, worker: &Worker) -> HttpResponse<Sent> {
+    let line = worker.edge.access_log.then(|| access_log::Line::begin(&request));
     let payload = request.take_payload();
-    let http_response = respond(&request, payload, edge).await;
+    let http_response = respond(&request, payload, worker).await;
     match line {
         None => http_response,
         Some(line) => line.follow(http_response),
     }
 }
 
-async fn respond(request: &HttpRequest, payload: Payload, edge: &Arc<Edge>) -> HttpResponse<Sent> {
+async fn respond(request: &HttpRequest, payload: Payload, worker: &Worker) -> HttpResponse<Sent> {
+    let (edge, engine) = (&worker.edge, worker.engine());
     if request.method() == Method::OPTIONS
-        && let Some(http_response) = options(request, &edge.engine)
+        && let Some(http_response) = options(request, &engine)
     {
         return http_response;
     }
@@ -83,13 +89,12 @@ async fn respond(request: &HttpRequest, payload: Payload, edge: &Arc<Edge>) -> H
         return empty(StatusCode::BAD_REQUEST);
     };
     if request.path().starts_with(admin::PREFIX) {
-        return admin::respond(request, &body, &edge.engine, edge.admin_token.as_deref());
+        return admin::respond(request, &body, &engine, edge.admin_token.as_deref());
     }
     if request.path() == metrics::PATH {
         return metrics::respond(edge);
     }
-    let (response, receipt) = edge
-        .engine
+    let (response, receipt) = engine
         .handle(&Request {
             method: request.method(),
             path: request.path(),

@@ -17,8 +17,9 @@ const NO_PLACES: Load = Load { running: 0, waiting: 0, most: 0 };
 pub(super) const PATH: &str = "/metrics";
 
 pub(super) fn respond(edge: &Edge) -> HttpResponse<Sent> {
-    let MetricsSnapshot { taken, in_flight, tokens: Cost { input, output } } = edge.engine.count();
-    let Load { running, waiting, most } = edge.engine.load().unwrap_or(NO_PLACES);
+    let engine = edge.engine.get();
+    let MetricsSnapshot { taken, in_flight, tokens: Cost { input, output } } = engine.count();
+    let Load { running, waiting, most } = engine.load().unwrap_or(NO_PLACES);
     let mut text = String::new();
     let mut put = |name: &str, kind: &str, help: &str, value: f64| {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");

@@ -5,6 +5,7 @@ pub mod http;
 pub(crate) mod lateness;
 mod listen;
 pub(crate) mod metrics;
+mod reload;
 mod watch;
 
 use std::{
@@ -17,7 +18,7 @@ use std::{
     pin::pin,
     rc::Rc,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
@@ -35,9 +36,13 @@ use tokio::{
     sync::{Notify, oneshot},
 };
 
+pub use self::reload::{Reloaded, Reloader};
 pub use listen::ListenError;
 
-use self::watch::Watch;
+use self::{
+    reload::{CurrentEngine, Worker},
+    watch::Watch,
+};
 
 use self::{http::Edge, lateness::LatenessHistogram};
 use crate::{
@@ -105,6 +110,10 @@ pub struct Server {
     listeners: Vec<TcpListener>,
     address: SocketAddr,
     edge: Arc<Edge>,
+    /// The engine of the start.
+    engine: Arc<Engine>,
+    /// The configuration of the last reload.
+    reloaded: Arc<Mutex<Config>>,
 }
 
 impl Server {
@@ -118,25 +127,18 @@ impl Server {
             // Now, so that no request waits for it.
             Tokenizer::prepare();
         }
-        let wrong = |problem| StartError::Fixtures(vec![problem]);
-        let mut limits = config.limits.clone();
-        if let Some(tier) = &config.tier {
-            limits.extend_from_slice(fixtures.tier(tier).map_err(wrong)?);
-        }
+        let limits = limits_of(&config, &fixtures)?;
         let limits = Limits::new(limits, config.settle, config.limit_store.as_ref(), config.clock.clone())
             .map_err(|error| StartError::Io("cannot open the limit store".to_owned(), error))?;
-        let latency = match &config.profile {
-            None => config.latency.over(&Latency::default()),
-            Some(name) => config.latency.over(fixtures.profile(name).map_err(wrong)?),
-        };
-        let engine = Engine::new(fixtures, limits, latency, &config);
+        let latency = latency_of(&config, &fixtures)?;
+        let engine = Arc::new(Engine::new(fixtures, limits, latency, &config));
         let listeners = listen::listen(&config.host, config.port, config.strict_port).map_err(StartError::Listen)?;
         let local = listeners[0].local_addr();
         let address = local.map_err(|error| StartError::Io("cannot tell the port".to_owned(), error))?;
         let (max_body, trusted_proxies) = (config.max_body, config.trusted_proxies.clone());
         let admin_token = config.admin_token.clone();
         let edge = Arc::new(Edge {
-            engine,
+            engine: CurrentEngine::new(Arc::clone(&engine)),
             max_body,
             trusted_proxies,
             admin_token,
@@ -145,7 +147,8 @@ impl Server {
             access_log: config.access_log,
             stopping: http::Stopping::default(),
         });
-        Ok(Server { config, listeners, address, edge })
+        let reloaded = Arc::new(Mutex::new(config.clone()));
+        Ok(Server { config, listeners, address, edge, engine, reloaded })
     }
 
     /// The address it listens on.
@@ -168,17 +171,22 @@ impl Server {
 
     /// The fixtures it answers with.
     pub fn fixtures(&self) -> &Fixtures {
-        self.edge.engine.fixtures()
+        self.engine.fixtures()
     }
 
     /// The limits that hold.
     pub fn limits(&self) -> impl Iterator<Item = &LimitSpec> {
-        self.edge.engine.limits().specs()
+        self.engine.limits().specs()
     }
 
     /// How long the model takes.
     pub fn latency(&self) -> &Latency {
-        self.edge.engine.latency()
+        self.engine.latency()
+    }
+
+    /// Returns what replaces the configuration while the server runs.
+    pub fn reloader(&self) -> Reloader {
+        Reloader { edge: Arc::clone(&self.edge), config: Arc::clone(&self.reloaded) }
     }
 
     /// The configuration that holds.
@@ -210,14 +218,14 @@ impl Server {
             write_whole(path, self.address.port()).map_err(|error| StartError::Io(shown, error))?;
         }
         let mut forget = tokio::time::interval(FORGET_EVERY);
-        let mut watch = Watch::begin(edge.engine.count().taken);
+        let mut watch = Watch::begin(edge.engine.get().count().taken);
         loop {
             tokio::select! {
                 ended = &mut server => { ended.map_err(failed)?; break }
                 () = &mut stop => break,
                 _ = forget.tick() => {
-                    edge.engine.forget_idle();
-                    if let Some(warning) = watch.look(edge.engine.count().taken) {
+                    edge.engine.get().forget_idle();
+                    if let Some(warning) = watch.look(edge.engine.get().count().taken) {
                         log::warn!("{warning}");
                     }
                 }
@@ -232,7 +240,7 @@ impl Server {
             () = connections.all_closed() => {}
             () = tokio::time::sleep(self.config.drain) => {}
         }
-        let MetricsSnapshot { taken, in_flight: cut, .. } = edge.engine.count();
+        let MetricsSnapshot { taken, in_flight: cut, .. } = edge.engine.get().count();
         Ok(Stopped { taken, cut })
     }
 
@@ -241,11 +249,11 @@ impl Server {
         let mut server = HttpServer::new(move || {
             tokio::task::spawn_local(watch::measure_loop_lag(Arc::clone(&edge)));
             // Counted by each worker for itself, so that they have nothing to agree on.
-            let edge = Rc::new(Arc::clone(&edge));
+            let worker = Rc::new(Worker::new(Arc::clone(&edge)));
             fn_service(move |request: Request| {
-                let edge = Rc::clone(&edge);
+                let worker = Rc::clone(&worker);
                 // Boxed, so that a connection with nothing under way does not carry the room for it.
-                Box::pin(async move { Ok::<_, Infallible>(http::serve(request, &edge).await) })
+                Box::pin(async move { Ok::<_, Infallible>(http::serve(request, &worker).await) })
             })
         })
         .on_connect(move |io, data| {
@@ -278,7 +286,7 @@ impl Server {
     pub fn spawn(self) -> io::Result<Running> {
         let (url, address) = (self.url(), self.address);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let edge = self.edge.clone();
+        let (edge, reloader) = (self.edge.clone(), self.reloader());
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = move || {
             runtime.block_on(self.run(async {
@@ -287,8 +295,27 @@ impl Server {
             }))
         };
         let thread = thread::Builder::new().name("fake-openai".to_owned()).spawn(serve)?;
-        Ok(Running { url, address, edge, stop: Some(stop), thread: Some(thread) })
+        Ok(Running { url, address, edge, reloader, stop: Some(stop), thread: Some(thread) })
     }
+}
+
+/// The limits of a configuration, those of its tier included.
+fn limits_of(config: &Config, fixtures: &Fixtures) -> Result<Vec<LimitSpec>, StartError> {
+    let mut limits = config.limits.clone();
+    if let Some(tier) = &config.tier {
+        limits.extend_from_slice(fixtures.tier(tier).map_err(|problem| StartError::Fixtures(vec![problem]))?);
+    }
+    Ok(limits)
+}
+
+/// The latency of a configuration: its own over that of its profile.
+fn latency_of(config: &Config, fixtures: &Fixtures) -> Result<Latency, StartError> {
+    Ok(match &config.profile {
+        None => config.latency.over(&Latency::default()),
+        Some(name) => {
+            config.latency.over(fixtures.profile(name).map_err(|problem| StartError::Fixtures(vec![problem]))?)
+        }
+    })
 }
 
 /// Counts the open connections, to tell when the last has closed.
@@ -344,6 +371,7 @@ pub struct Running {
     url: String,
     address: SocketAddr,
     edge: Arc<Edge>,
+    reloader: Reloader,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<Stopped, StartError>>>,
 }
@@ -361,12 +389,17 @@ impl Running {
 
     /// Requests whose answers are still under way.
     pub fn in_flight(&self) -> u64 {
-        self.edge.engine.count().in_flight
+        self.edge.engine.get().count().in_flight
     }
 
     /// Requests taken so far.
     pub fn taken(&self) -> u64 {
-        self.edge.engine.count().taken
+        self.edge.engine.get().count().taken
+    }
+
+    /// Returns what replaces the configuration while the server runs.
+    pub fn reloader(&self) -> &Reloader {
+        &self.reloader
     }
 
     /// Stops it as `SIGTERM` stops the program, and waits until it has.

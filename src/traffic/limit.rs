@@ -46,7 +46,7 @@ pub struct Unreachable;
 pub struct Limits {
     list: Vec<Limit>,
     /// Where the buckets are kept, if not here.
-    store: Option<Store>,
+    store: Option<Arc<Store>>,
     ask_key: bool,
     ask_model: bool,
     ask_cost: bool,
@@ -62,7 +62,7 @@ struct Limit {
     /// What tells it from other limits, on any server.
     name: String,
     meter: Meter,
-    table: Table,
+    table: Arc<Table>,
 }
 
 impl Limits {
@@ -71,13 +71,33 @@ impl Limits {
     /// # Errors
     /// The system has no thread left for the store.
     pub fn new(specs: Vec<LimitSpec>, settle: bool, store: Option<&StoreSpec>, clock: Clock) -> std::io::Result<Self> {
+        let store = store.map(|spec| Store::open(spec, &clock).map(Arc::new)).transpose()?;
+        Ok(Limits::over(specs, settle, store, RandomState::default(), clock))
+    }
+
+    /// Limits with other specifications in place of these. A limit that differs from an old one only in its numbers keeps
+    /// the buckets; the others start full.
+    pub fn reloaded(&self, specs: Vec<LimitSpec>, settle: bool) -> Self {
+        let mut limits = Limits::over(specs, settle, self.store.clone(), self.hasher.clone(), self.clock.clone());
+        // Tables are shared in their old order only: that is the order in which decisions lock them.
+        let mut old = self.list.iter();
+        for limit in &mut limits.list {
+            let mut rest = old.clone();
+            if let Some(found) = rest.find(|old| old.spec.is_alike(&limit.spec)) {
+                limit.table = Arc::clone(&found.table);
+                old = rest;
+            }
+        }
+        limits
+    }
+
+    fn over(specs: Vec<LimitSpec>, settle: bool, store: Option<Arc<Store>>, hasher: RandomState, clock: Clock) -> Self {
         let by_model = |dimension: &Dimension| matches!(dimension, Dimension::Model | Dimension::Deployment);
         let ask_model = specs.iter().any(|spec| !spec.models.is_any() || spec.per.iter().any(by_model));
         let ask_key = specs.iter().any(|spec| spec.per.contains(&Dimension::Key));
         let ask_cost = specs.iter().any(|spec| spec.unit.kind() == "tokens");
         let list = specs.into_iter().map(Limit::new).collect();
-        let store = store.map(|spec| Store::open(spec, &clock)).transpose()?;
-        Ok(Limits { list, store, ask_key, ask_model, ask_cost, settle, hasher: RandomState::default(), clock })
+        Limits { list, store, ask_key, ask_model, ask_cost, settle, hasher, clock }
     }
 
     /// Whether there are none.
@@ -202,7 +222,7 @@ impl Limit {
         let burst = NonZeroU32::new(spec.most()).unwrap_or(NonZeroU32::MIN);
         let meter = Meter::new(spec.unit, spec.window, quota, burst);
         let name = serde_json::to_string(&spec).unwrap_or_default();
-        Limit { spec, name, meter, table: Table::new(table::MOST) }
+        Limit { spec, name, meter, table: Arc::new(Table::new(table::MOST)) }
     }
 
     fn applies(&self, ask: &LimitRequest<'_>) -> bool {
@@ -373,7 +393,7 @@ mod tests {
     fn any_number_of_keys_takes_no_more_room_and_crowds_nobody_out() {
         let clock = ManualClock::new();
         let mut limits = Limits::new(vec![LimitSpec::rpm(2)], false, None, clock.clone().into()).unwrap();
-        limits.list[0].table = Table::new(6400);
+        limits.list[0].table = Arc::new(Table::new(6400));
         let limits = Arc::new(limits);
         assert!(passes(&limits, &ask(0)) && passes(&limits, &ask(0)) && !passes(&limits, &ask(0)));
         let passed = (1..=100_000).filter(|n| passes(&limits, &ask(*n))).count();

@@ -1,4 +1,4 @@
-//! Messages, over a socket: what Anthropic's SDKs make of a stream is what a whole answer says.
+//! Anthropic Messages over a socket: streams and full responses, as Anthropic's SDKs read them.
 
 use fake_openai::{
     Config, Running,
@@ -21,7 +21,7 @@ fn usual() -> (Running, Connection) {
     with(ModelBehavior::default())
 }
 
-/// A server whose model says these replies.
+/// A server with these scripted replies.
 fn scripted(replies: &Value) -> (Running, Connection, Directory) {
     let directory = Directory::with(&[("replies.json", &replies.to_string())]);
     let server = serve(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() });
@@ -29,7 +29,7 @@ fn scripted(replies: &Value) -> (Running, Connection, Directory) {
     (server, connection, directory)
 }
 
-/// A request with these members beside a model, a bound and one message.
+/// A request with a model, `max_tokens`, one message and these members.
 fn body(members: &Value) -> String {
     let mut body = json!({"model": "claude", "max_tokens": 4000, "messages": [{"role": "user", "content": "Hi"}]});
     body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
@@ -42,7 +42,7 @@ fn ask(connection: &mut Connection, members: &Value) -> Value {
     response.json()
 }
 
-/// The events of a stream; the name of each is its type.
+/// The events of a stream. Checks that each has its type as its name.
 fn stream(connection: &mut Connection, members: &Value) -> Vec<Value> {
     let mut members = members.clone();
     members["stream"] = true.into();
@@ -58,7 +58,7 @@ fn stream(connection: &mut Connection, members: &Value) -> Vec<Value> {
     frames.map(event).collect()
 }
 
-/// What the SDKs' accumulators make of a stream: a whole message.
+/// Accumulates stream events to a full message, as the SDKs do.
 fn accumulated(events: &[Value]) -> Value {
     let mut message = events[0]["message"].clone();
     let mut json = String::new();
@@ -68,7 +68,7 @@ fn accumulated(events: &[Value]) -> Value {
         let content = message["content"].as_array_mut().unwrap();
         match (event["type"].as_str().unwrap(), delta["type"].as_str()) {
             ("content_block_start", _) => {
-                assert_eq!(n, content.len(), "blocks begin in order");
+                assert_eq!(n, content.len(), "blocks start in order");
                 content.push(event["content_block"].clone());
                 json.clear();
             }
@@ -92,7 +92,7 @@ fn accumulated(events: &[Value]) -> Value {
     message
 }
 
-/// A message without what is drawn anew for each.
+/// A message without the members that are random in each response.
 fn lasting(mut message: Value) -> Value {
     message["id"].take();
     for block in message["content"].as_array_mut().unwrap() {
@@ -110,7 +110,7 @@ fn tools() -> Value {
 }
 
 #[test]
-fn a_stream_comes_to_the_whole_answer() {
+fn stream_events_accumulate_to_the_full_response() {
     let (_server, mut connection) = usual();
     for members in [
         json!({}),
@@ -131,7 +131,7 @@ fn a_stream_comes_to_the_whole_answer() {
 }
 
 #[test]
-fn the_reason_of_the_end_is_told() {
+fn stop_reason_and_stop_sequence_name_what_ended_the_reply() {
     let (_server, mut connection) = usual();
     let mut end = |members: Value| {
         let answer = ask(&mut connection, &members);
@@ -146,7 +146,7 @@ fn the_reason_of_the_end_is_told() {
 }
 
 #[test]
-fn thoughts_come_first_and_are_paid_for() {
+fn thinking_precedes_text_and_counts_as_output_tokens() {
     let (_server, mut connection) = usual();
     let answer = ask(&mut connection, &json!({"thinking": {"type": "enabled", "budget_tokens": 1024}}));
     let types: Vec<_> = answer["content"].as_array().unwrap().iter().map(|block| block["type"].clone()).collect();
@@ -160,7 +160,7 @@ fn thoughts_come_first_and_are_paid_for() {
 }
 
 #[test]
-fn refusals_and_scripted_calls_are_spelled() {
+fn scripted_refusals_and_tool_calls_become_content_blocks() {
     let (_server, mut connection, _directory) = scripted(&json!([
         {"when": {"user": "bad"}, "refusal": "I will not."},
         {"when": {"user": "two"}, "tool_calls": [{"name": "a", "arguments": {"x": 1}}, {"name": "b"}]},
@@ -187,7 +187,7 @@ fn refusals_and_scripted_calls_are_spelled() {
 }
 
 #[test]
-fn an_agent_that_brings_results_is_not_made_to_call_again() {
+fn tool_results_end_a_forced_tool_choice() {
     let (_server, mut connection) = usual();
     let mut members = json!({"tools": tools(), "tool_choice": {"type": "any"}});
     let call = ask(&mut connection, &members);
@@ -204,7 +204,7 @@ fn an_agent_that_brings_results_is_not_made_to_call_again() {
 }
 
 #[test]
-fn a_count_is_that_of_the_answer_and_says_nothing() {
+fn count_tokens_matches_the_response_and_advances_no_script() {
     for usage in [Counting::Canned, Counting::Estimate, Counting::Exact] {
         let (_server, mut connection) = with(ModelBehavior { usage, ..ModelBehavior::default() });
         let members =
@@ -219,7 +219,7 @@ fn a_count_is_that_of_the_answer_and_says_nothing() {
 }
 
 #[test]
-fn cached_tokens_are_told_apart() {
+fn cached_tokens_are_counted_apart_from_input_tokens() {
     let usage = json!({"prompt_tokens": 100, "cached_tokens": 60, "completion_tokens": 5});
     let (_server, mut connection, _directory) = scripted(&json!([{"text": "Hi.", "usage": usage}]));
     let usage = ask(&mut connection, &json!({}))["usage"].clone();
@@ -229,7 +229,7 @@ fn cached_tokens_are_told_apart() {
 }
 
 #[test]
-fn lorem_fills_the_room_and_the_context_has_an_end() {
+fn lorem_fills_max_tokens_and_an_exceeded_context_is_refused() {
     let (_server, mut connection) = with(ModelBehavior { content: Content::Lorem, ..ModelBehavior::default() });
     let answer = ask(&mut connection, &json!({"max_tokens": 50}));
     assert_eq!((&answer["usage"]["output_tokens"], &answer["stop_reason"]), (&json!(50), &"max_tokens".into()));
@@ -242,7 +242,7 @@ fn lorem_fills_the_room_and_the_context_has_an_end() {
 }
 
 #[test]
-fn an_error_bears_the_id_of_its_header() {
+fn error_bodies_repeat_the_request_id_header() {
     let (_server, mut connection) = usual();
     for (path, status) in [("/v1/messages", 400), ("/anthropic/v1/nowhere", 404), ("/v1/messages/nowhere", 404)] {
         let response = connection.post(path, "{}");
@@ -250,6 +250,6 @@ fn an_error_bears_the_id_of_its_header() {
         assert_eq!((response.status, error["type"].as_str()), (status, Some("error")));
         assert_eq!(error["request_id"], response.header("request-id"));
     }
-    // The plain list is another provider's.
+    // Without Anthropic's header the list is OpenAI's.
     assert_eq!(connection.get("/v1/models").json()["object"], "list");
 }

@@ -1,5 +1,5 @@
-//! Batches: the lines of a file, or of the request itself, are answered as requests of their own, and what comes of them
-//! can be read.
+//! Batches: every line of a file, or every request in the body, is processed like a request of its own, and its result
+//! can be downloaded.
 
 use fake_openai::{Config, LimitSpec, Running};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ fn ask(connection: &mut Connection, route: &str, headers: &str, body: &str) -> R
     connection.request(method, path, headers, body).unwrap()
 }
 
-/// What is answered, which is no error.
+/// Sends a request and returns the JSON of its response. Fails the test on an error status.
 fn json_of(connection: &mut Connection, route: &str, body: Value) -> Value {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let response = ask(connection, route, "", &body);
@@ -29,7 +29,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
 }
 
-/// Uploads a file, and gives its id.
+/// Uploads a file and returns the file object.
 fn upload(connection: &mut Connection, path: &str, headers: &str, content: &str) -> Value {
     let form = format!(
         "--b\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--b\r\ncontent-disposition: form-data; \
@@ -49,7 +49,7 @@ fn chat(words: &str) -> Value {
     json!({"model": "gpt-4o", "messages": [{"role": "user", "content": words}]})
 }
 
-/// Creates a batch of this file, and gives its path.
+/// Creates a batch of this file and returns its path.
 fn batch(connection: &mut Connection, at: &str, file: &Value, endpoint: &str) -> String {
     let asked = json!({"input_file_id": file["id"], "endpoint": endpoint, "completion_window": "24h"});
     let batch = json_of(connection, &format!("POST {at}"), asked);
@@ -67,7 +67,7 @@ fn states(connection: &mut Connection, path: &str, polls: usize) -> Vec<Value> {
 }
 
 #[test]
-fn a_batch_runs_its_lines_poll_by_poll() {
+fn a_batch_processes_100_lines_per_poll() {
     let (_server, mut connection) = served();
     let mut lines: String = (0..249).map(|n| line(&format!("r{n}"), "/v1/chat/completions", &chat("Hi"))).collect();
     lines += &line("bad", "/v1/chat/completions", &json!({"model": "gpt-4o"}));
@@ -136,7 +136,7 @@ fn a_batch_runs_its_lines_poll_by_poll() {
 }
 
 #[test]
-fn every_endpoint_answers_its_lines() {
+fn every_batch_endpoint_answers_its_lines() {
     let (_server, mut connection) = served();
     for (endpoint, body, tokens) in [
         ("/v1/responses", json!({"model": "gpt-4o", "input": "Hi"}), true),
@@ -159,7 +159,7 @@ fn every_endpoint_answers_its_lines() {
 }
 
 #[test]
-fn what_is_wrong_with_a_file_is_told_line_by_line() {
+fn a_bad_input_file_fails_the_batch_with_an_error_per_line() {
     let (_server, mut connection) = served();
     let good = |id| line(id, "/v1/chat/completions", &chat("Hi"));
     let lines = [
@@ -196,12 +196,12 @@ fn what_is_wrong_with_a_file_is_told_line_by_line() {
 }
 
 #[test]
-fn a_batch_that_is_cancelled_keeps_what_came_of_it() {
+fn a_cancelled_batch_keeps_the_finished_lines() {
     let (_server, mut connection) = served();
     let lines: String = (0..150).map(|n| line(&n.to_string(), "/v1/chat/completions", &chat("Hi"))).collect();
     let file = upload(&mut connection, "/v1/files", "", &lines);
     let path = batch(&mut connection, "/v1/batches", &file, "/v1/chat/completions");
-    // The file is needed no more.
+    // The batch has read the file, so it can be deleted.
     json_of(&mut connection, &format!("DELETE /v1/files/{}", text(&file["id"])), Value::Null);
     assert_eq!(states(&mut connection, &path, 2)[1]["request_counts"]["completed"], 100);
     assert_eq!(json_of(&mut connection, &format!("POST {path}/cancel"), Value::Null)["status"], "cancelling");
@@ -211,7 +211,7 @@ fn a_batch_that_is_cancelled_keeps_what_came_of_it() {
 }
 
 #[test]
-fn lines_are_neither_limited_nor_streamed_and_faults_are_answers() {
+fn batch_lines_bypass_limits_refuse_streams_and_report_faults_as_responses() {
     let server = serve(Config { limits: vec![LimitSpec::rpm(1)], ..Config::for_test() });
     let mut connection = Connection::open(server.address());
     let streamed = json!({"model": "gpt-4o", "stream": true, "messages": [{"role": "user", "content": "Hi"}]});
@@ -226,11 +226,14 @@ fn lines_are_neither_limited_nor_streamed_and_faults_are_answers() {
     let refused = content(&mut connection, "/v1/files", &done["error_file_id"]);
     assert_eq!(refused[0]["response"]["status_code"], 400);
     assert!(text(&refused[0]["response"]["body"]["error"]["message"]).contains("stream"));
-    assert!(text(&refused[1]["response"]["body"]).starts_with("<html>"), "what is no JSON is a text");
+    assert!(
+        text(&refused[1]["response"]["body"]).starts_with("<html>"),
+        "a body that is not JSON is reported as a string"
+    );
 }
 
 #[test]
-fn azure_has_files_and_batches_of_its_own() {
+fn azure_files_and_batches_are_separate_from_openais() {
     let (_server, mut connection) = served();
     for (url, version) in [("/chat/completions", "?api-version=2024-10-21"), ("/v1/chat/completions", "")] {
         let file = upload(&mut connection, &format!("/openai/files{version}"), "", &line("a", url, &chat("Hi")));
@@ -239,12 +242,12 @@ fn azure_has_files_and_batches_of_its_own() {
         let answer = &content(&mut connection, "/openai/v1/files", &done["output_file_id"])[0]["response"]["body"];
         assert_eq!(answer["choices"][0]["finish_reason"], "stop", "{answer}");
         let other = connection.get(&format!("/v1/files/{}", text(&file["id"])));
-        assert_ne!(other.json()["bytes"], file["bytes"], "OpenAI has never seen it");
+        assert_ne!(other.json()["bytes"], file["bytes"], "OpenAI's files do not contain it");
     }
 }
 
 #[test]
-fn a_message_batch_runs_what_it_is_sent() {
+fn a_message_batch_processes_the_requests_in_its_body() {
     let (server, mut connection) = served();
     let params =
         json!({"model": "claude-sonnet-4-5", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
@@ -258,9 +261,9 @@ fn a_message_batch_runs_what_it_is_sent() {
         (&json!("in_progress"), &json!(120))
     );
     let path = format!("{at}/{}", text(&batch["id"]));
-    assert_eq!(connection.get(&format!("{path}/results")).status, 404, "not yet");
+    assert_eq!(connection.get(&format!("{path}/results")).status, 404, "there are no results before the batch ends");
     let states = states(&mut connection, &path, 3);
-    assert_eq!(states[0], batch, "nothing is told before it ends");
+    assert_eq!(states[0], batch, "counts change only when the batch ends");
     assert_eq!((&states[1]["processing_status"], &states[1]), (&json!("ended"), &states[2]));
     let counts = json!({"processing": 0, "succeeded": 119, "errored": 1, "canceled": 0, "expired": 0});
     assert_eq!(states[1]["request_counts"], counts);
@@ -296,7 +299,7 @@ fn a_message_batch_runs_what_it_is_sent() {
 }
 
 #[test]
-fn files_are_whose_client_asks() {
+fn anthropic_version_header_selects_anthropics_files() {
     let (_server, mut connection) = served();
     let version = "anthropic-version: 2023-06-01\r\n";
     let file = upload(&mut connection, "/v1/files?beta=true", version, "Hello");
@@ -309,7 +312,7 @@ fn files_are_whose_client_asks() {
     assert_eq!(json_of(&mut connection, &format!("GET /anthropic{path}"), Value::Null), file);
     assert_eq!(ask(&mut connection, &format!("GET {path}/content"), version, "").text(), "Hello");
     let other = json_of(&mut connection, &format!("GET {path}"), Value::Null);
-    assert_eq!(other["object"], "file", "of OpenAI's, which never had it");
+    assert_eq!(other["object"], "file", "without the header OpenAI's default file is returned");
     let models = ask(&mut connection, "GET /v1/models", version, "").json();
     assert_eq!(models["data"][0]["type"], "model");
     assert_eq!(json_of(&mut connection, "GET /v1/models", Value::Null)["data"][0]["object"], "model");
@@ -320,7 +323,7 @@ fn files_are_whose_client_asks() {
 }
 
 #[test]
-fn a_batch_whose_lines_are_all_refused_tells_the_model_that_they_asked_for() {
+fn a_batch_of_refused_lines_reports_the_requested_model() {
     let (_server, mut connection) = served();
     let file = upload(&mut connection, "/v1/files", "", &line("a", "/v1/embeddings", &json!({"model": "gpt-e"})));
     let path = batch(&mut connection, "/v1/batches", &file, "/v1/embeddings");

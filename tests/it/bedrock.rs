@@ -1,4 +1,4 @@
-//! Bedrock over real sockets: frames are whole, and what a stream says is what a whole answer says.
+//! Bedrock over real sockets: valid frames, and streams that accumulate to the full response.
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use fake_openai::{Config, Running};
@@ -19,18 +19,18 @@ fn served() -> (Running, Connection) {
     (server, connection)
 }
 
-/// A conversation with these members beside one turn.
+/// A request with one turn and these members.
 fn body(members: Value) -> String {
     let mut body = json!({"messages": [{"role": "user", "content": [{"text": "Hi"}]}]});
     body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     body.to_string()
 }
 
-/// The frames of a stream: what stands in the headers of each, by name, and its payload.
+/// The frames of a stream: the headers of each by name, and its payload.
 fn frames(bytes: &[u8]) -> Vec<(Map<String, Value>, Value)> {
     let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
     let checksum = |bytes: &[u8]| {
-        // Bit by bit, so that it owes nothing to what it checks.
+        // Computed bit by bit, independently of the code under test.
         !bytes.iter().fold(u32::MAX, |crc, byte| {
             (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
         })
@@ -71,7 +71,7 @@ fn events(response: &Response) -> Vec<(String, Value)> {
     frames(&response.body).into_iter().map(event).collect()
 }
 
-/// What SDKs make of a stream: the members of a whole answer.
+/// Accumulates stream events to a full response, as SDKs do.
 fn accumulated(events: &[(String, Value)]) -> Value {
     let mut content: Vec<Value> = Vec::new();
     let mut whole = json!({});
@@ -127,7 +127,7 @@ fn accumulated(events: &[(String, Value)]) -> Value {
 }
 
 #[test]
-fn a_stream_says_what_a_whole_answer_says() {
+fn stream_events_accumulate_to_the_full_response() {
     let tools = json!({
         "tools": [{"toolSpec": {"name": "f", "inputSchema": {"json": {"type": "object", "properties": {"n": {"enum": [7]}}, "required": ["n"]}}}}],
         "toolChoice": {"any": {}},
@@ -140,7 +140,7 @@ fn a_stream_says_what_a_whole_answer_says() {
         json!({"toolConfig": tools}),
         json!({"additionalModelRequestFields": thinking, "inferenceConfig": {"maxTokens": 400}}),
     ] {
-        // A server each, so that both draw the same.
+        // A server each, so that both draw the same random numbers.
         let whole = served().1.post(&format!("{MODEL}/converse"), &body(members.clone())).json();
         let events = events(&served().1.post(&format!("{MODEL}/converse-stream"), &body(members.clone())));
         assert_eq!(accumulated(&events), whole, "{members}");
@@ -150,7 +150,7 @@ fn a_stream_says_what_a_whole_answer_says() {
 }
 
 #[test]
-fn a_script_is_spelled_with_all_its_calls() {
+fn scripted_tool_calls_become_tool_use_blocks() {
     let replies = json!([{"tool_calls": [{"name": "f", "arguments": {"n": 1}}, {"name": "g"}]}]);
     let directory = Directory::with(&[("replies.json", &replies.to_string())]);
     let server = serve(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() });
@@ -163,7 +163,7 @@ fn a_script_is_spelled_with_all_its_calls() {
 }
 
 #[test]
-fn each_family_has_its_own_shape_and_one_text() {
+fn invoke_answers_in_the_shape_of_each_model_family() {
     let (_server, mut connection) = served();
     let claude = json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 99, "messages": [{"role": "user", "content": "Hi"}]});
     for (model, body, text, piece, last) in [
@@ -226,7 +226,7 @@ fn each_family_has_its_own_shape_and_one_text() {
 }
 
 #[test]
-fn what_goes_wrong_is_told_in_aws_words() {
+fn errors_have_aws_types_and_messages() {
     let (_server, mut connection) = served();
     let mut told = |path: &str, name: &str, status: u16| {
         let refused = connection.post(path, &body(json!({})));
@@ -252,7 +252,7 @@ fn what_goes_wrong_is_told_in_aws_words() {
 }
 
 #[test]
-fn spoiled_streams_are_still_frames() {
+fn corrupted_streams_are_still_valid_event_stream_frames() {
     let (_server, mut connection) = served();
     let mut ask = |faults: &str| {
         frames(&connection.post(&format!("{MODEL}/converse-stream?fake={faults}"), &body(json!({}))).body)

@@ -1,4 +1,4 @@
-//! What a chat request asks for shows in its answer.
+//! Chat completions over a socket: each request option changes the response.
 
 use fake_openai::{
     Config, Running,
@@ -23,7 +23,7 @@ fn with(behavior: ModelBehavior) -> (Running, Connection) {
     (server, connection)
 }
 
-/// A server whose model says these replies.
+/// A server with these scripted replies.
 fn scripted(replies: &Value) -> (Running, Connection, Directory) {
     let directory = Directory::with(&[("replies.json", &replies.to_string())]);
     let server = serve(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() });
@@ -31,7 +31,7 @@ fn scripted(replies: &Value) -> (Running, Connection, Directory) {
     (server, connection, directory)
 }
 
-/// A request with these members beside a model and one message.
+/// A request with a model, one message and these members.
 fn body(members: Value) -> String {
     let mut body = json!({"model": "gpt-4o", "messages": [{"role": "user", "content": "Hi"}]});
     body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
@@ -53,7 +53,7 @@ fn stream(connection: &mut Connection, mut members: Value) -> Vec<Value> {
     frames.filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
 }
 
-/// What the SDKs' accumulators make of a stream: the message of one choice, and its finish reason.
+/// Accumulates the chunks of one choice, as the SDKs do: its message and finish reason.
 fn accumulated(chunks: &[Value], index: u64) -> (Value, Value) {
     let (mut content, mut calls, mut finish) = (String::new(), Vec::<Value>::new(), Value::Null);
     for choice in chunks.iter().flat_map(|chunk| chunk["choices"].as_array().unwrap()).filter(|c| c["index"] == index) {
@@ -90,11 +90,11 @@ fn choices_are_indexed_and_their_usage_is_summed() {
         );
     }
     assert_eq!(chunks[0]["choices"][0]["index"], 0);
-    assert_eq!(chunks[1]["choices"][0]["index"], 1, "choices take turns");
+    assert_eq!(chunks[1]["choices"][0]["index"], 1, "the chunks of choices alternate");
 }
 
 #[test]
-fn the_most_tokens_are_just_that_many() {
+fn max_tokens_ends_the_reply_after_that_many_tokens() {
     for usage in [Counting::Canned, Counting::Estimate, Counting::Exact] {
         let (_server, mut connection) = with(ModelBehavior { usage, ..ModelBehavior::default() });
         for most in 1..=5 {
@@ -108,7 +108,7 @@ fn the_most_tokens_are_just_that_many() {
 }
 
 #[test]
-fn stops_are_not_said() {
+fn a_stop_sequence_ends_the_reply_before_it() {
     let (_server, mut connection) = usual();
     let answer = ask(&mut connection, json!({"stop": [" you", "may"]}));
     assert_eq!(answer["choices"][0]["message"]["content"], "\n\nHello there, how ");
@@ -116,7 +116,7 @@ fn stops_are_not_said() {
 }
 
 #[test]
-fn echo_and_lorem_take_the_place_of_what_is_canned() {
+fn echo_and_lorem_replace_the_default_reply() {
     let (_server, mut connection) = with(ModelBehavior { content: Content::Echo, ..ModelBehavior::default() });
     let messages = json!([{"role": "user", "content": "first"}, {"role": "assistant", "content": "x"},
         {"role": "user", "content": [{"type": "text", "text": "séc\"ond"}, {"type": "text", "text": "part"}]}]);
@@ -138,12 +138,12 @@ fn echo_and_lorem_take_the_place_of_what_is_canned() {
         assert_eq!(free["choices"][0]["finish_reason"], "stop");
         let texts = [1, 1, 2]
             .map(|seed| ask(&mut connection, json!({"seed": seed}))["choices"][0]["message"]["content"].clone());
-        assert!(texts[0] == texts[1] && texts[0] != texts[2], "the same seed, the same text");
+        assert!(texts[0] == texts[1] && texts[0] != texts[2], "the same seed gives the same text");
     }
 }
 
 #[test]
-fn usage_can_be_counted_exactly_streamed_or_not() {
+fn exact_usage_is_the_same_streamed_or_not() {
     let (_server, mut connection) = with(ModelBehavior { usage: Counting::Exact, ..ModelBehavior::default() });
     for (model, prompt, tokens) in [
         ("gpt-4o", "Say this is a test", 12),
@@ -162,12 +162,12 @@ fn usage_can_be_counted_exactly_streamed_or_not() {
         let text = chunks
             .iter()
             .filter(|chunk| chunk["choices"][0]["delta"]["content"].as_str().is_some_and(|t| !t.is_empty()));
-        assert_eq!(text.count() as u64, usage["completion_tokens"].as_u64().unwrap(), "one chunk is one token");
+        assert_eq!(text.count() as u64, usage["completion_tokens"].as_u64().unwrap(), "each chunk has one token");
     }
 }
 
 #[test]
-fn logprobs_join_to_the_content() {
+fn logprob_tokens_join_to_the_content() {
     let (_server, mut connection, _files) = scripted(&json!([{"text": "Olá, 🦤 <|end|>"}]));
     let answer = ask(&mut connection, json!({"logprobs": true, "top_logprobs": 3}));
     let choice = &answer["choices"][0];
@@ -195,7 +195,7 @@ fn weather() -> Value {
 }
 
 #[test]
-fn a_tool_that_must_be_called_is_called_with_what_it_takes() {
+fn a_forced_tool_is_called_with_arguments_its_schema_accepts() {
     let (_server, mut connection) = usual();
     let named = json!({"type": "function", "function": {"name": "get_weather"}});
     for choice in [json!("required"), named] {
@@ -214,7 +214,7 @@ fn a_tool_that_must_be_called_is_called_with_what_it_takes() {
             assert!(validator.is_valid(&arguments), "{arguments}");
         }
     }
-    // A function without parameters takes none; arguments are an object whatever its schema leaves open.
+    // Arguments are an empty object where the function has no parameters or an open schema.
     for function in
         [json!({"name": "f"}), json!({"name": "f", "parameters": {}}), json!({"name": "f", "parameters": null})]
     {
@@ -224,12 +224,12 @@ fn a_tool_that_must_be_called_is_called_with_what_it_takes() {
     }
     for choice in ["auto", "none"] {
         let answer = ask(&mut connection, json!({"tools": [weather()], "tool_choice": choice}));
-        assert_eq!(answer["choices"][0]["finish_reason"], "stop", "the fake calls nothing of itself");
+        assert_eq!(answer["choices"][0]["finish_reason"], "stop", "no tool is called unless one is forced");
     }
 }
 
 #[test]
-fn structured_output_is_an_instance_of_its_schema() {
+fn structured_output_is_valid_against_its_schema() {
     let (_server, mut connection) = usual();
     let schema = json!({
         "type": "object", "additionalProperties": false, "required": ["steps", "answer", "next"],
@@ -259,7 +259,7 @@ fn structured_output_is_an_instance_of_its_schema() {
 }
 
 #[test]
-fn scripts_say_anything_to_whom_they_are_for() {
+fn scripted_replies_answer_the_requests_they_match() {
     let replies = json!([
         {"when": {"user": {"regex": "^weather in (Rome|Oslo)"}, "tool_result": false},
          "tool_calls": [{"name": "get_weather", "arguments": {"city": "{{body.metadata.city}}"}}, {"name": "get_time"}]},
@@ -285,7 +285,7 @@ fn scripts_say_anything_to_whom_they_are_for() {
     let mut one = calls.clone();
     one["parallel_tool_calls"] = false.into();
     let whole = ask(&mut connection, one)["choices"][0]["message"]["tool_calls"].clone();
-    assert_eq!(whole.as_array().unwrap().len(), 1, "one call, if only one may be");
+    assert_eq!(whole.as_array().unwrap().len(), 1, "parallel_tool_calls: false leaves one call");
 
     let mut messages = user("weather in Rome?");
     let call = json!({"id": "c", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}});
@@ -302,7 +302,7 @@ fn scripts_say_anything_to_whom_they_are_for() {
         json!({"messages": [{"role": "system", "content": "you are a pirate!"}, {"role": "user", "content": "Hi"}]});
     let chunks = stream(&mut connection, pirate);
     let pieces: Vec<_> = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
-    assert_eq!(pieces, ["", "Arr", "", ", ma", "tey"], "the role chunk, and then just these");
+    assert_eq!(pieces, ["", "Arr", "", ", ma", "tey"], "the role chunk, then exactly the scripted chunks");
 
     let refused = ask(&mut connection, json!({"messages": user("bad")}))["choices"][0].clone();
     assert_eq!(
@@ -318,7 +318,7 @@ fn scripts_say_anything_to_whom_they_are_for() {
         ask(&mut connection, json!({"messages": user("filter me")}))["choices"][0]["finish_reason"],
         "content_filter"
     );
-    // What a script gives as the reason holds whatever form the request wants, but for a call that it forces.
+    // A scripted finish reason applies to every response format, but not to a forced tool call.
     let format = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}});
     let formed = ask(&mut connection, json!({"messages": user("filter me"), "response_format": format}));
     assert_eq!(formed["choices"][0]["finish_reason"], "content_filter");
@@ -335,7 +335,7 @@ fn scripts_say_anything_to_whom_they_are_for() {
 }
 
 #[test]
-fn times_and_sequences_are_counted_for_each_conversation_or_caller() {
+fn times_and_sequences_count_per_conversation_or_caller() {
     let replies = json!([
         {"when": {"user": "count"}, "sequence": [{"text": "one"}, {"text": "two"}, {"text": "three"}]},
         {"when": {"model": "gpt-4o"}, "text": "twice", "times": 2, "per": "caller"},
@@ -349,13 +349,13 @@ fn times_and_sequences_are_counted_for_each_conversation_or_caller() {
         response.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
     };
     assert_eq!([1, 2, 3, 4].map(|_| say("count", "a")), ["one", "two", "three", "three"]);
-    assert_eq!(say("count", "b"), "one", "another caller begins anew");
+    assert_eq!(say("count", "b"), "one", "another caller has its own count");
     assert_eq!([1, 2, 3].map(|n| say(&n.to_string(), "a")), ["twice", "twice", "after"]);
     assert_eq!(say("x", "b"), "twice");
 }
 
 #[test]
-fn a_strict_script_tells_the_nearest_miss() {
+fn an_unmatched_request_reports_the_nearest_reply() {
     let replies = json!([
         {"when": {"model": "o1", "user": "x", "turn": 9}, "text": "a"},
         {"when": {"model": "gpt-4o", "user": "exactly this"}, "text": "b"},
@@ -368,7 +368,7 @@ fn a_strict_script_tells_the_nearest_miss() {
 }
 
 #[test]
-fn what_is_stored_is_found_changed_and_deleted() {
+fn a_stored_completion_can_be_read_changed_and_deleted() {
     let (_server, mut connection) = usual();
     let stored = ask(&mut connection, json!({"store": true, "metadata": {"run": "7"}, "n": 2}));
     let streamed = stream(&mut connection, json!({"store": true}));
@@ -396,7 +396,7 @@ fn what_is_stored_is_found_changed_and_deleted() {
 }
 
 #[test]
-fn lenient_takes_anything_that_is_json() {
+fn lenient_accepts_any_json_body() {
     let server = serve(Config { lenient: true, ..Config::for_test() });
     let mut connection = Connection::open(server.address());
     for body in [r#"{}"#, r#"{"model":7,"messages":"x","n":-1,"temperature":"hot","stop":{},"tools":[1]}"#] {
@@ -407,7 +407,7 @@ fn lenient_takes_anything_that_is_json() {
 }
 
 #[test]
-fn headers_are_where_the_api_has_them() {
+fn api_headers_appear_on_the_responses_where_openai_sends_them() {
     let server = serve(Config { limits: vec![fake_openai::LimitSpec::rpm(2)], ..Config::for_test() });
     let mut connection = Connection::open(server.address());
     let api = ["openai-organization", "openai-processing-ms", "openai-version"];
@@ -428,10 +428,10 @@ fn headers_are_where_the_api_has_them() {
 }
 
 #[test]
-fn speech_is_a_file_and_its_transcript() {
+fn spoken_replies_have_an_audio_file_and_its_transcript() {
     let (_server, mut connection) = usual();
     let spoken = |format: &str| json!({"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": format}});
-    // How each kind of file begins, in base64.
+    // The first bytes of each file format, in base64.
     let kinds =
         [("wav", "UklG"), ("flac", "ZkxhQ"), ("opus", "T2dn"), ("mp3", "//NE"), ("aac", "//F"), ("pcm16", "AAAA")];
     for (format, magic) in kinds {
@@ -449,9 +449,9 @@ fn speech_is_a_file_and_its_transcript() {
     assert_eq!(data, whole);
 }
 
-/// Any text at all is said as it is, whole and streamed, and what it is said to cost adds up.
+/// Echoes arbitrary text, streamed or not, and adds up its usage.
 #[test]
-fn any_text_survives() {
+fn any_text_is_echoed_unchanged_and_its_usage_adds_up() {
     use proptest::{prelude::*, test_runner::TestRunner};
     for usage in [Counting::Estimate, Counting::Exact] {
         let (_server, connection) = with(ModelBehavior { content: Content::Echo, usage, ..ModelBehavior::default() });
@@ -485,7 +485,7 @@ fn any_text_survives() {
 }
 
 #[test]
-fn nothing_that_is_asked_for_is_too_much() {
+fn huge_token_limits_are_refused_or_bounded() {
     let context = fake_openai::model::Context::Tokens(100);
     let (_server, mut connection) = with(ModelBehavior { context, ..ModelBehavior::default() });
     let refused = connection.chat(&body(json!({"model": "m", "max_tokens": u64::MAX})));
@@ -494,5 +494,5 @@ fn nothing_that_is_asked_for_is_too_much() {
     let (_server, mut connection) = with(ModelBehavior { content: Content::Lorem, ..ModelBehavior::default() });
     let answer = ask(&mut connection, json!({"model": "m", "max_tokens": u64::MAX, "n": 128}));
     assert_eq!(answer["choices"].as_array().unwrap().len(), 128);
-    assert!(answer["usage"]["completion_tokens"].as_u64().unwrap() <= 100_000, "filler has one bound for all choices");
+    assert!(answer["usage"]["completion_tokens"].as_u64().unwrap() <= 100_000, "all choices share one limit for lorem");
 }

@@ -1,9 +1,9 @@
-//! What the program prints: `tests/cli/*.trycmd`, each a command and its exact output.
+//! The program's output: `tests/cli/*.trycmd` holds commands with their exact output.
 
 use fake_openai::Settings;
 
 #[test]
-fn prints_what_it_should() {
+fn the_program_prints_the_recorded_output() {
     trycmd::TestCases::new().case("tests/cli/*.trycmd");
 }
 

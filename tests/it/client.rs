@@ -1,30 +1,30 @@
-//! A client that shows everything: each header, each chunk, and whether the answer ended as it should.
+//! A client that reports everything: each header, each chunk, and how the response ended.
 
 use std::{
     collections::BTreeMap,
     io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fake_openai::{Config, Running, Server};
 use serde_json::Value;
 
-/// Far longer than anything takes: a test that waits this long has failed.
+/// The longest wait. Nothing takes nearly as long, so a test that waits this long fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server in this process.
+/// Starts a server in this process.
 pub fn serve(config: Config) -> Running {
     Server::bind(config).unwrap().spawn().unwrap()
 }
 
-/// The usual chat request.
+/// The body of a simple chat request.
 pub const CHAT: &str = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"Hi"}]}"#;
 
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
-    /// By name in lower case; the values of a repeated one are joined by commas.
+    /// Values by name in lower case. The values of a repeated header are joined by commas.
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
     /// The chunks of a chunked body.
@@ -45,14 +45,14 @@ impl Response {
     }
 }
 
-/// How a connection ends, or a body on it.
+/// The end of a connection, or of a body on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The body as it should; the connection is still there.
+    /// The body ended properly, and the connection is still open.
     Whole,
-    /// Closed.
+    /// The connection was closed before the end.
     Cut,
-    /// Reset.
+    /// The connection was reset.
     Reset,
 }
 
@@ -66,7 +66,7 @@ impl End {
     }
 }
 
-/// One connection, kept alive from request to request.
+/// One keep-alive connection.
 pub struct Connection(BufReader<TcpStream>);
 
 impl Connection {
@@ -74,7 +74,7 @@ impl Connection {
         Connection::over(TcpStream::connect(address.into()).unwrap())
     }
 
-    /// Connects from an address of one's own, such as 127.0.0.2.
+    /// Connects from the address `source`, such as 127.0.0.2.
     pub fn open_from(source: &str, address: SocketAddr) -> Connection {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::new(source.parse().unwrap(), 0).into()).unwrap();
@@ -119,7 +119,7 @@ impl Connection {
         }
     }
 
-    /// Reads the head of an answer, and nothing of its body.
+    /// Reads the head of a response and leaves its body.
     pub fn head(&mut self) -> io::Result<Response> {
         let status = self.line()?;
         let status = status.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
@@ -133,7 +133,7 @@ impl Connection {
         Ok(Response { status, headers, body: Vec::new(), chunks: Vec::new() })
     }
 
-    /// Reads one answer to its end.
+    /// Reads one response to its end.
     pub fn response(&mut self, head_only: bool) -> io::Result<Response> {
         let mut response = self.head()?;
         if response.headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") && !head_only {
@@ -152,7 +152,7 @@ impl Connection {
         Ok(response)
     }
 
-    /// Reads a chunked body as far as it goes, a chunk for each event, and how it ends.
+    /// Reads a chunked body: its chunks, one for each event, and how it ended.
     pub fn stream(&mut self) -> (Vec<String>, End) {
         let mut chunks = Vec::new();
         let end = loop {
@@ -165,7 +165,7 @@ impl Connection {
         (chunks, end)
     }
 
-    /// Reads one chunk of a chunked body; the last is empty.
+    /// Reads one chunk of a chunked body. The last chunk is empty.
     pub fn chunk(&mut self) -> io::Result<Vec<u8>> {
         let size = self.line()?;
         let size = usize::from_str_radix(&size, 16).map_err(|_| io::ErrorKind::InvalidData)?;
@@ -175,7 +175,7 @@ impl Connection {
         Ok(chunk)
     }
 
-    /// Reads all that comes until the connection ends, and how that is.
+    /// Reads until the connection ends: the bytes, and how it ended.
     pub fn rest(&mut self) -> (Vec<u8>, End) {
         let (mut rest, mut buffer) = (Vec::new(), [0; 4096]);
         loop {
@@ -187,17 +187,31 @@ impl Connection {
         }
     }
 
-    /// Whether the other side has closed, without having sent anything more.
+    /// Returns whether the other side has closed without sending anything more.
     pub fn is_closed(&mut self) -> bool {
         matches!(self.0.read(&mut [0]), Ok(0)) || self.0.get_ref().peer_addr().is_err()
     }
 }
 
-/// Waits until something holds, and fails the test if it never does.
+/// Reports that a test is skipped, in whole or in part: on standard error itself, because libtest captures what the
+/// print macros write.
+pub fn report_skipped(test: &str, reason: &str) {
+    let _ = writeln!(io::stderr(), "SKIPPED {test}: {reason}");
+}
+
+/// Reports that a test is skipped because a tool is missing. Fails it where the environment has a `CI`.
+#[track_caller]
+pub fn skip_for_want_of(tool: &str, test: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{test} must not be skipped in CI: install {tool}");
+    report_skipped(test, &format!("{tool} is not installed"));
+}
+
+/// Waits until a condition holds, trying it once a millisecond. Fails the test after [`PATIENCE`]; `what` names the
+/// condition in the message.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while !holds() {
-        assert!(std::time::Instant::now() < deadline, "never: {what}");
-        std::thread::yield_now();
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -1,4 +1,4 @@
-//! Cohere and the rerankers over real sockets: what a stream says is what a whole answer says, and order means something.
+//! Cohere and the rerankers over real sockets: streams, tool calls and the order of results.
 
 use fake_openai::{Config, Running};
 use serde_json::{Value, json};
@@ -14,17 +14,17 @@ fn served() -> (Running, Connection) {
     (server, connection)
 }
 
-/// A conversation with these members beside one turn.
+/// A request with one turn and these members.
 fn body(members: Value) -> String {
     let mut body = json!({"model": "command-a-03-2025", "messages": [{"role": "user", "content": "Hi"}]});
     body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     body.to_string()
 }
 
-/// The events of a stream, each under the name that its data gives it, up to `[DONE]`.
+/// The events of a stream up to `[DONE]`. Checks that each has its type as its name.
 fn events(response: &Response) -> Vec<Value> {
     assert_eq!((response.status, response.header("content-type")), (200, "text/event-stream"));
-    let text = response.text().strip_suffix("data: [DONE]\n\n").expect("an end without a name");
+    let text = response.text().strip_suffix("data: [DONE]\n\n").expect("`[DONE]` without an event name");
     let event = |event: &str| {
         let (name, data) = event.strip_prefix("event: ").unwrap().split_once("\ndata: ").unwrap();
         let data: Value = serde_json::from_str(data).unwrap();
@@ -34,7 +34,7 @@ fn events(response: &Response) -> Vec<Value> {
     text.split_terminator("\n\n").map(event).collect()
 }
 
-/// What SDKs make of a stream: a whole answer.
+/// Accumulates stream events to a full response, as SDKs do.
 fn accumulated(events: &[Value]) -> Value {
     let (mut content, mut calls): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
     let mut plan = String::new();
@@ -76,7 +76,7 @@ fn accumulated(events: &[Value]) -> Value {
 }
 
 #[test]
-fn a_stream_says_what_a_whole_answer_says() {
+fn stream_events_accumulate_to_the_full_response() {
     let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"n": {"enum": [7]}}, "required": ["n"]}}}]);
     for (members, reason) in [
         (json!({}), "COMPLETE"),
@@ -85,7 +85,7 @@ fn a_stream_says_what_a_whole_answer_says() {
         (json!({"tools": tools, "tool_choice": "REQUIRED"}), "TOOL_CALL"),
         (json!({"thinking": {"type": "enabled"}}), "COMPLETE"),
     ] {
-        // A server each, so that both draw the same.
+        // A server each, so that both draw the same random numbers.
         let whole = served().1.post("/v2/chat", &body(members.clone())).json();
         let mut streamed = members.clone();
         streamed["stream"] = true.into();
@@ -96,7 +96,7 @@ fn a_stream_says_what_a_whole_answer_says() {
 }
 
 #[test]
-fn who_takes_no_server_sent_events_gets_lines() {
+fn accept_json_streams_json_lines_instead_of_events() {
     let streamed = body(json!({"stream": true}));
     let whole = served().1.post("/v2/chat", &body(json!({}))).json();
     let lines = served().1.request("POST", "/v2/chat", "accept: application/json\r\n", &streamed).unwrap();
@@ -111,7 +111,7 @@ fn who_takes_no_server_sent_events_gets_lines() {
 }
 
 #[test]
-fn a_script_is_spelled_with_all_its_calls() {
+fn scripted_tool_calls_are_rendered_with_their_arguments() {
     let replies = json!([{"tool_calls": [{"name": "f", "arguments": {"n": 1}}, {"name": "g"}]}]);
     let directory = Directory::with(&[("replies.json", &replies.to_string())]);
     let server = serve(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() });
@@ -123,7 +123,7 @@ fn a_script_is_spelled_with_all_its_calls() {
 }
 
 #[test]
-fn a_stream_breaks_off_in_its_own_words() {
+fn a_failed_stream_ends_with_finish_reason_error() {
     let (_server, mut connection) = served();
     let response = connection.post("/v2/chat?fake=error@2", &body(json!({"stream": true})));
     let last = response.text().trim_end().rsplit("\n\n").next().unwrap();
@@ -133,7 +133,7 @@ fn a_stream_breaks_off_in_its_own_words() {
 }
 
 #[test]
-fn what_fits_best_comes_first() {
+fn rerank_sorts_documents_by_relevance() {
     let (_server, mut connection) = served();
     let documents = json!(["Bread is baked", "the capital of France is Paris", {"text": "PARIS!"}, 7, "capital"]);
     for (path, model) in [("/v2/rerank", "rerank-v3.5"), ("/v1/rerank", "jina-reranker-v2"), ("/rerank", "BAAI/bge")] {
@@ -149,7 +149,7 @@ fn what_fits_best_comes_first() {
 }
 
 #[test]
-fn rerankers_are_told_apart_by_model_and_by_members() {
+fn the_rerank_protocol_is_chosen_by_model_and_members() {
     let (_server, mut connection) = served();
     let mut ask = |members: Value| connection.post("/v1/rerank", &members.to_string()).json();
     let cohere = ask(
@@ -163,7 +163,7 @@ fn rerankers_are_told_apart_by_model_and_by_members() {
 }
 
 #[test]
-fn the_first_version_calls_tools_too() {
+fn v1_chat_renders_scripted_tool_calls() {
     let replies = json!([{"tool_calls": [{"name": "f", "arguments": {"city": "Rome"}}, {"name": "g"}]}]);
     let directory = Directory::with(&[("replies.json", &replies.to_string())]);
     let server = serve(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() });

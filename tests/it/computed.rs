@@ -1,5 +1,5 @@
-//! Completions, embeddings, moderations, images and speech over real sockets: what a request asks for shows in its
-//! answer, and faults, limits and latency are there as with chats.
+//! Completions, embeddings, moderations, images and speech over real sockets: request options, faults, limits and
+//! latency apply to them as to chats.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::{
     program::{Directory, run},
 };
 
-/// A request to each route that computes its answer, without a prefix.
+/// A request to each route that computes its response, without the `/v1/` prefix.
 fn requests() -> [(&'static str, Value); 5] {
     [
         ("completions", json!({"model": "m", "prompt": "Hi"})),
@@ -37,7 +37,7 @@ fn with(behavior: ModelBehavior) -> (Running, Connection) {
     (server, connection)
 }
 
-/// A server of these settings.
+/// A server with these settings.
 fn asked(settings: Settings) -> Running {
     let settings = Settings { host: Some("127.0.0.1".to_owned()), port: Some(0), ..settings };
     serve(Config::try_from(settings).unwrap())
@@ -54,14 +54,14 @@ fn texts(answer: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn each_prompt_is_answered_for_itself() {
+fn each_prompt_gets_its_own_completion() {
     let (_server, mut connection) =
         with(ModelBehavior { content: Content::Echo, usage: Counting::Exact, ..ModelBehavior::default() });
     let body = json!({"model": "davinci-002", "prompt": ["hello world", "bye"], "n": 2, "best_of": 3});
     let answer = post(&mut connection, "/v1/completions", &body).json();
     assert_eq!(texts(&answer), ["hello world", "hello world", "bye", "bye"]);
     let usage = json!({"prompt_tokens": 3, "completion_tokens": 9, "total_tokens": 12});
-    assert_eq!(answer["usage"], usage, "texts cost what they are, and all that is best of");
+    assert_eq!(answer["usage"], usage, "completion tokens include every candidate of best_of");
     let tokens = json!({"model": "davinci-002", "prompt": [[15339, 1917], [15339]], "echo": true});
     let answer = post(&mut connection, "/v1/completions", &tokens).json();
     assert_eq!(texts(&answer), ["hello worldhello world", "hellohello"]);
@@ -81,11 +81,11 @@ fn a_completion_has_16_tokens_unless_it_asks_for_more() {
     let body = json!({"model": "m", "prompt": vec!["a"; 2048], "max_tokens": 100_000});
     let answer = post(&mut connection, "/v1/completions", &body).json();
     let words: usize = texts(&answer).iter().map(|text| text.split_whitespace().count()).sum();
-    assert!(words <= 100_000, "filler is bounded for all prompts together: {words}");
+    assert!(words <= 100_000, "all prompts share one limit for lorem: {words}");
 }
 
 #[test]
-fn scripts_are_said_to_completions_too() {
+fn scripted_replies_apply_to_completions() {
     let replies = json!([
         {"when": {"user": "weather*"}, "tool_calls": [{"name": "f", "arguments": {"a": 1}}]},
         {"when": {"user": "bad*"}, "refusal": "I will not."},
@@ -110,7 +110,7 @@ fn scripts_are_said_to_completions_too() {
 }
 
 #[test]
-fn vectors_have_the_length_of_their_model_and_of_the_deployment_in_the_path() {
+fn vector_length_follows_the_model_or_the_deployment_in_the_path() {
     let (_server, mut connection) = usual();
     let deployed = "/openai/deployments/text-embedding-3-large/embeddings?api-version=2024-10-21";
     for (path, model, length) in [
@@ -128,7 +128,7 @@ fn vectors_have_the_length_of_their_model_and_of_the_deployment_in_the_path() {
 }
 
 #[test]
-fn an_image_can_be_had_at_its_address_without_a_key() {
+fn an_image_url_needs_no_key() {
     let server = asked(Settings { api_key: Some(vec!["sk-1".to_owned()]), ..Settings::default() });
     let mut connection = Connection::open(server.address());
     let body = json!({"model": "dall-e-3", "prompt": "a cat", "size": "1792x1024"}).to_string();
@@ -145,7 +145,7 @@ fn an_image_can_be_had_at_its_address_without_a_key() {
 }
 
 #[test]
-fn faults_befall_them_all() {
+fn faults_apply_to_every_computed_endpoint() {
     let (server, mut connection) = usual();
     for (path, body) in requests() {
         for prefix in ["/v1/", "/"] {
@@ -184,7 +184,7 @@ fn faults_befall_them_all() {
 }
 
 #[test]
-fn faults_befall_their_streams() {
+fn faults_apply_to_the_streams_of_computed_endpoints() {
     let (server, _) = usual();
     let stream = |path: &str, body: &Value, faults: &str| {
         let mut connection = Connection::open(server.address());
@@ -218,7 +218,7 @@ fn faults_befall_their_streams() {
 }
 
 #[test]
-fn limits_count_them_all() {
+fn request_limits_count_every_computed_endpoint() {
     let limits = vec![LimitSpec::rpm(5)];
     let server = serve(Config { limits, clock: ManualClock::new().into(), ..Config::for_test() });
     let mut connection = Connection::open(server.address());
@@ -232,7 +232,7 @@ fn limits_count_them_all() {
 }
 
 #[test]
-fn limits_on_tokens_take_what_the_answer_cost() {
+fn token_limits_charge_the_cost_of_the_response() {
     let limits = vec![LimitSpec::per_minute(Unit::Tokens, 1000)];
     let server = serve(Config { limits, clock: ManualClock::new().into(), ..Config::for_test() });
     let mut connection = Connection::open(server.address());
@@ -243,11 +243,11 @@ fn limits_on_tokens_take_what_the_answer_cost() {
     let refused = connection.post("/v1/embeddings", &embed(699));
     assert_eq!((refused.status, refused.json()["error"]["type"].as_str()), (429, Some("tokens")));
     let completion = json!({"model": "m", "prompt": "12345678", "max_tokens": 300}).to_string();
-    assert_eq!(left(&connection.post("/v1/completions", &completion)), 298, "all that may be said is booked");
+    assert_eq!(left(&connection.post("/v1/completions", &completion)), 298, "max_tokens is reserved");
 }
 
 #[test]
-fn they_take_the_time_that_answers_take() {
+fn computed_responses_take_the_configured_latency() {
     let (ttft, itl) = (Some("40ms".to_owned()), Some("1ms".to_owned()));
     let server = asked(Settings { ttft, itl, ..Settings::default() });
     let mut connection = Connection::open(server.address());
@@ -259,7 +259,7 @@ fn they_take_the_time_that_answers_take() {
 }
 
 #[test]
-fn a_closed_list_of_models_holds_for_them_all() {
+fn a_model_list_applies_to_every_computed_endpoint() {
     let server = asked(Settings { models: Some(vec!["known".to_owned()]), ..Settings::default() });
     let mut connection = Connection::open(server.address());
     for (path, mut body) in requests() {
@@ -271,7 +271,7 @@ fn a_closed_list_of_models_holds_for_them_all() {
 }
 
 #[test]
-fn nothing_that_is_sent_breaks_them() {
+fn malformed_members_give_200_or_400() {
     let values = [
         json!(null),
         json!(""),
@@ -309,7 +309,7 @@ fn nothing_that_is_sent_breaks_them() {
 }
 
 #[test]
-fn what_computes_has_no_script() {
+fn an_endpoint_that_computes_its_response_takes_no_replies() {
     let files = [(
         "openai/vectors.json",
         r#"{"routes": ["POST /vectors"], "dialect": "openai-embeddings", "head": {}, "replies": [{"text": "x"}]}"#,
@@ -324,7 +324,7 @@ fn what_computes_has_no_script() {
     assert!(told.contains("head: `head` lacks `model`"), "{told}");
 }
 
-/// Sends a recording of three seconds, with these fields beside it.
+/// Sends a recording of three seconds with these form fields.
 fn send_recording(connection: &mut Connection, path: &str, fields: &[(&str, &str)]) -> Response {
     let field = |(name, value): &(&str, &str)| {
         format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
@@ -338,7 +338,7 @@ fn send_recording(connection: &mut Connection, path: &str, fields: &[(&str, &str
 }
 
 #[test]
-fn speakers_are_told_apart_whole_and_streamed() {
+fn diarized_transcripts_have_a_segment_per_speaker_streamed_or_not() {
     let said = "Agent: Thanks.\nI have a question.\nAgent: Ask.";
     let replies = json!([{"chunks": ["Agent: Tha", "nks.\nI have", " a question.\n", "Agent: Ask."]}]);
     let directory = Directory::with(&[("replies.json", &replies.to_string())]);
@@ -367,7 +367,7 @@ fn speakers_are_told_apart_whole_and_streamed() {
 }
 
 #[test]
-fn recordings_are_transcribed_in_every_format_and_streamed() {
+fn transcriptions_come_in_every_format_and_streamed() {
     let server = serve(Config::for_test());
     let mut connection = Connection::open(server.address());
     let mut post = |path: &str, fields: &[(&str, &str)]| send_recording(&mut connection, path, fields);
@@ -387,7 +387,7 @@ fn recordings_are_transcribed_in_every_format_and_streamed() {
     let words = ("timestamp_granularities[]", "word");
     let verbose = post(path, &[whisper, ("response_format", "verbose_json"), words]).json();
     assert_eq!((&verbose["duration"], verbose["words"].as_array().unwrap().len()), (&json!(3.0), 8));
-    assert!(verbose.get("segments").is_none(), "only words were asked for");
+    assert!(verbose.get("segments").is_none(), "only words were requested");
     let verbose = post(path, &[whisper, ("response_format", "verbose_json")]).json();
     assert_eq!(verbose["segments"][0]["end"], 3.0);
     assert_eq!(post("/v1/audio/translations", &[whisper]).json(), json!({"text": said}));

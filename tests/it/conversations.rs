@@ -1,5 +1,5 @@
-//! Conversations and kept responses, over a socket: a conversation has what was asked and said in it, and what is kept is
-//! told once more as it was told when it was made.
+//! Conversations and stored responses over a socket: a conversation collects inputs and outputs, and a stored response
+//! streams the same events again.
 
 use fake_openai::Config;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::{
 
 const PATH: &str = "/v1/responses";
 
-/// A server whose model says how manyeth its turn is, and thinks or calls where it is asked to.
+/// A server whose replies name the number of the turn, call tools or refuse, by the request.
 fn served() -> (fake_openai::Running, Connection, Directory) {
     let replies = json!([
         {"when": {"user": "call"}, "tool_calls": [{"name": "f", "arguments": {"a": "ä\"b"}}, {"name": "g"}]},
@@ -41,14 +41,14 @@ fn get(connection: &mut Connection, path: &str) -> crate::client::Response {
 }
 
 #[test]
-fn a_conversation_goes_on_with_each_response() {
+fn each_response_adds_its_items_to_the_conversation() {
     let (_server, mut connection, _directory) = served();
     let item = json!({"type": "message", "role": "user", "content": "Hi"});
     let conversation = connection.post("/v1/conversations", &json!({"items": [item]}).to_string()).json();
     let id = conversation["id"].as_str().unwrap();
     let first = ask(&mut connection, json!({"model": "m", "input": "One", "conversation": id}));
     assert_eq!((said(&first), &first["conversation"]), ("First.", &json!({"id": id})));
-    // Whether the response is kept, and how it is told, makes no difference to the conversation.
+    // The conversation grows whether or not the response is stored or streamed.
     let body = json!({"model": "m", "input": "Two", "conversation": {"id": id}, "store": false, "stream": true});
     assert!(connection.post(PATH, &body.to_string()).text().contains("Once more"));
     let third = ask(&mut connection, json!({"model": "m", "input": "Three", "conversation": id}));
@@ -57,7 +57,7 @@ fn a_conversation_goes_on_with_each_response() {
     let items = items["data"].as_array().unwrap();
     let roles: Vec<_> = items.iter().map(|item| item["role"].as_str().unwrap()).collect();
     assert_eq!(roles, ["user", "user", "assistant", "user", "assistant", "user", "assistant"]);
-    assert_eq!(items[2], first["output"][0], "with the ids that they were told with");
+    assert_eq!(items[2], first["output"][0], "items keep the ids of the response");
     let alone = ask(&mut connection, json!({"model": "m", "input": "One"}));
     assert_eq!((said(&alone), alone.get("conversation")), ("First.", None));
 
@@ -75,7 +75,7 @@ fn a_conversation_goes_on_with_each_response() {
 }
 
 #[test]
-fn what_is_kept_is_told_again_event_by_event() {
+fn a_stored_response_streams_the_same_events_again() {
     let (_server, mut connection, _directory) = served();
     for members in [
         json!({}),
@@ -105,7 +105,7 @@ fn what_is_kept_is_told_again_event_by_event() {
 }
 
 #[test]
-fn who_reads_along_sees_it_made() {
+fn streaming_a_background_response_completes_it() {
     let (_server, mut connection, _directory) = served();
     let body = json!({"model": "m", "input": "Hi", "background": true});
     let path = |response: &Value| format!("{PATH}/{}", response["id"].as_str().unwrap());

@@ -1,4 +1,4 @@
-//! The edge: bodies in any framing, of any size, from clients of any manners.
+//! The HTTP edge: bodies of any framing and size, malformed requests, CORS.
 
 use fake_openai::Config;
 
@@ -9,7 +9,7 @@ fn padded(length: usize) -> String {
 }
 
 #[test]
-fn long_prompts_are_taken() {
+fn prompts_of_8_mb_are_accepted() {
     let server = serve(Config::for_test());
     let mut connection = Connection::open(server.address());
     for length in [1_000, 100_000, 400_000, 8_000_000] {
@@ -18,7 +18,7 @@ fn long_prompts_are_taken() {
 }
 
 #[test]
-fn bodies_in_chunks_and_pieces_are_taken() {
+fn chunked_bodies_and_pipelined_requests_are_accepted() {
     let server = serve(Config::for_test());
     let mut connection = Connection::open(server.address());
     let body = padded(5_000);
@@ -32,7 +32,7 @@ fn bodies_in_chunks_and_pieces_are_taken() {
         connection.send(piece).unwrap();
     }
     assert_eq!(connection.response(false).unwrap().status, 200);
-    // Two requests in one write are answered one after the other.
+    // Two pipelined requests are answered in order.
     let one = format!("POST /chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{CHAT}", CHAT.len());
     connection.send(one.repeat(2).as_bytes()).unwrap();
     let ids = [(), ()].map(|()| connection.response(false).unwrap().json()["id"].clone());
@@ -40,7 +40,7 @@ fn bodies_in_chunks_and_pieces_are_taken() {
 }
 
 #[test]
-fn a_client_that_waits_for_leave_gets_it() {
+fn expect_100_continue_is_answered() {
     let server = serve(Config::for_test());
     let mut connection = Connection::open(server.address());
     let head = format!(
@@ -54,7 +54,7 @@ fn a_client_that_waits_for_leave_gets_it() {
 }
 
 #[test]
-fn a_body_that_is_too_large_is_refused_and_the_connection_lives_on() {
+fn a_body_over_the_limit_is_refused_and_the_connection_stays_open() {
     let server = serve(Config { max_body: 100_000, ..Config::for_test() });
     let mut connection = Connection::open(server.address());
     for _ in 0..3 {
@@ -66,7 +66,7 @@ fn a_body_that_is_too_large_is_refused_and_the_connection_lives_on() {
 }
 
 #[test]
-fn garbage_harms_nobody() {
+fn malformed_requests_do_not_affect_other_connections() {
     let server = serve(Config::for_test());
     let mut neighbour = Connection::open(server.address());
     for garbage in [
@@ -91,7 +91,7 @@ fn garbage_harms_nobody() {
 }
 
 #[test]
-fn a_page_in_a_browser_reads_every_header() {
+fn cors_exposes_every_header_to_a_browser() {
     let server = serve(Config { limits: vec![fake_openai::LimitSpec::rpm(5)], ..Config::for_test() });
     let mut connection = Connection::open(server.address());
     let origin = "origin: https://app.example\r\n";

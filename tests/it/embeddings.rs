@@ -1,4 +1,4 @@
-//! Vectors in the spelling of every provider: the same text has the same one everywhere, of the length that is asked for.
+//! Embeddings in every provider's protocol: the same text has the same vector everywhere, of the requested length.
 
 use fake_openai::{
     Config, LimitSpec, Running,
@@ -14,7 +14,7 @@ fn served() -> (Running, Connection) {
     (server, connection)
 }
 
-/// Where a model of 1024 numbers is asked for the vector of a text, in what words, and where in the answer it stands.
+/// Requests for the vector of a text from models of 1024 dimensions: path, body, and the place in the response.
 fn spellings(text: &str) -> Vec<(&'static str, Value, &'static str)> {
     let content = json!({"parts": [{"text": text}]});
     let project = "/v1/projects/p/locations/l/publishers/google/models/text-of-1024";
@@ -67,7 +67,7 @@ fn spellings(text: &str) -> Vec<(&'static str, Value, &'static str)> {
     ]
 }
 
-/// Facts under which the models of Google have as many numbers as those of others.
+/// A server whose model catalog gives a Google model 1024 dimensions, like the others.
 fn leveled() -> (crate::program::Directory, Running) {
     let facts = include_str!("../../fixtures/facts.json");
     let facts = facts.replacen('[', r#"[{"model": "text-of-1024", "dimensions": 1024},"#, 1);
@@ -77,7 +77,7 @@ fn leveled() -> (crate::program::Directory, Running) {
 }
 
 #[test]
-fn the_same_text_has_the_same_vector_in_every_spelling() {
+fn the_same_text_has_the_same_vector_in_every_protocol() {
     let (_directory, server) = leveled();
     let mut connection = Connection::open(server.address());
     let mut known: Option<Vec<f64>> = None;
@@ -95,7 +95,7 @@ fn the_same_text_has_the_same_vector_in_every_spelling() {
 }
 
 #[test]
-fn vectors_have_the_length_that_is_asked_for() {
+fn vectors_have_the_requested_length() {
     let (_server, mut connection) = served();
     let mut length = |path: &str, body: Value, place: &str| {
         let answer = connection.post(path, &body.to_string()).json();
@@ -120,7 +120,7 @@ fn vectors_have_the_length_that_is_asked_for() {
 }
 
 #[test]
-fn faults_befall_them_in_the_words_of_each() {
+fn faults_apply_to_every_embeddings_endpoint() {
     let (_server, mut connection) = served();
     for (path, body, _) in spellings("a") {
         for (fault, status) in [("429", 429), ("500", 500)] {
@@ -135,20 +135,20 @@ fn faults_befall_them_in_the_words_of_each() {
 }
 
 #[test]
-fn limits_on_tokens_take_what_they_cost() {
+fn token_limits_charge_embeddings_for_their_input() {
     let limits = vec![LimitSpec::per_minute(Unit::Tokens, 100)];
     let server = serve(Config { limits, clock: ManualClock::new().into(), ..Config::for_test() });
     let mut connection = Connection::open(server.address());
     let ask = |length: usize| json!({"model": "all-minilm", "input": "x".repeat(length)}).to_string();
     assert_eq!(connection.post("/api/embed", &ask(300)).status, 200);
-    assert_eq!(connection.post("/api/embed", &ask(104)).status, 429, "75 of 100 are taken");
+    assert_eq!(connection.post("/api/embed", &ask(104)).status, 429, "75 of 100 tokens are used");
     let tokens = json!({"inputs": [vec![1; 20]]}).to_string();
     assert_eq!(connection.post("/embed", &tokens).status, 200);
-    assert_eq!(connection.post("/embed", &tokens).status, 429, "tokens count as what they are");
+    assert_eq!(connection.post("/embed", &tokens).status, 429, "input in token ids counts each id");
 }
 
 #[test]
-fn nothing_that_is_sent_breaks_them() {
+fn malformed_members_give_a_client_error_or_a_vector() {
     let values = [
         json!(null),
         json!(""),

@@ -1,13 +1,16 @@
-//! Each fault on a raw socket, in each framing: what comes before it, and how it ends.
+//! Each fault over a raw socket in each stream format: the bytes before it, and how the response ends.
 
-use std::io::Read;
+use std::{
+    io::Read,
+    time::{Duration, Instant},
+};
 
 use fake_openai::{Config, Running, core::clock::ManualClock, model};
 use serde_json::{Value, json};
 
 use crate::client::{CHAT, Connection, End, Response, eventually, serve};
 
-/// A protocol, as far as faults are concerned.
+/// A protocol's streaming request and event format.
 struct Protocol {
     path: &'static str,
     body: &'static str,
@@ -56,7 +59,7 @@ impl Protocol {
         connection
     }
 
-    /// The data of an event.
+    /// The JSON data of an event; `None` if it is not JSON.
     fn data(&self, event: &str) -> Option<Value> {
         let text = match event.strip_suffix(self.end).unwrap_or(event).split_once("data: ") {
             Some((_, data)) => data,
@@ -74,7 +77,7 @@ fn ask(server: &Running, model: &str) -> Response {
     Connection::open(server.address()).chat(&CHAT.replace("gpt-4o", model))
 }
 
-/// A request for a whole answer, with these faults.
+/// Sends a request for a full response with these faults.
 fn send(server: &Running, faults: &str) -> Connection {
     let mut connection = Connection::open(server.address());
     let request = format!(
@@ -86,7 +89,7 @@ fn send(server: &Running, faults: &str) -> Connection {
 }
 
 #[test]
-fn streams_break_off_where_they_are_told_to() {
+fn cut_and_reset_end_a_stream_after_the_given_event() {
     let server = usual();
     for protocol in PROTOCOLS {
         let (whole, end) = protocol.stream(&server, "");
@@ -96,16 +99,20 @@ fn streams_break_off_where_they_are_told_to() {
                 let (events, ended) = protocol.stream(&server, &format!("{fault}@{at}"));
                 assert_eq!((events.len(), ended), (at, end), "{} {fault}@{at}", protocol.path);
                 let same = |(event, other): (&String, &String)| event.len() == other.len();
-                assert!(events.iter().zip(&whole).skip(1).all(same), "what comes before is as it should be");
+                assert!(events.iter().zip(&whole).skip(1).all(same), "events before the fault are unchanged");
             }
         }
-        assert_eq!(protocol.stream(&server, &format!("cut@{}", whole.len())).1, End::Cut, "only the end is missing");
+        assert_eq!(
+            protocol.stream(&server, &format!("cut@{}", whole.len())).1,
+            End::Cut,
+            "only the end of the body is missing"
+        );
     }
-    eventually("all are over", || server.in_flight() == 0);
+    eventually("all requests have ended", || server.in_flight() == 0);
 }
 
 #[test]
-fn nothing_comes_before_the_head() {
+fn empty_and_reset_close_before_any_byte() {
     let server = usual();
     for (fault, end) in [("empty", End::Cut), ("reset", End::Reset), ("down", End::Reset)] {
         for protocol in PROTOCOLS {
@@ -113,11 +120,11 @@ fn nothing_comes_before_the_head() {
         }
         assert_eq!(send(&server, fault).rest(), (Vec::new(), end));
     }
-    eventually("all are over", || server.in_flight() == 0);
+    eventually("all requests have ended", || server.in_flight() == 0);
 }
 
 #[test]
-fn who_hangs_or_stalls_holds_up_nobody_and_is_free_at_once() {
+fn hanging_and_stalled_requests_block_nobody_and_end_with_their_client() {
     let server = usual();
     let mut neighbour = Connection::open(server.address());
     for protocol in PROTOCOLS {
@@ -125,20 +132,20 @@ fn who_hangs_or_stalls_holds_up_nobody_and_is_free_at_once() {
         let mut stalls = protocol.ask(&server, "stall@2");
         stalls.head().unwrap();
         assert!(!stalls.chunk().unwrap().is_empty() && !stalls.chunk().unwrap().is_empty());
-        eventually("both are under way", || server.in_flight() == 2);
+        eventually("both requests are in flight", || server.in_flight() == 2);
         for _ in 0..20 {
             assert_eq!(neighbour.chat(CHAT).status, 200);
         }
         assert_eq!(server.in_flight(), 2);
         drop(hangs);
-        eventually("the first is over", || server.in_flight() == 1);
+        eventually("the hanging request has ended", || server.in_flight() == 1);
         drop(stalls);
-        eventually("both are over", || server.in_flight() == 0);
+        eventually("both requests have ended", || server.in_flight() == 0);
     }
 }
 
 #[test]
-fn events_are_not_what_they_should_be() {
+fn stream_faults_change_the_named_events() {
     let server = usual();
     for protocol in PROTOCOLS {
         let path = protocol.path;
@@ -157,7 +164,7 @@ fn events_are_not_what_they_should_be() {
         assert_eq!(twice[2], twice[3], "{path}");
 
         let (failed, end) = protocol.stream(&server, "error@2");
-        assert_eq!((failed.len(), end), (3, End::Whole), "{path}: the body ends as it should");
+        assert_eq!((failed.len(), end), (3, End::Whole), "{path}: the body ends properly");
         let error = protocol.data(&failed[2]).unwrap_or_else(|| panic!("{path}: {failed:?}"));
         assert!(error["error"]["message"].is_string(), "{path}: {error}");
         let (failed, _) = protocol.stream(&server, "error@0");
@@ -166,7 +173,7 @@ fn events_are_not_what_they_should_be() {
         if path == ARRAY.path {
             let (failed, _) = protocol.stream(&server, "error@2");
             let array: Value = serde_json::from_str(&failed.concat()).unwrap();
-            assert_eq!(array.as_array().map(Vec::len), Some(3), "an array in spite of all");
+            assert_eq!(array.as_array().map(Vec::len), Some(3), "the body is still a valid array");
             let (unfinished, _) = protocol.stream(&server, "nofinish");
             let array: Value = serde_json::from_str(&unfinished.concat()).unwrap();
             assert_eq!(array.as_array().map(Vec::len), Some(whole.len() - 1));
@@ -189,7 +196,7 @@ fn events_are_not_what_they_should_be() {
 }
 
 #[test]
-fn an_error_has_its_providers_words_and_its_own_status() {
+fn an_injected_error_has_the_providers_body_and_its_own_status() {
     let server = usual();
     for status in [400, 401, 403, 404, 408, 409, 413, 418, 422, 429, 500, 502, 503, 504, 520, 524, 529] {
         for protocol in PROTOCOLS {
@@ -201,7 +208,7 @@ fn an_error_has_its_providers_words_and_its_own_status() {
             } else {
                 assert!(response.text().contains("<html"), "{}", response.text());
             }
-            // The connection goes on.
+            // The connection stays open.
             assert_eq!(connection.chat(CHAT).status, 200);
         }
     }
@@ -212,11 +219,11 @@ fn an_error_has_its_providers_words_and_its_own_status() {
     let openai = ask(&server, "gpt-4o~400:content_filter");
     assert_eq!(openai.status, 400);
     let whole = ask(&server, "gpt-4o~error@5:overloaded");
-    assert_eq!(whole.status, 503, "what would end a stream is all that a whole answer is");
+    assert_eq!(whole.status, 503, "a full response is the error that would end its stream");
 }
 
 #[test]
-fn an_error_says_when_to_come_back_as_it_is_told_to() {
+fn retry_after_sets_the_headers_and_the_message() {
     let server = usual();
     let usual = ask(&server, "gpt-4o~429");
     assert_eq!((usual.header("retry-after"), usual.header("retry-after-ms")), ("1", "1000"));
@@ -227,11 +234,11 @@ fn an_error_says_when_to_come_back_as_it_is_told_to() {
     let silent = ask(&server, "gpt-4o~429~retry-after=none");
     assert!(!silent.headers.keys().any(|name| name.starts_with("retry-after")));
     assert_eq!(ask(&server, "gpt-4o~503~retry-after=7s").header("retry-after"), "7");
-    assert!(!ask(&server, "gpt-4o~retry-after=7s").headers.contains_key("retry-after"), "a success says nothing of it");
+    assert!(!ask(&server, "gpt-4o~retry-after=7s").headers.contains_key("retry-after"), "a success has no retry-after");
 }
 
 #[test]
-fn the_first_times_are_counted_for_each_caller_and_place() {
+fn first_n_faults_count_per_caller_and_fault() {
     let server = usual();
     let statuses = |model: &str, key: &str, n: usize| -> Vec<u16> {
         let mut connection = Connection::open(server.address());
@@ -240,15 +247,15 @@ fn the_first_times_are_counted_for_each_caller_and_place() {
         (0..n).map(|_| connection.request("POST", "/v1/chat/completions", &headers, &body).unwrap().status).collect()
     };
     assert_eq!(statuses("gpt-4o~429x2", "sk-1", 4), [429, 429, 200, 200]);
-    assert_eq!(statuses("gpt-4o~429x2", "sk-2", 3), [429, 429, 200], "another caller begins anew");
-    assert_eq!(statuses("gpt-4o~503x1", "sk-1", 2), [503, 200], "another fault too");
-    assert_eq!(statuses("o3~429x2~503x1", "sk-1", 4), [429, 429, 503, 200], "one after the other");
+    assert_eq!(statuses("gpt-4o~429x2", "sk-2", 3), [429, 429, 200], "another caller has its own count");
+    assert_eq!(statuses("gpt-4o~503x1", "sk-1", 2), [503, 200], "another fault has its own count");
+    assert_eq!(statuses("o3~429x2~503x1", "sk-1", 4), [429, 429, 503, 200], "the second fault follows the first");
     assert_eq!(statuses("o3~503~ok", "sk-1", 2), [503, 503]);
     assert_eq!(statuses("o3~ok~503", "sk-1", 2), [200, 200]);
 }
 
 #[test]
-fn the_model_says_something_else() {
+fn model_faults_change_the_reply() {
     let server = usual();
     let refusal = ask(&server, "gpt-4o~refusal").json();
     assert!(refusal["choices"][0]["message"]["refusal"].as_str().unwrap().contains("can't assist"));
@@ -262,7 +269,7 @@ fn the_model_says_something_else() {
 }
 
 #[test]
-fn bodies_are_not_what_they_should_be() {
+fn body_faults_cut_corrupt_pad_compress_or_slow_a_full_body() {
     let server = usual();
     let plain = ask(&server, "gpt-4o");
     let length = plain.body.len();
@@ -290,19 +297,22 @@ fn bodies_are_not_what_they_should_be() {
     assert_eq!(flooded.headers.keys().filter(|name| name.starts_with("x-fake-flood-")).count(), 300);
     let huge = ask(&server, "gpt-4o~huge=3MB");
     assert_eq!(huge.body.len(), 3_000_000 + length);
-    assert_eq!(huge.json()["object"], "chat.completion", "it is JSON, and means the same");
+    assert_eq!(huge.json()["object"], "chat.completion", "the padded body is the same JSON");
 
     let zipped = send(&server, "gzip").response(false).unwrap();
     assert_eq!(zipped.header("content-encoding"), "gzip");
     let mut text = String::new();
     flate2::read::GzDecoder::new(&zipped.body[..]).read_to_string(&mut text).unwrap();
     assert!(serde_json::from_str::<Value>(&text).is_ok());
-    let slow = send(&server, "slow-body=100KB").response(false).unwrap();
+    let start = Instant::now();
+    let slow = send(&server, "slow-body=1KB").response(false).unwrap();
     assert_eq!(slow.body.len(), length);
+    let least = Duration::from_millis(length as u64 / 2);
+    assert!(start.elapsed() >= least, "{length} bytes at 1 KB a second came in {:?}", start.elapsed());
 }
 
 #[test]
-fn streams_can_be_padded_compressed_and_slow() {
+fn huge_gzip_and_slow_body_apply_to_streams() {
     let server = usual();
     for protocol in PROTOCOLS {
         let said = |events: &[String]| events.iter().filter_map(|event| protocol.data(event)).count();
@@ -310,7 +320,7 @@ fn streams_can_be_padded_compressed_and_slow() {
         let (padded, end) = protocol.stream(&server, "huge=200KB");
         assert_eq!(end, End::Whole);
         assert!(padded.concat().len() > 200_000, "{}", protocol.path);
-        // As a client reads them: one after the other, whatever they came in.
+        // Parsed as a client does, regardless of chunks.
         let read = |events: &[String]| -> usize {
             let text = events.concat().replace("\r\n", "\n");
             match serde_json::from_str::<Value>(&text) {
@@ -319,8 +329,12 @@ fn streams_can_be_padded_compressed_and_slow() {
             }
         };
         assert_eq!(read(&padded), read(&whole), "{}", protocol.path);
-        let (slow, _) = protocol.stream(&server, "slow-body=1MB");
+        let start = Instant::now();
+        let (slow, _) = protocol.stream(&server, "slow-body=10KB");
         assert_eq!(said(&slow), said(&whole));
+        let length = whole.concat().len() as u64;
+        let least = Duration::from_millis(length / 20);
+        assert!(start.elapsed() >= least, "{length} bytes at 10 KB a second came in {:?}", start.elapsed());
 
         let mut connection = protocol.ask(&server, "gzip");
         let zipped = connection.response(false).unwrap();
@@ -328,7 +342,7 @@ fn streams_can_be_padded_compressed_and_slow() {
         let mut first = String::new();
         let begun = zipped.chunks[..2].concat();
         let _ = flate2::read::GzDecoder::new(&begun[..]).read_to_string(&mut first);
-        assert!(!first.is_empty(), "what was sent can be read before the rest comes");
+        assert!(!first.is_empty(), "the first chunks can be decompressed alone");
         let mut text = String::new();
         flate2::read::GzDecoder::new(&zipped.body[..]).read_to_string(&mut text).unwrap();
         assert_eq!(text.len(), whole.concat().len(), "{}", protocol.path);
@@ -336,7 +350,7 @@ fn streams_can_be_padded_compressed_and_slow() {
 }
 
 #[test]
-fn the_same_seed_brings_the_same_storm() {
+fn the_same_seed_draws_the_same_faults() {
     let storm = |seed| -> Vec<u16> {
         let faults = vec!["503%20".parse().unwrap(), "429%30".parse().unwrap()];
         let server = serve(Config { seed: Some(seed), faults, ..Config::for_test() });
@@ -347,12 +361,12 @@ fn the_same_seed_brings_the_same_storm() {
     assert_eq!(first, storm(7));
     assert_ne!(first, storm(8));
     let share = |status| first.iter().filter(|other| **other == status).count();
-    // 80 and 96 are expected; with this seed these are drawn.
+    // 80 and 96 are the expected counts.
     assert!((50..110).contains(&share(503)) && (65..130).contains(&share(429)), "{} {}", share(503), share(429));
 }
 
 #[test]
-fn outages_come_and_go_with_the_time() {
+fn outages_start_and_end_at_their_times() {
     let clock = ManualClock::new();
     let faults = vec!["503@30s+60s".parse().unwrap(), "500@0s+5s/100s".parse().unwrap()];
     let server = serve(Config { faults, clock: clock.clone().into(), ..Config::for_test() });
@@ -361,14 +375,14 @@ fn outages_come_and_go_with_the_time() {
     for (secs, status) in
         [(0, 500), (4, 500), (5, 200), (29, 200), (30, 503), (89, 503), (90, 200), (100, 500), (105, 200)]
     {
-        clock.advance(std::time::Duration::from_secs(secs - at));
+        clock.advance(Duration::from_secs(secs - at));
         at = secs;
         assert_eq!(connection.chat(CHAT).status, status, "at {secs} s");
     }
 }
 
 #[test]
-fn a_fault_that_does_not_exist_is_told() {
+fn an_unknown_fault_is_refused_with_the_known_ones() {
     let server = usual();
     let response = ask(&server, "gpt-4o~boom");
     assert_eq!(response.status, 400);
@@ -382,8 +396,8 @@ fn a_fault_that_does_not_exist_is_told() {
 }
 
 #[test]
-fn filters_and_thoughts_do_not_change_the_usual_manner() {
-    // Faults cost and change nothing where there are none.
+fn an_inactive_fault_leaves_the_reply_unchanged() {
+    // A fault that is not due changes nothing.
     let behavior = model::ModelBehavior { content: model::Content::Lorem, ..model::ModelBehavior::default() };
     let texts = |faults: Vec<_>| {
         let server = serve(Config { seed: Some(9), behavior: behavior.clone(), faults, ..Config::for_test() });

@@ -1,4 +1,4 @@
-//! Gemini and Vertex AI over real sockets: what is asked shows, in every form that an answer can have.
+//! Gemini and Vertex AI over real sockets: request options, in every response format.
 
 use std::time::Duration;
 
@@ -25,14 +25,14 @@ fn served(config: Config) -> (Running, Connection) {
     (server, connection)
 }
 
-/// A server whose model says these replies.
+/// A server with these scripted replies.
 fn scripted(replies: &Value) -> (Running, Connection, Directory) {
     let directory = Directory::with(&[("replies.json", &replies.to_string())]);
     let (server, connection) = served(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() });
     (server, connection, directory)
 }
 
-/// A request with these members beside one turn.
+/// A request with one turn and these members.
 fn body(members: Value) -> String {
     let mut body = json!({"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]});
     body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
@@ -45,7 +45,7 @@ fn ask(connection: &mut Connection, members: Value) -> Value {
     response.json()
 }
 
-/// The messages of a stream, which came one to a chunk: as events, or as an array.
+/// The messages of a stream, as events or as an array. Checks that each is one chunk.
 fn messages(response: &Response, events: bool) -> Vec<Value> {
     assert_eq!(response.status, 200, "{}", response.text());
     assert_eq!(response.header("content-disposition"), "attachment");
@@ -70,7 +70,7 @@ fn parts(message: &Value, candidate: usize) -> Vec<Value> {
 }
 
 #[test]
-fn every_form_says_the_same() {
+fn every_stream_format_carries_the_full_response() {
     let (_server, mut connection) = served(Config::for_test());
     for path in [GEMINI, VERTEX] {
         let vertex = path == VERTEX;
@@ -106,7 +106,7 @@ fn every_form_says_the_same() {
 }
 
 #[test]
-fn the_model_is_the_one_of_the_path() {
+fn the_model_comes_from_the_path() {
     let replies = json!([
         {"when": {"model": "gemini-3*"}, "text": "three of {{model.name}}"},
         {"text": "other"},
@@ -119,7 +119,7 @@ fn the_model_is_the_one_of_the_path() {
     let pair = |text: &str, model: &str| (text.to_owned(), model.to_owned());
     let named = body(json!({"model": "models/gemini-3-pro"}));
     assert_eq!(said("gemini-3-pro", &body(json!({}))), pair("three of gemini-3-pro", "gemini-3-pro"));
-    assert_eq!(said("gemini-2.5-pro", &named), pair("other", "gemini-2.5-pro"), "the body's model counts for nothing");
+    assert_eq!(said("gemini-2.5-pro", &named), pair("other", "gemini-2.5-pro"), "the model of the body is ignored");
     assert_eq!(said("tuned%2F%22one%22", &named), pair("other", "tuned/\"one\""));
 
     let behavior = ModelBehavior { context: Context::OfModel, usage: Counting::Estimate, ..ModelBehavior::default() };
@@ -136,7 +136,7 @@ fn weather() -> Value {
 }
 
 #[test]
-fn functions_are_called_when_they_must_be_and_not_again() {
+fn a_forced_function_is_called_once() {
     let (_server, mut connection) = served(Config::for_test());
     let tools = json!([{"functionDeclarations": [weather(), {"name": "now"}]}]);
     let mut call = |config: Value| {
@@ -165,7 +165,7 @@ fn functions_are_called_when_they_must_be_and_not_again() {
     });
     assert_eq!(parts(&ask(&mut connection, returned), 0), [json!({"text": HELLO})]);
 
-    // Arguments come whole, in one message.
+    // Arguments are never split over messages.
     let members = json!({"tools": tools, "toolConfig": {"functionCallingConfig": {"mode": "ANY"}}});
     let response = connection.post(&format!("{GEMINI}:streamGenerateContent?alt=sse"), &body(members));
     let all = messages(&response, true);
@@ -174,7 +174,7 @@ fn functions_are_called_when_they_must_be_and_not_again() {
 }
 
 #[test]
-fn what_ends_a_reply_is_told() {
+fn finish_reason_names_what_ended_the_reply() {
     let replies = json!([
         {"when": {"user": "calls"}, "tool_calls": [{"name": "f", "arguments": {"a": 1}}, {"name": "g"}]},
         {"when": {"user": "breaks"}, "tool_calls": [{"name": "f", "arguments": "{\"a\":"}]},
@@ -217,7 +217,7 @@ fn what_ends_a_reply_is_told() {
 }
 
 #[test]
-fn thoughts_are_shown_to_who_asks_and_counted_always() {
+fn thoughts_are_shown_on_request_and_always_counted() {
     let (_server, mut connection) = served(Config::for_test());
     let thinking =
         |show: bool| json!({"generationConfig": {"thinkingConfig": {"thinkingBudget": 100, "includeThoughts": show}}});
@@ -236,7 +236,7 @@ fn thoughts_are_shown_to_who_asks_and_counted_always() {
 }
 
 #[test]
-fn structured_output_is_an_instance_of_its_schema() {
+fn structured_output_is_valid_against_its_schema() {
     let (_server, mut connection) = served(Config::for_test());
     let google = json!({"type": "OBJECT", "required": ["b", "a"], "property_ordering": ["b", "a"], "properties": {
         "a": {"type": "ARRAY", "min_items": "2", "maxItems": 2, "items": {"type": "NUMBER", "minimum": 5, "maximum": 6}},
@@ -260,7 +260,7 @@ fn structured_output_is_an_instance_of_its_schema() {
 }
 
 #[test]
-fn counting_says_nothing_of_a_script() {
+fn count_tokens_advances_no_script() {
     let replies = json!([{"text": "once", "times": 1}, {"text": "then"}]);
     let (_server, mut connection, _files) = scripted(&replies);
     let mut count = |text: &str| {
@@ -273,7 +273,7 @@ fn counting_says_nothing_of_a_script() {
 }
 
 #[test]
-fn a_refusal_tells_in_its_body_alone_how_long_to_wait() {
+fn a_429_has_its_retry_delay_in_the_body_only() {
     let clock = ManualClock::new();
     let (_server, mut connection) = served(Config {
         limits: vec![fake_openai::LimitSpec::rpm(7)],
@@ -298,7 +298,7 @@ fn a_refusal_tells_in_its_body_alone_how_long_to_wait() {
 }
 
 #[test]
-fn a_head_that_cannot_be_served_is_refused() {
+fn an_impossible_envelope_is_refused_at_start() {
     for (head, word) in [
         (r#"{"responseId": null}"#, "lacks `responseId`"),
         (r#"{"trafficType": "{{body.x}}"}"#, "`head.trafficType`"),
@@ -307,7 +307,7 @@ fn a_head_that_cannot_be_served_is_refused() {
         let endpoint =
             format!(r#"{{"like": "gemini/generate-content.json", "routes": ["POST /mine"], "head": {head}}}"#);
         let directory = Directory::with(&[("gemini/mine.json", &endpoint)]);
-        let problems = Fixtures::load(Some(directory.path())).err().expect("refused");
+        let problems = Fixtures::load(Some(directory.path())).err().expect("the fixtures are refused");
         assert!(problems.iter().any(|problem| problem.to_string().contains(word)), "{problems:?}");
     }
 }

@@ -1,9 +1,15 @@
-//! Golden answers: for every route a request and the exact answer to it, over a real socket.
+//! Golden files: for every route a request and its exact response, over a real socket.
 //!
-//! `tests/golden/<provider>/<name>.json` holds requests, `.snap` beside it what each is answered. After a change that
-//! is meant, `SNAPSHOTS=overwrite cargo test golden` writes them anew.
+//! `tests/golden/<provider>/<name>.json` holds requests, and the `.snap` file beside it their responses. After an
+//! intended change, `SNAPSHOTS=overwrite cargo test golden` rewrites the responses.
 
-use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use fake_openai::{
     Config, Settings,
@@ -23,25 +29,25 @@ use crate::client::{Connection, serve};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Golden {
-    /// The settings of the server that the file has to itself.
+    /// The settings of the server. Each file has a server of its own.
     #[serde(default)]
     settings: Settings,
-    /// Whether of the headers only the content-type is told: where many answers have the same, one file with all of them
-    /// is enough.
+    /// Record only the headers `content-type` and `location`: where many responses have the same headers, one file with
+    /// all of them is enough.
     #[serde(default)]
     brief: bool,
-    /// A prefix of the paths that makes no difference: without it, all is answered alike.
+    /// A prefix of the paths that changes nothing: without it, the responses are the same.
     #[serde(default)]
     with_and_without: String,
     requests: Vec<Request>,
 }
 
 impl Golden {
-    /// The same requests without the prefix that makes no difference.
+    /// The same requests without the prefix; `None` if there is none.
     fn without(&self) -> Option<Golden> {
         let shorter = |request: &Request| {
             let (method, path) = request.parts();
-            let path = path.strip_prefix(&self.with_and_without).expect("every path has the prefix");
+            let path = path.strip_prefix(&self.with_and_without).expect("every path starts with the prefix");
             Request { route: format!("{method} {path}"), headers: request.headers.clone(), body: request.body.clone() }
         };
         let requests = self.requests.iter().map(shorter).collect();
@@ -57,7 +63,7 @@ struct Request {
     route: String,
     #[serde(default)]
     headers: std::collections::BTreeMap<String, String>,
-    /// JSON, or a string that is sent as it is.
+    /// JSON, or a string that is sent unchanged.
     #[serde(default)]
     body: Value,
 }
@@ -76,17 +82,23 @@ impl Request {
     }
 }
 
-fn goldens() -> Vec<(std::path::PathBuf, Golden)> {
+/// A directory for each provider.
+const GOLDENS: &str = "tests/golden";
+
+fn goldens() -> Vec<(PathBuf, Golden)> {
+    fs::read_dir(GOLDENS).unwrap().flat_map(|provider| goldens_of(&provider.unwrap().path())).collect()
+}
+
+fn goldens_of(directory: &Path) -> Vec<(PathBuf, Golden)> {
     let mut all = Vec::new();
-    for provider in fs::read_dir("tests/golden").unwrap() {
-        for file in fs::read_dir(provider.unwrap().path()).unwrap() {
-            let path = file.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "json") {
-                let golden = serde_json::from_str(&fs::read_to_string(&path).unwrap());
-                all.push((path.clone(), golden.unwrap_or_else(|error| panic!("{}: {error}", path.display()))));
-            }
+    for file in fs::read_dir(directory).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let golden = serde_json::from_str(&fs::read_to_string(&path).unwrap());
+            all.push((path.clone(), golden.unwrap_or_else(|error| panic!("{}: {error}", path.display()))));
         }
     }
+    assert!(!all.is_empty(), "no goldens in {}", directory.display());
     all.sort_by(|a, b| a.0.cmp(&b.0));
     all
 }
@@ -101,7 +113,7 @@ fn answers(golden: &Golden) -> String {
         let headers: String = request.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let (method, path) = request.parts();
         let mut response = connection.request(method, path, &headers, &request.body()).unwrap();
-        assert!(response.headers.remove("date").is_some(), "every answer has a date");
+        assert!(response.headers.remove("date").is_some(), "every response has a date");
         for (name, before) in [("openai-processing-ms", ""), ("server-timing", "gfet4t7; dur=")] {
             if let Some(took) = response.headers.get_mut(name) {
                 assert!(took.strip_prefix(before).is_some_and(|took| took.parse::<u64>().is_ok()), "{took}");
@@ -114,7 +126,7 @@ fn answers(golden: &Golden) -> String {
             let _ = writeln!(text, "{name}: {value}");
         }
         if response.headers.get("content-type").is_some_and(|kind| kind.ends_with("eventstream")) {
-            // Binary: a frame to a line.
+            // Binary: one frame per line.
             for frame in &response.chunks {
                 let _ = write!(text, "\n{}", frame.escape_ascii());
             }
@@ -132,30 +144,82 @@ fn answers(golden: &Golden) -> String {
     text
 }
 
-/// What stands for a body that is no text.
+/// The SHA-256 that stands for a binary body.
 fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-#[test]
-fn answers_are_exact() {
-    let goldens = goldens();
-    assert!(goldens.len() >= 10);
-    for (path, golden) in goldens {
+/// Answers the goldens of one provider and compares every byte with the snapshots. A second server with the same seed
+/// must give the same bytes, and so must a third one that is asked without the prefix.
+fn check(provider: &str) {
+    for (path, golden) in goldens_of(&Path::new(GOLDENS).join(provider)) {
         let expected = Data::read_from(&path.with_extension("snap"), Some(DataFormat::Text));
-        let told = answers(&golden);
+        let text = answers(&golden);
+        assert_eq!(text, answers(&golden), "{}: the same seed gave other bytes", path.display());
         if let Some(without) = golden.without() {
             let bare = |text: &str| {
                 text.replace(&format!(" {}/", golden.with_and_without), " /")
                     .replace(&format!("location: {}/", golden.with_and_without), "location: /")
             };
-            assert_eq!(bare(&told), bare(&answers(&without)), "{}", path.display());
+            let shorter = answers(&without);
+            assert_eq!(bare(&text), bare(&shorter), "{}: the prefix made a difference", path.display());
         }
-        Assert::new().action_env("SNAPSHOTS").eq(told, expected.raw());
+        Assert::new().action_env("SNAPSHOTS").eq(text, expected.raw());
     }
 }
 
-/// The statuses of the answers that a `.snap` tells, in order.
+/// One test per directory of goldens, so that they run in parallel.
+macro_rules! providers {
+    ($($name:ident: $directory:literal,)*) => {
+        const PROVIDERS: &[&str] = &[$($directory),*];
+
+        mod responses_are_exact_and_repeat_with_the_same_seed {
+            $(
+                #[test]
+                fn $name() {
+                    super::check($directory);
+                }
+            )*
+        }
+    };
+}
+
+providers! {
+    anthropic: "anthropic",
+    azure: "azure",
+    bedrock: "bedrock",
+    cohere: "cohere",
+    cohere_v1: "cohere-v1",
+    datadog: "datadog",
+    fake: "fake",
+    gemini: "gemini",
+    groq: "groq",
+    jina: "jina",
+    langfuse: "langfuse",
+    langsmith: "langsmith",
+    mistral: "mistral",
+    ollama: "ollama",
+    openai: "openai",
+    openrouter: "openrouter",
+    sagemaker: "sagemaker",
+    slack: "slack",
+    tei: "tei",
+    together: "together",
+    triton: "triton",
+    vertex: "vertex",
+    vertex_anthropic: "vertex-anthropic",
+    vllm: "vllm",
+}
+
+#[test]
+fn every_golden_directory_has_its_test() {
+    let directories: BTreeSet<_> = fs::read_dir(GOLDENS).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let listed: BTreeSet<_> = PROVIDERS.iter().map(OsString::from).collect();
+    assert_eq!(directories, listed, "list the new directory in `providers!`");
+    assert!(goldens().len() >= 150, "goldens are found");
+}
+
+/// The statuses in a `.snap` file, in order.
 fn statuses(golden: &Golden, told: &str) -> Vec<u16> {
     let mut rest = told;
     let status = |request: &Request| {
@@ -167,7 +231,7 @@ fn statuses(golden: &Golden, told: &str) -> Vec<u16> {
 }
 
 #[test]
-fn every_route_has_a_golden_answer() {
+fn every_route_has_a_golden_response() {
     let fixtures = Fixtures::load(None).unwrap();
     let mut router = Router::default();
     let mut missing = BTreeSet::new();
@@ -178,7 +242,11 @@ fn every_route_has_a_golden_answer() {
     }
     for (path, golden) in goldens() {
         let provider = path.parent().and_then(Path::file_name).unwrap();
-        assert!(Path::new("fixtures").join(provider).is_dir(), "{} is no provider's", path.display());
+        assert!(
+            Path::new("fixtures").join(provider).is_dir(),
+            "{} has no provider of this name under fixtures/",
+            path.display()
+        );
         let without = golden.without();
         let told = fs::read_to_string(path.with_extension("snap")).unwrap();
         let requests: Vec<_> = golden.requests.iter().collect();
@@ -187,7 +255,7 @@ fn every_route_has_a_golden_answer() {
             for (request, status) in requests.into_iter().zip(statuses(&golden, &told)) {
                 let (method, path) = request.parts();
                 let path = path.split('?').next().unwrap();
-                // A refusal tells nothing of what the route says. What is spoken over a socket has its sessions besides.
+                // An error does not show the route's response. 426 stands for WebSockets, which have `.session` files.
                 if let (200..400 | 426, Found::Endpoint(number, _)) =
                     (status, router.find(&method.parse().unwrap(), path))
                 {
@@ -196,12 +264,5 @@ fn every_route_has_a_golden_answer() {
             }
         }
     }
-    assert!(missing.is_empty(), "no golden answer but refusals for {missing:#?}: add a request under tests/golden/");
-}
-
-#[test]
-fn the_same_seed_gives_the_same_bytes() {
-    for (path, golden) in goldens() {
-        assert_eq!(answers(&golden), answers(&golden), "{}", path.display());
-    }
+    assert!(missing.is_empty(), "no golden response but errors for {missing:#?}: add a request under tests/golden/");
 }

@@ -1,4 +1,4 @@
-//! The limit over real sockets, with a clock moved by hand.
+//! Limits over real sockets, with a manual clock.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use fake_openai::{
 };
 
 use crate::{
-    client::{CHAT, Connection, Response, eventually, serve},
+    client::{CHAT, Connection, Response, eventually, report_skipped, serve},
     program::Directory,
 };
 
@@ -20,7 +20,7 @@ fn limited(rpm: u32) -> (Running, ManualClock) {
 }
 
 #[test]
-fn n_pass_and_the_next_does_not_for_each_address() {
+fn each_address_gets_exactly_its_quota() {
     let (server, _) = limited(100);
     for source in ["127.0.0.1", "127.0.0.2"] {
         let mut connection = Connection::open_from(source, server.address());
@@ -31,12 +31,12 @@ fn n_pass_and_the_next_does_not_for_each_address() {
         }
         assert_eq!(connection.chat(CHAT).status, 429);
         let mut second = Connection::open_from(source, server.address());
-        assert_eq!(second.chat(CHAT).status, 429, "another connection is the same client");
+        assert_eq!(second.chat(CHAT).status, 429, "another connection from the same address is the same client");
     }
 }
 
 #[test]
-fn a_refusal_tells_the_truth_and_obeyed_lets_the_request_pass() {
+fn retry_after_is_enough_when_obeyed() {
     let (server, clock) = limited(7);
     let mut connection = Connection::open(server.address());
     for _ in 0..7 {
@@ -65,7 +65,7 @@ fn a_refusal_tells_the_truth_and_obeyed_lets_the_request_pass() {
 }
 
 #[test]
-fn stream_heads_and_errors_tell_where_the_client_stands() {
+fn streams_and_errors_carry_ratelimit_headers() {
     let (server, _) = limited(10);
     let mut connection = Connection::open(server.address());
     let remaining = |response: &crate::client::Response| response.header("x-ratelimit-remaining-requests").to_owned();
@@ -76,12 +76,12 @@ fn stream_heads_and_errors_tell_where_the_client_stands() {
     let wrong = connection.chat("{}");
     assert_eq!((wrong.status, remaining(&wrong).as_str()), (400, "8"));
     let azure = connection.post("/openai/deployments/d/chat/completions?api-version=2024-10-21", CHAT);
-    assert_eq!(remaining(&azure), "7", "one address is one client, whatever it calls");
-    assert_eq!(azure.header("x-ratelimit-reset-requests"), "18000", "bare milliseconds on Azure");
+    assert_eq!(remaining(&azure), "7", "one address is one client on every endpoint");
+    assert_eq!(azure.header("x-ratelimit-reset-requests"), "18000", "Azure sends milliseconds without a unit");
 }
 
 #[test]
-fn health_models_and_preflight_are_free() {
+fn health_models_and_preflight_cost_nothing() {
     let (server, _) = limited(1);
     let mut connection = Connection::open(server.address());
     for _ in 0..5 {
@@ -99,7 +99,7 @@ fn health_models_and_preflight_are_free() {
 }
 
 #[test]
-fn counting_tokens_is_free() {
+fn counting_tokens_costs_nothing() {
     let (server, _) = limited(1);
     let mut connection = Connection::open(server.address());
     let (claude, gemini) = (
@@ -120,7 +120,7 @@ fn counting_tokens_is_free() {
 }
 
 #[test]
-fn without_a_limit_there_is_none_and_none_is_told() {
+fn without_a_limit_nothing_is_refused_and_no_header_sent() {
     let server = serve(Config::for_test());
     let mut connection = Connection::open(server.address());
     for _ in 0..500 {
@@ -142,8 +142,12 @@ fn ipv4_mapped_and_loopback_addresses_are_one_client() {
     let server = serve(config);
     let port = server.address().port();
     let v4 = ([127, 0, 0, 1], port);
-    let v6: std::net::SocketAddr =
-        if server.address().is_ipv6() { ([0, 0, 0, 0, 0, 0, 0, 1], port).into() } else { v4.into() };
+    let v6: std::net::SocketAddr = if server.address().is_ipv6() {
+        ([0, 0, 0, 0, 0, 0, 0, 1], port).into()
+    } else {
+        report_skipped("ipv4_mapped_and_loopback_addresses_are_one_client", "in part: this machine has no IPv6");
+        v4.into()
+    };
     // The dual-stack socket sees the IPv4 clients as ::ffff:127.0.0.1 and ::ffff:127.0.0.2.
     let connections = [
         Connection::open(v4),
@@ -162,7 +166,7 @@ fn with(settings: Settings) -> (Running, ManualClock) {
 }
 
 #[test]
-fn ten_times_overload_admits_burst_and_refill_to_the_request() {
+fn ten_times_overload_admits_exactly_burst_plus_refill() {
     for workers in [1, 4] {
         let asked = Settings { rpm: Some(60), ..Settings::default() };
         let clock = ManualClock::new();
@@ -172,7 +176,7 @@ fn ten_times_overload_admits_burst_and_refill_to_the_request() {
         let mut connections: Vec<_> = (0..8).map(|_| Connection::open(server.address())).collect();
         let mut admitted = 0;
         for second in 0..20 {
-            // Eight clients at once, ten times what a second refills and more than the burst.
+            // Eight clients at once send far more than a second refills, and more than the burst.
             let batch = std::thread::scope(|scope| {
                 let ask = |connection: &mut Connection| (0..10).filter(|_| connection.chat(CHAT).status == 200).count();
                 let threads: Vec<_> =
@@ -202,28 +206,28 @@ fn remaining_rises_by_refill_only() {
         if n % 3 == 0 {
             let micros = 400_000 * (n % 5);
             clock.advance(Duration::from_micros(micros));
-            // What refills in that time, and one for what was there in part.
+            // The refill of that time, plus one for a fraction that was there before.
             requests += (50 * micros / 60_000_000) as i64 + 1;
             tokens += (1000 * micros / 60_000_000) as i64 + 1;
         }
     }
 }
 
-/// Seconds that openai-python waits, from `_parse_retry_after_header`; none if it would not retry.
+/// The seconds that openai-python waits, by its `_parse_retry_after_header`; `None` if it would not retry.
 fn openai_python(response: &Response) -> Option<f64> {
     let milliseconds = response.headers.get("retry-after-ms").and_then(|text| text.parse::<f64>().ok());
     let seconds = milliseconds.map(|ms| ms / 1000.0);
     seconds.or_else(|| response.headers.get("retry-after")?.parse().ok()).filter(|wait| *wait > 0.0 && *wait <= 120.0)
 }
 
-/// Seconds that LiteLLM waits, which reads whole seconds only. (Beyond 60, as with sliding windows, it does as it likes.)
+/// The seconds that LiteLLM waits, which reads whole seconds only. Over 60 s it uses a backoff of its own.
 fn litellm(response: &Response) -> Option<f64> {
     let seconds: i64 = response.headers.get("retry-after")?.parse().ok()?;
     (seconds > 0).then_some(seconds as f64)
 }
 
 #[test]
-fn clients_that_obey_are_never_refused_twice() {
+fn clients_that_wait_as_advised_are_never_refused_twice() {
     let limits = [
         Settings { rpm: Some(7), ..Settings::default() },
         Settings { rpm: Some(100), burst: Some("3".to_owned()), ..Settings::default() },
@@ -252,7 +256,7 @@ fn clients_that_obey_are_never_refused_twice() {
 }
 
 #[test]
-fn tokens_are_booked_as_recorded_and_settled_on_request() {
+fn tokens_are_reserved_as_recorded_and_reconciled_if_configured() {
     let remaining = |settle| {
         let (server, _) = with(Settings { tpm: Some(1000), settle: Some(settle), ..Settings::default() });
         let mut connection = Connection::open(server.address());
@@ -262,19 +266,19 @@ fn tokens_are_booked_as_recorded_and_settled_on_request() {
         [told(connection.chat(body)), told(connection.chat(body)), told(connection.chat("{}"))]
     };
     assert_eq!(remaining(false), ["943", "886", "885"]);
-    // The canned reply says that it cost 9 and 12 tokens; what is refused costs none, once that is known.
+    // The default reply has a usage of 9 and 12 tokens. A refused request costs nothing after reconciliation.
     assert_eq!(remaining(true), ["943", "922", "957"]);
 }
 
 #[test]
-fn requests_in_flight_are_counted_until_their_answers_end() {
+fn requests_in_flight_count_until_their_responses_end() {
     let (server, _) = with(Settings {
         max_in_flight: Some(2),
         content: Some(fake_openai::model::Content::Lorem),
         ..Settings::default()
     });
     let long = r#"{"model":"fake","messages":[{"role":"user","content":"Hi"}],"stream":true,"max_tokens":90000}"#;
-    // Far more than the sockets hold: the answers go on until they are read.
+    // Far more than the socket buffers hold, so the responses last until they are read.
     let mut streams = [Connection::open(server.address()), Connection::open(server.address())];
     for stream in &mut streams {
         let request =
@@ -288,14 +292,14 @@ fn requests_in_flight_are_counted_until_their_answers_end() {
     assert_eq!(refused.header("retry-after"), "1");
     assert!(refused.json()["error"]["message"].as_str().unwrap().contains("on concurrent requests: Limit 2, Used 2"));
     assert_eq!(Connection::open_from("127.0.0.2", server.address()).chat(CHAT).status, 200);
-    // One is left by its reader: its place is free.
+    // A reader disconnects, which frees its permit.
     let [first, _second] = streams;
     drop(first);
-    eventually("a place is free", || third.chat(CHAT).status == 200);
+    eventually("a permit is free", || third.chat(CHAT).status == 200);
 }
 
 #[test]
-fn too_many_in_flight_are_refused_in_every_providers_own_words() {
+fn the_concurrency_limit_refuses_with_every_providers_own_error() {
     let (server, _) = with(Settings { max_in_flight: Some(1), ..Settings::default() });
     let mut held = Connection::open(server.address());
     let body = CHAT.replace("\"messages\"", "\"stream\":true,\"messages\"");
@@ -331,7 +335,7 @@ fn too_many_in_flight_are_refused_in_every_providers_own_words() {
 }
 
 #[test]
-fn only_a_trusted_proxy_is_believed() {
+fn forwarded_addresses_count_from_trusted_proxies_only() {
     let (server, _) = with(Settings {
         rpm: Some(1),
         trusted_proxy: Some(vec!["127.0.0.2".to_owned(), "10.0.0.0/8".to_owned()]),
@@ -343,23 +347,23 @@ fn only_a_trusted_proxy_is_believed() {
     };
     for n in 0..5 {
         let forged = ask("127.0.0.1", &format!("x-forwarded-for: 203.0.113.{n}\r\nforwarded: for=203.0.113.{n}\r\n"));
-        assert_eq!(forged, if n == 0 { 200 } else { 429 }, "a stranger is its own client, whatever it says");
+        assert_eq!(forged, if n == 0 { 200 } else { 429 }, "headers of an untrusted address are ignored");
     }
     let via_proxy = |headers| ask("127.0.0.2", headers);
     assert_eq!(via_proxy("x-forwarded-for: 203.0.113.1\r\n"), 200);
     assert_eq!(
         via_proxy("x-forwarded-for: 6.6.6.6, 203.0.113.1, 10.1.1.1\r\n"),
         429,
-        "only the end was added by proxies"
+        "only the last addresses were added by trusted proxies"
     );
     assert_eq!(via_proxy("x-forwarded-for: 203.0.113.2\r\n"), 200);
     assert_eq!(via_proxy("forwarded: for=203.0.113.2;proto=http\r\n"), 429);
     assert_eq!(via_proxy("forwarded: for=\"[2001:db8::1]:443\"\r\n"), 200);
-    assert_eq!(via_proxy(""), 200, "the proxy itself");
+    assert_eq!(via_proxy(""), 200, "without a header the client is the proxy itself");
 }
 
 #[test]
-fn a_key_has_its_quota_wherever_it_stands() {
+fn a_key_has_one_quota_in_any_header_or_query() {
     let (server, _) = with(Settings { rpm: Some(1), per: Some(vec![Dimension::Key]), ..Settings::default() });
     let ask = |path: &str, headers: &str| {
         Connection::open(server.address()).request("POST", path, headers, CHAT).unwrap().status
@@ -372,12 +376,12 @@ fn a_key_has_its_quota_wherever_it_stands() {
     assert_eq!(ask(chat, "x-goog-api-key: sk-one\r\n"), 429);
     assert_eq!(ask("/chat/completions?key=sk-one", ""), 429);
     assert_eq!(ask(chat, "authorization: Bearer sk-two\r\n"), 200);
-    assert_eq!(ask(chat, ""), 200, "without a key it is the address");
+    assert_eq!(ask(chat, ""), 200, "without a key the client is the address");
     assert_eq!(ask(chat, ""), 429);
 }
 
 #[test]
-fn limits_of_the_file_hold_together() {
+fn all_limits_of_the_file_apply_together() {
     let file = r#"
 limits:
   - {quota: 2, per: [key], models: "gpt-4*"}

@@ -1,4 +1,4 @@
-//! Everything that is tested from outside: over real sockets, through the very server or program that users start.
+//! Integration tests: over real sockets, with the same server or program that users start.
 
 mod anthropic;
 mod batches;
@@ -10,6 +10,7 @@ mod client;
 mod cohere;
 mod computed;
 mod conversations;
+mod docs;
 mod edge;
 mod embeddings;
 mod faults;
@@ -22,6 +23,7 @@ mod overlay;
 mod ports;
 mod program;
 mod realtime;
+mod reload;
 mod resources;
 mod responses;
 mod rules;

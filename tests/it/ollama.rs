@@ -1,4 +1,4 @@
-//! Ollama over real sockets: it streams unless it is asked not to, and says the same either way.
+//! Ollama over real sockets: it streams by default, and both forms have the same content.
 
 use fake_openai::{Config, Running};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ fn served() -> (Running, Connection) {
     (server, connection)
 }
 
-/// A request with these members beside the usual ones.
+/// A request with a model, a message, a prompt and these members.
 fn body(members: &Value) -> String {
     let mut body = json!({"model": "llama3", "messages": [{"role": "user", "content": "Hi"}], "prompt": "Hi"});
     body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
@@ -28,7 +28,7 @@ fn lines(response: &Response) -> Vec<Value> {
     response.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// What clients make of a stream: the last line with all that was said.
+/// Accumulates the lines of a stream, as clients do: the last line with the whole text.
 fn accumulated(lines: &[Value]) -> Value {
     let (last, before) = lines.split_last().unwrap();
     assert!(
@@ -55,7 +55,7 @@ fn accumulated(lines: &[Value]) -> Value {
 }
 
 #[test]
-fn a_stream_says_what_a_whole_answer_says() {
+fn stream_lines_accumulate_to_the_full_response() {
     for path in ["/api/chat", "/api/generate"] {
         for members in [
             json!({}),
@@ -75,7 +75,7 @@ fn a_stream_says_what_a_whole_answer_says() {
 }
 
 #[test]
-fn calls_come_whole_with_arguments_as_an_object() {
+fn tool_calls_stream_as_one_line_with_object_arguments() {
     let replies = json!([{"tool_calls": [{"name": "f", "arguments": {"n": 1}}, {"name": "g"}]}]);
     let directory = Directory::with(&[("replies.json", &replies.to_string())]);
     let server = serve(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() });
@@ -90,7 +90,7 @@ fn calls_come_whole_with_arguments_as_an_object() {
 }
 
 #[test]
-fn what_asks_for_nothing_loads_the_model() {
+fn an_empty_request_loads_the_model() {
     let (_server, mut connection) = served();
     for (path, body) in [("/api/generate", json!({"model": "m"})), ("/api/chat", json!({"model": "m", "messages": []}))]
     {
@@ -103,7 +103,7 @@ fn what_asks_for_nothing_loads_the_model() {
 }
 
 #[test]
-fn a_stream_breaks_off_with_a_line() {
+fn a_failed_stream_ends_with_an_error_line() {
     let (_server, mut connection) = served();
     let response = connection.post("/api/chat?fake=error@2:overloaded", &body(&json!({})));
     let lines = lines(&response);
@@ -112,7 +112,7 @@ fn a_stream_breaks_off_with_a_line() {
 }
 
 #[test]
-fn work_is_told_line_by_line() {
+fn pull_push_and_create_report_progress_line_by_line() {
     let (_server, mut connection) = served();
     for path in ["/api/pull", "/api/push", "/api/create"] {
         let told = lines(&connection.post(path, r#"{"model":"llama3"}"#));

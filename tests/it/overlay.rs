@@ -1,4 +1,4 @@
-//! Fixtures of the user's own, over the built-in ones.
+//! User fixtures on top of the built-in ones.
 
 use fake_openai::{Config, fixtures::Fixtures};
 use serde_json::json;
@@ -34,7 +34,7 @@ fn replies_can_be_scripted_by_model_and_with_slots() {
 }
 
 #[test]
-fn any_field_of_the_head_can_be_pinned_or_added() {
+fn any_field_of_the_envelope_can_be_pinned_or_added() {
     let chat = r#"{"like": "openai/chat.json", "routes": ["POST /pinned"],
                    "head": {"id": "chatcmpl-mine", "created": 7, "service_tier": null, "citations": ["{{query.q}}"]},
                    "headers": {"x-mine": "{{query.q}}!"}}"#;
@@ -48,7 +48,7 @@ fn any_field_of_the_head_can_be_pinned_or_added() {
         (&"chatcmpl-mine".into(), &7.into(), &"a b".into())
     );
     assert!(body.get("service_tier").is_none());
-    assert_eq!(connection.chat(CHAT).json()["object"], "chat.completion", "the built-in route is still there");
+    assert_eq!(connection.chat(CHAT).json()["object"], "chat.completion", "the built-in route is unchanged");
 }
 
 #[test]
@@ -66,27 +66,41 @@ fn endpoints_and_providers_can_be_added_and_replaced() {
     assert_eq!(connection.post("/groq/v1/chat/completions", CHAT).header("x-groq"), "yes");
     let echo = connection.request("PUT", "/groq/echo/5%25", "", r#"{"x": {"y": [1.50]}}"#).unwrap();
     assert_eq!((echo.status, echo.json()), (201, serde_json::json!({"id": "5%", "sent": {"y": [1.5]}})));
-    assert_eq!(connection.get("/groq/nowhere").header("x-groq"), "yes", "its paths are its own");
+    assert_eq!(
+        connection.get("/groq/nowhere").header("x-groq"),
+        "yes",
+        "unknown paths of the new provider have its headers"
+    );
     assert_eq!(connection.get("/v1/models").json()["data"], serde_json::json!([]));
-    assert_eq!(connection.get("/models").status, 404, "a file is replaced as a whole");
+    assert_eq!(connection.get("/models").status, 404, "a file replaces the built-in one as a whole");
 }
 
 #[test]
-fn what_is_built_in_can_be_served() {
+fn the_built_in_fixtures_pass_the_check() {
     let fixtures = Fixtures::load(None).unwrap();
-    assert_eq!(fixtures.check(), Ok(()), "it is compiled when it is asked for, and must not fail then");
+    assert_eq!(fixtures.check(), Ok(()), "built-in fixtures are compiled on first use, which must not fail");
 }
 
-/// What is wrong with a set of fixtures, a line each.
+/// The problems of a set of fixtures, one per line.
 fn problems(files: &[(&str, &str)]) -> String {
     let directory = Directory::with(files);
-    let problems = Fixtures::load(Some(directory.path())).err().expect("refused");
+    let problems = Fixtures::load(Some(directory.path())).err().expect("the fixtures are refused");
     problems.iter().map(|problem| format!("{problem}\n")).collect()
 }
 
+/// Loads each case, the name and text of a file, alone. The problems reported must contain these words.
+fn check_mistakes(cases: &[(&str, &str, &[&str])]) {
+    for (name, text, expected) in cases {
+        let reported = problems(&[(name, text)]);
+        for word in *expected {
+            assert!(reported.contains(word), "{name} {text}\nlacks {word} in\n{reported}");
+        }
+    }
+}
+
 #[test]
-fn every_mistake_is_told_with_file_place_and_remedy() {
-    let cases: &[(&str, &str, &[&str])] = &[
+fn a_mistake_in_an_endpoint_is_reported_with_file_place_and_remedy() {
+    check_mistakes(&[
         ("openai/a.json", "{", &["openai/a.json", "line 1 column 1"]),
         ("openai/a.json", r#"{"routs": []}"#, &["unknown field `routs`", "`routes`", "line 1"]),
         ("openai/a.json", r#"{"routes": [], "body": {}}"#, &["routes", "is empty", "POST /v1"]),
@@ -102,6 +116,12 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
             &["headers.Date", "leave it out"],
         ),
         ("openai/a.json", r#"{"routes": ["GET /a"], "dialect": "morse"}"#, &["dialect", "`morse`", "openai-chat"]),
+    ]);
+}
+
+#[test]
+fn a_mistake_in_a_path_a_model_list_or_a_file_name_is_reported_with_file_place_and_remedy() {
+    check_mistakes(&[
         ("openai/a.json", r#"{"routes": ["GET /a"], "dialect": "openai-chat"}"#, &["head", "lacks `id`"]),
         (
             "openai/a.json",
@@ -128,6 +148,18 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
         ("openai/a.yaml", "routes: []", &["openai/a.yaml", ".json"]),
         ("mine/a.json", r#"{"routes": ["GET /a"], "body": 1}"#, &["mine/provider.json", "like"]),
         ("a.json", "{}", &["a.json", "provider's directory"]),
+        (
+            "openai/a.json",
+            r#"{"routes": ["GET /a/{b}"], "body": 1, "errors": {"not_json": {"status": 400, "words": {"message": "{{path.a}}"}}}}"#,
+            &["errors.not_json", "path.a", "GET /a/{b}"],
+        ),
+        ("openai/a.json", r#"{"routes": ["GET /a/{b}c"], "body": 1}"#, &["routes[0]", "{b}c", "{name}:word"]),
+    ]);
+}
+
+#[test]
+fn a_mistake_in_replies_is_reported_with_file_place_and_remedy() {
+    check_mistakes(&[
         ("replies.json", r#"[{"txt": "x"}]"#, &["replies.json", "unknown field `txt`", "`text`"]),
         ("replies.json", r#"[{}]"#, &["replies.json: [0]", "says nothing", "`tool_calls`"]),
         ("replies.json", r#"[{"text": "a", "echo": true}]"#, &["[0]", "says text and echo"]),
@@ -145,6 +177,13 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
             r#"[{"sequence": [{"when": {"turn": 1}, "text": "a"}]}]"#,
             &["[0].sequence[0].when", "at the top"],
         ),
+        ("replies.json", "[]", &["replies.json", "is empty"]),
+    ]);
+}
+
+#[test]
+fn a_mistake_in_a_provider_or_profile_is_reported_with_file_place_and_remedy() {
+    check_mistakes(&[
         ("facts.json", r#"[{"model": "a", "window": 1}]"#, &["facts.json", "unknown field `window`"]),
         (
             "profiles.json",
@@ -153,7 +192,6 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
         ),
         ("profiles.json", r#"{"mine": {"itl": 20}}"#, &["profiles.json", "integer `20`", "\"300ms\""]),
         ("profiles.json", r#"{"mine": {"tpot": "20ms"}}"#, &["profiles.json", "unknown field `tpot`", "`itl`"]),
-        ("replies.json", "[]", &["replies.json", "is empty"]),
         ("openai/provider.json", "{}", &["openai/provider.json", "missing field `error`"]),
         (
             "mine/provider.json",
@@ -180,31 +218,19 @@ fn every_mistake_is_told_with_file_place_and_remedy() {
             r#"{"like": "openai", "errors": {"not_json": {"status": 400, "words": {"message": "{{path.a}}"}}}}"#,
             &["errors.not_json", "not known to all routes"],
         ),
-        (
-            "openai/a.json",
-            r#"{"routes": ["GET /a/{b}"], "body": 1, "errors": {"not_json": {"status": 400, "words": {"message": "{{path.a}}"}}}}"#,
-            &["errors.not_json", "path.a", "GET /a/{b}"],
-        ),
-        ("openai/a.json", r#"{"routes": ["GET /a/{b}c"], "body": 1}"#, &["routes[0]", "{b}c", "{name}:word"]),
         ("mine/provider.json", r#"{"like": "mine"}"#, &["circle"]),
-    ];
-    for (name, text, expected) in cases {
-        let told = problems(&[(name, text)]);
-        for word in *expected {
-            assert!(told.contains(word), "{name} {text}\nlacks {word} in\n{told}");
-        }
-    }
+    ]);
 }
 
 #[test]
-fn a_mistake_in_what_every_endpoint_says_is_told_once() {
+fn a_mistake_in_a_shared_reply_is_reported_once() {
     let told = problems(&[("replies.json", r#"[{"tool_calls": [{"name": "f", "arguments": "{{nope.x}}"}]}]"#)]);
     assert_eq!(told.matches("`nope`").count(), 1, "{told}");
     assert!(told.contains("replies.json: [0].tool_calls[0].arguments") && !told.contains("built in"), "{told}");
 }
 
 #[test]
-fn all_mistakes_are_told_at_once_and_end_the_program_with_status_2() {
+fn all_mistakes_are_reported_at_once_with_exit_status_2() {
     let usage = format!(r#"[{{"text": "a", {USAGE}}}, {{"text": "b", {USAGE}}}]"#);
     let files = Directory::with(&[
         ("openai/a.json", "{}"),
@@ -224,7 +250,7 @@ fn all_mistakes_are_told_at_once_and_end_the_program_with_status_2() {
 }
 
 #[test]
-fn what_is_ejected_loads_and_answers_the_same() {
+fn ejected_fixtures_load_without_a_difference() {
     let directory = Directory::new();
     let path = directory.file("mine");
     let output = run(&["eject", &path]);
@@ -238,7 +264,7 @@ fn what_is_ejected_loads_and_answers_the_same() {
 }
 
 #[test]
-fn a_form_is_read_as_an_object_and_its_files_may_be_of_any_size() {
+fn a_form_is_read_as_an_object_and_its_files_may_have_any_size() {
     let form = r#"{"routes": ["POST /form"], "require": {"required": ["purpose", "file"], "properties": {
                      "purpose": {"type": "string"}, "file": {"type": "object"}}},
                    "body": {"purpose": "{{body.purpose}}", "file": "{{body.file}}", "kinds": "{{body.kinds}}"}}"#;
@@ -268,9 +294,9 @@ fn a_form_is_read_as_an_object_and_its_files_may_be_of_any_size() {
     }
     assert_eq!(post(&[purpose]).json()["error"]["param"], "file");
     let long = "a".repeat(10_000);
-    assert_eq!(post(&[(r#"name="purpose""#, &long)]).status, 413, "texts are kept, and so are bounded");
+    assert_eq!(post(&[(r#"name="purpose""#, &long)]).status, 413, "text fields count towards max_body");
     let many = vec![(r#"name="a""#, ""); 50];
-    assert_eq!(post(&many).status, 413, "and so are their names");
+    assert_eq!(post(&many).status, 413, "the names of fields count towards max_body");
     let broken =
         connection.request("POST", "/form", "content-type: multipart/form-data; boundary=x\r\n", "--x\r\nwhat");
     assert_eq!(broken.unwrap().status, 400);

@@ -1,4 +1,4 @@
-//! Which port is taken.
+//! The choice of the port.
 
 use std::{
     collections::BTreeSet,
@@ -10,23 +10,23 @@ use std::{
 use fake_openai::{Config, Server};
 
 use crate::{
-    client::{Connection, serve},
+    client::{Connection, report_skipped, serve},
     program::{Program, command, run},
 };
 
-/// A port with `count - 1` more above it that are all free, below those that the system hands out.
+/// The first of `count` consecutive free ports below the system's ephemeral range.
 fn free_range(count: u16) -> u16 {
-    // Tests that run beside each other look in different places.
+    // Tests that run in parallel search different ranges.
     static CALLS: AtomicU16 = AtomicU16::new(0);
     let offset = (std::process::id() % 100) as u16 * 25 + CALLS.fetch_add(1, Ordering::Relaxed) * 2_500;
     (20_000 + offset..32_000)
         .step_by(usize::from(count))
         .find(|first| (*first..first + count).all(|port| TcpListener::bind(("::", port)).is_ok()))
-        .expect("free ports")
+        .expect("there are free ports")
 }
 
 #[test]
-fn twenty_started_at_once_take_twenty_ports_in_a_row() {
+fn twenty_programs_started_at_once_take_twenty_consecutive_ports() {
     const COPIES: u16 = 20;
     let first = free_range(COPIES);
     let start = || command(&["--port", &first.to_string(), "--workers", "1"]);
@@ -41,7 +41,7 @@ fn twenty_started_at_once_take_twenty_ports_in_a_row() {
 }
 
 #[test]
-fn the_next_free_port_is_taken_and_said_so() {
+fn the_next_free_port_is_taken_if_one_is_in_use() {
     let first = free_range(3);
     let _taken = TcpListener::bind(("127.0.0.1", first)).unwrap();
     let server = Server::bind(Config { host: "0.0.0.0".into(), port: first, ..Config::for_test() }).unwrap();
@@ -49,7 +49,7 @@ fn the_next_free_port_is_taken_and_said_so() {
 }
 
 #[test]
-fn a_port_just_left_is_free_again() {
+fn a_port_in_time_wait_can_be_taken_again() {
     let port = free_range(1);
     for _ in 0..5 {
         let server = serve(Config { host: "0.0.0.0".into(), port, strict_port: true, ..Config::for_test() });
@@ -61,7 +61,7 @@ fn a_port_just_left_is_free_again() {
 }
 
 #[test]
-fn a_strict_port_that_is_taken_is_an_error() {
+fn a_strict_port_in_use_is_an_error() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let output = run(&["--port", &port, "--strict-port"]);
@@ -72,8 +72,8 @@ fn a_strict_port_that_is_taken_is_an_error() {
 }
 
 #[test]
-fn the_end_of_the_range_is_an_error() {
-    // Either this takes it or somebody else has it: in use it is.
+fn no_free_port_up_to_65535_is_an_error() {
+    // The port is in use either way: by this listener or by another process.
     let _taken = TcpListener::bind(("127.0.0.1", u16::MAX));
     let output = run(&["--port", "65535"]);
     assert_eq!(output.status.code(), Some(1));
@@ -82,20 +82,22 @@ fn the_end_of_the_range_is_an_error() {
 }
 
 #[test]
-fn localhost_is_answered_over_both_families() {
+fn localhost_is_served_over_ipv4_and_ipv6() {
     for host in ["0.0.0.0", "localhost"] {
         let server = serve(Config { host: host.to_owned(), ..Config::for_test() });
         let port = server.address().port();
         assert_eq!(Connection::open(([127, 0, 0, 1], port)).get("/health").status, 200);
         if TcpListener::bind("[::1]:0").is_ok() {
             assert_eq!(Connection::open(([0, 0, 0, 0, 0, 0, 0, 1], port)).get("/health").status, 200);
+        } else {
+            report_skipped("localhost_is_served_over_ipv4_and_ipv6", "in part: this machine has no IPv6 loopback");
         }
         assert_eq!(server.url(), format!("http://127.0.0.1:{port}"));
     }
 }
 
 #[test]
-fn a_host_of_another_machine_is_an_error() {
+fn an_address_of_another_machine_is_an_error() {
     let output = run(&["--host", "192.0.2.1"]);
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();

@@ -1,4 +1,4 @@
-//! The program itself, as a process.
+//! The program as a process.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-/// A command that runs the program, untouched by the environment of the tests.
+/// A command that runs the program without the settings in the environment of the tests.
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fake-openai"));
     for (name, _) in std::env::vars_os() {
@@ -20,12 +20,12 @@ pub fn command(args: &[&str]) -> Command {
     command
 }
 
-/// Runs the program to its end.
+/// Runs the program until it exits.
 pub fn run(args: &[&str]) -> Output {
     command(args).output().unwrap()
 }
 
-/// A program that serves.
+/// A running server program.
 pub struct Program {
     child: Child,
     pub url: String,
@@ -38,7 +38,7 @@ impl Program {
         Program::await_url(command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
-    /// Waits for the first line of a program that has been started.
+    /// Waits for the URL, which a started program prints as its first line.
     pub fn await_url(mut child: Child) -> Program {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut url = String::new();
@@ -62,7 +62,7 @@ impl Program {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits for its end: the status, what else it wrote to standard output, and what to standard error.
+    /// Waits for its end. Returns the status, the rest of standard output, and standard error.
     pub fn end(mut self) -> (ExitStatus, String, String) {
         let (mut out, mut error) = (String::new(), String::new());
         self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
@@ -78,7 +78,7 @@ impl Drop for Program {
     }
 }
 
-/// A directory of a test's own, removed when dropped.
+/// A temporary directory that is removed when dropped.
 pub struct Directory(PathBuf);
 
 impl Directory {
@@ -126,25 +126,25 @@ fn standard_output_has_the_base_url_and_nothing_else() {
     let (status, out, error) = program.end();
     assert!(status.success());
     assert_eq!(out, "");
-    assert!(error.contains(&url) && error.contains("LiteLLM"), "the banner is for people: {error}");
-    assert!(error.contains("POST /v1/chat/completions HTTP/1.1"), "the access log was asked for: {error}");
+    assert!(error.contains(&url) && error.contains("LiteLLM"), "the banner is on standard error: {error}");
+    assert!(error.contains("POST /v1/chat/completions HTTP/1.1"), "the access log is on standard error: {error}");
 }
 
 #[test]
-fn the_port_file_is_there_once_requests_are_accepted() {
+fn the_port_file_is_written_once_requests_are_accepted() {
     let directory = Directory::new();
     let path = directory.file("port");
     let program = Program::start(&["--host", "127.0.0.1", "--port", "0", "--port-file", &path]);
-    crate::client::eventually("the port file is written", || std::path::Path::new(&path).exists());
+    crate::client::eventually("the port file exists", || std::path::Path::new(&path).exists());
     let port: u16 = std::fs::read_to_string(&path).unwrap().trim().parse().unwrap();
     assert_eq!(port, program.address.port());
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "the partial file is gone");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "the temporary file is gone");
     let healthy = run(&["healthcheck", "--port-file", &path]);
     assert!(healthy.status.success(), "{healthy:?}");
 }
 
 #[test]
-fn healthcheck_tells_by_its_exit_status() {
+fn healthcheck_reports_by_its_exit_status() {
     let program = Program::start(&["--host", "127.0.0.1", "--port", "0"]);
     let url = program.url.clone();
     assert!(run(&["healthcheck", &url]).status.success());

@@ -1,4 +1,4 @@
-//! Realtime: sessions over a WebSocket, spoken to by a client of another make.
+//! Realtime sessions over a WebSocket, with an independent client.
 
 use std::{
     io::{Read, Write},
@@ -18,12 +18,12 @@ use crate::{
     program::Directory,
 };
 
-/// A client that has come in, and reads events as lines of JSON.
+/// A client with an open session.
 struct Client(WebSocket<TcpStream>);
 
 const MODEL: &str = "/v1/realtime?model=gpt-realtime";
 
-/// A handshake: the head of the answer and what follows it.
+/// Sends a handshake. Returns the head of the response, and the stream after it.
 fn shake_hands(server: &Running, path: &str, headers: &str) -> (String, TcpStream) {
     let mut stream = TcpStream::connect(server.address()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -47,11 +47,11 @@ impl Client {
         Client(WebSocket::from_raw_socket(stream, Role::Client, Some(WebSocketConfig::default())))
     }
 
-    /// Comes in, and is greeted.
+    /// Opens a session. Returns the client and the first event.
     fn greeted(server: &Running, path: &str, headers: &str) -> (Client, Value) {
         let (head, stream) = shake_hands(server, path, headers);
         assert!(head.starts_with("http/1.1 101 "), "{head}");
-        // The answer of RFC 6455 to its own example.
+        // The accept key of the example in RFC 6455.
         assert!(head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
         let mut client = Client::over(stream);
         let greeting = client.event();
@@ -85,7 +85,7 @@ impl Client {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    /// All events until one of this type.
+    /// Reads events up to and including one of this type.
     fn until(&mut self, kind: &str) -> Vec<Value> {
         let mut events = Vec::new();
         while events.last().is_none_or(|event: &Value| event["type"] != kind) {
@@ -98,7 +98,7 @@ impl Client {
         let content = json!([{"type": "input_text", "text": text}]);
         let item = json!({"type": "message", "role": "user", "content": content});
         self.say(&json!({"type": "conversation.item.create", "item": item}));
-        // An item is told twice; the beta tells it once.
+        // An item is announced by two events, in the beta by one.
         if self.event()["type"] == "conversation.item.added" {
             assert_eq!(self.event()["type"], "conversation.item.done");
         }
@@ -114,13 +114,13 @@ fn kinds(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["type"].as_str().unwrap()).collect()
 }
 
-/// A server whose answers repeat.
+/// A server whose responses are reproducible.
 fn seeded(settings: Settings) -> Running {
     let settings = Settings { host: Some("127.0.0.1".to_owned()), port: Some(0), seed: Some(1), ..settings };
     serve(Config { clock: ManualClock::new().into(), ..Config::try_from(settings).unwrap() })
 }
 
-/// A server that says these replies.
+/// A server with these scripted replies.
 fn scripted(replies: &Value) -> (Running, Directory) {
     let directory = Directory::with(&[("replies.json", &replies.to_string())]);
     let config = Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() };
@@ -132,8 +132,8 @@ fn pcm(loud: bool, millis: usize) -> String {
     STANDARD.encode(sample.to_le_bytes().repeat(24 * millis))
 }
 
-/// Has a conversation, and compares all of it with what is written down: `>` is what the client says, after which it
-/// waits for an event of the type that is named.
+/// Runs a session and compares it with its golden file: `>` marks what the client sends. After each message the client
+/// reads up to an event of the named type.
 fn converse(name: &str, path: &str, headers: &str, said: &[(Value, &str)]) {
     let server = seeded(Settings::default());
     let (mut client, greeting) = Client::greeted(&server, path, headers);
@@ -153,7 +153,7 @@ fn converse(name: &str, path: &str, headers: &str, said: &[(Value, &str)]) {
     snapbox::Assert::new().action_env("SNAPSHOTS").eq(text, expected.raw());
 }
 
-/// Sound is told by its length.
+/// Replaces long audio by its length.
 fn shorten(event: &mut Value, name: &str) {
     if let Some(length) = event[name].as_str().map(str::len).filter(|length| *length > 400) {
         event[name] = format!("<{length} characters>").into();
@@ -177,12 +177,12 @@ fn respond() -> (Value, &'static str) {
 }
 
 #[test]
-fn a_turn_of_text() {
+fn a_text_turn_has_the_recorded_events() {
     converse("realtime-text", MODEL, "", &[update(json!({"output_modalities": ["text"]})), hi(), respond()]);
 }
 
 #[test]
-fn a_turn_of_speech() {
+fn a_speech_turn_has_the_recorded_events() {
     let transcription = json!({"audio": {"input": {"transcription": {"model": "gpt-4o-mini-transcribe"}}}});
     let hear = |loud, millis| json!({"type": "input_audio_buffer.append", "audio": pcm(loud, millis)});
     converse(
@@ -198,7 +198,7 @@ fn a_turn_of_speech() {
 }
 
 #[test]
-fn a_call_of_a_function() {
+fn a_function_call_has_the_recorded_events() {
     let parameters = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
     let tools = json!([{"type": "function", "name": "roll", "description": "Rolls dice.", "parameters": parameters}]);
     let settings = json!({"output_modalities": ["text"], "tools": tools, "tool_choice": "required"});
@@ -245,7 +245,7 @@ fn errors_leave_the_socket_open() {
 }
 
 #[test]
-fn the_names_of_the_beta() {
+fn beta_sessions_use_the_names_of_the_beta() {
     let settings =
         json!({"modalities": ["text"], "voice": "ash", "turn_detection": null, "input_audio_format": "g711_ulaw"});
     let (item, _) = hi();
@@ -263,7 +263,7 @@ fn the_names_of_the_beta() {
 }
 
 #[test]
-fn a_session_that_only_transcribes() {
+fn a_transcription_session_transcribes_and_never_replies() {
     let transcription = json!({"model": "gpt-4o-transcribe", "language": "en"});
     let settings =
         json!({"type": "transcription", "audio": {"input": {"transcription": transcription, "turn_detection": null}}});
@@ -289,7 +289,7 @@ fn a_session_that_only_transcribes() {
 }
 
 #[test]
-fn what_is_said_follows_the_script_and_the_conversation() {
+fn replies_follow_the_script_and_the_conversation() {
     let (server, _files) = scripted(&json!([
         {"when": {"user": "*weather*"}, "tool_calls": [{"name": "weather", "arguments": {"city": "Oslo"}}]},
         {"when": {"tool_result": true}, "text": "It rains."},
@@ -306,13 +306,13 @@ fn what_is_said_follows_the_script_and_the_conversation() {
     assert_eq!((&call["name"], &call["arguments"]), (&json!("weather"), &json!(r#"{"city":"Oslo"}"#)));
     client.user("And then?");
     assert_eq!(client.respond().pop().unwrap()["response"]["output"][0]["content"][0]["text"], "Third.");
-    // What was said can be looked at and taken away.
+    // Items can be retrieved and deleted.
     let id = call["id"].clone();
     client.say(&json!({"type": "conversation.item.retrieve", "item_id": id}));
     assert_eq!(client.event()["item"]["status"], "completed");
     client.say(&json!({"type": "conversation.item.delete", "item_id": id}));
     assert_eq!(client.event()["item_id"], id);
-    // Out of band, the conversation is what the request says, and nothing is added to it.
+    // An out-of-band response uses the input of its request and adds nothing to the conversation.
     let input = json!([{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "weather"}]}]);
     let response = json!({"conversation": "none", "input": input, "metadata": {"a": "b"}});
     client.say(&json!({"type": "response.create", "response": response}));
@@ -324,7 +324,7 @@ fn what_is_said_follows_the_script_and_the_conversation() {
 }
 
 #[test]
-fn keys_come_in_headers_subprotocols_and_the_query() {
+fn keys_are_read_from_headers_subprotocols_and_the_query() {
     let config = Config::try_from(Settings { api_key: Some(vec!["sk-a".to_owned()]), ..Settings::default() }).unwrap();
     let server = serve(Config { access: config.access, ..Config::for_test() });
     let (head, _) = shake_hands(&server, MODEL, "");
@@ -339,7 +339,7 @@ fn keys_come_in_headers_subprotocols_and_the_query() {
 }
 
 #[test]
-fn a_handshake_that_is_none_is_refused() {
+fn an_invalid_handshake_is_refused() {
     let server = serve(Config::for_test());
     let mut connection = Connection::open(server.address());
     let response = connection.get(MODEL);
@@ -371,13 +371,13 @@ fn limits_count_the_handshake_and_every_response() {
         (&response["status"], &response["status_details"]["error"]["code"]),
         (&json!("failed"), &json!("rate_limit_exceeded"))
     );
-    // The socket is still there.
+    // The socket is still open.
     client.user("Hi");
     assert_eq!(server.taken(), 4);
 }
 
 #[test]
-fn faults_happen_in_the_turn_that_asks_for_them() {
+fn faults_apply_to_the_turn_that_requests_them() {
     let server = serve(Config::for_test());
     let mut client = Client::open(&server);
     client.user("[[fake:500]]");
@@ -417,11 +417,11 @@ fn faults_happen_in_the_turn_that_asks_for_them() {
         }
     }
     drop(client);
-    eventually("all requests are closed", || server.in_flight() == 0);
+    eventually("no request is in flight", || server.in_flight() == 0);
 }
 
 #[test]
-fn what_is_being_said_can_be_broken_off() {
+fn a_response_is_cancelled_by_the_client_or_by_speech() {
     let server = serve(Config::for_test());
     let mut client = Client::open(&server);
     client.user("[[fake:stall@5]]");
@@ -430,7 +430,7 @@ fn what_is_being_said_can_be_broken_off() {
     assert_eq!(events[5]["type"], "response.output_text.delta");
     client.say(&json!({"type": "response.create"}));
     assert_eq!(client.event()["error"]["code"], "conversation_already_has_active_response");
-    assert_eq!(server.in_flight(), 2, "the socket, and what is being said");
+    assert_eq!(server.in_flight(), 2, "the socket and the response are in flight");
     client.say(&json!({"type": "response.cancel"}));
     let events = client.until("response.done");
     let response = &events.last().unwrap()["response"];
@@ -440,7 +440,7 @@ fn what_is_being_said_can_be_broken_off() {
     );
     assert_eq!(response["output"][0]["status"], "incomplete");
     assert_eq!(server.in_flight(), 1);
-    // So does a user who speaks.
+    // Speech cancels a response too.
     client.say(&json!({"type": "response.create"}));
     client.until("response.output_text.delta");
     client.say(&json!({"type": "input_audio_buffer.append", "audio": pcm(true, 100)}));
@@ -449,7 +449,7 @@ fn what_is_being_said_can_be_broken_off() {
 }
 
 #[test]
-fn what_was_not_heard_is_forgotten() {
+fn truncation_shortens_the_transcript() {
     let server = serve(Config::for_test());
     let (mut client, _) = Client::greeted(&server, MODEL, "");
     client.user("Hi");
@@ -469,7 +469,7 @@ fn what_was_not_heard_is_forgotten() {
 }
 
 #[test]
-fn pings_are_answered_and_messages_may_come_in_parts() {
+fn pings_are_answered_and_messages_may_be_fragmented() {
     let server = serve(Config::for_test());
     let (_, mut stream) = shake_hands(&server, MODEL, "");
     let masked = |code: u8, payload: &[u8]| [&[code, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat();
@@ -485,11 +485,11 @@ fn pings_are_answered_and_messages_may_come_in_parts() {
     assert_eq!(client.event()["error"]["code"], "invalid_json");
     client.0.close(None).unwrap();
     assert!(matches!(client.0.read(), Ok(Message::Close(None))));
-    eventually("the session is over", || server.in_flight() == 0);
+    eventually("the session has ended", || server.in_flight() == 0);
 }
 
 #[test]
-fn what_breaks_the_rules_of_sockets_closes_them() {
+fn protocol_violations_close_the_socket_with_their_code() {
     let server = serve(Config::for_test());
     for (bytes, code) in [
         (&b"\x81\x02{}"[..], CloseCode::Protocol),
@@ -506,11 +506,11 @@ fn what_breaks_the_rules_of_sockets_closes_them() {
             other => panic!("{other:?}"),
         }
     }
-    eventually("all sessions are over", || server.in_flight() == 0);
+    eventually("all sessions have ended", || server.in_flight() == 0);
 }
 
 #[test]
-fn a_client_that_leaves_ends_its_session() {
+fn a_session_ends_when_its_client_disconnects() {
     let server = serve(Config::for_test());
     let mut client = Client::open(&server);
     client.user("[[fake:stall@5]]");
@@ -518,12 +518,12 @@ fn a_client_that_leaves_ends_its_session() {
     client.until("response.output_text.delta");
     assert_eq!((server.taken(), server.in_flight()), (2, 2));
     drop(client);
-    eventually("it is noticed", || server.in_flight() == 0);
+    eventually("the disconnect is noticed", || server.in_flight() == 0);
     assert_eq!(Connection::open(server.address()).chat(CHAT).status, 200);
 }
 
 #[test]
-fn a_server_that_stops_says_so() {
+fn a_stopping_server_closes_sockets_as_going_away() {
     let server = serve(Config { drain: PATIENCE, ..Config::for_test() });
     let mut client = Client::open(&server);
     let stopped = std::thread::spawn(move || server.stop().unwrap());
@@ -531,7 +531,7 @@ fn a_server_that_stops_says_so() {
         Ok(Message::Close(Some(frame))) => assert_eq!(frame.code, CloseCode::Away),
         other => panic!("{other:?}"),
     }
-    // It goes once the close has been answered.
+    // The server stops once the client has answered the close.
     while client.0.read().is_ok() {}
     let stopped = stopped.join().unwrap();
     assert_eq!((stopped.taken, stopped.cut), (1, 0));

@@ -1,4 +1,4 @@
-//! What clients create: kept, listed, changed, polled and deleted, through the built-in fixtures and through one's own.
+//! Stored objects: created, listed, changed, polled and deleted, with the built-in fixtures and with user fixtures.
 
 use fake_openai::{Config, fixtures::Fixtures};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::{
 pub struct Client(pub Connection);
 
 impl Client {
-    /// What is answered, which is no error.
+    /// Sends a request and returns the JSON of its response. Fails the test on an error status.
     pub fn ask(&mut self, route: &str, body: Value) -> Value {
         let (status, answer) = self.try_to(route, body);
         assert!((200..300).contains(&status), "{route}: {status} {answer}");
@@ -49,7 +49,7 @@ fn ids(page: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn a_job_is_a_step_further_with_each_poll() {
+fn a_job_advances_one_status_per_poll() {
     let (_server, mut client) = served();
     let asked = json!({"input_file_id": "file-1", "endpoint": "/v1/embeddings", "completion_window": "24h"});
     let batch = client.post("/v1/batches", asked.clone());
@@ -79,7 +79,7 @@ fn a_job_is_a_step_further_with_each_poll() {
 }
 
 #[test]
-fn a_run_leaves_a_message_in_its_thread() {
+fn a_run_adds_one_message_to_its_thread() {
     let (_server, mut client) = served();
     let thread = client.post("/v1/threads", json!({"messages": [{"role": "user", "content": "Hi"}]}));
     let path = format!("/v1/threads/{}", text(&thread["id"]));
@@ -90,7 +90,7 @@ fn a_run_leaves_a_message_in_its_thread() {
     assert_eq!(polled.each_ref().map(|run| text(&run["status"])), ["in_progress", "completed", "completed"]);
     let messages = client.get(&format!("{path}/messages?order=asc"));
     let roles: Vec<_> = messages["data"].as_array().unwrap().iter().map(|message| text(&message["role"])).collect();
-    assert_eq!(roles, ["user", "assistant"], "once, however often the run is polled");
+    assert_eq!(roles, ["user", "assistant"], "one message, however often the run is polled");
     assert_eq!(messages["data"][0]["content"][0]["text"]["value"], "Hi");
     assert_eq!(messages["data"][1]["run_id"], run["id"]);
 
@@ -104,7 +104,7 @@ fn a_run_leaves_a_message_in_its_thread() {
 }
 
 #[test]
-fn what_is_created_is_listed_page_by_page_until_it_is_deleted() {
+fn created_objects_are_listed_in_pages_until_deleted() {
     let (_server, mut client) = served();
     let created: Vec<_> =
         (0..5).map(|n| client.post("/v1/assistants", json!({"model": "gpt-4o", "name": n.to_string()}))).collect();
@@ -137,7 +137,7 @@ fn what_is_created_is_listed_page_by_page_until_it_is_deleted() {
 }
 
 #[test]
-fn what_is_in_something_is_gone_with_it_and_nowhere_else() {
+fn nested_objects_belong_to_their_parent_and_are_deleted_with_it() {
     let (_server, mut client) = served();
     let store =
         |client: &mut Client| client.post("/v1/vector_stores", json!({"name": "s", "file_ids": ["file-1", "file-2"]}));
@@ -158,7 +158,7 @@ fn what_is_in_something_is_gone_with_it_and_nowhere_else() {
 }
 
 #[test]
-fn what_is_there_from_the_start_can_be_changed_and_deleted() {
+fn seed_objects_can_be_changed_and_deleted() {
     let (_server, mut client) = served();
     let limits = "/v1/organization/projects/proj_1/rate_limits";
     client.post(&format!("{limits}/rl-gpt-4o"), json!({"max_requests_per_1_minute": 7}));
@@ -179,7 +179,7 @@ fn what_is_there_from_the_start_can_be_changed_and_deleted() {
 }
 
 #[test]
-fn bad_input_is_refused_or_taken_for_nothing() {
+fn malformed_input_is_refused_or_ignored() {
     let (_server, mut client) = served();
     for body in [json!([1]), json!("x"), json!(7)] {
         assert_eq!(client.try_to("POST /v1/containers/cntr_1/files", body).0, 400);
@@ -194,12 +194,12 @@ fn bad_input_is_refused_or_taken_for_nothing() {
     let odd =
         json!({"status": ["validating"], "id": {}, "file_ids": "x", "metadata": {"{{resource.id}}": "{{body.x}}"}});
     let store = client.post("/v1/vector_stores", odd);
-    assert_eq!(store["metadata"]["{{resource.id}}"], "{{body.x}}", "what is sent is no template");
+    assert_eq!(store["metadata"]["{{resource.id}}"], "{{body.x}}", "template syntax in a request is plain text");
     assert_eq!(client.get(&format!("/v1/vector_stores/{}", text(&store["id"])))["id"], store["id"]);
 }
 
 #[test]
-fn a_collection_of_ones_own_is_one_file() {
+fn one_fixture_file_adds_a_collection() {
     let file = r#"{
       "paths": ["/mine/{box_id}/toys", "/v1/mine/{box_id}/toys"], "collection": "toys", "noun": "toy",
       "id": "toy_{{id.hex8}}", "object": {"id": "{{resource.id}}", "box": "{{resource.parent}}", "colour": "red", "status": "new"},
@@ -229,7 +229,7 @@ fn a_collection_of_ones_own_is_one_file() {
 }
 
 #[test]
-fn mistakes_in_a_collection_are_told_at_start_up() {
+fn mistakes_in_a_collection_are_reported_at_start() {
     let told = |rest: &str| {
         let file = format!(r#"{{"paths": ["/toys"], "collection": "toys", "noun": "toy", {rest}}}"#);
         let directory = Directory::with(&[("openai/toys.json", &file)]);
@@ -289,7 +289,7 @@ fn mistakes_in_a_collection_are_told_at_start_up() {
 }
 
 #[test]
-fn an_upload_becomes_a_file_of_its_parts_in_the_order_asked_for() {
+fn an_upload_becomes_a_file_of_its_parts_in_the_requested_order() {
     let (_server, mut client) = served();
     let about = json!({"filename": "a.txt", "purpose": "assistants", "bytes": 11, "mime_type": "text/plain"});
     let upload = client.post("/v1/uploads", about);
@@ -313,7 +313,7 @@ fn an_upload_becomes_a_file_of_its_parts_in_the_order_asked_for() {
 }
 
 #[test]
-fn what_there_is_one_of_is_there_again_once_it_is_told() {
+fn a_deleted_singleton_is_created_again_by_an_update() {
     let (_server, mut client) = served();
     let path = "/v1/organization/spend_limit";
     let limit = json!({"threshold_amount": 500, "currency": "USD", "interval": "month"});
@@ -325,7 +325,7 @@ fn what_there_is_one_of_is_there_again_once_it_is_told() {
 }
 
 #[test]
-fn what_is_sent_of_another_shape_comes_back_in_that_of_answers() {
+fn request_members_are_converted_to_the_response_shape() {
     let (_server, mut client) = served();
     for path in ["/v1/organization/data_retention", "/v1/organization/projects/proj_1/data_retention"] {
         let told = client.post(path, json!({"retention_type": "zero_data_retention"}));
@@ -347,7 +347,7 @@ fn what_is_sent_of_another_shape_comes_back_in_that_of_answers() {
 }
 
 #[test]
-fn pages_follow_each_other_by_whatever_member_is_the_id() {
+fn pages_follow_each_other_by_the_members_that_hold_the_ids() {
     let (_server, mut client) = served();
     let path = "/v1/organization/projects/proj_1/groups";
     for id in ["a", "b", "c"] {
@@ -360,7 +360,7 @@ fn pages_follow_each_other_by_whatever_member_is_the_id() {
 }
 
 #[test]
-fn files_of_a_batch_are_counted_however_they_are_listed() {
+fn file_batches_count_ids_and_files_alike() {
     let (_server, mut client) = served();
     let sent = [json!({"file_ids": ["a", "b"]}), json!({"files": [{"file_id": "c", "attributes": {"n": 1}}]})];
     let counted =
@@ -373,7 +373,7 @@ fn files_of_a_batch_are_counted_however_they_are_listed() {
 }
 
 #[test]
-fn what_was_uploaded_comes_back_until_it_is_deleted() {
+fn an_uploaded_file_is_returned_unchanged_until_deleted() {
     let server = serve(Config { strict_ids: true, ..Config::for_test() });
     let mut connection = Connection::open(server.address());
     let text = "{\"custom_id\":\"one\"}\n\u{0}\r\n--";
@@ -388,5 +388,5 @@ fn what_was_uploaded_comes_back_until_it_is_deleted() {
     assert_eq!(connection.get(&format!("{path}/content")).text(), text);
     assert_eq!(connection.request("DELETE", &path, "", "").unwrap().json()["deleted"], true);
     assert_eq!(connection.get(&format!("{path}/content")).status, 404);
-    assert_eq!(connection.get("/v1/files/file-never").status, 404, "ids are strict");
+    assert_eq!(connection.get("/v1/files/file-never").status, 404, "unknown ids are refused with strict_ids");
 }

@@ -1,5 +1,5 @@
-//! Responses, over a socket: what a stream tells is what a whole answer says, what is kept is found again, and a
-//! conversation goes on.
+//! OpenAI Responses over a socket: streams accumulate to the full response, responses are stored, and conversations
+//! continue.
 
 use fake_openai::{
     Config, Running,
@@ -24,7 +24,7 @@ fn usual() -> (Running, Connection) {
     with(ModelBehavior::default())
 }
 
-/// A server whose model says these replies, and counts what they cost.
+/// A server with these scripted replies.
 fn scripted(replies: &Value) -> (Running, Connection, Directory) {
     let directory = Directory::with(&[("replies.json", &replies.to_string())]);
     let server = serve(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() });
@@ -32,7 +32,7 @@ fn scripted(replies: &Value) -> (Running, Connection, Directory) {
     (server, connection, directory)
 }
 
-/// A request with these members beside a model and an input.
+/// A request with a model, an input and these members.
 fn body(members: &Value) -> Value {
     let mut body = json!({"model": "m", "input": "Hi"});
     body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
@@ -45,7 +45,7 @@ fn ask(connection: &mut Connection, members: &Value) -> Value {
     response.json()
 }
 
-/// The events of a stream; the name of each is its type, and they are numbered from 0.
+/// The events of a stream. Checks that each has its type as its name, and that they are numbered from 0.
 fn stream(connection: &mut Connection, members: &Value) -> Vec<Value> {
     let mut members = members.clone();
     members["stream"] = true.into();
@@ -67,7 +67,7 @@ fn append(text: &mut Value, delta: &Value) {
     *text = whole.into();
 }
 
-/// What the SDKs' accumulators make of a stream, checked at each step against what its events tell as done.
+/// Accumulates stream events to a full response, as the SDKs do. Checks each `done` event against the deltas before it.
 fn accumulated(events: &[Value]) -> Value {
     let mut response = events[0]["response"].clone();
     for event in events {
@@ -75,7 +75,7 @@ fn accumulated(events: &[Value]) -> Value {
         let Some(index) = event["output_index"].as_u64() else { continue };
         let output = response["output"].as_array_mut().unwrap();
         if name == "response.output_item.added" {
-            assert_eq!(index as usize, output.len(), "items begin in order");
+            assert_eq!(index as usize, output.len(), "items start in order");
             output.push(event["item"].clone());
             continue;
         }
@@ -122,7 +122,7 @@ fn accumulated(events: &[Value]) -> Value {
     last.clone()
 }
 
-/// A response without what is drawn anew for each.
+/// A response without the members that are random in each response.
 fn lasting(mut response: Value) -> Value {
     let shared = response["id"].as_str().unwrap()["resp_".len()..][..16].to_owned();
     response["id"].take();
@@ -150,7 +150,7 @@ fn types(response: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn a_stream_comes_to_the_whole_answer() {
+fn stream_events_accumulate_to_the_full_response() {
     let (_server, mut connection) = usual();
     for members in [
         json!({}),
@@ -164,7 +164,7 @@ fn a_stream_comes_to_the_whole_answer() {
         json!({"instructions": "Be brief.", "metadata": {"a": "b"}, "temperature": 1, "tools": tools()}),
     ] {
         let (mut whole, mut streamed) = (members.clone(), members.clone());
-        // What is made up anew is the same for the same seed alone.
+        // A random summary differs between two requests, so the comparison leaves it out.
         if members["reasoning"]["summary"] == "auto" {
             (whole, streamed) = (json!({"max_output_tokens": 20}), json!({"max_output_tokens": 20}));
         }
@@ -179,7 +179,7 @@ fn a_stream_comes_to_the_whole_answer() {
 }
 
 #[test]
-fn deltas_are_padded_unless_that_is_not_wanted() {
+fn deltas_are_padded_unless_obfuscation_is_off() {
     let (_server, mut connection) = usual();
     let padded = |events: &[Value]| events.iter().filter(|event| event.get("obfuscation").is_some()).count();
     let deltas = |events: &[Value]| events.iter().filter(|event| event.get("delta").is_some()).count();
@@ -192,7 +192,7 @@ fn deltas_are_padded_unless_that_is_not_wanted() {
 }
 
 #[test]
-fn what_is_not_complete_says_so() {
+fn incomplete_responses_name_the_reason() {
     let (_server, mut connection) = usual();
     let thought = ask(&mut connection, &json!({"max_output_tokens": 16, "reasoning": {"effort": "low"}}));
     assert_eq!((&thought["status"], &thought["completed_at"]), (&"incomplete".into(), &Value::Null));
@@ -205,7 +205,7 @@ fn what_is_not_complete_says_so() {
 }
 
 #[test]
-fn thoughts_come_first_summed_up_and_sealed_as_asked() {
+fn reasoning_comes_first_with_summary_and_encryption_on_request() {
     let (_server, mut connection) = usual();
     let answer = ask(&mut connection, &json!({"reasoning": {"effort": "low", "summary": "auto"}}));
     assert_eq!(types(&answer), ["reasoning", "message"]);
@@ -222,7 +222,7 @@ fn thoughts_come_first_summed_up_and_sealed_as_asked() {
 }
 
 #[test]
-fn refusals_and_scripted_calls_are_spelled() {
+fn scripted_refusals_and_tool_calls_become_output_items() {
     let (_server, mut connection, _directory) = scripted(&json!([
         {"when": {"user": "bad"}, "refusal": "I will not."},
         {"when": {"user": "two", "tool_result": false}, "tool_calls": [{"name": "weather", "arguments": {"x": 1}}, {"name": "note", "arguments": "z"}]},
@@ -241,7 +241,7 @@ fn refusals_and_scripted_calls_are_spelled() {
     assert_eq!(empty["output"][0]["content"][0]["text"], "");
     accumulated(&stream(&mut connection, &json!({})));
 
-    // The agent's next step, with all that was said before, and with the id of the response alone.
+    // The agent's next step: with the full history, and with `previous_response_id` alone.
     let results: Vec<_> = ["function_call_output", "custom_tool_call_output"]
         .iter()
         .enumerate()
@@ -257,7 +257,7 @@ fn refusals_and_scripted_calls_are_spelled() {
 }
 
 #[test]
-fn what_is_kept_is_found_until_it_is_deleted() {
+fn a_stored_response_can_be_read_until_deleted() {
     let (_server, mut connection) = usual();
     let input = json!([
         {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}, {"role": "user", "content": "And?"},
@@ -284,8 +284,7 @@ fn what_is_kept_is_found_until_it_is_deleted() {
     for connection in [&mut connection, &mut strict] {
         let unstored = ask(connection, &json!({"store": false}));
         let path = format!("{PATH}/{}", unstored["id"].as_str().unwrap());
-        let found = connection.get(&path);
-        assert!(found.status == 404 || found.json() != unstored, "it is not kept");
+        assert_eq!(connection.get(&path).status, 404, "a response with `store: false` is not stored");
     }
     assert_eq!(strict.get(&format!("{PATH}/resp_never")).status, 404);
     let never = connection.get(&format!("{PATH}/resp_never")).json();
@@ -298,7 +297,7 @@ fn what_is_kept_is_found_until_it_is_deleted() {
 }
 
 #[test]
-fn a_conversation_goes_on() {
+fn previous_response_id_continues_the_conversation() {
     let (_server, mut connection, _directory) = scripted(&json!([
         {"when": {"turn": 3, "system": ""}, "text": "Third."},
         {"when": {"turn": 2}, "text": "Second."},
@@ -318,13 +317,13 @@ fn a_conversation_goes_on() {
     let compact = connection.post("/v1/responses/compact", &body(&next(&second)).to_string()).json();
     let users = compact["output"].as_array().unwrap().iter().filter(|item| item["role"] == "user").count();
     assert_eq!((users, &compact["output"][3]["type"]), (3, &json!("compaction")));
-    // What went before the one that is gone is gone with it.
+    // The history ends at a deleted response.
     connection.request("DELETE", &format!("{PATH}/{}", first["id"].as_str().unwrap()), "", "").unwrap();
     assert_eq!(said(&ask(&mut connection, &next(&second))), "Second.");
 }
 
 #[test]
-fn what_is_made_in_the_background_is_done_when_it_is_asked_for_again() {
+fn a_background_response_completes_when_polled() {
     let (_server, mut connection) = usual();
     let queued = ask(&mut connection, &json!({"background": true}));
     assert_eq!((&queued["status"], &queued["output"]), (&json!("queued"), &json!([])));
@@ -351,7 +350,7 @@ fn what_is_made_in_the_background_is_done_when_it_is_asked_for_again() {
 }
 
 #[test]
-fn a_count_is_that_of_the_answer() {
+fn input_tokens_matches_the_response() {
     for usage in [Counting::Canned, Counting::Estimate, Counting::Exact] {
         let (_server, mut connection) = with(ModelBehavior { usage, ..ModelBehavior::default() });
         let members = json!({"input": "How many words are in here?", "instructions": "Count.", "tools": tools()});
@@ -361,7 +360,7 @@ fn a_count_is_that_of_the_answer() {
 }
 
 #[test]
-fn faults_know_the_parts_of_a_stream() {
+fn stream_faults_apply_to_the_event_kinds_of_responses() {
     let (_server, mut connection) = usual();
     let mut kinds = |fault: &str| -> Vec<String> {
         let response =

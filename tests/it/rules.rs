@@ -1,7 +1,7 @@
-//! Where faults can be asked for, which counts for more, and the rules that come and go while the server runs.
+//! The sources of faults, their priority, and rules that change at run time.
 
 use fake_openai::{Config, Running};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     client::{CHAT, Connection, Response, serve},
@@ -15,7 +15,7 @@ fn request(server: &Running, path: &str, headers: &str, body: &str) -> Response 
 const PATH: &str = "/v1/chat/completions";
 
 #[test]
-fn a_request_can_ask_wherever_a_gateway_lets_something_through() {
+fn a_request_can_ask_for_a_fault_in_any_field_a_gateway_forwards() {
     let server = serve(Config::for_test());
     let marked = |text: &str| CHAT.replace(r#""Hi""#, &format!(r#""Hi {text} there""#));
     let ways = [
@@ -36,24 +36,25 @@ fn a_request_can_ask_wherever_a_gateway_lets_something_through() {
     for path in ["gemini-2.5-flash~503:generateContent", "gemini-2.5-flash~stall@2:1s~503:generateContent"] {
         assert_eq!(request(&server, &format!("/v1beta/models/{path}"), "", gemini).status, 503, "{path}");
     }
-    // Only what the user said last counts.
+    // Only the last user message counts.
     let earlier =
         r#"{"model":"m","messages":[{"role":"user","content":"[[fake: 503]]"},{"role":"user","content":"Hi"}]}"#;
     assert_eq!(request(&server, PATH, "", earlier).status, 200);
-    // What asks is no part of what is named.
+    // The fault is not part of the model's name.
     assert_eq!(request(&server, PATH, "", &CHAT.replace("gpt-4o", "gpt-4o~ttft=1ms")).json()["model"], "gpt-4o");
 
     let closed = serve(Config { request_faults: false, ..Config::for_test() });
     for (path, headers, body) in &ways {
         let response = request(&closed, path, headers, body);
-        assert!([200, 404].contains(&response.status), "{path} {headers} {body}: {}", response.status);
+        let expected = if path.starts_with("/~") { 404 } else { 200 };
+        assert_eq!(response.status, expected, "{path} {headers} {body}");
     }
     let model = request(&closed, PATH, "", &CHAT.replace("gpt-4o", "gpt-4o~503")).json()["model"].clone();
     assert_eq!(model, "gpt-4o~503");
 }
 
 #[test]
-fn what_stands_nearer_to_the_request_counts_for_more() {
+fn the_fault_source_nearest_to_the_request_wins() {
     let rules: Vec<_> = [json!({"when": {"model": "gpt-*"}, "fault": "507"})]
         .iter()
         .map(|rule| serde_json::from_value(rule.clone()).unwrap())
@@ -68,7 +69,7 @@ fn what_stands_nearer_to_the_request_counts_for_more() {
     put("506");
     assert_eq!(request(&server, PATH, "", CHAT).status, 506);
     put("505");
-    assert_eq!(request(&server, PATH, "", CHAT).status, 505, "the newest counts");
+    assert_eq!(request(&server, PATH, "", CHAT).status, 505, "the newest rule wins");
     let marked = CHAT.replace("Hi", "[[fake: 504]]");
     assert_eq!(request(&server, PATH, "", &marked).status, 504);
     let key = "authorization: Bearer k~503\r\n";
@@ -80,11 +81,15 @@ fn what_stands_nearer_to_the_request_counts_for_more() {
     let header = format!("{key}x-fake-openai: 418\r\n");
     assert_eq!(request(&server, "/~501/v1/chat/completions?fake=500", &header, &model).status, 418);
     let fine = format!("{key}x-fake-openai: ok\r\n");
-    assert_eq!(request(&server, "/~501/v1/chat/completions?fake=500", &fine, &model).status, 200, "nothing goes wrong");
+    assert_eq!(
+        request(&server, "/~501/v1/chat/completions?fake=500", &fine, &model).status,
+        200,
+        "`ok` overrides every other fault"
+    );
 }
 
 #[test]
-fn rules_come_and_go_while_the_server_runs() {
+fn rules_can_be_added_replaced_and_deleted_at_run_time() {
     let server = serve(Config::for_test());
     let mut connection = Connection::open(server.address());
     let mut admin = |method: &str, path: &str, body: &str| {
@@ -102,7 +107,7 @@ fn rules_come_and_go_while_the_server_runs() {
     assert_eq!(admin("PUT", &format!("/rules/{id}"), r#"{"fault": "503"}"#).status, 200);
     assert_eq!(statuses(2), [503, 503]);
     let get = |path: &str| Connection::open(server.address()).get(path).status;
-    assert_eq!((get("/health"), get("/v1/models")), (200, 503), "the fake's own pages have no faults");
+    assert_eq!((get("/health"), get("/v1/models")), (200, 503), "rules do not apply to /health");
     assert_eq!(admin("DELETE", &format!("/rules/{id}"), "").status, 204);
     assert_eq!(admin("DELETE", &format!("/rules/{id}"), "").status, 404);
     assert_eq!(statuses(1), [200]);
@@ -111,7 +116,7 @@ fn rules_come_and_go_while_the_server_runs() {
     assert_eq!(admin("POST", "/reset", "").status, 204);
     assert_eq!(admin("GET", "/rules", "").json(), json!({"rules": []}));
     admin("POST", "/rules", r#"{"fault": "429x1"}"#);
-    assert_eq!(statuses(2), [429, 200], "after a reset it is counted anew");
+    assert_eq!(statuses(2), [429, 200], "a reset clears the counts");
     assert_eq!(admin("DELETE", "/rules", "").status, 204);
     for (body, words) in [("{", "is JSON"), (r#"{"fault": "boom"}"#, "boom"), (r#"{"faults": "503"}"#, "unknown field")]
     {
@@ -123,7 +128,7 @@ fn rules_come_and_go_while_the_server_runs() {
 }
 
 #[test]
-fn a_token_opens_what_is_closed() {
+fn the_admin_token_opens_the_admin_pages() {
     let server = serve(Config { admin_token: Some("secret".to_owned()), ..Config::for_test() });
     let get = |headers: &str| {
         Connection::open(server.address()).request("GET", "/__admin/rules", headers, "").unwrap().status
@@ -134,23 +139,23 @@ fn a_token_opens_what_is_closed() {
 }
 
 #[test]
-fn the_models_that_litellms_fake_knows_behave_as_they_do_there() {
+fn models_of_litellms_fake_behave_as_they_do_there() {
     let server = serve(Config::for_test());
     assert_eq!(request(&server, PATH, "", &CHAT.replace("gpt-4o", "429")).status, 429);
-    // The slow ones are under way, and free when their client leaves.
+    // The slow models hold the request until their client disconnects.
     for model in ["random_sleep", "slow-endpoint", "degraded", "slow_provider", "blocked"] {
         let mut connection = Connection::open(server.address());
         let body = CHAT.replace("gpt-4o", model);
         let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         connection.send(head.as_bytes()).unwrap();
-        crate::client::eventually("it is under way", || server.in_flight() == 1);
+        crate::client::eventually("the request is in flight", || server.in_flight() == 1);
         drop(connection);
-        crate::client::eventually("it is over", || server.in_flight() == 0);
+        crate::client::eventually("the request has ended", || server.in_flight() == 0);
     }
 }
 
 #[test]
-fn rules_of_the_fixtures_can_be_overridden() {
+fn fixture_rules_can_be_overridden() {
     let none = Directory::with(&[("rules.json", "[]")]);
     let server = serve(Config { fixtures: Some(none.path().to_owned()), ..Config::for_test() });
     assert_eq!(request(&server, PATH, "", &CHAT.replace("gpt-4o", "429")).status, 200);
@@ -158,5 +163,4 @@ fn rules_of_the_fixtures_can_be_overridden() {
     let config = Config { fixtures: Some(wrong.path().to_owned()), ..Config::for_test() };
     let problem = fake_openai::Server::bind(config).err().unwrap().to_string();
     assert!(problem.contains("rules.json") && problem.contains("there is no fault `boom`"), "{problem}");
-    let _: Value = serde_json::from_str("[]").unwrap();
 }

@@ -1,5 +1,4 @@
-//! Runs of assistants, over a socket: what a poll finds is what a stream tells, tools are waited for, and the thread has
-//! what was said.
+//! Runs of assistants over a socket: polled and streamed alike, they wait for tools and add messages to their thread.
 
 use fake_openai::{Config, Running};
 use serde_json::{Value, json};
@@ -9,7 +8,7 @@ use crate::{
     program::Directory,
 };
 
-/// A server whose model calls a tool where it is asked for one, and then tells what that has returned.
+/// A server whose model calls tools for `weather` and then replies with their output.
 fn served(strict_ids: bool) -> (Running, Connection, Directory) {
     let usage = |prompt: u64, completion: u64| json!({"prompt_tokens": prompt, "completion_tokens": completion});
     let replies = json!([
@@ -40,7 +39,7 @@ fn get(connection: &mut Connection, path: &str) -> Value {
     connection.request("GET", path, "", "").unwrap().json()
 }
 
-/// The events of a stream, with their names; the last says that it is done.
+/// The events of a stream with their names. Checks that the last is `done`.
 fn stream(connection: &mut Connection, path: &str, mut body: Value) -> Vec<(String, Value)> {
     body["stream"] = true.into();
     let response = connection.post(path, &body.to_string());
@@ -53,7 +52,7 @@ fn stream(connection: &mut Connection, path: &str, mut body: Value) -> Vec<(Stri
     text.trim_end().split("\n\n").map(|frame| event(frame).unwrap_or_else(|| panic!("{frame}"))).collect()
 }
 
-/// The names of events, repeated ones once, without what all begin with.
+/// The names of events without the prefix `thread.`. Repeated names appear once.
 fn names(events: &[(String, Value)]) -> Vec<&str> {
     let mut names: Vec<_> = events.iter().map(|(name, _)| name.strip_prefix("thread.").unwrap()).collect();
     names.dedup();
@@ -66,7 +65,7 @@ fn thread(connection: &mut Connection, text: &str) -> String {
     format!("/v1/threads/{}", thread["id"].as_str().unwrap())
 }
 
-/// What is said in a thread, the oldest first.
+/// The texts of a thread, oldest first.
 fn said(connection: &mut Connection, thread: &str) -> Vec<String> {
     let messages = get(connection, &format!("{thread}/messages?order=asc"));
     let text = |message: &Value| message["content"][0]["text"]["value"].as_str().unwrap().to_owned();
@@ -84,7 +83,7 @@ const MESSAGE: [&str; 7] = [
 ];
 
 #[test]
-fn a_run_says_what_its_thread_and_its_assistant_ask_for() {
+fn a_run_combines_its_thread_and_its_assistant() {
     let (_server, mut connection, _directory) = served(false);
     let connection = &mut connection;
     let assistant = json!({"model": "gpt-5", "instructions": "Be kind.", "temperature": 0.5});
@@ -96,7 +95,7 @@ fn a_run_says_what_its_thread_and_its_assistant_ask_for() {
     assert_eq!(own, [&json!("queued"), &json!("gpt-5"), &json!("Be kind."), &json!(1.0)]);
     let poll = format!("{path}/{}", run["id"].as_str().unwrap());
     assert_eq!(get(connection, &poll)["status"], "in_progress");
-    assert_eq!(said(connection, &thread), ["Hi"], "nothing is said before it is made");
+    assert_eq!(said(connection, &thread), ["Hi"], "the message appears only when the run completes");
     let ended = get(connection, &poll);
     assert_eq!(ended["usage"]["total_tokens"], 12);
     assert!(ended["status"] == "completed" && ended["expires_at"].is_null() && ended["completed_at"].is_u64());
@@ -119,7 +118,7 @@ fn a_run_says_what_its_thread_and_its_assistant_ask_for() {
 }
 
 #[test]
-fn a_run_waits_for_its_tools_polled_or_streamed() {
+fn a_run_waits_for_tool_outputs_polled_or_streamed() {
     let (_server, mut connection, _directory) = served(false);
     let connection = &mut connection;
     let thread = thread(connection, "weather");
@@ -147,7 +146,7 @@ fn a_run_waits_for_its_tools_polled_or_streamed() {
     assert_eq!(states.each_ref().map(|run| run["status"].as_str().unwrap()), ["in_progress", "completed"]);
     assert_eq!(states[1]["usage"]["total_tokens"], 20 + 9 + 30 + 4);
     assert_eq!(said(connection, &thread), ["weather", "It is warm."]);
-    assert_eq!(connection.post(&submit, &outputs.to_string()).status, 400, "it does not wait any more");
+    assert_eq!(connection.post(&submit, &outputs.to_string()).status, 400, "the run no longer waits for outputs");
 
     let message = json!({"role": "user", "content": "weather"});
     post(connection, &format!("{thread}/messages"), message);
@@ -176,7 +175,7 @@ fn a_run_waits_for_its_tools_polled_or_streamed() {
 }
 
 #[test]
-fn a_thread_may_be_made_with_its_run() {
+fn a_thread_can_be_created_with_its_run() {
     let (_server, mut connection, _directory) = served(true);
     let connection = &mut connection;
     let made = json!({"messages": [{"role": "user", "content": "refuse"}], "metadata": {"a": "b"}});
@@ -198,12 +197,12 @@ fn a_thread_may_be_made_with_its_run() {
     let path = format!("/v1/threads/{}", run["thread_id"].as_str().unwrap());
     let poll = format!("{path}/runs/{}", run["id"].as_str().unwrap());
     post(connection, &format!("{poll}/cancel"), json!({}));
-    assert_eq!(get(connection, &poll)["status"], "cancelled", "what was to come of it does not");
+    assert_eq!(get(connection, &poll)["status"], "cancelled", "a cancelled run stays cancelled");
     assert_eq!(get(connection, &format!("{path}/messages"))["data"].as_array().unwrap().len(), 1);
 }
 
 #[test]
-fn a_run_that_says_too_much_is_incomplete() {
+fn a_run_over_its_token_limit_is_incomplete() {
     let (_server, mut connection, _directory) = served(false);
     let connection = &mut connection;
     let path = format!("{}/runs", thread(connection, "Hi"));

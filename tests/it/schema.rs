@@ -1,4 +1,4 @@
-//! Instances of JSON Schemas: a validator accepts them, and nothing makes them endless.
+//! Instances of JSON Schemas: a validator accepts them, and their size is bounded.
 
 use std::collections::HashSet;
 
@@ -6,9 +6,9 @@ use fake_openai::{core::random::Random, model::schema::instance};
 use proptest::{prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 
-/// The most values and characters that one instance has.
+/// The maximum number of values and characters of one instance.
 const ROOM: usize = 32_768;
-/// The longest string.
+/// The maximum length of a string.
 const LONGEST: usize = 10_000;
 
 fn make(schema: &Value, seed: u64) -> Value {
@@ -20,7 +20,7 @@ fn accepts(schema: &Value, value: &Value) -> Result<(), String> {
     validator.validate(value).map_err(|error| format!("{error}\nschema: {schema}\nvalue: {value}"))
 }
 
-/// An instance that a validator accepts, whatever the seed; the first of them.
+/// An instance. Checks that a validator accepts the instances of 50 seeds.
 #[track_caller]
 fn valid(schema: Value) -> Value {
     for seed in 0..50 {
@@ -39,7 +39,7 @@ fn size(value: &Value) -> usize {
 }
 
 #[test]
-fn types_are_what_they_say_or_what_the_keywords_are_about() {
+fn types_follow_the_type_or_the_keywords() {
     assert!(valid(json!({"type": "string"})).as_str().unwrap().len() > 2);
     assert!((1..=100).contains(&valid(json!({"type": "integer"})).as_i64().unwrap()));
     assert!(valid(json!({"type": "number"})).is_f64());
@@ -59,7 +59,7 @@ fn types_are_what_they_say_or_what_the_keywords_are_about() {
 }
 
 #[test]
-fn what_is_named_is_taken() {
+fn const_enum_default_and_examples_are_used() {
     assert_eq!(valid(json!({"const": {"a": [1, null]}})), json!({"a": [1, null]}));
     assert_eq!(valid(json!({"const": null})), json!(null));
     let colours: HashSet<_> = (0..50).map(|seed| make(&json!({"enum": ["red", "green", null]}), seed)).collect();
@@ -71,7 +71,7 @@ fn what_is_named_is_taken() {
     assert_eq!(valid(json!({"type": "integer", "minimum": 9, "default": 7, "examples": [9]})), json!(9));
     assert_eq!(valid(json!({"anyOf": [{"type": "integer"}, {"type": "null"}], "default": 3})), json!(3));
     let optional = json!({"anyOf": [{"type": "integer"}, {"type": "null"}], "default": null});
-    assert!(valid(optional).is_i64(), "null says less than a value");
+    assert!(valid(optional).is_i64(), "a value is preferred to null");
     let of_wrong_items = json!({"type": "array", "items": {"type": "integer"}, "default": ["a"]});
     assert!(valid(of_wrong_items)[0].is_i64());
     let open = json!({"type": "object", "properties": {"a": {"type": "null"}}, "required": ["a"], "default": {}});
@@ -103,7 +103,7 @@ fn objects_have_every_property_in_order() {
 }
 
 #[test]
-fn arrays_have_as_many_items_as_they_must() {
+fn arrays_have_the_fewest_items_allowed() {
     let length = |schema| valid(schema).as_array().unwrap().len();
     assert_eq!(length(json!({"items": {"type": "integer"}})), 1);
     assert_eq!(length(json!({"items": {"type": "integer"}, "minItems": 3, "maxItems": 5})), 3);
@@ -125,7 +125,7 @@ fn arrays_have_as_many_items_as_they_must() {
 }
 
 #[test]
-fn strings_are_as_long_as_they_must_be() {
+fn strings_keep_length_and_pattern() {
     for (least, most) in [(0, 0), (1, 1), (2, 2), (5, 6), (6, 6), (12, 12), (40, 41), (1000, 1000)] {
         let text = valid(json!({"type": "string", "minLength": least, "maxLength": most}));
         assert_eq!(text.as_str().unwrap().trim_end(), text);
@@ -140,7 +140,7 @@ fn strings_are_as_long_as_they_must_be() {
 }
 
 #[test]
-fn formats_are_kept() {
+fn strings_keep_their_format() {
     let formats = [
         "date-time",
         "date",
@@ -217,7 +217,7 @@ fn numbers_keep_their_bounds() {
 }
 
 #[test]
-fn choices_are_made_once_and_merged_with_what_is_around() {
+fn chosen_branches_are_merged_with_the_schema_around_them() {
     assert!(valid(json!({"anyOf": [{"type": "null"}, {"type": "string"}]})).is_string());
     assert!(valid(json!({"oneOf": [{"type": "integer"}, {"type": "string"}]})).is_i64());
     assert_eq!(valid(json!({"anyOf": [{"type": "null"}, false]})), json!(null));
@@ -233,14 +233,14 @@ fn choices_are_made_once_and_merged_with_what_is_around() {
         {"anyOf": [{"required": ["c"]}]},
     ], "$defs": {"Named": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}}}));
     assert_eq!(both.as_object().unwrap().keys().collect::<Vec<_>>(), ["a", "name", "c"]);
-    // What zod makes of an intersection of strict objects: no instance by the letter, but this one parses.
+    // Zod's schema of an intersection of strict objects. No instance is strictly valid, but zod parses this one.
     let strict =
         |name: &str| json!({"properties": {name: {"type": "null"}}, "required": [name], "additionalProperties": false});
     assert_eq!(make(&json!({"allOf": [strict("a"), strict("b")]}), 0), json!({"a": null, "b": null}));
 }
 
 #[test]
-fn references_are_found_wherever_they_point() {
+fn references_resolve_anywhere_in_the_schema() {
     let schema = json!({
         "type": "object",
         "properties": {
@@ -257,11 +257,11 @@ fn references_are_found_wherever_they_point() {
     let value = make(&schema, 0);
     assert!(value["a"].is_i64() && value["b"].is_i64() && value["c"].is_boolean() && value["d"].is_string());
     assert!(value["e"].as_i64() >= Some(50));
-    assert!(value["f"].is_i64(), "LiteLLM takes the # off for Anthropic's models on Bedrock and Vertex AI");
+    assert!(value["f"].is_i64(), "LiteLLM strips the # for Anthropic models on Bedrock and Vertex AI");
 }
 
 #[test]
-fn what_recurs_ends() {
+fn recursive_schemas_terminate() {
     let tree = json!({
         "$defs": {"Node": {
             "type": "object",
@@ -283,7 +283,7 @@ fn what_recurs_ends() {
     let optional = json!({"type": "object", "properties": {"next": {"$ref": "#"}}});
     assert_eq!(valid(optional), json!({"next": {}}));
 
-    // The first branch of each goes round; only the last one of the last ends.
+    // The first branch of each definition recurs. Only the last branch of the last one ends.
     let mutual = json!({
         "$ref": "#/$defs/A",
         "$defs": {
@@ -310,7 +310,7 @@ fn what_recurs_ends() {
     });
     assert!(valid(branching)["left"]["n"].is_number());
 
-    // `any JSON`, the way pydantic writes it.
+    // Pydantic's schema of any JSON.
     let json_value = json!({"$ref": "#/$defs/J", "$defs": {"J": {"anyOf": [
         {"type": "object", "additionalProperties": {"$ref": "#/$defs/J"}},
         {"type": "array", "items": {"$ref": "#/$defs/J"}},
@@ -320,7 +320,7 @@ fn what_recurs_ends() {
 }
 
 #[test]
-fn what_has_no_instance_gives_something_nevertheless() {
+fn impossible_schemas_still_give_a_value() {
     let endless = json!({"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]});
     assert!(make(&endless, 0).is_object());
     make(&json!({"$ref": "#"}), 0);
@@ -337,7 +337,7 @@ fn what_has_no_instance_gives_something_nevertheless() {
 }
 
 #[test]
-fn nothing_grows_beyond_its_bounds() {
+fn instances_stay_within_their_size_limit() {
     let huge = json!({"type": "array", "minItems": 1e9, "items": {"type": "string", "minLength": 1e9}});
     let wide: Map<String, Value> = (0..20_000).map(|n| (n.to_string(), json!({"$ref": "#/$defs/A"}))).collect();
     let names: Vec<&String> = wide.keys().collect();
@@ -352,7 +352,7 @@ fn nothing_grows_beyond_its_bounds() {
         (0..30).map(|n| (n.to_string(), json!({"prefixItems": everything, "minItems": 30}))).collect();
     let mut nested = json!({"type": "null"});
     for n in 0..3_000 {
-        // Not `json!`, which would copy what is nested.
+        // Without `json!`, which would copy the nested value.
         nested = match n % 2 {
             0 => Value::Object(Map::from_iter([("items".to_owned(), nested), ("minItems".to_owned(), json!(1))])),
             _ => Value::Object(Map::from_iter([("anyOf".to_owned(), Value::Array(vec![nested]))])),
@@ -383,7 +383,7 @@ fn nothing_grows_beyond_its_bounds() {
 }
 
 #[test]
-fn the_same_randomness_gives_the_same() {
+fn the_same_seed_gives_the_same_instance() {
     let schema =
         json!({"properties": {"a": {}, "b": {"type": "number"}, "c": {"format": "uuid"}, "d": {"enum": [1, 2, 3]}}});
     assert_eq!(make(&schema, 5).to_string(), make(&schema, 5).to_string());
@@ -392,7 +392,7 @@ fn the_same_randomness_gives_the_same() {
 
 /// As `openai.pydantic_function_tool` and `.parse()` send them.
 #[test]
-fn what_pydantic_writes() {
+fn pydantic_schemas_give_valid_instances() {
     let calendar = valid(json!({
         "$defs": {
             "Address": {
@@ -443,7 +443,7 @@ fn what_pydantic_writes() {
 
 /// As `zodResponseFormat` and `z.toJSONSchema` send them.
 #[test]
-fn what_zod_writes() {
+fn zod_schemas_give_valid_instances() {
     let email =
         "^(?!\\.)(?!.*\\.\\.)([A-Za-z0-9_'+\\-\\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\\-]*\\.)+[A-Za-z]{2,}$";
     let uuid = "^([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[1-8][0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}|00000000-\
@@ -498,7 +498,7 @@ fn what_zod_writes() {
     let value = valid(schema);
     assert!(value["email"].as_str().unwrap().ends_with("@example.com"));
     assert_eq!(value["pair"].as_array().unwrap().len(), 2);
-    // Zod's time has no zone, JSON Schema's must have one: the pattern is what is parsed.
+    // Zod's times have no zone, which JSON Schema requires. Zod checks the pattern only.
     let time = format!("^{time}$");
     let zoneless = make(&json!({"type": "string", "format": "time", "pattern": time}), 0);
     accepts(&json!({"pattern": time}), &zoneless).unwrap();
@@ -605,7 +605,7 @@ fn satisfiable() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Any JSON, with words of JSON Schema where they may mean something.
+/// Any JSON, with keywords of JSON Schema in places where they have a meaning.
 fn arbitrary() -> impl Strategy<Value = Value> {
     let words = [
         "type",
@@ -691,14 +691,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn a_validator_accepts_what_is_made(schema in satisfiable(), seed: u64) {
+    fn a_validator_accepts_every_instance(schema in satisfiable(), seed: u64) {
         if let Err(error) = accepts(&schema, &make(&schema, seed)) {
             prop_assert!(false, "{error}");
         }
     }
 
     #[test]
-    fn any_json_is_answered(schema in arbitrary(), seed: u64) {
+    fn any_json_gives_a_bounded_instance(schema in arbitrary(), seed: u64) {
         prop_assert!(size(&make(&schema, seed)) < ROOM + 100);
     }
 }

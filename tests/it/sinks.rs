@@ -1,4 +1,4 @@
-//! What gateways tell others of their requests: taken as each service takes it, and there to be read.
+//! Logging services that gateways write to: each accepts its own format, and what was written can be read.
 
 use std::io::Write;
 
@@ -15,7 +15,7 @@ fn ask(connection: &mut Connection, route: &str, body: &Value) -> Response {
 }
 
 #[test]
-fn events_become_traces_and_observations() {
+fn langfuse_events_become_traces_and_observations() {
     let access = Access { keys: vec!["sk-one".to_owned()], ..Access::default() };
     let server = serve(Config { access, ..Config::for_test() });
     let mut connection = Connection::open(server.address());
@@ -29,7 +29,7 @@ fn events_become_traces_and_observations() {
         event("6", "score-create", json!({"id": "x"})),
     ]});
     let answer = ask(&mut connection, "POST /api/public/ingestion", &batch);
-    assert_eq!(answer.status, 207, "no key is wanted");
+    assert_eq!(answer.status, 207, "no key is required");
     let successes: Vec<_> = (1..=6).map(|n| json!({"id": n.to_string(), "status": 201})).collect();
     assert_eq!(answer.json(), json!({"successes": successes, "errors": []}));
     let trace = connection.get("/api/public/traces/t").json();
@@ -43,7 +43,7 @@ fn events_become_traces_and_observations() {
 }
 
 #[test]
-fn runs_come_alone_or_many_at_once_and_change() {
+fn langsmith_runs_are_created_and_changed_alone_or_in_batches() {
     let server = serve(Config::for_test());
     let mut connection = Connection::open(server.address());
     let batch = json!({"post": [{"id": "a", "name": "one"}, {"id": "b"}], "patch": [{"id": "a", "outputs": {"x": 1}}]});
@@ -59,7 +59,7 @@ fn runs_come_alone_or_many_at_once_and_change() {
 }
 
 #[test]
-fn logs_come_as_arrays_and_zipped() {
+fn datadog_logs_are_accepted_as_arrays_and_gzipped() {
     let server = serve(Config::for_test());
     let mut connection = Connection::open(server.address());
     let mut zip = GzEncoder::new(Vec::new(), Compression::default());
@@ -78,11 +78,15 @@ fn logs_come_as_arrays_and_zipped() {
     connection
         .send(b"POST /api/v2/logs HTTP/1.1\r\nhost: fake\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}")
         .unwrap();
-    assert_eq!(connection.response(false).unwrap().status, 202, "what is not zipped after all is taken as it is");
+    assert_eq!(
+        connection.response(false).unwrap().status,
+        202,
+        "a body that is not gzip in spite of its header is accepted as it is"
+    );
 }
 
 #[test]
-fn messages_are_said_and_read() {
+fn slack_messages_are_posted_and_read() {
     let server = serve(Config::for_test());
     let mut connection = Connection::open(server.address());
     let said = ask(&mut connection, "POST /services/T0/B0/secret", &json!({"text": "Budget crossed", "blocks": [1]}));
@@ -96,7 +100,7 @@ fn messages_are_said_and_read() {
 }
 
 #[test]
-fn a_sink_is_down_where_that_is_asked_for_and_not_for_what_it_is_told() {
+fn faults_of_a_sink_come_from_its_url_and_never_from_its_content() {
     let server = serve(Config { faults: vec!["503".parse().unwrap()], ..Config::for_test() });
     let mut connection = Connection::open(server.address());
     let log =

@@ -1,4 +1,4 @@
-//! What may be done with what clients have created, by the state that it is in.
+//! Operations that depend on the status of a stored object.
 
 use fake_openai::Config;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::{
     resources::{Client, served, text},
 };
 
-/// The status and the words that something is refused with.
+/// The status and message of an error.
 fn refused(client: &mut Client, route: &str, body: Value) -> (u16, String) {
     let (status, answer) = client.try_to(route, body);
     (status, text(&answer["error"]["message"]).to_owned())
@@ -19,7 +19,7 @@ fn status(client: &mut Client, route: &str) -> String {
 }
 
 #[test]
-fn what_is_over_is_not_begun_or_cancelled_again() {
+fn finished_jobs_cannot_be_started_or_cancelled() {
     let (_server, mut client) = served();
     let asked = json!({"input_file_id": "file-1", "endpoint": "/v1/embeddings", "completion_window": "24h"});
     let path = format!("/v1/batches/{}", text(&client.post("/v1/batches", asked)["id"]));
@@ -30,11 +30,15 @@ fn what_is_over_is_not_begun_or_cancelled_again() {
     let said = "Cannot cancel a batch with status 'completed'.".to_owned();
     assert_eq!(refused(&mut client, &cancel, Value::Null), (409, said));
     assert_eq!(status(&mut client, &format!("GET {path}")), "completed");
-    assert_eq!(status(&mut client, "POST /v1/batches/batch_of_others/cancel"), "cancelling", "who knows how far it is");
+    assert_eq!(
+        status(&mut client, "POST /v1/batches/batch_of_others/cancel"),
+        "cancelling",
+        "an unknown batch can be cancelled"
+    );
 
     let job = client.post("/v1/fine_tuning/jobs", json!({"model": "gpt-4o-mini", "training_file": "file-1"}));
     let path = format!("/v1/fine_tuning/jobs/{}", text(&job["id"]));
-    assert_eq!(refused(&mut client, &format!("POST {path}/resume"), Value::Null).0, 400, "it is not paused");
+    assert_eq!(refused(&mut client, &format!("POST {path}/resume"), Value::Null).0, 400, "the job is not paused");
     assert_eq!(status(&mut client, &format!("POST {path}/pause")), "paused");
     assert_eq!(status(&mut client, &format!("POST {path}/resume")), "queued");
     let states = [(); 2].map(|()| status(&mut client, &format!("GET {path}")));
@@ -54,7 +58,7 @@ fn what_is_over_is_not_begun_or_cancelled_again() {
 }
 
 #[test]
-fn an_upload_is_completed_once_and_takes_no_part_after_that() {
+fn a_completed_upload_takes_no_more_parts() {
     let (_server, mut client) = served();
     let about = json!({"filename": "a.txt", "purpose": "assistants", "bytes": 2, "mime_type": "text/plain"});
     for (last, state) in [("complete", "completed"), ("cancel", "cancelled")] {
@@ -72,7 +76,7 @@ fn an_upload_is_completed_once_and_takes_no_part_after_that() {
 }
 
 #[test]
-fn a_video_is_seen_and_remixed_once_it_is_made() {
+fn a_video_can_be_downloaded_and_remixed_once_completed() {
     let (_server, mut client) = served();
     let video = client.post("/v1/videos", json!({"prompt": "A cat"}));
     let path = format!("/v1/videos/{}", text(&video["id"]));
@@ -90,7 +94,7 @@ fn a_video_is_seen_and_remixed_once_it_is_made() {
 }
 
 #[test]
-fn an_archived_project_takes_nobody_in() {
+fn an_archived_project_accepts_no_service_account() {
     let (_server, mut client) = served();
     let project = client.post("/v1/organization/projects", json!({"name": "P"}));
     let path = format!("/v1/organization/projects/{}", text(&project["id"]));
@@ -102,7 +106,7 @@ fn an_archived_project_takes_nobody_in() {
 }
 
 #[test]
-fn a_deleted_model_is_gone_and_every_other_is_there() {
+fn a_deleted_model_is_missing_and_every_other_is_not() {
     for strict_ids in [false, true] {
         let server = serve(Config { strict_ids, ..Config::for_test() });
         let mut client = Client(Connection::open(server.address()));
@@ -118,7 +122,7 @@ fn a_deleted_model_is_gone_and_every_other_is_there() {
 }
 
 #[test]
-fn what_is_not_to_be_stored_is_not_there() {
+fn store_false_stores_nothing() {
     let (_server, mut client) = served();
     let response = |more: Value| {
         let mut body = json!({"model": "gpt-4o", "input": "Hi"});
@@ -129,7 +133,7 @@ fn what_is_not_to_be_stored_is_not_there() {
     let said = format!("Response with id '{}' not found.", text(&id));
     assert_eq!(refused(&mut client, &format!("GET /v1/responses/{}", text(&id)), Value::Null), (404, said));
     let onwards = response(json!({"previous_response_id": id}));
-    assert_eq!(client.try_to("POST /v1/responses", onwards).0, 400, "nobody goes on from it");
+    assert_eq!(client.try_to("POST /v1/responses", onwards).0, 400, "an unstored response cannot be continued");
     let id = client.post("/v1/responses", response(json!({})))["id"].clone();
     client.get(&format!("/v1/responses/{}", text(&id)));
 
@@ -152,7 +156,7 @@ fn what_is_not_to_be_stored_is_not_there() {
 }
 
 #[test]
-fn a_vector_store_counts_the_files_that_are_in_it() {
+fn a_vector_store_counts_its_files() {
     let (_server, mut client) = served();
     let store = client.post("/v1/vector_stores", json!({"file_ids": ["file-1"]}));
     let path = format!("/v1/vector_stores/{}", text(&store["id"]));
@@ -175,7 +179,7 @@ fn a_vector_store_counts_the_files_that_are_in_it() {
 }
 
 #[test]
-fn what_must_be_sent_and_of_which_values_is_checked() {
+fn required_members_and_allowed_values_are_checked() {
     let (_server, mut client) = served();
     let hi = json!([{"role": "user", "content": "Hi"}]);
     for (path, body, param) in [
@@ -215,7 +219,7 @@ fn what_must_be_sent_and_of_which_values_is_checked() {
 }
 
 #[test]
-fn what_is_to_expire_says_when() {
+fn expires_after_sets_expires_at() {
     let (_server, mut client) = served();
     let part = |name: &str, value: &str| format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"{value}\r\n");
     let body = [

@@ -1,4 +1,4 @@
-//! Limits in a store that several servers share: against a real Redis, which these tests start.
+//! Limits in a store that several servers share: a real Redis, which these tests start.
 
 use std::{
     io::{Read, Write},
@@ -14,21 +14,21 @@ use fake_openai::{
 };
 
 use crate::{
-    client::{CHAT, Connection, PATIENCE, Response, eventually, serve},
+    client::{CHAT, Connection, PATIENCE, Response, eventually, serve, skip_for_want_of},
     program::{Directory, Program, command},
 };
 
-/// A Redis of a test's own; it is killed when dropped.
+/// A Redis for one test. It is killed when dropped.
 struct Redis {
     address: SocketAddr,
     process: Option<Child>,
 }
 
 impl Redis {
-    /// Starts one; without the program the test is skipped, and that is said where nothing swallows it.
+    /// Starts a Redis. Without `redis-server` the test is skipped, or fails where `CI` is set.
     fn start(test: &str) -> Option<Redis> {
         if Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_err() {
-            let _ = writeln!(std::io::stderr(), "SKIPPED {test}: redis-server is not installed");
+            skip_for_want_of("redis-server", test);
             return None;
         }
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -37,7 +37,7 @@ impl Redis {
         Some(redis)
     }
 
-    /// Starts it at its old address, empty.
+    /// Starts it empty, at the same address.
     fn resume(&mut self) {
         let port = self.address.port().to_string();
         let mut command = Command::new("redis-server");
@@ -53,7 +53,7 @@ impl Redis {
         }
     }
 
-    /// All that is answered to an inline command.
+    /// Sends an inline command and returns the whole response.
     fn ask(&self, command: &str) -> String {
         let Ok(mut stream) = TcpStream::connect(self.address) else { return String::new() };
         let mut answer = String::new();
@@ -62,7 +62,7 @@ impl Redis {
         answer
     }
 
-    /// How many scripts it has run to their end.
+    /// The number of scripts that it has run successfully.
     fn scripts_run(&self) -> u64 {
         let number = |field: &str, text: &str| -> u64 {
             let value = text.split(field).nth(1).unwrap_or("0").split([',', '\r', '\n']).next();
@@ -84,7 +84,7 @@ impl Drop for Redis {
     }
 }
 
-/// A server with these settings, whose limits are in the store.
+/// A server with these settings and its limits in the store.
 fn server(url: &str, settings: Settings, clock: &ManualClock) -> Running {
     patient(url, settings, clock, PATIENCE)
 }
@@ -99,7 +99,7 @@ fn patient(url: &str, settings: Settings, clock: &ManualClock, patience: Duratio
     };
     let mut config = Config { clock: clock.clone().into(), ..Config::try_from(asked).unwrap() };
     if let Some(store) = &mut config.limit_store {
-        // A busy machine is no lost store.
+        // Long, so that a busy machine does not look like a lost store.
         store.patience = patience;
     }
     serve(config)
@@ -108,7 +108,9 @@ fn patient(url: &str, settings: Settings, clock: &ManualClock, patience: Duratio
 /// Waits until the server has reached its store.
 fn connected(server: &Running) {
     let mut connection = Connection::open(server.address());
-    eventually("the store is reached", || connection.post("/v1/chat/completions?key=probe", CHAT).status != 503);
+    eventually("the server reaches its store", || {
+        connection.post("/v1/chat/completions?key=probe", CHAT).status != 503
+    });
 }
 
 fn told(response: &Response) -> Vec<(&str, &str)> {
@@ -117,8 +119,8 @@ fn told(response: &Response) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn three_copies_admit_one_copys_quota_together() {
-    let Some(redis) = Redis::start("three_copies_admit_one_copys_quota_together") else { return };
+fn three_servers_share_one_quota() {
+    let Some(redis) = Redis::start("three_servers_share_one_quota") else { return };
     for (window, later) in [(Window::Gcra, 30), (Window::Fixed, 0), (Window::Sliding, 0)] {
         redis.ask("FLUSHALL");
         let clock = ManualClock::new();
@@ -149,8 +151,8 @@ fn three_copies_admit_one_copys_quota_together() {
 }
 
 #[test]
-fn the_store_decides_and_tells_what_memory_does() {
-    let Some(redis) = Redis::start("the_store_decides_and_tells_what_memory_does") else { return };
+fn the_store_decides_and_reports_as_memory_does() {
+    let Some(redis) = Redis::start("the_store_decides_and_reports_as_memory_does") else { return };
     for window in [Window::Gcra, Window::Fixed, Window::Sliding] {
         for settle in [false, true] {
             redis.ask("FLUSHALL");
@@ -171,7 +173,7 @@ fn the_store_decides_and_tells_what_memory_does() {
             let there = server(&redis.url(), settings, &clock);
             connected(&there);
             let settled = if settle { 2 } else { 1 };
-            eventually("the probe is settled", || redis.scripts_run() >= before + settled);
+            eventually("the cost of the probe is reconciled", || redis.scripts_run() >= before + settled);
             redis.ask("FLUSHALL");
             let mut calls = redis.scripts_run();
             let (mut here, mut there) = (Connection::open(here.address()), Connection::open(there.address()));
@@ -190,9 +192,9 @@ fn the_store_decides_and_tells_what_memory_does() {
                 let (mine, theirs) = (here.chat(&body), there.chat(&body));
                 assert_eq!((mine.status, told(&mine)), (theirs.status, told(&theirs)), "{window:?} {settle} {n}");
                 if settle {
-                    // The store is told after the answer what was spent.
+                    // Reconciliation reaches the store after the response.
                     calls += if theirs.status == 429 { 1 } else { 2 };
-                    eventually("the store is told", || redis.scripts_run() >= calls);
+                    eventually("the store has run the scripts of this request", || redis.scripts_run() >= calls);
                 }
             }
         }
@@ -200,8 +202,8 @@ fn the_store_decides_and_tells_what_memory_does() {
 }
 
 #[test]
-fn places_in_flight_are_given_back_to_the_store() {
-    let Some(redis) = Redis::start("places_in_flight_are_given_back_to_the_store") else { return };
+fn permits_are_returned_to_the_store() {
+    let Some(redis) = Redis::start("permits_are_returned_to_the_store") else { return };
     let settings = Settings { max_in_flight: Some(2), ..Settings::default() };
     let clock = ManualClock::new();
     let servers = [(); 2].map(|()| server(&redis.url(), settings.clone(), &clock));
@@ -213,7 +215,7 @@ fn places_in_flight_are_given_back_to_the_store() {
     let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{long}", long.len());
     let mut streams = [Connection::open(slow.address()), Connection::open(slow.address())];
     for stream in &mut streams {
-        eventually("a place is had", || {
+        eventually("the stream gets a permit", || {
             stream.send(head.as_bytes()).unwrap();
             let begun = stream.head().unwrap();
             if begun.status != 200 {
@@ -226,35 +228,35 @@ fn places_in_flight_are_given_back_to_the_store() {
     for other in &mut others {
         assert_eq!(other.chat(CHAT).status, 429);
     }
-    // A server that never gives its places back has lost them after ten minutes.
+    // Permits that a server does not return expire after ten minutes.
     clock.advance(Duration::from_secs(599));
     assert_eq!(others[0].chat(CHAT).status, 429);
     clock.advance(Duration::from_secs(1));
     assert_eq!(others[0].chat(CHAT).status, 200);
     drop(streams);
     for other in &mut others {
-        eventually("the places are free", || other.chat(CHAT).status == 200);
+        eventually("the permits are free", || other.chat(CHAT).status == 200);
     }
 }
 
 #[test]
-fn a_place_that_was_given_too_late_is_given_back() {
-    let Some(redis) = Redis::start("a_place_that_was_given_too_late_is_given_back") else { return };
+fn a_permit_granted_too_late_is_returned() {
+    let Some(redis) = Redis::start("a_permit_granted_too_late_is_returned") else { return };
     let settings = Settings { max_in_flight: Some(1), ..Settings::default() };
     let hurried = patient(&redis.url(), settings, &ManualClock::new(), Duration::from_millis(50));
     let mut connection = Connection::open(hurried.address());
     eventually("the store answers", || connection.chat(CHAT).status == 200);
-    // Long enough for the request to give up, and short enough for the connection to be kept.
+    // Long enough for the request to give up, and short enough to keep the connection.
     let mut pause = TcpStream::connect(redis.address).unwrap();
     pause.write_all(b"CLIENT PAUSE 300 ALL\r\n").unwrap();
     pause.read_exact(&mut [0; 5]).unwrap();
-    eventually("it gives up", || connection.chat(CHAT).status == 503);
-    eventually("the place is free", || connection.chat(CHAT).status == 200);
+    eventually("a request gives up on the store", || connection.chat(CHAT).status == 503);
+    eventually("the permit is free", || connection.chat(CHAT).status == 200);
 }
 
 #[test]
-fn without_its_store_it_refuses_or_lets_pass_and_heals_by_itself() {
-    let Some(mut redis) = Redis::start("without_its_store_it_refuses_or_lets_pass_and_heals_by_itself") else { return };
+fn without_its_store_a_server_refuses_or_admits_and_recovers() {
+    let Some(mut redis) = Redis::start("without_its_store_a_server_refuses_or_admits_and_recovers") else { return };
     for (failure, without, word) in [(Failure::Closed, 503, "refused"), (Failure::Open, 200, "let through")] {
         let name = if failure == Failure::Open { "open" } else { "closed" };
         let url = redis.url();
@@ -265,27 +267,27 @@ fn without_its_store_it_refuses_or_lets_pass_and_heals_by_itself() {
             let response = connection.chat(CHAT);
             (response.status, !told(&response).is_empty())
         };
-        eventually("the store is reached", || ask() == (200, true));
+        eventually("the server reaches its store", || ask() == (200, true));
         redis.kill();
-        eventually("the loss is noticed", || ask() == (without, false));
+        eventually("the server notices that its store is lost", || ask() == (without, false));
         for _ in 0..20 {
             assert_eq!(ask(), (without, false));
         }
         redis.resume();
-        eventually("it heals", || ask() == (200, true));
+        eventually("the server reaches its store again", || ask() == (200, true));
         program.signal("TERM");
         let (status, _, error) = program.end();
         assert!(status.success());
         let lines = |what: &str| error.lines().filter(|line| line.contains(what)).count();
         assert_eq!(lines("does not answer ("), lines("answers: "), "{error}");
-        assert!(lines("answers: ") <= 3, "told once each time: {error}");
+        assert!(lines("answers: ") <= 3, "each recovery is logged once: {error}");
         assert!(error.contains(word) && !error.contains("redis://"), "{error}");
     }
 }
 
 #[test]
-fn a_store_that_says_nothing_is_no_store() {
-    // Connections are accepted by the system, and nobody reads from them.
+fn a_silent_store_counts_as_failed() {
+    // The system accepts connections, and nobody reads from them.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", silent.local_addr().unwrap());
     let asked = Settings { rpm: Some(5), ..Settings::default() };
@@ -300,8 +302,8 @@ fn a_store_that_says_nothing_is_no_store() {
 }
 
 #[test]
-fn no_key_of_a_client_is_in_the_store_or_in_the_log() {
-    let Some(redis) = Redis::start("no_key_of_a_client_is_in_the_store_or_in_the_log") else { return };
+fn client_keys_appear_neither_in_the_store_nor_in_the_log() {
+    let Some(redis) = Redis::start("client_keys_appear_neither_in_the_store_nor_in_the_log") else { return };
     let url = redis.url();
     let mut fake = command(&["--host", "127.0.0.1", "--port", "0", "--rpm", "2", "--per", "key", "--access-log"]);
     let directory = Directory::new();
@@ -311,7 +313,7 @@ fn no_key_of_a_client_is_in_the_store_or_in_the_log() {
     let mut program = Program::await_url(fake.spawn().unwrap());
     let mut connection = Connection::open(program.address);
     let secret = "sk-very-secret-key-of-mine";
-    eventually("the store is reached", || connection.chat(CHAT).status != 503);
+    eventually("the server reaches its store", || connection.chat(CHAT).status != 503);
     for _ in 0..3 {
         let headers = format!("authorization: Bearer {secret}\r\n");
         connection.request("POST", "/v1/chat/completions", &headers, CHAT).unwrap();
@@ -320,7 +322,7 @@ fn no_key_of_a_client_is_in_the_store_or_in_the_log() {
     let keys = redis.ask("KEYS *");
     assert!(keys.contains("fake-openai:gcra:") && !keys.contains("secret"), "{keys}");
     program.signal("TERM");
-    eventually("it has ended", || program.has_ended());
+    eventually("the program has ended", || program.has_ended());
     let log = std::fs::read_to_string(&log).unwrap();
     assert!(log.contains("/v1/chat/completions?a=1&key=…"), "{log}");
     assert!(!log.contains("secret"), "{log}");

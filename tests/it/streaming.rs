@@ -1,4 +1,4 @@
-//! Streams over a real socket: the frames, and what happens when nobody reads them.
+//! Streams over a real socket: their frames, slow readers and disconnected clients.
 
 use fake_openai::Config;
 use serde_json::Value;
@@ -10,16 +10,18 @@ use crate::{
 
 const STREAM: &str = r#"{"model":"m","messages":[{"role":"user","content":"Hi"}],"stream":true,"stream_options":{"include_usage":true}}"#;
 
-/// Words enough for a stream far larger than all that buffers between server and client.
+/// The number of words of a stream that is far larger than all buffers between server and client.
 const PIECES: usize = 80_000;
 
-/// Fixtures whose one reply makes a stream that can't end while nobody reads it.
+/// Fixtures with a chat endpoint at `/endless` whose stream cannot end while nobody reads it. The reply belongs to this
+/// endpoint alone: in `replies.json` every endpoint would compile it, which takes a debug build 40 seconds.
 pub fn endless() -> Directory {
-    let reply = format!(
-        r#"[{{"text": "{}", "usage": {{"prompt_tokens": 1, "completion_tokens": 1}}}}]"#,
+    let endpoint = format!(
+        r#"{{"like": "openai/chat.json", "routes": ["POST /endless"], "replies": [
+            {{"text": "{}", "usage": {{"prompt_tokens": 1, "completion_tokens": 1}}}}]}}"#,
         "word ".repeat(PIECES)
     );
-    Directory::with(&[("replies.json", &reply)])
+    Directory::with(&[("openai/endless.json", &endpoint)])
 }
 
 #[test]
@@ -44,32 +46,30 @@ fn every_event_is_one_chunk_and_one_frame() {
 }
 
 #[test]
-fn a_client_that_hangs_up_frees_everything() {
+fn a_disconnected_client_frees_its_stream() {
     let fixtures = endless();
     let server = serve(Config { fixtures: Some(fixtures.path().to_owned()), ..Config::for_test() });
     let mut clients: Vec<_> = (0..8).map(|_| Connection::open(server.address())).collect();
     for client in &mut clients {
-        let request =
-            format!("POST /chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{STREAM}", STREAM.len());
+        let request = format!("POST /endless HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{STREAM}", STREAM.len());
         client.send(request.as_bytes()).unwrap();
         assert_eq!(client.head().unwrap().status, 200);
     }
-    assert_eq!(server.in_flight(), 8, "no client reads, so no stream can end");
+    assert_eq!(server.in_flight(), 8, "no stream ends while its client does not read");
     clients.truncate(3);
-    eventually("the streams of those that left are over", || server.in_flight() == 3);
+    eventually("the streams of disconnected clients have ended", || server.in_flight() == 3);
     drop(clients);
-    eventually("all streams are over", || server.in_flight() == 0);
+    eventually("all streams have ended", || server.in_flight() == 0);
 }
 
 #[test]
-fn a_slow_reader_holds_up_nobody_and_misses_nothing() {
+fn a_slow_reader_blocks_nobody_and_misses_nothing() {
     let fixtures = endless();
     let server = serve(Config { fixtures: Some(fixtures.path().to_owned()), ..Config::for_test() });
     let mut slow = Connection::open(server.address());
-    let request =
-        format!("POST /chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{STREAM}", STREAM.len());
+    let request = format!("POST /endless HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{STREAM}", STREAM.len());
     slow.send(request.as_bytes()).unwrap();
-    eventually("the stream has begun", || server.in_flight() == 1);
+    eventually("the stream has started", || server.in_flight() == 1);
     let mut other = Connection::open(server.address());
     for _ in 0..100 {
         assert_eq!(other.get("/health").status, 200);

@@ -5,8 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::program::run;
-
 /// The layers, the top one first: each is a folder of `src`, and imports from those after it.
 const LAYERS: [&str; 11] =
     ["cli", "server", "engine", "config", "fixtures", "resources", "protocol", "model", "traffic", "media", "core"];
@@ -111,7 +109,7 @@ fn src_has_a_folder_for_each_layer_and_the_guide_lists_them() {
 }
 
 #[test]
-fn names_stay_where_they_belong() {
+fn dependencies_are_named_in_their_layers_only() {
     for (path, text) in sources() {
         for (name, allowed) in NAMES {
             let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -123,7 +121,7 @@ fn names_stay_where_they_belong() {
 }
 
 #[test]
-fn files_are_short() {
+fn source_files_have_at_most_400_lines() {
     for (path, _) in sources() {
         let lines = fs::read_to_string(&path).unwrap().lines().count();
         assert!(lines <= 400, "{} has {lines} lines", path.display());
@@ -131,20 +129,7 @@ fn files_are_short() {
 }
 
 #[test]
-fn the_readme_shows_the_help_the_routes_and_the_faults() {
-    let readme = fs::read_to_string("README.md").unwrap();
-    for args in [&["--help"][..], &["routes"], &["faults"]] {
-        let output = String::from_utf8(run(args).stdout).unwrap();
-        assert!(
-            readme.contains(output.trim_end()),
-            "README.md lacks what `fake-openai {}` prints:\n{output}",
-            args.join(" ")
-        );
-    }
-}
-
-#[test]
-fn fixtures_keep_one_layout() {
+fn fixture_files_keep_one_layout() {
     for (name, text) in fake_openai::fixtures::BUILT_IN {
         assert!(text.ends_with("}\n") || text.ends_with("]\n"), "{name} ends with one line break");
         assert!(!text.contains('\t') && text.lines().all(|line| line == line.trim_end()), "{name} has stray spaces");
@@ -152,7 +137,7 @@ fn fixtures_keep_one_layout() {
 }
 
 #[test]
-fn the_image_has_all_that_cargo_wants_to_see() {
+fn the_docker_image_copies_everything_cargo_reads() {
     let [manifest, dockerfile, ignored] =
         ["Cargo.toml", "Dockerfile", ".dockerignore"].map(|path| fs::read_to_string(path).unwrap());
     // Cargo reads no manifest that names a benchmark which is not there.

@@ -116,10 +116,19 @@ mod tests {
 
     #[test]
     fn bad_input_is_read_as_nothing() {
-        for value in [json!(null), json!(1), json!("x"), json!([1]), json!({"type": 1})] {
+        for (value, turns) in
+            [(json!(null), &[][..]), (json!(1), &[]), (json!("x"), &[]), (json!([1]), &[""]), (json!({"type": 1}), &[])]
+        {
             let all = ["messages", "tools", "tool_choice", "thinking", "response_format", "stop_sequences"];
             let body: serde_json::Map<_, _> = all.iter().map(|name| (name.to_string(), value.clone())).collect();
-            read(&body.into());
+            let prompt = read(&body.into());
+            let texts: Vec<_> = prompt.turns.iter().map(|turn| turn.text.as_str()).collect();
+            assert_eq!(texts, turns, "{value}");
+            // All but the turns and tools is as in an empty request.
+            let (turns, tools) = (prompt.turns.clone(), prompt.tools.clone());
+            assert!(tools.iter().all(|tool| tool.name.is_empty()) && tools.len() <= 1, "{value}");
+            let empty = Prompt { turns, tools, ..read(&json!({})) };
+            assert_eq!(format!("{prompt:?}"), format!("{empty:?}"), "{value}");
         }
     }
 }

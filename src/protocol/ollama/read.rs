@@ -137,11 +137,30 @@ mod tests {
 
     #[test]
     fn bad_input_is_read_as_nothing() {
-        for value in [json!(null), json!(1), json!("x"), json!([1]), json!({"stop": 1})] {
+        for (value, turns) in [(json!(null), [&[][..], &[""]]), (json!(1), [&[], &[""]]), (json!([1]), [&[""], &[""]])]
+        {
             let all = ["messages", "tools", "format", "options", "think", "prompt", "system", "images"];
             let body: serde_json::Map<_, _> = all.iter().map(|name| (name.to_string(), value.clone())).collect();
-            with(&body.clone().into(), |body| chat(body, String::new()));
-            with(&body.into(), |body| (generate(body, String::new()), only_loads(body), is_plain(body, 1)));
+            let body = Value::from(body);
+            for (read, turns) in [chat, generate].into_iter().zip(turns) {
+                let prompt = with(&body, |body| read(body, String::new()));
+                let texts: Vec<_> = prompt.turns.iter().map(|turn| turn.text.as_str()).collect();
+                assert_eq!(texts, turns, "{value}");
+                // All but the turns and tools is as in an empty request.
+                let (turns, tools) = (prompt.turns.clone(), prompt.tools.clone());
+                assert!(tools.iter().all(|tool| tool.name.is_empty()) && tools.len() <= 1, "{value}");
+                let empty = Prompt { turns, tools, ..with(&json!({}), |body| read(body, String::new())) };
+                assert_eq!(format!("{prompt:?}"), format!("{empty:?}"), "{value}");
+            }
+            assert!(with(&body, |body| only_loads(body) && !is_plain(body, 1)), "{value}");
+        }
+        for (value, effort, format) in
+            [(json!("x"), Some("x"), Format::Text), (json!({"stop": 1}), None, Format::JsonSchema(json!({"stop": 1})))]
+        {
+            let body = json!({"messages": value, "tools": value, "format": value, "options": value, "think": value});
+            let prompt = with(&body, |body| chat(body, String::new()));
+            assert_eq!((prompt.reasoning_effort.as_deref(), prompt.format), (effort, format), "{value}");
+            assert!(prompt.turns.is_empty() && prompt.tools.is_empty() && prompt.stop.is_empty(), "{value}");
         }
     }
 }

@@ -77,7 +77,7 @@ pub(super) fn wants(request: &Request) -> bool {
 /// Answers a request for a socket: with one, or as any other where there is none.
 pub(super) async fn respond(request: &Request, payload: Payload, edge: &Arc<Edge>) -> HttpResponse<Sent> {
     let asker = Asker::new(request, &edge.trusted_proxies);
-    let (mut response, mut receipt) = edge.engine.handle(&asker.request(Bytes::new())).await;
+    let (mut response, mut receipt) = edge.engine.get().handle(&asker.request(Bytes::new())).await;
     let (session, time) = match (response.content, response.opening) {
         (Body::Session(session), HeadTiming::After(time)) => (session, time),
         (content, opening) => {
@@ -176,7 +176,7 @@ impl Talk {
                 () = &mut stopping, if !stops => stops = true,
                 event = socket.next() => match event {
                     Event::Message(message) => {
-                        let heard = edge.engine.on_message(&model.asker.request(message), &mut *session);
+                        let heard = edge.engine.get().on_message(&model.asker.request(message), &mut *session);
                         if heard.stops {
                             model.hush();
                         }
@@ -230,7 +230,7 @@ impl Model {
     /// Asks it something. That is a request like any other.
     fn ask(&mut self, body: Bytes) {
         let (asker, edge) = (Rc::clone(&self.asker), Arc::clone(&self.edge));
-        self.saying = Saying::Asked(Box::pin(async move { edge.engine.handle(&asker.request(body)).await }));
+        self.saying = Saying::Asked(Box::pin(async move { edge.engine.get().handle(&asker.request(body)).await }));
     }
 
     /// Breaks off what it is saying: that request is over.

@@ -44,6 +44,11 @@ fn each_address() -> Vec<Dimension> {
 }
 
 impl LimitSpec {
+    /// Returns true if another limit differs in its numbers at most.
+    pub(super) fn is_alike(&self, other: &Self) -> bool {
+        LimitSpec { quota: other.quota, burst: other.burst, ..self.clone() } == *other
+    }
+
     /// So many requests a minute for each client address.
     pub fn rpm(quota: u32) -> Self {
         LimitSpec::per_minute(Unit::Requests, quota)

@@ -171,12 +171,23 @@ mod tests {
 
     #[test]
     fn bad_input_is_read_as_nothing() {
-        for value in [json!(null), json!(1), json!("x"), json!([1]), json!([{"role": 1, "content": [null]}])] {
+        for (value, turns) in [
+            (json!(null), &[][..]),
+            (json!(1), &[]),
+            (json!("x"), &[]),
+            (json!([1]), &["", ""]),
+            (json!([{"role": 1, "content": [null]}]), &["", ""]),
+        ] {
             let all =
                 ["messages", "system", "toolConfig", "inferenceConfig", "outputConfig", "additionalModelRequestFields"];
             let body: serde_json::Map<_, _> = all.iter().map(|name| (name.to_string(), value.clone())).collect();
-            read(&body.clone().into());
-            plain(&body.into());
+            let prompt = read(&body.clone().into());
+            let texts: Vec<_> = prompt.turns.iter().map(|turn| turn.text.as_str()).collect();
+            assert_eq!(texts, turns, "{value}");
+            // All but the turns is as in an empty request.
+            let empty = Prompt { turns: prompt.turns.clone(), ..read(&json!({})) };
+            assert_eq!(format!("{prompt:?}"), format!("{empty:?}"), "{value}");
+            assert!(plain(&body.into()), "{value}");
         }
     }
 }

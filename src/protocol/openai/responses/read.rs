@@ -297,20 +297,28 @@ mod tests {
 
     #[test]
     fn bad_input_is_read_as_nothing() {
-        for value in
-            [json!(null), json!(1), json!("x"), json!([1]), json!([{"role": 1, "content": [null], "type": []}])]
-        {
+        for (value, turns, plain) in [
+            (json!(null), &[][..], true),
+            (json!(1), &[], false),
+            (json!("x"), &["x", "x"], false),
+            (json!([1]), &[""], false),
+            (json!([{"role": 1, "content": [null], "type": []}]), &[""], false),
+        ] {
             let all =
                 ["input", "instructions", "tools", "tool_choice", "reasoning", "text", "include", "stream_options"];
             let body: serde_json::Map<_, _> = all.iter().map(|name| (name.to_string(), value.clone())).collect();
             let body = Value::from(body);
-            read(&body);
-            with_context_of(&body.to_string(), |context| {
+            let prompt = read(&body);
+            let texts: Vec<_> = prompt.turns.iter().map(|turn| turn.text.as_str()).collect();
+            assert_eq!(texts, turns, "{value}");
+            // All but the turns is as in an empty request.
+            let empty = Prompt { turns: prompt.turns.clone(), ..read(&json!({})) };
+            assert_eq!(format!("{prompt:?}"), format!("{empty:?}"), "{value}");
+            let read = with_context_of(&body.to_string(), |context| {
                 let members = context.members().unwrap();
-                is_plain(members, 1);
-                wishes(members);
-                thoughts(members, context).sealed
+                (is_plain(members, 1), wishes(members).padded, thoughts(members, context).sealed)
             });
+            assert_eq!(read, (plain, true, false), "{value}");
         }
     }
 }
