@@ -41,7 +41,7 @@ pub struct Options {
     /// Time that each case is measured
     #[arg(long, value_name = "N", default_value = "5", value_parser = seconds)]
     seconds: Duration,
-    /// Connections, each with one request at a time
+    /// Connections, with one request at a time on each
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = connections)]
     connections: u16,
     /// Print the result as a JSON object

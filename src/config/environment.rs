@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use clap::FromArgMatches as _;
 
 use super::{ConfigError, Settings, values};
-use crate::core::suggest::nearest;
 
 const PREFIX: &str = "FAKE_OPENAI_";
 
@@ -42,7 +41,7 @@ impl Environment {
             let wrong = |problem: &str| Err(ConfigError::at(format!("{PREFIX}{name}"), problem));
             let is_known = known.contains(&name);
             match value.to_str() {
-                _ if !is_known && name != "CONFIG" => warnings.push(ignored(&name, &known)),
+                _ if !is_known && name != "CONFIG" => warnings.push(ignored(&name)),
                 Some("") => return wrong("the variable is empty; give it a value, or unset it"),
                 None => return wrong("the value is not UTF-8; give it as UTF-8"),
                 Some(value) if is_known => {
@@ -62,11 +61,10 @@ impl Environment {
     }
 }
 
-fn ignored(name: &str, known: &[String]) -> String {
-    let known = known.iter().map(String::as_str).chain(["CONFIG"]);
-    let advice = match (name, nearest(name, known)) {
+fn ignored(name: &str) -> String {
+    let advice = match (name, values::meant_key(name)) {
         ("RULES" | "LIMITS", _) => "give it in the configuration file".to_owned(),
-        (_, Some(near)) => format!("did you mean `{PREFIX}{near}`?"),
+        (_, Some(key)) => format!("did you mean `{}`?", variable(&key)),
         (_, None) => "`fake-openai --help` lists the settings".to_owned(),
     };
     format!("{PREFIX}{name}: the variable is ignored, it is not a setting; {advice}")
@@ -98,8 +96,13 @@ mod tests {
 
     #[test]
     fn an_unknown_variable_is_ignored_with_a_warning() {
-        let warnings = read(&[("FAKE_OPENAI_RPN", "1"), ("FAKE_OPENAI_CONFIG", "x"), ("OTHER", "")]).unwrap().warnings;
-        let expected = "FAKE_OPENAI_RPN: the variable is ignored, it is not a setting; did you mean `FAKE_OPENAI_RPM`?";
-        assert_eq!(warnings, [expected]);
+        let variables =
+            [("FAKE_OPENAI_RPN", "1"), ("FAKE_OPENAI_DELAY", "1s"), ("FAKE_OPENAI_CONFIG", "x"), ("OTHER", "")];
+        let expected = |name, meant| {
+            format!(
+                "FAKE_OPENAI_{name}: the variable is ignored, it is not a setting; did you mean `FAKE_OPENAI_{meant}`?"
+            )
+        };
+        assert_eq!(read(&variables).unwrap().warnings, [expected("DELAY", "TTFT"), expected("RPN", "RPM")]);
     }
 }

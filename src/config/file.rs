@@ -73,10 +73,9 @@ impl SettingsFile {
             return whole("the file has no settings; write one on each line, such as `rpm: 100`".to_owned());
         };
         let keys = Settings::keys();
-        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         for (key, value) in &given {
-            if !keys.contains(&key.as_str()) {
-                return ConfigError::at(self.place(key), unknown_key(key, &keys));
+            if !keys.contains(key) {
+                return ConfigError::at(self.place(key), unknown_key(key));
             }
             if let Some((setting, problem)) = problem_of(key, value) {
                 let own = self.lines.get(key).copied();
@@ -120,9 +119,9 @@ fn unreadable(error: &io::Error) -> String {
     }
 }
 
-fn unknown_key(key: &str, keys: &[&str]) -> String {
-    match crate::core::suggest::did_you_mean(key, keys.iter().copied()) {
-        Some(suggestion) => format!("there is no setting `{key}`; {suggestion}"),
+fn unknown_key(key: &str) -> String {
+    match values::meant_key(key) {
+        Some(meant) => format!("there is no setting `{key}`; did you mean `{meant}`?"),
         None => format!("there is no setting `{key}`; `fake-openai --help` lists the settings"),
     }
 }
@@ -230,6 +229,7 @@ mod tests {
     fn an_unknown_or_repeated_key_is_refused_with_its_line() {
         for (text, expected) in [
             ("port: 1\nrmp: 5\n", "fake.yaml:2: there is no setting `rmp`; did you mean `rpm`?"),
+            ("delay: 5ms", "fake.yaml:1: there is no setting `delay`; did you mean `ttft`?"),
             ("what: 5", "fake.yaml:1: there is no setting `what`; `fake-openai --help` lists the settings"),
             ("rpm: 1\nport: 2\nrpm: 3\n", "fake.yaml:3: `rpm` is already given in line 1; delete one of the two"),
             (

@@ -86,6 +86,9 @@ pub(super) fn capacity(settings: &Settings) -> Result<Option<ConcurrencySpec>, C
 
 /// Returns the faults for all requests.
 pub(super) fn faults(settings: &Settings) -> Result<Vec<FaultSpec>, ConfigError> {
-    let texts = settings.fault.iter().flatten();
-    texts.map(|text| text.parse().map_err(|problem: String| ConfigError::of("fault", problem))).collect()
+    let texts = settings.fault.iter().flatten().enumerate();
+    let parse = |(n, text): (usize, &String)| {
+        text.parse().map_err(|problem: String| ConfigError::of(format!("fault[{n}]"), problem))
+    };
+    texts.map(parse).collect()
 }

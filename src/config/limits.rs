@@ -90,7 +90,8 @@ fn shape(settings: &Settings, limits: &mut [LimitSpec]) -> Result<(), ConfigErro
             }
             limit.burst = burst(text, limit)?;
         }
-        limit.check().map_err(|problem| ConfigError::of("limits", problem))?;
+        let setting = if settings.burst.is_some() { "burst" } else { "per" };
+        limit.check().map_err(|problem| ConfigError::of(setting, problem))?;
     }
     Ok(())
 }
@@ -133,12 +134,12 @@ pub(super) fn store(settings: &Settings, is_limited: bool) -> Result<Option<Stor
 
 /// Returns the networks of the trusted proxies.
 pub(super) fn proxies(settings: &Settings) -> Result<Vec<IpNet>, ConfigError> {
-    let network = |text: &String| {
+    let network = |(n, text): (usize, &String)| {
         let address = || text.parse::<IpAddr>().map(IpNet::from);
         text.parse::<IpNet>().or_else(|_| address()).map_err(|_| {
             let problem = format!("`{text}` is not a network; write one such as 10.0.0.0/8, or an address");
-            ConfigError::of("trusted_proxy", problem)
+            ConfigError::of(format!("trusted_proxy[{n}]"), problem)
         })
     };
-    settings.trusted_proxy.iter().flatten().map(network).collect()
+    settings.trusted_proxy.iter().flatten().enumerate().map(network).collect()
 }

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use super::Settings;
 
-/// Columns in front of a comment that ends a line.
-const COMMENT_COLUMN: usize = 32;
+/// Columns in front of the space and the comment that end a line.
+const COMMENT_COLUMN: usize = 31;
 /// Longest line that a comment follows; above a longer one it has its own line.
 const LONGEST_LINE: usize = 60;
 /// Width of the list of unset settings.
@@ -56,7 +56,7 @@ fn entry(text: &mut String, key: &str, value: &Value, comment: &str) {
     if first.chars().count() > LONGEST_LINE {
         let _ = writeln!(text, "# {comment}:\n{first}");
     } else {
-        let _ = writeln!(text, "{first:<COMMENT_COLUMN$}# {comment}");
+        let _ = writeln!(text, "{first:<COMMENT_COLUMN$} # {comment}");
     }
     text.push_str(rest);
 }

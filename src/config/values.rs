@@ -9,7 +9,7 @@ use clap::{
 use serde::de::{DeserializeOwned, IntoDeserializer, value};
 
 use super::Settings;
-use crate::core::suggest::did_you_mean;
+use crate::core::suggest::{did_you_mean, nearest};
 
 /// Parses `true` or `false`.
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
@@ -85,6 +85,18 @@ pub(super) fn is_list(key: &str) -> bool {
 /// Returns a command that has the settings' flags and nothing else.
 pub(super) fn flags() -> Command {
     Settings::augment_args(Command::new("settings"))
+}
+
+/// Returns the key of the setting that is meant by an unknown key: one that has it as an alias, or the nearest.
+pub(super) fn meant_key(key: &str) -> Option<String> {
+    let (command, name) = (flags(), flag(&key.to_lowercase()));
+    let aliased =
+        command.get_arguments().find(|arg| arg.get_all_aliases().unwrap_or_default().contains(&name.as_str()));
+    if let Some(arg) = aliased {
+        return Some(arg.get_id().to_string());
+    }
+    let keys = Settings::keys();
+    nearest(key, keys.iter().map(String::as_str)).map(str::to_owned)
 }
 
 /// Returns the name of a setting's flag, without dashes.
