@@ -104,7 +104,7 @@ pub mod traffic;
 pub use config::{Config, ConfigError, LatencySpec, ModelNames, Preset, Settings};
 pub use core::{clock, limit_status::Unit};
 pub use fixtures::Problem;
-pub use model::{Content, Context, Counting, ModelBehavior};
+pub use model::{ContentSource, ContextWindow, Counting, ModelBehavior};
 pub use server::{Reloaded, Reloader, Running, Server, StartError, Stopped};
 pub use traffic::{
     access::Access,

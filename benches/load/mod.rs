@@ -4,12 +4,15 @@
 #![allow(dead_code)]
 
 use std::{
+    fmt::Write as _,
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+
+use fake_openai::core::http1::{Piece, ResponseParser};
 
 /// The fake's program.
 pub const FAKE: &str = env!("CARGO_BIN_EXE_fake-openai");
@@ -28,7 +31,18 @@ pub fn pin_client() -> bool {
 }
 
 /// A connection of the client.
-pub type Connection = BufReader<TcpStream>;
+pub struct Connection {
+    stream: TcpStream,
+    parser: ResponseParser,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    /// Sends a request.
+    pub fn send(&mut self, request: &[u8]) {
+        self.stream.write_all(request).expect("the server reads");
+    }
+}
 
 /// A server in a process of its own, with one worker.
 pub struct Server {
@@ -71,7 +85,11 @@ impl Server {
 
     /// Opens so many connections more.
     pub fn connect(mut self, count: usize) -> Self {
-        let open = |_| BufReader::new(TcpStream::connect(&self.address).expect("the server accepts"));
+        let open = |_| Connection {
+            stream: TcpStream::connect(&self.address).expect("the server accepts"),
+            parser: ResponseParser::new(),
+            buffer: vec![0; 64 * 1024],
+        };
         self.connections.extend((0..count).map(open));
         self
     }
@@ -80,7 +98,7 @@ impl Server {
     pub fn ask(&mut self, connection: usize, request: &[u8]) -> Response {
         let mut answer = Response::default();
         let connection = &mut self.connections[connection];
-        connection.get_mut().write_all(request).expect("the server reads");
+        connection.send(request);
         answer.read(connection);
         answer
     }
@@ -92,7 +110,7 @@ impl Server {
         for batch in 0..times {
             for (n, connection) in self.connections.iter_mut().enumerate() {
                 let request = request(batch * count + n);
-                connection.get_mut().write_all(request.as_ref()).expect("the server reads");
+                connection.send(request.as_ref());
             }
             for connection in &mut self.connections {
                 answer.read(connection);
@@ -140,7 +158,7 @@ pub fn cpu_time(process: u32) -> Duration {
     Duration::from_nanos(texts.filter_map(|text| text.split(' ').next()?.parse::<u64>().ok()).sum())
 }
 
-/// An answer as the client reads it; the body without its chunks.
+/// A response as the client reads it; the body without its chunk framing.
 #[derive(Default)]
 pub struct Response {
     /// The status line and the headers, with the empty line behind them.
@@ -154,32 +172,30 @@ impl Response {
     fn read(&mut self, connection: &mut Connection) {
         self.head.clear();
         self.body.clear();
-        while !self.head.ends_with("\r\n\r\n") {
-            let read = connection.read_line(&mut self.head).expect("an answer");
-            assert!(read > 0, "the server closed the connection: {}", self.head);
-        }
-        let length = self.head.lines().find_map(|line| line.strip_prefix("content-length: "));
-        if let Some(length) = length {
-            self.append(connection, length.parse().expect("a length"));
-            return;
-        }
-        let mut line = String::new();
+        connection.parser.reset();
         loop {
-            line.clear();
-            connection.read_line(&mut line).expect("a chunk");
-            let length = usize::from_str_radix(line.trim_end(), 16).expect("a chunk's length");
-            self.append(connection, length + "\r\n".len());
-            self.body.truncate(self.body.len() - "\r\n".len());
-            if length == 0 {
-                break;
+            let length = connection.stream.read(&mut connection.buffer).expect("a response");
+            assert!(length > 0, "the server closed the connection: {}", self.head);
+            let mut bytes = &connection.buffer[..length];
+            loop {
+                let (taken, piece) = connection.parser.next(bytes).expect("HTTP/1.1");
+                bytes = &bytes[taken..];
+                match piece {
+                    Piece::Status(status) => {
+                        let _ = write!(self.head, "HTTP/1.1 {status} \r\n");
+                    }
+                    Piece::Header(name, value) => {
+                        let [name, value] = [name, value].map(String::from_utf8_lossy);
+                        let _ = write!(self.head, "{name}: {value}\r\n");
+                    }
+                    Piece::Data(data) => self.body.extend_from_slice(data),
+                    Piece::End => return,
+                    Piece::Incomplete => break,
+                    Piece::HeadEnd => self.head.push_str("\r\n"),
+                    Piece::ChunkEnd => {}
+                }
             }
         }
-    }
-
-    fn append(&mut self, connection: &mut Connection, length: usize) {
-        let from = self.body.len();
-        self.body.resize(from + length, 0);
-        connection.read_exact(&mut self.body[from..]).expect("a body");
     }
 
     /// The status code.

@@ -159,6 +159,7 @@ fn check(config: &Config, fixtures: &Fixtures) -> Result<String, Failure> {
     if let Some(profile) = &config.profile {
         fixtures.profile(profile).map_err(wrong)?;
     }
+    config.check_faults(fixtures).map_err(StartError::Fixtures)?;
     fixtures.check().map_err(StartError::Fixtures)?;
     let routes: usize = fixtures.endpoints().map(|listed| listed.routes.len()).sum();
     Ok(format!("ok: {routes} routes, {}\n", fixtures_source(config, fixtures)))

@@ -22,14 +22,14 @@ fn banner(server: &Server) -> String {
     let limits: Vec<_> = server.limits().map(ToString::to_string).collect();
     row("limit", &if limits.is_empty() { "none (--rpm N sets one)".to_owned() } else { limits.join("\n            ") });
     if let Some(store) = &config.limit_store {
-        let (address, outcome) = (store.address(), store.failure.words());
+        let (address, outcome) = (store.address(), store.failure.description());
         row("store", &format!("{address}; while it is unreachable, requests are {outcome}"));
     }
     if let Some(latency) = latency(server) {
         row("latency", &latency);
     }
     if let Some(capacity) = config.capacity {
-        let (most, queue) = (capacity.most, capacity.queue);
+        let (most, queue) = (capacity.max, capacity.queue);
         row("capacity", &format!("{most} responses at once, up to {queue} requests wait"));
     }
     if let Some(faults) = faults(config) {

@@ -3,9 +3,7 @@
 //! Above that rate, a load test of a gateway measures the fake and not the gateway. Client threads load a server in the same
 //! process over the loopback interface.
 
-mod histogram;
 mod load;
-mod reader;
 mod report;
 mod times;
 

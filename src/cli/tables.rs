@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fake_openai::{
     fixtures::{Fixtures, Kind, Listed, router::Route},
-    traffic::fault::{MODIFIERS, TABLE},
+    traffic::fault::{FAULTS, MODIFIERS},
 };
 use http::Method;
 
@@ -42,7 +42,7 @@ pub(super) fn routes(fixtures: &Fixtures) -> String {
 /// Renders all faults, their modifiers and the places where a fault can be given.
 pub(super) fn faults() -> String {
     let mut rows = vec![["FAULT", "EFFECT"].map(str::to_owned)];
-    rows.extend(TABLE.iter().map(|row| [row.syntax, row.does].map(str::to_owned)));
+    rows.extend(FAULTS.iter().map(|row| [row.syntax, row.effect].map(str::to_owned)));
     let mut modifiers = vec![["MODIFIER", "MEANING"].map(str::to_owned)];
     modifiers.extend(MODIFIERS.iter().map(|(syntax, does)| [*syntax, does].map(str::to_owned)));
     format!("{}\n{}\n{WAYS}", table(&rows), table(&modifiers))

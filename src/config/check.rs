@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 
 use super::{Config, ConfigError, ModelNames, Settings, latency, limits};
 use crate::{
-    model::{Context, ModelBehavior},
+    model::{ContextWindow, ModelBehavior},
     traffic::access::Access,
 };
 
@@ -99,9 +99,9 @@ fn behavior(settings: &Settings, default: &Config) -> Result<ModelBehavior, Conf
         })?,
     };
     let context = match settings.context_window.as_deref() {
-        None => Context::Unbounded,
-        Some("model") => Context::OfModel,
-        Some(text) => text.parse().map(Context::Tokens).map_err(|_| {
+        None => ContextWindow::Unbounded,
+        Some("model") => ContextWindow::OfModel,
+        Some(text) => text.parse().map(ContextWindow::Tokens).map_err(|_| {
             let problem = format!("`{text}` is not a number of tokens; write 8192, or `model` for the real model's");
             ConfigError::of("context_window", problem)
         })?,

@@ -163,7 +163,11 @@ fn problem_of(key: &str, value: &Value) -> Option<(String, String)> {
             let text = scalar(value)?;
             match values::problem_of(key, &text) {
                 Some(problem) => whole(problem),
-                None if values::is_list(key) => whole(format!("this takes a list; write `{key}: [{text}]`")),
+                None if values::is_list(key) => {
+                    // Error output ends up in logs: a key is not repeated there.
+                    let text = if key == "api_key" { "KEY" } else { &text };
+                    whole(format!("this takes a list; write `{key}: [{text}]`"))
+                }
                 None => deserialize_problem(key, value).and_then(whole),
             }
         }
@@ -174,6 +178,7 @@ fn problem_of(key: &str, value: &Value) -> Option<(String, String)> {
 fn deserialize_problem(key: &str, value: &Value) -> Option<String> {
     let settings = Value::Object([(key.to_owned(), value.clone())].into_iter().collect());
     Settings::deserialize(settings).err().map(|_| match value {
+        _ if key == "admin_token" => "the token is not a text; write it in quotes".to_owned(),
         Value::String(text) => format!("\"{text}\" is a text; write it without quotes"),
         value => format!("`{value}` is not a text; write it in quotes"),
     })
@@ -215,6 +220,7 @@ mod tests {
             ("content: ecko", "fake.yaml:1: content: `ecko` is unknown; did you mean `echo`?"),
             ("per:\n- ip\n- kye\n", "fake.yaml:3: per[1]: `kye` is unknown; did you mean `key`?"),
             ("models: gpt-4o", "fake.yaml:1: models: this takes a list; write `models: [gpt-4o]`"),
+            ("api_key: s3cret", "fake.yaml:1: api_key: this takes a list; write `api_key: [KEY]`"),
             ("host: [a, b]", "fake.yaml:1: host: this takes one value, not several; give one"),
             ("access_log: 1", "fake.yaml:1: access_log: `1` is neither true nor false; give one of them"),
             ("limits: 5", "fake.yaml:1: limits: this is not a list; begin each entry with `- `"),

@@ -81,7 +81,7 @@ pub(super) fn capacity(settings: &Settings) -> Result<Option<ConcurrencySpec>, C
         let problem = format!("{slowdown} is out of range; give 1 to 1000, such as 2 for half the speed");
         return Err(ConfigError::of("slowdown", problem));
     }
-    Ok(Some(ConcurrencySpec { most, queue: settings.queue.unwrap_or(QUEUE), slowdown }))
+    Ok(Some(ConcurrencySpec { max: most, queue: settings.queue.unwrap_or(QUEUE), slowdown }))
 }
 
 /// Returns the faults for all requests.

@@ -126,7 +126,7 @@ pub(super) fn store(settings: &Settings, is_limited: bool) -> Result<Option<Stor
     let store = StoreSpec {
         url: url.clone(),
         failure: settings.limit_store_failure.unwrap_or_default(),
-        patience: StoreSpec::PATIENCE,
+        timeout: StoreSpec::DEFAULT_TIMEOUT,
     };
     store.check().map_err(|problem| ConfigError::of("limit_store", problem))?;
     Ok(Some(store))

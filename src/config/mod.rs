@@ -3,6 +3,7 @@
 mod check;
 mod environment;
 mod error;
+mod faults;
 mod file;
 mod latency;
 mod limits;

@@ -95,8 +95,8 @@ mod tests {
     use super::*;
     use crate::{
         config::{ModelNames, Preset},
-        model::{Content, Counting},
-        traffic::limit::{Dimension, Failure, Window},
+        model::{ContentSource, Counting},
+        traffic::limit::{Dimension, FailurePolicy, Window},
     };
 
     /// Texts that are something else in YAML if they are not quoted.
@@ -166,7 +166,7 @@ mod tests {
             trusted_proxy: Some(vec!["10.0.0.0/8".to_owned(), "::1".to_owned()]),
             models: Some(hard()),
             model_names: Some(ModelNames::Snapshot),
-            content: Some(Content::Lorem),
+            content: Some(ContentSource::Lorem),
             lorem_tokens: Some("1..=2".to_owned()),
             usage: Some(Counting::Exact),
             context_window: Some("8192".to_owned()),
@@ -211,7 +211,7 @@ mod tests {
                 .unwrap(),
             ),
             limit_store: Some("redis://host:6379/1".to_owned()),
-            limit_store_failure: Some(Failure::Open),
+            limit_store_failure: Some(FailurePolicy::Open),
         }
     }
 

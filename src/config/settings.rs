@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use super::{Config, limits::Preset, values};
 use crate::{
-    model::{Content, Counting},
+    model::{ContentSource, Counting},
     traffic::{
-        limit::{Dimension, Failure, LimitSpec, Window},
+        limit::{Dimension, FailurePolicy, LimitSpec, Window},
         rule::Rule,
     },
 };
@@ -71,8 +71,8 @@ pub struct Settings {
     #[arg(long, help_heading = "Model", value_name = "echo|snapshot", value_parser = values::choice::<ModelNames>)]
     pub model_names: Option<ModelNames>,
     /// Reply to a request that no script matches [default: canned]
-    #[arg(long, help_heading = "Model", value_name = "canned|echo|lorem", value_parser = values::choice::<Content>)]
-    pub content: Option<Content>,
+    #[arg(long, help_heading = "Model", value_name = "canned|echo|lorem", value_parser = values::choice::<ContentSource>)]
+    pub content: Option<ContentSource>,
     /// Length of lorem replies if the request sets none, in tokens [default: 64..256]
     #[arg(long, help_heading = "Model", value_name = "MIN..MAX")]
     pub lorem_tokens: Option<String>,
@@ -178,8 +178,8 @@ pub struct Settings {
     #[arg(long, help_heading = "Limits", value_name = "URL")]
     pub limit_store: Option<String>,
     /// While the store is unreachable: open lets requests through, closed refuses them [default: closed]
-    #[arg(long, help_heading = "Limits", value_name = "MODE", value_parser = values::choice::<Failure>)]
-    pub limit_store_failure: Option<Failure>,
+    #[arg(long, help_heading = "Limits", value_name = "MODE", value_parser = values::choice::<FailurePolicy>)]
+    pub limit_store_failure: Option<FailurePolicy>,
 }
 
 /// Model name that a response contains.

@@ -128,7 +128,7 @@ pub fn refused_value(error: &clap::Error) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Content;
+    use crate::model::ContentSource;
 
     #[test]
     fn an_error_names_the_value_and_the_accepted_form() {
@@ -140,8 +140,8 @@ mod tests {
 
     #[test]
     fn an_unknown_choice_gets_the_nearest_or_all() {
-        assert_eq!(choice::<Content>("ecko").unwrap_err(), "`ecko` is unknown; did you mean `echo`?");
-        assert_eq!(choice::<Content>("random").unwrap_err(), "`random` is unknown; give canned, echo or lorem");
-        assert_eq!(choice::<Content>("echo"), Ok(Content::Echo));
+        assert_eq!(choice::<ContentSource>("ecko").unwrap_err(), "`ecko` is unknown; did you mean `echo`?");
+        assert_eq!(choice::<ContentSource>("random").unwrap_err(), "`random` is unknown; give canned, echo or lorem");
+        assert_eq!(choice::<ContentSource>("echo"), Ok(ContentSource::Echo));
     }
 }

@@ -1,4 +1,4 @@
-//! Time as the fake sees it: real, or moved by hand so that a test need not wait for a limit to refill.
+//! Clocks: the system's, and a manual one that a test advances instead of waiting for a limit to refill.
 
 use std::{
     fmt,
@@ -9,13 +9,13 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// The wall clock's reading where nothing real is wanted (a seeded or hand-moved run): 2026-01-01T00:00:00Z.
+/// The wall-clock time at which reproducible runs (seeded, or with a manual clock) start: 2026-01-01T00:00:00Z.
 pub const FIXED_EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
-/// The same in RFC 3339.
+/// [`FIXED_EPOCH`] in RFC 3339.
 pub const FIXED_EPOCH_TEXT: &str = "2026-01-01T00:00:00Z";
 
-/// Where the engine reads the time. Cloning gives another handle on the same clock.
+/// The clock of an engine. A clone is another handle on the same clock.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
@@ -26,12 +26,12 @@ enum Source {
 }
 
 impl Clock {
-    /// The machine's own clocks.
+    /// Creates a clock that reads the system's clocks.
     pub fn system() -> Self {
         Clock(Source::System { start: Instant::now() })
     }
 
-    /// Time since this clock was made; never goes back.
+    /// Time since this clock was created. It is monotonic.
     pub fn elapsed(&self) -> Duration {
         match &self.0 {
             Source::System { start } => start.elapsed(),
@@ -39,8 +39,8 @@ impl Clock {
         }
     }
 
-    /// The time since this clock was made that it was at that moment: it takes no reading of its own. What is moved by
-    /// hand tells where it stands.
+    /// Time from the creation of this clock to `moment`, without reading the system's clock. A manual clock returns its
+    /// current time.
     pub fn at(&self, moment: Instant) -> Duration {
         match &self.0 {
             Source::System { start } => moment.saturating_duration_since(*start),
@@ -48,8 +48,8 @@ impl Clock {
         }
     }
 
-    /// Time since this clock was made, if it is one that is moved by hand.
-    pub fn moved_by_hand(&self) -> Option<Duration> {
+    /// Time since this clock was created, if it is a manual one.
+    pub fn manual_elapsed(&self) -> Option<Duration> {
         match &self.0 {
             Source::System { .. } => None,
             Source::Manual(clock) => Some(clock.elapsed()),
@@ -59,7 +59,7 @@ impl Clock {
     /// Time since 1970-01-01T00:00:00Z.
     pub fn unix(&self) -> Duration {
         match &self.0 {
-            // A machine whose clock stands before 1970 gets 1970, not a panic.
+            // A system clock before 1970 reads as 1970 and does not panic.
             Source::System { .. } => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             Source::Manual(clock) => FIXED_EPOCH + clock.elapsed(),
         }
@@ -78,8 +78,8 @@ impl From<ManualClock> for Clock {
     }
 }
 
-/// Writes a time since 1970 in RFC 3339, as protocol buffers spell it: `2025-12-31T15:46:13.983958Z`, and without a
-/// fraction where that is zero.
+/// Time since 1970 that renders in RFC 3339, as in protobuf's JSON: `2025-12-31T15:46:13.983958Z`. A fraction of zero
+/// is left out.
 pub struct Rfc3339(pub Duration);
 
 impl fmt::Display for Rfc3339 {
@@ -92,17 +92,17 @@ impl fmt::Display for Rfc3339 {
     }
 }
 
-/// A clock that stands still until told otherwise.
+/// A clock that moves only when [`ManualClock::advance`] is called.
 #[derive(Clone, Debug, Default)]
 pub struct ManualClock(Arc<AtomicU64>);
 
 impl ManualClock {
-    /// A clock at zero.
+    /// Creates a clock at zero.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Moves the clock, and every [`Clock`] made from it, forward.
+    /// Moves the clock, and every [`Clock`] created from it, forward.
     pub fn advance(&self, by: Duration) {
         let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         self.0.fetch_add(nanos, Ordering::SeqCst);
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_spelled_in_rfc_3339() {
+    fn times_are_rendered_in_rfc_3339() {
         for (micros, rendered) in [
             (0, "1970-01-01T00:00:00Z"),
             (951_782_399_000_001, "2000-02-28T23:59:59.000001Z"),

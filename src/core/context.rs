@@ -1,4 +1,4 @@
-//! What a template can see: one request, and what has been decided about it so far.
+//! The context of one request: what was sent, and what has been decided about it so far. Templates read from it.
 
 use std::{
     borrow::Cow,
@@ -19,86 +19,87 @@ use super::{
     limit_status::LimitStatuses,
     model_catalog::ModelFacts,
     random::{Alphabet, Random},
-    reply::Instead,
+    reply::ReplyOverride,
     request::{Credential, Request, RequestBody},
     template::query,
 };
 
-/// The parameters of a route, by name, as they stand in the path.
+/// The parameters of a route, by name, percent-encoded as in the path.
 pub type Params<'a> = SmallVec<[(&'a str, &'a str); 3]>;
 
-/// The model that answers when it is to be another than was asked for.
+/// The model name in a response when [`RequestContext::returns_wrong_model`] is set.
 const ANOTHER_MODEL: &str = "another-model";
 
-/// Everything that a slot may stand for while one request is answered.
+/// All the data of one request that a template slot, a protocol or a fault may read.
 pub struct RequestContext<'a> {
     /// The request.
     pub request: &'a Request<'a>,
-    /// What the route's `{name}` segments matched.
+    /// The values of the route's `{name}` segments.
     pub params: Params<'a>,
-    /// This request's randomness.
+    /// The random number generator of this request.
     pub random: RefCell<Random>,
-    /// The time, since 1970.
+    /// Time since 1970.
     pub now: Duration,
-    /// Where the client stands with its limits, once that is decided.
+    /// The state of the limits that apply to the request, once they have been checked.
     pub limit_statuses: LimitStatuses,
-    /// The error being told.
+    /// The error that is being rendered.
     pub error: Option<ApiError>,
-    /// What is known of models, the first that fits one holds.
-    pub facts: &'a [ModelFacts],
+    /// The known models. The first entry that matches a name applies.
+    pub model_catalog: &'a [ModelFacts],
     /// The object, or the page of objects, that was found for the request.
-    pub resource: Found,
-    /// What was kept of the answers that the request goes on from, the oldest first.
-    pub earlier: RefCell<Vec<Arc<Value>>>,
-    /// The bytes of a file that was found for the request: they are the body.
+    pub resource: FoundResource,
+    /// The stored responses that the request continues, oldest first.
+    pub history: RefCell<Vec<Arc<Value>>>,
+    /// The bytes of the file that was found for the request. They become the response body.
     pub file: RefCell<Option<Bytes>>,
-    /// The models that there are; none if there is any.
+    /// The models that the server accepts. Empty: it accepts every model.
     pub models: &'a [String],
     /// True if the server accepts configured keys alone.
     pub needs_key: bool,
-    /// Whether answers bear the dated names of models.
+    /// True if responses use the dated names of models.
     pub snapshots: bool,
-    /// How long the answer is meant to take: until its head.
+    /// Time that the response head is delayed by on purpose.
     pub intended: Duration,
-    /// How long the request has waited for a place.
+    /// Time that the request has waited for a concurrency permit.
     pub queued: Duration,
-    /// What the model says in place of what it would say.
-    pub says: Option<Instead>,
-    /// Whether the answer names another model than was asked for.
-    pub misnames: bool,
-    /// Whether `~` and faults may follow the name of a model.
+    /// A reply that replaces the one the model would give.
+    pub reply_override: Option<ReplyOverride>,
+    /// True if the response names another model than the requested one.
+    pub returns_wrong_model: bool,
+    /// True if `~` and faults may follow the name of a model.
     pub names_carry_faults: bool,
-    /// Faults that stood before the path.
+    /// The faults in front of the path.
     pub path_faults: Option<&'a str>,
-    /// Faults that stood behind the model or the deployment in the path.
+    /// The faults after the model or the deployment in the path.
     model_faults: Option<&'a str>,
-    /// When work on it began.
+    /// Time at which work on the request began.
     pub started: Instant,
     id: OnceCell<String>,
     credential: OnceCell<Credential<'a>>,
-    named: OnceCell<(Cow<'a, str>, usize)>,
-    known: OnceCell<Option<&'a ModelFacts>>,
+    /// The model name with its faults, and the byte at which the name ends.
+    model_and_end: OnceCell<(Cow<'a, str>, usize)>,
+    model_facts: OnceCell<Option<&'a ModelFacts>>,
     document: OnceCell<Result<json::Document<'a>, Malformed>>,
 }
 
-/// What was found in a collection for a request. Most ask for nothing there, and then it takes no memory.
+/// The object that was found in a collection for a request. Without one, it allocates nothing.
 #[derive(Default)]
-pub struct Found(RefCell<Option<Arc<Value>>>);
+pub struct FoundResource(RefCell<Option<Arc<Value>>>);
 
-impl Found {
-    /// Puts this in place of what was found before.
+impl FoundResource {
+    /// Replaces the object.
     pub fn replace(&self, found: Arc<Value>) {
         self.0.replace(Some(found));
     }
 
-    /// What was found; `null` if nothing was.
+    /// Returns the object; `null` if there is none.
     pub fn borrow(&self) -> Arc<Value> {
         self.0.borrow().clone().unwrap_or_default()
     }
 }
 
 impl<'a> RequestContext<'a> {
-    /// The scope of a request about which nothing is decided yet.
+    /// Creates the context of a request about which nothing is decided yet.
     pub fn new(request: &'a Request<'a>, random: Random, now: Duration) -> Self {
         RequestContext {
             request,
@@ -107,35 +108,35 @@ impl<'a> RequestContext<'a> {
             now,
             limit_statuses: LimitStatuses::default(),
             error: None,
-            resource: Found::default(),
-            earlier: RefCell::default(),
+            resource: FoundResource::default(),
+            history: RefCell::default(),
             file: RefCell::default(),
-            facts: &[],
+            model_catalog: &[],
             models: &[],
             needs_key: false,
             snapshots: false,
             intended: Duration::ZERO,
             queued: Duration::ZERO,
-            says: None,
-            misnames: false,
+            reply_override: None,
+            returns_wrong_model: false,
             names_carry_faults: false,
             path_faults: None,
             model_faults: None,
             started: Instant::now(),
             id: OnceCell::new(),
             credential: OnceCell::new(),
-            named: OnceCell::new(),
-            known: OnceCell::new(),
+            model_and_end: OnceCell::new(),
+            model_facts: OnceCell::new(),
             document: OnceCell::new(),
         }
     }
 
-    /// How long the request has been worked on.
+    /// Time since work on the request began.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// What this request is called: 22 symbols of base58, drawn at the first call.
+    /// Returns the id of this request: 22 symbols of base58, drawn at the first call.
     pub fn request_id(&self) -> &str {
         self.id.get_or_init(|| {
             let mut id = Vec::with_capacity(22);
@@ -144,10 +145,10 @@ impl<'a> RequestContext<'a> {
         })
     }
 
-    /// The members of the JSON body, read at the first call.
+    /// Returns the members of the JSON body. The body is parsed at the first call.
     ///
     /// # Errors
-    /// [`Malformed`] where the body is not a JSON object.
+    /// [`Malformed`] if the body is not a JSON object.
     pub fn members(&self) -> Result<json::Object<'_>, Malformed> {
         self.document().as_ref().map(json::Document::members).map_err(|malformed| *malformed)
     }
@@ -159,7 +160,7 @@ impl<'a> RequestContext<'a> {
         })
     }
 
-    /// Takes what the route's `{name}` segments matched. Faults behind the name of a model are no part of it.
+    /// Sets the values of the route's `{name}` segments. Faults after the name of a model are split off.
     pub fn set_params(&mut self, mut params: Params<'a>) {
         if self.names_carry_faults {
             for (_, value) in params.iter_mut().filter(|(name, _)| ["model", "deployment"].contains(name)) {
@@ -171,30 +172,30 @@ impl<'a> RequestContext<'a> {
         self.params = params;
     }
 
-    /// The model that the path names as `{model}`, or else the body, or else the path as `{deployment}`, or else the query
-    /// as either, without the faults behind it; empty if none of them names one.
+    /// Returns the requested model, without the faults after it; empty if there is none. The first that is present
+    /// applies: `{model}` in the path, `model` in the body, `{deployment}` in the path, either of them in the query.
     pub fn model(&self) -> Cow<'_, str> {
-        let (name, end) = self.named();
+        let (name, end) = self.model_and_end();
         Cow::Borrowed(&name[..end])
     }
 
-    /// The key that the request carries; looked up at the first call.
+    /// Returns the API key of the request. It is looked up at the first call.
     pub fn credential(&self) -> Credential<'a> {
         *self.credential.get_or_init(|| Credential::of(self.request))
     }
 
-    /// The faults behind the name of the model.
+    /// Returns the faults after the name of the model.
     pub fn model_faults(&self) -> Option<Cow<'_, str>> {
         if let Some(faults) = self.model_faults {
             return Some(percent_decode_str(faults).decode_utf8_lossy());
         }
-        let (name, end) = self.named();
+        let (name, end) = self.model_and_end();
         name.get(end + 1..).map(Cow::Borrowed)
     }
 
-    /// The model that is named, and where its name ends; looked up at the first call.
-    fn named(&self) -> (&str, usize) {
-        let (name, end) = self.named.get_or_init(|| {
+    /// Returns the model name with its faults, and the byte at which the name ends. It is looked up at the first call.
+    fn model_and_end(&self) -> (&str, usize) {
+        let (name, end) = self.model_and_end.get_or_init(|| {
             let in_path = self.param("model").map(|model| percent_decode_str(model).decode_utf8_lossy());
             let carries_faults = in_path.is_none() && self.names_carry_faults;
             let in_body = || self.document().as_ref().ok()?.string("model");
@@ -207,24 +208,24 @@ impl<'a> RequestContext<'a> {
         (name, *end)
     }
 
-    /// What is known of the model that is asked for; looked up at the first call.
+    /// Returns the catalog entry of the requested model. It is looked up at the first call.
     pub fn model_facts(&self) -> Option<&'a ModelFacts> {
-        *self.known.get_or_init(|| {
+        *self.model_facts.get_or_init(|| {
             let model = self.model();
-            self.facts.iter().find(|facts| facts.model.fits(&model))
+            self.model_catalog.iter().find(|facts| facts.model.matches(&model))
         })
     }
 
-    /// The name under which the model answers.
+    /// Returns the model name for the response.
     pub fn model_name(&self) -> Cow<'_, str> {
-        if self.misnames {
+        if self.returns_wrong_model {
             return Cow::Borrowed(ANOTHER_MODEL);
         }
         let facts = if self.snapshots { self.model_facts() } else { None };
         facts.and_then(|facts| facts.snapshot.as_deref()).map_or_else(|| self.model(), Cow::Borrowed)
     }
 
-    /// A parameter of the route, percent-encoded as it was sent.
+    /// Returns a parameter of the route, percent-encoded as it was sent.
     pub fn param(&self, name: &str) -> Option<&'a str> {
         self.params.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
     }
@@ -247,17 +248,17 @@ pub(crate) mod tests {
 
     const BODY: &str = r#"{"model":"a\"b","n":7,"deep":{"key":[1,null]}}"#;
 
-    /// Runs `test` in the scope of a request with a few members in its body and one path parameter.
+    /// Runs `test` with the context of a request that has a few body members and one path parameter.
     pub(crate) fn with_context<T>(test: impl FnOnce(&RequestContext<'_>) -> T) -> T {
         with_context_of(BODY, test)
     }
 
-    /// Runs `test` in the scope of a request with this body.
+    /// Runs `test` with the context of a request with this body.
     pub(crate) fn with_context_of<T>(body: &str, test: impl FnOnce(&RequestContext<'_>) -> T) -> T {
         with(body, |context| test(context))
     }
 
-    /// Runs `test` in the scope of a request that is told this error.
+    /// Runs `test` with the context of a request that is answered with this error.
     pub(crate) fn with_error<T>(error: Option<ApiError>, test: impl FnOnce(&RequestContext<'_>) -> T) -> T {
         with(BODY, |context| {
             context.error = error;

@@ -1,10 +1,10 @@
-//! What can be wrong with a request, in no provider's words: a provider's fixtures spell each kind.
+//! The kinds of API errors, independent of providers. A provider's fixtures render each kind.
 
 use std::borrow::Cow;
 
 use super::limit_status::{LimitExceeded, Reason};
 
-/// One value that an error carries.
+/// A value of one field of an error.
 pub enum Field<'a> {
     /// A text.
     Text(Cow<'a, str>),
@@ -12,33 +12,33 @@ pub enum Field<'a> {
     Number(u64),
 }
 
-/// What may stand in an error's field.
-trait Tell {
-    fn tell(&self) -> Field<'_>;
+/// A type that a field of an error may have.
+trait ToField {
+    fn to_field(&self) -> Field<'_>;
 }
 
-impl Tell for String {
-    fn tell(&self) -> Field<'_> {
+impl ToField for String {
+    fn to_field(&self) -> Field<'_> {
         Field::Text(Cow::Borrowed(self))
     }
 }
 
-impl Tell for &'static str {
-    fn tell(&self) -> Field<'_> {
+impl ToField for &'static str {
+    fn to_field(&self) -> Field<'_> {
         Field::Text(Cow::Borrowed(self))
     }
 }
 
-impl Tell for u64 {
-    fn tell(&self) -> Field<'_> {
+impl ToField for u64 {
+    fn to_field(&self) -> Field<'_> {
         Field::Number(*self)
     }
 }
 
-/// Declares the kinds: a variant, its name in a provider's `errors`, and the fields that its texts may name.
+/// Declares the kinds: a variant, its name in a provider's `errors`, and the fields that its texts may use.
 macro_rules! api_errors {
     ($($(#[$doc:meta])* $variant:ident = $name:literal { $($field:ident: $type:ty),* })*) => {
-        /// Why a request is refused. `param` is the path of the member at fault, such as `messages[0].role`.
+        /// An error that rejects a request. `param` is the path of the invalid member, such as `messages[0].role`.
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[allow(missing_docs)]
         pub enum ApiError {
@@ -46,11 +46,11 @@ macro_rules! api_errors {
         }
 
         impl ApiError {
-            /// Every kind by its name, with the fields that its texts may name as `{{error.…}}`.
+            /// Every kind by its name, with the fields that its texts may use as `{{error.…}}`.
             pub const KINDS: &'static [(&'static str, &'static [&'static str])] =
                 &[$(($name, &[$(stringify!($field)),*]),)*];
 
-            /// The name of its kind.
+            /// Returns the name of the kind.
             pub fn kind(&self) -> &'static str {
                 match self {
                     $(ApiError::$variant { .. } => $name,)*
@@ -61,7 +61,7 @@ macro_rules! api_errors {
                 match self {
                     $(ApiError::$variant { $($field),* } => {
                         $(if name == stringify!($field) {
-                            return Some($field.tell());
+                            return Some($field.to_field());
                         })*
                         None
                     })*
@@ -72,35 +72,35 @@ macro_rules! api_errors {
 }
 
 api_errors! {
-    /// No route has this path; `nearest` is the one that looks most like it.
+    /// No route has this path; `nearest` is the most similar one.
     UnknownPath = "unknown_path" { nearest: String }
     /// The path exists, the method does not; `allow` lists those that do.
     MethodNotAllowed = "method_not_allowed" { allow: String }
-    /// The body is larger than the server takes, `limit` bytes.
+    /// The body is larger than `limit` bytes, the most that the server accepts.
     BodyTooLarge = "body_too_large" { limit: u64 }
-    /// No key came with the request, and one is wanted.
+    /// The request has no API key, and the server requires one.
     MissingKey = "missing_key" {}
-    /// The key is none of those that open the door; `key` is masked.
+    /// The API key is not accepted; `key` is masked.
     WrongKey = "wrong_key" { key: String }
-    /// The model is not on the list.
+    /// The server does not have this model.
     ModelNotFound = "model_not_found" { model: String }
-    /// A limit leaves not enough; the numbers are in the [`LimitExceeded`].
+    /// A limit is exceeded; the numbers are in the [`LimitExceeded`].
     RateLimited = "rate_limited" { unit: &'static str, kind: &'static str }
-    /// The request is more than a limit ever admits at once.
+    /// The request needs more than a limit ever admits at once.
     RequestTooLarge = "request_too_large" { unit: &'static str, kind: &'static str }
     /// A quota that never refills is used up.
     InsufficientQuota = "insufficient_quota" {}
-    /// A limit leaves not enough that tells nothing of itself.
+    /// A limit is exceeded that responses do not report.
     SilentlyLimited = "silently_limited" {}
-    /// The limits are in a store that does not answer.
+    /// The store of the limits does not respond.
     LimitUnknown = "limit_unknown" {}
     /// The body is not a JSON object.
     NotJson = "not_json" {}
-    /// A member that must be there is not.
+    /// A required member is missing.
     MissingParameter = "missing_parameter" { param: String }
-    /// A member that is not known is there.
+    /// A member is unknown.
     UnknownParameter = "unknown_parameter" { param: String }
-    /// A member has the wrong JSON type; `expected` and `got` are nouns with their articles, `wanted` is JSON Schema's name.
+    /// A member has the wrong JSON type; `expected` and `got` are nouns with articles, `wanted` is JSON Schema's name.
     InvalidType = "invalid_type" { param: String, expected: String, wanted: &'static str, got: &'static str }
     /// A number is too small; `noun` is `integer` or `decimal`.
     BelowMinimum = "below_minimum" { param: String, noun: &'static str, bound: String, got: String }
@@ -112,53 +112,52 @@ api_errors! {
     ArrayTooLong = "array_too_long" { param: String, bound: u64, got: u64 }
     /// A string has too many characters.
     StringTooLong = "string_too_long" { param: String, bound: u64, got: u64 }
-    /// A string is not of the form that it must have.
+    /// A string does not match its pattern.
     PatternMismatch = "pattern_mismatch" { param: String, pattern: String }
     /// A string is not one of those allowed; `supported` lists them quoted with an "and", `either` with an "or".
     InvalidValue = "invalid_value" { param: String, got: String, supported: String, either: String }
-    /// This model does not know the parameter; `instead` is the one that it knows.
+    /// This model does not support the parameter; `instead` is the one that it supports.
     UnsupportedParameter = "unsupported_parameter" { param: String, instead: &'static str }
-    /// This model takes only the default for the parameter.
+    /// This model accepts only the default for the parameter.
     UnsupportedValue = "unsupported_value" { param: String, got: String, default: &'static str }
-    /// A parameter was sent that means nothing without another.
+    /// A parameter was sent without another one that it requires.
     NeedsOther = "needs_other" { param: &'static str, other: &'static str }
-    /// A parameter was sent that may not be sent beside another.
+    /// A parameter was sent together with another one that excludes it.
     Excludes = "excludes" { param: &'static str, other: &'static str }
-    /// The model's calls of tools must be followed by what the tools returned; `ids` are those without, `param` is the
-    /// message that calls.
+    /// A tool call is not followed by its result; `ids` are the calls without one, `param` is the message with calls.
     ToolReplyMissing = "tool_reply_missing" { param: String, ids: String }
-    /// A tool returned something that no call, or not the call `id`, asked for.
+    /// A tool result belongs to no call, or not to the call `id`.
     StrayToolReply = "stray_tool_reply" { param: String, id: String }
-    /// A rule of the one protocol that has it is broken; `problem` tells it in that protocol's own words.
+    /// A rule that only one protocol has is broken; `problem` is the message text of that protocol.
     BrokenRule = "broken_rule" { problem: String }
-    /// `param` asks to go on from a request before, and conversations are not kept.
+    /// `param` refers to an earlier response, and the server stores none.
     NoMemory = "no_memory" { param: &'static str }
-    /// JSON was asked for without a word of it in the messages.
+    /// JSON output was requested, and no message contains the word "json".
     NoJsonWord = "no_json_word" {}
-    /// A schema is not what strict output wants of it.
+    /// A schema breaks the rules of strict output.
     BadSchema = "bad_schema" { name: String, context: String, problem: String }
     /// This model can't search the web.
     NoWebSearch = "no_web_search" {}
-    /// More tokens were asked for than this model can say.
+    /// The request allows more output tokens than this model can produce.
     MaxTokensTooLarge = "max_tokens_too_large" { param: &'static str, bound: u64, got: u64 }
-    /// The prompt is more than the model's context holds.
+    /// The prompt exceeds the model's context window.
     ContextLengthExceeded = "context_length_exceeded" { window: u64, requested: u64 }
-    /// The prompt with its tools is.
+    /// The prompt and its tools exceed the context window.
     FunctionsExceedContext = "functions_exceed_context" { window: u64, requested: u64, messages: u64, functions: u64 }
-    /// The prompt with the reply that it allows is.
+    /// The prompt and the longest allowed reply exceed the context window.
     CompletionExceedsContext = "completion_exceeds_context" { window: u64, requested: u64, prompt: u64, completion: u64 }
-    /// Nothing has this id; `noun` is what it was to be: `file`, `vector store`.
+    /// No object has this id; `noun` is the kind of object: `file`, `vector store`.
     UnknownResource = "unknown_resource" { id: String, noun: String }
-    /// What has this id is in no state for this; `action` is what was to be done, such as `cancel`.
+    /// The object's state does not allow the action; `action` is a verb such as `cancel`.
     WrongState = "wrong_state" { action: String, id: String, noun: String, state: String }
-    /// No scripted reply is for this request; `nearest` is the one that came closest, and why it is not.
+    /// No scripted reply matches the request; `nearest` is the closest one with its mismatch.
     NoReply = "no_reply" { nearest: String }
-    /// An error that was asked for. `status` is the one that its answer has, 0 where that is left to the words; `name`
-    /// tells which of those errors it is, empty where the status says enough.
+    /// An error that was requested. `status` is that of the response; 0 leaves it to the fixture. `name` selects one of
+    /// the injected errors; it is empty if the status suffices.
     Injected = "injected" { status: u64, name: String }
-    /// A request asks for a fault that does not exist.
+    /// A request names a fault that does not exist.
     BadFault = "bad_fault" { problem: String }
-    /// The server's own queue is full: a provider's words for it are those of its overload.
+    /// The server's own queue is full. Providers render it as their overload error.
     Saturated = "saturated" {}
 }
 
@@ -174,14 +173,14 @@ impl From<LimitExceeded> for ApiError {
     }
 }
 
-/// The field that every error with a `param` has besides: the same path with dots alone, `messages.0.role`.
+/// The extra field of every error with a `param`: the same path with dots only, `messages.0.role`.
 const DOTTED: &str = "path";
 
 impl ApiError {
-    /// What tells this error from others of its kind, in a provider's `errors`, the closest first: the parameter at fault;
-    /// what was to be found or done; what ran out, and whether that is `requests` or `tokens`; or the name that was asked for, the
-    /// status, and the class that it is of, such as `4xx`.
-    pub fn specials(&self) -> [Option<Cow<'_, str>>; 3] {
+    /// Returns the qualifiers of the kind in a provider's `errors`, the most specific first. By kind, these are: the
+    /// invalid parameter; the noun or the action; the limit's unit, then `requests` or `tokens`; the injected name,
+    /// then the status, then its class such as `4xx`.
+    pub fn qualifiers(&self) -> [Option<Cow<'_, str>>; 3] {
         match self {
             ApiError::RateLimited { unit, kind } | ApiError::RequestTooLarge { unit, kind } => {
                 [Some(Cow::Borrowed(*unit)), Some(Cow::Borrowed(*kind)), None]
@@ -198,7 +197,7 @@ impl ApiError {
         }
     }
 
-    /// The status that was asked for, 400 to 599, where one was: the answer has it whatever its words are for.
+    /// Returns the status of an injected error, 400 to 599. It overrides the status of the fixture.
     pub fn status(&self) -> Option<u16> {
         match self {
             ApiError::Injected { status, .. } => {
@@ -208,15 +207,15 @@ impl ApiError {
         }
     }
 
-    /// Whether a text of an error with these fields may name `{{error.name}}`.
-    pub fn tells(fields: &[&str], name: &str) -> bool {
+    /// Returns true if the text of an error with these fields may use `{{error.name}}`.
+    pub fn has_field(fields: &[&str], name: &str) -> bool {
         fields.contains(&name) || name == DOTTED && fields.contains(&"param")
     }
 
-    /// The field that a text names as `{{error.name}}`.
+    /// Returns the value of `{{error.name}}`.
     pub fn field(&self, name: &str) -> Option<Field<'_>> {
         if let (ApiError::Injected { .. }, "status") = (self, name) {
-            // Where neither who asks nor any words say one, it is that of the usual fault of a server.
+            // 500 is the default when neither the request nor the fixture sets a status.
             return Some(Field::Number(self.status().unwrap_or(500).into()));
         }
         if name != DOTTED {
@@ -226,7 +225,7 @@ impl ApiError {
         Some(Field::Text(dotted.into()))
     }
 
-    /// The member of the request that is at fault, where one is.
+    /// Returns the path of the invalid member, if there is one.
     pub fn param(&self) -> Option<Cow<'_, str>> {
         match self.own_field("param")? {
             Field::Text(text) => Some(text),
@@ -240,14 +239,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_asked_for_is_told_by_name_then_status_then_class() {
-        let specials = |status, name: &str| {
+    fn injected_errors_are_qualified_by_name_then_status_then_class() {
+        let qualifiers = |status, name: &str| {
             let error = ApiError::Injected { status, name: name.to_owned() };
-            error.specials().into_iter().flatten().map(Cow::into_owned).collect::<Vec<_>>()
+            error.qualifiers().into_iter().flatten().map(Cow::into_owned).collect::<Vec<_>>()
         };
-        assert_eq!(specials(429, "slow_down"), ["slow_down", "429", "4xx"]);
-        assert_eq!(specials(503, ""), ["503", "5xx"]);
-        assert_eq!(specials(0, "overloaded"), ["overloaded"], "the words have a status of their own");
+        assert_eq!(qualifiers(429, "slow_down"), ["slow_down", "429", "4xx"]);
+        assert_eq!(qualifiers(503, ""), ["503", "5xx"]);
+        assert_eq!(qualifiers(0, "overloaded"), ["overloaded"], "status 0 leaves the status to the fixture");
         for status in [0, 200, 399, 600, u64::MAX] {
             assert_eq!(ApiError::Injected { status, name: String::new() }.status(), None);
         }

@@ -1,10 +1,9 @@
-//! A JSON object, read in one pass without building a tree.
+//! A JSON object, parsed in one pass without building a tree.
 //!
-//! A chat request is a handful of small members and one prompt of up to megabytes that a fake seldom reads. So the reader
-//! checks the whole structure (brackets, commas, literals, numbers, nesting up to [`MAX_DEPTH`]) but passes over the
-//! inside of a string by looking for its closing quote alone: an ill-formed escape or encoding inside a string is found
-//! only if somebody reads that string. Where the members of objects stand, and the objects and arrays in arrays, is
-//! written down on the way, so that whoever looks into them passes over nothing twice.
+//! A chat request has a few small members and one prompt of up to megabytes that the fake seldom reads. The reader
+//! checks the whole structure (brackets, commas, literals, numbers, nesting up to [`MAX_DEPTH`]). It skips the inside
+//! of a string by searching for the closing quote: an invalid escape or encoding is found only when the string is read.
+//! It records the positions of object members, and of objects and arrays in arrays: no text is scanned twice.
 
 mod key_filter;
 mod reader;
@@ -20,17 +19,17 @@ pub use self::{
     value::{Kind, Value},
 };
 
-/// How deep values may be nested; the same as serde_json's own bound.
+/// Maximum nesting depth of values; the same as serde_json's.
 pub const MAX_DEPTH: usize = 128;
 
-/// The text is not a JSON object.
+/// The error for text that is not a JSON object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// Where it stops being one, in bytes from the start.
+    /// The first invalid byte, counted from the start.
     pub at: usize,
 }
 
-/// A JSON object that was read.
+/// A parsed JSON object.
 #[derive(Debug, Default)]
 pub struct Document<'a> {
     text: Cow<'a, [u8]>,
@@ -38,30 +37,30 @@ pub struct Document<'a> {
     names: KeyFilter,
 }
 
-/// Where a member of an object stands, or an object or array that is an item of an array. Those inside it follow.
+/// The position of an object member, or of an object or array that is an item of an array. The nodes inside it follow.
 #[derive(Clone, Copy, Debug)]
 struct Node {
-    /// The inside of the key's quotes; nothing for an item.
+    /// The bytes between the key's quotes; empty for an item.
     key: (u32, u32),
-    /// The value.
+    /// The bytes of the value.
     value: (u32, u32),
-    /// How many nodes it is with those inside it.
+    /// Number of nodes, this one and all inside it.
     span: u32,
     kind: Kind,
-    /// Whether each item of the array that it is has a node.
+    /// True for an array if each of its items has a node.
     dense: bool,
-    /// The names of the members of the object that it is.
+    /// The names of the members, for an object.
     names: KeyFilter,
 }
 
-/// Nodes in the order of the text. Most requests have no more than there is room for here.
+/// Nodes in the order of the text. Most requests fit without an allocation.
 type Nodes = SmallVec<[Node; 12]>;
 
 impl<'a> Document<'a> {
-    /// Reads the object that `text` is. Empty text counts as `{}`: that is what OpenAI makes of a request without a body.
+    /// Parses `text` as an object. Empty text counts as `{}`: OpenAI treats a request without a body like that.
     ///
     /// # Errors
-    /// [`Malformed`] where `text` is not one JSON object, or is longer than 4 GiB.
+    /// [`Malformed`] if `text` is not one JSON object, or is longer than 4 GiB.
     pub fn read(text: &'a [u8]) -> Result<Self, Malformed> {
         if u32::try_from(text.len()).is_err() {
             return Err(Malformed { at: u32::MAX as usize });
@@ -70,19 +69,19 @@ impl<'a> Document<'a> {
         if !reader.escaped_keys {
             return Ok(Document { text: Cow::Borrowed(text), nodes: reader.nodes, names: reader.names });
         }
-        // Keys are compared byte by byte. Nobody but a test spells them with escapes: it is all written anew without them.
+        // Keys are compared byte by byte. Escaped keys are rare: the whole text is rewritten without them.
         let written = serde_json::from_slice(text).and_then(|value: serde_json::Value| serde_json::to_vec(&value));
         let text = written.map_err(|_| Malformed { at: 0 })?;
         let Reader { nodes, names, .. } = Reader::read(&text)?;
         Ok(Document { text: Cow::Owned(text), nodes, names })
     }
 
-    /// Its members.
+    /// Returns the members.
     pub fn members(&self) -> Object<'_> {
         Object { text: &self.text, nodes: &self.nodes, names: self.names }
     }
 
-    /// The string that the member `name` is, from the text itself where it stands there as it is.
+    /// Returns the string member `name`, borrowed from the text if it has no escapes.
     pub fn string(&self, name: &str) -> Option<Cow<'a, str>> {
         let value = self.members().get(name)?;
         match self.text {
@@ -102,14 +101,14 @@ pub struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// Whether any of these names could be among those of the members: what most requests lack is known by one look.
+    /// Returns false if no member has any of these names. It excludes rare names with one test.
     #[inline]
     pub fn may_have(&self, names: KeyFilter) -> bool {
         self.names.may_share(names)
     }
 
-    /// The value of a member; of the last one where a key is given twice, as JSON readers commonly do. A name that JSON can
-    /// only spell with an escape is to be given so.
+    /// Returns the value of a member. Of duplicate keys the last one wins, as is common in JSON parsers. A name that
+    /// needs an escape in JSON must be passed in its escaped form.
     #[inline]
     pub fn get(&self, name: &str) -> Option<Value<'a>> {
         if self.may_have(KeyFilter::of(&[name])) { self.find(name) } else { None }
@@ -129,7 +128,7 @@ impl<'a> Object<'a> {
         Some(nodes[at].raw(text, &nodes[at + 1..at + nodes[at].span as usize]))
     }
 
-    /// Key and value of every member.
+    /// Returns the key and value of every member.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Value<'a>)> + use<'a> {
         let Object { text, mut nodes, .. } = *self;
         std::iter::from_fn(move || {
@@ -143,7 +142,7 @@ impl<'a> Object<'a> {
 }
 
 impl Node {
-    /// Its value, with the nodes inside it.
+    /// Returns the value, with the nodes inside it.
     #[inline]
     fn raw<'a>(&self, text: &'a [u8], nodes: &'a [Node]) -> Value<'a> {
         let Node { value, kind, dense, names, .. } = *self;
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_what_was_sent() {
+    fn members_are_found_with_their_types() {
         let text = r#" { "model" : "gpt-4o", "n":1,"t":0.5,"stream":true, "x":null,"m":[{"a":"}\"]"}, []] } "#;
         assert_eq!(get(text, "model").unwrap().as_str().unwrap(), "gpt-4o");
         assert_eq!(get(text, "n").unwrap().kind(), Kind::Integer);
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_are_decoded_or_refused_when_read() {
+    fn strings_are_validated_when_read() {
         assert_eq!(get(r#"{"a":"x\n\u00e9\"\\"}"#, "a").unwrap().as_str().unwrap(), "x\né\"\\");
         assert_eq!(get(r#"{"a":"\q"}"#, "a").unwrap().as_str(), None);
         assert_eq!(get("{\"a\":\"\u{1}\"}", "a").unwrap().as_str(), None);
@@ -215,15 +214,15 @@ mod tests {
         assert!(Document::read(deep(1_000_000).as_bytes()).is_err());
     }
 
-    /// A value as whoever looks into it finds it.
-    fn looked_into(raw: Value<'_>) -> Tree {
+    /// Builds a tree from the nodes and items of a value.
+    fn tree_of(raw: Value<'_>) -> Tree {
         match raw.kind() {
             Kind::Object => {
                 let members = raw.members().unwrap();
                 let key = |key: &[u8]| unescape(key).unwrap().into_owned();
-                Tree::Object(members.iter().map(|(name, value)| (key(name), looked_into(value))).collect())
+                Tree::Object(members.iter().map(|(name, value)| (key(name), tree_of(value))).collect())
             }
-            Kind::Array => raw.items().into_iter().map(looked_into).collect(),
+            Kind::Array => raw.items().into_iter().map(tree_of).collect(),
             _ => raw.to_value().unwrap(),
         }
     }
@@ -256,7 +255,7 @@ mod tests {
             for (key, expected) in value.as_object().unwrap() {
                 let rendered = Tree::from(key.as_str()).to_string();
                 let found = document.members().get(&rendered[1..rendered.len() - 1]).unwrap();
-                prop_assert_eq!(&looked_into(found), expected);
+                prop_assert_eq!(&tree_of(found), expected);
             }
         }
 
@@ -273,7 +272,7 @@ mod tests {
             let ours = Document::read(text.as_bytes()).is_ok();
             let theirs = text.trim().is_empty()
                 || serde_json::from_str::<serde_json::Map<String, Tree>>(&text).is_ok();
-            // Ours passes over ill-formed escapes inside strings and numbers beyond f64; in everything else the two agree.
+            // Our reader accepts invalid escapes inside strings, and numbers beyond f64; otherwise the two agree.
             let lenient = text.contains('\\') || text.contains("1e1");
             prop_assert!(ours == theirs || (ours && lenient), "{}", text);
         }

@@ -1,26 +1,26 @@
-//! Where a client stands with its limits after one decision.
+//! The state of a client's limits after one admission decision.
 
 use std::{fmt, time::Duration};
 
-/// What a limit counts.
+/// The unit that a limit counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Requests.
     #[default]
     Requests,
-    /// Tokens of prompt and reply, booked before there is a reply: see [`Cost`].
+    /// Tokens of prompt and reply, reserved before there is a reply: see [`Cost`].
     Tokens,
     /// Tokens of the prompt.
     InputTokens,
     /// Tokens of the reply.
     OutputTokens,
-    /// Requests whose answers are under way.
+    /// Requests whose responses have not ended.
     InFlight,
 }
 
 impl Unit {
-    /// Its name.
+    /// Returns the name of the unit in settings and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Unit::Requests => "requests",
@@ -31,7 +31,7 @@ impl Unit {
         }
     }
 
-    /// Whether it is `requests` or `tokens`.
+    /// Returns `requests` or `tokens`.
     pub fn kind(self) -> &'static str {
         match self {
             Unit::Requests | Unit::InFlight => "requests",
@@ -39,8 +39,8 @@ impl Unit {
         }
     }
 
-    /// How a sentence names it.
-    pub fn words(self) -> &'static str {
+    /// Returns the noun for error texts.
+    pub fn noun(self) -> &'static str {
         match self {
             Unit::Requests => "requests",
             Unit::Tokens => "tokens",
@@ -51,28 +51,27 @@ impl Unit {
     }
 }
 
-/// Tokens that a request takes: as booked before there is a reply, or as it came to in the end.
+/// Tokens of one request: reserved before there is a reply, or counted at its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Those of the prompt.
+    /// Number of prompt tokens.
     pub input: u64,
-    /// Those of the reply.
+    /// Number of reply tokens.
     pub output: u64,
 }
 
-/// Where a client stands with the limits that apply to its request. Every number that an answer tells about a limit
-/// comes from here. Of several limits on one unit, it is the one with the slowest refill; of those that refuse, the one
-/// that takes longest.
+/// The state of the limits that apply to one request. It is the source of every limit number in a response. Of several
+/// limits on one unit, it holds the one with the slowest refill; of several exceeded ones, that with the longest wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitStatuses {
-    /// By unit. Requests in flight are told by no provider.
-    told: [Option<LimitStatus>; 4],
-    /// Why the request is refused, if it is.
+    /// The states by unit. No provider reports requests in flight.
+    reported: [Option<LimitStatus>; 4],
+    /// The limit that rejects the request, if one does.
     pub refusal: Option<LimitExceeded>,
 }
 
 impl LimitStatuses {
-    fn place(unit: Unit) -> Option<usize> {
+    fn index(unit: Unit) -> Option<usize> {
         match unit {
             Unit::Requests => Some(0),
             Unit::Tokens => Some(1),
@@ -82,117 +81,117 @@ impl LimitStatuses {
         }
     }
 
-    /// The standing of a unit, if it is told.
+    /// Returns the state of a unit's limit, if one is reported.
     pub fn get(&self, unit: Unit) -> Option<&LimitStatus> {
-        self.told[Self::place(unit)?].as_ref()
+        self.reported[Self::index(unit)?].as_ref()
     }
 
-    /// Writes down where the client stands with one more limit on this unit.
-    pub fn tell(&mut self, unit: Unit, limit_status: LimitStatus) {
-        if let Some(place) = Self::place(unit)
-            && self.told[place].is_none_or(|known| limit_status.is_slower_than(&known))
+    /// Records the state of one more limit on this unit.
+    pub fn record(&mut self, unit: Unit, limit_status: LimitStatus) {
+        if let Some(index) = Self::index(unit)
+            && self.reported[index].is_none_or(|known| limit_status.is_slower_than(&known))
         {
-            self.told[place] = Some(limit_status);
+            self.reported[index] = Some(limit_status);
         }
     }
 
-    /// Writes down that one more limit refuses.
+    /// Records one more limit that rejects the request.
     pub fn exceed(&mut self, refusal: LimitExceeded) {
         if self.refusal.is_none_or(|known| refusal.is_longer_than(&known)) {
             self.refusal = Some(refusal);
         }
     }
 
-    /// Once all limits have spoken: what a refusal tells of its unit is told of the limit that refuses.
+    /// Ends the recording. If a limit ran out, its state becomes the reported one of its unit.
     pub fn close(&mut self) {
         if let Some(LimitExceeded { limit_status, unit, reason: Reason::RanOut, .. }) = self.refusal
-            && let Some(place) = Self::place(unit)
+            && let Some(index) = Self::index(unit)
         {
-            self.told[place] = Some(limit_status);
+            self.reported[index] = Some(limit_status);
         }
     }
 
-    /// Whether there is any to tell, refused or not.
-    pub fn are_told(&self) -> bool {
-        self.told.iter().any(Option::is_some)
+    /// Returns true if there is a state to report, whether the request was admitted or not.
+    pub fn are_reported(&self) -> bool {
+        self.reported.iter().any(Option::is_some)
     }
 }
 
-/// The limit that refuses a request, and where the client stands with it.
+/// The limit that rejects a request, and its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitExceeded {
-    /// Where the client stands.
+    /// The state of the limit.
     pub limit_status: LimitStatus,
-    /// What ran out.
+    /// The unit of the limit.
     pub unit: Unit,
-    /// What the request would have cost.
+    /// Number of units that the request needs.
     pub requested: u64,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
 }
 
 impl LimitExceeded {
-    /// Whether it takes longer than another until the request would pass.
+    /// Returns true if the wait is longer than with another limit. A limit that never admits the request is longest.
     pub fn is_longer_than(&self, other: &LimitExceeded) -> bool {
-        let ever = |refusal: &LimitExceeded| matches!(refusal.reason, Reason::RanOut | Reason::Hidden);
-        match (ever(self), ever(other)) {
+        let ends = |refusal: &LimitExceeded| matches!(refusal.reason, Reason::RanOut | Reason::Hidden);
+        match (ends(self), ends(other)) {
             (true, true) => self.limit_status.wait > other.limit_status.wait,
             (mine, theirs) => theirs && !mine,
         }
     }
 }
 
-/// Why a limit refuses a request.
+/// The reason for which a limit rejects a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Not enough is left at this moment.
+    /// Too little is left at this moment.
     RanOut,
-    /// It is more than the limit ever admits at once: waiting does not help.
+    /// The request needs more than the limit ever admits at once: waiting does not help.
     TooLarge,
     /// A quota that never refills is used up.
     Spent,
-    /// Not enough is left, and the limit tells nothing of itself.
+    /// Too little is left, and the response does not report the limit.
     Hidden,
 }
 
-/// Where a client stands with one limit.
+/// The state of one limit for one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitStatus {
-    /// How much there is in a period.
+    /// Number of units per period.
     pub limit: u64,
-    /// How much would be admitted at this very moment.
+    /// Number of units that would be admitted now.
     pub remaining: u64,
-    /// Time until all of it is there again.
+    /// Time until the limit is full again.
     pub until_full: Duration,
-    /// Time until another request like this one would be admitted; zero if it would be now.
+    /// Time until another request like this one would be admitted; zero if it would be admitted now.
     pub wait: Duration,
     /// The period.
     pub period: Duration,
 }
 
 impl LimitStatus {
-    /// What the limit is short of.
+    /// Number of units used.
     pub fn used(&self) -> u64 {
         self.limit.saturating_sub(self.remaining)
     }
 
-    /// Whether it refills more slowly than another.
+    /// Returns true if the limit refills more slowly than another.
     pub fn is_slower_than(&self, other: &LimitStatus) -> bool {
         u128::from(self.limit) * other.period.as_nanos() < u128::from(other.limit) * self.period.as_nanos()
     }
 
-    /// Whole seconds to wait, rounded up and never 0: LiteLLM reads no fractions, and takes 0 for "no cooldown".
+    /// Time to wait in whole seconds, rounded up and never 0: LiteLLM ignores fractions, and takes 0 as "no cooldown".
     pub fn retry_after_secs(&self) -> u64 {
         (self.wait.as_nanos().div_ceil(1_000_000_000) as u64).max(1)
     }
 
-    /// Milliseconds to wait, rounded up and never 0.
+    /// Time to wait in milliseconds, rounded up and never 0.
     pub fn retry_after_ms(&self) -> u64 {
         (self.wait.as_nanos().div_ceil(1_000_000) as u64).max(1)
     }
 }
 
-/// A period as OpenAI's messages name it: `min`, `day`; others in figures, such as `10s`.
+/// Renders a period as OpenAI's messages do: `min`, `day`; others in figures, such as `10s`.
 pub fn per(period: Duration) -> String {
     match period.as_secs() {
         60 => "min".to_owned(),
@@ -201,12 +200,12 @@ pub fn per(period: Duration) -> String {
     }
 }
 
-/// Writes a duration as Go's `time.Duration` prints it, cut to whole milliseconds: `0s`, `6ms`, `8.64s`, `2m1.016s`,
-/// `114h18m0s`. It is how OpenAI spells `x-ratelimit-reset-*`.
+/// A duration that renders like Go's `time.Duration`, truncated to whole milliseconds: `0s`, `6ms`, `8.64s`,
+/// `2m1.016s`, `114h18m0s`. OpenAI sends `x-ratelimit-reset-*` in this format.
 pub struct GoDuration(pub Duration);
 
 impl GoDuration {
-    /// Appends it to a text.
+    /// Appends the rendered duration.
     pub fn put(&self, out: &mut Vec<u8>) {
         let mut digits = itoa::Buffer::new();
         let (secs, millis) = (self.0.as_secs(), self.0.subsec_millis());
@@ -224,7 +223,7 @@ impl GoDuration {
         }
         out.extend_from_slice(digits.format(secs % 60).as_bytes());
         if millis > 0 {
-            // A thousand before them keeps the zeros that they begin with.
+            // Adding 1000 preserves the leading zeros of the fraction.
             let fraction = digits.format(1000 + millis)[1..].trim_end_matches('0');
             out.push(b'.');
             out.extend_from_slice(fraction.as_bytes());
@@ -246,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_spelled_as_go_does() {
+    fn durations_are_rendered_like_go_durations() {
         // Recorded header values.
         for (millis, rendered) in [
             (0, "0s"),

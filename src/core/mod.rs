@@ -1,12 +1,15 @@
-//! Layer `core`.
+//! Layer `core`: requests, responses, replies, errors, templates, JSON, clock and randomness.
 
 pub mod clock;
 pub(crate) mod context;
 pub mod error;
 pub mod glob;
+pub mod histogram;
+pub mod http1;
 pub(crate) mod json;
 pub mod limit_status;
 pub mod model_catalog;
+pub mod pattern;
 pub mod prompt;
 pub mod random;
 pub mod reply;

@@ -1,46 +1,46 @@
-//! What is known of models: the facts that change an answer.
+//! The catalog of known models: the facts that change a response.
 
 use serde::{Deserialize, Serialize};
 
 use super::{error::ApiError, glob::Glob};
 
-/// The facts of the models that a glob describes.
+/// The facts about the models that match a glob.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct ModelFacts {
     /// The models; `*` stands for any run of characters.
     pub model: Glob,
-    /// When it came out, in seconds since 1970. Models that have this, and no `*` in their name, are listed.
+    /// Time of the release, in seconds since 1970. Models that have it, and no `*` in their name, are listed.
     pub created: Option<u64>,
-    /// The same in RFC 3339, where its provider tells it so. Models that have this and no other name to answer under are
+    /// Time of the release in RFC 3339, for providers that send it so. Models that have it, and no `snapshot`, are
     /// listed by that provider.
     pub released: Option<String>,
-    /// The name that people call it by.
+    /// The name for people.
     pub display_name: Option<String>,
-    /// Whose it is.
+    /// The owner.
     pub owned_by: Option<String>,
-    /// The dated name under which it answers; `None` if that is its own.
+    /// The dated model name in responses; `None` if it is the requested one.
     pub snapshot: Option<String>,
-    /// Tokens that prompt and reply may have together.
+    /// Maximum number of tokens of prompt and reply together.
     pub context_window: Option<u64>,
-    /// Tokens that a reply may have.
+    /// Maximum number of tokens of a reply.
     pub max_output_tokens: Option<u64>,
-    /// How many numbers its vectors have.
+    /// Number of dimensions of its embeddings.
     pub dimensions: Option<u64>,
-    /// Whether it thinks first: such models take `max_completion_tokens` and no temperature, and give no logprobs.
+    /// True for reasoning models: they take `max_completion_tokens` and no temperature, and return no logprobs.
     #[serde(default)]
     pub reasoning: bool,
-    /// Whether it searches the web.
+    /// True if the model can search the web.
     #[serde(default)]
     pub web_search: bool,
 }
 
 impl ModelFacts {
-    /// Whether it can say as many tokens as the parameter `param` asks for.
+    /// Checks that the model can produce as many tokens as the parameter `param` allows.
     ///
     /// # Errors
-    /// It can't: with the numbers.
-    pub fn can_say(&self, param: &'static str, tokens: u64) -> Result<(), ApiError> {
+    /// [`ApiError::MaxTokensTooLarge`] if it can't.
+    pub fn check_max_tokens(&self, param: &'static str, tokens: u64) -> Result<(), ApiError> {
         match self.max_output_tokens {
             Some(bound) if tokens > bound => Err(ApiError::MaxTokensTooLarge { param, bound, got: tokens }),
             _ => Ok(()),

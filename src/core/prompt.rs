@@ -1,4 +1,4 @@
-//! What a request asks of the fake model, before any protocol's spelling.
+//! The prompt of a request, independent of the protocol that it was sent in.
 
 use std::borrow::Cow;
 
@@ -6,55 +6,55 @@ use serde_json::Value;
 
 use super::{limit_status::Cost, reply::ToolKind};
 
-/// One request to the model, read by the dialect of its endpoint.
+/// One request to the model, parsed by the protocol of its endpoint.
 #[derive(Clone, Debug, Default)]
 pub struct Prompt {
-    /// The model asked for.
+    /// The requested model.
     pub model: String,
     /// The conversation so far.
     pub turns: Vec<Turn>,
-    /// The tools that may be called.
+    /// The tools that the model may call.
     pub tools: Vec<Tool>,
-    /// Whether one must be called.
+    /// The tools that the model must call.
     pub tool_choice: ToolChoice,
-    /// Whether several may be called at once.
+    /// True if the model may call several tools at once.
     pub parallel_tool_calls: bool,
-    /// What form the text must have.
+    /// The required format of the text.
     pub format: Format,
-    /// The most tokens that a choice may have, reasoning included.
+    /// Maximum number of tokens of a choice, reasoning included.
     pub max_tokens: Option<u64>,
-    /// How many choices are wanted.
+    /// Number of choices.
     pub n: usize,
-    /// Texts that end the reply before they are said.
+    /// The stop sequences. The reply ends before one of them.
     pub stop: Vec<String>,
-    /// What the same texts are to come of.
+    /// The seed. The same seed gives the same reply.
     pub seed: Option<u64>,
-    /// How much is to be thought, in the protocol's own word; `None` if the request is silent.
+    /// The reasoning effort, by the protocol's own name; `None` if the request does not set it.
     pub reasoning_effort: Option<String>,
-    /// Whether what is thought is to be shown.
+    /// True if the response includes the reasoning.
     pub show_reasoning: bool,
-    /// Text that the reply is expected to repeat.
+    /// The predicted output: text that the reply probably repeats.
     pub prediction: Option<String>,
-    /// Whether the web is to be searched.
+    /// True if the model must search the web.
     pub web_search: bool,
-    /// Whether the reply is to be spoken.
+    /// True if the reply is audio.
     pub audio: bool,
 }
 
 /// One message of the conversation.
 #[derive(Clone, Debug, Default)]
 pub struct Turn {
-    /// Who speaks.
+    /// The role of the author.
     pub role: Role,
     /// The text of the message; several parts are joined by line breaks.
     pub text: String,
-    /// A name given to the speaker.
+    /// The name of the author.
     pub name: Option<String>,
-    /// How many images it has.
+    /// Number of images.
     pub images: u64,
 }
 
-/// Who speaks.
+/// The role of a message's author.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
     /// Instructions.
@@ -66,13 +66,13 @@ pub enum Role {
     Assistant,
     /// A tool that the model called.
     Tool,
-    /// Nobody: a text outside of any conversation, which is a prompt of its own.
+    /// No role: a text outside of a conversation, which is a prompt by itself.
     Text,
 }
 
 impl Role {
-    /// Whether what is said in it asks the model for something.
-    pub fn asks(self) -> bool {
+    /// Returns true if a message with this role is input that the model must reply to.
+    pub fn is_user_input(self) -> bool {
         matches!(self, Role::User | Role::Text)
     }
 }
@@ -80,32 +80,32 @@ impl Role {
 /// A tool that the model may call.
 #[derive(Clone, Debug, Default)]
 pub struct Tool {
-    /// Its kind.
+    /// The kind.
     pub kind: ToolKind,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// The JSON Schema of its arguments.
+    /// The JSON Schema of the arguments.
     pub parameters: Value,
 }
 
-/// Which tools must be called.
+/// The tools that the model must call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ToolChoice {
-    /// None must; the fake calls none of itself.
+    /// No tool is required. The fake model then calls none.
     #[default]
     Auto,
-    /// None may.
+    /// Tool calls are forbidden.
     None,
-    /// Some tool must.
+    /// At least one tool is required.
     Required,
-    /// This tool must.
+    /// This tool is required.
     Named(String),
 }
 
-/// The form that the text must have.
+/// The required format of the text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Format {
-    /// Any.
+    /// Any text.
     #[default]
     Text,
     /// A JSON object.
@@ -115,7 +115,7 @@ pub enum Format {
 }
 
 impl Tool {
-    /// A tool that takes `parameters`. Arguments are always an object: where the schema is none or is empty, an empty one.
+    /// Creates a tool. Arguments are always an object: a missing or empty schema becomes that of an object.
     pub fn new(kind: ToolKind, name: String, parameters: &Value) -> Self {
         let mut schema = parameters.as_object().cloned().unwrap_or_default();
         if schema.is_empty() {
@@ -125,9 +125,10 @@ impl Tool {
     }
 }
 
-/// What limits on tokens book before there is a reply, as recorded at OpenAI: a quarter of the characters, one for each
-/// message and one more, 765 for an image; and for each of `n` choices all that it may have. Tools are not counted.
-pub fn booked(chars: u64, messages: u64, images: u64, max_tokens: Option<u64>, n: u64) -> Cost {
+/// Returns the tokens that limits reserve before there is a reply, as recorded at OpenAI. Input: a quarter of the
+/// characters, one per message, one more, and 765 per image. Output: `max_tokens` for each of `n` choices. Tools are
+/// not counted.
+pub fn reserved_cost(chars: u64, messages: u64, images: u64, max_tokens: Option<u64>, n: u64) -> Cost {
     Cost {
         input: chars.div_ceil(4) + messages + 1 + images.saturating_mul(765),
         output: max_tokens.unwrap_or(0).saturating_mul(n.max(1)),
@@ -135,20 +136,20 @@ pub fn booked(chars: u64, messages: u64, images: u64, max_tokens: Option<u64>, n
 }
 
 impl Prompt {
-    /// What limits on tokens book before there is a reply.
+    /// Returns the tokens that limits reserve before there is a reply.
     pub fn cost(&self) -> Cost {
         let chars = self.turns.iter().map(|turn| turn.text.chars().count() as u64).sum();
         let images = self.turns.iter().map(|turn| turn.images).sum();
-        booked(chars, self.turns.len() as u64, images, self.max_tokens, self.n as u64)
+        reserved_cost(chars, self.turns.len() as u64, images, self.max_tokens, self.n as u64)
     }
 
-    /// Whether it is no conversation but texts, each of which is a prompt of its own.
+    /// Returns true if the prompt is not a conversation but texts, each a prompt by itself.
     pub fn is_texts(&self) -> bool {
         !self.turns.is_empty() && self.turns.iter().all(|turn| turn.role == Role::Text)
     }
 
-    /// The prompts that are answered each for itself: one for each text, or else just this one.
-    pub fn apart(&self) -> Cow<'_, [Prompt]> {
+    /// Splits texts into one prompt each. A conversation stays one prompt.
+    pub fn split_texts(&self) -> Cow<'_, [Prompt]> {
         if self.turns.len() < 2 || !self.is_texts() {
             return Cow::Borrowed(std::slice::from_ref(self));
         }
@@ -157,23 +158,23 @@ impl Prompt {
         Cow::Owned(each.collect())
     }
 
-    /// What the user said last.
+    /// Returns the text of the last user message.
     pub fn last_user(&self) -> &str {
-        self.turns.iter().rev().find(|turn| turn.role.asks()).map_or("", |turn| &turn.text)
+        self.turns.iter().rev().find(|turn| turn.role.is_user_input()).map_or("", |turn| &turn.text)
     }
 
-    /// The instructions, several joined by line breaks.
+    /// Returns the system messages, joined by line breaks.
     pub fn system(&self) -> String {
         let system = self.turns.iter().filter(|turn| turn.role == Role::System);
         system.map(|turn| turn.text.as_str()).collect::<Vec<_>>().join("\n")
     }
 
-    /// Whether a tool has returned something since the user spoke last.
+    /// Returns true if there is a tool result after the last user message.
     pub fn has_tool_result(&self) -> bool {
-        self.turns.iter().rev().take_while(|turn| !turn.role.asks()).any(|turn| turn.role == Role::Tool)
+        self.turns.iter().rev().take_while(|turn| !turn.role.is_user_input()).any(|turn| turn.role == Role::Tool)
     }
 
-    /// The number of the turn: how often the model has spoken before, and one.
+    /// Returns the number of the turn: one more than the number of the model's messages.
     pub fn turn(&self) -> u64 {
         self.turns.iter().filter(|turn| turn.role == Role::Assistant).count() as u64 + 1
     }

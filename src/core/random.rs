@@ -1,11 +1,11 @@
-//! Randomness: one stream of it per request, all of them drawn from one seed.
+//! Random numbers: one generator per request, all derived from one seed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BufMut;
 
-/// Hands every request its own [`Random`]. The n-th request of two runs with the same seed gets the same one,
-/// whichever worker serves it.
+/// The source of every request's [`Random`]. The n-th request of two runs with the same seed gets the same generator,
+/// independent of the worker that serves it.
 #[derive(Debug)]
 pub struct Seeds {
     seed: u64,
@@ -13,19 +13,19 @@ pub struct Seeds {
 }
 
 impl Seeds {
-    /// Starts from `seed`, or from one that the operating system's entropy gives.
+    /// Creates the source from `seed`, or else from a random seed.
     pub fn new(seed: Option<u64>) -> Self {
         Seeds { seed: seed.unwrap_or_else(|| fastrand::u64(..)), requests: AtomicU64::new(0) }
     }
 
-    /// The randomness of the next request.
+    /// Returns the generator of the next request.
     pub fn next(&self) -> Random {
         let n = self.requests.fetch_add(1, Ordering::Relaxed);
         Random(fastrand::Rng::with_seed(mix(self.seed ^ mix(n))))
     }
 }
 
-/// SplitMix64's finaliser: neighbouring inputs give unrelated outputs.
+/// Mixes a number with SplitMix64's finaliser: adjacent inputs give unrelated outputs.
 fn mix(n: u64) -> u64 {
     let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -33,13 +33,13 @@ fn mix(n: u64) -> u64 {
     n ^ (n >> 31)
 }
 
-/// A seed that is the same for the same text, on every machine and in every version (FNV-1a).
+/// Returns the seed of a text: the same on every machine and in every version (FNV-1a).
 pub fn seed_of(text: &str) -> u64 {
     let step = |seed: u64, byte: u8| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     text.bytes().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
-/// The symbols an identifier is made of.
+/// The set of symbols of an identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alphabet {
     /// `A-Z a-z 0-9`, as in OpenAI's ids.
@@ -50,32 +50,32 @@ pub enum Alphabet {
     Base58,
 }
 
-/// One request's randomness.
+/// The random number generator of one request.
 #[derive(Clone, Debug)]
 pub struct Random(fastrand::Rng);
 
 impl Random {
-    /// The randomness of a request that names its own seed.
+    /// Creates the generator of a request that sets its own seed.
     pub fn seeded(seed: u64) -> Self {
         Random(fastrand::Rng::with_seed(mix(seed)))
     }
 
-    /// Randomness that is apart from this from here on.
+    /// Splits off an independent generator.
     pub fn fork(&mut self) -> Self {
         Random(self.0.fork())
     }
 
-    /// A number of a range.
+    /// Returns a number within `range`.
     pub fn number(&mut self, range: std::ops::RangeInclusive<u64>) -> u64 {
         self.0.u64(range)
     }
 
-    /// A number below `bound`, which must not be 0.
+    /// Returns a number below `bound`, which must not be 0.
     pub fn index(&mut self, bound: usize) -> usize {
         self.0.usize(..bound)
     }
 
-    /// A number from 0 to 1, 1 excluded.
+    /// Returns a number from 0 to 1, 1 excluded.
     pub fn unit(&mut self) -> f64 {
         self.0.f64()
     }
@@ -93,15 +93,15 @@ impl Random {
         }
     }
 
-    /// The same for an alphabet of a known size, by which nothing need be checked for each symbol.
+    /// Appends symbols of an alphabet whose size is a constant, which removes the bounds check per symbol.
     fn put_of<const SIZE: usize>(&mut self, symbols: &[u8; SIZE], length: usize, out: &mut impl BufMut) {
-        // One draw is enough for four: 16 bits choose among so few that no symbol is a tenth of a percent more likely.
+        // One draw is enough for four symbols: with 16 bits each, the bias of a symbol is below 0.1 %.
         let mut four = || {
             let draw = self.0.u64(..);
             let symbol = |shift: u32| symbols[((draw >> shift & 0xffff) as usize * SIZE) >> 16];
             [symbol(0), symbol(16), symbol(32), symbol(48)]
         };
-        // Together, so that `out` is asked for room once.
+        // Symbols are appended in blocks, so that `out` checks its capacity once per block.
         let (mut some, mut rest) = ([0; 32], length);
         while rest > 0 {
             let now = rest.min(some.len());

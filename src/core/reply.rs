@@ -1,44 +1,44 @@
-//! What the fake model says, before any protocol spells it.
+//! The reply of the fake model, before a protocol renders it.
 
 use super::limit_status::Cost;
 
-/// One answer of the fake model: a choice or several, and what they cost together.
+/// One reply of the fake model: one or more choices, and their usage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The alternatives, one unless more were asked for.
+    /// The choices; one, unless the request asks for more.
     pub choices: Vec<Choice>,
-    /// What it is said to have cost.
+    /// The reported usage of all choices.
     pub usage: Usage,
 }
 
-/// One alternative.
+/// One alternative of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// What is said, in order.
+    /// The content, in order.
     pub blocks: Vec<Block>,
-    /// Why it ended.
+    /// The reason for which the choice ended.
     pub finish_reason: FinishReason,
-    /// The text that was not to be said and so ended it, where one did.
+    /// The stop sequence that ended the choice, if one did.
     pub stopped_by: Option<String>,
 }
 
-/// One thing that the model says.
+/// One block of a choice's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Block {
-    /// What is thought before anything is said, where the request wants to see it.
+    /// The reasoning before the output, if the request asks for it.
     Reasoning(Text),
     /// Text.
     Text(Text),
-    /// A refusal to say what was asked for.
+    /// A refusal.
     Refusal(Text),
-    /// A call of one of the caller's tools.
+    /// A call of one of the client's tools.
     ToolCall(ToolCall),
-    /// Speech, and what it says.
+    /// Audio, as its transcript.
     Audio(Text),
 }
 
 impl Block {
-    /// The text of it; a call's is its arguments.
+    /// Returns the text of the block; for a tool call, its arguments.
     pub fn text_mut(&mut self) -> &mut Text {
         match self {
             Block::Reasoning(text) | Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => text,
@@ -46,7 +46,7 @@ impl Block {
         }
     }
 
-    /// The call that it is.
+    /// Returns the tool call, if the block is one.
     pub fn call(&self) -> Option<&ToolCall> {
         match self {
             Block::ToolCall(call) => Some(call),
@@ -54,7 +54,7 @@ impl Block {
         }
     }
 
-    /// The text of it; a call's is its arguments.
+    /// Returns the text of the block; for a tool call, its arguments.
     pub fn text(&self) -> &Text {
         match self {
             Block::Reasoning(text) | Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => text,
@@ -63,34 +63,34 @@ impl Block {
     }
 }
 
-/// Text, and where it is cut when it is streamed.
+/// Text, and the pieces in which it is streamed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text {
-    /// The whole of it.
+    /// The whole text.
     pub text: String,
-    /// Where each piece ends, in bytes; the last at the end of the text.
+    /// The end of each piece, in bytes. The last one is the end of the text.
     pub ends: Vec<usize>,
-    /// How many tokens it is counted as.
+    /// Number of tokens.
     pub tokens: u64,
-    /// Passages that quote the web.
+    /// The passages that cite web pages.
     pub citations: Vec<Citation>,
 }
 
-/// A passage that quotes a page.
+/// A passage that cites a web page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Citation {
-    /// Where the passage begins, in characters.
+    /// The start of the passage, in characters.
     pub start: usize,
-    /// Where it ends, in characters.
+    /// The end of the passage, in characters.
     pub end: usize,
-    /// The page's address.
+    /// The page's URL.
     pub url: String,
     /// The page's title.
     pub title: String,
 }
 
 impl Text {
-    /// The pieces, which join to the text.
+    /// Returns the pieces; joined, they are the text.
     pub fn pieces(&self) -> impl Iterator<Item = &str> {
         let mut from = 0;
         self.ends.iter().map(move |end| {
@@ -104,15 +104,15 @@ impl Text {
 /// A call of a tool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToolCall {
-    /// What kind of tool is called.
+    /// The kind of the tool.
     pub kind: ToolKind,
     /// The tool's name.
     pub name: String,
-    /// The arguments, as JSON text; for a custom tool any text.
+    /// The arguments: JSON; for a custom tool, any text.
     pub arguments: Text,
 }
 
-/// The kinds of tools there are.
+/// The kind of a tool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ToolKind {
     /// A function, called with a JSON object.
@@ -120,36 +120,36 @@ pub enum ToolKind {
     Function,
     /// A custom tool, called with text.
     Custom,
-    /// A function of the time before there were tools: an answer calls one at the most.
+    /// A function of the deprecated `functions` parameter, which preceded tools: a reply calls at most one.
     Legacy,
 }
 
-/// Why the model stopped.
+/// The reason for which the model stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// It had said all.
+    /// The reply is complete.
     #[default]
     Stop,
-    /// It reached the most tokens that it was allowed.
+    /// The reply reached the token limit of the request.
     Length,
-    /// It calls tools and waits for what they return.
+    /// The model calls tools and waits for their results.
     ToolCalls,
-    /// A filter stopped it.
+    /// A content filter stopped the reply.
     ContentFilter,
 }
 
-/// What the model says in place of what it would say.
+/// A reply that replaces the one the model would give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instead {
-    /// That it will not.
+pub enum ReplyOverride {
+    /// A refusal.
     Refusal,
-    /// What it would, until a filter stops it.
+    /// The same reply, ended by a content filter.
     Filter,
 }
 
 impl Usage {
-    /// What it takes of limits.
+    /// Returns the cost for limits.
     pub fn cost(&self) -> Cost {
         Cost { input: self.prompt_tokens, output: self.completion_tokens }
     }
@@ -168,24 +168,24 @@ impl std::ops::AddAssign for Usage {
     }
 }
 
-/// Tokens counted for one request.
+/// The token usage of one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Usage {
-    /// Tokens of the prompt, all in all.
+    /// Number of prompt tokens in total.
     pub prompt_tokens: u64,
-    /// Tokens of the reply, all in all: those of its choices and those of its reasoning.
+    /// Number of reply tokens in total, reasoning included.
     pub completion_tokens: u64,
-    /// Tokens of the prompt that came from a cache.
+    /// Number of prompt tokens read from a cache.
     pub cached_tokens: u64,
-    /// Tokens of the prompt that were audio.
+    /// Number of audio tokens in the prompt.
     pub prompt_audio_tokens: u64,
-    /// Tokens of the reply that were thought and not said.
+    /// Number of reasoning tokens.
     pub reasoning_tokens: u64,
-    /// Tokens of the reply that were audio.
+    /// Number of audio tokens in the reply.
     pub audio_tokens: u64,
-    /// Predicted tokens that were said.
+    /// Number of predicted tokens that the reply contains.
     pub accepted_prediction_tokens: u64,
-    /// Predicted tokens that were not.
+    /// Number of predicted tokens that the reply does not contain.
     pub rejected_prediction_tokens: u64,
 }

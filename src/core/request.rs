@@ -1,4 +1,4 @@
-//! A request as the engine sees it: no framework, nothing parsed that nobody asked for.
+//! A request as the engine sees it: independent of the HTTP framework, parsed only on demand.
 
 mod credential;
 
@@ -20,42 +20,42 @@ pub struct Request<'a> {
     pub query: &'a str,
     /// The request's headers.
     pub headers: &'a dyn Headers,
-    /// Who is asking; an IPv4-mapped IPv6 address is its IPv4 form.
+    /// The client's address; an IPv4-mapped IPv6 address is in its IPv4 form.
     pub client: IpAddr,
-    /// What was sent; of a form, its fields as a JSON object.
+    /// The body. The fields of a form are a JSON object.
     pub body: RequestBody,
     /// The files of a form.
     pub files: &'a [File],
 }
 
-/// A file that came with a form.
+/// A file in a form.
 pub struct File {
-    /// The field that it came in.
+    /// The name of its form field.
     pub field: String,
-    /// Its own name.
+    /// The file name.
     pub name: String,
-    /// What it is said to be; empty if nothing is said.
+    /// The content type; empty if none was sent.
     pub content_type: String,
-    /// How long it is, in bytes.
+    /// The size, in bytes.
     pub size: u64,
-    /// Its bytes, or the first of them.
+    /// The bytes, or only the first of them.
     pub bytes: Bytes,
 }
 
-/// What came with a request.
+/// The body of a request.
 #[derive(Clone)]
 pub enum RequestBody {
-    /// All of it; empty when there was none.
+    /// The whole body; empty if there was none.
     Whole(Bytes),
-    /// More than the server takes; what came has been thrown away.
+    /// A body over the server's size limit. Its bytes have been discarded.
     TooLarge {
-        /// The most that would have been taken, in bytes.
+        /// The size limit, in bytes.
         limit: u64,
     },
 }
 
 impl RequestBody {
-    /// How much came, in bytes, or how much would have been taken.
+    /// Returns the size in bytes; for a body over the limit, the limit.
     pub fn len(&self) -> u64 {
         match self {
             RequestBody::Whole(bytes) => bytes.len() as u64,
@@ -63,14 +63,14 @@ impl RequestBody {
         }
     }
 
-    /// Whether nothing came.
+    /// Returns true if the body is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Header look-up, so that the engine need not know the framework's header map.
+/// A look-up of headers that hides the framework's header map from the engine.
 pub trait Headers {
-    /// The first value of a header, if it is there and is text.
+    /// Returns the first value of a header, if it is present and is text.
     fn get(&self, name: &HeaderName) -> Option<&str>;
 }

@@ -1,4 +1,4 @@
-//! An answer as plain data: what will be sent, and when; not the sending of it.
+//! A response as plain data: bytes and their times. The server delivers it.
 
 pub mod event_stream;
 pub mod session;
@@ -11,29 +11,29 @@ use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 use self::session::Session;
 use super::limit_status::Cost;
 
-/// One answer, ready for the edge to deliver.
+/// One response, ready for the server to deliver.
 pub struct Response {
     /// The status line's code.
     pub status: StatusCode,
-    /// The headers; their order says nothing. The edge adds those of its own trade (date, length, framing, CORS).
+    /// The headers, in any order. The server adds date, length, transfer encoding and CORS.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// What follows the head.
-    pub content: Body,
-    /// What it has cost in tokens, if the model has said something.
+    /// The body.
+    pub body: Body,
+    /// The cost in tokens, if the model has replied.
     pub cost: Option<Cost>,
-    /// What happens before the head is sent.
-    pub opening: HeadTiming,
+    /// The time at which the head is sent, or what happens instead.
+    pub head_timing: HeadTiming,
 }
 
-/// Headers that most answers have no more of, those of limits included.
+/// Number of headers that most responses do not exceed, limit headers included.
 pub const USUAL_HEADERS: usize = 12;
 
-/// What happens before the head of an answer is sent.
+/// The time at which the head of a response is sent, or what happens instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadTiming {
-    /// So much time passes.
+    /// The head is sent after this delay.
     After(Duration),
-    /// Time passes without end.
+    /// The connection stays open, and no head is sent.
     Never,
     /// The connection is closed, and no head is sent.
     Closed,
@@ -41,71 +41,72 @@ pub enum HeadTiming {
     Reset,
 }
 
-/// The body of an answer.
+/// The body of a response.
 pub enum Body {
-    /// All of it at once.
+    /// A body that is sent at once.
     Full(Bytes),
-    /// Event by event, each as soon as the client takes it.
+    /// A stream of events, each sent as soon as the client accepts it.
     Stream(EventStream),
-    /// Step by step, each at its time.
-    Timed(Steps),
-    /// None yet: a conversation begins, over a socket.
+    /// A sequence of steps, each at its time.
+    Timed(TimedBody),
+    /// No body: the connection becomes a WebSocket session.
     Session(Box<dyn Session>),
 }
 
 /// A stream: a lazy sequence of events.
 pub struct EventStream {
     /// The events, in order.
-    pub list: Box<dyn Iterator<Item = StreamEvent> + Send>,
-    /// How one is told from the next.
-    pub framing: StreamFormat,
+    pub events: Box<dyn Iterator<Item = StreamEvent> + Send>,
+    /// The framing of the events.
+    pub format: StreamFormat,
 }
 
 /// One event, as it goes over the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamEvent {
-    /// All of it, with what frames it.
+    /// The bytes, framing included.
     pub bytes: Bytes,
-    /// What it is for.
-    pub part: EventKind,
-    /// How many tokens of the reply it brings.
+    /// The kind.
+    pub kind: EventKind,
+    /// Number of reply tokens in it.
     pub tokens: u32,
 }
 
-/// What an event of a stream is for.
+/// The kind of a stream's event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
-    /// What is said, or what leads to it.
-    Said,
-    /// Why the model stopped.
+    /// A part of the reply, or an event before it.
+    Content,
+    /// The finish reason.
     Finish,
-    /// What it has cost, where that has an event of its own.
+    /// The usage, if it has an event of its own.
     Usage,
-    /// That the stream ends here.
+    /// The end of the stream.
     End,
 }
 
-/// How the events of a stream are told from each other.
+/// The framing of a stream's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamFormat {
-    /// Server-sent events that are data alone, with this line break.
+    /// Server-sent events with data only, and this line break.
     Data(&'static str),
     /// Server-sent events with a name before the data.
     Named,
     /// The items of one JSON array.
     Array,
-    /// JSON values, each on a line.
+    /// JSON values, one per line.
     Lines,
     /// Binary frames: see [`event_stream`].
     Binary,
-    /// Messages of a socket, each of which is JSON; an empty one only shows that somebody is there.
+    /// JSON messages of a WebSocket. An empty message is a keep-alive.
     Messages,
 }
 
 impl StreamFormat {
-    /// An error in place of a stream's next event. Nothing comes after it. `first` is whether nothing came before.
+    /// Renders an error that takes the place of a stream's next event and ends the stream. `first` is true if the
+    /// stream has sent no event.
     pub fn error(self, body: &[u8], first: bool) -> Bytes {
-        /// The data of an event that has a name bears the name as its type.
+        /// The start of an error whose `type` is also the name of its event.
         const TYPE: &str = r#"{"type":""#;
         let (before, after): (&[&str], &[&str]) = match self {
             StreamFormat::Data(end) => (&["data: "], &[end, end]),
@@ -125,8 +126,8 @@ impl StreamFormat {
         [before.concat().as_bytes(), body, after.concat().as_bytes()].concat().into()
     }
 
-    /// What clients take for nothing, to keep a connection from looking dead; what has no comments has a blank for it,
-    /// or an event that nobody knows.
+    /// Returns the keep-alive that clients ignore: a comment, or, in formats without comments, a space or an event of
+    /// an unknown type.
     pub fn comment(self) -> Bytes {
         Bytes::from_static(match self {
             StreamFormat::Data("\r\n") => b": keep-alive\r\n\r\n",
@@ -137,12 +138,12 @@ impl StreamFormat {
         })
     }
 
-    /// The bytes that close a stream which has lost its last event.
+    /// Returns the bytes that close a stream whose last event was dropped.
     pub fn close(self) -> Option<Bytes> {
         (self == StreamFormat::Array).then(|| Bytes::from_static(b"]"))
     }
 
-    /// An event broken off late in its data, but framed as it should be.
+    /// Truncates the data of an event to about three quarters, with correct framing.
     pub fn broken_off(self, event: &[u8]) -> Bytes {
         let end: &[u8] = match self {
             StreamFormat::Data("\r\n") => b"\r\n\r\n",
@@ -156,61 +157,61 @@ impl StreamFormat {
     }
 }
 
-/// A body that is sent step by step.
-pub struct Steps {
-    /// The length that the head promises, in bytes; none if it is chunked.
+/// A body that is sent in timed steps.
+pub struct TimedBody {
+    /// The content length, in bytes; `None` if the body is chunked.
     pub length: Option<u64>,
     /// The steps, in order.
-    pub list: Box<dyn Iterator<Item = TimedStep> + Send>,
+    pub steps: Box<dyn Iterator<Item = TimedStep> + Send>,
 }
 
-/// A step, and when it is due.
+/// A step with its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimedStep {
-    /// Time since the answer was made; [`Duration::MAX`] for never.
+    /// Time since the response was created; [`Duration::MAX`] for never.
     pub at: Duration,
-    /// What is done then.
+    /// The step.
     pub step: Step,
 }
 
-/// What is done with a body.
+/// One step of sending a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// These bytes are sent.
+    /// Sends these bytes.
     Send(Bytes),
-    /// The connection is closed, and the body has no end.
+    /// Closes the connection without ending the body.
     Cut,
-    /// The connection is reset.
+    /// Resets the connection.
     Reset,
 }
 
 impl Response {
-    /// An answer that is sent at once.
-    pub fn new(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>, content: Body) -> Self {
-        Response { status, headers, content, cost: None, opening: HeadTiming::After(Duration::ZERO) }
+    /// Creates a response whose head is sent at once.
+    pub fn new(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>, body: Body) -> Self {
+        Response { status, headers, body, cost: None, head_timing: HeadTiming::After(Duration::ZERO) }
     }
 
-    /// An answer with a body that is sent at once.
-    pub fn said(content_type: &'static str, content: Body) -> Self {
+    /// Creates a response with status 200.
+    pub fn ok(content_type: &'static str, body: Body) -> Self {
         let mut headers = Vec::with_capacity(USUAL_HEADERS);
         headers.push((CONTENT_TYPE, HeaderValue::from_static(content_type)));
-        Response::new(StatusCode::OK, headers, content)
+        Response::new(StatusCode::OK, headers, body)
     }
 
-    /// The answer that opens a session.
+    /// Creates the response that opens a session.
     pub fn session(session: Box<dyn Session>) -> Self {
         Response::new(StatusCode::SWITCHING_PROTOCOLS, Vec::with_capacity(USUAL_HEADERS), Body::Session(session))
     }
 
-    /// An answer without headers or body.
+    /// Creates a response without headers and body.
     pub fn empty(status: StatusCode) -> Self {
         Response::new(status, Vec::new(), Body::Full(Bytes::new()))
     }
 }
 
 impl StreamEvent {
-    /// An event that brings so many tokens of what is said.
-    pub fn said(bytes: Bytes, tokens: u32) -> Self {
-        StreamEvent { bytes, part: EventKind::Said, tokens }
+    /// Creates a content event with so many tokens.
+    pub fn content(bytes: Bytes, tokens: u32) -> Self {
+        StreamEvent { bytes, kind: EventKind::Content, tokens }
     }
 }

@@ -1,8 +1,7 @@
-//! Templates: content of fixtures with `{{space.name}}` slots and nothing else, compiled once into literal bytes and
-//! slots.
+//! Templates: fixture content with `{{space.name}}` slots, compiled once into literal bytes and slots.
 //!
-//! A JSON string that is one slot takes the value with its type; a slot inside text takes the value's text. What is
-//! missing is `null`, and nothing inside text. `{{{{` stands for a literal `{{`.
+//! A JSON string that is just one slot becomes the value with its type. A slot inside text becomes the value's text. A
+//! missing value is `null`; inside text it is empty. `{{{{` renders as `{{`.
 
 mod slot;
 
@@ -15,7 +14,7 @@ use serde_json::{
 };
 
 pub(crate) use slot::query;
-pub use slot::{Slot, Spaces};
+pub use slot::{AllowedSlots, Slot};
 
 use super::{context::RequestContext, limit_status::GoDuration};
 
@@ -23,44 +22,44 @@ use super::{context::RequestContext, limit_status::GoDuration};
 #[derive(Clone, Debug)]
 pub struct Template {
     segments: Vec<Segment>,
-    /// The literal bytes in all, a first guess of the size of what is rendered.
-    literal: usize,
+    /// The estimated size of the rendered text, in bytes.
+    size_hint: usize,
 }
 
 #[derive(Clone, Debug)]
 enum Segment {
     Literal(Box<[u8]>),
-    Slot(Slot, Place),
+    Slot(Slot, SlotPosition),
 }
 
-/// Where a slot stands, which decides how its value is written.
+/// The position of a slot, which decides how its value is rendered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// In place of a whole JSON value, in a text with this indent a level, on a line that begins so far in.
+enum SlotPosition {
+    /// A whole JSON value. `indent` is the number of spaces per level, `lead` that of the line it starts on.
     Value { indent: usize, lead: usize },
     /// Inside a JSON string.
     Text,
-    /// In text that is not JSON.
+    /// Text that is not JSON.
     Plain,
 }
 
-/// How JSON is laid out. Providers differ, and some clients compare bytes.
+/// The layout of JSON text. Providers differ, and some clients compare bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Layout {
-    /// Spaces a level; 0 puts everything on one line.
+    /// AllowedSlots a level; 0 puts everything on one line.
     pub indent: usize,
-    /// Whether a line break ends the text.
+    /// True if the text ends with a line break.
     #[serde(default)]
     pub newline: bool,
 }
 
 impl Layout {
-    /// Writes `value` in this layout.
+    /// Renders `value` in this layout.
     pub fn write<T: Serialize>(self, value: &T) -> Vec<u8> {
         let mut text = Vec::new();
         if self.indent == 0 {
-            text = Line::Compact.write(value);
+            text = LineStyle::Compact.write(value);
         } else {
             let spaces = " ".repeat(self.indent);
             let formatter = PrettyFormatter::with_indent(spaces.as_bytes());
@@ -73,7 +72,7 @@ impl Layout {
         text
     }
 
-    /// Appends `value` as it is laid out on a line that begins `lead` spaces in.
+    /// Appends `value` in this layout, as part of a line that is indented by `lead` spaces.
     pub fn write_inside<T: Serialize>(self, value: &T, lead: usize, out: &mut Vec<u8>) {
         let text = Layout { newline: false, ..self }.write(value);
         for (n, line) in text.split(|byte| *byte == b'\n').enumerate() {
@@ -86,19 +85,19 @@ impl Layout {
     }
 }
 
-/// How JSON stands on one line, as an event of a stream does.
+/// The style of JSON on one line, for the events of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Line {
-    /// Without any spaces.
+pub enum LineStyle {
+    /// No spaces.
     #[default]
     Compact,
-    /// With a space after each colon and none after a comma, as Google's events are.
+    /// A space after each colon and none after a comma, as in Google's events.
     Spaced,
 }
 
-impl Line {
-    /// Writes `value` on one line.
+impl LineStyle {
+    /// Renders `value` on one line.
     pub fn write<T: Serialize>(self, value: &T) -> Vec<u8> {
         struct Spaced;
         impl Formatter for Spaced {
@@ -108,8 +107,8 @@ impl Line {
         }
         let mut text = Vec::new();
         let written = match self {
-            Line::Compact => serde_json::to_writer(&mut text, value),
-            Line::Spaced => value.serialize(&mut Serializer::with_formatter(&mut text, Spaced)),
+            LineStyle::Compact => serde_json::to_writer(&mut text, value),
+            LineStyle::Spaced => value.serialize(&mut Serializer::with_formatter(&mut text, Spaced)),
         };
         debug_assert!(written.is_ok(), "JSON values always serialize");
         text
@@ -117,37 +116,37 @@ impl Line {
 }
 
 impl Template {
-    /// Compiles JSON whose strings may hold slots.
+    /// Compiles JSON whose strings may contain slots.
     ///
     /// # Errors
-    /// A slot that is unknown or out of place, in words.
-    pub fn json(value: &Value, layout: Layout, spaces: Spaces) -> Result<Self, String> {
+    /// The message for a slot that is unknown or not allowed.
+    pub fn json(value: &Value, layout: Layout, allowed: AllowedSlots) -> Result<Self, String> {
         let text = String::from_utf8(layout.write(value)).map_err(|error| error.to_string())?;
-        Template::written(&text, layout.indent, spaces)
+        Template::from_text(&text, layout.indent, allowed)
     }
 
-    /// Compiles JSON that is laid out already, with so many spaces a level.
+    /// Compiles JSON text with `indent` spaces per level. Its layout is preserved.
     ///
     /// # Errors
-    /// A slot that is unknown or out of place, in words.
-    pub fn written(text: &str, indent: usize, spaces: Spaces) -> Result<Self, String> {
-        let mut template = Template::compile(text, Place::Text, spaces)?;
+    /// The message for a slot that is unknown or not allowed.
+    pub fn from_text(text: &str, indent: usize, allowed: AllowedSlots) -> Result<Self, String> {
+        let mut template = Template::compile(text, SlotPosition::Text, allowed)?;
         template.lift_whole_values(indent)?;
-        template.count();
+        template.finish();
         Ok(template)
     }
 
-    /// Compiles plain text, such as a header's value or what the model says.
+    /// Compiles plain text, such as the value of a header or the text of a reply.
     ///
     /// # Errors
-    /// A slot that is unknown, in words.
-    pub fn plain(text: &str, spaces: Spaces) -> Result<Self, String> {
-        let mut template = Template::compile(text, Place::Plain, spaces)?;
-        template.count();
+    /// The message for a slot that is unknown or not allowed.
+    pub fn plain(text: &str, allowed: AllowedSlots) -> Result<Self, String> {
+        let mut template = Template::compile(text, SlotPosition::Plain, allowed)?;
+        template.finish();
         Ok(template)
     }
 
-    fn compile(text: &str, place: Place, spaces: Spaces) -> Result<Self, String> {
+    fn compile(text: &str, position: SlotPosition, allowed: AllowedSlots) -> Result<Self, String> {
         let mut segments = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -162,24 +161,24 @@ impl Template {
             let Some(end) = rest.find("}}") else {
                 let start: String = rest.chars().take(20).collect();
                 return Err(format!(
-                    "`{{{{{start}` is never closed: write `}}}}` after the slot, or `{{{{{{{{` for two braces"
+                    "`{{{{{start}` is not closed; write `}}}}` after the slot, or `{{{{{{{{` for a literal `{{{{`"
                 ));
             };
             segments.push(Segment::Literal(std::mem::take(&mut literal).into_bytes().into()));
-            segments.push(Segment::Slot(Slot::parse(rest[..end].trim(), spaces)?, place));
+            segments.push(Segment::Slot(Slot::parse(rest[..end].trim(), allowed)?, position));
             rest = &rest[end + 2..];
         }
         literal.push_str(rest);
         segments.push(Segment::Literal(literal.into_bytes().into()));
-        Ok(Template { segments, literal: 0 })
+        Ok(Template { segments, size_hint: 0 })
     }
 
-    /// Turns `"{{slot}}"`, quotes and all, into a slot for a whole value.
+    /// Turns `"{{slot}}"`, with its quotes, into a slot for a whole value.
     fn lift_whole_values(&mut self, indent: usize) -> Result<(), String> {
         let mut lead = 0;
         // Literals and slots alternate, a literal first and last.
         for at in (1..self.segments.len()).step_by(2) {
-            let [Segment::Literal(before), Segment::Slot(slot, place), Segment::Literal(after)] =
+            let [Segment::Literal(before), Segment::Slot(slot, position), Segment::Literal(after)] =
                 &mut self.segments[at - 1..=at + 1]
             else {
                 continue;
@@ -190,9 +189,9 @@ impl Template {
             let opens = before.ends_with(b"\"") && !before.ends_with(b"\\\"");
             if opens && after.first() == Some(&b'"') {
                 if after.get(1) == Some(&b':') {
-                    return Err(format!("`{{{{{slot}}}}}` stands as a key: slots go into values"));
+                    return Err(format!("`{{{{{slot}}}}}` is used as a key; use slots in values only"));
                 }
-                *place = Place::Value { indent, lead };
+                *position = SlotPosition::Value { indent, lead };
                 *before = before[..before.len() - 1].into();
                 *after = after[1..].into();
             }
@@ -200,13 +199,13 @@ impl Template {
         Ok(())
     }
 
-    fn count(&mut self) {
+    fn finish(&mut self) {
         self.segments.retain(|segment| !matches!(segment, Segment::Literal(text) if text.is_empty()));
         let length = |segment: &Segment| if let Segment::Literal(text) = segment { text.len() } else { 24 };
-        self.literal = self.segments.iter().map(length).sum();
+        self.size_hint = self.segments.iter().map(length).sum();
     }
 
-    /// Cuts the template at its `{{part.…}}` slots: into as many templates as there are of them, and one.
+    /// Splits the template at its `{{part.…}}` slots: `n` slots give `n + 1` templates.
     pub fn split(self) -> Vec<Template> {
         let mut pieces = vec![Vec::new()];
         for segment in self.segments {
@@ -216,14 +215,14 @@ impl Template {
             }
         }
         let template = |segments| {
-            let mut template = Template { segments, literal: 0 };
-            template.count();
+            let mut template = Template { segments, size_hint: 0 };
+            template.finish();
             template
         };
         pieces.into_iter().map(template).collect()
     }
 
-    /// The text, if it has no slots and so is the same every time.
+    /// Returns the text, if it has no slots.
     pub fn fixed(&self) -> Option<&[u8]> {
         match self.segments.as_slice() {
             [] => Some(b""),
@@ -232,74 +231,74 @@ impl Template {
         }
     }
 
-    /// The slots, in order.
+    /// Returns the slots, in order.
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.segments.iter().filter_map(|segment| if let Segment::Slot(slot, _) = segment { Some(slot) } else { None })
     }
 
-    /// Renders into a fresh buffer.
+    /// Renders into a new buffer.
     pub fn render(&self, context: &RequestContext<'_>) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.literal);
+        let mut out = Vec::with_capacity(self.size_hint);
         self.render_into(context, &mut out);
         out
     }
 
-    /// Appends what it renders to `out`.
+    /// Renders and appends to `out`.
     pub fn render_into(&self, context: &RequestContext<'_>, out: &mut Vec<u8>) {
         for segment in &self.segments {
             match segment {
                 Segment::Literal(text) => out.extend_from_slice(text),
-                Segment::Slot(slot, place) => slot.put(context, *place, out),
+                Segment::Slot(slot, position) => slot.put(context, *position, out),
             }
         }
     }
 }
 
-/// What a slot stands for in one request.
-pub enum Filling<'a> {
-    /// Nothing there.
+/// The value of a slot in one request.
+pub enum SlotValue<'a> {
+    /// No value.
     Null,
     /// A number.
     Number(u64),
-    /// A duration as Go spells it.
+    /// A duration in Go's notation.
     Duration(GoDuration),
     /// A text.
     Text(std::borrow::Cow<'a, str>),
     /// A JSON value of any type.
     Json(Value),
-    /// A JSON number or literal, put as it was sent.
-    Spelled(&'a [u8]),
+    /// A JSON number or literal, as it was sent.
+    Raw(&'a [u8]),
 }
 
-impl Filling<'_> {
-    fn put(&self, place: Place, out: &mut Vec<u8>) {
-        match (self, place) {
-            (Filling::Null, Place::Value { .. }) => out.extend_from_slice(b"null"),
-            (Filling::Null, _) => {}
-            (Filling::Number(number), _) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
-            (Filling::Duration(duration), Place::Value { .. }) => put_json(&duration.to_string(), out),
-            (Filling::Duration(duration), _) => duration.put(out),
-            (Filling::Text(text), Place::Value { .. }) => put_json(text, out),
-            (Filling::Text(text), Place::Text) => put_escaped(text, out),
-            (Filling::Text(text), Place::Plain) => out.extend_from_slice(text.as_bytes()),
-            (Filling::Spelled(text), _) => out.extend_from_slice(text),
-            (Filling::Json(value), Place::Value { indent, lead }) => {
+impl SlotValue<'_> {
+    fn put(&self, position: SlotPosition, out: &mut Vec<u8>) {
+        match (self, position) {
+            (SlotValue::Null, SlotPosition::Value { .. }) => out.extend_from_slice(b"null"),
+            (SlotValue::Null, _) => {}
+            (SlotValue::Number(number), _) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
+            (SlotValue::Duration(duration), SlotPosition::Value { .. }) => put_json(&duration.to_string(), out),
+            (SlotValue::Duration(duration), _) => duration.put(out),
+            (SlotValue::Text(text), SlotPosition::Value { .. }) => put_json(text, out),
+            (SlotValue::Text(text), SlotPosition::Text) => put_escaped(text, out),
+            (SlotValue::Text(text), SlotPosition::Plain) => out.extend_from_slice(text.as_bytes()),
+            (SlotValue::Raw(text), _) => out.extend_from_slice(text),
+            (SlotValue::Json(value), SlotPosition::Value { indent, lead }) => {
                 Layout { indent, newline: false }.write_inside(value, lead, out);
             }
-            (Filling::Json(value), Place::Text) => put_escaped(&value.to_string(), out),
-            (Filling::Json(value), Place::Plain) => out.extend_from_slice(value.to_string().as_bytes()),
+            (SlotValue::Json(value), SlotPosition::Text) => put_escaped(&value.to_string(), out),
+            (SlotValue::Json(value), SlotPosition::Plain) => out.extend_from_slice(value.to_string().as_bytes()),
         }
     }
 }
 
-/// Appends the JSON string that `text` is.
+/// Appends `text` as a JSON string.
 fn put_json(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     put_escaped(text, out);
     out.push(b'"');
 }
 
-/// Appends the inside of the JSON string that `text` is.
+/// Appends `text` as the inside of a JSON string.
 fn put_escaped(text: &str, out: &mut Vec<u8>) {
     let is_plain = |plain, byte: &u8| plain & (*byte >= 0x20) & (*byte != b'"') & (*byte != b'\\');
     if text.as_bytes().iter().fold(true, is_plain) {
@@ -320,7 +319,7 @@ mod tests {
     use crate::core::context::tests::with_context;
 
     fn render(value: Value, layout: Layout) -> String {
-        let template = Template::json(&value, layout, Spaces::Part).unwrap();
+        let template = Template::json(&value, layout, AllowedSlots::Part).unwrap();
         with_context(|context| String::from_utf8(template.render(context)).unwrap())
     }
 
@@ -347,19 +346,19 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_no_spaces_or_googles() {
+    fn one_line_is_compact_or_spaced_like_googles() {
         let value = json!({"a": {"b": [1, ": ,"]}, "c": null});
-        assert_eq!(Line::Compact.write(&value), br#"{"a":{"b":[1,": ,"]},"c":null}"#);
-        assert_eq!(Line::Spaced.write(&value), br#"{"a": {"b": [1,": ,"]},"c": null}"#);
+        assert_eq!(LineStyle::Compact.write(&value), br#"{"a":{"b":[1,": ,"]},"c":null}"#);
+        assert_eq!(LineStyle::Spaced.write(&value), br#"{"a": {"b": [1,": ,"]},"c": null}"#);
     }
 
     #[test]
-    fn braces_can_be_written() {
+    fn four_braces_render_as_two() {
         assert_eq!(render(json!("{{{{name}} {{path.id}}"), Layout::default()), "\"{{name}} x/y\"");
     }
 
     #[test]
-    fn ids_and_time_have_the_asked_for_shape() {
+    fn ids_and_times_have_the_requested_shape() {
         let text = render(json!(["{{id.alnum29}}", "{{id.hex32}}", "{{id.uuid}}", "{{now.unix}}"]), Layout::default());
         let values: Vec<Value> = serde_json::from_str(&text).unwrap();
         let lengths: Vec<_> = values[..3].iter().map(|value| value.as_str().unwrap().len()).collect();
@@ -368,15 +367,15 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_the_remedy() {
-        let problem = |text: &str| Template::json(&json!(text), Layout::default(), Spaces::Content).unwrap_err();
+    fn errors_name_the_remedy() {
+        let problem = |text: &str| Template::json(&json!(text), Layout::default(), AllowedSlots::Content).unwrap_err();
         assert!(problem("{{bod.model}}").contains("`bod`"), "{}", problem("{{bod.model}}"));
         assert!(problem("{{bod.model}}").contains("body"), "names the spaces there are");
         assert!(problem("{{body}}").contains("space.name"));
         assert!(problem("{{id.alnum}}").contains("alnum29"));
-        assert!(problem("{{body.model").contains("never closed"));
+        assert!(problem("{{body.model").contains("not closed"));
         assert!(problem("{{error.param}}").contains("only"), "{}", problem("{{error.param}}"));
-        let key = Template::json(&json!({"{{path.id}}": 1}), Layout::default(), Spaces::Part).unwrap_err();
+        let key = Template::json(&json!({"{{path.id}}": 1}), Layout::default(), AllowedSlots::Part).unwrap_err();
         assert!(key.contains("key"));
     }
 }

@@ -36,7 +36,7 @@ impl Engine {
         let mut plan = Plan::default();
         self.check(origin, context, &mut plan)?;
         let response = self.say(origin.endpoint, context, &plan)?;
-        match response.content {
+        match response.body {
             Body::Full(_) => Ok(response),
             _ => Err(ApiError::BrokenRule {
                 problem: "A line of a batch is answered whole: leave `stream` out.".to_owned(),

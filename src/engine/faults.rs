@@ -116,6 +116,7 @@ impl Engine {
             let places = if endpoint.keyed { PLACES } else { PLACES_OUTSIDE };
             for (source, text) in asked_for(endpoint, context).into_iter().take(places).flatten() {
                 let chain = text.parse::<FaultSpec>().map_err(|problem| ApiError::BadFault { problem })?;
+                self.fixtures.check_fault(&chain).map_err(|problem| ApiError::BadFault { problem })?;
                 self.add(&chain, source, context, &mut plan);
             }
         }
@@ -124,14 +125,14 @@ impl Engine {
             return Ok(plan);
         }
         let model = context.model();
-        if !self.troubles.live.is_empty() || !self.troubles.rules.is_silent(&model) {
+        if !self.troubles.live.is_empty() || !self.troubles.rules.is_empty_for(&model) {
             let body = context.members().unwrap_or_default();
             let read = || endpoint.prompt(context).unwrap_or_default();
             let asked = MatchInput::new(body, model.clone(), context.request.path, &read);
-            for (id, chain) in self.troubles.live.chains(&asked) {
+            for (id, chain) in self.troubles.live.faults_for(&asked) {
                 self.add(&chain, &id, context, &mut plan);
             }
-            for chain in self.troubles.rules.chains(&model, &asked) {
+            for chain in self.troubles.rules.faults_for(&model, &asked) {
                 self.add(chain, "rules", context, &mut plan);
             }
         }
@@ -168,7 +169,7 @@ impl Engine {
         let mut random = context.random.borrow_mut().fork();
         let factor = {
             let (speed, capacity) = (*speed, capacity.clone());
-            move || capacity.as_ref().map_or(1.0, |capacity| capacity.factor()) / speed
+            move || capacity.as_ref().map_or(1.0, |capacity| capacity.slowdown()) / speed
         };
         let ttft = match (planned_ttft, cost) {
             (Some((time, progress)), _) => time.sample_at(&mut random, progress),
@@ -185,7 +186,7 @@ impl Engine {
             None => (Arc::clone(itl), 1.0),
         };
         let mut pace = Pace::new(before_head, itl, progress, Box::new(factor), random);
-        match response.map(|response| &response.content) {
+        match response.map(|response| &response.body) {
             Some(Body::Stream(_)) => Time { before_head, pace: Some(pace) },
             _ => Time { before_head: pace.total(cost.output), pace: None },
         }
@@ -230,14 +231,14 @@ pub(super) fn planned_error(
 
 /// The error that is planned within a stream, for an answer that is none.
 pub(super) fn planned_instead(plan: &Plan, response: &Response) -> Option<ApiError> {
-    let name = plan.stream_error().filter(|_| matches!(response.content, Body::Full(_)))?;
+    let name = plan.stream_error().filter(|_| matches!(response.body, Body::Full(_)))?;
     Some(ApiError::Injected { status: 0, name: name.to_owned() })
 }
 
 /// Whether an error is planned within an answer, which is then the one in scope.
 pub(super) fn planned_in_band(plan: &Plan, response: &Response, context: &mut RequestContext<'_>) -> bool {
     match plan.stream_error() {
-        Some(name) if matches!(response.content, Body::Stream(_)) => {
+        Some(name) if matches!(response.body, Body::Stream(_)) => {
             // Without a name it is the error that the provider breaks off streams with.
             let named = (!name.is_empty()).then(|| ApiError::Injected { status: 0, name: name.to_owned() });
             context.error = named;

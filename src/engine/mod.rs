@@ -29,11 +29,11 @@ use crate::{
     resources::{state::EngineState, store::ResourceStore},
     traffic::{
         access::Access,
-        capacity::{Load, Saturated},
+        capacity::{Load, QueueFull},
         fault::Plan,
         latency::Latency,
-        limit::{LimitRequest, LimitSpec, Limits, Reservation, Unreachable},
-        rule::LiveRules,
+        limit::{LimitRequest, LimitSpec, Limits, Reservation, StoreUnreachable},
+        rule::{LiveRule, LiveRules, RuleError},
     },
 };
 
@@ -174,7 +174,7 @@ impl Engine {
     fn context<'a>(&'a self, request: &'a Request<'a>, path_faults: Option<&'a str>) -> RequestContext<'a> {
         let now = if self.seeded { FIXED_EPOCH } else { self.clock.unix() };
         let mut context = RequestContext::new(request, self.seeds.next(), now);
-        context.facts = self.fixtures.facts();
+        context.model_catalog = self.fixtures.facts();
         context.models = &self.access.models;
         context.needs_key = !self.access.keys.is_empty();
         context.snapshots = self.snapshots;
@@ -196,14 +196,14 @@ impl Engine {
             return Err(ApiError::BodyTooLarge { limit });
         }
         if endpoint.keyed {
-            self.access.admit(context.credential().key)?;
+            self.access.check_key(context.credential().key)?;
         }
         self.find_model(endpoint, context)?;
         receipt.hold_reservation(self.admit(endpoint, context).await?);
         self.check(origin, context, plan)?;
         if let Some(capacity) = self.troubles.capacity.as_ref().filter(|_| endpoint.is_generated()) {
             let before = context.elapsed();
-            receipt.hold_permit(capacity.enter().await.map_err(|Saturated| ApiError::Saturated {})?);
+            receipt.hold_permit(capacity.acquire().await.map_err(|QueueFull| ApiError::Saturated {})?);
             context.queued = context.elapsed().saturating_sub(before);
         }
         self.say(endpoint, context, plan)
@@ -217,7 +217,7 @@ impl Engine {
         plan: &mut Plan,
     ) -> Result<(), ApiError> {
         *plan = self.plan(endpoint, context)?;
-        (context.says, context.misnames) = (plan.says(), plan.names_another_model());
+        (context.reply_override, context.returns_wrong_model) = (plan.replacement(), plan.has_wrong_model());
         if let Some(error) = planned_error(plan, context, |error| provider.status(endpoint, error)) {
             return Err(error);
         }
@@ -240,11 +240,11 @@ impl Engine {
             return Ok(());
         }
         match (context.param("model").or(context.param("deployment")), endpoint.is_generated()) {
-            (Some(model), _) => self.access.model(model),
+            (Some(model), _) => self.access.check_model(model),
             // A body that names no model is refused for that, in its turn.
             (None, true) => match context.model() {
                 model if model.is_empty() => Ok(()),
-                model => self.access.model(&model),
+                model => self.access.check_model(&model),
             },
             (None, false) => Ok(()),
         }
@@ -261,19 +261,19 @@ impl Engine {
             return Ok(None);
         }
         let deployment = context.param("deployment");
-        let model = if self.limits.ask_model() { context.model() } else { Cow::Borrowed("") };
+        let model = if self.limits.needs_model() { context.model() } else { Cow::Borrowed("") };
         let ask = LimitRequest {
             at: context.started,
             ip: context.request.client,
-            key: if self.limits.ask_key() { context.credential().key } else { None },
+            key: if self.limits.needs_key() { context.credential().key } else { None },
             model: context.param("model").or(deployment).unwrap_or(&model),
             deployment,
             path: context.request.path,
-            cost: if self.limits.ask_cost() { endpoint.cost(context) } else { Cost::default() },
+            cost: if self.limits.needs_cost() { endpoint.cost(context) } else { Cost::default() },
         };
         let mut limit_statuses = LimitStatuses::default();
         let hold = self.limits.admit(&ask, &mut limit_statuses).await;
-        let hold = hold.map_err(|Unreachable| ApiError::LimitUnknown {})?;
+        let hold = hold.map_err(|StoreUnreachable| ApiError::LimitUnknown {})?;
         context.limit_statuses = limit_statuses;
         match limit_statuses.refusal {
             None => Ok(hold),
@@ -294,6 +294,14 @@ impl Engine {
     /// The rules that come and go while it runs.
     pub fn rules(&self) -> &LiveRules {
         &self.troubles.live
+    }
+
+    /// Puts a rule while the engine runs: a new one, or in place of the one with this id.
+    ///
+    /// # Errors
+    /// The rule is invalid, or one too many.
+    pub fn put_rule(&self, id: Option<&str>, rule: &serde_json::Value) -> Result<LiveRule, RuleError> {
+        self.troubles.live.put(id, rule, |fault| self.fixtures.check_fault(fault))
     }
 
     /// Begins anew with what is counted for each caller: replies in a sequence, and faults that happen so many times.

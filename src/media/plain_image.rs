@@ -1,5 +1,5 @@
-//! Image files that viewers open and that have the size which was asked for. Nothing is drawn: what they show follows
-//! from a number, a pattern of two colours in PNG, one colour in JPEG and WebP.
+//! Placeholder images of the requested size that viewers can open. A seed decides the content: a pattern of two colours
+//! in PNG, one colour in JPEG and WebP.
 
 mod jpeg;
 
@@ -7,13 +7,13 @@ use std::io::Write;
 
 use flate2::{Compression, Crc, write::ZlibEncoder};
 
-/// The longest edge of an image, in pixels.
+/// Maximum edge length of an image, in pixels.
 pub const LONGEST_EDGE: u32 = 4096;
 
-/// How many cells the pattern has on each side.
+/// Number of cells of the pattern per side.
 const CELLS: u32 = 8;
 
-/// A format that OpenAI's image routes give.
+/// An image format of OpenAI's routes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// Portable Network Graphics, with a palette of two colours.
@@ -26,12 +26,12 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format that a request's `output_format` names.
+    /// Finds the format by its name in a request's `output_format`.
     pub fn named(name: &str) -> Option<Format> {
         [Format::Png, Format::Jpeg, Format::Webp].into_iter().find(|format| format.name() == name)
     }
 
-    /// Its name, which is also the end of its media type and of its files' names.
+    /// Returns the name, which is also the subtype of the media type and the file extension.
     pub fn name(self) -> &'static str {
         match self {
             Format::Png => "png",
@@ -41,21 +41,21 @@ impl Format {
     }
 }
 
-/// An image but for its format.
+/// An image, independent of its format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Pixels from left to right, from 1 to [`LONGEST_EDGE`].
+    /// The width in pixels, from 1 to [`LONGEST_EDGE`].
     pub width: u32,
-    /// Pixels from top to bottom, within the same bounds.
+    /// The height in pixels, within the same bounds.
     pub height: u32,
-    /// What it shows.
+    /// The seed of the colours and the pattern.
     pub seed: u64,
-    /// Whether the lighter colour of a PNG is transparent.
+    /// True if the lighter colour of a PNG is transparent.
     pub transparent: bool,
 }
 
 impl Image {
-    /// A whole file. Edges are brought within their bounds.
+    /// Makes a whole file. Width and height are clamped to their bounds.
     pub fn file(self, format: Format) -> Vec<u8> {
         let edge = |length: u32| length.clamp(1, LONGEST_EDGE);
         let image = Image { width: edge(self.width), height: edge(self.height), ..self };
@@ -66,15 +66,15 @@ impl Image {
         }
     }
 
-    /// Red, green and blue of its darker colour.
+    /// Returns red, green and blue of the darker colour.
     fn colour(self) -> [u8; 3] {
         [0, 8, 16].map(|shift| (self.seed >> shift) as u8 / 2 + 48)
     }
 
-    /// PNG, third edition: one bit a pixel, and a palette.
+    /// Makes a PNG (third edition) with one bit per pixel and a palette.
     fn png(self) -> Vec<u8> {
         let [width, height] = [self.width, self.height].map(u32::to_be_bytes);
-        // A bit a pixel, the colours in a palette, and the only compression, filters and order without interlace.
+        // Bit depth 1, colour type palette, default compression and filter method, no interlace.
         let header = [&width[..], &height, &[1, 3, 0, 0, 0]].concat();
         let palette = [[240; 3], self.colour()].concat();
         let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
@@ -88,13 +88,13 @@ impl Image {
         file
     }
 
-    /// The rows of a PNG, compressed. One like the row above says so, which leaves next to nothing to compress.
+    /// Returns the compressed rows of a PNG. A row that equals the one above is all zeros, by the filter `Up`.
     fn rows(self) -> Vec<u8> {
-        const AS_IT_IS: u8 = 0;
-        const LIKE_ABOVE: u8 = 2;
+        const FILTER_NONE: u8 = 0;
+        const FILTER_UP: u8 = 2;
         let length = 1 + self.width.div_ceil(8) as usize;
         let mut like_above = vec![0; length];
-        like_above[0] = LIKE_ABOVE;
+        like_above[0] = FILTER_UP;
         let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
         let mut last = None;
         for y in 0..self.height {
@@ -103,7 +103,7 @@ impl Image {
             let _ = match last.replace(cell) == Some(cell) {
                 true => encoder.write_all(&like_above),
                 false => {
-                    let mut row = vec![AS_IT_IS; length];
+                    let mut row = vec![FILTER_NONE; length];
                     for x in (0..self.width).filter(|x| self.is_dark(x * CELLS / self.width, cell)) {
                         row[1 + x as usize / 8] |= 0x80 >> (x % 8);
                     }
@@ -114,28 +114,28 @@ impl Image {
         encoder.finish().unwrap_or_default()
     }
 
-    /// Whether a cell of the pattern is dark. The right half mirrors the left.
+    /// Returns true if a cell of the pattern is dark. The right half mirrors the left.
     fn is_dark(self, x: u32, y: u32) -> bool {
         let x = x.min(CELLS - 1 - x);
         let mixed = self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.seed >> 32;
         mixed >> (y * CELLS / 2 + x) & 1 == 1
     }
 
-    /// WebP lossless (RFC 9649): each of the four channels has a code of a single symbol, which takes no bits at all.
+    /// Makes a lossless WebP (RFC 9649). Each of the four channels has a code of one symbol, so pixels take no bits.
     fn webp(self) -> Vec<u8> {
         let [red, green, blue] = self.colour().map(u64::from);
         let mut bits = Bits::default();
         bits.push(0x2f, 8);
         bits.push(u64::from(self.width - 1), 14);
         bits.push(u64::from(self.height - 1), 14);
-        // No alpha, version 0; no transform, no cache of colours, no codes that change from place to place.
+        // No alpha, version 0; no transform, no colour cache, no meta prefix codes.
         bits.push(0, 1 + 3 + 1 + 1 + 1);
         for symbol in [green, red, blue, 255] {
-            // A simple code, with one symbol, of eight bits.
+            // A simple code with one symbol of eight bits.
             bits.push(0b101, 3);
             bits.push(symbol, 8);
         }
-        // Distances are never told: a simple code, with one symbol, of one bit, 0.
+        // Distances are never used: a simple code with one symbol of one bit, 0.
         bits.push(0b0001, 4);
         let mut data = bits.bytes;
         let length = data.len() as u32;
@@ -146,7 +146,7 @@ impl Image {
     }
 }
 
-/// Bits, the lowest of each byte first.
+/// A writer of bits, the lowest of each byte first.
 #[derive(Default)]
 struct Bits {
     bytes: Vec<u8>,
@@ -167,7 +167,7 @@ impl Bits {
     }
 }
 
-/// Appends a chunk of a PNG.
+/// Appends a PNG chunk.
 fn chunk(name: &[u8; 4], data: &[u8], out: &mut Vec<u8>) {
     let mut crc = Crc::new();
     crc.update(name);
@@ -190,7 +190,7 @@ mod tests {
         Image { width, height, seed, transparent: false }
     }
 
-    /// The size and the pixels, 0 or 1, of a PNG that is well-formed from its first byte to its last.
+    /// Validates every byte of a PNG, and returns its size and its pixels, 0 or 1.
     fn walk(file: &[u8]) -> (u32, u32, Vec<u8>) {
         let mut rest = file.strip_prefix(b"\x89PNG\r\n\x1a\n").unwrap();
         let (mut names, mut header, mut data) = (Vec::new(), Vec::new(), Vec::new());
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_webp_tells_its_size() {
+    fn a_webp_contains_its_size() {
         let file = image(1536, 1024, 5).file(Format::Webp);
         assert_eq!((&file[..4], &file[8..16]), (&b"RIFF"[..], &b"WEBPVP8L"[..]));
         assert_eq!(u32::from_le_bytes(file[4..8].try_into().unwrap()) as usize + 8, file.len());

@@ -1,5 +1,5 @@
-//! Audio files that players open and that last as long as their text would take to say. What they hold is silence:
-//! nothing is synthesised, and nothing is encoded that depends on a signal.
+//! Silent audio files that players can open. A file lasts as long as its text would take to speak. Nothing is
+//! synthesised, and no signal is encoded.
 
 mod crc;
 mod flac;
@@ -7,22 +7,22 @@ mod opus;
 
 use std::time::Duration;
 
-/// Samples a second of every file, as OpenAI's speech has them. (Opus counts in 48 kHz whatever its input was.)
+/// Sample rate of every file in Hz, as in OpenAI's speech. (Opus always counts at 48 kHz.)
 const RATE: u32 = 24_000;
 
-/// Bytes of one PCM sample: 16 bit, mono.
+/// Number of bytes of one PCM sample: 16 bit, mono.
 const SAMPLE: u32 = 2;
 
-/// How long one character takes to say.
+/// Time that one character takes to speak.
 const CHARACTER: Duration = Duration::from_millis(60);
 
-/// The shortest file.
+/// Minimum duration of a file.
 pub const SHORTEST: Duration = Duration::from_millis(200);
 
-/// The longest file: 28.8 MB of PCM.
+/// Maximum duration of a file: 28.8 MB of PCM.
 pub const LONGEST: Duration = Duration::from_secs(600);
 
-/// A format that OpenAI's audio routes give.
+/// An audio format of OpenAI's routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// RIFF with 16-bit PCM.
@@ -40,8 +40,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format that a request's `audio.format` (chat) or `response_format` (speech) names. Raw samples are `pcm16` to
-    /// the one and `pcm` to the other; both are known here.
+    /// Finds the format by its name in a request's `audio.format` (chat) or `response_format` (speech). Raw samples are
+    /// `pcm16` in the former and `pcm` in the latter; both names are accepted.
     pub fn named(name: &str) -> Option<Format> {
         Some(match name {
             "wav" => Format::Wav,
@@ -54,7 +54,7 @@ impl Format {
         })
     }
 
-    /// The media type of a file.
+    /// Returns the media type of a file.
     pub fn content_type(self) -> &'static str {
         match self {
             Format::Wav => "audio/wav",
@@ -67,14 +67,14 @@ impl Format {
     }
 }
 
-/// How long `text` takes to say: 60 ms a character, between [`SHORTEST`] and [`LONGEST`].
+/// Time that `text` takes to speak: 60 ms per character, between [`SHORTEST`] and [`LONGEST`].
 pub fn duration_of(text: &str) -> Duration {
     let characters = u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
     CHARACTER.saturating_mul(characters).clamp(SHORTEST, LONGEST)
 }
 
-/// A whole file of this length, in whole milliseconds and brought between [`SHORTEST`] and [`LONGEST`]. MP3 and AAC
-/// cannot end within a frame, so they are up to 24 ms and 43 ms longer.
+/// Makes a whole file. Its length is rounded down to milliseconds, and limited to [`SHORTEST`] and [`LONGEST`]. MP3 and
+/// AAC cannot end within a frame, so they are up to 24 ms and 43 ms longer.
 pub fn silence(format: Format, length: Duration) -> Vec<u8> {
     let samples = length.clamp(SHORTEST, LONGEST).as_millis() as u32 * (RATE / 1000);
     match format {
@@ -87,10 +87,11 @@ pub fn silence(format: Format, length: Duration) -> Vec<u8> {
     }
 }
 
-/// Bytes before the first sample of a WAV file.
+/// Number of bytes before the first sample of a WAV file.
 const WAV_HEADER: u32 = 44;
 
-/// The canonical RIFF header (Multimedia Programming Interface and Data Specifications 1.0, 1991) and the samples.
+/// Makes a WAV file: the canonical RIFF header (Multimedia Programming Interface and Data Specifications 1.0, 1991) and
+/// the samples.
 fn wav(samples: u32) -> Vec<u8> {
     const PCM: u16 = 1;
     const CHANNELS: u16 = 1;
@@ -110,34 +111,35 @@ fn wav(samples: u32) -> Vec<u8> {
         b"data",
         &data.to_le_bytes(),
     ];
-    // Zeroed as a whole and never written again, most of the file takes no memory until it is copied.
+    // `vec![0; n]` maps zero pages: the samples take no memory until the file is copied.
     let mut file = vec![0; (WAV_HEADER + data) as usize];
     file[..WAV_HEADER as usize].copy_from_slice(&fields.concat());
     file
 }
 
-/// Samples of an MPEG-2 Layer III frame.
+/// Number of samples of an MPEG-2 Layer III frame.
 const MP3_FRAME: u32 = 576;
 
-/// ISO/IEC 13818-3 frames without CRC whose side information is zero: no Huffman data, so every coefficient is zero.
+/// Makes an MP3 file: ISO/IEC 13818-3 frames without CRC whose side information is zero. They have no Huffman data, so
+/// every coefficient is zero.
 fn mp3(samples: u32) -> Vec<u8> {
     /// MPEG-2, Layer III, no CRC; 32 kbit/s, 24 kHz, no padding; mono, original.
     const HEADER: [u8; 4] = [0xff, 0xf3, 0x44, 0xc4];
-    /// Bytes of a frame: 72 * bit rate / sample rate.
+    /// Number of bytes of a frame: 72 * bit rate / sample rate.
     const SIZE: usize = 72 * 32_000 / RATE as usize;
     let mut frame = [0; SIZE];
     frame[..4].copy_from_slice(&HEADER);
     frame.repeat(samples.div_ceil(MP3_FRAME) as usize)
 }
 
-/// Samples of an AAC-LC frame.
+/// Number of samples of an AAC-LC frame.
 const AAC_FRAME: u32 = 1024;
 
-/// ADTS frames (ISO/IEC 13818-7) around the silent mono frame that hls.js fills gaps with: one channel element whose
-/// only scale factor band is coded as zeros, at any sample rate.
+/// Makes an AAC file: ADTS frames (ISO/IEC 13818-7) around the silent mono frame with which hls.js fills gaps. It has
+/// one channel element whose only scale factor band is coded as zeros, and works at any sample rate.
 fn aac(samples: u32) -> Vec<u8> {
     const SILENT: [u8; 6] = [0x00, 0xc8, 0x00, 0x80, 0x23, 0x80];
-    /// Bytes of a frame: the header's seven and the payload.
+    /// Number of bytes of a frame: seven of the header, and the payload.
     const SIZE: u8 = 7 + SILENT.len() as u8;
     /// MPEG-4, no CRC; AAC-LC, 24 kHz, one channel; the size; variable bit rate, one raw block.
     const HEADER: [u8; 7] = [0xff, 0xf1, 0x58, 0x40, SIZE >> 3, (SIZE & 7) << 5 | 0x1f, 0xfc];
@@ -152,7 +154,7 @@ mod tests {
 
     const ALL: [Format; 6] = [Format::Wav, Format::Mp3, Format::Flac, Format::Opus, Format::Aac, Format::Pcm16];
 
-    /// The samples at 24 kHz of a file that is well-formed from its first byte to its last.
+    /// Validates every byte of a file, and returns its number of samples at 24 kHz.
     fn walk(format: Format, file: &[u8]) -> u32 {
         match format {
             Format::Wav => walk_wav(file),
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn files_begin_as_their_formats_do() {
+    fn files_start_with_the_signature_of_their_format() {
         let start = |format, n| silence(format, SHORTEST)[..n].to_vec();
         assert_eq!(start(Format::Wav, 4), b"RIFF");
         assert_eq!(start(Format::Mp3, 5), [0xff, 0xf3, 0x44, 0xc4, 0]);
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_lasts_as_long_as_it_is() {
+    fn the_duration_is_proportional_to_the_length_of_the_text() {
         assert_eq!(duration_of(""), SHORTEST);
         assert_eq!(duration_of("Hi"), SHORTEST);
         assert_eq!(duration_of("Hello, world!"), Duration::from_millis(780));
@@ -269,7 +271,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn files_are_whole_and_last_as_long_as_asked(millis in 200u64..20_000) {
+        fn files_are_valid_and_last_as_long_as_requested(millis in 200u64..20_000) {
             for format in ALL {
                 assert_lasts(format, Duration::from_millis(millis));
             }
@@ -279,7 +281,7 @@ mod tests {
         fn files_grow_with_their_length(millis in 200u64..20_000, more in 100u64..5_000) {
             let size = |format, millis| silence(format, Duration::from_millis(millis)).len();
             for format in ALL {
-                // A FLAC frame holds 171 ms, whatever its length.
+                // A FLAC frame of any length up to 171 ms has about the same size.
                 let more = if format == Format::Flac { more + 100 } else { more };
                 prop_assert!(size(format, millis) < size(format, millis + more), "{:?}", format);
             }

@@ -1,16 +1,16 @@
-//! What a reply is said to have cost.
+//! The usage that a reply reports.
 
 use super::tokens::Tokenizer;
-use super::{Counting, Speaker, Spoken};
+use super::{CountedChoice, Counting, ReplyBuilder};
 use crate::core::{
     prompt::{Prompt, Role, Tool, Turn},
     reply::{Block, FinishReason, Text, Usage},
 };
 
-/// What an image of low detail costs, in tokens.
+/// Number of tokens of an image at low detail.
 const IMAGE: u64 = 85;
 
-/// Tokens thought at an effort that a request asks for; the steps are the fake's own.
+/// Number of reasoning tokens at an effort. The numbers are the fake's own.
 pub(super) fn effort(effort: &str) -> u64 {
     match effort {
         "none" => 0,
@@ -22,12 +22,12 @@ pub(super) fn effort(effort: &str) -> u64 {
     }
 }
 
-/// A quarter of the characters, as OpenAI's own limits reckon.
+/// Estimates the number of tokens: a quarter of the characters, as OpenAI's own limits do.
 fn estimate(text: &str) -> u64 {
     text.chars().count().div_ceil(4) as u64
 }
 
-/// What a text costs by itself: an estimate, unless an encoding counts.
+/// Number of tokens of a text by itself. Without an encoding it is an estimate.
 pub(super) fn tokens(text: &str, tokenizer: Tokenizer) -> u64 {
     match tokenizer {
         Tokenizer::Words => estimate(text),
@@ -35,13 +35,14 @@ pub(super) fn tokens(text: &str, tokenizer: Tokenizer) -> u64 {
     }
 }
 
-/// What a prompt costs, in tokens.
+/// The cost of a prompt, in tokens.
 pub(super) struct PromptCost {
     pub(super) messages: u64,
     pub(super) functions: u64,
 }
 
-/// What the prompt costs: each message its text, its role and 3; the reply 3 to begin with. Texts cost what they are.
+/// Counts the cost of a prompt: for each message its text, its role and 3, and 3 for the start of the reply. A prompt
+/// of texts costs just their tokens.
 pub(super) fn prompt_cost(prompt: &Prompt, tokenizer: Tokenizer) -> PromptCost {
     let tokens = |text: &str| tokens(text, tokenizer);
     let turn = |turn: &Turn| {
@@ -55,7 +56,7 @@ pub(super) fn prompt_cost(prompt: &Prompt, tokenizer: Tokenizer) -> PromptCost {
         };
         3 + tokens(role) + tokens(&turn.text) + name + turn.images * IMAGE
     };
-    // Recorded: gpt-5 and its kin count one less.
+    // Recorded: models whose name starts with gpt-5 count one less.
     let start = match prompt.model.starts_with("gpt-5") {
         _ if prompt.is_texts() => 0,
         true => 2,
@@ -68,54 +69,54 @@ pub(super) fn prompt_cost(prompt: &Prompt, tokenizer: Tokenizer) -> PromptCost {
     }
 }
 
-impl Speaker<'_> {
-    pub(super) fn usage(&self, spoken: &[Spoken]) -> Usage {
-        let scripted = self.line.usage.filter(|_| self.behavior.usage == Counting::Canned);
-        // What a script says of caches and audio is meant, however the rest is counted.
-        let mut usage = Usage { completion_tokens: 0, reasoning_tokens: 0, ..self.line.usage.unwrap_or_default() };
+impl ReplyBuilder<'_> {
+    pub(super) fn usage(&self, choices: &[CountedChoice]) -> Usage {
+        let scripted = self.spec.usage.filter(|_| self.behavior.usage == Counting::Canned);
+        // The script's numbers for caches and audio always apply.
+        let mut usage = Usage { completion_tokens: 0, reasoning_tokens: 0, ..self.spec.usage.unwrap_or_default() };
         if scripted.is_none() {
             let cost = prompt_cost(self.prompt, self.tokenizer);
             usage.prompt_tokens = cost.messages + cost.functions;
             usage.cached_tokens = usage.cached_tokens.min(usage.prompt_tokens);
         }
-        for one in spoken {
-            match scripted.filter(|_| one.as_scripted) {
+        for counted in choices {
+            match scripted.filter(|_| counted.as_scripted) {
                 Some(scripted) => {
                     usage.completion_tokens += scripted.completion_tokens;
-                    usage.reasoning_tokens += scripted.reasoning_tokens.max(one.reasoning_tokens);
+                    usage.reasoning_tokens += scripted.reasoning_tokens.max(counted.reasoning_tokens);
                 }
                 None => {
-                    usage.completion_tokens += self.said_tokens(one) + one.reasoning_tokens;
-                    usage.reasoning_tokens += one.reasoning_tokens;
+                    usage.completion_tokens += self.content_tokens(counted) + counted.reasoning_tokens;
+                    usage.reasoning_tokens += counted.reasoning_tokens;
                 }
             }
         }
         if let Some(prediction) = &self.prompt.prediction {
-            self.count_prediction(prediction, spoken, &mut usage);
+            self.count_prediction(prediction, choices, &mut usage);
         }
         usage
     }
 
-    fn said_tokens(&self, spoken: &Spoken) -> u64 {
-        let counted = |text: &Text| match self.behavior.usage {
-            // What was cut at a number of tokens has that number.
-            Counting::Estimate if spoken.choice.finish_reason != FinishReason::Length => estimate(&text.text),
+    fn content_tokens(&self, counted: &CountedChoice) -> u64 {
+        let count = |text: &Text| match self.behavior.usage {
+            // A text that was cut at a number of tokens has that number.
+            Counting::Estimate if counted.choice.finish_reason != FinishReason::Length => estimate(&text.text),
             _ => text.tokens,
         };
-        // What is thought has been counted before it was put into words.
-        let said = spoken.choice.blocks.iter().filter(|block| !matches!(block, Block::Reasoning(_)));
-        said.map(|block| counted(block.text())).sum()
+        // Reasoning tokens are counted before their text exists: the caller adds them.
+        let blocks = counted.choice.blocks.iter().filter(|block| !matches!(block, Block::Reasoning(_)));
+        blocks.map(|block| count(block.text())).sum()
     }
 
-    /// Predicted tokens are accepted as far as the text repeats them; the others are charged all the same.
-    fn count_prediction(&self, prediction: &str, spoken: &[Spoken], usage: &mut Usage) {
+    /// Counts predicted tokens: the common prefix with the text is accepted, and the rest is charged as rejected.
+    fn count_prediction(&self, prediction: &str, choices: &[CountedChoice], usage: &mut Usage) {
         let predicted = self.tokenizer.cut(prediction);
-        for one in spoken {
-            let said = one.choice.blocks.iter().find_map(|block| match block {
+        for counted in choices {
+            let text = counted.choice.blocks.iter().find_map(|block| match block {
                 Block::Text(text) => Some(text.text.as_str()),
                 _ => None,
             });
-            let common = said.unwrap_or("").bytes().zip(prediction.bytes()).take_while(|(a, b)| a == b).count();
+            let common = text.unwrap_or("").bytes().zip(prediction.bytes()).take_while(|(a, b)| a == b).count();
             let accepted = predicted.ends.iter().filter(|end| **end <= common).count() as u64;
             let rejected = (predicted.tokens as u64).saturating_sub(accepted);
             usage.accepted_prediction_tokens += accepted;

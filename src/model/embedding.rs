@@ -1,5 +1,4 @@
-//! Vectors of texts: the same for the same text, and the nearer the more words two texts have in common. No model makes
-//! them.
+//! Embeddings without a model: the same text has the same vector, and texts with more common words have closer vectors.
 
 use std::{
     fmt::{self, Display},
@@ -10,26 +9,26 @@ use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 
 use crate::core::random::{Random, seed_of};
 
-/// The most numbers that a vector may have.
-pub const LONGEST: u64 = 4096;
+/// Maximum number of dimensions of a vector.
+pub const MAX_DIMENSIONS: u64 = 4096;
 
-/// How many numbers of a vector a word adds to.
+/// Number of dimensions that a word adds to.
 const SPREAD: usize = 12;
 
-/// How many words of a text add to its vector; the models take as many tokens.
+/// Maximum number of words that add to the vector of a text; the real models accept as many tokens.
 const MOST_WORDS: usize = 8192;
 
-/// How much of a vector is its text's own and no word's: the length of that part where words have length 1.
+/// The length of the part of a vector that depends on the whole text. The part of its words has length 1.
 const OWN: f32 = 0.25;
 
-/// A vector of length 1 with `size` numbers, of a text whose vector has `full` of them when it is whole: as with models
-/// that allow it, a shorter one is the beginning of the whole one.
+/// Returns the vector of a text: length 1, `size` dimensions. Like with real models, it is the start of the full
+/// vector, which has `full` dimensions, scaled to length 1.
 pub fn of(text: &str, full: usize, size: usize) -> Vec<f32> {
     let full = full.max(size).max(1);
     let mut vector = vec![0.0; full];
     let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     for word in words.take(MOST_WORDS) {
-        // Words are the same however they begin: in a sentence or not.
+        // Words count the same at the start of a sentence and within it.
         let mut random = Random::seeded(seed_of(&word.to_lowercase()));
         for _ in 0..SPREAD {
             let at = random.index(full);
@@ -38,7 +37,7 @@ pub fn of(text: &str, full: usize, size: usize) -> Vec<f32> {
     }
     scale(&mut vector, 1.0);
     let mut random = Random::seeded(seed_of(text));
-    // Evenly spread numbers from -1 to 1 have a mean square of a third.
+    // Uniform random numbers from -1 to 1 have a mean square of 1/3.
     let own = OWN / (full as f32 / 3.0).sqrt();
     for number in &mut vector {
         *number += (random.unit() as f32).mul_add(2.0, -1.0) * own;
@@ -48,7 +47,7 @@ pub fn of(text: &str, full: usize, size: usize) -> Vec<f32> {
     vector
 }
 
-/// Brings a vector to this length; one without any stays as it is.
+/// Scales a vector to this length. A zero vector stays as it is.
 fn scale(vector: &mut [f32], length: f64) {
     let square: f64 = vector.iter().map(|number| f64::from(*number) * f64::from(*number)).sum();
     if square > 0.0 {
@@ -57,7 +56,7 @@ fn scale(vector: &mut [f32], length: f64) {
     }
 }
 
-/// A number with as many digits as tell it from all others, and one behind the point.
+/// A number that renders with the fewest digits that identify it, and at least one after the point.
 struct Exact(f32);
 
 impl Display for Exact {
@@ -66,7 +65,7 @@ impl Display for Exact {
     }
 }
 
-/// Appends a list of numbers. As a tree, thousands of them would take longer than all else.
+/// Appends a JSON list of numbers. A `serde_json` tree of thousands of numbers would dominate the cost of a request.
 fn put_list<N: Display>(numbers: impl Iterator<Item = N>, out: &mut Vec<u8>) {
     out.push(b'[');
     for (n, number) in numbers.enumerate() {
@@ -76,27 +75,27 @@ fn put_list<N: Display>(numbers: impl Iterator<Item = N>, out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// How the numbers of a vector are told.
+/// The format of a vector in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Form {
-    /// As they are.
+pub enum VectorFormat {
+    /// Floating-point numbers.
     Float,
-    /// From -128 to 127; the largest of them is 127 from 0.
+    /// Integers from -127 to 127, scaled so that the largest has the magnitude 127.
     Int8,
-    /// The same from 0 to 255.
+    /// The same, shifted by 128: from 1 to 255.
     Uint8,
-    /// Whether each is above 0, eight to a number from -128 to 127, the first of them the highest bit.
+    /// One bit per number, 1 if it is positive. Eight of them, highest bit first, make an integer from -128 to 127.
     Binary,
-    /// The same from 0 to 255.
+    /// The same as integers from 0 to 255.
     Ubinary,
-    /// Whether each is above 0, as 1 and 0.
+    /// One integer per number: 1 if it is positive, or else 0.
     Bits,
-    /// 32 bits each, the lowest byte first, in base64.
+    /// 32-bit floats, little-endian, in base64.
     Base64,
 }
 
-impl Form {
+impl VectorFormat {
     /// Appends a vector as JSON.
     pub fn put(self, vector: &[f32], out: &mut Vec<u8>) {
         let largest = vector.iter().fold(f32::MIN_POSITIVE, |largest, number| largest.max(number.abs()));
@@ -105,13 +104,13 @@ impl Form {
             numbers.iter().enumerate().fold(0, |byte, (n, number)| byte | i32::from(*number > 0.0) << (7 - n))
         };
         match self {
-            Form::Float => put_list(vector.iter().map(|number| Exact(*number)), out),
-            Form::Int8 => put_list(vector.iter().map(small), out),
-            Form::Uint8 => put_list(vector.iter().map(|number| small(number) + 128), out),
-            Form::Binary => put_list(vector.chunks(8).map(|numbers| eight(numbers) - 128), out),
-            Form::Ubinary => put_list(vector.chunks(8).map(eight), out),
-            Form::Bits => put_list(vector.iter().map(|number| u8::from(*number > 0.0)), out),
-            Form::Base64 => {
+            VectorFormat::Float => put_list(vector.iter().map(|number| Exact(*number)), out),
+            VectorFormat::Int8 => put_list(vector.iter().map(small), out),
+            VectorFormat::Uint8 => put_list(vector.iter().map(|number| small(number) + 128), out),
+            VectorFormat::Binary => put_list(vector.chunks(8).map(|numbers| eight(numbers) - 128), out),
+            VectorFormat::Ubinary => put_list(vector.chunks(8).map(eight), out),
+            VectorFormat::Bits => put_list(vector.iter().map(|number| u8::from(*number > 0.0)), out),
+            VectorFormat::Base64 => {
                 let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
                 out.push(b'"');
                 out.extend_from_slice(BASE64.encode(bytes).as_bytes());
@@ -131,20 +130,20 @@ mod tests {
         vector.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>().sqrt()
     }
 
-    fn likeness(one: &str, other: &str) -> f32 {
+    fn similarity(one: &str, other: &str) -> f32 {
         of(one, 1536, 1536).iter().zip(of(other, 1536, 1536)).map(|(a, b)| a * b).sum()
     }
 
     #[test]
-    fn texts_with_common_words_are_near() {
-        let same = likeness("The cat sat on the mat.", "the cat sat on the mat");
-        let near = likeness("The cat sat on the mat.", "A cat sat on a mat.");
-        let far = likeness("The cat sat on the mat.", "Quarterly revenue grew by 12 %.");
+    fn texts_with_common_words_are_close() {
+        let same = similarity("The cat sat on the mat.", "the cat sat on the mat");
+        let near = similarity("The cat sat on the mat.", "A cat sat on a mat.");
+        let far = similarity("The cat sat on the mat.", "Quarterly revenue grew by 12 %.");
         assert!(same > 0.9 && same < 0.9999 && near > 0.4 && near < same && far.abs() < 0.15, "{same} {near} {far}");
     }
 
     #[test]
-    fn a_shorter_vector_is_the_beginning_of_the_whole_one() {
+    fn a_shorter_vector_is_the_start_of_the_full_one() {
         let (whole, short) = (of("Hello, world", 1536, 1536), of("Hello, world", 1536, 256));
         assert_eq!(short.len(), 256);
         let factor = short[0] / whole[0];
@@ -152,24 +151,27 @@ mod tests {
     }
 
     #[test]
-    fn every_form_tells_the_same_numbers() {
+    fn every_format_renders_the_same_numbers() {
         let vector = [0.5, -1.0, 0.25, 0.0, 1.0, -0.5, 0.75, -0.75, 1.0];
-        let told = |form: Form| {
+        let rendered = |format: VectorFormat| {
             let mut out = Vec::new();
-            form.put(&vector, &mut out);
+            format.put(&vector, &mut out);
             String::from_utf8(out).unwrap()
         };
-        assert_eq!(told(Form::Float), "[0.5,-1.0,0.25,0.0,1.0,-0.5,0.75,-0.75,1.0]");
-        assert_eq!(told(Form::Int8), "[64,-127,32,0,127,-64,95,-95,127]");
-        assert_eq!(told(Form::Uint8), "[192,1,160,128,255,64,223,33,255]");
-        assert_eq!((told(Form::Ubinary), told(Form::Binary)), ("[170,128]".to_owned(), "[42,0]".to_owned()));
-        assert_eq!(told(Form::Bits), "[1,0,1,0,1,0,1,0,1]");
-        let bytes = BASE64.decode(told(Form::Base64).trim_matches('"')).unwrap();
+        assert_eq!(rendered(VectorFormat::Float), "[0.5,-1.0,0.25,0.0,1.0,-0.5,0.75,-0.75,1.0]");
+        assert_eq!(rendered(VectorFormat::Int8), "[64,-127,32,0,127,-64,95,-95,127]");
+        assert_eq!(rendered(VectorFormat::Uint8), "[192,1,160,128,255,64,223,33,255]");
+        assert_eq!(
+            (rendered(VectorFormat::Ubinary), rendered(VectorFormat::Binary)),
+            ("[170,128]".to_owned(), "[42,0]".to_owned())
+        );
+        assert_eq!(rendered(VectorFormat::Bits), "[1,0,1,0,1,0,1,0,1]");
+        let bytes = BASE64.decode(rendered(VectorFormat::Base64).trim_matches('"')).unwrap();
         let back: Vec<_> = bytes.chunks(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
         assert_eq!(back, vector);
-        for form in [Form::Float, Form::Int8, Form::Binary] {
+        for format in [VectorFormat::Float, VectorFormat::Int8, VectorFormat::Binary] {
             let mut out = Vec::new();
-            form.put(&[], &mut out);
+            format.put(&[], &mut out);
             assert_eq!(out, b"[]");
         }
     }

@@ -1,4 +1,4 @@
-//! Filler whose length in tokens is known without counting.
+//! Filler text whose number of tokens is known without counting.
 
 use crate::core::random::Random;
 
@@ -54,7 +54,7 @@ const WORDS: [&str; 48] = [
     "word",
 ];
 
-/// As many words as are `tokens` tokens long in any encoding.
+/// Returns words that are `tokens` tokens in every encoding.
 pub(super) fn words(tokens: u64, random: &mut Random) -> String {
     let mut text = String::new();
     for n in 0..tokens {
@@ -72,7 +72,7 @@ mod tests {
     use crate::model::tokens::{Encoding, Tokenizer};
 
     #[test]
-    fn filler_has_just_as_many_tokens_in_every_count() {
+    fn filler_has_the_same_number_of_tokens_in_every_encoding() {
         let counts = [Tokenizer::Words, Tokenizer::Exact(Encoding::O200k), Tokenizer::Exact(Encoding::Cl100k)];
         for length in [0, 1, 2, 7, 100, 3000] {
             let text = words(length, &mut Random::seeded(length));

@@ -1,9 +1,9 @@
-//! The fake model: from what a script gives and what a request asks to a reply.
+//! The fake model: it makes a reply from a script's specification and a request's prompt.
 
 mod count;
 pub mod embedding;
-mod line;
 mod lorem;
+mod reply_spec;
 pub mod schema;
 pub mod tokens;
 
@@ -12,7 +12,7 @@ use std::{ops::RangeInclusive, str::FromStr};
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 use serde_json::{Value, json};
 
-pub use self::line::{ReplySpec, Said};
+pub use self::reply_spec::{ReplyContent, ReplySpec};
 use self::tokens::Tokenizer;
 use crate::core::{
     error::ApiError,
@@ -22,69 +22,69 @@ use crate::core::{
     reply::{Block, Choice, Citation, FinishReason, Reply, Text, ToolCall, ToolKind, Usage},
 };
 
-/// How the model behaves where no script says otherwise.
+/// The behavior of the model where no script overrides it.
 #[derive(Clone, Debug)]
 pub struct ModelBehavior {
-    /// What it says.
-    pub content: Content,
-    /// How many tokens of filler it says where the request sets no bound.
+    /// The source of replies.
+    pub content: ContentSource,
+    /// Number of tokens of filler if the request sets no limit.
     pub lorem_tokens: RangeInclusive<u64>,
-    /// How it counts.
+    /// The method of counting tokens.
     pub usage: Counting,
-    /// How many tokens it can hold, prompt and reply together.
-    pub context: Context,
+    /// Maximum number of tokens of prompt and reply together.
+    pub context: ContextWindow,
 }
 
-/// How many tokens a model can hold.
+/// The context window of models.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Context {
-    /// Any number.
+pub enum ContextWindow {
+    /// Unlimited.
     #[default]
     Unbounded,
-    /// As many as the real one; any number where that is not known.
+    /// The window of the real model; unlimited if it is unknown.
     OfModel,
-    /// Just so many, whatever the model.
+    /// This number of tokens for every model.
     Tokens(u64),
 }
 
 impl Default for ModelBehavior {
     fn default() -> Self {
         ModelBehavior {
-            content: Content::default(),
+            content: ContentSource::default(),
             lorem_tokens: 64..=256,
             usage: Counting::default(),
-            context: Context::default(),
+            context: ContextWindow::default(),
         }
     }
 }
 
-/// Where what is said comes from.
+/// The source of replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Content {
-    /// The scripted replies
+pub enum ContentSource {
+    /// The scripted replies.
     #[default]
     Canned,
-    /// What the user said last
+    /// The text of the last user message.
     Echo,
-    /// Filler, as many tokens as the request allows
+    /// Filler text of as many tokens as the request allows.
     Lorem,
 }
 
-/// Where the numbers of tokens come from.
+/// The method of counting tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Counting {
-    /// The script's; what the request changes is counted in words
+    /// The numbers in the script. Content that the request changes is counted in words.
     #[default]
     Canned,
-    /// A quarter of the characters
+    /// A quarter of the characters.
     Estimate,
-    /// The model's own encoding
+    /// The model's own encoding.
     Exact,
 }
 
-impl FromStr for Content {
+impl FromStr for ContentSource {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -100,14 +100,14 @@ impl FromStr for Counting {
     }
 }
 
-/// The variant of this name; the error lists those there are.
+/// Finds a variant by its name. The error lists the known names.
 fn named<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
     T::deserialize(text.into_deserializer()).map_err(|error: serde::de::value::Error| error.to_string())
 }
 
-/// The most filler that all choices of a reply have together, in tokens.
+/// Maximum number of tokens of filler in all choices of a reply.
 const LONGEST_LOREM: u64 = 100_000;
-/// The most that all choices of a reply repeat of the prompt together, in bytes.
+/// Maximum number of bytes of echoed prompt in all choices of a reply.
 const LONGEST_ECHO: usize = 4 << 20;
 
 fn tokenizer(model: &str, behavior: &ModelBehavior) -> Tokenizer {
@@ -117,25 +117,29 @@ fn tokenizer(model: &str, behavior: &ModelBehavior) -> Tokenizer {
     }
 }
 
-/// Whether the model can hold the prompt, and the reply that may be as long as it says.
+/// Checks that the prompt and its longest allowed reply fit into the context window.
 ///
 /// # Errors
-/// It can't: with the numbers.
-pub fn holds(prompt: &Prompt, behavior: &ModelBehavior, facts: Option<&ModelFacts>) -> Result<(), ApiError> {
+/// The kind of [`ApiError`] that names the part that does not fit.
+pub fn check_context_window(
+    prompt: &Prompt,
+    behavior: &ModelBehavior,
+    facts: Option<&ModelFacts>,
+) -> Result<(), ApiError> {
     let window = match behavior.context {
-        Context::Unbounded => None,
-        Context::OfModel => facts.and_then(|facts| facts.context_window),
-        Context::Tokens(window) => Some(window),
+        ContextWindow::Unbounded => None,
+        ContextWindow::OfModel => facts.and_then(|facts| facts.context_window),
+        ContextWindow::Tokens(window) => Some(window),
     };
     let Some(window) = window else { return Ok(()) };
-    prompt.apart().iter().try_for_each(|prompt| fits(prompt, tokenizer(&prompt.model, behavior), window))
+    prompt.split_texts().iter().try_for_each(|prompt| check_prompt(prompt, tokenizer(&prompt.model, behavior), window))
 }
 
-fn fits(prompt: &Prompt, tokenizer: Tokenizer, window: u64) -> Result<(), ApiError> {
+fn check_prompt(prompt: &Prompt, tokenizer: Tokenizer, window: u64) -> Result<(), ApiError> {
     let cost = count::prompt_cost(prompt, tokenizer);
     let (messages, functions) = (cost.messages, cost.functions);
     let (requested, completion) = (messages + functions, prompt.max_tokens.unwrap_or(0));
-    // Any number may be asked for.
+    // `max_tokens` may be any u64.
     if requested.saturating_add(completion) <= window {
         return Ok(());
     }
@@ -149,115 +153,117 @@ fn fits(prompt: &Prompt, tokenizer: Tokenizer, window: u64) -> Result<(), ApiErr
     })
 }
 
-/// How many tokens a text is counted as that is sent to a model outside of any conversation.
+/// Number of tokens of a text that is sent to a model outside of a conversation.
 pub fn tokens(text: &str, model: &str, behavior: &ModelBehavior) -> u64 {
     count::tokens(text, tokenizer(model, behavior))
 }
 
-/// What the model says to a prompt; to texts each for itself, the choices for the first text first.
-pub fn reply(line: &ReplySpec, prompt: &Prompt, behavior: &ModelBehavior, random: &mut Random) -> Reply {
+/// Makes the reply to a prompt. Of several texts, each gets its own choices, in the order of the texts.
+pub fn reply(spec: &ReplySpec, prompt: &Prompt, behavior: &ModelBehavior, random: &mut Random) -> Reply {
     let tokenizer = tokenizer(&prompt.model, behavior);
     let mut random = prompt.seed.map_or_else(|| random.clone(), Random::seeded);
-    let prompts = prompt.apart();
+    let prompts = prompt.split_texts();
     let choices = prompts.len() * prompt.n.max(1);
     let mut reply = Reply { choices: Vec::new(), usage: Usage::default() };
     for prompt in &*prompts {
-        let speaker = Speaker { line, prompt, behavior, tokenizer, choices };
-        let spoken: Vec<_> = (0..prompt.n.max(1)).map(|_| speaker.speak(&mut random)).collect();
-        reply.usage += speaker.usage(&spoken);
-        reply.choices.extend(spoken.into_iter().map(|spoken| spoken.choice));
+        let builder = ReplyBuilder { spec, prompt, behavior, tokenizer, choices };
+        let counted: Vec<_> = (0..prompt.n.max(1)).map(|_| builder.choice(&mut random)).collect();
+        reply.usage += builder.usage(&counted);
+        reply.choices.extend(counted.into_iter().map(|counted| counted.choice));
     }
     reply
 }
 
-struct Speaker<'a> {
-    line: &'a ReplySpec,
+/// The builder of the choices to one prompt.
+struct ReplyBuilder<'a> {
+    spec: &'a ReplySpec,
     prompt: &'a Prompt,
     behavior: &'a ModelBehavior,
     tokenizer: Tokenizer,
-    /// How many choices the whole reply has.
+    /// Number of choices of the whole reply.
     choices: usize,
 }
 
-/// One choice, and what counting it needs to know.
-struct Spoken {
+/// One choice, and the numbers from which its usage is counted.
+struct CountedChoice {
     choice: Choice,
     reasoning_tokens: u64,
-    /// Whether it is just what the script gives, so that the script's numbers hold.
+    /// True if the choice is exactly the script's, so that the script's numbers apply.
     as_scripted: bool,
 }
 
-impl Speaker<'_> {
-    fn speak(&self, random: &mut Random) -> Spoken {
+impl ReplyBuilder<'_> {
+    /// Makes one choice.
+    fn choice(&self, random: &mut Random) -> CountedChoice {
         let effort = self.prompt.reasoning_effort.as_deref().map_or(0, count::effort);
-        let thought = self.line.reasoning.as_ref().map(|text| self.cut(text.clone()));
-        let scripted = self.line.reasoning_tokens.or(thought.as_ref().map(|thought| thought.tokens));
-        // Thinking comes first, and takes of the room that the request allows.
+        let reasoning = self.spec.reasoning.as_ref().map(|text| self.cut(text.clone()));
+        let scripted = self.spec.reasoning_tokens.or(reasoning.as_ref().map(|reasoning| reasoning.tokens));
+        // Reasoning comes first, and counts towards the limit of the request.
         let most = self.prompt.max_tokens.unwrap_or(u64::MAX);
         let reasoning_tokens = scripted.unwrap_or(effort).min(most);
         let mut room = self.prompt.max_tokens.map(|max| max - reasoning_tokens);
-        let mut said = self.said(room, random);
-        said.as_scripted &= reasoning_tokens == scripted.unwrap_or(0);
-        let calls = said.blocks.iter().any(|block| matches!(block, Block::ToolCall(_)));
-        // A script's reason holds in whatever form its words come, but not for a call that the request forces.
-        let mut finish_reason = match self.line.finish_reason {
-            Some(reason) if !calls || said.as_scripted => reason,
+        let mut draft = self.draft(room, random);
+        draft.as_scripted &= reasoning_tokens == scripted.unwrap_or(0);
+        let calls = draft.blocks.iter().any(|block| matches!(block, Block::ToolCall(_)));
+        // A script's finish reason applies to any form of its text, but not to a call that the request forces.
+        let mut finish_reason = match self.spec.finish_reason {
+            Some(reason) if !calls || draft.as_scripted => reason,
             _ if calls => FinishReason::ToolCalls,
             _ => FinishReason::Stop,
         };
-        if said.fills_room {
+        if draft.fills_room {
             finish_reason = FinishReason::Length;
         }
-        for text in said.blocks.iter_mut().map(Block::text_mut) {
+        for text in draft.blocks.iter_mut().map(Block::text_mut) {
             let Some(room) = &mut room else { break };
             if text.tokens > *room {
                 self.shorten(text, *room);
-                (finish_reason, said.as_scripted) = (FinishReason::Length, false);
+                (finish_reason, draft.as_scripted) = (FinishReason::Length, false);
             }
             *room -= text.tokens;
         }
         if self.prompt.show_reasoning && reasoning_tokens > 0 {
             let filler = || self.cut(lorem::words(reasoning_tokens.min(LONGEST_LOREM), random));
-            let mut thought = thought.unwrap_or_else(filler);
-            if thought.tokens > most {
-                self.shorten(&mut thought, most);
+            let mut reasoning = reasoning.unwrap_or_else(filler);
+            if reasoning.tokens > most {
+                self.shorten(&mut reasoning, most);
             }
-            said.blocks.insert(0, Block::Reasoning(thought));
+            draft.blocks.insert(0, Block::Reasoning(reasoning));
         }
-        Spoken {
-            choice: Choice { blocks: said.blocks, finish_reason, stopped_by: said.stopped_by },
+        CountedChoice {
+            choice: Choice { blocks: draft.blocks, finish_reason, stopped_by: draft.stopped_by },
             reasoning_tokens,
-            as_scripted: said.as_scripted,
+            as_scripted: draft.as_scripted,
         }
     }
 
-    /// What is said while there is room for all of it.
-    fn said(&self, room: Option<u64>, random: &mut Random) -> Utterance {
-        if let Said::ToolCalls(calls) = &self.line.said {
+    /// Makes the content of a choice, before it is cut to the token limit. `room` is that limit without the reasoning.
+    fn draft(&self, room: Option<u64>, random: &mut Random) -> ChoiceDraft {
+        if let ReplyContent::ToolCalls(calls) = &self.spec.content {
             let most = if self.prompt.parallel_tool_calls { calls.len() } else { 1 };
             let call = |(name, arguments): &(String, String)| self.call(self.kind(name), name, arguments.clone());
-            return Utterance::new(calls.iter().take(most).map(call).collect(), calls.len() <= most);
+            return ChoiceDraft::new(calls.iter().take(most).map(call).collect(), calls.len() <= most);
         }
-        if let Some(tool) = self.forced() {
+        if let Some(tool) = self.forced_tool() {
             let arguments = match tool.kind {
-                ToolKind::Custom => self.words(room, random),
+                ToolKind::Custom => self.text(room, random),
                 ToolKind::Function | ToolKind::Legacy => schema::instance(&tool.parameters, random).to_string(),
             };
-            return Utterance::new(vec![self.call(tool.kind, &tool.name, arguments)], false);
+            return ChoiceDraft::new(vec![self.call(tool.kind, &tool.name, arguments)], false);
         }
-        if let Said::Refusal(text) = &self.line.said {
-            return Utterance::new(vec![Block::Refusal(self.cut(text.clone()))], true);
+        if let ReplyContent::Refusal(text) = &self.spec.content {
+            return ChoiceDraft::new(vec![Block::Refusal(self.cut(text.clone()))], true);
         }
-        let (mut text, mut as_scripted) = self.formed(room, random);
-        let filler = self.line.said == Said::Lorem && room.is_some() && as_scripted;
+        let (mut text, mut as_scripted) = self.formatted_text(room, random);
+        let filler = self.spec.content == ReplyContent::Lorem && room.is_some() && as_scripted;
         let stops = self.prompt.stop.iter().filter(|stop| !stop.is_empty());
         let first = stops.filter_map(|stop| Some((text.find(stop)?, stop))).min_by_key(|(at, _)| *at);
         if let Some((at, _)) = first {
             text.truncate(at);
             as_scripted = false;
         }
-        let mut text = match &self.line.said {
-            Said::Pieces(pieces) if as_scripted => in_pieces(pieces),
+        let mut text = match &self.spec.content {
+            ReplyContent::Pieces(pieces) if as_scripted => in_pieces(pieces),
             _ => self.cut(text),
         };
         if self.prompt.web_search {
@@ -266,41 +272,41 @@ impl Speaker<'_> {
         }
         let block = if self.prompt.audio { Block::Audio(text) } else { Block::Text(text) };
         let stopped_by = first.map(|(_, stop)| stop.clone());
-        Utterance { fills_room: filler && first.is_none(), stopped_by, ..Utterance::new(vec![block], as_scripted) }
+        ChoiceDraft { fills_room: filler && first.is_none(), stopped_by, ..ChoiceDraft::new(vec![block], as_scripted) }
     }
 
-    /// The text in the form that was asked for, and whether that is just what the script gives.
-    fn formed(&self, room: Option<u64>, random: &mut Random) -> (String, bool) {
+    /// Returns the text in the requested format, and true if it is exactly the script's.
+    fn formatted_text(&self, room: Option<u64>, random: &mut Random) -> (String, bool) {
         let is_object = |text: &String| serde_json::from_str::<Value>(text).is_ok_and(|value| value.is_object());
-        let words = self.words(room, random);
+        let text = self.text(room, random);
         match &self.prompt.format {
-            Format::Text => (words, true),
-            // A script that says JSON means it, whatever the schema says.
-            Format::JsonObject | Format::JsonSchema(_) if is_object(&words) => (words, true),
-            Format::JsonObject => (json!({"message": words}).to_string(), false),
+            Format::Text => (text, true),
+            // A scripted JSON object is returned even if it does not match the schema.
+            Format::JsonObject | Format::JsonSchema(_) if is_object(&text) => (text, true),
+            Format::JsonObject => (json!({"message": text}).to_string(), false),
             Format::JsonSchema(schema) => (schema::instance(schema, random).to_string(), false),
         }
     }
 
-    fn words(&self, room: Option<u64>, random: &mut Random) -> String {
-        match &self.line.said {
-            Said::Text(text) | Said::Refusal(text) => text.clone(),
-            Said::Pieces(pieces) => pieces.concat(),
-            Said::Echo => {
-                let said = self.prompt.last_user();
-                let most = (LONGEST_ECHO / self.choices).min(said.len());
-                let end = (0..=most).rev().find(|end| said.is_char_boundary(*end)).unwrap_or(0);
-                said[..end].to_owned()
+    fn text(&self, room: Option<u64>, random: &mut Random) -> String {
+        match &self.spec.content {
+            ReplyContent::Text(text) | ReplyContent::Refusal(text) => text.clone(),
+            ReplyContent::Pieces(pieces) => pieces.concat(),
+            ReplyContent::Echo => {
+                let text = self.prompt.last_user();
+                let most = (LONGEST_ECHO / self.choices).min(text.len());
+                let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+                text[..end].to_owned()
             }
-            Said::Lorem | Said::ToolCalls(_) => {
+            ReplyContent::Lorem | ReplyContent::ToolCalls(_) => {
                 let length = room.unwrap_or_else(|| random.number(self.behavior.lorem_tokens.clone()));
                 lorem::words(length.min(LONGEST_LOREM / self.choices as u64), random)
             }
         }
     }
 
-    /// The tool that the caller wants called; none once a tool has answered, so that an agent's loop ends.
-    fn forced(&self) -> Option<&Tool> {
+    /// Returns the tool that the request forces; `None` after a tool result, so that an agent's loop ends.
+    fn forced_tool(&self) -> Option<&Tool> {
         if self.prompt.has_tool_result() {
             return None;
         }
@@ -311,7 +317,7 @@ impl Speaker<'_> {
         }
     }
 
-    /// The kind of a tool that a script calls, which the caller need not have offered.
+    /// Returns the kind of a tool. A script may call tools that the request does not define.
     fn kind(&self, name: &str) -> ToolKind {
         self.prompt.tools.iter().find(|tool| tool.name == name).map_or(ToolKind::Function, |tool| tool.kind)
     }
@@ -320,7 +326,7 @@ impl Speaker<'_> {
         Block::ToolCall(ToolCall { kind, name: name.to_owned(), arguments: self.cut(arguments) })
     }
 
-    /// The text with a passage that quotes a page.
+    /// Appends a passage that cites a web page.
     fn cited(&self, text: String) -> Text {
         const QUOTE: &str = "([example.com](https://example.com/))";
         let start = text.chars().count() + 1;
@@ -329,11 +335,11 @@ impl Speaker<'_> {
         Text { citations: vec![citation], ..self.cut(format!("{text} {QUOTE}")) }
     }
 
-    /// Keeps the first `room` tokens of a text.
+    /// Truncates a text to its first `room` tokens.
     fn shorten(&self, text: &mut Text, room: u64) {
         let most = usize::try_from(room).unwrap_or(usize::MAX);
-        let length = match &self.line.said {
-            Said::Pieces(_) => text.ends.get(..most).and_then(<[_]>::last).copied().unwrap_or(0),
+        let length = match &self.spec.content {
+            ReplyContent::Pieces(_) => text.ends.get(..most).and_then(<[_]>::last).copied().unwrap_or(0),
             _ => self.tokenizer.prefix(&text.text, most),
         };
         text.ends.retain(|end| *end <= length);
@@ -348,23 +354,23 @@ impl Speaker<'_> {
     }
 }
 
-/// What one choice says.
-struct Utterance {
+/// The content of a choice, before it is cut to the token limit.
+struct ChoiceDraft {
     blocks: Vec<Block>,
     as_scripted: bool,
-    /// Whether it is filler that says just as much as there is room for: then it is the room that ends it.
+    /// True if the content is filler that exactly reaches the token limit: then the finish reason is `length`.
     fills_room: bool,
-    /// The stop that ends it.
+    /// The stop sequence that ended the content.
     stopped_by: Option<String>,
 }
 
-impl Utterance {
+impl ChoiceDraft {
     fn new(blocks: Vec<Block>, as_scripted: bool) -> Self {
-        Utterance { blocks, as_scripted, fills_room: false, stopped_by: None }
+        ChoiceDraft { blocks, as_scripted, fills_room: false, stopped_by: None }
     }
 }
 
-/// A text in pieces that a script gives; each counts as one token.
+/// Makes a text of the pieces that a script gives; each counts as one token.
 fn in_pieces(pieces: &[String]) -> Text {
     let ends = pieces.iter().scan(0, |end, piece| {
         *end += piece.len();

@@ -1,4 +1,4 @@
-//! Instances of JSON Schemas: what a model says that was told to answer in a schema's terms.
+//! Instances of JSON Schemas: the text of a reply with structured output.
 
 mod check;
 mod kind;
@@ -17,16 +17,16 @@ use kind::{ALL, ARRAY, BOOLEAN, INTEGER, NULL, NUMBER, OBJECT, STRING, inferred,
 /// Makes an instance of a JSON Schema: `{"type": "object", "properties": {"n": {"type": "integer"}}}` gives `{"n": 7}`.
 /// The same state of `random` gives the same instance.
 ///
-/// Every property is given, in the order of the schema, one item of every array and one entry of every map, except
-/// where that would go round in a circle: there only what is required is given. Of `anyOf` and `oneOf` the first branch
-/// that is not null is taken, of `enum` any value. A `default` that fits is taken, or else the first of `examples`, but
-/// not `null`.
+/// The instance has every property, in the order of the schema, one item per array and one entry per map. A recursive
+/// schema gives only required properties inside itself. Of `anyOf` and `oneOf`, the first branch that is not null is
+/// used; of `enum`, any value. A valid `default` is used, or else the first of `examples`, but not `null`.
 ///
-/// What is best effort: `not`, `if` and `patternProperties` are not looked at, nor is whether a second branch of
-/// `oneOf` would fit too; a pattern that is not understood is no pattern; several bounds or patterns that hardly go
-/// together may not be met. A schema that nothing fits, or that is none, gives what comes near, such as `null`. All
-/// that is made is bounded: a text or array at 10,000, the instance at 32,768 characters and values, references at four
-/// times the same one inside itself.
+/// Limits of the support:
+/// - `not`, `if` and `patternProperties` are ignored, and a second matching branch of `oneOf` is not noticed.
+/// - A pattern that cannot be parsed is ignored. Several bounds or patterns that barely overlap may be missed.
+/// - An unsatisfiable or invalid schema gives an approximation, such as `null`.
+/// - A string or array has at most 10,000 characters or items, the instance 32,768 characters and values. The same
+///   reference is followed at most four times inside itself.
 pub fn instance(schema: &Value, random: &mut Random) -> Value {
     let mut maker = Maker {
         root: schema,
@@ -42,36 +42,37 @@ pub fn instance(schema: &Value, random: &mut Random) -> Value {
     maker.make(&[schema])
 }
 
-/// The most characters of one string, and the most items of one array.
+/// Maximum number of characters of a string, and of items of an array.
 const LONGEST: usize = 10_000;
-/// The most characters and values of all.
+/// Maximum number of characters and values of an instance.
 const ROOM: usize = 32_768;
-/// The most steps of thinking.
+/// Maximum number of computation steps.
 const FUEL: usize = 1_000_000;
-/// Where nesting is cut down to what is required, and where it is cut off. JSON parsers stop at 128.
+/// The depth from which only required properties are made.
 const DEEP: usize = 64;
+/// The depth at which nesting ends. JSON parsers stop at 128.
 const DEEPEST: usize = 120;
-/// How many references one inside the other are followed to see where they end.
+/// Maximum number of nested references that are followed to find out whether they end.
 const REFS: usize = 32;
-/// The most schemas that one value can have to fit at once.
+/// Maximum number of schemas that apply to one value.
 const LAYERS: usize = 256;
 
-/// A schema that is an object. Several that must hold at once are layers of one.
+/// A schema that is an object. Several schemas that apply to one value are its layers.
 type Layer = Map<String, Value>;
 
 struct Maker<'a, 'r> {
     root: &'a Value,
     random: &'r mut Random,
-    /// The references followed from the root to here, as addresses of what they refer to.
+    /// The references from the root to the current value, as the addresses of their targets.
     trail: Vec<usize>,
     depth: usize,
-    /// Whether to give no more than is required.
+    /// True if only required properties are made.
     terse: bool,
-    /// Whether values should differ: no defaults.
+    /// True if values must differ: defaults are not used.
     vary: bool,
     room: usize,
     fuel: usize,
-    /// Whether what is at an address ends within so many references.
+    /// Results of `target_is_finite`, by target address and number of references.
     known: HashMap<(usize, usize), bool>,
 }
 
@@ -87,7 +88,7 @@ impl<'a> Maker<'a, '_> {
         enough
     }
 
-    /// Makes a value that all of `schemas` allow.
+    /// Makes a value that is valid for all of `schemas`.
     fn make(&mut self, schemas: &[&'a Value]) -> Value {
         let (trail, terse) = (self.trail.len(), self.terse);
         self.depth += 1;
@@ -100,8 +101,8 @@ impl<'a> Maker<'a, '_> {
         value
     }
 
-    /// Everything that must hold at once: the schemas, what they refer to, and one branch of every choice. None if
-    /// nothing can come of it.
+    /// Collects the layers of a value: the schemas, the targets of their references, and one branch of every choice.
+    /// `None` if they are unsatisfiable.
     fn layers(&mut self, schemas: &[&'a Value]) -> Option<Vec<&'a Layer>> {
         let mut open: Vec<&Value> = schemas.iter().rev().copied().collect();
         let mut layers: Vec<&Layer> = Vec::new();
@@ -135,8 +136,7 @@ impl<'a> Maker<'a, '_> {
         }
     }
 
-    /// What a layer's `$ref` refers to, within this document: a pointer behind `#`, or without it, as gateways send it
-    /// that take `#` off.
+    /// Returns the target of a layer's `$ref` within this document: a pointer after `#`. Some gateways strip the `#`.
     fn target(&mut self, layer: &Layer) -> Option<&'a Value> {
         let reference = layer.get("$ref")?.as_str()?;
         let pointer = reference.split_once('#').map_or(reference, |(_, pointer)| pointer);
@@ -144,8 +144,8 @@ impl<'a> Maker<'a, '_> {
         self.root.pointer(&percent_decode_str(pointer).decode_utf8_lossy())
     }
 
-    /// Notes that a reference is followed. The second time inside itself it has to come to an end; as the shortest way
-    /// is taken from there, one that is followed on and on has none.
+    /// Records that a reference is followed. From the second time inside itself only required properties are made.
+    /// `None` from the fifth time: such a schema has no finite instance.
     fn enter(&mut self, target: &'a Value) -> Option<()> {
         let address = std::ptr::from_ref(target).addr();
         let times = self.trail.iter().filter(|known| **known == address).count();
@@ -154,7 +154,8 @@ impl<'a> Maker<'a, '_> {
         (times < 4).then_some(())
     }
 
-    /// The first branch that is not null, goes with the layers and ends; if terse, the one that ends soonest.
+    /// Chooses the first branch that is not null, is compatible with the layers and ends. If `terse`, it chooses the
+    /// one with the fewest nested references.
     fn choose(&mut self, branches: &'a [Value], layers: &[&'a Layer]) -> Option<&'a Value> {
         if !self.spend(branches.len()) {
             return None;
@@ -164,7 +165,7 @@ impl<'a> Maker<'a, '_> {
         let mut possible: Vec<_> = kinds.iter().filter(|(_, kinds)| kinds & allowed != 0).collect();
         possible.sort_by_key(|(_, kinds)| *kinds == NULL);
         for refs in if self.terse { 0..=REFS } else { REFS..=REFS } {
-            if let Some((branch, _)) = possible.iter().find(|(branch, _)| self.ends(branch, refs, 0)) {
+            if let Some((branch, _)) = possible.iter().find(|(branch, _)| self.is_finite(branch, refs, 0)) {
                 return Some(branch);
             }
         }
@@ -182,8 +183,8 @@ impl<'a> Maker<'a, '_> {
     }
 
     fn value(&mut self, layers: &[&'a Layer]) -> Value {
-        if let Some(given) = self.given(layers) {
-            return if self.affords(given, 0) { given.clone() } else { Value::Null };
+        if let Some(listed) = self.listed_value(layers) {
+            return if self.affords(listed, 0) { listed.clone() } else { Value::Null };
         }
         let kind = self.kind(layers);
         if kind & (NUMBER | INTEGER) != 0 {
@@ -202,30 +203,30 @@ impl<'a> Maker<'a, '_> {
         }
     }
 
-    /// A value that the schema names itself.
-    fn given(&mut self, layers: &[&'a Layer]) -> Option<&'a Value> {
+    /// Chooses a value that the schema lists itself.
+    fn listed_value(&mut self, layers: &[&'a Layer]) -> Option<&'a Value> {
         if let Some(only) = all(layers, "const").next() {
             return Some(only);
         }
         if let Some(values) = all(layers, "enum").filter_map(Value::as_array).find(|values| !values.is_empty()) {
             let (before, after) = values.split_at(below(self.random, values.len()));
             let mut values = after.iter().chain(before);
-            let fits = values.clone().find(|value| !value.is_null() && self.all_fit(value, layers));
-            return fits.or_else(|| values.clone().find(|value| value.is_null())).or_else(|| values.next());
+            let valid = values.clone().find(|value| !value.is_null() && self.all_valid(value, layers));
+            return valid.or_else(|| values.clone().find(|value| value.is_null())).or_else(|| values.next());
         }
         if self.vary {
             return None;
         }
         let default = all(layers, "default").next();
         let example = all(layers, "examples").filter_map(Value::as_array).find_map(|examples| examples.first());
-        [default, example].into_iter().flatten().find(|value| !value.is_null() && self.all_fit(value, layers))
+        [default, example].into_iter().flatten().find(|value| !value.is_null() && self.all_valid(value, layers))
     }
 
-    fn all_fit(&mut self, value: &Value, layers: &[&'a Layer]) -> bool {
-        layers.iter().all(|layer| self.fits_layer(value, layer, 0))
+    fn all_valid(&mut self, value: &Value, layers: &[&'a Layer]) -> bool {
+        layers.iter().all(|layer| self.is_valid_for_layer(value, layer, 0))
     }
 
-    /// Takes the room for a copy of `value`, if there is as much.
+    /// Takes the room for a copy of `value`. Returns false if there is too little.
     fn affords(&mut self, value: &Value, depth: usize) -> bool {
         let depth = depth + 1;
         self.depth + depth <= DEEPEST
@@ -240,14 +241,14 @@ impl<'a> Maker<'a, '_> {
             }
     }
 
-    /// The kind of value to make: the first that is named and is not null, or what the keywords are about.
+    /// Returns the kind of value to make: the first of `type` that is not null, or else the one its keywords imply.
     fn kind(&self, layers: &[&Layer]) -> u8 {
         let allowed = layers.iter().fold(ALL, |allowed, layer| allowed & kinds(layer));
         let Some(first) = layers.iter().filter_map(|layer| layer.get("type")).find(|names| named_kinds(names) != 0)
         else {
             return inferred(layers);
         };
-        // What contradicts itself is taken by its first word.
+        // Of contradictory types, the first one is used.
         let allowed = if allowed == 0 { named_kinds(first) } else { allowed };
         let names = first.as_array().map_or(std::slice::from_ref(first), Vec::as_slice);
         let kinds = || names.iter().map(|name| named_kind(name) & allowed).filter(|kind| *kind != 0);
@@ -270,7 +271,7 @@ impl<'a> Maker<'a, '_> {
             }
             let member = member(layers, name);
             if !is_required.contains(name) {
-                if self.terse || spare == 0 || !member.iter().all(|schema| self.ends(schema, REFS, 0)) {
+                if self.terse || spare == 0 || !member.iter().all(|schema| self.is_finite(schema, REFS, 0)) {
                     continue;
                 }
                 spare -= 1;
@@ -285,7 +286,7 @@ impl<'a> Maker<'a, '_> {
         let more: Vec<&Value> = all(layers, "additionalProperties").collect();
         let free = object.is_empty() && !self.terse && more.iter().any(|schema| schema.is_object());
         let wanted = least(layers, "minProperties").max(usize::from(free)).min(most).min(LONGEST);
-        if object.len() < wanted && more.iter().all(|schema| self.ends(schema, REFS, 0)) {
+        if object.len() < wanted && more.iter().all(|schema| self.is_finite(schema, REFS, 0)) {
             let names: Vec<&Value> = all(layers, "propertyNames").collect();
             let mut tries = 2 * (wanted - object.len()) + 20;
             while object.len() < wanted && tries > 0 && self.room > 0 && self.fuel > 0 {
@@ -329,7 +330,7 @@ impl<'a> Maker<'a, '_> {
             let at = items.len();
             let mut schemas: Vec<&Value> = layers.iter().filter_map(|layer| item(layer, at)).collect();
             schemas.extend(at.checked_sub(prefix).and_then(|at| contained.get(at)));
-            if at >= least && !schemas.iter().all(|schema| self.ends(schema, REFS, 0)) {
+            if at >= least && !schemas.iter().all(|schema| self.is_finite(schema, REFS, 0)) {
                 break;
             }
             let item = self.make(&schemas);
@@ -342,13 +343,13 @@ impl<'a> Maker<'a, '_> {
     }
 }
 
-/// What the layers say of one keyword.
+/// Returns the values of a keyword in all layers.
 fn all<'s, 'a: 's>(layers: &'s [&'a Layer], key: &'s str) -> impl Iterator<Item = &'a Value> + Clone + 's {
     layers.iter().filter_map(move |layer| layer.get(key))
 }
 
 fn least(layers: &[&Layer], key: &str) -> usize {
-    // A float converts to the nearest integer that there is: below zero to zero.
+    // `as usize` saturates: a negative bound becomes 0.
     all(layers, key).filter_map(Value::as_f64).map(|bound| bound.ceil() as usize).max().unwrap_or(0)
 }
 
@@ -356,15 +357,15 @@ fn most(layers: &[&Layer], key: &str) -> usize {
     all(layers, key).filter_map(Value::as_f64).map(|bound| bound as usize).min().unwrap_or(usize::MAX)
 }
 
-/// What the layers say of a member. That one layer knows no such member is not held against another that does: so are
-/// intersections written, though the letter of JSON Schema is against it.
+/// Returns the schemas of a member. A layer without the member does not forbid it, against the letter of JSON Schema:
+/// authors write intersections like that.
 fn member<'a>(layers: &[&'a Layer], name: &str) -> Vec<&'a Value> {
     let property = |layer: &&'a Layer| layer.get("properties").and_then(|properties| properties.get(name));
     let more = |layer: &&'a Layer| layer.get("additionalProperties").filter(|schema| schema.is_object());
     layers.iter().filter_map(|layer| property(layer).or_else(|| more(layer))).collect()
 }
 
-/// The schemas of the first items: `prefixItems`, or `items` as it was before there was that.
+/// Returns the schemas of the first items: `prefixItems`, or the array form of `items` in older drafts.
 fn prefix(layer: &Layer) -> Option<&Vec<Value>> {
     layer.get("prefixItems").or_else(|| layer.get("items")).and_then(Value::as_array)
 }
@@ -374,7 +375,7 @@ fn item(layer: &Layer, at: usize) -> Option<&Value> {
     prefix(layer).and_then(|prefix| prefix.get(at)).or_else(|| layer.get(rest))
 }
 
-/// A random number below `n`.
+/// Returns a random number below `n`; 0 if `n` is 0.
 fn below(random: &mut Random, n: usize) -> usize {
     random.index(n.max(1))
 }

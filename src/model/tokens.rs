@@ -1,31 +1,31 @@
-//! Tokens: how many a text has, and where it is cut when it is streamed.
+//! Tokens: counting them, and cutting texts into them for streams.
 
 mod encoding;
 
 pub use encoding::{Cut, Encoding};
 
-/// What cuts a text into tokens.
+/// The method of cutting a text into tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tokenizer {
-    /// Words and marks: near what a model's encoding does to plain English, and free of its cost.
+    /// Words and punctuation marks. For plain English it is close to a model's encoding, at a fraction of the cost.
     Words,
-    /// An encoding of OpenAI's.
+    /// One of OpenAI's encodings.
     Exact(Encoding),
 }
 
 impl Tokenizer {
-    /// The encoding of a model.
+    /// Returns the tokenizer with the encoding of a model.
     pub fn of_model(model: &str) -> Self {
         Tokenizer::Exact(Encoding::of_model(model))
     }
 
-    /// Unpacks the vocabularies, which else the first requests do: a fifth of a second, once per process.
+    /// Unpacks the vocabularies, which the first requests would do otherwise. It takes 0.2 s, once per process.
     pub fn prepare() {
         Encoding::O200k.prepare();
         Encoding::Cl100k.prepare();
     }
 
-    /// How many tokens a text has.
+    /// Number of tokens of a text.
     pub fn count(self, text: &str) -> usize {
         match self {
             Tokenizer::Words => pieces(text).count(),
@@ -33,7 +33,7 @@ impl Tokenizer {
         }
     }
 
-    /// How much of a text, in bytes, its first `most` tokens are.
+    /// Returns the length of the first `most` tokens of a text, in bytes.
     pub fn prefix(self, text: &str, most: usize) -> usize {
         match self {
             Tokenizer::Words => pieces(text).take(most).map(str::len).sum(),
@@ -57,11 +57,11 @@ impl Tokenizer {
     }
 }
 
-/// The longest piece that [`pieces`] gives, in characters.
+/// Maximum length of a piece of [`pieces`], in characters, without the space before it.
 const LONGEST_PIECE: usize = 16;
 
-/// Cuts a text into pieces that look like a model's tokens: a word with the space before it, a run of line breaks, a
-/// single mark. The pieces join to the text.
+/// Cuts a text into pieces like a model's tokens: a word with the space before it, a run of line breaks, a single
+/// punctuation mark. Joined, the pieces are the text.
 fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -73,7 +73,7 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn piece_length(text: &str) -> usize {
-    let lead = usize::from(text.starts_with(' ')); // a word takes the one space before it along
+    let lead = usize::from(text.starts_with(' ')); // a word includes the one space before it
     let class = |c: char| match c {
         c if c.is_alphabetic() => 1,
         c if c.is_numeric() => 2,

@@ -1,11 +1,11 @@
-//! `anthropic-messages`: Anthropic's Messages, whole and streamed.
+//! `anthropic-messages`: Anthropic's Messages API, full and streamed.
 //!
-//! The shapes, the order of the keys and of the events are those of recorded answers of 2025 and 2026.
+//! The shapes and the order of keys and events are those of responses recorded in 2025 and 2026.
 
 mod check;
+mod message;
 mod read;
 mod stream;
-mod whole;
 
 use std::sync::Arc;
 
@@ -16,12 +16,12 @@ use http::{
 };
 use serde_json::{Map, Value, json};
 
-use self::whole::Said;
+use self::message::MessageParts;
 use super::{
     Protocol, Rendered,
-    envelope::Frame,
-    events::{Frames, Stream},
-    streams,
+    envelope::Envelope,
+    events::{EventIter, RenderedEvents},
+    wants_stream,
 };
 use crate::core::{
     context::RequestContext,
@@ -34,34 +34,35 @@ use crate::core::{
     template::Layout,
 };
 
-/// What the head must give.
-const NEEDED: [&str; 2] = ["id", "model"];
+/// Required members of the envelope.
+const REQUIRED: [&str; 2] = ["id", "model"];
 
-/// What the head may give besides: members of the usage object, after the numbers.
+/// Optional member of the envelope: further members of the usage object, after the counts.
 const USAGE: &str = "usage";
 
-/// Makes the dialect; see [`super::Make`].
-pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    if let Some(missing) = NEEDED.iter().find(|name| !head.contains_key(**name)) {
+/// Creates the protocol; see [`super::Make`].
+pub(super) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
+    if let Some(missing) = REQUIRED.iter().find(|name| !envelope.contains_key(**name)) {
         return Err(format!("`head` lacks `{missing}`: give it a value or a slot"));
     }
-    let more = match head.get(USAGE) {
+    let more = match envelope.get(USAGE) {
         None => Map::new(),
         Some(Value::Object(more)) => more.clone(),
-        Some(_) => return Err("`usage` in `head` must be an object: what stands after the numbers".to_owned()),
+        Some(_) => return Err("`usage` in `head` must be an object: the members after the token counts".to_owned()),
     };
-    // Recorded: the model comes before the id.
+    // Recorded: the model precedes the id.
     let mut message = Map::new();
-    message.insert("model".into(), head["model"].clone());
-    message.insert("id".into(), head["id"].clone());
+    message.insert("model".into(), envelope["model"].clone());
+    message.insert("id".into(), envelope["id"].clone());
     message.insert("type".into(), json!("message"));
     message.insert("role".into(), json!("assistant"));
     message.insert("content".into(), json!("{{part.content}}"));
     message.insert("stop_reason".into(), json!("{{part.stop_reason}}"));
     message.insert("stop_sequence".into(), json!("{{part.stop_sequence}}"));
     message.extend(
-        head.iter()
-            .filter(|(name, _)| *name != USAGE && !NEEDED.contains(&name.as_str()))
+        envelope
+            .iter()
+            .filter(|(name, _)| *name != USAGE && !REQUIRED.contains(&name.as_str()))
             .map(|(name, value)| (name.clone(), value.clone())),
     );
     let mut usage = json!({
@@ -79,38 +80,38 @@ pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, Strin
     let mut start = Map::new();
     start.insert("type".into(), json!("message_start"));
     start.insert("message".into(), message.clone().into());
-    let around = |shape| Frame::new(shape, Layout::default(), PARTS);
-    Ok(Box::new(Messages { around: Arc::new(Around { whole: around(message)?, start: around(start)? }) }))
+    let compile = |shape| Envelope::new(shape, Layout::default(), PARTS);
+    Ok(Box::new(Messages { envelopes: Arc::new(Envelopes { full: compile(message)?, start: compile(start)? }) }))
 }
 
 struct Messages {
-    around: Arc<Around>,
+    envelopes: Arc<Envelopes>,
 }
 
-/// How many parts a message has that are not the head's: its content, its stop, its numbers.
+/// Number of parts of a message that the protocol renders: content, two stop members, three token counts.
 const PARTS: usize = 6;
 
-/// What stands around the model's words, with the slots of the head.
-struct Around {
-    /// A whole message around its parts.
-    whole: Frame,
-    /// The first event of a stream around the same parts, which are empty as yet.
-    start: Frame,
+/// The compiled envelopes.
+struct Envelopes {
+    /// A full message.
+    full: Envelope,
+    /// The first event of a stream. It has the same parts, still empty.
+    start: Envelope,
 }
 
-/// The numbers of a message.
-struct Numbers {
+/// Token counts of a message.
+struct Counts {
     /// Tokens of the prompt that did not come from a cache.
     input: u64,
-    /// Tokens of the prompt that did.
+    /// Tokens of the prompt that came from a cache.
     cached: u64,
-    /// Tokens of the reply, thoughts included; no answer has none.
+    /// Tokens of the reply, thinking included. At least 1, even for an empty reply.
     output: u64,
 }
 
-impl Numbers {
+impl Counts {
     fn new(usage: &Usage) -> Self {
-        Numbers {
+        Counts {
             input: usage.prompt_tokens.saturating_sub(usage.cached_tokens),
             cached: usage.cached_tokens,
             output: usage.completion_tokens.max(1),
@@ -133,39 +134,41 @@ impl Protocol for Messages {
 
     fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let omits = context.is_some_and(|context| context.members().is_ok_and(read::omits_thinking));
-        let said = match context {
-            Some(context) => Said::new(reply, omits, &mut context.random.borrow_mut()),
-            // Nothing that is said the same every time has calls or thoughts, and so none of it is drawn.
-            None => Said::new(reply, omits, &mut Random::seeded(0)),
+        let parts = match context {
+            Some(context) => MessageParts::new(reply, omits, &mut context.random.borrow_mut()),
+            // Replies for all plain requests have no calls and no thinking, so nothing is drawn.
+            None => MessageParts::new(reply, omits, &mut Random::seeded(0)),
         };
-        // One spelling for many requests serves both kinds.
-        let streams = context.map(streams);
-        Box::new(Spelled {
-            around: Arc::clone(&self.around),
-            content: if streams == Some(true) { Vec::new() } else { said.content() },
-            stream: if streams == Some(false) { Stream::default() } else { stream::events(&said) },
-            stop_reason: said.stop_reason(),
-            stop_sequence: said.stop_sequence().to_string(),
-            numbers: said.numbers,
+        // Without a context, both forms are needed.
+        let streams = context.map(wants_stream);
+        Box::new(RenderedMessage {
+            envelopes: Arc::clone(&self.envelopes),
+            content: if streams == Some(true) { Vec::new() } else { parts.content() },
+            stream: if streams == Some(false) { RenderedEvents::default() } else { stream::events(&parts) },
+            stop_reason: parts.stop_reason(),
+            stop_sequence: parts.stop_sequence().to_string(),
+            counts: parts.counts,
         })
     }
 }
 
-/// What the model says, spelled for whole answers and for streams, or for what one request wants.
-struct Spelled {
-    around: Arc<Around>,
+/// A rendered message: full, streamed, or both.
+struct RenderedMessage {
+    envelopes: Arc<Envelopes>,
+    /// The content blocks, as JSON.
     content: Vec<u8>,
     /// All events after the first.
-    stream: Stream,
+    stream: RenderedEvents,
+    /// As JSON.
     stop_reason: &'static str,
     /// As JSON.
     stop_sequence: String,
-    numbers: Numbers,
+    counts: Counts,
 }
 
-impl Spelled {
-    fn whole(&self, context: &RequestContext<'_>) -> Bytes {
-        let Numbers { input, cached, output } = self.numbers;
+impl RenderedMessage {
+    fn full(&self, context: &RequestContext<'_>) -> Bytes {
+        let Counts { input, cached, output } = self.counts;
         let (mut first, mut second, mut third) = (itoa::Buffer::new(), itoa::Buffer::new(), itoa::Buffer::new());
         let parts: [&[u8]; PARTS] = [
             &self.content,
@@ -175,38 +178,38 @@ impl Spelled {
             second.format(cached).as_bytes(),
             third.format(output).as_bytes(),
         ];
-        self.around.whole.fill(&parts, context)
+        self.envelopes.full.fill(&parts, context)
     }
 
-    /// The first event: a message without content.
+    /// Returns the first event: a message without content.
     fn start(&self, context: &RequestContext<'_>) -> Bytes {
         let mut out = Vec::with_capacity(640);
         out.extend_from_slice(b"event: message_start\ndata: ");
         let (mut first, mut second) = (itoa::Buffer::new(), itoa::Buffer::new());
-        let input = first.format(self.numbers.input).as_bytes();
-        let cached = second.format(self.numbers.cached).as_bytes();
-        // A token has been said by the time that the first event is sent.
-        self.around.start.put(&[b"[]", b"null", b"null", input, cached, b"1"], context, &mut out);
+        let input = first.format(self.counts.input).as_bytes();
+        let cached = second.format(self.counts.cached).as_bytes();
+        // One output token is already generated when the first event is sent.
+        self.envelopes.start.fill_into(&[b"[]", b"null", b"null", input, cached, b"1"], context, &mut out);
         out.extend_from_slice(b"\n\n");
         out.into()
     }
 }
 
-impl Rendered for Spelled {
+impl Rendered for RenderedMessage {
     fn record(&self, context: &RequestContext<'_>) -> Value {
-        serde_json::from_slice(&self.whole(context)).unwrap_or_default()
+        serde_json::from_slice(&self.full(context)).unwrap_or_default()
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        if !streams(context) {
-            return Response::said("application/json", Body::Full(self.whole(context)));
+        if !wants_stream(context) {
+            return Response::ok("application/json", Body::Full(self.full(context)));
         }
         let headers = vec![
             (CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
             (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         ];
-        let list = Box::new(Frames::new(self.start(context), self.stream.clone()));
-        let frames = response::EventStream { list, framing: StreamFormat::Named };
-        Response::new(StatusCode::OK, headers, Body::Stream(frames))
+        let list = Box::new(EventIter::with_first(self.start(context), self.stream.clone()));
+        let stream = response::EventStream { events: list, format: StreamFormat::Named };
+        Response::new(StatusCode::OK, headers, Body::Stream(stream))
     }
 }

@@ -1,6 +1,6 @@
-//! `cohere-chat`: the second version of Cohere's Chat, whole and streamed.
+//! `cohere-chat`: version 2 of Cohere's Chat API, full and streamed.
 //!
-//! The shapes, the order of the keys and of the events are those of recorded answers of 2025.
+//! The shapes and the order of keys and events are those of responses recorded in 2025.
 
 mod read;
 mod render;
@@ -11,11 +11,11 @@ use bytes::Bytes;
 use http::header::ACCEPT;
 use serde_json::{Map, Value, json};
 
-use self::render::Said;
+use self::render::ChatParts;
 use super::{
     Protocol, Rendered,
-    events::{Frames, Stream, data},
-    streams,
+    events::{EventIter, RenderedEvents, event_data},
+    wants_stream,
 };
 use crate::core::{
     context::RequestContext,
@@ -25,21 +25,19 @@ use crate::core::{
     random::Random,
     reply::Reply,
     response::{self, Body, Response, StreamEvent, StreamFormat},
-    template::{Layout, Spaces, Template},
+    template::{AllowedSlots, Layout, Template},
 };
 
-/// What the head must give, and all that it may.
+/// The only member of the envelope, which is required.
 const ID: &str = "id";
 
-/// Makes the dialect; see [`super::Make`].
-pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    let Some(id) = head.get(ID) else { return Err(format!("`head` lacks `{ID}`: give it a value or a slot")) };
-    if let Some(name) = head.keys().find(|name| *name != ID) {
-        return Err(format!(
-            "`head` has `{name}`: an answer has its {ID} beside what the model says, and nothing else"
-        ));
+/// Creates the protocol; see [`super::Make`].
+pub(super) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
+    let Some(id) = envelope.get(ID) else { return Err(format!("`head` lacks `{ID}`: give it a value or a slot")) };
+    if let Some(name) = envelope.keys().find(|name| *name != ID) {
+        return Err(format!("`head` has `{name}`, which the protocol does not use; only `{ID}` is allowed"));
     }
-    Ok(Box::new(Chat { id: Arc::new(Template::json(id, Layout::default(), Spaces::Content)?) }))
+    Ok(Box::new(Chat { id: Arc::new(Template::json(id, Layout::default(), AllowedSlots::Content)?) }))
 }
 
 struct Chat {
@@ -49,7 +47,7 @@ struct Chat {
 impl Protocol for Chat {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         match (body.get("max_tokens").and_then(json::Value::as_u64), context.model_facts()) {
-            (Some(asked), Some(facts)) => facts.can_say("max_tokens", asked),
+            (Some(requested), Some(facts)) => facts.check_max_tokens("max_tokens", requested),
             _ => Ok(()),
         }
     }
@@ -63,32 +61,32 @@ impl Protocol for Chat {
     }
 
     fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        let said = match context {
-            Some(context) => Said::new(reply, &mut context.random.borrow_mut()),
-            // Nothing that is said the same every time has calls, and so none of it is drawn.
-            None => Said::new(reply, &mut Random::seeded(0)),
+        let parts = match context {
+            Some(context) => ChatParts::new(reply, &mut context.random.borrow_mut()),
+            // Replies for all plain requests have no calls, so nothing is drawn.
+            None => ChatParts::new(reply, &mut Random::seeded(0)),
         };
-        Box::new(Spelled { id: Arc::clone(&self.id), whole: said.whole().into(), stream: said.events() })
+        Box::new(RenderedChat { id: Arc::clone(&self.id), full: parts.full().into(), stream: parts.events() })
     }
 }
 
-struct Spelled {
+struct RenderedChat {
     id: Arc<Template>,
-    /// A whole answer after its id.
-    whole: Bytes,
+    /// The full response after its id.
+    full: Bytes,
     /// All events after the first.
-    stream: Stream,
+    stream: RenderedEvents,
 }
 
-impl Spelled {
-    fn whole(&self, context: &RequestContext<'_>) -> Bytes {
+impl RenderedChat {
+    fn full(&self, context: &RequestContext<'_>) -> Bytes {
         let mut out = b"{\"id\":".to_vec();
         self.id.render_into(context, &mut out);
-        out.extend_from_slice(&self.whole);
+        out.extend_from_slice(&self.full);
         out.into()
     }
 
-    /// The first event: a message without content.
+    /// Returns the first event: a message without content.
     fn start(&self, context: &RequestContext<'_>) -> Bytes {
         let message = json!({"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []});
         let mut out = b"event: message-start\ndata: {\"id\":".to_vec();
@@ -99,33 +97,33 @@ impl Spelled {
     }
 }
 
-impl Rendered for Spelled {
+impl Rendered for RenderedChat {
     fn record(&self, context: &RequestContext<'_>) -> Value {
-        serde_json::from_slice(&self.whole(context)).unwrap_or_default()
+        serde_json::from_slice(&self.full(context)).unwrap_or_default()
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        if !streams(context) {
-            return Response::said("application/json", Body::Full(self.whole(context)));
+        if !wants_stream(context) {
+            return Response::ok("application/json", Body::Full(self.full(context)));
         }
-        let frames = Frames::new(self.start(context), self.stream.clone());
+        let events = EventIter::with_first(self.start(context), self.stream.clone());
         let (content_type, list, framing): (_, Box<dyn Iterator<Item = StreamEvent> + Send>, _) =
             match wants_lines(context) {
-                true => ("application/stream+json", Box::new(frames.filter_map(line)), StreamFormat::Lines),
-                false => ("text/event-stream", Box::new(frames), StreamFormat::Named),
+                true => ("application/stream+json", Box::new(events.filter_map(line)), StreamFormat::Lines),
+                false => ("text/event-stream", Box::new(events), StreamFormat::Named),
             };
-        Response::said(content_type, Body::Stream(response::EventStream { list, framing }))
+        Response::ok(content_type, Body::Stream(response::EventStream { events: list, format: framing }))
     }
 }
 
-/// Whether events are to come as lines: server-sent ones are for those who take them.
+/// Returns true if the client's `Accept` header excludes server-sent events. It then gets lines of JSON.
 fn wants_lines(context: &RequestContext<'_>) -> bool {
     let accept = context.request.headers.get(&ACCEPT).unwrap_or("*/*");
     !accept.contains("text/event-stream") && !accept.contains("*/*")
 }
 
-/// An event as a line. What is no JSON is none.
-fn line(frame: StreamEvent) -> Option<StreamEvent> {
-    let data = data(&frame.bytes);
-    data.starts_with(b"{").then(|| StreamEvent { bytes: [&*data, b"\n"].concat().into(), ..frame })
+/// Returns an event as a line; `None` if it is not JSON.
+fn line(event: StreamEvent) -> Option<StreamEvent> {
+    let data = event_data(&event.bytes);
+    data.starts_with(b"{").then(|| StreamEvent { bytes: [&*data, b"\n"].concat().into(), ..event })
 }

@@ -1,4 +1,4 @@
-//! The events of a stream, written once for all the streams that say the same.
+//! The events of a stream, rendered once and shared by all streams with the same reply.
 
 use std::sync::Arc;
 
@@ -6,85 +6,87 @@ use bytes::Bytes;
 
 use crate::core::response::{EventKind, StreamEvent};
 
-/// Events in the making.
+/// Builder of [`RenderedEvents`].
 #[derive(Default)]
-pub(super) struct Events {
+pub(super) struct EventBuilder {
     text: String,
     list: Vec<Event>,
 }
 
-/// One event of the text.
+/// Position and purpose of one event in the shared text.
 struct Event {
-    /// Where it ends, in bytes.
+    /// End of the event, in bytes.
     end: usize,
     part: EventKind,
-    /// The tokens it brings.
+    /// Number of reply tokens in the event.
     tokens: u32,
 }
 
-impl Events {
-    /// Adds an event with a name.
-    pub(super) fn named(&mut self, event: &str, data: &str, part: EventKind, tokens: u32) {
-        self.put(&["event: ", event, "\ndata: ", data, "\n\n"], part, tokens);
+impl EventBuilder {
+    /// Adds a server-sent event with a name.
+    pub(super) fn push_named(&mut self, event: &str, data: &str, part: EventKind, tokens: u32) {
+        self.push(&["event: ", event, "\ndata: ", data, "\n\n"], part, tokens);
     }
 
-    /// Adds an event that consists of these texts.
-    pub(super) fn put(&mut self, texts: &[&str], part: EventKind, tokens: u32) {
+    /// Adds an event whose bytes are these texts, concatenated.
+    pub(super) fn push(&mut self, texts: &[&str], part: EventKind, tokens: u32) {
         self.text.extend(texts.iter().copied());
         self.list.push(Event { end: self.text.len(), part, tokens });
     }
 }
 
-impl From<Events> for Stream {
-    fn from(events: Events) -> Self {
-        Stream { text: events.text.into(), events: events.list.into() }
+impl From<EventBuilder> for RenderedEvents {
+    fn from(events: EventBuilder) -> Self {
+        RenderedEvents { text: events.text.into(), list: events.list.into() }
     }
 }
 
-/// Events, shared by all the streams that say the same.
+/// Rendered events. Clones share them.
 #[derive(Clone, Default)]
-pub(super) struct Stream {
+pub(super) struct RenderedEvents {
     text: Bytes,
-    events: Arc<[Event]>,
+    list: Arc<[Event]>,
 }
 
-/// The data of a server-sent event, or a line without its end.
-pub(super) fn data(frame: &Bytes) -> Bytes {
-    let from = memchr::memmem::find(frame, b"data: ").map_or(0, |at| at + 6);
-    let length = frame[from..].trim_ascii_end().len();
-    frame.slice(from..from + length)
+/// Returns the data of a server-sent event, or a line without its line break.
+pub(super) fn event_data(event: &Bytes) -> Bytes {
+    let from = memchr::memmem::find(event, b"data: ").map_or(0, |at| at + 6);
+    let length = event[from..].trim_ascii_end().len();
+    event.slice(from..from + length)
 }
 
-/// The frames of one stream. Each but the first is a piece of what all of them share.
-pub(super) struct Frames {
+/// The events of one stream. All are slices of the shared text, except an optional first event.
+pub(super) struct EventIter {
     first: Option<Bytes>,
-    stream: Stream,
+    events: RenderedEvents,
+    /// Index of the next shared event.
     next: usize,
+    /// Start of the next shared event, in bytes.
     at: usize,
 }
 
-impl Frames {
-    /// The frames of `stream`, after the one that only this answer has.
-    pub(super) fn new(first: Bytes, stream: Stream) -> Self {
-        Frames { first: Some(first), stream, next: 0, at: 0 }
+impl EventIter {
+    /// Creates the stream of `first`, which only this response has, and then `events`.
+    pub(super) fn with_first(first: Bytes, events: RenderedEvents) -> Self {
+        EventIter { first: Some(first), events, next: 0, at: 0 }
     }
 
-    /// The frames of `stream` alone.
-    pub(super) fn of(stream: Stream) -> Self {
-        Frames { first: None, stream, next: 0, at: 0 }
+    /// Creates the stream of `events`.
+    pub(super) fn new(events: RenderedEvents) -> Self {
+        EventIter { first: None, events, next: 0, at: 0 }
     }
 }
 
-impl Iterator for Frames {
+impl Iterator for EventIter {
     type Item = StreamEvent;
 
     fn next(&mut self) -> Option<StreamEvent> {
         if let Some(first) = self.first.take() {
-            return Some(StreamEvent::said(first, 0));
+            return Some(StreamEvent::content(first, 0));
         }
-        let Event { end, part, tokens } = *self.stream.events.get(self.next)?;
-        let bytes = self.stream.text.slice(self.at..end);
+        let Event { end, part, tokens } = *self.events.list.get(self.next)?;
+        let bytes = self.events.text.slice(self.at..end);
         (self.next, self.at) = (self.next + 1, end);
-        Some(StreamEvent { bytes, part, tokens })
+        Some(StreamEvent { bytes, kind: part, tokens })
     }
 }

@@ -1,8 +1,8 @@
-//! `gemini-generate`: Google's `generateContent`, whole and streamed, as the Gemini API and Vertex AI speak it.
+//! `gemini-generate`: Google's `generateContent`, full and streamed, for the Gemini API and Vertex AI.
 //!
-//! Which of them is asked stands in the path, behind the model: `…/models/{model}:generateContent`,
-//! and `:streamGenerateContent` (events with `?alt=sse`, else an array that grows). The shapes, the order of the keys and
-//! the framing are those of recorded answers of 2025 and 2026.
+//! The operation follows the model in the path: `…/models/{model}:generateContent`, or `:streamGenerateContent`, which
+//! returns server-sent events with `?alt=sse` and else the items of one array. The shapes, the order of keys and the
+//! framing are those of responses recorded in 2025 and 2026.
 
 mod check;
 mod read;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use http::{HeaderValue, header::CONTENT_DISPOSITION};
 use serde_json::{Map, Value, json};
 
-use self::render::{Message, Ways};
+use self::render::{EndpointStyle, Message};
 use super::{
     Protocol, Rendered,
     envelope::{LAYOUT, member},
@@ -26,84 +26,84 @@ use crate::core::{
     prompt::Prompt,
     reply::Reply,
     response::{self, Body, EventKind, Response, StreamEvent, StreamFormat},
-    template::{Layout, Line, Spaces, Template, query},
+    template::{AllowedSlots, Layout, LineStyle, Template, query},
 };
 
-/// The head's fields that follow the usage, in their order; those that an answer cannot do without are marked.
-const HEAD: [(&str, bool); 3] = [("modelVersion", true), ("createTime", false), ("responseId", true)];
+/// Members of the envelope after the usage, in order. True: the member is required.
+const MEMBERS: [(&str, bool); 3] = [("modelVersion", true), ("createTime", false), ("responseId", true)];
 
-/// Makes the dialect; see [`super::Make`].
+/// Creates the protocol; see [`super::Make`].
 ///
-/// Three fields of the head have places inside: `avgLogprobs` in a whole answer's candidates, `trafficType` and
-/// `serviceTier` in its usage.
-pub(super) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    if let Some((missing, _)) = HEAD.iter().find(|(name, needed)| *needed && !head.contains_key(*name)) {
+/// Three members of the envelope are placed inside the reply: `avgLogprobs` in a full response's candidates,
+/// `trafficType` and `serviceTier` in the usage.
+pub(super) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
+    if let Some((missing, _)) = MEMBERS.iter().find(|(name, needed)| *needed && !envelope.contains_key(*name)) {
         return Err(format!("`head` lacks `{missing}`: give it a value or a slot"));
     }
-    let mut head = head.clone();
-    let mut inner = |name: &str| {
-        let Some(value) = head.shift_remove(name) else { return Ok(None) };
-        let template = Template::json(&value, Layout::default(), Spaces::Content)?;
+    let mut envelope = envelope.clone();
+    let mut fixed_member = |name: &str| {
+        let Some(value) = envelope.shift_remove(name) else { return Ok(None) };
+        let template = Template::json(&value, Layout::default(), AllowedSlots::Content)?;
         let fixed = template.fixed().and_then(|text| serde_json::from_slice(text).ok());
-        fixed.map(Some).ok_or_else(|| format!("`head.{name}` has a slot, and is told as it stands"))
+        fixed.map(Some).ok_or_else(|| format!("`head.{name}` has a slot; give it a fixed value"))
     };
-    let ways = Ways {
-        average_logprobs: inner("avgLogprobs")?,
-        traffic_type: inner("trafficType")?,
-        service_tier: inner("serviceTier")?,
+    let style = EndpointStyle {
+        average_logprobs: fixed_member("avgLogprobs")?,
+        traffic_type: fixed_member("trafficType")?,
+        service_tier: fixed_member("serviceTier")?,
     };
-    let mut around = Map::new();
-    around.insert("candidates".into(), json!("{{part.candidates}}"));
-    around.insert("usageMetadata".into(), json!("{{part.usage}}"));
-    for (name, _) in HEAD {
-        around.extend(head.shift_remove(name).map(|value| (name.to_owned(), value)));
+    let mut response = Map::new();
+    response.insert("candidates".into(), json!("{{part.candidates}}"));
+    response.insert("usageMetadata".into(), json!("{{part.usage}}"));
+    for (name, _) in MEMBERS {
+        response.extend(envelope.shift_remove(name).map(|value| (name.to_owned(), value)));
     }
-    around.extend(head);
-    let around = Value::Object(around);
-    let pretty = Template::json(&around, LAYOUT, Spaces::Part)?.split();
-    let line = Template::written(&String::from_utf8_lossy(&line(&around)), 0, Spaces::Part)?.split();
+    response.extend(envelope);
+    let response = Value::Object(response);
+    let pretty = Template::json(&response, LAYOUT, AllowedSlots::Part)?.split();
+    let line = Template::from_text(&String::from_utf8_lossy(&line(&response)), 0, AllowedSlots::Part)?.split();
     match (<[Template; 3]>::try_from(pretty), <[Template; 3]>::try_from(line)) {
-        (Ok(pretty), Ok(line)) => Ok(Box::new(Generate { around: Arc::new(Around { pretty, line }), ways })),
-        _ => Err("`head` may not use {{part.…}}: it is the dialect's own".to_owned()),
+        (Ok(pretty), Ok(line)) => Ok(Box::new(Generate { templates: Arc::new(Templates { pretty, line }), style })),
+        _ => Err("`head` may not use {{part.…}}: only the protocol does; remove it".to_owned()),
     }
 }
 
-/// A value on one line as Google's events have it.
+/// Renders a value on one line, with the spaces of Google's events.
 fn line(value: &Value) -> Vec<u8> {
-    Line::Spaced.write(value)
+    LineStyle::Spaced.write(value)
 }
 
 struct Generate {
-    around: Arc<Around>,
-    ways: Ways,
+    templates: Arc<Templates>,
+    style: EndpointStyle,
 }
 
-/// What stands before the candidates, between them and the usage, and behind it, with the slots of the head.
-struct Around {
-    /// Laid out, for whole answers and the items of an array.
+/// The response before the candidates, between them and the usage, and after the usage.
+struct Templates {
+    /// Indented, for full responses and the items of an array.
     pretty: [Template; 3],
     /// On one line, for events.
     line: [Template; 3],
 }
 
-/// In what form an answer is asked for.
+/// The form of a response that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    Whole,
-    /// Event by event.
+    Full,
+    /// Server-sent events.
     Events,
-    /// Item by item of one array.
+    /// A stream of the items of one array.
     Array,
 }
 
 impl Form {
-    fn of(context: &RequestContext<'_>) -> Form {
+    fn requested(context: &RequestContext<'_>) -> Form {
         let path = context.request.path.trim_end_matches('/');
-        let asks = |name: &str| query(context.request.query, name).is_some_and(|alt| alt == "sse");
+        let is_sse = |name: &str| query(context.request.query, name).is_some_and(|alt| alt == "sse");
         match () {
-            () if path.ends_with("streamGenerateContent") && (asks("alt") || asks("$alt")) => Form::Events,
+            () if path.ends_with("streamGenerateContent") && (is_sse("alt") || is_sse("$alt")) => Form::Events,
             () if path.ends_with("streamGenerateContent") => Form::Array,
-            () => Form::Whole,
+            () => Form::Full,
         }
     }
 }
@@ -123,103 +123,104 @@ impl Protocol for Generate {
 
     fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let model = context.map(RequestContext::model).unwrap_or_default();
-        let form = context.map(Form::of);
+        let form = context.map(Form::requested);
         let body = context.and_then(|context| context.members().ok());
-        let bare = body.is_some_and(read::wants_a_word);
-        // What is kept is kept whole.
-        let kept = || body.and_then(|body| body.get("store")).and_then(json::Value::as_bool) == Some(true);
-        let is = |wanted| form.is_none_or(|form| form == wanted);
-        let said = context.map_or_else(
-            || render::said(reply, &model, bare, None),
-            |context| render::said(reply, &model, bare, Some(&mut context.random.borrow_mut())),
+        let unquoted = body.is_some_and(read::wants_enum_text);
+        // Responses are stored in full form.
+        let is_stored = || body.and_then(|body| body.get("store")).and_then(json::Value::as_bool) == Some(true);
+        let needs = |wanted| form.is_none_or(|form| form == wanted);
+        let candidates = context.map_or_else(
+            || render::candidates(reply, &model, unquoted, None),
+            |context| render::candidates(reply, &model, unquoted, Some(&mut context.random.borrow_mut())),
         );
-        let mut rendered = Spelled {
-            around: Arc::clone(&self.around),
-            whole: Message::default(),
+        let mut rendered = RenderedContent {
+            templates: Arc::clone(&self.templates),
+            full: Message::default(),
             events: Arc::default(),
             array: Arc::default(),
         };
-        if is(Form::Whole) || kept() {
-            rendered.whole = render::whole(&said, &reply.usage, &self.ways, member);
+        if needs(Form::Full) || is_stored() {
+            rendered.full = render::full(&candidates, &reply.usage, &self.style, member);
         }
-        if is(Form::Events) {
-            rendered.events = render::chunks(&said, &reply.usage, &self.ways, line).into();
+        if needs(Form::Events) {
+            rendered.events = render::chunks(&candidates, &reply.usage, &self.style, line).into();
         }
-        if is(Form::Array) {
-            rendered.array = render::chunks(&said, &reply.usage, &self.ways, member).into();
+        if needs(Form::Array) {
+            rendered.array = render::chunks(&candidates, &reply.usage, &self.style, member).into();
         }
         Box::new(rendered)
     }
 }
 
-/// A reply in the forms that are wanted of it.
-struct Spelled {
-    around: Arc<Around>,
-    whole: Message,
+/// A reply, rendered in the forms that are needed.
+struct RenderedContent {
+    templates: Arc<Templates>,
+    full: Message,
     events: Arc<[Message]>,
     array: Arc<[Message]>,
 }
 
-impl Spelled {
-    fn whole(&self, context: &RequestContext<'_>) -> Vec<u8> {
-        let [before, between, after] = &self.around.pretty;
-        // What the slots of the head come to is short: a model's name, an id, a time.
-        let mut out = Vec::with_capacity(self.whole.candidates.len() + self.whole.usage.len() + 300);
+impl RenderedContent {
+    fn full(&self, context: &RequestContext<'_>) -> Vec<u8> {
+        let [before, between, after] = &self.templates.pretty;
+        // The envelope's slots render to short texts: a model's name, an id, a time.
+        let mut out = Vec::with_capacity(self.full.candidates.len() + self.full.usage.len() + 300);
         before.render_into(context, &mut out);
-        out.extend_from_slice(&self.whole.candidates);
+        out.extend_from_slice(&self.full.candidates);
         between.render_into(context, &mut out);
-        out.extend_from_slice(&self.whole.usage);
+        out.extend_from_slice(&self.full.usage);
         after.render_into(context, &mut out);
         out
     }
 
-    fn frames(&self, form: Form, context: &RequestContext<'_>) -> response::EventStream {
-        let (around, messages, framing) = match form {
-            Form::Events => (&self.around.line, &self.events, StreamFormat::Data("\r\n")),
-            _ => (&self.around.pretty, &self.array, StreamFormat::Array),
+    fn stream(&self, form: Form, context: &RequestContext<'_>) -> response::EventStream {
+        let (templates, messages, framing) = match form {
+            Form::Events => (&self.templates.line, &self.events, StreamFormat::Data("\r\n")),
+            _ => (&self.templates.pretty, &self.array, StreamFormat::Array),
         };
-        let around = around.each_ref().map(|template| template.render(context));
-        let frames = Frames { around, messages: Arc::clone(messages), events: form == Form::Events, next: 0 };
-        response::EventStream { list: Box::new(frames), framing }
+        let around = templates.each_ref().map(|template| template.render(context));
+        let list = GeminiEvents { around, messages: Arc::clone(messages), is_sse: form == Form::Events, next: 0 };
+        response::EventStream { events: Box::new(list), format: framing }
     }
 }
 
-impl Rendered for Spelled {
+impl Rendered for RenderedContent {
     fn record(&self, context: &RequestContext<'_>) -> Value {
-        serde_json::from_slice(&self.whole(context)).unwrap_or_default()
+        serde_json::from_slice(&self.full(context)).unwrap_or_default()
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let form = Form::of(context);
+        let form = Form::requested(context);
         let (content_type, content) = match form {
-            Form::Whole => ("application/json; charset=UTF-8", Body::Full(self.whole(context).into())),
-            Form::Events => ("text/event-stream", Body::Stream(self.frames(form, context))),
-            Form::Array => ("application/json", Body::Stream(self.frames(form, context))),
+            Form::Full => ("application/json; charset=UTF-8", Body::Full(self.full(context).into())),
+            Form::Events => ("text/event-stream", Body::Stream(self.stream(form, context))),
+            Form::Array => ("application/json", Body::Stream(self.stream(form, context))),
         };
-        let mut response = Response::said(content_type, content);
-        if form != Form::Whole {
+        let mut response = Response::ok(content_type, content);
+        if form != Form::Full {
             response.headers.push((CONTENT_DISPOSITION, HeaderValue::from_static("attachment")));
         }
         response
     }
 }
 
-/// The frames of one stream, rendered one by one: events, or the items of an array with what stands between them.
-struct Frames {
-    /// The same for all of them.
+/// The events of one stream, rendered one by one: server-sent events, or the items of an array with their separators.
+struct GeminiEvents {
+    /// The rendered templates, the same for all events.
     around: [Vec<u8>; 3],
     messages: Arc<[Message]>,
-    events: bool,
+    /// True for server-sent events, false for an array.
+    is_sse: bool,
     next: usize,
 }
 
-impl Iterator for Frames {
+impl Iterator for GeminiEvents {
     type Item = StreamEvent;
 
     fn next(&mut self) -> Option<StreamEvent> {
         let message = self.messages.get(self.next)?;
         self.next += 1;
-        let (open, close): (&[u8], &[u8]) = match (self.events, self.next) {
+        let (open, close): (&[u8], &[u8]) = match (self.is_sse, self.next) {
             (true, _) => (b"data: ", b"\r\n\r\n"),
             (false, n) => (if n == 1 { b"[" } else { b",\r\n" }, if n == self.messages.len() { b"]" } else { b"" }),
         };
@@ -229,7 +230,7 @@ impl Iterator for Frames {
         for part in parts {
             out.extend_from_slice(part);
         }
-        let part = if self.next == self.messages.len() { EventKind::Finish } else { EventKind::Said };
-        Some(StreamEvent { bytes: out.into(), part, tokens: message.tokens })
+        let part = if self.next == self.messages.len() { EventKind::Finish } else { EventKind::Content };
+        Some(StreamEvent { bytes: out.into(), kind: part, tokens: message.tokens })
     }
 }

@@ -1,4 +1,4 @@
-//! Protocols whose shapes the fixture gives.
+//! Protocols whose JSON shapes come from the fixture's envelope.
 
 pub(crate) mod classify;
 pub(crate) mod embeddings;

@@ -1,4 +1,4 @@
-//! Texts outside of any conversation, as OpenAI's older endpoints take them: a string, the tokens of one, or a list of
+//! Texts outside of any conversation, as OpenAI's older endpoints accept them: a string, its tokens, or a list of
 //! either.
 
 use std::borrow::Cow;
@@ -11,23 +11,23 @@ use crate::{
     model::tokens::Encoding,
 };
 
-/// The most texts of one request.
-pub(super) const MOST_TEXTS: usize = 2048;
+/// Maximum number of texts in one request.
+pub(super) const MAX_TEXTS: usize = 2048;
 
-/// The most tokens of one text that are read. Endpoints allow fewer; a token spells up to 128 bytes.
-const LONGEST: usize = 131_072;
+/// Maximum number of tokens parsed of one text. Endpoints allow fewer. A token is up to 128 bytes of text.
+const MAX_TOKENS: usize = 131_072;
 
-/// One text.
+/// One text of a request.
 #[derive(Clone, Debug)]
 pub(super) enum Input<'a> {
-    /// As it is.
+    /// A string.
     Text(Cow<'a, str>),
-    /// By the numbers of its tokens.
+    /// The numbers of its tokens.
     Tokens(Vec<u32>),
 }
 
 impl<'a> Input<'a> {
-    /// The texts that a value is; `None` if it is none of the four forms.
+    /// Parses the texts of a value; `None` if it has none of the four forms.
     pub(super) fn list(value: json::Value<'a>) -> Option<Vec<Input<'a>>> {
         let first = |value: json::Value<'_>| value.items().first().map(|item| item.kind());
         match (value.kind(), first(value)) {
@@ -44,12 +44,12 @@ impl<'a> Input<'a> {
         value.each(|item| {
             let token = item.as_u64().and_then(|token| u32::try_from(token).ok());
             all &= token.is_some();
-            tokens.extend(token.filter(|_| tokens.len() < LONGEST));
+            tokens.extend(token.filter(|_| tokens.len() < MAX_TOKENS));
         });
         all.then_some(Input::Tokens(tokens))
     }
 
-    /// The text, whose tokens are those of `model`.
+    /// Returns the text. Tokens are decoded with the vocabulary of `model`.
     pub(super) fn text(&self, model: &str) -> Cow<'_, str> {
         match self {
             Input::Text(text) => Cow::Borrowed(text),
@@ -57,7 +57,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Whether there is nothing in it.
+    /// Returns true if there are no characters or tokens.
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Input::Text(text) => text.is_empty(),
@@ -65,15 +65,16 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// The text as a prompt of its own.
+    /// Returns the text as a turn of a prompt.
     pub(super) fn turn(&self, model: &str) -> Turn {
         Turn { role: Role::Text, text: self.text(model).into_owned(), ..Turn::default() }
     }
 }
 
-/// How many texts a value is, and what limits book for them before they are read: a quarter of the characters, as
-/// recorded of embeddings. Tokens are what they are.
-pub(super) fn booked(value: json::Value<'_>) -> (u64, u64) {
+/// Returns the number of texts in a value and an estimate of their tokens, without parsing them.
+///
+/// The estimate is a quarter of the characters, as recorded for embeddings. Tokens count as themselves.
+pub(super) fn estimate(value: json::Value<'_>) -> (u64, u64) {
     let (mut texts, mut chars, mut tokens) = (0, value.chars(), 0);
     value.each(|item| match item.kind() {
         Kind::Array => {
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn all_four_forms_are_texts() {
+    fn all_four_forms_are_parsed_as_texts() {
         assert_eq!(texts(r#""a\n""#).unwrap(), ["a\n"]);
         assert_eq!(texts(r#"["a", "", "b"]"#).unwrap(), ["a", "", "b"]);
         assert_eq!(texts("[15339, 1917]").unwrap(), ["hello world"]);
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_is_nothing() {
+    fn other_values_are_no_texts() {
         for value in [
             "1",
             "null",
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_booked_is_known_without_reading() {
+    fn tokens_are_estimated_without_parsing() {
         for (value, expected) in [
             (r#""12345""#, (1, 2)),
             (r#"["1234", "5"]"#, (2, 2)),
@@ -143,7 +144,7 @@ mod tests {
             ("[]", (1, 0)),
             ("7", (1, 0)),
         ] {
-            assert_eq!(with(value, booked), expected, "{value}");
+            assert_eq!(with(value, estimate), expected, "{value}");
         }
     }
 }

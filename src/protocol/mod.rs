@@ -1,4 +1,11 @@
-//! Dialects: how a protocol reads what is asked and spells what the model says. One file each, and those that it needs.
+//! Wire formats. Each protocol parses the requests of one API and renders replies for it.
+//!
+//! `registry` maps the names in fixtures to protocols. [`Protocol`] renders generated replies; [`ComputedReply`]
+//! derives the response from the request alone. The parts in `generic` take their JSON shapes from the fixture, those
+//! in `wrap` contain another protocol. [`requirements`] checks types and bounds before any protocol sees the request.
+//!
+//! The `envelope` of an endpoint is the object under the key `head` of its fixture: the members of a response around
+//! the reply, with slots such as `{{id.hex32}}`.
 
 mod anthropic;
 mod bedrock;
@@ -37,144 +44,173 @@ use crate::core::{
     response::{Response, session::Session},
 };
 
-/// A protocol, with the head that one endpoint's fixture gives its answers.
+/// A wire format for generated replies, configured by the `envelope` of one endpoint's fixture.
+///
+/// The pipeline calls these methods in this order:
+///
+/// 1. [`cost`](Protocol::cost), if limits count tokens;
+/// 2. [`check`](Protocol::check), unless the server is lenient;
+/// 3. [`computed_reply`](Protocol::computed_reply): if it returns a protocol, that one responds;
+/// 4. [`previous_response_id`](Protocol::previous_response_id) and [`load_history`](Protocol::load_history);
+/// 5. [`read`](Protocol::read), if choosing a scripted reply needs the prompt;
+/// 6. [`render`](Protocol::render), or if [`is_plain`](Protocol::is_plain) returns true, a reply rendered at load time;
+/// 7. [`should_store`](Protocol::should_store) and the methods of [`Rendered`].
+///
+/// The body is a JSON object, but members may have any type: `cost` precedes all checks, and lenient servers skip them.
+/// A protocol that wraps another must forward every method whose default does not fit the inner one.
 pub trait Protocol: Send + Sync {
-    /// Checks the rules of the protocol that are more than types and bounds of single members.
+    /// Checks the rules that [`requirements`] cannot express: everything beyond types and bounds of single members.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// The first broken rule.
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError>;
 
-    /// Whether a request asks for nothing that changes a reply of `tokens` tokens.
+    /// Returns true if no member of the request changes a reply of `tokens` tokens.
+    ///
+    /// The pipeline then uses the reply that was rendered without a context. Return false when in doubt.
     fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool;
 
-    /// Reads what a request asks of the model.
+    /// Parses the request into the neutral prompt for the model.
+    ///
+    /// Ignores members with wrong types.
     fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt;
 
-    /// What limits on tokens book for a request before there is a reply.
+    /// Estimates the tokens that limits reserve before there is a reply.
     fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
         self.read(body, context).cost()
     }
 
-    /// Whether what it spells is then said. A protocol that only counts what a reply would cost leaves scripts where
-    /// they are.
-    fn says(&self) -> bool {
+    /// Returns true if the client receives the scripted reply, which then counts as used.
+    ///
+    /// Protocols that report only numbers or scores, such as token counts, return false. They do not advance scripts.
+    fn delivers_reply(&self) -> bool {
         true
     }
 
-    /// What computes the answer to a request that the model has nothing to say to, where a protocol takes such too.
-    fn computes(&self, _: json::Object<'_>) -> Option<&dyn ComputedReply> {
+    /// Returns the protocol that computes the response to this request, if no scripted reply is needed.
+    fn computed_reply(&self, _: json::Object<'_>) -> Option<&dyn ComputedReply> {
         None
     }
 
-    /// Whether the answer to a request is kept, where its endpoint keeps any. Where the request says nothing of it, it is
-    /// not, and nobody remembers that: so many are asked for.
+    /// Returns the request's choice to store the response, for endpoints that store responses.
+    ///
+    /// `None`: the request did not set it. Nothing is stored and no tombstone is written, because most requests are
+    /// like this.
     fn should_store(&self, body: json::Object<'_>) -> Option<bool> {
         body.get("store").and_then(json::Value::as_bool)
     }
 
-    /// The id of the kept answer that a request goes on from. What was kept of it, and of those before it, stands in the
-    /// scope once that is known.
+    /// Returns the id of the stored response that the request continues.
+    ///
+    /// The pipeline puts that response and its predecessors into the request context before it calls
+    /// [`read`](Protocol::read).
     fn previous_response_id<'m>(&self, _: json::Object<'m>) -> Option<Cow<'m, str>> {
         None
     }
 
-    /// Reads what the endpoint keeps of what the request names, such as the conversation that it is part of, and leaves it
-    /// in the scope as what was kept `earlier`.
+    /// Loads the stored objects that the request names, such as its conversation, into `earlier` of the request
+    /// context.
     ///
     /// # Errors
-    /// Something that it names is not there.
+    /// The request names an object that does not exist.
     fn load_history(&self, _: json::Object<'_>, _: &RequestContext<'_>, _: &dyn StoredObjects) -> Result<(), ApiError> {
         Ok(())
     }
 
-    /// The conversation that a request without a body opens, where the protocol has some.
+    /// Opens a realtime session for a request without a body.
+    ///
+    /// `None`: the protocol has no sessions.
     ///
     /// # Errors
-    /// It has, and this request opens none.
-    fn opens(&self, _: &RequestContext<'_>) -> Result<Option<Box<dyn Session>>, ApiError> {
+    /// The protocol has sessions, and this request does not open one.
+    fn open_session(&self, _: &RequestContext<'_>) -> Result<Option<Box<dyn Session>>, ApiError> {
         Ok(None)
     }
 
-    /// Spells a reply: for one request, or, without a scope, for all that are plain.
+    /// Renders a reply for one request, or without a context for all plain requests.
+    ///
+    /// Without a context the result serves full and streamed responses alike. With one it may hold only what that
+    /// request needs.
     fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered>;
 }
 
-/// A reply, spelled but for what each request fills in.
+/// A rendered reply in which only the envelope's slots are open: ids, times, the model's name.
 pub trait Rendered: Send + Sync {
-    /// The answer to one request: whole or event by event, as it asked.
+    /// Returns the response to one request: full or streamed, as the request asks.
     fn respond(&self, context: &RequestContext<'_>) -> Response;
 
-    /// Whether the answer to a request tells only that something will be said, and so takes no time.
-    fn says_later(&self, _: &RequestContext<'_>) -> bool {
+    /// Returns true if the response only announces a later reply, as for a queued run. It costs no tokens and takes no
+    /// time.
+    fn is_deferred(&self, _: &RequestContext<'_>) -> bool {
         false
     }
 
-    /// The whole answer, for keeping.
+    /// Returns the full response as JSON, for storing.
     fn record(&self, context: &RequestContext<'_>) -> Value;
 
-    /// The id that an answer will have which is not kept.
+    /// Returns the id of a response that is not stored, for its tombstone.
     fn id(&self, context: &RequestContext<'_>) -> Option<String> {
         self.record(context)["id"].as_str().map(str::to_owned)
     }
 
-    /// What is kept under which id, as JSON, where that is more than the answer alone. Its `after` is the id of the kept
-    /// answer that this one goes on from.
+    /// Returns the id and the stored JSON of a response that stores more than itself.
+    ///
+    /// The JSON's `after` is the id of the stored response that this one continues. `None`: store
+    /// [`record`](Rendered::record).
     fn stored(&self, _: &RequestContext<'_>) -> Option<(String, Bytes)> {
         None
     }
 
-    /// Keeps what comes of the answer beside it, such as what a conversation has more.
+    /// Stores the objects that a response creates beside itself, such as new items of a conversation.
     fn store(&self, _: &RequestContext<'_>, _: &dyn StoredObjects) {}
 }
 
-/// A protocol whose answers follow from the request alone, such as vectors of texts: the model says nothing, and so no
-/// script is asked.
+/// A wire format whose responses follow from the request alone, such as embeddings. No scripted reply is used.
 pub trait ComputedReply: Send + Sync {
-    /// Checks the rules of the protocol that are more than types and bounds of single members.
+    /// Checks the rules that [`requirements`] cannot express: everything beyond types and bounds of single members.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// The first broken rule.
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError>;
 
-    /// Reads what is sent to the model: the texts of it.
+    /// Parses the texts that the request sends to the model.
     fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt;
 
-    /// What limits on tokens book for a request before there is an answer.
+    /// Estimates the tokens that limits reserve before there is a response.
     fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
         self.read(body, context).cost()
     }
 
-    /// The answer to one request, with what it has cost; `count` tells how many tokens a text is counted as.
+    /// Returns the response to one request, with its cost. `count` counts the tokens of a text.
     ///
     /// # Errors
-    /// The request names something that does not exist.
+    /// The request names an object that does not exist.
     fn respond(
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        count: Count<'_>,
+        count: TokenCounter<'_>,
     ) -> Result<Response, ApiError>;
 }
 
-/// How many tokens a text is counted as.
-pub type Count<'a> = &'a dyn Fn(&str) -> u64;
+/// Counts the tokens of a text.
+pub type TokenCounter<'a> = &'a dyn Fn(&str) -> u64;
 
-/// Whether a request wants a stream: the operation that its path ends with is called so, or its body says it.
-fn streams(context: &RequestContext<'_>) -> bool {
+/// Returns true if a request wants a stream: the operation at the end of its path contains `stream`, or the body's
+/// `stream` is true.
+fn wants_stream(context: &RequestContext<'_>) -> bool {
     let operation = context.request.path.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
     operation.contains("stream")
         || context.members().is_ok_and(|body| body.get("stream").and_then(json::Value::as_bool) == Some(true))
 }
 
-/// The text of JSON that holds an object, or an empty object: what was cut short at a number of tokens is no JSON any
-/// more, and then nothing was put in.
-fn object(text: &str) -> Value {
+/// Parses a JSON object. Other text, such as arguments cut off at the token limit, becomes an empty object.
+fn object_or_empty(text: &str) -> Value {
     serde_json::from_str(text).ok().filter(Value::is_object).unwrap_or_else(|| Value::Object(Map::new()))
 }
 
-/// The items of several lists, the first of each before the second of any: how alternatives share a stream.
-fn in_turns<T>(lists: Vec<Vec<T>>) -> Vec<T> {
+/// Merges lists item by item: the first of each, then the second of each. Alternatives share a stream in this order.
+fn interleave<T>(lists: Vec<Vec<T>>) -> Vec<T> {
     let mut lists: Vec<_> = lists.into_iter().map(Vec::into_iter).collect();
     let mut all = Vec::new();
     loop {

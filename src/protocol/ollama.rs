@@ -1,6 +1,6 @@
-//! `ollama-chat` and `ollama-generate`: Ollama's own protocol, a JSON value to a line. It streams unless it is asked not to.
+//! `ollama-chat` and `ollama-generate`: Ollama's own protocol of JSON lines. It streams unless `stream` is false.
 //!
-//! The shapes and the order of the keys are those of Ollama's source of 2026.
+//! The shapes and the order of keys are those of Ollama's source of 2026.
 
 mod read;
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Protocol, Rendered, object};
+use super::{Protocol, Rendered, object_or_empty};
 use crate::core::{
     context::RequestContext,
     error::ApiError,
@@ -17,51 +17,51 @@ use crate::core::{
     random::{Alphabet, Random},
     reply::{Block, FinishReason, Reply, Text, Usage},
     response::{self, Body, EventKind, Response, StreamEvent, StreamFormat},
-    template::{Layout, Spaces, Template},
+    template::{AllowedSlots, Layout, Template},
 };
 
-/// How long a model is said to take, in nanoseconds: to load, for a token of the prompt, for one of the reply. What it
-/// really took would be told differently each time.
-const TAKES: (u64, u64, u64) = (12_000_000, 1_000_000, 20_000_000);
+/// Reported durations in nanoseconds: to load the model, per token of the prompt, per token of the reply. They are
+/// fixed, so that bodies are reproducible.
+const DURATIONS: (u64, u64, u64) = (12_000_000, 1_000_000, 20_000_000);
 
-/// The tokens that the next request is to go on from, as of any prompt: nobody reads them.
+/// Member with the encoded conversation for the next request. Requests' `context` is ignored, so it is constant.
 const CONTEXT: &str = r#","context":[1,2,3]"#;
 
-/// Which of the two is asked.
+/// The endpoint of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Messages, and tools.
+    /// Messages and tools.
     Chat,
-    /// A prompt.
+    /// One prompt.
     Generate,
 }
 
-/// Makes the dialect; see [`super::Make`].
-pub(super) fn make_chat(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    make(Kind::Chat, head)
+/// Creates the protocol; see [`super::Make`].
+pub(super) fn make_chat(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
+    make(Kind::Chat, envelope)
 }
 
-/// Makes the dialect; see [`super::Make`].
-pub(super) fn make_generate(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    make(Kind::Generate, head)
+/// Creates the protocol; see [`super::Make`].
+pub(super) fn make_generate(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
+    make(Kind::Generate, envelope)
 }
 
-/// The head is what each line begins with.
-fn make(kind: Kind, head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    if head.is_empty() {
-        return Err("`head` is what each line begins with: give it a `model`".to_owned());
+/// Creates the protocol. The envelope is the beginning of each line.
+fn make(kind: Kind, envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
+    if envelope.is_empty() {
+        return Err("`head` is empty: give it a `model`, which each line begins with".to_owned());
     }
-    let head = Template::json(&head.clone().into(), Layout::default(), Spaces::Content)?;
-    Ok(Box::new(Ollama { kind, head: Arc::new(head) }))
+    let prefix = Template::json(&envelope.clone().into(), Layout::default(), AllowedSlots::Content)?;
+    Ok(Box::new(Ollama { kind, prefix: Arc::new(prefix) }))
 }
 
 struct Ollama {
     kind: Kind,
-    head: Arc<Template>,
+    prefix: Arc<Template>,
 }
 
-/// Whether a request wants a stream.
-fn streams(body: json::Object<'_>) -> bool {
+/// Returns true if a request wants a stream, which is Ollama's default.
+fn wants_stream(body: json::Object<'_>) -> bool {
     body.get("stream").and_then(json::Value::as_bool) != Some(false)
 }
 
@@ -82,81 +82,81 @@ impl Protocol for Ollama {
     }
 
     fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        let loads = context.and_then(|context| context.members().ok()).is_some_and(|body| match self.kind {
+        let only_loads = context.and_then(|context| context.members().ok()).is_some_and(|body| match self.kind {
             Kind::Chat => body.get("messages").is_none_or(|messages| messages.items().is_empty()),
             Kind::Generate => read::only_loads(body),
         });
-        let said = match context {
-            Some(context) => Said::new(self.kind, reply, loads, &mut context.random.borrow_mut()),
-            // Nothing that is said the same every time has calls, and so none of it is drawn.
-            None => Said::new(self.kind, reply, loads, &mut Random::seeded(0)),
+        let content = match context {
+            Some(context) => LineContent::new(self.kind, reply, only_loads, &mut context.random.borrow_mut()),
+            // Replies for all plain requests have no calls, so nothing is drawn.
+            None => LineContent::new(self.kind, reply, only_loads, &mut Random::seeded(0)),
         };
-        Box::new(Spelled { head: Arc::clone(&self.head), said: Arc::new(said) })
+        Box::new(RenderedLines { prefix: Arc::clone(&self.prefix), content: Arc::new(content) })
     }
 }
 
-/// What is said, but for the head of each line.
-struct Said {
+/// The parts of a reply after the prefix of each line.
+struct LineContent {
     kind: Kind,
-    thoughts: Text,
+    thinking: Text,
     text: Text,
     /// The calls, as JSON; empty if there are none.
     calls: String,
-    /// How many tokens they are.
+    /// Number of tokens of the calls.
     call_tokens: u32,
-    /// The last line's members after what is said, and the end of the line.
+    /// The last line's members after the content, and its closing brace.
     tail: String,
 }
 
-impl Said {
-    fn new(kind: Kind, reply: &Reply, loads: bool, random: &mut Random) -> Self {
-        // The protocol knows no alternatives.
+impl LineContent {
+    /// Draws the ids of a reply's calls. `only_loads` makes the response that of a loaded model.
+    fn new(kind: Kind, reply: &Reply, only_loads: bool, random: &mut Random) -> Self {
+        // The protocol has no alternatives.
         let choice = reply.choices.first();
-        let mut said = Said {
+        let mut content = LineContent {
             kind,
-            thoughts: Text::default(),
+            thinking: Text::default(),
             text: Text::default(),
             calls: String::new(),
             call_tokens: 0,
             tail: String::new(),
         };
-        if loads {
-            said.tail = r#","done":true,"done_reason":"load"}"#.to_owned();
-            return said;
+        if only_loads {
+            content.tail = r#","done":true,"done_reason":"load"}"#.to_owned();
+            return content;
         }
         let mut calls = Vec::new();
         for block in choice.iter().flat_map(|choice| &choice.blocks) {
             match block {
-                Block::Reasoning(text) => said.thoughts = text.clone(),
-                Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => said.text = text.clone(),
-                // No tool can be called here: the call is what it says.
-                Block::ToolCall(call) if kind == Kind::Generate => said.text = call.arguments.clone(),
+                Block::Reasoning(text) => content.thinking = text.clone(),
+                Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => content.text = text.clone(),
+                // `generate` has no tools: a scripted call becomes its arguments.
+                Block::ToolCall(call) if kind == Kind::Generate => content.text = call.arguments.clone(),
                 Block::ToolCall(call) => {
                     let mut id = b"call_".to_vec();
                     random.put(Alphabet::Alphanumeric, 8, &mut id);
-                    let function =
-                        json!({"index": calls.len(), "name": call.name, "arguments": object(&call.arguments.text)});
+                    let function = json!({"index": calls.len(), "name": call.name, "arguments": object_or_empty(&call.arguments.text)});
                     calls.push(json!({"id": String::from_utf8_lossy(&id).to_lowercase(), "function": function}));
-                    said.call_tokens += u32::try_from(call.arguments.tokens).unwrap_or(u32::MAX);
+                    content.call_tokens += u32::try_from(call.arguments.tokens).unwrap_or(u32::MAX);
                 }
             }
         }
         if !calls.is_empty() {
-            said.calls = Value::Array(calls).to_string();
+            content.calls = Value::Array(calls).to_string();
         }
         let reason = match choice.map(|choice| choice.finish_reason) {
             Some(FinishReason::Length) => "length",
             _ => "stop",
         };
         let context = if kind == Kind::Generate { CONTEXT } else { "" };
-        said.tail = format!(r#","done":true,"done_reason":"{reason}"{context},{}}}"#, numbers(&reply.usage));
-        said
+        content.tail = format!(r#","done":true,"done_reason":"{reason}"{context},{}}}"#, metrics(&reply.usage));
+        content
     }
 
-    /// A line after its head, up to what follows what is said.
-    fn line(&self, thoughts: &str, text: &str, calls: &str, out: &mut Vec<u8>) {
+    /// Appends the content of a line.
+    fn put_content(&self, thinking: &str, text: &str, calls: &str, out: &mut Vec<u8>) {
         let quoted = |text: &str| Value::from(text).to_string();
-        let thinking = if thoughts.is_empty() { String::new() } else { format!(r#","thinking":{}"#, quoted(thoughts)) };
+        let thinking = if thinking.is_empty() { String::new() } else { format!(r#","thinking":{}"#, quoted(thinking)) };
         let calls = if calls.is_empty() { String::new() } else { format!(r#","tool_calls":{calls}"#) };
         let line = match self.kind {
             Kind::Chat => {
@@ -168,9 +168,9 @@ impl Said {
     }
 }
 
-/// What it has cost, and how long each part of it took.
-fn numbers(usage: &Usage) -> String {
-    let (load, prompt, reply) = TAKES;
+/// Returns the members with token counts and durations.
+fn metrics(usage: &Usage) -> String {
+    let (load, prompt, reply) = DURATIONS;
     let (input, output) = (usage.prompt_tokens, usage.completion_tokens);
     let (prompt, reply) = (input.saturating_mul(prompt), output.saturating_mul(reply));
     format!(
@@ -179,81 +179,88 @@ fn numbers(usage: &Usage) -> String {
     )
 }
 
-struct Spelled {
-    head: Arc<Template>,
-    said: Arc<Said>,
+struct RenderedLines {
+    prefix: Arc<Template>,
+    content: Arc<LineContent>,
 }
 
-impl Spelled {
-    /// What each line begins with, open at its end.
-    fn head(&self, context: &RequestContext<'_>) -> Vec<u8> {
-        let mut head = self.head.render(context);
-        head.pop();
-        head
+impl RenderedLines {
+    /// Returns the beginning of each line: an object without its closing brace.
+    fn prefix(&self, context: &RequestContext<'_>) -> Vec<u8> {
+        let mut prefix = self.prefix.render(context);
+        prefix.pop();
+        prefix
     }
 
-    fn whole(&self, context: &RequestContext<'_>) -> Vec<u8> {
-        let (said, mut out) = (&self.said, self.head(context));
-        said.line(&said.thoughts.text, &said.text.text, &said.calls, &mut out);
-        out.extend_from_slice(said.tail.as_bytes());
+    fn full(&self, context: &RequestContext<'_>) -> Vec<u8> {
+        let (content, mut out) = (&self.content, self.prefix(context));
+        content.put_content(&content.thinking.text, &content.text.text, &content.calls, &mut out);
+        out.extend_from_slice(content.tail.as_bytes());
         out
     }
 }
 
-impl Rendered for Spelled {
+impl Rendered for RenderedLines {
     fn record(&self, context: &RequestContext<'_>) -> Value {
-        serde_json::from_slice(&self.whole(context)).unwrap_or_default()
+        serde_json::from_slice(&self.full(context)).unwrap_or_default()
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        if !context.members().is_ok_and(streams) {
-            return Response::said("application/json; charset=utf-8", Body::Full(self.whole(context).into()));
+        if !context.members().is_ok_and(wants_stream) {
+            return Response::ok("application/json; charset=utf-8", Body::Full(self.full(context).into()));
         }
-        let list =
-            Frames { said: Arc::clone(&self.said), head: self.head(context), thought: 0, spoken: 0, at: 0, left: 2 };
-        let content = Body::Stream(response::EventStream { list: Box::new(list), framing: StreamFormat::Lines });
-        Response::said("application/x-ndjson", content)
+        let list = OllamaLines {
+            content: Arc::clone(&self.content),
+            prefix: self.prefix(context),
+            thinking: 0,
+            text: 0,
+            start: 0,
+            remaining: 2,
+        };
+        let body = Body::Stream(response::EventStream { events: Box::new(list), format: StreamFormat::Lines });
+        Response::ok("application/x-ndjson", body)
     }
 }
 
-/// The lines of one stream, rendered one by one: thoughts, text, the calls, and the last.
-struct Frames {
-    said: Arc<Said>,
-    head: Vec<u8>,
-    /// How many pieces of the thoughts and of the text are said.
-    thought: usize,
-    spoken: usize,
-    /// How far what is being said has been, in bytes.
-    at: usize,
-    /// Which lines are left after the text: the calls and the last, or the last.
-    left: u8,
+/// The lines of one stream, rendered one by one: thinking, text, the calls, and the last line.
+struct OllamaLines {
+    content: Arc<LineContent>,
+    prefix: Vec<u8>,
+    /// Number of pieces of the thinking sent.
+    thinking: usize,
+    /// Number of pieces of the text sent.
+    text: usize,
+    /// Start of the next piece in the thinking or the text, in bytes.
+    start: usize,
+    /// Lines left after the text. 2: the calls, if any, and the last line; 1: the last line.
+    remaining: u8,
 }
 
-impl Iterator for Frames {
+impl Iterator for OllamaLines {
     type Item = StreamEvent;
 
     fn next(&mut self) -> Option<StreamEvent> {
-        let said = Arc::clone(&self.said);
-        let mut out = self.head.clone();
-        let (mut part, mut tokens, mut tail) = (EventKind::Said, 1, r#","done":false}"#);
-        if let Some(end) = said.thoughts.ends.get(self.thought) {
-            said.line(&said.thoughts.text[self.at..*end], "", "", &mut out);
-            self.thought += 1;
-            self.at = if self.thought == said.thoughts.ends.len() { 0 } else { *end };
-        } else if let Some(end) = said.text.ends.get(self.spoken) {
-            said.line("", &said.text.text[self.at..*end], "", &mut out);
-            (self.spoken, self.at) = (self.spoken + 1, *end);
-        } else if self.left == 2 && !said.calls.is_empty() {
-            said.line("", "", &said.calls, &mut out);
-            (self.left, tokens) = (1, said.call_tokens);
-        } else if self.left > 0 {
-            said.line("", "", "", &mut out);
-            (self.left, part, tokens, tail) = (0, EventKind::Finish, 0, &said.tail);
+        let content = Arc::clone(&self.content);
+        let mut out = self.prefix.clone();
+        let (mut part, mut tokens, mut tail) = (EventKind::Content, 1, r#","done":false}"#);
+        if let Some(end) = content.thinking.ends.get(self.thinking) {
+            content.put_content(&content.thinking.text[self.start..*end], "", "", &mut out);
+            self.thinking += 1;
+            self.start = if self.thinking == content.thinking.ends.len() { 0 } else { *end };
+        } else if let Some(end) = content.text.ends.get(self.text) {
+            content.put_content("", &content.text.text[self.start..*end], "", &mut out);
+            (self.text, self.start) = (self.text + 1, *end);
+        } else if self.remaining == 2 && !content.calls.is_empty() {
+            content.put_content("", "", &content.calls, &mut out);
+            (self.remaining, tokens) = (1, content.call_tokens);
+        } else if self.remaining > 0 {
+            content.put_content("", "", "", &mut out);
+            (self.remaining, part, tokens, tail) = (0, EventKind::Finish, 0, &content.tail);
         } else {
             return None;
         }
         out.extend_from_slice(tail.as_bytes());
         out.push(b'\n');
-        Some(StreamEvent { bytes: out.into(), part, tokens })
+        Some(StreamEvent { bytes: out.into(), kind: part, tokens })
     }
 }

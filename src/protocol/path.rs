@@ -1,44 +1,46 @@
-//! Where in a request something stands, as fixtures say it.
+//! Paths in fixtures to values of a request's JSON body.
 
 use serde::Deserialize;
 
 use crate::core::json;
 
-/// Names and numbers with dots between them. A step is the name of a member, the number of an item, `member=text` for the
-/// first item with that text there, or `*` for each item.
+/// A path of steps separated by dots.
+///
+/// A step is the name of a member, the number of an item, `*` for every item, or `member=text` for the first item whose
+/// member has that text.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "String")]
-pub(super) struct Place(String);
+pub(super) struct JsonPath(String);
 
-impl From<String> for Place {
+impl From<String> for JsonPath {
     fn from(path: String) -> Self {
-        Place(path)
+        JsonPath(path)
     }
 }
 
-impl Place {
-    /// As it is written.
+impl JsonPath {
+    /// Returns the path as the fixture writes it.
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The value there, the first of several.
-    pub(super) fn one<'m>(&self, body: json::Object<'m>) -> Option<json::Value<'m>> {
+    /// Returns the first value at the path.
+    pub(super) fn first<'m>(&self, body: json::Object<'m>) -> Option<json::Value<'m>> {
         self.all(body).into_iter().next()
     }
 
-    /// All values there.
+    /// Returns all values at the path.
     pub(super) fn all<'m>(&self, body: json::Object<'m>) -> Vec<json::Value<'m>> {
         let mut steps = self.0.split('.');
         let first = steps.next().and_then(|name| body.get(name));
         steps.fold(first.into_iter().collect(), |values, step| {
-            values.into_iter().flat_map(|value: json::Value<'m>| below(value, step)).collect()
+            values.into_iter().flat_map(|value: json::Value<'m>| descend(value, step)).collect()
         })
     }
 }
 
-/// The values that a step leads to.
-fn below<'m>(value: json::Value<'m>, step: &str) -> Vec<json::Value<'m>> {
+/// Returns the values that one step leads to.
+fn descend<'m>(value: json::Value<'m>, step: &str) -> Vec<json::Value<'m>> {
     if step == "*" {
         return value.items();
     }
@@ -62,11 +64,11 @@ mod tests {
     use crate::core::json;
 
     #[test]
-    fn a_path_leads_to_values() {
+    fn a_path_leads_to_its_values() {
         let body = br#"{"a":{"b":[{"n":"x","v":1},{"n":"y","v":2},3]},"s":"t","l":[["p"],["q","r"]]}"#;
         let document = json::Document::read(body).unwrap();
         let all = |path: &str| {
-            let found = Place(path.to_owned()).all(document.members());
+            let found = JsonPath(path.to_owned()).all(document.members());
             found.iter().map(|value| String::from_utf8_lossy(value.text()).into_owned()).collect::<Vec<_>>()
         };
         for (path, found) in [
@@ -85,6 +87,6 @@ mod tests {
         ] {
             assert_eq!(all(path), found, "{path}");
         }
-        assert_eq!(Place("a.b.*.v".to_owned()).one(document.members()).unwrap().as_u64(), Some(1));
+        assert_eq!(JsonPath("a.b.*.v".to_owned()).first(document.members()).unwrap().as_u64(), Some(1));
     }
 }

@@ -1,15 +1,16 @@
-//! Every protocol by the name that fixtures use.
+//! The protocols by their names in fixtures.
 
 use serde_json::{Map, Value};
 
 use super::{ComputedReply, Protocol, anthropic, bedrock, cohere, gemini, generic, ollama, openai, wrap};
 
-/// Makes a protocol that computes with the `head` of an endpoint's fixture.
+/// Constructor of a computed protocol. `envelope` is the `head` of an endpoint's fixture.
 ///
-/// The error says which field is wrong, and how.
-pub type MakeComputedReply = fn(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String>;
+/// # Errors
+/// The field that is wrong and why.
+pub type MakeComputedReply = fn(envelope: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String>;
 
-/// Every protocol that computes its answers, by the name that fixtures use.
+/// Returns every computed protocol with its name in fixtures.
 pub fn computed() -> &'static [(&'static str, MakeComputedReply)] {
     &[
         ("openai-embeddings", openai::embeddings::make),
@@ -28,12 +29,14 @@ pub fn computed() -> &'static [(&'static str, MakeComputedReply)] {
     ]
 }
 
-/// Makes a dialect with the `head` of an endpoint's fixture: the fields that precede or follow what the model says.
+/// Constructor of a protocol. `envelope` is the `head` of an endpoint's fixture: the members of a response around the
+/// reply.
 ///
-/// The error says which field is wrong, and how.
-pub type Make = fn(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String>;
+/// # Errors
+/// The field that is wrong and why.
+pub type Make = fn(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String>;
 
-/// Every dialect by the name that fixtures use.
+/// Returns every protocol for generated replies with its name in fixtures.
 pub fn all() -> &'static [(&'static str, Make)] {
     &[
         ("openai-chat", openai::chat::make),

@@ -1,18 +1,18 @@
-//! What an endpoint requires of a request's JSON body: members, their types and bounds, in the words of JSON Schema.
+//! The requirements of an endpoint on a request's JSON body: members, their types and bounds, in terms of JSON Schema.
 
+mod error_texts;
 mod kinds;
-mod places;
-mod words;
+mod name_index;
 
 use http::header::CONTENT_TYPE;
-use regex_lite::Regex;
+use regex::Regex;
 use serde::Deserialize;
 use serde_json::Number;
 
 use self::{
+    error_texts::{ParamPath, alternatives, quoted},
     kinds::{JsonType, Kinds},
-    places::Places,
-    words::{Place, alternatives, quoted},
+    name_index::NameIndex,
 };
 
 use crate::core::{
@@ -21,46 +21,46 @@ use crate::core::{
     request::Headers,
 };
 
-/// The requirement as a fixture writes it: `{"required": ["model"], "properties": {"model": {"type": "string"}}}`.
+/// The requirements as a fixture writes them: `{"required": ["model"], "properties": {"model": {"type": "string"}}}`.
 ///
-/// Members that are not listed are taken as they come, and so is `null` for a member that is not required: a fake must
-/// take what any sane client sends. One that is listed as `false` may not be there at all.
+/// Unlisted members are accepted, and so is `null` for a member that is not required: a fake must accept what any sane
+/// client sends. A member listed as `false` is rejected.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Require {
-    /// The members that must be there, in the order in which they are asked for.
+    /// The required members, in the order in which missing ones are reported.
     #[serde(default)]
     required: Vec<String>,
     #[serde(default)]
     properties: Properties,
-    /// The type of content that has no members, and may be sent all the same.
+    /// Prefix of a content type that is exempt from all requirements.
     unless: Option<String>,
 }
 
-/// Properties in the order of the fixture, in which mistakes are told.
+/// Properties in the order of the fixture, in which errors are reported.
 #[derive(Clone, Debug, Default)]
 struct Properties {
     list: Vec<(String, Option<Property>)>,
-    /// The place in the list by name: bodies have few members, and fixtures list many.
-    places: Places,
+    /// Positions in the list by name: bodies have few members, and fixtures list many.
+    index: NameIndex,
 }
 
 impl Properties {
     fn new(list: Vec<(String, Option<Property>)>) -> Self {
-        let places = Places::new(list.iter().map(|(name, _)| name.as_str()));
-        Properties { list, places }
+        let index = NameIndex::new(list.iter().map(|(name, _)| name.as_str()));
+        Properties { list, index }
     }
 
-    /// Where a name stands in the list.
+    /// Returns the position of a name in the list.
     #[inline]
-    fn place(&self, name: &[u8]) -> Option<usize> {
-        self.places.candidates(name).find(|place| self.list[*place].0.as_bytes() == name)
+    fn position(&self, name: &[u8]) -> Option<usize> {
+        self.index.candidates(name).find(|position| self.list[*position].0.as_bytes() == name)
     }
 
-    /// The places of those that a body has, in order, and the values there.
-    fn given<'m>(&self, members: json::Object<'m>) -> Vec<(usize, json::Value<'m>)> {
+    /// Returns the positions and values of the listed members that a body has, in the list's order.
+    fn present<'m>(&self, members: json::Object<'m>) -> Vec<(usize, json::Value<'m>)> {
         let all = self.list.iter().enumerate();
-        all.filter_map(|(place, (name, _))| Some((place, members.get(name)?))).collect()
+        all.filter_map(|(position, (name, _))| Some((position, members.get(name)?))).collect()
     }
 }
 
@@ -76,7 +76,7 @@ impl<'de> Deserialize<'de> for Properties {
     }
 }
 
-/// What one member must be.
+/// The requirements on one member.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Property {
@@ -101,28 +101,28 @@ struct Property {
 
 fn pattern<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Regex>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    Regex::new(&text).map(Some).map_err(|error| serde::de::Error::custom(format_args!("`pattern`: {error}")))
+    crate::core::pattern::compile(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
 impl Require {
-    /// Names of members that stand in `required` without a property of their own, which would be required unread.
+    /// Returns the names in `required` without an entry in `properties`. Their values would not be checked.
     pub fn undefined(&self) -> impl Iterator<Item = &str> {
         let names = self.required.iter().map(String::as_str);
         names.filter(|name| !self.properties.list.iter().any(|(known, _)| known == name))
     }
 
-    /// Whether nothing is required of content of this type.
+    /// Returns true if the request's content type is exempt from the requirements.
     pub fn is_waived(&self, headers: &dyn Headers) -> bool {
         let waived = |unless: &String| headers.get(&CONTENT_TYPE).is_some_and(|kind| kind.starts_with(&**unless));
         self.unless.as_ref().is_some_and(waived)
     }
 
-    /// Checks a body, first the members that must be there, then all of them in the order of the fixture.
+    /// Checks a body: first the required members, then all members in the order of the fixture.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first violation.
     pub fn check(&self, body: json::Object<'_>) -> Result<(), ApiError> {
-        check_members(&self.required, &self.properties, body, &Place::Root)
+        check_members(&self.required, &self.properties, body, &ParamPath::Root)
     }
 }
 
@@ -130,92 +130,93 @@ fn check_members(
     required: &[String],
     properties: &Properties,
     members: json::Object<'_>,
-    place: &Place<'_>,
+    path: &ParamPath<'_>,
 ) -> Result<(), ApiError> {
-    if are_right(required, properties, members, place) {
+    if all_valid(required, properties, members, path) {
         return Ok(());
     }
     if let Some(missing) = required.iter().find(|name| members.get(name).is_none()) {
-        return Err(ApiError::MissingParameter { param: Place::Member(place, missing).path() });
+        return Err(ApiError::MissingParameter { param: ParamPath::Member(path, missing).render() });
     }
-    for (number, value) in properties.given(members) {
+    for (number, value) in properties.present(members) {
         let (name, property) = &properties.list[number];
         let Some(property) = property else {
-            return Err(ApiError::UnknownParameter { param: Place::Member(place, name).path() });
+            return Err(ApiError::UnknownParameter { param: ParamPath::Member(path, name).render() });
         };
         if value.kind() == Kind::Null && !required.contains(name) {
             continue;
         }
-        property.check(value, &Place::Member(place, name))?;
+        property.check(value, &ParamPath::Member(path, name))?;
     }
     Ok(())
 }
 
-/// Whether nothing is wrong at first sight: in the order of the body and not of the fixture, as the members come. If
-/// something is, it is looked for in the right order.
-fn are_right(required: &[String], properties: &Properties, members: json::Object<'_>, place: &Place<'_>) -> bool {
+/// Returns true if a single pass in the order of the body finds no violation. Otherwise the caller searches again, in
+/// the order of the fixture.
+fn all_valid(required: &[String], properties: &Properties, members: json::Object<'_>, path: &ParamPath<'_>) -> bool {
     if properties.list.len() > u64::BITS as usize {
         return false;
     }
-    let mut given: u64 = 0;
+    let mut seen: u64 = 0;
     for (key, value) in members.iter() {
-        let Some(number) = properties.place(key) else { continue };
+        let Some(number) = properties.position(key) else { continue };
         let (name, property) = &properties.list[number];
         let (bit, Some(property)) = (1 << number, property) else { return false };
         if value.kind() == Kind::Null && !required.contains(name) {
             continue;
         }
-        // Of a key that is given twice the last holds.
-        if given & bit != 0 || property.check(value, &Place::Member(place, name)).is_err() {
+        // The last of duplicate keys counts: the caller's lookup by name finds it.
+        if seen & bit != 0 || property.check(value, &ParamPath::Member(path, name)).is_err() {
             return false;
         }
-        given |= bit;
+        seen |= bit;
     }
-    required.iter().all(|name| properties.place(name.as_bytes()).is_some_and(|number| given & (1 << number) != 0))
+    required.iter().all(|name| properties.position(name.as_bytes()).is_some_and(|number| seen & (1 << number) != 0))
 }
 
 impl Property {
-    fn check(&self, value: json::Value<'_>, place: &Place<'_>) -> Result<(), ApiError> {
+    fn check(&self, value: json::Value<'_>, path: &ParamPath<'_>) -> Result<(), ApiError> {
         let kind = value.kind();
-        if !self.kinds.take(kind) {
+        if !self.kinds.accept(kind) {
             let (expected, wanted) = (self.expected(), self.wanted());
-            return Err(ApiError::InvalidType { param: place.path(), expected, wanted, got: kind.noun() });
+            return Err(ApiError::InvalidType { param: path.render(), expected, wanted, got: kind.noun() });
         }
         match kind {
-            Kind::Integer | Kind::Decimal => self.check_bounds(value, place),
-            Kind::String => self.check_string(value, place),
-            Kind::Array => self.check_array(value, place),
+            Kind::Integer | Kind::Decimal => self.check_bounds(value, path),
+            Kind::String => self.check_string(value, path),
+            Kind::Array => self.check_array(value, path),
             Kind::Object if self.required.is_empty() && self.properties.list.is_empty() => Ok(()),
             Kind::Object => {
                 let members = value.members().ok_or(ApiError::NotJson {})?;
-                check_members(&self.required, &self.properties, members, place)
+                check_members(&self.required, &self.properties, members, path)
             }
             Kind::Boolean | Kind::Null => Ok(()),
         }
     }
 
-    fn check_array(&self, value: json::Value<'_>, place: &Place<'_>) -> Result<(), ApiError> {
+    fn check_array(&self, value: json::Value<'_>, path: &ParamPath<'_>) -> Result<(), ApiError> {
         if self.min_items == 0 && self.max_items.is_none() && self.items.is_none() {
             return Ok(());
         }
         let (mut count, mut wrong) = (0, None);
         value.each(|item| {
             if let (Some(property), None) = (&self.items, &wrong) {
-                wrong = property.check(item, &Place::Item(place, count)).err();
+                wrong = property.check(item, &ParamPath::Item(path, count)).err();
             }
             count += 1;
         });
         if count < self.min_items {
-            return Err(ApiError::EmptyArray { param: place.path() });
+            return Err(ApiError::EmptyArray { param: path.render() });
         }
         if let Some(bound) = self.max_items.filter(|most| count > *most) {
-            return Err(ApiError::ArrayTooLong { param: place.path(), bound: bound as u64, got: count as u64 });
+            return Err(ApiError::ArrayTooLong { param: path.render(), bound: bound as u64, got: count as u64 });
         }
         wrong.map_or(Ok(()), Err)
     }
 
-    fn check_string(&self, value: json::Value<'_>, place: &Place<'_>) -> Result<(), ApiError> {
-        // A prompt of megabytes is not decoded unless it may be too long. A short text is: names come back in answers.
+    fn check_string(&self, value: json::Value<'_>, path: &ParamPath<'_>) -> Result<(), ApiError> {
+        // Decoding a prompt of megabytes is skipped unless it may be too long. Short texts must decode: responses
+        // repeat names.
         let may_be_long = self.max_length.is_some_and(|most| value.text().len() > most);
         let is_short = value.text().len() <= 1024;
         if !is_short && !may_be_long && self.pattern.is_none() && self.values.is_none() {
@@ -232,24 +233,24 @@ impl Property {
         if let Some(values) = &self.values
             && !values.iter().any(|allowed| *allowed == text)
         {
-            let (param, supported, either) = (place.path(), quoted(values), alternatives(values));
+            let (param, supported, either) = (path.render(), quoted(values), alternatives(values));
             return Err(ApiError::InvalidValue { param, got: text.into_owned(), supported, either });
         }
         if let Some(bound) = self.max_length.filter(|bound| text.len() > *bound) {
             let got = text.chars().count();
             if got > bound {
-                return Err(ApiError::StringTooLong { param: place.path(), bound: bound as u64, got: got as u64 });
+                return Err(ApiError::StringTooLong { param: path.render(), bound: bound as u64, got: got as u64 });
             }
         }
         match &self.pattern {
             Some(pattern) if !pattern.is_match(&text) => {
-                Err(ApiError::PatternMismatch { param: place.path(), pattern: pattern.as_str().to_owned() })
+                Err(ApiError::PatternMismatch { param: path.render(), pattern: pattern.as_str().to_owned() })
             }
             _ => Ok(()),
         }
     }
 
-    fn check_bounds(&self, value: json::Value<'_>, place: &Place<'_>) -> Result<(), ApiError> {
+    fn check_bounds(&self, value: json::Value<'_>, path: &ParamPath<'_>) -> Result<(), ApiError> {
         if self.minimum.is_none() && self.maximum.is_none() {
             return Ok(());
         }
@@ -262,7 +263,7 @@ impl Property {
         };
         if let Some(bound) = past(&self.minimum, |number, bound| number < bound) {
             return Err(ApiError::BelowMinimum {
-                param: place.path(),
+                param: path.render(),
                 noun: noun(),
                 bound: bound.to_string(),
                 got: got(),
@@ -270,7 +271,7 @@ impl Property {
         }
         if let Some(bound) = past(&self.maximum, |number, bound| number > bound) {
             return Err(ApiError::AboveMaximum {
-                param: place.path(),
+                param: path.render(),
                 noun: noun(),
                 bound: bound.to_string(),
                 got: got(),
@@ -313,7 +314,7 @@ mod tests {
         require.check(json::Document::read(body.as_bytes()).unwrap().members())
     }
 
-    fn refusal(rest: &str) -> ApiError {
+    fn rejection(rest: &str) -> ApiError {
         check(&format!(r#"{{"model":"m","messages":[{{}}],{rest}}}"#)).unwrap_err()
     }
 
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_passes() {
+    fn valid_bodies_pass() {
         check(r#"{"model":"m","messages":[{}],"temperature":null,"n":1,"stop":["a"],"other":[[]],"effort":"low"}"#)
             .unwrap();
         message(r#"{"role":"user","content":[{"type":"text"}],"name":"x"}"#).unwrap();
@@ -330,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_thing_wrong_is_told() {
+    fn the_first_violation_is_reported() {
         let missing = |param: &str| ApiError::MissingParameter { param: param.to_owned() };
         assert_eq!(check("{}"), Err(missing("model")));
         assert_eq!(check(r#"{"model":"m","n":0}"#), Err(missing("messages")));
@@ -346,29 +347,29 @@ mod tests {
     }
 
     #[test]
-    fn types_and_bounds_are_told_in_words() {
+    fn errors_describe_types_and_bounds() {
         let (param, expected) = ("stop".to_owned(), "one of a string or array of strings".to_owned());
         let wrong = ApiError::InvalidType { param, expected, wanted: "array", got: "an integer" };
-        assert_eq!(refusal(r#""stop":1"#), wrong);
+        assert_eq!(rejection(r#""stop":1"#), wrong);
         let (param, bound, got) = ("temperature".to_owned(), "2".to_owned(), "3.5".to_owned());
-        assert_eq!(refusal(r#""temperature":3.5"#), ApiError::AboveMaximum { param, noun: "decimal", bound, got });
+        assert_eq!(rejection(r#""temperature":3.5"#), ApiError::AboveMaximum { param, noun: "decimal", bound, got });
         let (param, bound, got) = ("n".to_owned(), "1".to_owned(), "0".to_owned());
-        assert_eq!(refusal(r#""n":0"#), ApiError::BelowMinimum { param, noun: "integer", bound, got });
+        assert_eq!(rejection(r#""n":0"#), ApiError::BelowMinimum { param, noun: "integer", bound, got });
         let param = "stop".to_owned();
-        assert_eq!(refusal(r#""stop":["","","","",""]"#), ApiError::ArrayTooLong { param, bound: 4, got: 5 });
+        assert_eq!(rejection(r#""stop":["","","","",""]"#), ApiError::ArrayTooLong { param, bound: 4, got: 5 });
         let (param, supported) = ("effort".to_owned(), "'low', 'medium', and 'high'".to_owned());
         let (got, either) = ("x".to_owned(), "'low', 'medium' or 'high'".to_owned());
-        assert_eq!(refusal(r#""effort":"x""#), ApiError::InvalidValue { param, got, supported, either });
+        assert_eq!(rejection(r#""effort":"x""#), ApiError::InvalidValue { param, got, supported, either });
     }
 
     #[test]
-    fn what_may_not_be_there_is_refused() {
+    fn members_listed_as_false_are_rejected() {
         let unknown = ApiError::UnknownParameter { param: "seed".to_owned() };
-        assert_eq!([refusal(r#""seed":1"#), refusal(r#""seed":null"#)], [unknown.clone(), unknown]);
+        assert_eq!([rejection(r#""seed":1"#), rejection(r#""seed":null"#)], [unknown.clone(), unknown]);
     }
 
     #[test]
-    fn what_is_inside_has_a_path() {
+    fn errors_name_the_path_of_nested_members() {
         let param = |path: &str| path.to_owned();
         let missing = Err(ApiError::MissingParameter { param: param("messages[1].content[1].type") });
         assert_eq!(message(r#"{"content":[{"type":"text"},{}]}"#), missing);

@@ -1,52 +1,57 @@
-//! JSON with places for what a dialect says, given by a fixture.
+//! JSON from a fixture with placeholders for what a protocol renders.
 
 use serde_json::Value;
 
 use crate::core::{
     context::RequestContext,
-    template::{Layout, Slot, Spaces, Template},
+    template::{AllowedSlots, Layout, Slot, Template},
 };
 
-/// What may stand in the shapes of a dialect as `{{part.…}}`: each place by its name.
-pub(super) type Places<P> = &'static [(&'static str, P)];
+/// The placeholders of a protocol: the name in `{{part.name}}`, and the protocol's value for it.
+pub(super) type Placeholders<P> = &'static [(&'static str, P)];
 
-/// JSON with slots and places.
+/// Compiled JSON with slots and placeholders.
 pub(super) struct Shape<P> {
-    /// What stands around the places: one more than there are.
+    /// Templates around the placeholders: one more than there are placeholders.
     around: Vec<Template>,
-    places: Vec<P>,
+    placeholders: Vec<P>,
 }
 
 impl<P: Copy + 'static> Shape<P> {
-    /// Compiles JSON whose places are strings such as `{{part.text}}`.
-    pub(super) fn compile(value: &Value, known: Places<P>) -> Result<Self, String> {
+    /// Compiles JSON whose placeholders are strings such as `{{part.text}}`.
+    ///
+    /// # Errors
+    /// A placeholder is not in `known`, or is only a piece of a string.
+    pub(super) fn compile(value: &Value, known: Placeholders<P>) -> Result<Self, String> {
         if let Some(text) = mixed(value) {
-            return Err(format!("`{text}` has words around a {{{{part.…}}}}: it stands for a whole value"));
+            return Err(format!("`{text}` has text around a {{{{part.…}}}}, which is a whole value; remove the text"));
         }
-        let template = Template::json(value, Layout::default(), Spaces::Part)?;
-        let place = |slot: &Slot| match slot {
+        let template = Template::json(value, Layout::default(), AllowedSlots::Part)?;
+        let placeholder = |slot: &Slot| match slot {
             Slot::Part(name) => {
-                Some(known.iter().find(|(known, _)| *known == &**name).map(|(_, place)| *place).ok_or_else(|| {
-                    let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
-                    format!("`{{{{part.{name}}}}}` does not exist: `part` has {}", names.join(", "))
-                }))
+                Some(known.iter().find(|(known, _)| *known == &**name).map(|(_, placeholder)| *placeholder).ok_or_else(
+                    || {
+                        let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+                        format!("`{{{{part.{name}}}}}` does not exist: `part` has {}", names.join(", "))
+                    },
+                ))
             }
             _ => None,
         };
-        let places = template.slots().filter_map(place).collect::<Result<_, _>>()?;
-        Ok(Shape { around: template.split(), places })
+        let placeholders = template.slots().filter_map(placeholder).collect::<Result<_, _>>()?;
+        Ok(Shape { around: template.split(), placeholders })
     }
 
-    /// Renders all but the places.
-    pub(super) fn render(&self, context: &RequestContext<'_>) -> Filled<P> {
-        Filled {
+    /// Renders the slots. The placeholders stay open.
+    pub(super) fn render(&self, context: &RequestContext<'_>) -> RenderedShape<P> {
+        RenderedShape {
             around: self.around.iter().map(|around| around.render(context)).collect(),
-            places: self.places.clone(),
+            placeholders: self.placeholders.clone(),
         }
     }
 }
 
-/// A text that has a place and more, if there is one.
+/// Finds a string that contains a placeholder and other text.
 fn mixed(value: &Value) -> Option<&str> {
     match value {
         Value::String(text) if text.contains("{{part.") => {
@@ -59,26 +64,26 @@ fn mixed(value: &Value) -> Option<&str> {
     }
 }
 
-/// A shape in one answer, where only the places are open.
-pub(super) struct Filled<P> {
+/// A shape rendered for one response. Only the placeholders are open.
+pub(super) struct RenderedShape<P> {
     around: Vec<Vec<u8>>,
-    places: Vec<P>,
+    placeholders: Vec<P>,
 }
 
-impl<P: Copy> Filled<P> {
-    /// Appends the JSON; `put` appends that of a place.
+impl<P: Copy> RenderedShape<P> {
+    /// Appends the JSON to `out`. `put` appends the value of a placeholder.
     pub(super) fn fill(&self, out: &mut Vec<u8>, mut put: impl FnMut(P, &mut Vec<u8>)) {
-        let mut places = self.places.iter();
+        let mut placeholders = self.placeholders.iter();
         for around in &self.around {
             out.extend_from_slice(around);
-            if let Some(place) = places.next() {
-                put(*place, out);
+            if let Some(placeholder) = placeholders.next() {
+                put(*placeholder, out);
             }
         }
     }
 }
 
-/// Appends a list of what `put` writes for each item.
+/// Appends a JSON array. `put` appends each item.
 pub(super) fn put_items<T>(items: impl Iterator<Item = T>, out: &mut Vec<u8>, mut put: impl FnMut(T, &mut Vec<u8>)) {
     out.push(b'[');
     for (n, item) in items.enumerate() {
@@ -90,12 +95,12 @@ pub(super) fn put_items<T>(items: impl Iterator<Item = T>, out: &mut Vec<u8>, mu
     out.push(b']');
 }
 
-/// JSON that has no spaces between its values, laid out. As a tree, long lists of numbers would take longer than all else,
-/// and be spelled anew.
+/// Applies a layout to compact JSON. The text is not parsed into a tree: that would dominate the time of long lists of
+/// numbers, and render the numbers anew.
 pub(super) fn lay_out(text: Vec<u8>, layout: Layout) -> Vec<u8> {
     let mut out = text;
     if layout.indent > 0 {
-        out = in_lines(&out, layout.indent);
+        out = indented(&out, layout.indent);
     }
     if layout.newline {
         out.push(b'\n');
@@ -103,7 +108,7 @@ pub(super) fn lay_out(text: Vec<u8>, layout: Layout) -> Vec<u8> {
     out
 }
 
-fn in_lines(text: &[u8], indent: usize) -> Vec<u8> {
+fn indented(text: &[u8], indent: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() * 2);
     let (mut depth, mut quoted, mut escaped) = (0, false, false);
     let line = |depth: usize, out: &mut Vec<u8>| {
@@ -146,7 +151,7 @@ fn in_lines(text: &[u8], indent: usize) -> Vec<u8> {
     out
 }
 
-/// Appends a number.
+/// Appends a number in decimal.
 pub(super) fn put_number(number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
@@ -158,33 +163,33 @@ mod tests {
     use super::*;
     use crate::core::context::tests::with_context;
 
-    const PLACES: Places<u8> = &[("text", 0), ("reason", 1)];
+    const PLACEHOLDERS: Placeholders<u8> = &[("text", 0), ("reason", 1)];
 
     #[test]
-    fn places_are_filled_and_slots_are_rendered() {
-        let shape = json!({"said": [{"text": "{{part.text}}", "why": "{{part.reason}}"}], "id": "{{path.id}}"});
-        let shape = Shape::compile(&shape, PLACES).unwrap();
+    fn placeholders_are_filled_and_slots_are_rendered() {
+        let shape = json!({"parts": [{"text": "{{part.text}}", "why": "{{part.reason}}"}], "id": "{{path.id}}"});
+        let shape = Shape::compile(&shape, PLACEHOLDERS).unwrap();
         let filled = with_context(|context| {
             let mut out = Vec::new();
-            shape.render(context).fill(&mut out, |place, out| put_number(place.into(), out));
+            shape.render(context).fill(&mut out, |placeholder, out| put_number(placeholder.into(), out));
             String::from_utf8(out).unwrap()
         });
-        assert_eq!(filled, r#"{"said":[{"text":0,"why":1}],"id":"x/y"}"#);
+        assert_eq!(filled, r#"{"parts":[{"text":0,"why":1}],"id":"x/y"}"#);
     }
 
     #[test]
-    fn lines_are_as_those_of_a_tree() {
+    fn layout_of_text_equals_layout_of_a_tree() {
         let value =
             json!({"a": [1.5, [], {}, [[-2]], {"b": "x, \"y\": [\\"}], "c": {"d": null, "e": "\\\""}, "f": true});
         for layout in [Layout::default(), Layout { indent: 2, newline: true }, Layout { indent: 4, newline: false }] {
-            let told = String::from_utf8(lay_out(value.to_string().into(), layout)).unwrap();
-            assert_eq!(told, String::from_utf8(layout.write(&value)).unwrap());
+            let text = String::from_utf8(lay_out(value.to_string().into(), layout)).unwrap();
+            assert_eq!(text, String::from_utf8(layout.write(&value)).unwrap());
         }
     }
 
     #[test]
-    fn mistakes_are_told() {
-        let problem = |value: Value| Shape::compile(&value, PLACES).err().unwrap();
+    fn wrong_placeholders_are_reported() {
+        let problem = |value: Value| Shape::compile(&value, PLACEHOLDERS).err().unwrap();
         assert!(problem(json!({"a": "so {{part.text}}"})).contains("whole value"));
         assert!(problem(json!(["{{part.text}}{{part.text}}"])).contains("whole value"));
         assert!(problem(json!({"a": "{{part.word}}"})).contains("`part` has text, reason"));

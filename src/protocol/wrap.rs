@@ -1,4 +1,4 @@
-//! Protocols around another protocol.
+//! Protocols that wrap another protocol: its requests pass through, its responses are changed.
 
 pub(crate) mod azure_filter;
 pub(crate) mod bedrock_invoke;

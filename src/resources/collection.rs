@@ -18,7 +18,7 @@ use super::{
 };
 use crate::core::{
     context::RequestContext,
-    template::{Layout, Slot, Spaces, Template},
+    template::{AllowedSlots, Layout, Slot, Template},
 };
 
 /// A status follows a status, but not for ever.
@@ -84,7 +84,7 @@ impl Default for Parents {
 
 /// Compiles JSON that is read again before anybody sees it.
 pub(crate) fn template(value: &Value) -> Result<Template, String> {
-    Template::json(value, Layout::default(), Spaces::Content)
+    Template::json(value, Layout::default(), AllowedSlots::Content)
 }
 
 pub(crate) fn filled(template: &Template, context: &RequestContext<'_>) -> Map<String, Value> {
@@ -93,7 +93,7 @@ pub(crate) fn filled(template: &Template, context: &RequestContext<'_>) -> Map<S
 
 impl Collection {
     pub(crate) fn compile(file: &CollectionFile) -> Result<Self, String> {
-        let plain = |text: &String| Template::plain(text, Spaces::Content);
+        let plain = |text: &String| Template::plain(text, AllowedSlots::Content);
         let in_path: Vec<_> = (file.paths.first().into_iter().flat_map(|path| path.split('/')))
             .filter_map(|segment| Some(segment.strip_prefix('{')?.strip_suffix('}')?.to_owned()))
             .collect();

@@ -26,7 +26,7 @@ use crate::core::{
     json,
     request::{Request, RequestBody},
     response::{Body, Response},
-    template::{Layout, Spaces, Template},
+    template::{AllowedSlots, Layout, Template},
 };
 
 /// Lines that are run with one look: a twentieth of all, but no fewer than these.
@@ -81,8 +81,9 @@ fn each<T>(
 impl BatchJob {
     /// Compiles what a collection's file says; `files` is the collection that it names.
     pub(crate) fn compile(file: &BatchJobFile, files: Option<Collection>) -> Result<Self, String> {
-        let line =
-            |line: &Value| -> Result<_, String> { Ok(Template::json(line, Layout::default(), Spaces::Part)?.split()) };
+        let line = |line: &Value| -> Result<_, String> {
+            Ok(Template::json(line, Layout::default(), AllowedSlots::Part)?.split())
+        };
         let step = |step: &Value| -> Result<_, String> {
             let step = StepFile::deserialize(step).map_err(|error| error.to_string())?;
             let patch = |patch: &Map<String, Value>| template(&json!(patch));
@@ -107,7 +108,7 @@ impl BatchJob {
             member,
             files: files.map(Box::new),
             form: Form { body: file.body.clone(), url: file.url.clone(), method: file.method },
-            path: Template::plain(&file.path, Spaces::Content)?,
+            path: Template::plain(&file.path, AllowedSlots::Content)?,
             at: file.at.clone(),
             most: file.most,
             answered: line(&file.answered)?,
@@ -242,7 +243,7 @@ impl BatchJob {
                 body: RequestBody::Whole(body),
                 files: &[],
             });
-            let Body::Full(body) = response.content else { continue };
+            let Body::Full(body) = response.body else { continue };
             let seen = json!({"custom_id": id, "status": response.status.as_u16()});
             if response.status.as_u16() < 400 {
                 job.answered += 1;

@@ -297,7 +297,7 @@ mod tests {
         let (endpoint, _) = fixtures.find(&method, path).endpoint.unwrap();
         with_context_of(r#"{"metadata": {"a": "b"}}"#, |context| {
             let response = endpoint.respond(context, memory)?;
-            let Body::Full(body) = response.content else { panic!() };
+            let Body::Full(body) = response.body else { panic!() };
             Ok(serde_json::from_slice(&body).unwrap())
         })
     }

@@ -11,7 +11,7 @@ use crate::{
     engine::Engine,
     traffic::{
         access,
-        rule::{LiveRule, LiveRules, Refused},
+        rule::{LiveRule, RuleError},
     },
 };
 
@@ -83,7 +83,7 @@ fn act(request: &HttpRequest, body: &RequestBody, engine: &Engine) -> Result<(St
         (&Method::GET, "/rules", _) => {
             Ok((StatusCode::OK, Some(json!({"rules": rules.list().iter().map(shown).collect::<Vec<_>>()}))))
         }
-        (&Method::POST, "/rules", _) => Ok((StatusCode::CREATED, Some(put(rules, None, body)?))),
+        (&Method::POST, "/rules", _) => Ok((StatusCode::CREATED, Some(put(engine, None, body)?))),
         (&Method::DELETE, "/rules", _) => {
             rules.clear();
             Ok((StatusCode::NO_CONTENT, None))
@@ -97,7 +97,7 @@ fn act(request: &HttpRequest, body: &RequestBody, engine: &Engine) -> Result<(St
             let found = rules.list().into_iter().find(|live| live.id == id).ok_or_else(|| missing(id))?;
             Ok((StatusCode::OK, Some(shown(&found))))
         }
-        (&Method::PUT, _, Some(id)) => Ok((StatusCode::OK, Some(put(rules, Some(id), body)?))),
+        (&Method::PUT, _, Some(id)) => Ok((StatusCode::OK, Some(put(engine, Some(id), body)?))),
         (&Method::DELETE, _, Some(id)) => {
             if rules.delete(id) {
                 Ok((StatusCode::NO_CONTENT, None))
@@ -109,16 +109,16 @@ fn act(request: &HttpRequest, body: &RequestBody, engine: &Engine) -> Result<(St
     }
 }
 
-fn put(rules: &LiveRules, id: Option<&str>, body: &RequestBody) -> Result<Value, Problem> {
+fn put(engine: &Engine, id: Option<&str>, body: &RequestBody) -> Result<Value, Problem> {
     let bad = |what: String| Problem(StatusCode::BAD_REQUEST, what);
     let RequestBody::Whole(bytes) = body else { return Err(bad("A rule is smaller than that.".to_owned())) };
     let written: Value = serde_json::from_slice(bytes).map_err(|error| {
         bad(format!(r#"A rule is JSON, such as {{"when": {{"model": "gpt-4o"}}, "fault": "429x2"}}: {error}."#))
     })?;
-    match rules.put(id, &written) {
+    match engine.put_rule(id, &written) {
         Ok(live) => Ok(shown(&live)),
-        Err(Refused::Wrong(what)) => Err(bad(format!("The rule is wrong: {what}."))),
-        Err(Refused::Full(most)) => {
+        Err(RuleError::Invalid(what)) => Err(bad(format!("The rule is wrong: {what}."))),
+        Err(RuleError::Full(most)) => {
             Err(Problem(StatusCode::INSUFFICIENT_STORAGE, format!("There are {most} rules: delete some first.")))
         }
     }
@@ -127,7 +127,7 @@ fn put(rules: &LiveRules, id: Option<&str>, body: &RequestBody) -> Result<Value,
 /// A rule, and what it is called.
 fn shown(live: &LiveRule) -> Value {
     let mut shown = json!({"id": live.id});
-    if let (Some(shown), Some(written)) = (shown.as_object_mut(), live.rule.written().as_object()) {
+    if let (Some(shown), Some(written)) = (shown.as_object_mut(), live.rule.json().as_object()) {
         shown.extend(written.iter().map(|(key, value)| (key.clone(), value.clone())));
     }
     shown

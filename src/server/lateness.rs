@@ -1,84 +1,44 @@
-//! How late things were, in a room that does not grow.
+//! Lateness of timed events, in bounded memory.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
-/// Parts of each power of two: a value is known to an eighth.
-const PARTS: usize = 8;
-/// Up to some hours.
-const BUCKETS: usize = 32 * PARTS;
+use crate::core::histogram::Histogram;
 
-/// Counts of times, by microseconds.
-pub(crate) struct LatenessHistogram {
-    buckets: [AtomicU64; BUCKETS],
-}
+/// Longest time that is counted as it is: 4.8 hours, in microseconds.
+const LONGEST: u64 = 1 << 34;
+
+/// Counts of times in microseconds, each known to an eighth.
+pub(crate) struct LatenessHistogram(Histogram<3>);
 
 impl Default for LatenessHistogram {
     fn default() -> Self {
-        LatenessHistogram { buckets: [const { AtomicU64::new(0) }; BUCKETS] }
+        LatenessHistogram(Histogram::new(LONGEST))
     }
 }
 
 impl LatenessHistogram {
-    /// Counts one.
+    /// Counts a time.
     pub(crate) fn add(&self, late: Duration) {
-        let micros = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
-        self.buckets[bucket(micros)].fetch_add(1, Ordering::Relaxed);
+        self.0.add(u64::try_from(late.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// How many were counted.
+    /// Number of times.
     pub(crate) fn count(&self) -> u64 {
-        self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
+        self.0.count()
     }
 
-    /// The time that so large a share of them does not exceed, to an eighth; zero if there are none.
+    /// Time that `share` of all times do not exceed. Zero if there are none.
     pub(crate) fn quantile(&self, share: f64) -> Duration {
-        let counts: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
-        let rank = (counts.iter().sum::<u64>() as f64 * share).ceil().max(1.0) as u64;
-        let mut seen = 0;
-        let found = counts.iter().position(|count| {
-            seen += count;
-            seen >= rank
-        });
-        found.map_or(Duration::ZERO, |bucket| Duration::from_micros(most(bucket)))
-    }
-}
-
-fn bucket(micros: u64) -> usize {
-    if micros < PARTS as u64 {
-        return micros as usize;
-    }
-    let power = micros.ilog2() as usize;
-    let part = (micros >> (power - 3)) as usize % PARTS;
-    ((power - 2) * PARTS + part).min(BUCKETS - 1)
-}
-
-/// The most that is counted in a bucket.
-fn most(bucket: usize) -> u64 {
-    match (bucket / PARTS, bucket % PARTS) {
-        (0, part) => part as u64,
-        (power, part) => ((PARTS + part + 1) as u64).checked_shl(power as u32 - 1).map_or(u64::MAX, |next| next - 1),
+        self.0.quantile(share).map_or(Duration::ZERO, Duration::from_micros)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
-    proptest! {
-        #[test]
-        fn a_time_is_known_to_an_eighth(micros in 0u64..1 << 34) {
-            let told = most(bucket(micros));
-            prop_assert!(told >= micros && told <= micros + micros / 8, "{} {}", micros, told);
-        }
-    }
-
     #[test]
-    fn quantiles_are_those_of_what_was_counted() {
+    fn quantiles_are_times_within_an_eighth() {
         let lateness = LatenessHistogram::default();
         assert_eq!((lateness.count(), lateness.quantile(0.5)), (0, Duration::ZERO));
         for millis in 1..=100 {
@@ -86,8 +46,8 @@ mod tests {
         }
         assert_eq!(lateness.count(), 100);
         for (share, millis) in [(0.5, 50), (0.99, 99), (1.0, 100)] {
-            let told = lateness.quantile(share).as_micros() as u64;
-            assert!((millis * 1000..=millis * 1125).contains(&told), "{share}: {told}");
+            let found = lateness.quantile(share).as_micros() as u64;
+            assert!((millis * 1000..=millis * 1125).contains(&found), "{share}: {found}");
         }
         lateness.add(Duration::MAX);
         assert!(lateness.quantile(1.0) > Duration::from_secs(3600));

@@ -11,7 +11,7 @@ use super::{
 use crate::{core::limit_status::Cost, engine::MetricsSnapshot, traffic::capacity::Load};
 
 /// How full a server is that takes as many as come.
-const NO_PLACES: Load = Load { running: 0, waiting: 0, most: 0 };
+const NO_PLACES: Load = Load { running: 0, waiting: 0, max: 0 };
 
 /// Where it is.
 pub(super) const PATH: &str = "/metrics";
@@ -19,13 +19,13 @@ pub(super) const PATH: &str = "/metrics";
 pub(super) fn respond(edge: &Edge) -> HttpResponse<Sent> {
     let engine = edge.engine.get();
     let MetricsSnapshot { taken, in_flight, tokens: Cost { input, output } } = engine.count();
-    let Load { running, waiting, most } = engine.load().unwrap_or(NO_PLACES);
+    let Load { running, waiting, max } = engine.load().unwrap_or(NO_PLACES);
     let mut text = String::new();
     let mut put = |name: &str, kind: &str, help: &str, value: f64| {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
     };
     let [taken, in_flight, input, output] = [taken, in_flight, input, output].map(|number| number as f64);
-    let [running, waiting, most] = [running, waiting, most].map(|number| number as f64);
+    let [running, waiting, max] = [running, waiting, max].map(|number| number as f64);
     put("fake_openai_requests_total", "counter", "Requests taken.", taken);
     put("fake_openai_requests_in_flight", "gauge", "Requests whose answers are under way.", in_flight);
     put("fake_openai_answers_running", "gauge", "Answers that take a place of --max-concurrency.", running);
@@ -36,7 +36,7 @@ pub(super) fn respond(edge: &Edge) -> HttpResponse<Sent> {
     put("vllm:num_requests_running", "gauge", "Answers under way that wait for no place.", in_flight - waiting);
     put("vllm:num_requests_waiting", "gauge", "Requests that wait for a place.", waiting);
     for name in ["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"] {
-        put(name, "gauge", "The share of the places that is taken, 1 for all.", running / most.max(1.0));
+        put(name, "gauge", "The share of the places that is taken, 1 for all.", running / max.max(1.0));
     }
     put("vllm:prompt_tokens_total", "counter", "Tokens of prompts.", input);
     put("vllm:generation_tokens_total", "counter", "Tokens of replies.", output);

@@ -123,6 +123,7 @@ impl Server {
     /// [`StartError`] when a fixture is wrong or no port can be had.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let fixtures = Fixtures::load(config.fixtures.as_deref()).map_err(StartError::Fixtures)?;
+        config.check_faults(&fixtures).map_err(StartError::Fixtures)?;
         if config.behavior.usage == Counting::Exact {
             // Now, so that no request waits for it.
             Tokenizer::prepare();

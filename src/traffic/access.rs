@@ -1,4 +1,4 @@
-//! Who asks, and who may come in: addresses, keys, and the models that are open.
+//! Access: the caller of a request, and the keys and models that are accepted.
 
 mod forwarded;
 
@@ -8,35 +8,35 @@ pub use self::forwarded::{canonical, client};
 
 use crate::core::{context::RequestContext, error::ApiError};
 
-/// What the configuration opens; everything, unless it closes something.
+/// The accepted keys and models; by default all are.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// The keys that open the door; with none it stands open.
+    /// Accepted API keys; if empty, no key is needed.
     pub keys: Vec<String>,
-    /// The models that there are; with none, any.
+    /// Known models; if empty, every name is accepted.
     pub models: Vec<String>,
 }
 
-/// Who asks: by key where one is given, else by address.
+/// The identity of a client: its key if it sends one, else its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Caller<'a> {
-    /// The holder of a key.
+    /// An API key.
     Key(&'a str),
-    /// Whoever is at an address.
+    /// A client address.
     Address(IpAddr),
 }
 
-/// Who asks.
+/// Returns the caller of a request.
 pub fn caller<'a>(context: &RequestContext<'a>) -> Caller<'a> {
     context.credential().key.map_or(Caller::Address(context.request.client), Caller::Key)
 }
 
 impl Access {
-    /// Lets the holder of a key in, if it is one of those that open the door.
+    /// Checks that the key is accepted.
     ///
     /// # Errors
-    /// There is no key, or it is a wrong one.
-    pub fn admit(&self, key: Option<&str>) -> Result<(), ApiError> {
+    /// The key is missing or wrong.
+    pub fn check_key(&self, key: Option<&str>) -> Result<(), ApiError> {
         if self.keys.is_empty() {
             return Ok(());
         }
@@ -47,11 +47,11 @@ impl Access {
         }
     }
 
-    /// Whether there is a model of this name.
+    /// Checks that the model is known.
     ///
     /// # Errors
-    /// There is not.
-    pub fn model(&self, name: &str) -> Result<(), ApiError> {
+    /// [`ApiError::ModelNotFound`].
+    pub fn check_model(&self, name: &str) -> Result<(), ApiError> {
         if self.models.is_empty() || self.models.iter().any(|model| model == name) {
             Ok(())
         } else {
@@ -60,8 +60,8 @@ impl Access {
     }
 }
 
-/// A key with its middle starred out, as OpenAI shows a wrong one: eight characters before, four after. A short one is
-/// shown whole.
+/// Replaces the middle of a key with stars, as in OpenAI's error for a wrong key: the first eight and the last four
+/// characters stay. A key of at most twelve characters is returned unchanged.
 pub fn mask(key: &str) -> String {
     let length = key.chars().count();
     if length <= 12 {
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_masked_in_the_middle() {
+    fn the_middle_of_a_key_is_masked() {
         assert_eq!(mask("kk"), "kk");
         assert_eq!(mask("sk-abc12345wxyz"), "sk-abc12***wxyz");
         assert_eq!(mask("ключ-ключ-ключ"), "ключ-клю**ключ");

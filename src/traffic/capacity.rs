@@ -1,4 +1,4 @@
-//! Capacity: how many answers are said at once, and what becomes of those that must wait.
+//! A limit on concurrent responses, with a queue for the requests that wait.
 
 use std::sync::{
     Arc,
@@ -7,19 +7,18 @@ use std::sync::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A capacity as it is asked for.
+/// The configuration of a [`ConcurrencyLimit`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConcurrencySpec {
-    /// Answers that are said at once.
-    pub most: usize,
-    /// Requests that wait for one of these to end.
+    /// Number of responses at once.
+    pub max: usize,
+    /// Number of requests that may wait.
     pub queue: usize,
-    /// What the gaps between tokens are multiplied with when all places are taken. With one taken it is 1, and it grows
-    /// evenly between.
+    /// Factor on the time between tokens when all permits are taken. It is 1 with one permit taken, and grows linearly.
     pub slowdown: f64,
 }
 
-/// A number of places, and a queue before them: first come, first served.
+/// A number of permits with a queue: first come, first served.
 #[derive(Debug)]
 pub struct ConcurrencyLimit {
     spec: ConcurrencySpec,
@@ -27,72 +26,72 @@ pub struct ConcurrencyLimit {
     waiting: AtomicUsize,
 }
 
-/// How full it is.
+/// The current use of a [`ConcurrencyLimit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// Answers that take a place.
+    /// Number of responses that hold a permit.
     pub running: usize,
-    /// Requests that wait for one.
+    /// Number of requests that wait for a permit.
     pub waiting: usize,
-    /// The places that there are.
-    pub most: usize,
+    /// Number of permits in total.
+    pub max: usize,
 }
 
-/// A place. Dropped, it is the next one's.
+/// The right to respond. Dropped, it passes to the next request.
 #[derive(Debug)]
-pub struct Permit(#[allow(dead_code, reason = "it is held, and that is all")] OwnedSemaphorePermit);
+pub struct Permit(#[allow(dead_code, reason = "its drop returns the permit")] OwnedSemaphorePermit);
 
-/// Neither a place nor one in the queue is free.
+/// All permits are taken and the queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Saturated;
+pub struct QueueFull;
 
 impl ConcurrencyLimit {
-    /// All places free.
+    /// Creates a limit with all permits free.
     pub fn new(spec: ConcurrencySpec) -> Self {
-        ConcurrencyLimit { spec, free: Arc::new(Semaphore::new(spec.most)), waiting: AtomicUsize::new(0) }
+        ConcurrencyLimit { spec, free: Arc::new(Semaphore::new(spec.max)), waiting: AtomicUsize::new(0) }
     }
 
-    /// Takes a place, and waits for one if there is none. Who no longer waits leaves the queue at once.
+    /// Takes a permit, and waits for one if none is free. Dropping the future leaves the queue at once.
     ///
     /// # Errors
-    /// [`Saturated`]: the queue is full.
-    pub async fn enter(&self) -> Result<Permit, Saturated> {
+    /// [`QueueFull`]: the queue is full.
+    pub async fn acquire(&self) -> Result<Permit, QueueFull> {
         if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
             return Ok(Permit(permit));
         }
-        let _waiting = Waiting::queue(&self.waiting, self.spec.queue)?;
-        Arc::clone(&self.free).acquire_owned().await.map(Permit).map_err(|_| Saturated)
+        let _place = QueuePlace::take(&self.waiting, self.spec.queue)?;
+        Arc::clone(&self.free).acquire_owned().await.map(Permit).map_err(|_| QueueFull)
     }
 
-    /// What a gap between tokens is multiplied with now.
-    pub fn factor(&self) -> f64 {
-        let taken = self.spec.most.saturating_sub(self.free.available_permits());
-        let share = taken.saturating_sub(1) as f64 / self.spec.most.saturating_sub(1).max(1) as f64;
+    /// Returns the current factor on the time between tokens.
+    pub fn slowdown(&self) -> f64 {
+        let taken = self.spec.max.saturating_sub(self.free.available_permits());
+        let share = taken.saturating_sub(1) as f64 / self.spec.max.saturating_sub(1).max(1) as f64;
         1.0 + (self.spec.slowdown - 1.0) * share
     }
 
-    /// How many answers are being said, and how many requests wait.
+    /// Returns the current use.
     pub fn load(&self) -> Load {
         Load {
-            running: self.spec.most.saturating_sub(self.free.available_permits()),
+            running: self.spec.max.saturating_sub(self.free.available_permits()),
             waiting: self.waiting.load(Ordering::Acquire),
-            most: self.spec.most,
+            max: self.spec.max,
         }
     }
 }
 
-/// A place in the queue.
-struct Waiting<'a>(&'a AtomicUsize);
+/// A place in the queue, given up when dropped.
+struct QueuePlace<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
-    fn queue(count: &'a AtomicUsize, most: usize) -> Result<Self, Saturated> {
-        let one_more = |waiting: usize| (waiting < most).then_some(waiting + 1);
-        count.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).map_err(|_| Saturated)?;
-        Ok(Waiting(count))
+impl<'a> QueuePlace<'a> {
+    fn take(count: &'a AtomicUsize, max: usize) -> Result<Self, QueueFull> {
+        let one_more = |waiting: usize| (waiting < max).then_some(waiting + 1);
+        count.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).map_err(|_| QueueFull)?;
+        Ok(QueuePlace(count))
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -107,8 +106,8 @@ mod tests {
 
     use super::*;
 
-    fn load(capacity: &ConcurrencyLimit) -> (usize, usize) {
-        let Load { running, waiting, .. } = capacity.load();
+    fn load(limit: &ConcurrencyLimit) -> (usize, usize) {
+        let Load { running, waiting, .. } = limit.load();
         (running, waiting)
     }
 
@@ -117,30 +116,30 @@ mod tests {
     }
 
     #[test]
-    fn places_then_a_queue_then_nothing() {
-        let capacity = ConcurrencyLimit::new(ConcurrencySpec { most: 2, queue: 2, slowdown: 3.0 });
-        let enter = || match poll(pin!(capacity.enter())) {
-            Poll::Ready(seat) => seat,
+    fn a_request_gets_a_permit_then_waits_then_is_refused() {
+        let limit = ConcurrencyLimit::new(ConcurrencySpec { max: 2, queue: 2, slowdown: 3.0 });
+        let acquire = || match poll(pin!(limit.acquire())) {
+            Poll::Ready(permit) => permit,
             Poll::Pending => panic!("it waits"),
         };
-        assert_eq!(capacity.factor(), 1.0);
-        let first = enter().unwrap();
-        assert_eq!(capacity.factor(), 1.0, "alone it is as fast as it can be");
-        let second = enter().unwrap();
-        assert_eq!(capacity.factor(), 3.0);
+        assert_eq!(limit.slowdown(), 1.0);
+        let first = acquire().unwrap();
+        assert_eq!(limit.slowdown(), 1.0, "a single response is not slowed");
+        let second = acquire().unwrap();
+        assert_eq!(limit.slowdown(), 3.0);
         {
-            let (mut third, mut fourth) = (pin!(capacity.enter()), pin!(capacity.enter()));
+            let (mut third, mut fourth) = (pin!(limit.acquire()), pin!(limit.acquire()));
             assert!(poll(third.as_mut()).is_pending() && poll(fourth.as_mut()).is_pending());
-            assert_eq!(load(&capacity), (2, 2));
-            assert_eq!(enter().unwrap_err(), Saturated);
+            assert_eq!(load(&limit), (2, 2));
+            assert_eq!(acquire().unwrap_err(), QueueFull);
             drop(first);
-            assert!(poll(fourth.as_mut()).is_pending(), "who came first is served first");
-            let Poll::Ready(Ok(_seat)) = poll(third.as_mut()) else { panic!("the place is free") };
-            assert_eq!(load(&capacity), (2, 1));
+            assert!(poll(fourth.as_mut()).is_pending(), "the first in the queue is served first");
+            let Poll::Ready(Ok(_permit)) = poll(third.as_mut()) else { panic!("a permit is free") };
+            assert_eq!(load(&limit), (2, 1));
         }
-        // Both gave up, one in the queue and one that had its place.
-        assert_eq!(load(&capacity), (1, 0));
+        // Both futures are dropped: one was in the queue, the other had its permit.
+        assert_eq!(load(&limit), (1, 0));
         drop(second);
-        assert_eq!(load(&capacity), (0, 0));
+        assert_eq!(load(&limit), (0, 0));
     }
 }

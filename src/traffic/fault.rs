@@ -1,127 +1,141 @@
-//! Faults: what may go wrong with an answer, how it is written, and what becomes of the answer then.
+//! Faults: their kinds, their text form, and their effect on a response.
 //!
-//! A fault changes an [`Response`](crate::core::response::Answer) and nothing else. So each works in every dialect.
+//! A fault changes a [`Response`](crate::core::response::Response) and nothing else, so each works in every protocol.
 
-mod chain;
-mod frames;
+mod corrupt;
+mod parse;
 mod plan;
-mod steps;
-mod term;
+mod spec;
+mod timeline;
 
 use std::time::Duration;
 
 pub use self::{
-    chain::{FaultContext, FaultSpec},
+    parse::Fault,
     plan::Plan,
-    term::Fault,
+    spec::{FaultContext, FaultSpec},
 };
 use super::latency::Distribution;
 
-/// What may go wrong. The list is closed.
+/// Every kind of fault. The list is closed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FaultKind {
-    /// An error instead of an answer: its status, and a name where one status has several errors; an empty one is the
-    /// usual error of that status.
+    /// An error in place of the response: its status, and a name where one status has several errors. An empty name is
+    /// the usual error with that status.
     Status(u16, String),
-    /// What an error says of when to come back; `None` for nothing.
+    /// The `Retry-After` header of an error; `None` removes it.
     RetryAfter(Option<Duration>),
-    /// The connection is reset: before the head, or within the body.
+    /// A reset of the connection: before the response head, or within the body.
     Reset,
-    /// The connection is closed before the head.
+    /// The connection is closed before the response head.
     Empty,
-    /// Nothing ever comes.
+    /// No response is ever sent.
     Hang,
     /// The time to the first token.
     Ttft(Distribution),
-    /// The time from token to token.
+    /// The time between tokens.
     Itl(Distribution),
-    /// The body comes at so many bytes a second.
+    /// Bytes of the body per second.
     SlowBody(u64),
-    /// The body ends in the middle, and has no end.
+    /// The connection is closed in the middle of the body.
     Cut,
-    /// The body stops for so long, or for ever.
+    /// A pause within the body; `None` never ends.
     Stall(Option<Duration>),
-    /// An event, or what follows in a body, is not what it should be.
+    /// One event of a stream, or a full body, is truncated.
     Malformed,
-    /// An error in place of the next event, where the answer is streamed; it has a name as a status has.
+    /// An error in place of the next event of a stream, named as in [`FaultKind::Status`]. A full body becomes the
+    /// error.
     Error(String),
-    /// An event comes twice.
+    /// One event is sent twice.
     Dup,
-    /// A stream does not say that it is over.
+    /// The stream lacks its end event.
     NoDone,
-    /// A stream does not say why it ended.
+    /// The stream lacks the event with the finish reason.
     NoFinish,
-    /// A stream does not say what it has cost.
+    /// The stream lacks the event with the usage.
     NoUsage,
-    /// While nothing comes, a comment does, so often.
+    /// A comment is sent after this long without an event.
     Keepalive(Duration),
     /// The model refuses.
     Refusal,
-    /// A filter stops the model.
+    /// A content filter stops the reply.
     Filter,
-    /// The answer names another model than was asked for.
+    /// The response names another model than the requested one.
     WrongModel,
-    /// The body is compressed, whether that was asked for or not.
+    /// The body is compressed, even if the client does not accept it.
     Gzip,
-    /// The head promises so many bytes more, or fewer, than there are.
+    /// `Content-Length` exceeds the length of the body by this many bytes; negative if it falls short.
     WrongLength(i64),
-    /// So many headers more.
+    /// Number of extra response headers.
     Headers(u32),
-    /// So many bytes more, which mean nothing.
+    /// Number of extra bytes without meaning before the content.
     Huge(u64),
-    /// Nothing: whatever else is planned after it is not.
+    /// No fault: faults that would be planned after it are skipped.
     Ok,
 }
 
+/// Names of errors that the engine gives itself, each with the one status that has it. All others are keys
+/// `injected:<name>` of the `errors` in fixtures.
+pub const NAMED_BY_STATUS: [(u16, &str); 4] =
+    [(400, "context_length_exceeded"), (429, "insufficient_quota"), (429, "requests"), (429, "tokens")];
+
 /// A row of the table of faults.
-pub struct Row {
-    /// Its name.
+pub struct FaultRow {
+    /// The name of the fault.
     pub name: &'static str,
-    /// How it is written.
+    /// Examples of its text form, separated by two blanks.
     pub syntax: &'static str,
-    /// What it does.
-    pub does: &'static str,
+    /// Its effect on the response.
+    pub effect: &'static str,
 }
 
-const fn row(name: &'static str, syntax: &'static str, does: &'static str) -> Row {
-    Row { name, syntax, does }
+const fn row(name: &'static str, syntax: &'static str, effect: &'static str) -> FaultRow {
+    FaultRow { name, syntax, effect }
 }
 
-/// The faults that have names, as they are shown; a status is written as it is.
-pub const TABLE: [Row; 26] = [
-    row("429", "429  503:slow_down", "An error, with the body and the headers that the provider gives it"),
-    row("retry-after", "retry-after=2s  retry-after=none", "What such an error says of when to come back"),
-    row("ttft", "ttft=20s", "Time to the first token, or to an error: any distribution"),
-    row("itl", "itl=50ms±10ms", "Time from token to token: any distribution"),
-    row("hang", "hang", "Nothing ever comes"),
-    row("empty", "empty", "The connection is closed without a byte"),
-    row("reset", "reset  reset@40", "The connection is reset before the head, or after 40 events"),
-    row("down", "down@30s+60s", "The same as reset; here from 30 s to 90 s after the start"),
-    row("cut", "cut@40", "The body breaks off after 40 events, without its end"),
-    row("stall", "stall@20  stall@20:30s", "After 20 events nothing comes any more, or for 30 s"),
-    row("slow-body", "slow-body=100B", "The body comes at so many bytes a second"),
-    row("keepalive", "keepalive=15s", "While nothing else comes, a comment does that often"),
-    row("error", "error@5  error@5:overloaded", "After 5 events an error in the stream; a whole answer is that error"),
-    row("malformed", "malformed@10", "After 10 events one that is broken off in the middle"),
-    row("dup", "dup@3", "The third event comes twice"),
-    row("nodone", "nodone", "The stream does not say that it is over"),
-    row("nofinish", "nofinish", "The stream does not say why it ended"),
-    row("nousage", "nousage", "The stream does not say what it has cost"),
-    row("refusal", "refusal", "The model refuses"),
-    row("filter", "filter", "A content filter stops the model"),
-    row("wrong-model", "wrong-model", "The answer names another model"),
-    row("gzip", "gzip", "The body is compressed, asked for or not"),
-    row("wrong-length", "wrong-length  wrong-length=-5", "The head promises more bytes than there are (16), or fewer"),
-    row("headers", "headers=1000", "So many headers more"),
-    row("huge", "huge=100MB", "So many bytes of blanks or comments before what is said"),
-    row("ok", "ok", "Nothing more goes wrong: what stands behind it, or counts for less, does not happen"),
+/// The table of faults that `fake-openai faults` prints. 429 represents every status from 400 to 599.
+pub const FAULTS: [FaultRow; 26] = [
+    row("429", "429  503:slow_down", "Returns the provider's error for this status, with its body and headers"),
+    row(
+        "retry-after",
+        "retry-after=7  retry-after=none",
+        "Sets Retry-After on errors to 7 s (or a time such as 500ms), or removes it",
+    ),
+    row("ttft", "ttft=20s", "Sets the time to the first token or to the error; any distribution"),
+    row("itl", "itl=50ms±10ms", "Sets the time between tokens; any distribution"),
+    row("hang", "hang", "Accepts the request and never responds"),
+    row("empty", "empty", "Closes the connection without sending a byte"),
+    row("reset", "reset  reset@40", "Resets the connection before the response head, or after 40 events"),
+    row("down", "down@30s+60s", "Same as reset; here from 30 s to 90 s after the start"),
+    row("cut", "cut@40", "Closes the connection after 40 events, before the end of the body"),
+    row("stall", "stall@20  stall@20:30s", "Sends nothing after 20 events, or pauses there for 30 s"),
+    row("slow-body", "slow-body=100B", "Sends the body at 100 bytes per second"),
+    row("keepalive", "keepalive=15s", "Sends a comment after every 15 s without an event"),
+    row(
+        "error",
+        "error@5  error@5:overloaded",
+        "Ends the stream with an error after 5 events; without a stream, returns the error",
+    ),
+    row("malformed", "malformed@10", "Truncates the event after the first 10"),
+    row("dup", "dup@3", "Sends the third event twice"),
+    row("nodone", "nodone", "Omits the event that ends the stream"),
+    row("nofinish", "nofinish", "Omits the event with the finish reason"),
+    row("nousage", "nousage", "Omits the event with the usage"),
+    row("refusal", "refusal", "Returns a refusal by the model"),
+    row("filter", "filter", "Returns a reply stopped by a content filter"),
+    row("wrong-model", "wrong-model", "Returns the name of another model"),
+    row("gzip", "gzip", "Compresses the body, even if the client does not accept it"),
+    row("wrong-length", "wrong-length  wrong-length=-5", "Declares 16 bytes more than the body has, or 5 fewer"),
+    row("headers", "headers=1000", "Adds 1000 response headers"),
+    row("huge", "huge=100MB", "Sends 100 MB of blanks or comments before the content"),
+    row("ok", "ok", "No fault; faults later in the list, or from a source of lower priority, are skipped"),
 ];
 
-/// What may stand behind a fault.
+/// Modifiers that follow a fault, and when the fault then happens.
 pub const MODIFIERS: [(&str, &str); 5] = [
     ("x2", "The first two times, for each caller"),
-    ("%5", "Five times in a hundred"),
-    ("@30s", "From 30 s after the start on"),
+    ("%5", "In 5 % of the requests"),
+    ("@30s", "From 30 s after the start"),
     ("@30s+60s", "From 30 s after the start, for 60 s"),
-    ("@30s+60s/5m", "The same, again every 5 minutes"),
+    ("@30s+60s/5m", "The same, repeated every 5 minutes"),
 ];

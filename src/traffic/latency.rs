@@ -1,4 +1,4 @@
-//! How long a model takes: to begin, and from token to token.
+//! Latency of the model: the time to the first token and between tokens.
 
 mod distribution;
 mod normal;
@@ -13,31 +13,31 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{distribution::Distribution, pace::Pace, profile::Profile, span::Span};
 
-/// How long a model takes to answer.
+/// The latency of a model.
 ///
 /// | | from | to |
 /// |---|---|---|
-/// | `ttft` | the request is taken | the first token of its answer |
+/// | `ttft` | the request arrives | the first token of the response |
 /// | `itl` | a token | the next one |
 /// | `prefill` | added to `ttft` | for each token of the prompt |
 ///
-/// An answer that is not streamed takes `ttft` and, for each of its tokens, `itl`.
+/// A response without streaming takes `ttft`, and `itl` for each of its tokens.
 ///
-/// In files it is `{"ttft": "lognormal(p50=300ms,p99=2s)", "itl": "20ms±4ms", "prefill": "80us"}`; what is left out is zero.
+/// In files it is `{"ttft": "lognormal(p50=300ms,p99=2s)", "itl": "20ms±4ms", "prefill": "80us"}`; the default is zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Latency {
-    /// The time to the first token of a short prompt.
+    /// Time to the first token of a short prompt.
     pub ttft: Distribution,
-    /// The gap between two tokens.
+    /// Time between two tokens.
     pub itl: Distribution,
-    /// The time that reading takes, for each token of the prompt.
+    /// Time added to `ttft` for each token of the prompt.
     #[serde(serialize_with = "span::serialize", deserialize_with = "span::deserialize")]
     pub prefill: Duration,
 }
 
 impl Latency {
-    /// Whether nothing takes any time.
+    /// Returns true if all times are zero.
     pub fn is_zero(&self) -> bool {
         self.ttft.is_zero() && self.itl.is_zero() && self.prefill.is_zero()
     }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_latency_is_read_and_written_as_text() {
+    fn a_latency_is_parsed_and_serialized_as_text() {
         let text = r#"{"ttft":"lognormal(p50=300ms,p99=2s)","itl":"20ms±4ms","prefill":"80us"}"#;
         let latency: Latency = serde_json::from_str(text).unwrap();
         assert_eq!(latency.prefill, Duration::from_micros(80));
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_zero() {
+    fn the_default_of_each_time_is_zero() {
         let latency: Latency = serde_json::from_str("{}").unwrap();
         assert_eq!(latency, Latency::default());
         assert!(latency.is_zero());
@@ -69,10 +69,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_place() {
+    fn a_mistake_is_reported_with_its_position() {
         for (text, words) in [
             (r#"{"ttft": 300}"#, &["integer `300`", "a time with its unit, such as \"300ms\"", "line 1 column 12"][..]),
-            (r#"{"ttft": "300"}"#, &["`300` has no unit: write 300ms", "line 1 column 14"]),
+            (r#"{"ttft": "300"}"#, &["`300` has no unit; write 300ms", "line 1 column 14"]),
             (r#"{"prefill": "2h"}"#, &["more than an hour"]),
             (r#"{"tpot": "20ms"}"#, &["unknown field `tpot`", "`itl`"]),
         ] {

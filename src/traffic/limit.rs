@@ -1,10 +1,10 @@
-//! The limits: how much a client may ask for, and where it stands after each decision.
+//! Rate limits and quotas, and their state after each decision.
 //!
-//! Any number of limits may apply to a request. They are decided together: all of them are charged, or none is, but for a
-//! fixed window that counts what it refuses.
+//! Any number of limits may apply to a request. They are decided together: all of them are charged, or none is. A fixed
+//! window is the exception: it counts a request that it refuses.
 
-mod ask;
-mod hold;
+mod request;
+mod reservation;
 mod spec;
 mod store;
 mod table;
@@ -21,64 +21,69 @@ use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 
 pub use self::{
-    ask::LimitRequest,
-    hold::Reservation,
+    request::LimitRequest,
+    reservation::Reservation,
     spec::{Dimension, LimitSpec, Models, Period},
-    store::{Failure, StoreSpec},
+    store::{FailurePolicy, StoreSpec},
     window::Window,
 };
 use self::{
-    hold::{Bucket, ReservedAmount, ReservedAmounts},
+    reservation::{BucketLocation, ReservedAmount, ReservedAmounts},
     store::Store,
     table::{Shard, Table},
-    window::{Meter, Quota, Verdict},
+    window::{Algorithm, Decision, Quota},
 };
 use crate::core::{
     clock::Clock,
     limit_status::{LimitExceeded, LimitStatus, LimitStatuses, Reason, Unit},
 };
 
-/// The shared store does not answer, and whoever started the server would rather refuse than admit too much.
+/// The shared store does not respond, and [`FailurePolicy::Closed`] refuses requests then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unreachable;
+pub struct StoreUnreachable;
 
 /// All limits of a server.
 pub struct Limits {
     list: Vec<Limit>,
-    /// Where the buckets are kept, if not here.
+    /// The shared store of the buckets; `None` for tables in this process.
     store: Option<Arc<Store>>,
-    ask_key: bool,
-    ask_model: bool,
-    ask_cost: bool,
-    /// Whether tokens that were booked and not used are given back, and those used beyond are charged.
-    settle: bool,
-    /// Which hash is whose changes from run to run, and so nobody can choose keys that meet.
+    needs_key: bool,
+    needs_model: bool,
+    needs_cost: bool,
+    /// True if reserved tokens are reconciled with those used when the response ends.
+    reconcile: bool,
+    /// The hasher of bucket keys. Its seed is new in each process, so a client cannot choose keys that collide.
     hasher: RandomState,
     clock: Clock,
 }
 
 struct Limit {
     spec: LimitSpec,
-    /// What tells it from other limits, on any server.
-    name: String,
-    meter: Meter,
+    /// The same on every server that has this limit, and different from that of every other limit.
+    id: String,
+    algorithm: Algorithm,
     table: Arc<Table>,
 }
 
 impl Limits {
-    /// Limits that begin now, kept in this process or in a store that several share.
+    /// Creates limits with full buckets, in this process or in a store that several servers share.
     ///
     /// # Errors
-    /// The system has no thread left for the store.
-    pub fn new(specs: Vec<LimitSpec>, settle: bool, store: Option<&StoreSpec>, clock: Clock) -> std::io::Result<Self> {
+    /// The thread for the store cannot be created.
+    pub fn new(
+        specs: Vec<LimitSpec>,
+        reconcile: bool,
+        store: Option<&StoreSpec>,
+        clock: Clock,
+    ) -> std::io::Result<Self> {
         let store = store.map(|spec| Store::open(spec, &clock).map(Arc::new)).transpose()?;
-        Ok(Limits::over(specs, settle, store, RandomState::default(), clock))
+        Ok(Limits::over(specs, reconcile, store, RandomState::default(), clock))
     }
 
     /// Limits with other specifications in place of these. A limit that differs from an old one only in its numbers keeps
     /// the buckets; the others start full.
-    pub fn reloaded(&self, specs: Vec<LimitSpec>, settle: bool) -> Self {
-        let mut limits = Limits::over(specs, settle, self.store.clone(), self.hasher.clone(), self.clock.clone());
+    pub fn reloaded(&self, specs: Vec<LimitSpec>, reconcile: bool) -> Self {
+        let mut limits = Limits::over(specs, reconcile, self.store.clone(), self.hasher.clone(), self.clock.clone());
         // Tables are shared in their old order only: that is the order in which decisions lock them.
         let mut old = self.list.iter();
         for limit in &mut limits.list {
@@ -91,102 +96,109 @@ impl Limits {
         limits
     }
 
-    fn over(specs: Vec<LimitSpec>, settle: bool, store: Option<Arc<Store>>, hasher: RandomState, clock: Clock) -> Self {
+    fn over(
+        specs: Vec<LimitSpec>,
+        reconcile: bool,
+        store: Option<Arc<Store>>,
+        hasher: RandomState,
+        clock: Clock,
+    ) -> Self {
         let by_model = |dimension: &Dimension| matches!(dimension, Dimension::Model | Dimension::Deployment);
-        let ask_model = specs.iter().any(|spec| !spec.models.is_any() || spec.per.iter().any(by_model));
-        let ask_key = specs.iter().any(|spec| spec.per.contains(&Dimension::Key));
-        let ask_cost = specs.iter().any(|spec| spec.unit.kind() == "tokens");
+        let needs_model = specs.iter().any(|spec| !spec.models.is_any() || spec.per.iter().any(by_model));
+        let needs_key = specs.iter().any(|spec| spec.per.contains(&Dimension::Key));
+        let needs_cost = specs.iter().any(|spec| spec.unit.kind() == "tokens");
         let list = specs.into_iter().map(Limit::new).collect();
-        Limits { list, store, ask_key, ask_model, ask_cost, settle, hasher, clock }
+        Limits { list, store, needs_key, needs_model, needs_cost, reconcile, hasher, clock }
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no limits.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// What was asked for.
+    /// Returns the configuration of each limit.
     pub fn specs(&self) -> impl Iterator<Item = &LimitSpec> {
         self.list.iter().map(|limit| &limit.spec)
     }
 
-    /// Whether any wants to know the key.
-    pub fn ask_key(&self) -> bool {
-        self.ask_key
+    /// Returns true if a limit needs the API key.
+    pub fn needs_key(&self) -> bool {
+        self.needs_key
     }
 
-    /// Whether any wants to know the model.
-    pub fn ask_model(&self) -> bool {
-        self.ask_model
+    /// Returns true if a limit needs the model.
+    pub fn needs_model(&self) -> bool {
+        self.needs_model
     }
 
-    /// Whether any wants to know the cost in tokens.
-    pub fn ask_cost(&self) -> bool {
-        self.ask_cost
+    /// Returns true if a limit needs the cost in tokens.
+    pub fn needs_cost(&self) -> bool {
+        self.needs_cost
     }
 
-    /// Decides over one request, and charges it to every limit that applies if all of them let it pass. Where the client
-    /// stands then, and whether it is refused, is written to `limit_statuses`; what is returned is to be given back, or
-    /// corrected, when the answer has ended, and to be kept until then.
+    /// Decides whether a request is admitted, and charges every limit that applies if all of them admit it.
+    ///
+    /// The status of each limit, and the refusal if there is one, are written to `limit_statuses`. The caller keeps the
+    /// reservation until the response ends.
     ///
     /// # Errors
-    /// [`Unreachable`]: the limits are in a store, which did not answer.
+    /// [`StoreUnreachable`]: the limits are in a store, which did not respond.
     pub async fn admit(
         self: &Arc<Self>,
-        ask: &LimitRequest<'_>,
+        request: &LimitRequest<'_>,
         limit_statuses: &mut LimitStatuses,
-    ) -> Result<Option<Reservation>, Unreachable> {
+    ) -> Result<Option<Reservation>, StoreUnreachable> {
         match &self.store {
-            None => Ok(self.decide(ask, limit_statuses)),
-            // Boxed, so that requests which need no store do not carry the room that asking it takes.
-            Some(store) => Box::pin(store.decide(self, ask, limit_statuses)).await,
+            None => Ok(self.decide(request, limit_statuses)),
+            // Boxed: the future of the call is large, and requests without a store do not need the room.
+            Some(store) => Box::pin(store.decide(self, request, limit_statuses)).await,
         }
     }
 
-    fn decide(self: &Arc<Self>, ask: &LimitRequest<'_>, limit_statuses: &mut LimitStatuses) -> Option<Reservation> {
-        let now = nanos(self.clock.at(ask.at));
-        // Locks are taken in the order of the list, so that no two decisions wait for each other.
-        let mut held: SmallVec<[Held<'_>; 2]> = SmallVec::new();
-        for (number, limit) in self.list.iter().enumerate().filter(|(_, limit)| limit.applies(ask)) {
-            let key = self.key(limit, ask);
+    fn decide(self: &Arc<Self>, request: &LimitRequest<'_>, limit_statuses: &mut LimitStatuses) -> Option<Reservation> {
+        let now = nanos(self.clock.at(request.at));
+        // Locks are taken in the order of the list, so two decisions cannot deadlock.
+        let mut locked: SmallVec<[LockedBucket<'_>; 2]> = SmallVec::new();
+        for (number, limit) in self.list.iter().enumerate().filter(|(_, limit)| limit.applies(request)) {
+            let key = self.key(limit, request);
             let mut shard = limit.table.shard(key);
-            let place = shard.place(key, now);
-            let cost = limit.cost(ask);
-            let verdict = limit.meter.decide(shard.state(place), now, cost);
-            held.push(Held { number, limit, key, shard, place, cost, verdict });
+            let bucket_key = shard.bucket_key(key, now);
+            let cost = limit.cost(request);
+            let decision = limit.algorithm.decide(shard.state(bucket_key), now, cost);
+            locked.push(LockedBucket { number, limit, key, shard, bucket_key, cost, decision });
         }
-        let admitted = held.iter().all(|held| held.verdict.admitted);
-        let mut charges = ReservedAmounts::new();
-        for Held { number, limit, key, shard, place, cost, verdict } in &mut held {
-            if admitted || !verdict.admitted {
-                shard.set(*place, verdict.after, verdict.idle_at);
+        let admitted = locked.iter().all(|locked| locked.decision.admitted);
+        let mut amounts = ReservedAmounts::new();
+        for LockedBucket { number, limit, key, shard, bucket_key, cost, decision } in &mut locked {
+            if admitted || !decision.admitted {
+                shard.set(*bucket_key, decision.after, decision.idle_at);
             } else {
-                // Nothing is charged: told is where the client stands without this request.
-                *verdict = limit.meter.decide(shard.state(*place), now, 0);
+                // Nothing is charged, so the status is that without this request.
+                *decision = limit.algorithm.decide(shard.state(*bucket_key), now, 0);
             }
-            limit.tell(verdict.admitted, verdict.too_large, verdict.limit_status, *cost, limit_statuses);
-            if admitted && limit.is_held(self.settle) {
-                let bucket = Bucket::Here { key: *key, place: *place };
-                charges.push(ReservedAmount { number: *number, bucket, opened: verdict.after.at, reserved: *cost });
+            limit.report(decision.admitted, decision.too_large, decision.limit_status, *cost, limit_statuses);
+            if admitted && limit.holds_reservation(self.reconcile) {
+                let bucket = BucketLocation::Local { key: *key, bucket_key: *bucket_key };
+                amounts.push(ReservedAmount { number: *number, bucket, opened: decision.after.at, reserved: *cost });
             }
         }
         limit_statuses.close();
-        Reservation::new(self, charges)
+        Reservation::new(self, amounts)
     }
 
-    /// Which of a limit's buckets a request is charged to.
-    fn key(&self, limit: &Limit, ask: &LimitRequest<'_>) -> u64 {
+    /// Returns the key of the bucket that a request is charged to.
+    fn key(&self, limit: &Limit, request: &LimitRequest<'_>) -> u64 {
         let mut hasher = self.hasher.build_hasher();
-        ask.parts(&limit.spec.per).for_each(|part| part.hash(&mut hasher));
+        request.parts(&limit.spec.per).for_each(|part| part.hash(&mut hasher));
         hasher.finish()
     }
 
-    /// The time, in nanoseconds since the clock began.
+    /// Returns the time in nanoseconds since the clock began.
     fn now(&self) -> u64 {
         nanos(self.clock.elapsed())
     }
 
-    /// Forgets every bucket that is as good as never used.
+    /// Removes every bucket that equals an unused one.
     pub fn forget_idle(&self) {
         let now = self.now();
         for limit in &self.list {
@@ -194,60 +206,60 @@ impl Limits {
         }
     }
 
-    /// How many buckets are remembered here.
+    /// Returns the number of buckets in this process.
     pub fn buckets(&self) -> usize {
         self.list.iter().map(|limit| limit.table.len()).sum()
     }
 }
 
-/// A time in whole nanoseconds.
+/// Converts a time to whole nanoseconds.
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A limit that applies to a request, its buckets locked until all are decided.
-struct Held<'a> {
+/// A limit that applies to a request, with its shard locked until all limits have decided.
+struct LockedBucket<'a> {
     number: usize,
     limit: &'a Limit,
     key: u64,
     shard: MutexGuard<'a, Shard>,
-    place: u64,
+    bucket_key: u64,
     cost: u32,
-    verdict: Verdict,
+    decision: Decision,
 }
 
 impl Limit {
     fn new(spec: LimitSpec) -> Self {
         let quota = Quota { limit: spec.quota, period: spec.period.nanos() };
-        let burst = NonZeroU32::new(spec.most()).unwrap_or(NonZeroU32::MIN);
-        let meter = Meter::new(spec.unit, spec.window, quota, burst);
-        let name = serde_json::to_string(&spec).unwrap_or_default();
-        Limit { spec, name, meter, table: Arc::new(Table::new(table::MOST)) }
+        let burst = NonZeroU32::new(spec.max_at_once()).unwrap_or(NonZeroU32::MIN);
+        let algorithm = Algorithm::new(spec.unit, spec.window, quota, burst);
+        let id = serde_json::to_string(&spec).unwrap_or_default();
+        Limit { spec, id, algorithm, table: Arc::new(Table::new(table::MAX_BUCKETS)) }
     }
 
-    fn applies(&self, ask: &LimitRequest<'_>) -> bool {
-        self.spec.models.is_any() || self.spec.models.contain(ask.model)
+    fn applies(&self, request: &LimitRequest<'_>) -> bool {
+        self.spec.models.is_any() || self.spec.models.contain(request.model)
     }
 
-    /// What a request takes of it.
-    fn cost(&self, ask: &LimitRequest<'_>) -> u32 {
+    /// Returns the cost of a request in the unit of the limit.
+    fn cost(&self, request: &LimitRequest<'_>) -> u32 {
         match self.spec.unit {
             Unit::Requests | Unit::InFlight => 1,
-            unit => hold::tokens(unit, ask.cost),
+            unit => reservation::counted_tokens(unit, request.cost),
         }
     }
 
-    /// Whether something remains to be done with it when the answer has ended.
-    fn is_held(&self, settle: bool) -> bool {
+    /// Returns true if a request holds a reservation until the response ends.
+    fn holds_reservation(&self, reconcile: bool) -> bool {
         match self.spec.unit {
             Unit::Requests => false,
             Unit::InFlight => true,
-            Unit::Tokens | Unit::InputTokens | Unit::OutputTokens => settle,
+            Unit::Tokens | Unit::InputTokens | Unit::OutputTokens => reconcile,
         }
     }
 
-    /// Writes down what it said.
-    fn tell(
+    /// Writes the outcome to `limit_statuses`.
+    fn report(
         &self,
         admitted: bool,
         too_large: bool,
@@ -262,13 +274,13 @@ impl Limit {
                 () if too_large => Reason::TooLarge,
                 () => Reason::RanOut,
             };
-            // What never fits at once is measured by that.
-            let limit = if reason == Reason::TooLarge { self.spec.most().into() } else { limit_status.limit };
+            // A request that never fits is compared with the most that is admitted at once.
+            let limit = if reason == Reason::TooLarge { self.spec.max_at_once().into() } else { limit_status.limit };
             let limit_status = LimitStatus { limit, ..limit_status };
             limit_statuses.exceed(LimitExceeded { limit_status, unit: self.spec.unit, requested: cost.into(), reason });
         }
         if !self.spec.silent && self.spec.period != Period::NEVER {
-            limit_statuses.tell(self.spec.unit, limit_status);
+            limit_statuses.record(self.spec.unit, limit_status);
         }
     }
 }
@@ -291,9 +303,9 @@ mod tests {
         LimitRequest { at, ip, key: None, model: "gpt-4o", deployment: None, path: "/v1", cost }
     }
 
-    pub(crate) fn limits(specs: &[LimitSpec], settle: bool) -> (Arc<Limits>, ManualClock) {
+    pub(crate) fn limits(specs: &[LimitSpec], reconcile: bool) -> (Arc<Limits>, ManualClock) {
         let clock = ManualClock::new();
-        (Arc::new(Limits::new(specs.to_vec(), settle, None, clock.clone().into()).unwrap()), clock)
+        (Arc::new(Limits::new(specs.to_vec(), reconcile, None, clock.clone().into()).unwrap()), clock)
     }
 
     pub(crate) struct Admission {
@@ -301,34 +313,34 @@ mod tests {
         pub(crate) hold: Option<Reservation>,
     }
 
-    /// Without a store nothing is waited for.
-    pub(crate) fn admit(limits: &Arc<Limits>, ask: &LimitRequest<'_>) -> Admission {
+    /// Polls the decision once: without a store it never waits.
+    pub(crate) fn admit(limits: &Arc<Limits>, request: &LimitRequest<'_>) -> Admission {
         let mut limit_statuses = LimitStatuses::default();
-        let polled = pin!(limits.admit(ask, &mut limit_statuses)).poll(&mut Context::from_waker(Waker::noop()));
+        let polled = pin!(limits.admit(request, &mut limit_statuses)).poll(&mut Context::from_waker(Waker::noop()));
         match polled {
             Poll::Ready(hold) => Admission { hold: hold.unwrap(), limit_statuses },
-            Poll::Pending => panic!("waits"),
+            Poll::Pending => panic!("a decision without a store waits"),
         }
     }
 
-    pub(crate) fn passes(limits: &Arc<Limits>, ask: &LimitRequest<'_>) -> bool {
-        admit(limits, ask).limit_statuses.refusal.is_none()
+    pub(crate) fn passes(limits: &Arc<Limits>, request: &LimitRequest<'_>) -> bool {
+        admit(limits, request).limit_statuses.refusal.is_none()
     }
 
     #[test]
     fn all_limits_are_charged_or_none_is() {
         let specs = [LimitSpec::rpm(100), LimitSpec::per_minute(Unit::Tokens, 40)];
         let (limits, clock) = limits(&specs, false);
-        let told = |limit_statuses: &LimitStatuses| {
+        let remaining = |limit_statuses: &LimitStatuses| {
             (limit_statuses.get(Unit::Requests).unwrap().remaining, limit_statuses.get(Unit::Tokens).unwrap().remaining)
         };
-        assert_eq!(told(&admit(&limits, &ask(1)).limit_statuses), (99, 25));
-        assert_eq!(told(&admit(&limits, &ask(1)).limit_statuses), (98, 10));
+        assert_eq!(remaining(&admit(&limits, &ask(1)).limit_statuses), (99, 25));
+        assert_eq!(remaining(&admit(&limits, &ask(1)).limit_statuses), (98, 10));
         for _ in 0..50 {
             let refused = admit(&limits, &ask(1)).limit_statuses;
             let refusal = refused.refusal.unwrap();
             assert_eq!((refusal.unit, refusal.reason, refusal.requested), (Unit::Tokens, Reason::RanOut, 15));
-            assert_eq!(told(&refused), (98, 10), "a refusal by one limit takes nothing from the other");
+            assert_eq!(remaining(&refused), (98, 10), "a refusal by one limit charges no other");
         }
         clock.advance(admit(&limits, &ask(1)).limit_statuses.refusal.unwrap().limit_status.wait);
         assert!(passes(&limits, &ask(1)));
@@ -338,13 +350,13 @@ mod tests {
     }
 
     #[test]
-    fn of_several_that_refuse_the_longest_wait_is_told() {
+    fn the_longest_wait_of_several_refusals_is_reported() {
         let day = LimitSpec { period: Period::DAY, ..LimitSpec::rpm(3) };
         let (limits, clock) = limits(&[LimitSpec::rpm(2), day], false);
         assert_eq!(
             admit(&limits, &ask(1)).limit_statuses.get(Unit::Requests).unwrap().limit,
             3,
-            "the slower one is told"
+            "the slower limit is reported"
         );
         passes(&limits, &ask(1));
         let refusal = admit(&limits, &ask(1)).limit_statuses.refusal.unwrap();
@@ -357,11 +369,11 @@ mod tests {
             (3, std::time::Duration::from_secs(86_400))
         );
         clock.advance(refusal.limit_status.wait);
-        assert!(passes(&limits, &ask(1)), "who waits as told passes");
+        assert!(passes(&limits, &ask(1)), "a client that waits as long as reported is admitted");
     }
 
     #[test]
-    fn a_limit_holds_for_the_models_of_its_globs() {
+    fn a_limit_applies_to_the_models_of_its_globs() {
         let models = serde_json::from_str(r#"["gpt-4o*", "!gpt-4o-mini*"]"#).unwrap();
         let (limits, _) = limits(&[LimitSpec { models, ..LimitSpec::rpm(1) }], false);
         let of = |model| LimitRequest { model, ..ask(1) };
@@ -372,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn idle_buckets_are_forgotten_and_give_nothing_back() {
+    fn removing_idle_buckets_admits_nothing_more() {
         let (limits, clock) = limits(&[LimitSpec::rpm(60)], false);
         for n in 0..100_000 {
             passes(&limits, &ask(n));
@@ -390,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_keys_takes_no_more_room_and_crowds_nobody_out() {
+    fn many_keys_take_bounded_room_and_evict_no_used_bucket() {
         let clock = ManualClock::new();
         let mut limits = Limits::new(vec![LimitSpec::rpm(2)], false, None, clock.clone().into()).unwrap();
         limits.list[0].table = Arc::new(Table::new(6400));
@@ -399,9 +411,12 @@ mod tests {
         let passed = (1..=100_000).filter(|n| passes(&limits, &ask(*n))).count();
         let shared = 64 * (100 / 32);
         assert!(limits.buckets() <= 6400 + shared, "{}", limits.buckets());
-        assert!((6300..=6400 + 2 * shared).contains(&passed), "{passed}: each new key, and what the shared ones hold");
-        assert!(!passes(&limits, &ask(0)), "its bucket was not forgotten before it was full");
-        // What is full again makes room.
+        assert!(
+            (6300..=6400 + 2 * shared).contains(&passed),
+            "{passed}: one per new key, and those of the shared buckets"
+        );
+        assert!(!passes(&limits, &ask(0)), "its bucket was not removed before it was full");
+        // Buckets that are full again make room.
         clock.advance(std::time::Duration::from_secs(60));
         assert!((1..=3000).all(|n| passes(&limits, &ask(n + 1_000_000))));
     }

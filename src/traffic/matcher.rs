@@ -1,110 +1,111 @@
-//! Predicates: for which requests a reply is said.
+//! Conditions on requests, for scripted replies and rules.
 
 use std::{borrow::Cow, cell::OnceCell};
 
-use regex_lite::Regex;
+use regex::Regex;
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
-use crate::core::{glob::Glob, json, prompt::Prompt};
+use crate::core::{glob::Glob, json, pattern, prompt::Prompt};
 
-/// What a request must be like. All that is given must hold; nothing given holds always.
+/// Conditions that must all hold for a request; without any, every request matches.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RequestMatcher {
-    /// The model asked for.
-    model: Option<Pattern>,
-    /// The path.
-    path: Option<Pattern>,
-    /// What the user said last.
-    user: Option<Pattern>,
-    /// The instructions.
-    system: Option<Pattern>,
-    /// Whether a tool has returned something since the user spoke last.
+    /// The requested model.
+    model: Option<TextPattern>,
+    /// The path of the request.
+    path: Option<TextPattern>,
+    /// The last user message.
+    user: Option<TextPattern>,
+    /// The system instructions.
+    system: Option<TextPattern>,
+    /// True if a tool result follows the last user message.
     tool_result: Option<bool>,
-    /// The number of the model's turn, from 1.
+    /// Number of the model's turn, from 1.
     turn: Option<u64>,
-    /// Members of the body by path, such as `metadata.test`, and the values that they must have.
+    /// Members of the body by path, such as `metadata.test`, and their required values.
     body: Map<String, Value>,
 }
 
-/// What a text must be: a string with `*` for any run of characters, or `{"exact": …}`, `{"glob": …}`, `{"regex": …}`.
+/// A condition on a text: a glob as a string, or `{"exact": …}`, `{"glob": …}` or `{"regex": …}`.
 #[derive(Clone, Debug)]
-enum Pattern {
+enum TextPattern {
     Exact(String),
     Glob(Glob),
     Regex(Regex),
 }
 
-impl<'de> Deserialize<'de> for Pattern {
+impl<'de> Deserialize<'de> for TextPattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
         let tagged = value.as_object().filter(|map| map.len() == 1).and_then(|map| map.iter().next());
+        let glob = |text: &str| {
+            let glob = Glob::try_from(text.to_owned()).map(TextPattern::Glob);
+            glob.map_err(|problem| D::Error::custom(format_args!(r#"{problem}, or {{"exact": …}} or {{"regex": …}}"#)))
+        };
         match (value.as_str(), tagged.and_then(|(kind, text)| Some((kind.as_str(), text.as_str()?)))) {
-            (Some(glob), _) => Ok(Pattern::Glob(glob.to_owned().into())),
-            (_, Some(("exact", text))) => Ok(Pattern::Exact(text.to_owned())),
-            (_, Some(("glob", text))) => Ok(Pattern::Glob(text.to_owned().into())),
-            (_, Some(("regex", text))) => {
-                let regex = Regex::new(text).map(Pattern::Regex);
-                regex.map_err(|error| D::Error::custom(format_args!("the regex `{text}`: {error}")))
-            }
+            (Some(text), _) => glob(text),
+            (_, Some(("exact", text))) => Ok(TextPattern::Exact(text.to_owned())),
+            (_, Some(("glob", text))) => glob(text),
+            (_, Some(("regex", text))) => pattern::compile(text).map(TextPattern::Regex).map_err(D::Error::custom),
             _ => Err(D::Error::custom(
-                r#"a text is matched by a string with `*`, or by {"exact": …}, {"glob": …} or {"regex": …}"#,
+                r#"a condition on a text is a string or an object with one member; write a string with `*`, {"exact": …}, {"glob": …} or {"regex": …}"#,
             )),
         }
     }
 }
 
-impl Pattern {
-    fn fits(&self, text: &str) -> bool {
+impl TextPattern {
+    fn is_match(&self, text: &str) -> bool {
         match self {
-            Pattern::Exact(exact) => exact == text,
-            Pattern::Glob(glob) => glob.fits(text),
-            Pattern::Regex(regex) => regex.is_match(text),
+            TextPattern::Exact(exact) => exact == text,
+            TextPattern::Glob(glob) => glob.matches(text),
+            TextPattern::Regex(regex) => regex.is_match(text),
         }
     }
 }
 
-/// A request as predicates see it: its body, and the prompt in it once somebody asks for that.
+/// The parts of a request that conditions read. The prompt is parsed when the first condition needs it.
 pub struct MatchInput<'a, 'm> {
     /// The members of the body.
     pub body: json::Object<'m>,
-    /// The model that is asked for.
+    /// The requested model.
     model: Cow<'a, str>,
     path: &'a str,
-    read: &'a (dyn Fn() -> Prompt + 'a),
+    read_prompt: &'a (dyn Fn() -> Prompt + 'a),
     prompt: OnceCell<Prompt>,
 }
 
 impl<'a, 'm> MatchInput<'a, 'm> {
-    /// A request to `model` at this path and with this body, whose prompt is read by `read` when it is wanted.
+    /// Creates the input for a request; `read_prompt` parses the prompt when it is needed.
     pub fn new(
         body: json::Object<'m>,
         model: Cow<'a, str>,
         path: &'a str,
-        read: &'a (dyn Fn() -> Prompt + 'a),
+        read_prompt: &'a (dyn Fn() -> Prompt + 'a),
     ) -> Self {
-        MatchInput { body, model, path, read, prompt: OnceCell::new() }
+        MatchInput { body, model, path, read_prompt, prompt: OnceCell::new() }
     }
 
-    /// The prompt.
+    /// Returns the prompt, parsed at the first call.
     pub fn prompt(&self) -> &Prompt {
-        self.prompt.get_or_init(self.read)
+        self.prompt.get_or_init(self.read_prompt)
     }
 }
 
 impl RequestMatcher {
-    /// Whether it holds for every request.
+    /// Returns true if it matches every request.
     pub fn is_always(&self) -> bool {
         self.conditions() == 0
     }
 
-    /// The name of the one model that it holds for, if it asks for nothing else.
+    /// Returns the model if the only condition is one model's full name.
     pub fn only_model(&self) -> Option<&str> {
         match &self.model {
-            Some(Pattern::Exact(model)) if self.conditions() == 1 => Some(model),
-            Some(Pattern::Glob(model)) if self.conditions() == 1 && model.is_name() => Some(model.as_str()),
+            Some(TextPattern::Exact(model)) if self.conditions() == 1 => Some(model),
+            Some(TextPattern::Glob(model)) if self.conditions() == 1 && model.is_name() => Some(model.as_str()),
             _ => None,
         }
     }
@@ -115,28 +116,28 @@ impl RequestMatcher {
         given.filter(|given| *given).count() + self.body.len()
     }
 
-    /// The names of the conditions that do not hold; none if it holds.
-    pub fn mismatches(&self, asked: &MatchInput<'_, '_>) -> SmallVec<[&str; 4]> {
+    /// Returns the names of the conditions that do not hold; empty if the request matches.
+    pub fn mismatches(&self, input: &MatchInput<'_, '_>) -> SmallVec<[&str; 4]> {
         let mut mismatches = SmallVec::new();
-        let mut want = |name, holds: Option<bool>| {
+        let mut check = |name, holds: Option<bool>| {
             if holds == Some(false) {
                 mismatches.push(name);
             }
         };
-        want("model", self.model.as_ref().map(|model| model.fits(&asked.model)));
-        want("path", self.path.as_ref().map(|path| path.fits(asked.path)));
-        want("user", self.user.as_ref().map(|user| user.fits(asked.prompt().last_user())));
-        want("system", self.system.as_ref().map(|system| system.fits(&asked.prompt().system())));
-        want("tool_result", self.tool_result.map(|wanted| wanted == asked.prompt().has_tool_result()));
-        want("turn", self.turn.map(|turn| turn == asked.prompt().turn()));
-        for (path, wanted) in &self.body {
-            want(path, Some(member(asked.body, path).and_then(json::Value::to_value).as_ref() == Some(wanted)));
+        check("model", self.model.as_ref().map(|model| model.is_match(&input.model)));
+        check("path", self.path.as_ref().map(|path| path.is_match(input.path)));
+        check("user", self.user.as_ref().map(|user| user.is_match(input.prompt().last_user())));
+        check("system", self.system.as_ref().map(|system| system.is_match(&input.prompt().system())));
+        check("tool_result", self.tool_result.map(|required| required == input.prompt().has_tool_result()));
+        check("turn", self.turn.map(|turn| turn == input.prompt().turn()));
+        for (path, required) in &self.body {
+            check(path, Some(member(input.body, path).and_then(json::Value::to_value).as_ref() == Some(required)));
         }
         mismatches
     }
 }
 
-/// A member by its path, such as `metadata.test`.
+/// Returns a member by its path, such as `metadata.test`.
 fn member<'m>(body: json::Object<'m>, path: &str) -> Option<json::Value<'m>> {
     let mut names = path.split('.');
     let first = body.get(names.next()?)?;
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn all_conditions_must_hold() {
+    fn every_condition_that_does_not_hold_is_a_mismatch() {
         assert!(mismatches(json!({})).is_empty());
         let all = json!({
             "model": "gpt-*", "path": "/v1/*", "user": {"regex": "(?i)WEATHER"}, "system": {"exact": "be brief"},
@@ -188,13 +189,17 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_pattern_is_told() {
+    fn a_wrong_condition_is_refused_with_a_remedy() {
         let problem = |value| serde_json::from_value::<RequestMatcher>(value).unwrap_err().to_string();
-        assert!(
-            problem(json!({"user": {"regex": "("}})).contains("regex")
-                || !problem(json!({"user": {"regex": "("}})).is_empty()
-        );
+        assert_eq!(problem(json!({"user": {"regex": "("}})), "the regex `(` is not valid: unclosed group");
+        assert!(problem(json!({"user": {"regex": r"\w{1000}"}})).contains("larger than 1 MiB"));
         assert!(problem(json!({"user": {"like": "x"}})).contains("exact"));
+        for class in [json!({"model": "gpt-[45]*"}), json!({"path": {"glob": "/v[12]/*"}}), json!({"user": "[x]"})] {
+            let refused = problem(class);
+            assert!(refused.contains("character classes are not supported") && refused.contains("regex"), "{refused}");
+        }
+        let exact = json!({"user": {"exact": "[x]"}, "system": {"regex": r"\[x]"}, "model": "*x]"});
+        assert!(serde_json::from_value::<RequestMatcher>(exact).is_ok());
         assert!(problem(json!({"users": "x"})).contains("unknown field"));
     }
 }

@@ -1,4 +1,4 @@
-//! Layer `traffic`.
+//! Limits, faults, latency, concurrency, rules and access of requests.
 
 pub mod access;
 pub mod capacity;

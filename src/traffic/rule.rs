@@ -1,4 +1,4 @@
-//! Rules: for which requests something goes wrong.
+//! Rules: faults for the requests that match.
 
 use std::{
     collections::HashMap,
@@ -16,48 +16,53 @@ use super::{
     matcher::{MatchInput, RequestMatcher},
 };
 
-/// The most that are kept while the server runs.
-const MOST: usize = 1000;
+/// Maximum number of rules put at run time.
+const MAX_RULES: usize = 1000;
 
-/// What goes wrong, and for which requests: `{"when": {"model": "gpt-4o"}, "fault": "429x2"}`.
+/// A fault and the requests that it applies to: `{"when": {"model": "gpt-4o"}, "fault": "429x2"}`.
 #[derive(Clone, Debug)]
 pub struct Rule {
     when: RequestMatcher,
     fault: FaultSpec,
-    /// As it is written.
-    written: Value,
+    /// The rule as the user wrote it.
+    json: Value,
 }
 
 impl Rule {
-    /// As it is written.
-    pub fn written(&self) -> &Value {
-        &self.written
+    /// Returns the fault.
+    pub fn fault(&self) -> &FaultSpec {
+        &self.fault
+    }
+
+    /// Returns the rule as the user wrote it.
+    pub fn json(&self) -> &Value {
+        &self.json
     }
 }
 
 impl<'de> Deserialize<'de> for Rule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// For which requests, all of them if that is left out, and what goes wrong with them.
+        /// The members of a rule; without `when` it applies to all requests.
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields, rename = "rule")]
-        struct Read {
+        struct RuleFile {
             #[serde(default)]
             when: RequestMatcher,
             fault: FaultSpec,
         }
-        let written = Value::deserialize(deserializer)?;
-        let Read { when, fault } = Read::deserialize(&written).map_err(D::Error::custom)?;
-        Ok(Rule { when, fault, written })
+        let json = Value::deserialize(deserializer)?;
+        let RuleFile { when, fault } = RuleFile::deserialize(&json).map_err(D::Error::custom)?;
+        Ok(Rule { when, fault, json })
     }
 }
 
 impl Serialize for Rule {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.written.serialize(serializer)
+        self.json.serialize(serializer)
     }
 }
 
-/// Rules that do not change. Those for one model are found by its name, so that they cost other requests one look.
+/// Rules that do not change. Rules for one model are found by its name: other requests pay one lookup for them.
 #[derive(Debug, Default)]
 pub struct RuleSet {
     by_model: HashMap<String, Vec<Rule>, foldhash::fast::RandomState>,
@@ -65,7 +70,7 @@ pub struct RuleSet {
 }
 
 impl RuleSet {
-    /// These, the first counting for most among those that fit.
+    /// Creates a set of rules in order of priority, the highest first.
     pub fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
         let mut set = RuleSet::default();
         for rule in rules {
@@ -77,127 +82,133 @@ impl RuleSet {
         set
     }
 
-    /// What goes wrong with requests to this model; `asked` is read where more than the model counts.
-    pub fn chains<'s, 'a: 's, 'm: 'a>(
+    /// Returns the faults of the rules that match; `input` is read only for rules with more conditions than the model.
+    pub fn faults_for<'s, 'a: 's, 'm: 'a>(
         &'s self,
         model: &str,
-        asked: &'s MatchInput<'a, 'm>,
+        input: &'s MatchInput<'a, 'm>,
     ) -> impl Iterator<Item = &'s FaultSpec> {
         let named = self.by_model.get(model).map(Vec::as_slice).unwrap_or_default();
-        let fits = |rule: &&Rule| rule.when.mismatches(asked).is_empty();
+        let fits = |rule: &&Rule| rule.when.mismatches(input).is_empty();
         named.iter().chain(self.others.iter().filter(fits)).map(|rule| &rule.fault)
     }
 
-    /// Whether no rule could fit a request to this model.
-    pub fn is_silent(&self, model: &str) -> bool {
+    /// Returns true if no rule can match a request to this model.
+    pub fn is_empty_for(&self, model: &str) -> bool {
         self.others.is_empty() && !self.by_model.contains_key(model)
     }
 }
 
-/// Rules that come and go while the server runs.
+/// Rules that are put and deleted at run time.
 #[derive(Default)]
 pub struct LiveRules {
-    live: RwLock<Arc<Live>>,
-    /// Whether there are any: every request asks, and most often there are none.
+    state: RwLock<Arc<LiveState>>,
+    /// True if there are any. Every request reads it, and usually there are none.
     any: AtomicBool,
 }
 
 #[derive(Clone, Default)]
-struct Live {
-    /// The newest first.
+struct LiveState {
+    /// The rules, the newest first.
     list: Vec<LiveRule>,
     last_id: u64,
 }
 
-/// One of them.
+/// A rule put at run time.
 #[derive(Clone)]
 pub struct LiveRule {
-    /// What it is called.
+    /// The id of the rule.
     pub id: String,
-    /// What it does.
+    /// The rule itself.
     pub rule: Rule,
 }
 
-/// Why a rule is not taken.
+/// A rule was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// It makes no sense; what is wrong with it.
-    Wrong(String),
-    /// There are too many.
+pub enum RuleError {
+    /// The rule is invalid, for this reason.
+    Invalid(String),
+    /// There are already this many rules.
     Full(usize),
 }
 
 impl LiveRules {
-    fn now(&self) -> Arc<Live> {
-        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    fn current(&self) -> Arc<LiveState> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes them all at once, as far as requests see it.
-    fn change<T>(&self, change: impl FnOnce(&mut Live) -> T) -> T {
-        let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = Live::clone(&live);
+    /// Applies a change atomically: a request sees the rules before or after it.
+    fn change<T>(&self, change: impl FnOnce(&mut LiveState) -> T) -> T {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = LiveState::clone(&state);
         let result = change(&mut next);
         self.any.store(!next.list.is_empty(), Ordering::Release);
-        *live = Arc::new(next);
+        *state = Arc::new(next);
         result
     }
 
-    /// Whether there are none.
+    /// Returns true if there are none.
     pub fn is_empty(&self) -> bool {
         !self.any.load(Ordering::Acquire)
     }
 
-    /// All, the newest first, which counts for most.
+    /// Returns all rules in order of priority, the newest first.
     pub fn list(&self) -> Vec<LiveRule> {
-        self.now().list.clone()
+        self.current().list.clone()
     }
 
-    /// What goes wrong with a request.
-    pub fn chains(&self, asked: &MatchInput<'_, '_>) -> Vec<(String, FaultSpec)> {
-        let live = self.now();
-        let fits = live.list.iter().filter(|live| live.rule.when.mismatches(asked).is_empty());
-        fits.map(|live| (live.id.clone(), live.rule.fault.clone())).collect()
+    /// Returns the id and the fault of each rule that matches.
+    pub fn faults_for(&self, input: &MatchInput<'_, '_>) -> Vec<(String, FaultSpec)> {
+        let state = self.current();
+        let matching = state.list.iter().filter(|live| live.rule.when.mismatches(input).is_empty());
+        matching.map(|live| (live.id.clone(), live.rule.fault.clone())).collect()
     }
 
-    /// Puts a rule: a new one, or in the place of the one called `id`.
+    /// Adds a rule, or replaces the one with this id; `check` checks its fault.
     ///
     /// # Errors
-    /// It is wrong, or one too many.
-    pub fn put(&self, id: Option<&str>, written: &Value) -> Result<LiveRule, Refused> {
-        let rule = Rule::deserialize(written).map_err(|error| Refused::Wrong(error.to_string()))?;
-        self.change(|live| {
-            let known = live.list.iter().position(|live| Some(live.id.as_str()) == id);
-            if known.is_none() && live.list.len() >= MOST {
-                return Err(Refused::Full(MOST));
+    /// The rule is invalid, or there are too many.
+    pub fn put(
+        &self,
+        id: Option<&str>,
+        json: &Value,
+        check: impl FnOnce(&FaultSpec) -> Result<(), String>,
+    ) -> Result<LiveRule, RuleError> {
+        let rule = Rule::deserialize(json).map_err(|error| RuleError::Invalid(error.to_string()))?;
+        check(&rule.fault).map_err(RuleError::Invalid)?;
+        self.change(|state| {
+            let known = state.list.iter().position(|live| Some(live.id.as_str()) == id);
+            if known.is_none() && state.list.len() >= MAX_RULES {
+                return Err(RuleError::Full(MAX_RULES));
             }
             let id = match id {
                 Some(id) => id.to_owned(),
                 None => {
-                    live.last_id += 1;
-                    format!("rule-{}", live.last_id)
+                    state.last_id += 1;
+                    format!("rule-{}", state.last_id)
                 }
             };
             let put = LiveRule { id, rule };
             match known {
-                Some(place) => live.list[place] = put.clone(),
-                None => live.list.insert(0, put.clone()),
+                Some(index) => state.list[index] = put.clone(),
+                None => state.list.insert(0, put.clone()),
             }
             Ok(put)
         })
     }
 
-    /// Takes away the one called `id`; whether there was one.
+    /// Deletes the rule with this id; returns false if there was none.
     pub fn delete(&self, id: &str) -> bool {
-        self.change(|live| {
-            let before = live.list.len();
-            live.list.retain(|live| live.id != id);
-            live.list.len() < before
+        self.change(|state| {
+            let before = state.list.len();
+            state.list.retain(|live| live.id != id);
+            state.list.len() < before
         })
     }
 
-    /// Takes all away.
+    /// Deletes all rules.
     pub fn clear(&self) {
-        self.change(|live| live.list.clear());
+        self.change(|state| state.list.clear());
     }
 }
 
@@ -208,12 +219,16 @@ mod tests {
     use super::*;
     use crate::core::{json, prompt::Prompt};
 
-    fn texts<'s>(chains: impl Iterator<Item = &'s FaultSpec>) -> Vec<String> {
-        chains.map(ToString::to_string).collect()
+    fn put(rules: &LiveRules, id: Option<&str>, rule: &Value) -> Result<LiveRule, RuleError> {
+        rules.put(id, rule, |_| Ok(()))
+    }
+
+    fn texts<'s>(faults: impl Iterator<Item = &'s FaultSpec>) -> Vec<String> {
+        faults.map(ToString::to_string).collect()
     }
 
     #[test]
-    fn rules_for_one_model_come_before_those_for_others() {
+    fn rules_for_one_model_come_before_the_others() {
         let rules: Vec<Rule> = serde_json::from_value(json!([
             {"when": {"model": "gpt-*"}, "fault": "503%5"},
             {"when": {"model": "429"}, "fault": 429},
@@ -222,38 +237,37 @@ mod tests {
         .unwrap();
         let set = RuleSet::new(rules);
         let body = json::Object::default();
-        let of = |model: &'static str| {
-            let asked = MatchInput::new(body, model.into(), "/v1/chat/completions", &Prompt::default);
-            texts(set.chains(model, &asked))
+        let faults_for = |model: &'static str| {
+            let input = MatchInput::new(body, model.into(), "/v1/chat/completions", &Prompt::default);
+            texts(set.faults_for(model, &input))
         };
-        assert_eq!(of("429"), ["429", "ttft=1s"]);
-        assert_eq!(of("gpt-4o"), ["503%5"]);
-        assert!(of("o3").is_empty());
+        assert_eq!(faults_for("429"), ["429", "ttft=1s"]);
+        assert_eq!(faults_for("gpt-4o"), ["503%5"]);
+        assert!(faults_for("o3").is_empty());
     }
 
     #[test]
-    fn live_rules_come_change_and_go() {
+    fn live_rules_are_added_replaced_and_deleted() {
         let rules = LiveRules::default();
         assert!(rules.is_empty());
-        let first = rules.put(None, &json!({"fault": "503"})).unwrap();
-        let second = rules.put(None, &json!({"fault": "hang", "when": {"model": "o3"}})).unwrap();
-        rules.put(Some(&first.id), &json!({"fault": "429"})).unwrap();
-        rules.put(Some("mine"), &json!({"fault": "gzip"})).unwrap();
-        let all: Vec<_> =
-            rules.list().into_iter().map(|live| (live.id, live.rule.written()["fault"].clone())).collect();
+        let first = put(&rules, None, &json!({"fault": "503"})).unwrap();
+        let second = put(&rules, None, &json!({"fault": "hang", "when": {"model": "o3"}})).unwrap();
+        put(&rules, Some(&first.id), &json!({"fault": "429"})).unwrap();
+        put(&rules, Some("mine"), &json!({"fault": "gzip"})).unwrap();
+        let all: Vec<_> = rules.list().into_iter().map(|live| (live.id, live.rule.json()["fault"].clone())).collect();
         assert_eq!(all, [("mine".into(), json!("gzip")), (second.id.clone(), json!("hang")), (first.id, json!("429"))]);
         let body = json::Object::default();
-        let chains = rules.chains(&MatchInput::new(body, "o3".into(), "/", &Prompt::default));
-        assert_eq!(texts(chains.iter().map(|(_, chain)| chain)), ["gzip", "hang", "429"]);
+        let faults = rules.faults_for(&MatchInput::new(body, "o3".into(), "/", &Prompt::default));
+        assert_eq!(texts(faults.iter().map(|(_, fault)| fault)), ["gzip", "hang", "429"]);
         assert!(rules.delete(&second.id) && !rules.delete(&second.id));
         assert!(
-            matches!(rules.put(None, &json!({"fault": "boom"})), Err(Refused::Wrong(what)) if what.contains("boom"))
+            matches!(put(&rules, None, &json!({"fault": "boom"})), Err(RuleError::Invalid(what)) if what.contains("boom"))
         );
-        assert!(matches!(rules.put(None, &json!({"faults": "503"})), Err(Refused::Wrong(_))));
-        for _ in 2..MOST {
-            rules.put(None, &json!({"fault": "503"})).unwrap();
+        assert!(matches!(put(&rules, None, &json!({"faults": "503"})), Err(RuleError::Invalid(_))));
+        for _ in 2..MAX_RULES {
+            put(&rules, None, &json!({"fault": "503"})).unwrap();
         }
-        assert_eq!(rules.put(None, &json!({"fault": "503"})).err(), Some(Refused::Full(MOST)));
+        assert_eq!(put(&rules, None, &json!({"fault": "503"})).err(), Some(RuleError::Full(MAX_RULES)));
         rules.clear();
         assert!(rules.is_empty());
     }

@@ -2,7 +2,7 @@
 
 use fake_openai::{
     Config, Running,
-    model::{Content, Context, Counting, ModelBehavior},
+    model::{ContentSource, ContextWindow, Counting, ModelBehavior},
 };
 use serde_json::{Value, json};
 
@@ -230,11 +230,12 @@ fn cached_tokens_are_counted_apart_from_input_tokens() {
 
 #[test]
 fn lorem_fills_max_tokens_and_an_exceeded_context_is_refused() {
-    let (_server, mut connection) = with(ModelBehavior { content: Content::Lorem, ..ModelBehavior::default() });
+    let (_server, mut connection) = with(ModelBehavior { content: ContentSource::Lorem, ..ModelBehavior::default() });
     let answer = ask(&mut connection, &json!({"max_tokens": 50}));
     assert_eq!((&answer["usage"]["output_tokens"], &answer["stop_reason"]), (&json!(50), &"max_tokens".into()));
 
-    let (_server, mut connection) = with(ModelBehavior { context: Context::Tokens(20), ..ModelBehavior::default() });
+    let (_server, mut connection) =
+        with(ModelBehavior { context: ContextWindow::Tokens(20), ..ModelBehavior::default() });
     let refused = connection.post("/v1/messages", &body(&json!({"max_tokens": 30})));
     let expected = "input length and `max_tokens` exceed context limit: 8 + 30 > 20, decrease input length or \
                     `max_tokens` and try again";

@@ -2,7 +2,7 @@
 
 use fake_openai::{
     Config, Running,
-    model::{Content, Counting, ModelBehavior},
+    model::{ContentSource, Counting, ModelBehavior},
 };
 use serde_json::{Value, json};
 
@@ -117,7 +117,7 @@ fn a_stop_sequence_ends_the_reply_before_it() {
 
 #[test]
 fn echo_and_lorem_replace_the_default_reply() {
-    let (_server, mut connection) = with(ModelBehavior { content: Content::Echo, ..ModelBehavior::default() });
+    let (_server, mut connection) = with(ModelBehavior { content: ContentSource::Echo, ..ModelBehavior::default() });
     let messages = json!([{"role": "user", "content": "first"}, {"role": "assistant", "content": "x"},
         {"role": "user", "content": [{"type": "text", "text": "séc\"ond"}, {"type": "text", "text": "part"}]}]);
     let answer = ask(&mut connection, json!({"messages": messages}));
@@ -125,7 +125,7 @@ fn echo_and_lorem_replace_the_default_reply() {
 
     for usage in [Counting::Canned, Counting::Exact] {
         let behavior =
-            ModelBehavior { content: Content::Lorem, lorem_tokens: 20..=30, usage, ..ModelBehavior::default() };
+            ModelBehavior { content: ContentSource::Lorem, lorem_tokens: 20..=30, usage, ..ModelBehavior::default() };
         let (_server, mut connection) = with(behavior);
         let answer = ask(&mut connection, json!({"max_tokens": 333}));
         assert_eq!(
@@ -454,7 +454,8 @@ fn spoken_replies_have_an_audio_file_and_its_transcript() {
 fn any_text_is_echoed_unchanged_and_its_usage_adds_up() {
     use proptest::{prelude::*, test_runner::TestRunner};
     for usage in [Counting::Estimate, Counting::Exact] {
-        let (_server, connection) = with(ModelBehavior { content: Content::Echo, usage, ..ModelBehavior::default() });
+        let (_server, connection) =
+            with(ModelBehavior { content: ContentSource::Echo, usage, ..ModelBehavior::default() });
         let connection = std::cell::RefCell::new(connection);
         let mut runner =
             TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) });
@@ -486,12 +487,12 @@ fn any_text_is_echoed_unchanged_and_its_usage_adds_up() {
 
 #[test]
 fn huge_token_limits_are_refused_or_bounded() {
-    let context = fake_openai::model::Context::Tokens(100);
+    let context = fake_openai::model::ContextWindow::Tokens(100);
     let (_server, mut connection) = with(ModelBehavior { context, ..ModelBehavior::default() });
     let refused = connection.chat(&body(json!({"model": "m", "max_tokens": u64::MAX})));
     assert_eq!((refused.status, refused.json()["error"]["code"].as_str()), (400, Some("context_length_exceeded")));
 
-    let (_server, mut connection) = with(ModelBehavior { content: Content::Lorem, ..ModelBehavior::default() });
+    let (_server, mut connection) = with(ModelBehavior { content: ContentSource::Lorem, ..ModelBehavior::default() });
     let answer = ask(&mut connection, json!({"model": "m", "max_tokens": u64::MAX, "n": 128}));
     assert_eq!(answer["choices"].as_array().unwrap().len(), 128);
     assert!(answer["usage"]["completion_tokens"].as_u64().unwrap() <= 100_000, "all choices share one limit for lorem");

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fake_openai::{Config, Running, Server};
+use fake_openai::{
+    Config, Running, Server,
+    core::http1::{Piece, ResponseParser},
+};
 use serde_json::Value;
 
 /// The longest wait. Nothing takes nearly as long, so a test that waits this long fails.
@@ -67,7 +70,10 @@ impl End {
 }
 
 /// One keep-alive connection.
-pub struct Connection(BufReader<TcpStream>);
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+    parser: ResponseParser,
+}
 
 impl Connection {
     pub fn open(address: impl Into<SocketAddr>) -> Connection {
@@ -85,11 +91,11 @@ impl Connection {
     fn over(stream: TcpStream) -> Connection {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Connection(BufReader::new(stream))
+        Connection { stream: BufReader::new(stream), parser: ResponseParser::new() }
     }
 
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.get_mut().write_all(bytes)
+        self.stream.get_mut().write_all(bytes)
     }
 
     pub fn request(&mut self, method: &str, path: &str, headers: &str, body: &str) -> io::Result<Response> {
@@ -110,44 +116,63 @@ impl Connection {
         self.request("GET", path, "", "").unwrap()
     }
 
-    fn line(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        self.0.read_line(&mut line)?;
-        match line.strip_suffix("\r\n") {
-            Some(line) => Ok(line.to_owned()),
-            None => Err(io::ErrorKind::UnexpectedEof.into()),
+    /// Reads the next piece of the response and passes it to `on`.
+    fn next(&mut self, mut on: impl FnMut(Piece<'_>)) -> io::Result<()> {
+        loop {
+            let (taken, piece) = self.parser.next(self.stream.buffer()).map_err(|_| io::ErrorKind::InvalidData)?;
+            let more = piece == Piece::Incomplete;
+            if !more {
+                on(piece);
+            }
+            self.stream.consume(taken);
+            if !more {
+                return Ok(());
+            }
+            if self.stream.fill_buf()?.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
         }
     }
 
-    /// Reads the head of a response and leaves its body.
+    /// Reads the head of a response and leaves its body. An interim response (1xx) has a head of its own.
     pub fn head(&mut self) -> io::Result<Response> {
-        let status = self.line()?;
-        let status = status.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
-        let mut headers = BTreeMap::<String, String>::new();
-        loop {
-            let line = self.line()?;
-            let Some((name, value)) = line.split_once(": ") else { break };
-            let known = headers.entry(name.to_lowercase()).or_default();
-            *known = if known.is_empty() { value.to_owned() } else { format!("{known}, {value}") };
+        if self.parser.is_complete() {
+            self.parser.reset();
         }
-        Ok(Response { status, headers, body: Vec::new(), chunks: Vec::new() })
+        let mut response = Response { status: 0, headers: BTreeMap::new(), body: Vec::new(), chunks: Vec::new() };
+        let mut ended = false;
+        while !ended {
+            self.next(|piece| match piece {
+                Piece::Status(status) => response.status = status,
+                Piece::Header(name, value) => {
+                    let [name, value] = [name, value].map(|text| String::from_utf8(text.to_vec()).unwrap());
+                    let known = response.headers.entry(name.to_lowercase()).or_default();
+                    *known = if known.is_empty() { value } else { format!("{known}, {value}") };
+                }
+                _ => ended = true,
+            })?;
+        }
+        Ok(response)
     }
 
     /// Reads one response to its end.
     pub fn response(&mut self, head_only: bool) -> io::Result<Response> {
+        if head_only {
+            self.parser = ResponseParser::head_only();
+        }
         let mut response = self.head()?;
-        if response.headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") && !head_only {
-            loop {
-                let chunk = self.chunk()?;
-                if chunk.is_empty() {
-                    break;
+        let mut chunk = Vec::new();
+        let mut ended = false;
+        while !ended {
+            self.next(|piece| match piece {
+                Piece::Data(data) => {
+                    response.body.extend_from_slice(data);
+                    chunk.extend_from_slice(data);
                 }
-                response.body.extend_from_slice(&chunk);
-                response.chunks.push(chunk);
-            }
-        } else if let Some(length) = response.headers.get("content-length").filter(|_| !head_only) {
-            response.body = vec![0; length.parse().unwrap()];
-            self.0.read_exact(&mut response.body)?;
+                Piece::ChunkEnd => response.chunks.push(std::mem::take(&mut chunk)),
+                Piece::End => ended = true,
+                _ => {}
+            })?;
         }
         Ok(response)
     }
@@ -167,11 +192,15 @@ impl Connection {
 
     /// Reads one chunk of a chunked body. The last chunk is empty.
     pub fn chunk(&mut self) -> io::Result<Vec<u8>> {
-        let size = self.line()?;
-        let size = usize::from_str_radix(&size, 16).map_err(|_| io::ErrorKind::InvalidData)?;
-        let mut chunk = vec![0; size + 2];
-        self.0.read_exact(&mut chunk)?;
-        chunk.truncate(size);
+        let mut chunk = Vec::new();
+        let mut ended = false;
+        while !ended {
+            self.next(|piece| match piece {
+                Piece::Data(data) => chunk.extend_from_slice(data),
+                Piece::ChunkEnd | Piece::End => ended = true,
+                _ => {}
+            })?;
+        }
         Ok(chunk)
     }
 
@@ -179,7 +208,7 @@ impl Connection {
     pub fn rest(&mut self) -> (Vec<u8>, End) {
         let (mut rest, mut buffer) = (Vec::new(), [0; 4096]);
         loop {
-            match self.0.read(&mut buffer) {
+            match self.stream.read(&mut buffer) {
                 Ok(0) => return (rest, End::Cut),
                 Ok(length) => rest.extend_from_slice(&buffer[..length]),
                 Err(error) => return (rest, End::of(&error)),
@@ -189,7 +218,7 @@ impl Connection {
 
     /// Returns whether the other side has closed without sending anything more.
     pub fn is_closed(&mut self) -> bool {
-        matches!(self.0.read(&mut [0]), Ok(0)) || self.0.get_ref().peer_addr().is_err()
+        matches!(self.stream.read(&mut [0]), Ok(0)) || self.stream.get_ref().peer_addr().is_err()
     }
 }
 

@@ -7,7 +7,7 @@ use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use fake_openai::{
     Config, LimitSpec, Running, Settings,
     core::{clock::ManualClock, limit_status::Unit},
-    model::{Content, Counting, ModelBehavior},
+    model::{ContentSource, Counting, ModelBehavior},
 };
 use serde_json::{Value, json};
 
@@ -56,7 +56,7 @@ fn texts(answer: &Value) -> Vec<&str> {
 #[test]
 fn each_prompt_gets_its_own_completion() {
     let (_server, mut connection) =
-        with(ModelBehavior { content: Content::Echo, usage: Counting::Exact, ..ModelBehavior::default() });
+        with(ModelBehavior { content: ContentSource::Echo, usage: Counting::Exact, ..ModelBehavior::default() });
     let body = json!({"model": "davinci-002", "prompt": ["hello world", "bye"], "n": 2, "best_of": 3});
     let answer = post(&mut connection, "/v1/completions", &body).json();
     assert_eq!(texts(&answer), ["hello world", "hello world", "bye", "bye"]);
@@ -69,7 +69,7 @@ fn each_prompt_gets_its_own_completion() {
 
 #[test]
 fn a_completion_has_16_tokens_unless_it_asks_for_more() {
-    let (_server, mut connection) = with(ModelBehavior { content: Content::Lorem, ..ModelBehavior::default() });
+    let (_server, mut connection) = with(ModelBehavior { content: ContentSource::Lorem, ..ModelBehavior::default() });
     for (most, expected) in [(Value::Null, 16), (json!(40), 40), (json!(0), 0)] {
         let body = json!({"model": "m", "prompt": ["a", "b"], "max_tokens": most});
         let answer = post(&mut connection, "/v1/completions", &body).json();

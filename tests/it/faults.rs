@@ -398,7 +398,7 @@ fn an_unknown_fault_is_refused_with_the_known_ones() {
 #[test]
 fn an_inactive_fault_leaves_the_reply_unchanged() {
     // A fault that is not due changes nothing.
-    let behavior = model::ModelBehavior { content: model::Content::Lorem, ..model::ModelBehavior::default() };
+    let behavior = model::ModelBehavior { content: model::ContentSource::Lorem, ..model::ModelBehavior::default() };
     let texts = |faults: Vec<_>| {
         let server = serve(Config { seed: Some(9), behavior: behavior.clone(), faults, ..Config::for_test() });
         ask(&server, "gpt-4o").json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()

@@ -6,7 +6,7 @@ use fake_openai::{
     Config, Running,
     core::clock::ManualClock,
     fixtures::Fixtures,
-    model::{Context, Counting, ModelBehavior},
+    model::{ContextWindow, Counting, ModelBehavior},
 };
 use serde_json::{Value, json};
 
@@ -122,7 +122,8 @@ fn the_model_comes_from_the_path() {
     assert_eq!(said("gemini-2.5-pro", &named), pair("other", "gemini-2.5-pro"), "the model of the body is ignored");
     assert_eq!(said("tuned%2F%22one%22", &named), pair("other", "tuned/\"one\""));
 
-    let behavior = ModelBehavior { context: Context::OfModel, usage: Counting::Estimate, ..ModelBehavior::default() };
+    let behavior =
+        ModelBehavior { context: ContextWindow::OfModel, usage: Counting::Estimate, ..ModelBehavior::default() };
     let (_server, mut connection) = served(Config { behavior, ..Config::for_test() });
     let long = json!({"contents": [{"parts": [{"text": "x".repeat(4 * 1_048_576)}]}]}).to_string();
     let refused = connection.post(&format!("{GEMINI}:generateContent"), &long);

@@ -274,7 +274,7 @@ fn tokens_are_reserved_as_recorded_and_reconciled_if_configured() {
 fn requests_in_flight_count_until_their_responses_end() {
     let (server, _) = with(Settings {
         max_in_flight: Some(2),
-        content: Some(fake_openai::model::Content::Lorem),
+        content: Some(fake_openai::model::ContentSource::Lorem),
         ..Settings::default()
     });
     let long = r#"{"model":"fake","messages":[{"role":"user","content":"Hi"}],"stream":true,"max_tokens":90000}"#;

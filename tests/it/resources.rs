@@ -228,17 +228,32 @@ fn one_fixture_file_adds_a_collection() {
     assert_eq!(client.0.get("/other/b1/toys").status, 405);
 }
 
+/// The problems of a collection with these members.
+fn collection_problems(members: &str) -> String {
+    let file = format!(r#"{{"paths": ["/toys"], "collection": "toys", "noun": "toy", {members}}}"#);
+    let directory = Directory::with(&[("openai/toys.json", &file)]);
+    let problems = Fixtures::load(Some(directory.path())).err().unwrap_or_default();
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Checks that a collection with the members of each case is refused with its message.
+fn check_collection_mistakes(cases: &[(String, &str)]) {
+    for (members, expected) in cases {
+        let problems = collection_problems(members);
+        assert!(problems.contains(expected), "{problems}\n{expected}");
+    }
+}
+
+const OBJECT: &str = r#""object": {"id": "{{resource.id}}"}"#;
+
 #[test]
-fn mistakes_in_a_collection_are_reported_at_start() {
-    let told = |rest: &str| {
-        let file = format!(r#"{{"paths": ["/toys"], "collection": "toys", "noun": "toy", {rest}}}"#);
-        let directory = Directory::with(&[("openai/toys.json", &file)]);
-        let problems = Fixtures::load(Some(directory.path())).err().unwrap_or_default();
-        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-    };
-    let object = r#""object": {"id": "{{resource.id}}"}"#;
-    assert_eq!(told(&format!(r#"{object}, "actions": {{"get": {{}}}}"#)), "");
-    for (rest, expected) in [
+fn a_correct_collection_has_no_problems() {
+    assert_eq!(collection_problems(&format!(r#"{OBJECT}, "actions": {{"get": {{}}}}"#)), "");
+}
+
+#[test]
+fn mistakes_in_the_actions_of_a_collection_are_reported_at_start() {
+    check_collection_mistakes(&[
         (r#""actions": {"create": {}}"#.to_owned(), "actions.create: there is no `object` to create"),
         (r#""actions": {"get": {"route": "GET /one"}}"#.to_owned(), "actions.get: its `route` has no `{id}`"),
         (r#""actions": {"get": {"route": "one"}}"#.to_owned(), "actions.get.route: `one` is not a route"),
@@ -256,36 +271,39 @@ fn mistakes_in_a_collection_are_reported_at_start() {
             r#""actions": {"get": {"body": "{{path.box}}"}}"#.to_owned(),
             "`{{path.box}}` is not in the route `GET /toys/{id}`",
         ),
+    ]);
+}
+
+#[test]
+fn mistakes_in_the_object_and_the_states_of_a_collection_are_reported_at_start() {
+    check_collection_mistakes(&[
         (
             r#""object": {"id": "{{path.id}}"}, "actions": {}"#.to_owned(),
             "object: `{{path.id}}` is not in the route `GET /toys`",
         ),
         (
-            format!(r#"{object}, "actions": {{"create": {{"also": {{"openai/no.json": "a"}}}}}}"#),
+            format!(r#"{OBJECT}, "actions": {{"create": {{"also": {{"openai/no.json": "a"}}}}}}"#),
             "`openai/no.json` does not exist",
         ),
         (
-            format!(r#"{object}, "then": {{"old": {{"openai/no.json": {{}}}}}}, "actions": {{}}"#),
+            format!(r#"{OBJECT}, "then": {{"old": {{"openai/no.json": {{}}}}}}, "actions": {{}}"#),
             "then.old.openai/no.json: `openai/no.json`",
         ),
         (
-            format!(r#"{object}, "actions": {{"stop": {{"only_if": {{"state": ["on"]}}}}}}"#),
+            format!(r#"{OBJECT}, "actions": {{"stop": {{"only_if": {{"state": ["on"]}}}}}}"#),
             "actions.stop.only_if: `state` is not among the members of `object`",
         ),
         (
-            format!(r#"{object}, "actions": {{"stop": {{"only_if": {{"id": []}}}}}}"#),
+            format!(r#"{OBJECT}, "actions": {{"stop": {{"only_if": {{"id": []}}}}}}"#),
             "actions.stop.only_if: `id` may have no value",
         ),
         (
-            format!(r#"{object}, "actions": {{"create": {{"only_if": {{"id": ["a"]}}}}}}"#),
+            format!(r#"{OBJECT}, "actions": {{"create": {{"only_if": {{"id": ["a"]}}}}}}"#),
             "actions.create.only_if: is about no object",
         ),
-        (r#""object": {"id": "{{res.id}}"}, "actions": {}"#.to_owned(), "`{{res.id}}` names no space"),
+        (r#""object": {"id": "{{res.id}}"}, "actions": {}"#.to_owned(), "`{{res.id}}` has the unknown space `res`"),
         (r#""acts": {}"#.to_owned(), "unknown field `acts`"),
-    ] {
-        let problems = told(&rest);
-        assert!(problems.contains(expected), "{problems}\n{expected}");
-    }
+    ]);
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! The sources of faults, their priority, and rules that change at run time.
 
-use fake_openai::{Config, Running};
+use fake_openai::{Config, Running, Server};
 use serde_json::json;
 
 use crate::{
     client::{CHAT, Connection, Response, serve},
-    program::Directory,
+    program::{Directory, run},
 };
 
 fn request(server: &Running, path: &str, headers: &str, body: &str) -> Response {
@@ -161,6 +161,46 @@ fn fixture_rules_can_be_overridden() {
     assert_eq!(request(&server, PATH, "", &CHAT.replace("gpt-4o", "429")).status, 200);
     let wrong = Directory::with(&[("rules.json", r#"[{"fault": "boom"}]"#)]);
     let config = Config { fixtures: Some(wrong.path().to_owned()), ..Config::for_test() };
-    let problem = fake_openai::Server::bind(config).err().unwrap().to_string();
+    let problem = Server::bind(config).err().unwrap().to_string();
     assert!(problem.contains("rules.json") && problem.contains("there is no fault `boom`"), "{problem}");
+}
+
+#[test]
+fn an_error_name_that_no_provider_has_is_refused_wherever_it_is_read() {
+    let suggestion = "no provider has an error `insufficient_quotas`; did you mean `insufficient_quota`?";
+    let flag = run(&["check", "--fault", "429:insufficient_quotas"]);
+    assert_eq!(flag.status.code(), Some(2));
+    let text = String::from_utf8(flag.stderr).unwrap();
+    assert_eq!(text, format!("error: fault: `429:insufficient_quotas`: {suggestion}\n"));
+
+    let rule = json!({"when": {"model": "gpt-4o"}, "fault": "503x1~429:insufficient_quotas"});
+    let rules = vec![serde_json::from_value(rule.clone()).unwrap()];
+    let refused = Server::bind(Config { rules, ..Config::for_test() }).err().unwrap().to_string();
+    assert_eq!(refused, format!("rules[0].fault: `429:insufficient_quotas`: {suggestion}"));
+
+    let fixtures = Directory::with(&[("rules.json", &json!([{"fault": "ok"}, rule]).to_string())]);
+    let config = Config { fixtures: Some(fixtures.path().to_owned()), ..Config::for_test() };
+    let refused = Server::bind(config).err().unwrap().to_string();
+    let place = format!("rules.json: [1].fault: `429:insufficient_quotas`: {suggestion}");
+    assert!(refused.ends_with(&place), "{refused}");
+
+    let server = serve(Config::for_test());
+    let admin = request(&server, "/__admin/rules", "", &rule.to_string());
+    assert_eq!(admin.status, 400);
+    assert!(admin.text().contains(suggestion), "{}", admin.text());
+    let by_model = request(&server, PATH, "", &CHAT.replace("gpt-4o", "gpt-4o~error@5:overloadde"));
+    assert_eq!(by_model.status, 400);
+    assert_eq!(
+        by_model.json()["error"]["message"],
+        "`error:overloadde`: no provider has an error `overloadde`; did you mean `overloaded`?"
+    );
+}
+
+#[test]
+fn an_error_name_of_the_users_own_provider_is_accepted() {
+    let provider = r#"{"like": "openai", "paths": ["/mine"], "errors": {"injected:napping": {"status": 503, "words": {"message": "Zzz"}}}}"#;
+    let fixtures = Directory::with(&[("mine/provider.json", provider)]);
+    let config = Config { fixtures: Some(fixtures.path().to_owned()), ..Config::for_test() };
+    let server = serve(Config { faults: vec!["503:napping".parse().unwrap()], ..config });
+    assert_eq!(request(&server, PATH, "", CHAT).status, 503);
 }

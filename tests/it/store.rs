@@ -10,7 +10,7 @@ use std::{
 use fake_openai::{
     Config, Running, Settings,
     core::clock::ManualClock,
-    traffic::limit::{Failure, Window},
+    traffic::limit::{FailurePolicy, Window},
 };
 
 use crate::{
@@ -100,7 +100,7 @@ fn patient(url: &str, settings: Settings, clock: &ManualClock, patience: Duratio
     let mut config = Config { clock: clock.clone().into(), ..Config::try_from(asked).unwrap() };
     if let Some(store) = &mut config.limit_store {
         // Long, so that a busy machine does not look like a lost store.
-        store.patience = patience;
+        store.timeout = patience;
     }
     serve(config)
 }
@@ -208,7 +208,7 @@ fn permits_are_returned_to_the_store() {
     let clock = ManualClock::new();
     let servers = [(); 2].map(|()| server(&redis.url(), settings.clone(), &clock));
     servers.iter().for_each(connected);
-    let asked = Settings { content: Some(fake_openai::model::Content::Lorem), ..settings };
+    let asked = Settings { content: Some(fake_openai::model::ContentSource::Lorem), ..settings };
     let slow = server(&redis.url(), asked, &clock);
     connected(&slow);
     let long = r#"{"model":"fake","messages":[{"role":"user","content":"Hi"}],"stream":true,"max_tokens":90000}"#;
@@ -257,8 +257,9 @@ fn a_permit_granted_too_late_is_returned() {
 #[test]
 fn without_its_store_a_server_refuses_or_admits_and_recovers() {
     let Some(mut redis) = Redis::start("without_its_store_a_server_refuses_or_admits_and_recovers") else { return };
-    for (failure, without, word) in [(Failure::Closed, 503, "refused"), (Failure::Open, 200, "let through")] {
-        let name = if failure == Failure::Open { "open" } else { "closed" };
+    for (failure, without, word) in [(FailurePolicy::Closed, 503, "refused"), (FailurePolicy::Open, 200, "let through")]
+    {
+        let name = if failure == FailurePolicy::Open { "open" } else { "closed" };
         let url = redis.url();
         let args = ["--host", "127.0.0.1", "--port", "0", "--rpm", "1000", "--limit-store", &url];
         let program = Program::start(&[&args[..], &["--limit-store-failure", name]].concat());
@@ -279,8 +280,8 @@ fn without_its_store_a_server_refuses_or_admits_and_recovers() {
         let (status, _, error) = program.end();
         assert!(status.success());
         let lines = |what: &str| error.lines().filter(|line| line.contains(what)).count();
-        assert_eq!(lines("does not answer ("), lines("answers: "), "{error}");
-        assert!(lines("answers: ") <= 3, "each recovery is logged once: {error}");
+        assert_eq!(lines("does not respond ("), lines("responds again; "), "{error}");
+        assert!(lines("responds again; ") <= 3, "logged once each time: {error}");
         assert!(error.contains(word) && !error.contains("redis://"), "{error}");
     }
 }
@@ -296,7 +297,7 @@ fn a_silent_store_counts_as_failed() {
     let response = Connection::open(refused.address()).chat(CHAT);
     assert_eq!(response.status, 503);
     assert_eq!(response.json()["error"]["code"], "service_unavailable");
-    let open = Settings { limit_store_failure: Some(Failure::Open), ..asked };
+    let open = Settings { limit_store_failure: Some(FailurePolicy::Open), ..asked };
     let passed = patient(&url, open, &ManualClock::new(), brief);
     assert_eq!(Connection::open(passed.address()).chat(CHAT).status, 200);
 }

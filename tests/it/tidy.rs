@@ -145,3 +145,49 @@ fn the_docker_image_copies_everything_cargo_reads() {
     assert!(manifest.contains("[[bench]]"));
     assert!(before.contains("COPY benches benches") && ignored.lines().any(|line| line == "!benches"));
 }
+
+/// First words that leave a doc comment without a subject.
+const HEADLESS: [&str; 9] = ["What", "Whether", "Who", "Where", "How", "Of", "Such", "One that", "That"];
+
+/// Words that stand for return, send, report, render or contain in this project's old prose.
+const PRIVATE_WORDS: [&str; 12] =
+    ["told", "tells", "tell", "said", "says", "spell", "spells", "spelled", "spoken", "speaks", "whoever", "hears"];
+
+#[test]
+fn doc_comments_begin_with_their_subject() {
+    let mut found = Vec::new();
+    for (path, text) in sources() {
+        let mut before = "";
+        for (number, line) in text.lines().map(str::trim).enumerate() {
+            let comment = |line| str::strip_prefix(line, "/// ").or_else(|| line.strip_prefix("//! "));
+            let begins = comment(line).filter(|_| comment(before).is_none_or(str::is_empty));
+            let headless = |text: &str| HEADLESS.iter().any(|word| starts_with_word(text, word));
+            if begins.is_some_and(headless) {
+                found.push(format!("{}:{}: {line}", path.display(), number + 1));
+            }
+            before = line;
+        }
+    }
+    assert!(found.is_empty(), "begin with a noun or a verb in the third person:\n{}", found.join("\n"));
+}
+
+#[test]
+fn comments_use_the_standard_words() {
+    let mut found = Vec::new();
+    for (path, text) in sources() {
+        for (number, line) in text.lines().enumerate() {
+            let Some((_, comment)) = line.split_once("//").filter(|(code, _)| code.trim().is_empty()) else { continue };
+            // Quoted words and code are somebody else's.
+            let own: String = comment.split(['`', '"', '“', '”']).step_by(2).collect();
+            let private = own.split(|c: char| !c.is_alphanumeric()).find(|word| PRIVATE_WORDS.contains(word));
+            if let Some(word) = private {
+                found.push(format!("{}:{}: {word}: {}", path.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "say return, send, report, render or contain:\n{}", found.join("\n"));
+}
+
+fn starts_with_word(text: &str, word: &str) -> bool {
+    text.strip_prefix(word).is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '\''))
+}

@@ -108,7 +108,7 @@ fn latency_faults_delay_the_response() {
 
 #[test]
 fn a_full_server_queues_some_requests_and_refuses_the_rest() {
-    let capacity = Some(ConcurrencySpec { most: 1, queue: 1, slowdown: 1.0 });
+    let capacity = Some(ConcurrencySpec { max: 1, queue: 1, slowdown: 1.0 });
     let server = serve(Config { capacity, ..Config::for_test() });
     let send = |body: &str| {
         let mut connection = Connection::open(server.address());
@@ -139,7 +139,7 @@ fn a_full_server_queues_some_requests_and_refuses_the_rest() {
 
 #[test]
 fn a_request_that_leaves_the_queue_is_not_served() {
-    let capacity = Some(ConcurrencySpec { most: 1, queue: 10, slowdown: 1.0 });
+    let capacity = Some(ConcurrencySpec { max: 1, queue: 10, slowdown: 1.0 });
     let server = serve(Config { capacity, ..Config::for_test() });
     let mut holder = Connection::open(server.address());
     let body = streamed().replace("gpt-4o", "gpt-4o~stall@1");
@@ -175,7 +175,7 @@ fn impossible_settings_are_reported_with_the_remedy() {
         change(&mut settings);
         refused(settings)
     };
-    assert!(of(|asked| asked.ttft = Some("300".into())).contains("ttft `300` has no unit: write 300ms"));
+    assert!(of(|asked| asked.ttft = Some("300".into())).contains("ttft `300` has no unit; write 300ms"));
     assert!(of(|asked| asked.itl = Some("ramp(1s,2s)".into())).contains("--fault"));
     assert!(of(|asked| asked.speed = Some(0.0)).contains("0.001 to 1000"));
     assert!(of(|asked| asked.queue = Some(3)).contains("max_concurrency"));

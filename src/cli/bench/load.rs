@@ -10,15 +10,18 @@ use std::{
 
 use socket2::SockRef;
 
-use super::{
+use fake_openai::core::{
     histogram::Histogram,
-    reader::{Malformed, Response},
+    http1::{Malformed, Piece, ResponseParser},
 };
 
 /// Interval at which a waiting thread checks whether the load has ended.
 const POLL: Duration = Duration::from_millis(100);
 /// Pause before new attempts to connect, if all have failed.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Longest counted time in nanoseconds: 18 minutes. Longer times count as this one.
+const LONGEST: u64 = (1 << 40) - 1;
 
 /// The phase of a measurement, shared by all threads.
 pub(super) struct Phase(AtomicU8);
@@ -53,7 +56,7 @@ pub(super) struct LoadCounts {
     /// Bytes of complete responses and of their requests.
     pub(super) bytes: u64,
     /// Times from the first byte of a request to the last byte of its response.
-    pub(super) times: Histogram,
+    pub(super) times: Histogram<7>,
     /// Responses by status.
     pub(super) statuses: [u64; 1000],
     /// Requests without a complete response: refused connection, close, reset, or malformed bytes.
@@ -62,7 +65,7 @@ pub(super) struct LoadCounts {
 
 impl LoadCounts {
     pub(super) fn new() -> Self {
-        LoadCounts { requests: 0, frames: 0, bytes: 0, times: Histogram::new(), statuses: [0; 1000], broken: 0 }
+        LoadCounts { requests: 0, frames: 0, bytes: 0, times: Histogram::new(LONGEST), statuses: [0; 1000], broken: 0 }
     }
 
     pub(super) fn merge(&mut self, other: &LoadCounts) {
@@ -92,7 +95,18 @@ impl From<Malformed> for NoResponse {
 /// A connection and the time at which its request was sent. Without a stream, it is opened again.
 pub(super) struct Connection {
     stream: Option<TcpStream>,
+    parser: ResponseParser,
     sent: Option<Instant>,
+}
+
+/// The counted properties of a response.
+#[derive(Default)]
+struct Response {
+    status: u16,
+    /// Number of chunks, without the empty last one.
+    chunks: u64,
+    /// Bytes of head and body on the wire.
+    bytes: u64,
 }
 
 impl Connection {
@@ -101,7 +115,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(POLL))?;
         stream.set_write_timeout(Some(POLL))?;
-        Ok(Connection { stream: Some(stream), sent: None })
+        Ok(Connection { stream: Some(stream), parser: ResponseParser::new(), sent: None })
     }
 
     fn send(&mut self, mut request: &[u8], phase: &Phase) -> Result<(), NoResponse> {
@@ -116,15 +130,28 @@ impl Connection {
 
     fn receive(&mut self, buffer: &mut [u8], phase: &Phase) -> Result<Response, NoResponse> {
         let stream = self.stream.as_mut().ok_or(NoResponse::Broken)?;
-        let mut response = Response::new();
+        let mut response = Response::default();
+        self.parser.reset();
         loop {
-            match until_stopped(phase, || stream.read(buffer))? {
-                0 => {
-                    response.end()?;
-                    return Ok(response);
+            let length = until_stopped(phase, || stream.read(buffer))?;
+            if length == 0 {
+                self.parser.close()?;
+                return Ok(response);
+            }
+            response.bytes += length as u64;
+            let mut bytes = &buffer[..length];
+            loop {
+                let (taken, piece) = self.parser.next(bytes)?;
+                bytes = &bytes[taken..];
+                match piece {
+                    Piece::Status(status) => response.status = status,
+                    Piece::ChunkEnd => response.chunks += 1,
+                    Piece::End if bytes.is_empty() => return Ok(response),
+                    // There was one request.
+                    Piece::End => return Err(NoResponse::Broken),
+                    Piece::Incomplete => break,
+                    Piece::Header(..) | Piece::HeadEnd | Piece::Data(_) => {}
                 }
-                length if response.read(&buffer[..length])? => return Ok(response),
-                _ => {}
             }
         }
     }
@@ -190,7 +217,7 @@ pub(super) fn load(address: SocketAddr, request: &[u8], mut connections: Vec<Con
                         counts.times.add(u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX));
                         counts.statuses[usize::from(response.status) % 1000] += 1;
                     }
-                    if !response.keep_alive {
+                    if !connection.parser.keep_alive() {
                         connection.discard();
                     }
                 }

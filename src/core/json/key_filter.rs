@@ -1,11 +1,11 @@
-//! Names of members, told apart at a glance: requests have few members, and are asked for many.
+//! A filter for the names of members: requests have few members, and protocols look for many.
 
-/// Some names, as a bit each. Two names may have the same bit: then the text decides.
+/// A set of names, as one bit each. Two names may share a bit; then the text must be compared.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KeyFilter(u64);
 
 impl KeyFilter {
-    /// These.
+    /// Creates the set of these names.
     #[inline]
     pub const fn of(names: &[&str]) -> Self {
         let (mut n, mut all) = (0, KeyFilter(0));
@@ -16,22 +16,22 @@ impl KeyFilter {
         all
     }
 
-    /// These and one more.
+    /// Returns the set with one more name.
     #[inline]
     pub(super) const fn and(self, name: &[u8]) -> Self {
         KeyFilter(self.0 | 1 << (slot(name) % u64::BITS as usize))
     }
 
-    /// Whether any name could be among both.
+    /// Returns false if no name is in both sets.
     #[inline]
     pub(super) const fn may_share(self, other: KeyFilter) -> bool {
         self.0 & other.0 != 0
     }
 }
 
-/// A number for a name, by its length, and its first, middle and last byte: names of parameters seldom share them all, and
-/// a hash of the whole name would cost more than comparing it. The factors keep what most chat requests have apart from
-/// what few have.
+/// Hashes a name by its length, and its first, middle and last byte. Names of parameters seldom share them all, and
+/// hashing the whole name would cost more than comparing it. The factors separate the members of most chat requests
+/// from rare ones.
 #[inline]
 pub const fn slot(name: &[u8]) -> usize {
     let (Some(first), Some(last)) = (name.first(), name.last()) else { return 0 };
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_is_never_overlooked() {
+    fn a_name_in_the_set_is_never_missed() {
         const KNOWN: KeyFilter = KeyFilter::of(&["model", "messages", "n", ""]);
         for name in ["model", "messages", "n", ""] {
             assert!(KNOWN.may_share(KeyFilter::of(&[name])), "{name}");

@@ -1,26 +1,26 @@
-//! The reader behind [`Document`](super::Document): JSON's structure, without its contents.
+//! The reader of a [`Document`](super::Document): it parses JSON's structure without decoding values.
 
 use memchr::memchr;
 
 use super::{KeyFilter, Kind, MAX_DEPTH, Malformed, Node, Nodes};
 
-/// Bytes of a string that are looked at eight at a time, before its end is searched for.
+/// Number of bytes of a string that are scanned eight at a time, before `memchr` searches for its end.
 const NEAR: usize = 32;
 
-/// Reads `text` from `at` on.
+/// A reader of `text`, at the byte `at`.
 pub(super) struct Reader<'a> {
     pub(super) text: &'a [u8],
     pub(super) at: usize,
-    /// What was found.
+    /// The nodes so far.
     pub(super) nodes: Nodes,
-    /// Whether any key is written with an escape.
+    /// True if any key contains an escape.
     pub(super) escaped_keys: bool,
-    /// The names of the members of the whole.
+    /// The names of the members of the outermost object.
     pub(super) names: KeyFilter,
 }
 
 impl<'a> Reader<'a> {
-    /// Reads the object that all of a text is; nothing counts as `{}`.
+    /// Reads a whole text as one object. Empty text counts as `{}`.
     pub(super) fn read(text: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::inside(text, 0);
         reader.skip_space();
@@ -31,12 +31,12 @@ impl<'a> Reader<'a> {
         if reader.at == text.len() { Ok(reader) } else { Err(reader.malformed()) }
     }
 
-    /// Reads a text from somewhere on.
+    /// Creates a reader of a text at the byte `at`.
     pub(super) fn inside(text: &'a [u8], at: usize) -> Self {
         Reader { text, at, nodes: Nodes::new(), escaped_keys: false, names: KeyFilter::default() }
     }
 
-    /// Whether what comes is written down as a node.
+    /// Returns true if the next value is an object or array, which has a node in arrays.
     #[inline]
     pub(super) fn is_at_node(&self) -> bool {
         matches!(self.peek(), Some(b'{' | b'['))
@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads an object; the names of its members.
+    /// Reads an object, and returns the names of its members.
     fn object(&mut self, depth: usize) -> Result<KeyFilter, Malformed> {
         let mut names = KeyFilter::default();
         self.list(b'{', b'}', depth, |reader| {
@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
         Ok(names)
     }
 
-    /// Reads an array; whether each of its items is a node.
+    /// Reads an array. Returns true if each of its items is a node.
     fn array(&mut self, depth: usize) -> Result<bool, Malformed> {
         let mut dense = true;
         self.list(b'[', b']', depth, |reader| {
@@ -98,7 +98,7 @@ impl<'a> Reader<'a> {
         Ok(dense)
     }
 
-    /// Reads a value, and writes down where it is.
+    /// Reads a value, and records its position.
     fn node(&mut self, key: (u32, u32), depth: usize) -> Result<(), Malformed> {
         let (number, from) = (self.nodes.len(), self.at as u32);
         let mut node =
@@ -153,7 +153,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a value that has none inside it.
+    /// Reads a string, number or literal.
     pub(super) fn scalar(&mut self) -> Result<Kind, Malformed> {
         match self.peek() {
             Some(b'"') => self.string().map(|_| Kind::String),
@@ -164,11 +164,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a string; whether it is known to have no escape in it.
+    /// Reads a string. Returns true if it is known to contain no escape.
     #[inline]
     fn string(&mut self) -> Result<bool, Malformed> {
         self.expect(b'"')?;
-        // Most keys and many values are over before a search for their end would have begun.
+        // Most keys and many values end before a `memchr` search would pay off.
         let mut is_plain = true;
         let near = self.at + NEAR;
         while let Some(eight) = self.text.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
@@ -188,14 +188,14 @@ impl<'a> Reader<'a> {
         Ok(false)
     }
 
-    /// Reads on to behind the end of a string. What was read of it does not end in half an escape.
+    /// Skips to after the end of a string. The part that was read before must not end within an escape.
     #[inline(never)]
     fn far_end(&mut self) -> Result<(), Malformed> {
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
             let Some(length) = memchr(b'"', rest) else { return Err(self.malformed()) };
             self.at += length + 1;
-            // A quote is escaped when the run of backslashes before it is odd. No run goes back beyond the quote before.
+            // A quote is escaped if an odd number of backslashes precedes it. No run of them spans the previous quote.
             let mut escapes = 0;
             while escapes < length && rest[length - 1 - escapes] == b'\\' {
                 escapes += 1;
@@ -247,12 +247,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Where a byte stands among eight; 8 if it does not.
+/// Returns the index of a byte among eight; 8 if it is absent.
 #[inline]
 fn first_of(eight: [u8; 8], byte: u8) -> usize {
     const ONES: u64 = u64::MAX / 255;
     let differs = u64::from_le_bytes(eight) ^ (ONES * u64::from(byte));
-    // The lowest byte that is zero borrows first: its highest bit is set, and none below it.
+    // The lowest zero byte borrows first: its highest bit is set, and no bit below it.
     let zero = differs.wrapping_sub(ONES) & !differs & (ONES << 7);
     zero.trailing_zeros() as usize / 8
 }

@@ -1,12 +1,12 @@
-//! One value of a document.
+//! One value of a JSON document.
 
 use std::borrow::Cow;
 
 use super::{KeyFilter, Node, Object, reader::Reader};
 
-/// The text between a JSON string's quotes, decoded; `None` if it is not well-formed.
+/// Decodes the text between a JSON string's quotes; `None` if it is not well-formed.
 pub(super) fn unescape(inner: &[u8]) -> Option<Cow<'_, str>> {
-    // All are looked at, whatever they are: many at a time.
+    // No early exit: this loop is vectorised.
     let plain = inner.iter().fold(true, |plain, byte| plain & (*byte >= 0x20) & (*byte != b'\\'));
     if plain {
         return std::str::from_utf8(inner).ok().map(Cow::Borrowed);
@@ -18,22 +18,22 @@ pub(super) fn unescape(inner: &[u8]) -> Option<Cow<'_, str>> {
     serde_json::from_slice(&quoted).ok().map(Cow::Owned)
 }
 
-/// One JSON value, as it stands in the request.
+/// One JSON value, as it was sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Value<'a> {
     /// The whole document.
     pub(super) text: &'a [u8],
     pub(super) value: (u32, u32),
-    /// What is inside it.
+    /// The nodes inside the value.
     pub(super) nodes: &'a [Node],
     pub(super) kind: Kind,
-    /// Whether each item of the array that it is has a node.
+    /// True for an array if each of its items has a node.
     pub(super) dense: bool,
-    /// The names of the members of the object that it is.
+    /// The names of the members, for an object.
     pub(super) names: KeyFilter,
 }
 
-/// The JSON type of a value. Numbers are told apart by their spelling: `1` is an integer, `1.0` is not.
+/// The JSON type of a value. The notation of a number decides: `1` is an integer, `1.0` is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Kind {
@@ -47,7 +47,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What a sentence calls it.
+    /// Returns the noun with its article, for error texts.
     pub fn noun(self) -> &'static str {
         match self {
             Kind::Null => "null",
@@ -62,18 +62,18 @@ impl Kind {
 }
 
 impl<'a> Value<'a> {
-    /// The text of the value.
+    /// Returns the JSON text of the value.
     pub fn text(self) -> &'a [u8] {
         &self.text[self.value.0 as usize..self.value.1 as usize]
     }
 
-    /// Its JSON type.
+    /// Returns the JSON type.
     #[inline]
     pub fn kind(self) -> Kind {
         self.kind
     }
 
-    /// The string it is; `None` if it is something else, or a string with an ill-formed escape or encoding.
+    /// Decodes a string; `None` for another type, or for an invalid escape or encoding.
     pub fn as_str(self) -> Option<Cow<'a, str>> {
         match self.text() {
             [b'"', inner @ .., b'"'] => unescape(inner),
@@ -81,7 +81,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The inside of the string that it is, if nothing in it need be decoded and all of it is ASCII.
+    /// Returns the bytes of a string if they are ASCII and contain no escape.
     #[inline]
     pub fn plain(self) -> Option<&'a [u8]> {
         let [b'"', inner @ .., b'"'] = self.text() else { return None };
@@ -89,12 +89,12 @@ impl<'a> Value<'a> {
         inner.iter().fold(true, is_plain).then_some(inner)
     }
 
-    /// How many characters the string has that it is; 0 if it is something else.
+    /// Number of characters of a string; 0 for another type.
     pub fn chars(self) -> u64 {
         let [b'"', inner @ .., b'"'] = self.text() else { return 0 };
-        // Every byte but those that continue a character.
+        // All bytes but UTF-8 continuation bytes.
         let mut chars = inner.iter().filter(|byte| (**byte as i8) >= -0x40).count() as u64;
-        // An escape is one character, however it is spelled, and the second of a pair of surrogates is none.
+        // An escape counts as one character, and the second of a surrogate pair as none.
         let mut rest = inner;
         while let Some(at) = memchr::memchr(b'\\', rest) {
             let escape = &rest[at..];
@@ -106,7 +106,7 @@ impl<'a> Value<'a> {
         chars
     }
 
-    /// The boolean it is.
+    /// Returns the boolean; `None` for another type.
     pub fn as_bool(self) -> Option<bool> {
         match self.text() {
             b"true" => Some(true),
@@ -115,10 +115,10 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The number it is.
+    /// Returns the number; `None` for another type.
     pub fn as_f64(self) -> Option<f64> {
         match self.kind {
-            // Few digits are exact.
+            // Integers of up to 15 digits are exact in f64.
             Kind::Integer if self.text().len() <= 15 && self.text().first() != Some(&b'-') => {
                 self.as_u64().map(|whole| whole as f64)
             }
@@ -127,7 +127,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The number it is, if that is a whole one and not negative.
+    /// Returns the number if it is an integer, not negative, and within u64.
     pub fn as_u64(self) -> Option<u64> {
         if self.kind != Kind::Integer {
             return None;
@@ -138,15 +138,15 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// The items of the array that it is; none if it is something else.
+    /// Returns the items of an array; empty for another type.
     pub fn items(self) -> Vec<Value<'a>> {
         let mut items = Vec::new();
         self.each(|item| items.push(item));
         items
     }
 
-    /// Shows every item of the array that it is.
-    pub fn each(self, mut show: impl FnMut(Value<'a>)) {
+    /// Calls `visit` with every item of an array.
+    pub fn each(self, mut visit: impl FnMut(Value<'a>)) {
         if self.kind != Kind::Array {
             return;
         }
@@ -159,11 +159,11 @@ impl<'a> Value<'a> {
         };
         if dense {
             while let Some(item) = next() {
-                show(item);
+                visit(item);
             }
             return;
         }
-        // What was read is well-formed: each item is followed by a comma or by the end.
+        // The text has been validated: a comma or the end follows each item.
         let mut reader = Reader::inside(&text[..to as usize], from as usize + 1);
         reader.skip_space();
         while reader.at + 1 < to as usize {
@@ -177,20 +177,20 @@ impl<'a> Value<'a> {
                 let value = (at, reader.at as u32);
                 Value { text, value, nodes: &[], kind, dense: false, names: KeyFilter::default() }
             };
-            show(item);
+            visit(item);
             reader.skip_space();
             reader.at += 1;
             reader.skip_space();
         }
     }
 
-    /// The members of the object that it is.
+    /// Returns the members of an object; `None` for another type.
     pub fn members(self) -> Option<Object<'a>> {
         let Value { text, nodes, names, .. } = self;
         (self.kind == Kind::Object).then_some(Object { text, nodes, names })
     }
 
-    /// The whole value as a tree; `None` if a string in it is ill-formed.
+    /// Builds a `serde_json` tree of the value; `None` if a string in it is invalid.
     pub fn to_value(self) -> Option<serde_json::Value> {
         serde_json::from_slice(self.text()).ok()
     }

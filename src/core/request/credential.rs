@@ -1,28 +1,28 @@
-//! The key that a request carries.
+//! The API key of a request.
 
 use http::{HeaderName, header::AUTHORIZATION};
 use memchr::memchr;
 
 use super::Request;
 
-/// The headers that carry a key, besides `Authorization`.
+/// The headers that hold a key, besides `Authorization`.
 static KEY_HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("api-key"),
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("x-goog-api-key"),
 ];
 
-/// What a request shows of who asks: a key, and the faults that may stand behind it, `sk-x~cut@40`.
+/// The API key of a request, and the faults after it: `sk-x~cut@40`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Credential<'a> {
-    /// The key; none if there is none, or an empty one.
+    /// The key; `None` if it is missing or empty.
     pub key: Option<&'a str>,
-    /// What stands behind it.
+    /// The faults after the key.
     pub faults: Option<&'a str>,
 }
 
 impl<'a> Credential<'a> {
-    /// That of a request, wherever its provider has the key.
+    /// Finds the credential of a request in any of the places that providers use.
     pub fn of(request: &Request<'a>) -> Self {
         let Some(whole) = whole(request) else { return Credential::default() };
         let (key, faults) = match memchr(b'~', whole.as_bytes()) {
@@ -38,7 +38,7 @@ fn whole<'a>(request: &Request<'a>) -> Option<&'a str> {
         Some(key) => key.trim_ascii(),
         None => match text.split_once(' ') {
             Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim_ascii(),
-            // A signature is another one each time; the key is whose it is.
+            // A signature differs each time; the access key in it is constant.
             Some(("AWS4-HMAC-SHA256", signed)) => signer(signed),
             _ => text.trim_ascii(),
         },
@@ -48,7 +48,7 @@ fn whole<'a>(request: &Request<'a>) -> Option<&'a str> {
     bearer.or_else(header).or_else(query).filter(|key| !key.is_empty())
 }
 
-/// The key in `Credential=KEY/date/region/service/aws4_request, SignedHeaders=…`.
+/// Returns the key in `Credential=KEY/date/region/service/aws4_request, SignedHeaders=…`.
 fn signer(signed: &str) -> &str {
     let credential = signed.split(',').find_map(|part| part.trim().strip_prefix("Credential="));
     credential.and_then(|credential| credential.split('/').next()).unwrap_or_default()
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_signs_is_told_by_the_credential() {
+    fn the_key_of_a_signature_is_its_access_key() {
         let signed = "Credential=AKIDEXAMPLE/20150830/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=5d";
         assert_eq!(signer(signed), "AKIDEXAMPLE");
         assert_eq!(signer("SignedHeaders=host,Credential=A/b"), "A");

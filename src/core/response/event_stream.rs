@@ -1,5 +1,5 @@
-//! Frames of AWS's event stream (`application/vnd.amazon.eventstream`): big-endian, with a checksum of the prelude and one
-//! of the whole.
+//! Frames of AWS's event stream (`application/vnd.amazon.eventstream`): big-endian, with a checksum of the prelude and
+//! one of the whole frame.
 //!
 //! ```text
 //! u32 length of the frame | u32 length of its headers | u32 CRC of these 8 bytes
@@ -11,18 +11,18 @@ use bytes::Bytes;
 use flate2::Crc;
 use serde_json::{Map, Value};
 
-/// The bytes of the two lengths.
+/// Number of bytes of the two lengths.
 const LENGTHS: usize = 8;
-/// The bytes of the prelude: the lengths and their checksum.
+/// Number of bytes of the prelude: the lengths and their checksum.
 const PRELUDE: usize = LENGTHS + 4;
 /// The type of a header whose value is a string.
 const STRING: u8 = 7;
-/// The member of an exception's body that names it; it goes into the headers.
+/// The member of an exception's body with its name, which moves to the headers.
 const EXCEPTION: &str = ":exception-type";
-/// What an exception is called that has no name.
+/// The default name of an exception.
 const UNNAMED: &str = "internalServerException";
 
-/// A frame with these headers, whose names have at most 255 bytes, and this payload.
+/// Renders a frame. The names of the headers have at most 255 bytes.
 fn frame(headers: [(&str, &str); 3], payload: &[u8]) -> Bytes {
     let size: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
     let length = PRELUDE + size + payload.len() + 4;
@@ -42,19 +42,19 @@ fn frame(headers: [(&str, &str); 3], payload: &[u8]) -> Bytes {
     out.into()
 }
 
-/// Appends the CRC-32 (IEEE 802.3) of what there is.
+/// Appends the CRC-32 (IEEE 802.3) of the bytes so far.
 fn put_checksum(out: &mut Vec<u8>) {
     let mut crc = Crc::new();
     crc.update(out);
     out.extend_from_slice(&crc.sum().to_be_bytes());
 }
 
-/// An event of this type. The type stands in the headers, and the payload is what is inside it.
+/// Renders an event. Its type goes into the headers.
 pub fn event(kind: &str, content_type: &str, payload: &[u8]) -> Bytes {
     frame([(":event-type", kind), (":content-type", content_type), (":message-type", "event")], payload)
 }
 
-/// An exception: a JSON object, whose member `:exception-type` is its name and no part of the payload.
+/// Renders an exception from a JSON object. Its member `:exception-type` moves from the payload to the headers.
 pub fn exception(body: &[u8]) -> Bytes {
     let mut body: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
     let name = body.shift_remove(EXCEPTION);
@@ -63,7 +63,7 @@ pub fn exception(body: &[u8]) -> Bytes {
     frame(headers, Value::Object(body).to_string().as_bytes())
 }
 
-/// The same event with the end of its payload broken off, framed as it should be.
+/// Truncates the payload of an event to three quarters, with correct framing.
 pub fn broken_off(event: &[u8]) -> Bytes {
     let Some((headers, payload)) = parts(event) else { return Bytes::copy_from_slice(event) };
     let payload = &payload[..payload.len() * 3 / 4];
@@ -77,7 +77,7 @@ pub fn broken_off(event: &[u8]) -> Bytes {
     out.into()
 }
 
-/// The headers and the payload of a frame, unless it is none.
+/// Returns the headers and the payload of a frame; `None` if it is not a frame.
 fn parts(frame: &[u8]) -> Option<(&[u8], &[u8])> {
     let size = u32::from_be_bytes(frame.get(4..LENGTHS)?.try_into().ok()?) as usize;
     let inside = frame.get(PRELUDE..frame.len().checked_sub(4)?)?;
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_off_is_still_a_frame() {
+    fn a_truncated_event_is_a_valid_frame() {
         let whole = event("chunk", "application/json", br#"{"bytes":"AAAA"}"#);
         let broken = broken_off(&whole);
         assert_eq!(broken.len(), u32::from_be_bytes(broken[..4].try_into().unwrap()) as usize);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_frame_and_what_has_no_name_pass() {
+    fn bytes_that_are_no_frame_stay_and_an_exception_needs_no_name() {
         for bytes in [&b""[..], b"1234567", b"\xff\xff\xff\xff\xff\xff\xff\xff12345678"] {
             assert_eq!(parts(bytes), None);
             assert_eq!(broken_off(bytes), bytes);

@@ -1,42 +1,42 @@
-//! A conversation over a socket, as plain data: what comes in, and what goes out. It knows no socket and no time.
+//! A WebSocket session as plain data: incoming and outgoing messages. It is independent of sockets and time.
 
 use bytes::Bytes;
 
 use crate::core::json;
 
-/// A conversation that goes on while a socket is open. Messages are texts, each a JSON object.
+/// A conversation over an open WebSocket. Each message is the text of a JSON object.
 ///
-/// Whoever holds the socket hands in each message that has been checked, and asks after each whether there is something
-/// to [`ask`](Session::ask) the model. Such an ask is a request like any other, with its own limits, faults and times;
-/// the events of its answer are shown to the session as they go out, by [`pass`](Session::pass).
+/// The server passes in each validated message, and then calls [`next_request`](Session::next_request). A request to
+/// the model has its own limits, faults and latency, like any other request. The events of its response go through
+/// [`on_event`](Session::on_event).
 pub trait Session: Send {
-    /// What the client is told when it has come in.
-    fn open(&mut self) -> Vec<Bytes>;
+    /// Returns the events to send when the socket opens.
+    fn on_open(&mut self) -> Vec<Bytes>;
 
-    /// Takes a message.
-    fn on_message(&mut self, message: json::Object<'_>) -> Heard;
+    /// Handles a message.
+    fn on_message(&mut self, message: json::Object<'_>) -> MessageOutcome;
 
-    /// Takes a message that has been refused; `error` is the body of that refusal in the provider's words.
+    /// Handles a rejected message, and returns the events to send. `error` is the error body in the provider's format.
     fn on_rejected(&mut self, message: json::Object<'_>, error: &[u8]) -> Vec<Bytes>;
 
-    /// The body of the next request to the model, if there is one to make now.
-    fn ask(&mut self) -> Option<Bytes>;
+    /// Returns the body of the next request to the model, if one is due.
+    fn next_request(&mut self) -> Option<Bytes>;
 
-    /// An event of the model's answer as the client is to be told it, if it is.
+    /// Handles an event of the model's response. Returns the event to send, if any.
     fn on_event(&mut self, event: Bytes) -> Option<Bytes>;
 
-    /// The model's answer has come to its end, whether all of it was said or not.
-    fn end(&mut self) -> Vec<Bytes>;
+    /// Handles the end of the model's response, complete or not. Returns the events to send.
+    fn on_response_end(&mut self) -> Vec<Bytes>;
 
-    /// The model's answer is a refusal with this status and this body.
-    fn fail(&mut self, status: u16, error: &[u8]) -> Vec<Bytes>;
+    /// Handles a model response that is an error with this status and body. Returns the events to send.
+    fn on_response_error(&mut self, status: u16, error: &[u8]) -> Vec<Bytes>;
 }
 
-/// What follows from a message.
+/// The outcome of a message.
 #[derive(Debug, Default)]
-pub struct Heard {
-    /// What the client is told.
+pub struct MessageOutcome {
+    /// The events to send.
     pub events: Vec<Bytes>,
-    /// Whether what the model is saying is broken off before that.
-    pub stops: bool,
+    /// True if the model's current response is interrupted before these events are sent.
+    pub interrupts: bool,
 }

@@ -1,4 +1,4 @@
-//! The slots there are, and what each stands for.
+//! The slots of templates, and their values.
 
 mod example;
 mod limits;
@@ -9,9 +9,9 @@ use http::HeaderName;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-pub use self::limits::{Family, Tell};
-use self::{example::Example, limits::told};
-use super::{Filling, Place};
+use self::example::Example;
+pub use self::limits::{LimitFamily, LimitField};
+use super::{SlotPosition, SlotValue};
 use crate::core::context::RequestContext;
 use crate::core::{
     clock::{FIXED_EPOCH, Rfc3339},
@@ -22,10 +22,10 @@ use crate::core::{
     random::Alphabet,
 };
 
-/// A value that a request, its outcome or the server fills in.
+/// A placeholder for a value of the request, its outcome or the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Slot {
-    /// `{{path.name}}`: a segment of the path that the route names, percent-decoded.
+    /// `{{path.name}}`: a named segment of the path, percent-decoded.
     Path(Box<str>),
     /// `{{query.name}}`: a parameter of the query.
     Query(Box<str>),
@@ -33,86 +33,89 @@ pub enum Slot {
     Header(HeaderName),
     /// `{{body.name}}`, `{{body.outer.inner}}`: a member of the request's JSON body.
     Body(Box<[Box<str>]>),
-    /// `{{model.name}}`: the model that is asked for, under the name that it answers with.
+    /// `{{model.name}}`: the requested model, by its name in responses.
     ModelName,
     /// `{{request.method}}`.
     Method,
     /// `{{request.path}}`.
     FullPath,
-    /// `{{request.processing_ms}}`: milliseconds from the request to its answer.
+    /// `{{request.processing_ms}}`: time from the request to its response, in milliseconds.
     ProcessingMs,
-    /// `{{resource.self}}`, `{{resource.name}}`: what was found in a collection, and a member of it.
+    /// `{{resource.self}}`, `{{resource.name}}`: the object found in a collection, and a member of it.
     Resource(Box<[Box<str>]>),
-    /// `{{server.models}}`: the models that there are, as OpenAI lists them.
+    /// `{{server.models}}`: the available models, in OpenAI's list format.
     Models,
-    /// `{{request.id}}`: 22 symbols of base58, the same wherever the answer to one request bears them.
+    /// `{{request.id}}`: 22 symbols of base58, the same throughout one response.
     RequestId,
-    /// `{{id.alnum29}}`, `{{id.hex32}}`, `{{id.base58_22}}`: fresh symbols, as many as asked for.
+    /// `{{id.alnum29}}`, `{{id.hex32}}`, `{{id.base58_22}}`: so many new random symbols.
     Id(Alphabet, usize),
     /// `{{id.uuid}}`.
     Uuid,
     /// `{{now.unix}}`: whole seconds since 1970.
     Unix,
-    /// `{{now.in_3600}}`: whole seconds since 1970, so many from now.
+    /// `{{now.in_3600}}`: the time so many seconds from now, in whole seconds since 1970.
     UnixIn(u64),
-    /// `{{now.rfc3339}}`, and `{{now.rfc3339_in_3600}}`: so many seconds from now.
+    /// `{{now.rfc3339}}`, and `{{now.rfc3339_in_3600}}`: the time so many seconds from now.
     Rfc3339In(u64),
     /// `{{server.version}}`: the version of this program.
     Version,
+    /// `{{requests.…}}`, `{{tokens.…}}`, `{{refusal.…}}`: the state of a limit.
+    LimitStatus(LimitFamily, LimitField),
     /// `{{example.curl_header}}` and others: a part of an example request that works with the settings.
     Example(Example),
-    /// `{{requests.…}}`, `{{tokens.…}}`, `{{refusal.…}}`: where the client stands with its limits.
-    LimitStatus(Family, Tell),
-    /// `{{error.name}}`: a field of the error being told.
+    /// `{{error.name}}`: a field of the error that is rendered.
     Error(Box<str>),
-    /// `{{part.name}}`: where a dialect puts what it spells itself. It is cut out by [`Template::split`].
+    /// `{{part.name}}`: the position of a part that a protocol renders itself. [`Template::split`] cuts here.
     ///
     /// [`Template::split`]: super::Template::split
     Part(Box<str>),
 }
 
-/// Which spaces may be named: what a canned body can know differs from what an error text can.
+/// The slots that a template may contain. They depend on its use: only error texts have an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spaces {
-    /// What any content may name.
+pub enum AllowedSlots {
+    /// The slots of any content.
     Content,
-    /// Content, and where the client stands with its limit.
+    /// Those of content, and the state of limits.
     Limit,
-    /// Content, the limit, and the error being told.
+    /// Those of content, the state of limits, and the error.
     Error,
-    /// Content, and what a dialect spells.
+    /// Those of content, and the parts that a protocol renders.
     Part,
 }
 
 impl Slot {
-    /// What it tells the limit of, if it does.
+    /// Returns the unit of the limit that the slot reports, if it reports one.
     pub fn unit(&self) -> Option<Unit> {
         match self {
-            Slot::LimitStatus(Family::Of(unit), _) => Some(*unit),
+            Slot::LimitStatus(LimitFamily::Of(unit), _) => Some(*unit),
             _ => None,
         }
     }
 
-    /// Reads what stands between the braces.
+    /// Parses the text between the braces.
     ///
     /// # Errors
-    /// What is wrong with it, and what there is instead.
-    pub fn parse(text: &str, spaces: Spaces) -> Result<Self, String> {
+    /// A message with the problem and the available slots.
+    pub fn parse(text: &str, allowed: AllowedSlots) -> Result<Self, String> {
         let Some((space, name)) = text.split_once('.').filter(|(_, name)| !name.is_empty()) else {
             return Err(format!(
-                "`{{{{{text}}}}}` is not a slot: write {{{{space.name}}}}, or {{{{{{{{ for two braces"
+                "`{{{{{text}}}}}` is not a slot; write `{{{{space.name}}}}`, or `{{{{{{{{` for a literal `{{{{`"
             ));
         };
-        let only = |allowed: &[Spaces], place: &str| match allowed.contains(&spaces) {
+        let only = |uses: &[AllowedSlots], place: &str| match uses.contains(&allowed) {
             true => Ok(()),
-            false => Err(format!("`{{{{{text}}}}}` is known only in {place}")),
+            false => Err(format!("`{{{{{text}}}}}` has no value here; use it only in {place}")),
         };
         let choose =
-            |known: &[&str]| Err(format!("`{{{{{text}}}}}` does not exist: `{space}` has {}", known.join(", ")));
+            |known: &[&str]| Err(format!("`{{{{{text}}}}}` does not exist; `{space}` has {}", known.join(", ")));
         match (space, name) {
             ("path", name) => Ok(Slot::Path(name.into())),
             ("query", name) => Ok(Slot::Query(name.into())),
-            ("header", name) => name.parse().map(Slot::Header).map_err(|_| format!("`{name}` is not a header's name")),
+            ("header", name) => {
+                let problem = |_| format!("`{name}` is not a header name; write a name such as `user-agent`");
+                name.parse().map(Slot::Header).map_err(problem)
+            }
             ("body", name) => Ok(Slot::Body(name.split('.').map(Into::into).collect())),
             ("model", "name") => Ok(Slot::ModelName),
             ("model", _) => choose(&["name"]),
@@ -146,29 +149,29 @@ impl Slot {
                 Example::named(name).map_or_else(|| choose(&Example::NAMES), |part| Ok(Slot::Example(part)))
             }
             ("error", name) => {
-                only(&[Spaces::Error], "a provider's `errors`")?;
+                only(&[AllowedSlots::Error], "a provider's `errors`")?;
                 Ok(Slot::Error(name.into()))
             }
-            ("part", name) if spaces == Spaces::Part => Ok(Slot::Part(name.into())),
-            (space, name) => match Family::named(space) {
+            ("part", name) if allowed == AllowedSlots::Part => Ok(Slot::Part(name.into())),
+            (space, name) => match LimitFamily::named(space) {
                 Some(family) => {
-                    only(&[Spaces::Limit, Spaces::Error], "a provider's `limit_headers` and `errors`")?;
-                    Tell::named(family, name)
-                        .map(|tell| Slot::LimitStatus(family, tell))
+                    only(&[AllowedSlots::Limit, AllowedSlots::Error], "a provider's `limit_headers` and `errors`")?;
+                    LimitField::named(family, name)
+                        .map(|field| Slot::LimitStatus(family, field))
                         .or_else(|known| choose(&[&known]))
                 }
                 None => Err(format!(
-                    "`{{{{{text}}}}}` names no space: `{space}` is none of path, query, header, body, model, request, \
-                     resource, id, now, server, example, requests, tokens, input_tokens, output_tokens, refusal, error"
+                    "`{{{{{text}}}}}` has the unknown space `{space}`; use path, query, header, body, model, request, \
+                     resource, id, now, server, example, requests, tokens, input_tokens, output_tokens, refusal or error"
                 )),
             },
         }
     }
 
-    /// Appends what it stands for in this request, as it is written in such a place.
-    pub(super) fn put(&self, context: &RequestContext<'_>, place: Place, out: &mut Vec<u8>) {
+    /// Appends the value for this request, rendered for this position.
+    pub(super) fn put(&self, context: &RequestContext<'_>, position: SlotPosition, out: &mut Vec<u8>) {
         let quoted = |out: &mut Vec<u8>, put: &dyn Fn(&mut Vec<u8>)| {
-            let is_value = matches!(place, Place::Value { .. });
+            let is_value = matches!(position, SlotPosition::Value { .. });
             out.extend_from_slice(if is_value { b"\"" } else { b"" });
             put(out);
             out.extend_from_slice(if is_value { b"\"" } else { b"" });
@@ -177,47 +180,47 @@ impl Slot {
             // Written where they belong: no symbol of them needs an escape.
             Slot::Id(alphabet, length) => quoted(out, &|out| context.random.borrow_mut().put(*alphabet, *length, out)),
             Slot::Uuid => quoted(out, &|out| context.random.borrow_mut().put_uuid(out)),
-            _ => self.value(context).put(place, out),
+            _ => self.value(context).put(position, out),
         }
     }
 
-    /// What it stands for in this request.
-    pub(super) fn value<'a>(&self, context: &'a RequestContext<'_>) -> Filling<'a> {
+    /// Returns the value for this request.
+    pub(super) fn value<'a>(&self, context: &'a RequestContext<'_>) -> SlotValue<'a> {
         match self {
             Slot::Path(name) => text(context.param(name).map(|raw| percent_decode_str(raw).decode_utf8_lossy())),
             Slot::Query(name) => text(query(context.request.query, name)),
             Slot::Header(name) => text(context.request.headers.get(name).map(Cow::Borrowed)),
-            Slot::Body(path) => body(context, path).map_or(Filling::Null, json),
-            Slot::ModelName => Filling::Text(context.model_name()),
+            Slot::Body(path) => body(context, path).map_or(SlotValue::Null, json),
+            Slot::ModelName => SlotValue::Text(context.model_name()),
             Slot::Method => text(Some(context.request.method.as_str().into())),
             Slot::FullPath => text(Some(context.request.path.into())),
-            Slot::ProcessingMs => Filling::Number((context.intended + context.elapsed()).as_millis() as u64),
+            Slot::ProcessingMs => SlotValue::Number((context.intended + context.elapsed()).as_millis() as u64),
             Slot::RequestId => text(Some(context.request_id().into())),
             Slot::Resource(path) => {
                 let resource = context.resource.borrow();
                 let found = path.iter().try_fold(&*resource, |value, name| value.get(&**name));
                 match found {
-                    None | Some(Value::Null) => Filling::Null,
-                    Some(Value::String(text)) => Filling::Text(text.clone().into()),
-                    Some(value) => Filling::Json(value.clone()),
+                    None | Some(Value::Null) => SlotValue::Null,
+                    Some(Value::String(text)) => SlotValue::Text(text.clone().into()),
+                    Some(value) => SlotValue::Json(value.clone()),
                 }
             }
-            Slot::Models => Filling::Json(models(context)),
-            Slot::Unix => Filling::Number(context.now.as_secs()),
-            Slot::UnixIn(seconds) => Filling::Number(context.now.as_secs() + seconds),
+            Slot::Models => SlotValue::Json(models(context)),
+            Slot::Unix => SlotValue::Number(context.now.as_secs()),
+            Slot::UnixIn(seconds) => SlotValue::Number(context.now.as_secs() + seconds),
             Slot::Rfc3339In(seconds) => {
                 text(Some(Rfc3339(context.now + Duration::from_secs(*seconds)).to_string().into()))
             }
             Slot::Version => text(Some(env!("CARGO_PKG_VERSION").into())),
             Slot::Example(part) => text(Some(part.text(context))),
-            Slot::LimitStatus(family, tell) => told(*family, *tell, &context.limit_statuses, context.now),
+            Slot::LimitStatus(family, field) => limits::value(*family, *field, &context.limit_statuses, context.now),
             Slot::Error(name) => match context.error.as_ref().and_then(|error| error.field(name)) {
-                None => Filling::Null,
-                Some(Field::Number(number)) => Filling::Number(number),
-                Some(Field::Text(text)) => Filling::Text(text),
+                None => SlotValue::Null,
+                Some(Field::Number(number)) => SlotValue::Number(number),
+                Some(Field::Text(text)) => SlotValue::Text(text),
             },
-            // What `put` writes itself, and what the dialect does.
-            Slot::Id(..) | Slot::Uuid | Slot::Part(_) => Filling::Null,
+            // `put` renders the first two, and the protocol renders parts.
+            Slot::Id(..) | Slot::Uuid | Slot::Part(_) => SlotValue::Null,
         }
     }
 }
@@ -247,23 +250,23 @@ impl fmt::Display for Slot {
             Slot::Rfc3339In(seconds) => write!(f, "now.rfc3339_in_{seconds}"),
             Slot::Version => f.write_str("server.version"),
             Slot::Example(part) => write!(f, "example.{part}"),
-            Slot::LimitStatus(family, tell) => write!(f, "{family}.{tell}"),
+            Slot::LimitStatus(family, field) => write!(f, "{family}.{field}"),
             Slot::Error(name) => write!(f, "error.{name}"),
             Slot::Part(name) => write!(f, "part.{name}"),
         }
     }
 }
 
-/// The models that the configuration names, or else those that are known by name.
+/// Returns the configured models, or else all that the catalog lists by name.
 fn models(context: &RequestContext<'_>) -> Value {
     let card = |id: &str, facts: Option<&ModelFacts>| {
         let created = facts.and_then(|facts| facts.created).unwrap_or(FIXED_EPOCH.as_secs());
         let owner = facts.and_then(|facts| facts.owned_by.as_deref()).unwrap_or("fake-openai");
         json!({"id": id, "object": "model", "created": created, "owned_by": owner})
     };
-    let known = |id: &String| context.facts.iter().find(|facts| facts.model.as_str() == id);
+    let known = |id: &String| context.model_catalog.iter().find(|facts| facts.model.as_str() == id);
     if context.models.is_empty() {
-        let listed = context.facts.iter().filter(|facts| facts.created.is_some() && facts.model.is_name());
+        let listed = context.model_catalog.iter().filter(|facts| facts.created.is_some() && facts.model.is_name());
         listed.map(|facts| card(facts.model.as_str(), Some(facts))).collect()
     } else {
         context.models.iter().map(|id| card(id, known(id))).collect()
@@ -278,16 +281,16 @@ fn id(name: &str) -> Option<Slot> {
     Some(Slot::Id(alphabet, length))
 }
 
-fn text(text: Option<Cow<'_, str>>) -> Filling<'_> {
-    text.map_or(Filling::Null, Filling::Text)
+fn text(text: Option<Cow<'_, str>>) -> SlotValue<'_> {
+    text.map_or(SlotValue::Null, SlotValue::Text)
 }
 
-fn json(raw: json::Value<'_>) -> Filling<'_> {
+fn json(raw: json::Value<'_>) -> SlotValue<'_> {
     match raw.kind() {
         Kind::String => text(raw.as_str()),
-        Kind::Null => Filling::Null,
-        Kind::Integer | Kind::Decimal | Kind::Boolean => Filling::Spelled(raw.text()),
-        _ => raw.to_value().map_or(Filling::Null, Filling::Json),
+        Kind::Null => SlotValue::Null,
+        Kind::Integer | Kind::Decimal | Kind::Boolean => SlotValue::Raw(raw.text()),
+        _ => raw.to_value().map_or(SlotValue::Null, SlotValue::Json),
     }
 }
 
@@ -297,7 +300,7 @@ fn body<'a>(context: &'a RequestContext<'_>, path: &[Box<str>]) -> Option<json::
     inner.iter().try_fold(outer, |value, name| value.members()?.get(name))
 }
 
-/// A parameter of a query, decoded as forms are (`+` is a space).
+/// Returns a parameter of a query, decoded like a form (`+` is a space).
 pub(crate) fn query<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
     let decode = |text: &'a str| match text.contains('+') {
         true => Cow::Owned(percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()),
@@ -319,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_shown_as_it_is_written() {
+    fn a_slot_displays_as_it_is_written() {
         let slots = [
             "path.id",
             "body.a.b",
@@ -332,7 +335,7 @@ mod tests {
             "now.rfc3339_in_60",
         ];
         for text in slots.into_iter().chain(["requests.reset_ms", "refusal.short", "request.id", "now.in_60"]) {
-            assert_eq!(Slot::parse(text, Spaces::Error).unwrap().to_string(), text);
+            assert_eq!(Slot::parse(text, AllowedSlots::Error).unwrap().to_string(), text);
         }
     }
 }

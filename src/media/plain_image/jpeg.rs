@@ -1,22 +1,21 @@
-//! Baseline JPEG (ITU-T T.81) of one colour: of every block only the mean is coded, and that only where it changes, in
-//! the first.
+//! Baseline JPEG (ITU-T T.81) of one colour. Blocks have only the mean (DC), which changes only in the first block.
 
-/// Bits of the longest mean of a block, less its sign: it is told in steps of the quantisation below.
+/// Maximum number of bits of a block's mean without its sign, in units of the quantisation below.
 const CATEGORIES: u8 = 8;
 
-/// A whole file; the edges are from 1 to 65,535 pixels, the colour is red, green and blue.
+/// Makes a whole file. The edges are from 1 to 65,535 pixels; the colour is red, green and blue.
 pub(super) fn file(width: u32, height: u32, [red, green, blue]: [u8; 3]) -> Vec<u8> {
     let mut file = vec![0xff, 0xd8];
     // JFIF 1.1, square pixels, no thumbnail.
     segment(0xe0, b"JFIF\0\x01\x01\0\0\x01\0\x01\0\0", &mut file);
-    // Every coefficient in steps of 8: so the mean of a block, which counts 8 times, is told in whole levels.
+    // Every coefficient is in steps of 8. The DC coefficient is 8 times the mean, so its unit is one level.
     segment(0xdb, &[&[0][..], &[8; 64]].concat(), &mut file);
     let [width, height] = [width, height].map(|edge| edge.min(65_535) as u16);
     let [high, low] = [height.to_be_bytes(), width.to_be_bytes()];
-    // 8 bits a sample; Y, Cb and Cr in full resolution, each with the one quantisation.
+    // 8 bits per sample; Y, Cb and Cr in full resolution, with the same quantisation.
     let components = [1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0];
     segment(0xc0, &[&[8][..], &high, &low, &[3], &components].concat(), &mut file);
-    // Means: that nothing changes takes one bit, 0; how many bits a change has five. Other coefficients: a bit for none.
+    // DC codes: one bit, 0, for no change; five bits for the size of a change. AC codes: one bit for "no more".
     let mut lengths = [0; 16];
     (lengths[0], lengths[4]) = (1, CATEGORIES);
     let means: Vec<u8> = (0..=CATEGORIES).collect();
@@ -48,7 +47,7 @@ pub(super) fn file(width: u32, height: u32, [red, green, blue]: [u8; 3]) -> Vec<
     file
 }
 
-/// Y, Cb and Cr of JFIF, from -128 to 127.
+/// Converts to Y, Cb and Cr of JFIF, from -128 to 127.
 fn levels([red, green, blue]: [f32; 3]) -> [i16; 3] {
     let luma = 0.299 * red + 0.587 * green + 0.114 * blue;
     let [cb, cr] = [(blue - luma) * 0.564, (red - luma) * 0.713];
@@ -61,7 +60,7 @@ fn segment(marker: u8, data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(data);
 }
 
-/// Bits, the highest of each byte first; behind a byte of ones stands one of zeros, so that it is no marker.
+/// A writer of bits, the highest of each byte first. A zero byte follows each 0xff, which else starts a marker.
 struct Bits<'a> {
     bytes: &'a mut Vec<u8>,
     byte: u8,
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_told_as_levels() {
+    fn colours_convert_to_levels() {
         assert_eq!(levels([128.0, 128.0, 128.0]), [0, 0, 0]);
         assert_eq!(levels([0.0, 0.0, 0.0]), [-128, 0, 0]);
         assert_eq!(levels([255.0, 0.0, 0.0]), [-52, -43, 127]);

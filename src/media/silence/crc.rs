@@ -1,4 +1,4 @@
-//! The checksums of FLAC and Ogg: most significant bit first, starting from zero, the outcome as it is.
+//! The checksums of FLAC and Ogg: most significant bit first, initial value zero, no final XOR.
 
 /// CRC-8 of a FLAC frame header (RFC 9639, 9.1.8).
 pub static FLAC_HEADER: Crc = Crc::new(8, 0x07);
@@ -9,7 +9,7 @@ pub static FLAC_FRAME: Crc = Crc::new(16, 0x8005);
 /// CRC-32 of an Ogg page whose own checksum is zero (RFC 3533, 6).
 pub static OGG_PAGE: Crc = Crc::new(32, 0x04c1_1db7);
 
-/// One of the polynomials, with what each byte contributes to it.
+/// A checksum with its table, one entry per byte value.
 pub struct Crc {
     /// Left-aligned, so that one loop serves every width.
     table: [u32; 256],
@@ -35,7 +35,7 @@ impl Crc {
         Crc { table, unused }
     }
 
-    /// The checksum of `bytes`, in the low bits.
+    /// Returns the checksum of `bytes`, in the low bits.
     pub fn of(&self, bytes: &[u8]) -> u32 {
         let step = |crc: u32, byte: &u8| (crc << 8) ^ self.table[((crc >> 24) ^ u32::from(*byte)) as usize];
         bytes.iter().fold(0, step) >> self.unused

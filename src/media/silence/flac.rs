@@ -2,13 +2,13 @@
 
 use super::{RATE, crc};
 
-/// Samples of every frame but the last, which may be shorter. The streamable subset allows 4608.
+/// Number of samples of every frame but the last, which may be shorter. The streamable subset allows 4608.
 const BLOCK: u32 = 4096;
 
 /// A constant subframe: its type, and the value in 16 bits.
 const SUBFRAME: [u8; 3] = [0, 0, 0];
 
-/// A whole file of so many samples, which must be more than one block: STREAMINFO promises blocks of that size.
+/// Makes a whole file of `samples` samples. They must be more than one block: STREAMINFO declares that size.
 pub fn silence(samples: u32) -> Vec<u8> {
     let mut file = stream_info(samples);
     for number in 0..samples.div_ceil(BLOCK) {
@@ -17,16 +17,16 @@ pub fn silence(samples: u32) -> Vec<u8> {
     file
 }
 
-/// The signature and the one metadata block that there must be.
+/// Returns the signature and the only mandatory metadata block.
 fn stream_info(samples: u32) -> Vec<u8> {
-    /// It is the last metadata block, of type STREAMINFO, and has 34 bytes.
+    /// The last metadata block, of type STREAMINFO, with 34 bytes.
     const HEADER: [u8; 4] = [0x80, 0, 0, 34];
-    /// The smallest and the largest frame, in bytes.
+    /// The sizes of the smallest and the largest frame, in bytes; 0 is unknown.
     const UNKNOWN_SIZES: [u8; 6] = [0; 6];
-    /// Of the samples.
+    /// The MD5 of the samples; 0 is unknown.
     const UNKNOWN_MD5: [u8; 16] = [0; 16];
     let block = (BLOCK as u16).to_be_bytes();
-    // Rate in 20 bits, channels less one in 3, bits a sample less one in 5, samples in 36.
+    // 20 bits: rate; 3 bits: channels - 1; 5 bits: bits per sample - 1; 36 bits: number of samples.
     let shape = u64::from(RATE) << 44 | 15 << 36 | u64::from(samples);
     let fields: [&[u8]; 7] = [b"fLaC", &HEADER, &block, &block, &UNKNOWN_SIZES, &shape.to_be_bytes(), &UNKNOWN_MD5];
     fields.concat()
@@ -35,7 +35,7 @@ fn stream_info(samples: u32) -> Vec<u8> {
 fn frame(file: &mut Vec<u8>, number: u32, samples: u32) {
     let start = file.len();
     let whole = samples == BLOCK;
-    // Sync code with fixed block size; block size (4096, or told in 16 bits below) and 24 kHz; mono with 16 bits.
+    // Sync code with fixed block size; block size (4096, or in the 16 bits below) and 24 kHz; mono with 16 bits.
     file.extend([0xff, 0xf8, if whole { 0xc7 } else { 0x77 }, 0x08]);
     coded_number(file, number);
     if !whole {
@@ -47,7 +47,7 @@ fn frame(file: &mut Vec<u8>, number: u32, samples: u32) {
     file.extend(crc.to_be_bytes());
 }
 
-/// The frame number as UTF-8 would encode it: three bytes go up to 65,535, and the longest file has 3516 frames.
+/// Appends the frame number in UTF-8's encoding. Three bytes reach 65,535, and the longest file has 3516 frames.
 fn coded_number(file: &mut Vec<u8>, number: u32) {
     let last = 0x80 | (number & 0x3f) as u8;
     let middle = 0x80 | (number >> 6 & 0x3f) as u8;
@@ -62,7 +62,7 @@ fn coded_number(file: &mut Vec<u8>, number: u32) {
 pub mod tests {
     use super::*;
 
-    /// The samples of a file whose every byte is accounted for.
+    /// Validates every byte of a file, and returns its number of samples.
     pub fn walk(file: &[u8]) -> u32 {
         assert_eq!(file[..8], *b"fLaC\x80\0\0\x22");
         assert_eq!(file[8..18], [0x10, 0, 0x10, 0, 0, 0, 0, 0, 0, 0]);
@@ -79,7 +79,7 @@ pub mod tests {
         samples
     }
 
-    /// The bytes and the samples of the first frame.
+    /// Validates the first frame, and returns its number of bytes and of samples.
     fn walk_frame(frame: &[u8], number: u32) -> (usize, u32) {
         assert_eq!((frame[..2].to_vec(), frame[2] & 15, frame[3]), (vec![0xff, 0xf8], 7, 8));
         let coded = char::from_u32(number).unwrap().to_string();
@@ -94,7 +94,7 @@ pub mod tests {
         };
         assert_eq!(u32::from(frame[at]), crc::FLAC_HEADER.of(&frame[..at]));
         assert_eq!(frame[at + 1..at + 4], [0; 3], "a constant subframe of zero");
-        // A checksum appended to what it covers makes zero.
+        // The checksum of data with its own checksum appended is zero.
         assert_eq!(crc::FLAC_FRAME.of(&frame[..at + 6]), 0);
         (at + 6, block)
     }

@@ -1,32 +1,32 @@
-//! Opus (RFC 6716) in Ogg (RFC 3533), as RFC 7845 puts the one into the other.
+//! Opus (RFC 6716) in Ogg (RFC 3533), encapsulated as in RFC 7845.
 
 use super::{RATE, crc};
 
-/// Opus counts its samples at this rate, whatever it was fed with.
+/// The rate at which Opus counts samples, independent of the input.
 const OPUS_RATE: u32 = 48_000;
 
-/// Samples at 48 kHz that a decoder drops at the start: libopus's look-ahead.
+/// Number of samples at 48 kHz that a decoder drops at the start: libopus's look-ahead.
 const PRE_SKIP: u16 = 312;
 
-/// A 20 ms full-band CELT frame, mono: what libopus itself makes of zeros.
+/// A 20 ms full-band CELT frame, mono: libopus's own output for silence.
 const SILENT: [u8; 3] = [0xf8, 0xff, 0xfe];
 
-/// Samples at 48 kHz of [`SILENT`].
+/// Number of samples of [`SILENT`] at 48 kHz.
 const PACKET: u32 = OPUS_RATE / 50;
 
-/// Packets of a page: a second, as opusenc fills them.
+/// Maximum number of packets of a page: one second, as opusenc writes them.
 const PAGE: u32 = 50;
 
-/// Flag of the page that begins the stream.
+/// The flag of the page that starts the stream.
 const FIRST: u8 = 2;
 
-/// Flag of the page that ends it.
+/// The flag of the page that ends the stream.
 const LAST: u8 = 4;
 
-/// Who numbers the stream may choose the number; only chained or multiplexed files need more than one.
+/// The serial number of the stream. Any number is valid; only chained or multiplexed files need several.
 const SERIAL: u32 = 1;
 
-/// A whole file of so many samples at 24 kHz.
+/// Makes a whole file of `samples` samples at 24 kHz.
 pub fn silence(samples: u32) -> Vec<u8> {
     const VERSION: u8 = 1;
     const CHANNELS: u8 = 1;
@@ -40,7 +40,7 @@ pub fn silence(samples: u32) -> Vec<u8> {
     let mut file = Vec::new();
     page(&mut file, 0, FIRST, 0, &head.concat(), 1);
     page(&mut file, 1, 0, 0, &tags.concat(), 1);
-    // A last granule position short of the last packet's end tells the player to cut that packet.
+    // A last granule position before the end of the last packet makes the player truncate that packet.
     let end = u32::from(PRE_SKIP) + samples * (OPUS_RATE / RATE);
     let packets = end.div_ceil(PACKET);
     for (sequence, start) in (2..).zip((0..packets).step_by(PAGE as usize)) {
@@ -51,8 +51,8 @@ pub fn silence(samples: u32) -> Vec<u8> {
     file
 }
 
-/// Appends a page of `count` (up to 255) times the same packet of fewer than 255 bytes. `granule` is the position in
-/// the stream, in samples at 48 kHz, at which it ends.
+/// Appends a page of `count` (up to 255) copies of one packet of fewer than 255 bytes. `granule` is the end of the page
+/// in the stream, in samples at 48 kHz.
 fn page(file: &mut Vec<u8>, sequence: u32, flags: u8, granule: u32, packet: &[u8], count: usize) {
     const CHECKSUM: usize = 22;
     let start = file.len();
@@ -80,7 +80,7 @@ pub mod tests {
         packets: Vec<&'a [u8]>,
     }
 
-    /// Takes the first page off `rest`.
+    /// Removes the first page from `rest`.
     fn walk_page<'a>(rest: &mut &'a [u8]) -> Page<'a> {
         let page = *rest;
         assert_eq!(page[..5], *b"OggS\0");
@@ -101,7 +101,7 @@ pub mod tests {
         Page { flags: page[5], granule, sequence: u32::from_le_bytes(page[18..22].try_into().unwrap()), packets }
     }
 
-    /// The samples at 24 kHz of a file whose every byte is accounted for.
+    /// Validates every byte of a file, and returns its number of samples at 24 kHz.
     pub fn walk(file: &[u8]) -> u32 {
         let mut rest = file;
         let head = walk_page(&mut rest);

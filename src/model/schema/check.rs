@@ -1,5 +1,4 @@
-//! What can be told of a schema before anything is made of it: whether a value that it names itself fits, and whether
-//! what it describes comes to an end.
+//! Checks of a schema before an instance is made: the values it lists must be valid, and its references must end.
 
 use serde_json::Value;
 
@@ -10,17 +9,16 @@ use super::{
 };
 
 impl<'a> Maker<'a, '_> {
-    /// Whether a value is an instance, as far as a quick look tells: patterns, formats, `multipleOf` and what is beyond
-    /// the simplest of arrays are taken on trust.
-    pub(super) fn fits(&mut self, value: &Value, schema: &'a Value, depth: usize) -> bool {
+    /// Returns true if a value is probably valid. Patterns, formats, `multipleOf` and most array keywords are skipped.
+    pub(super) fn is_valid(&mut self, value: &Value, schema: &'a Value, depth: usize) -> bool {
         match schema {
             Value::Bool(allowed) => *allowed,
-            Value::Object(layer) => self.fits_layer(value, layer, depth),
+            Value::Object(layer) => self.is_valid_for_layer(value, layer, depth),
             _ => true,
         }
     }
 
-    pub(super) fn fits_layer(&mut self, value: &Value, layer: &'a Layer, depth: usize) -> bool {
+    pub(super) fn is_valid_for_layer(&mut self, value: &Value, layer: &'a Layer, depth: usize) -> bool {
         if depth > DEEPEST || !self.spend(1) {
             return false;
         }
@@ -28,11 +26,11 @@ impl<'a> Maker<'a, '_> {
         if kind_of(value) & kinds(layer) == 0
             || layer.get("const").is_some_and(|only| !same(only, value))
             || list("enum").is_some_and(|values| !self.spend(values.len()) || !values.iter().any(|v| same(v, value)))
-            || list("allOf").is_some_and(|all| !all.iter().all(|one| self.fits(value, one, depth + 1)))
-            || list("anyOf").is_some_and(|any| !any.iter().any(|one| self.fits(value, one, depth + 1)))
-            || list("oneOf").is_some_and(|any| !any.iter().any(|one| self.fits(value, one, depth + 1)))
-            || layer.get("not").is_some_and(|not| self.fits(value, not, depth + 1))
-            || self.target(layer).is_some_and(|target| !self.fits(value, target, depth + 1))
+            || list("allOf").is_some_and(|all| !all.iter().all(|one| self.is_valid(value, one, depth + 1)))
+            || list("anyOf").is_some_and(|any| !any.iter().any(|one| self.is_valid(value, one, depth + 1)))
+            || list("oneOf").is_some_and(|any| !any.iter().any(|one| self.is_valid(value, one, depth + 1)))
+            || layer.get("not").is_some_and(|not| self.is_valid(value, not, depth + 1))
+            || self.target(layer).is_some_and(|target| !self.is_valid(value, target, depth + 1))
         {
             return false;
         }
@@ -53,7 +51,7 @@ impl<'a> Maker<'a, '_> {
             Value::Array(items) => {
                 let each = layer.get("items").filter(|_| !layer.contains_key("prefixItems"));
                 within(items.len(), "minItems", "maxItems")
-                    && each.is_none_or(|each| items.iter().all(|item| self.fits(item, each, depth + 1)))
+                    && each.is_none_or(|each| items.iter().all(|item| self.is_valid(item, each, depth + 1)))
             }
             Value::Object(members) => {
                 let properties = layer.get("properties").and_then(Value::as_object);
@@ -65,7 +63,7 @@ impl<'a> Maker<'a, '_> {
                             && required.iter().filter_map(Value::as_str).all(|name| members.contains_key(name))
                     })
                     && members.iter().all(|(name, member)| match properties.and_then(|all| all.get(name)) {
-                        Some(schema) => self.fits(member, schema, depth + 1),
+                        Some(schema) => self.is_valid(member, schema, depth + 1),
                         None => !closed,
                     })
             }
@@ -73,8 +71,8 @@ impl<'a> Maker<'a, '_> {
         }
     }
 
-    /// Whether an instance can be made that follows `refs` references one inside the other and no more.
-    pub(super) fn ends(&mut self, schema: &'a Value, refs: usize, depth: usize) -> bool {
+    /// Returns true if an instance with at most `refs` nested references exists.
+    pub(super) fn is_finite(&mut self, schema: &'a Value, refs: usize, depth: usize) -> bool {
         let Value::Object(layer) = schema else {
             return *schema != Value::Bool(false);
         };
@@ -85,10 +83,10 @@ impl<'a> Maker<'a, '_> {
             return true;
         }
         let list = |key: &str| layer.get(key).and_then(Value::as_array);
-        if list("allOf").is_some_and(|all| !all.iter().all(|one| self.ends(one, refs, depth + 1)))
-            || list("anyOf").is_some_and(|any| !any.iter().any(|one| self.ends(one, refs, depth + 1)))
-            || list("oneOf").is_some_and(|any| !any.iter().any(|one| self.ends(one, refs, depth + 1)))
-            || self.target(layer).is_some_and(|target| !self.target_ends(target, refs, depth))
+        if list("allOf").is_some_and(|all| !all.iter().all(|one| self.is_finite(one, refs, depth + 1)))
+            || list("anyOf").is_some_and(|any| !any.iter().any(|one| self.is_finite(one, refs, depth + 1)))
+            || list("oneOf").is_some_and(|any| !any.iter().any(|one| self.is_finite(one, refs, depth + 1)))
+            || self.target(layer).is_some_and(|target| !self.target_is_finite(target, refs, depth))
         {
             return false;
         }
@@ -99,22 +97,22 @@ impl<'a> Maker<'a, '_> {
         let properties = layer.get("properties").and_then(Value::as_object);
         let mut prefix = list("prefixItems").into_iter().flatten().take(most(&[layer], "maxItems"));
         required.all(|name| match properties.and_then(|all| all.get(name)) {
-            Some(schema) => self.ends(schema, refs, depth + 1),
+            Some(schema) => self.is_finite(schema, refs, depth + 1),
             None => self.spend(1),
-        }) && prefix.all(|item| self.ends(item, refs, depth + 1))
+        }) && prefix.all(|item| self.is_finite(item, refs, depth + 1))
             && (least(&[layer], "minItems") <= list("prefixItems").map_or(0, Vec::len)
-                || layer.get("items").is_none_or(|items| self.ends(items, refs, depth + 1)))
+                || layer.get("items").is_none_or(|items| self.is_finite(items, refs, depth + 1)))
     }
 
-    /// Remembered, as all that recurs goes through here.
-    fn target_ends(&mut self, target: &'a Value, refs: usize, depth: usize) -> bool {
+    /// Returns true if the target of a reference has such an instance. Every recursion comes here: results are cached.
+    fn target_is_finite(&mut self, target: &'a Value, refs: usize, depth: usize) -> bool {
         let key = (std::ptr::from_ref(target).addr(), refs);
         if let Some(known) = self.known.get(&key) {
             return *known;
         }
-        let ends = refs > 0 && self.ends(target, refs - 1, depth + 1);
-        self.known.insert(key, ends);
-        ends
+        let is_finite = refs > 0 && self.is_finite(target, refs - 1, depth + 1);
+        self.known.insert(key, is_finite);
+        is_finite
     }
 }
 

@@ -1,4 +1,4 @@
-//! Kinds of JSON values, as bits: what is allowed is a set of them.
+//! The kinds of JSON values, as bits of a set.
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ pub const ARRAY: u8 = 32;
 pub const OBJECT: u8 = 64;
 pub const ALL: u8 = 127;
 
-/// The kinds that a layer allows, by `type`, `nullable` and `const`.
+/// Returns the kinds that a layer allows, by `type`, `nullable` and `const`.
 pub fn kinds(layer: &Layer) -> u8 {
     let named = layer.get("type").map_or(0, named_kinds);
     let null = if layer.get("nullable") == Some(&Value::Bool(true)) { NULL } else { 0 };
@@ -40,7 +40,7 @@ pub fn named_kind(name: &Value) -> u8 {
     }
 }
 
-/// The kind of value that the keywords are about; a string if they are about none.
+/// Returns the kind that the keywords imply; a string if they imply none.
 pub fn inferred(layers: &[&Layer]) -> u8 {
     let object =
         ["properties", "required", "additionalProperties", "patternProperties", "minProperties", "propertyNames"];
@@ -58,7 +58,7 @@ pub fn inferred(layers: &[&Layer]) -> u8 {
     }
 }
 
-/// The kinds that a value is of: an integer is a number, however it is written.
+/// Returns the kind of a value. `1.0` is an integer too.
 pub fn kind_of(value: &Value) -> u8 {
     match value {
         Value::Null => NULL,

@@ -1,17 +1,18 @@
-//! Numbers between bounds, in exact decimal arithmetic: 0.1 is not quite what a binary fraction makes of it, and
-//! `multipleOf: 0.1` is checked by those who notice.
+//! Numbers between bounds, in exact decimal arithmetic: 0.1 has no exact binary fraction, and some clients check
+//! `multipleOf: 0.1` exactly.
 
 use serde_json::{Number, Value};
 
 use super::{Layer, Random, all, below};
 
-/// What bounds and steps are taken to: beyond it nothing is exact any more.
+/// Maximum magnitude of bounds and steps; arithmetic is not exact beyond it.
 const FARTHEST: i128 = 100_000_000_000_000_000_000;
+/// Maximum number of decimal places.
 const MOST_PLACES: u32 = 15;
 
-/// A number that the layers' `minimum`, `maximum`, `exclusive…` and `multipleOf` allow: among them one in 1..=100 if
-/// there is one (1..=1000000 if `vary`), and with one decimal if it is not an integer. If there is none, the one next
-/// to the minimum.
+/// Makes a number that is valid for the layers' `minimum`, `maximum`, `exclusive…` and `multipleOf`. If possible it is
+/// in 1..=100 (1..=1000000 if `vary`), and has one decimal place if it is not an integer. If no number is valid, it is
+/// the one next to the minimum.
 pub fn number(layers: &[&Layer], integer: bool, vary: bool, random: &mut Random) -> Value {
     let (lows, highs) = (bounds(layers, "minimum", "exclusiveMinimum"), bounds(layers, "maximum", "exclusiveMaximum"));
     let far = |(bound, _): &&(&Number, bool)| bound.as_f64().is_some_and(|bound| bound.abs() > FARTHEST as f64);
@@ -31,7 +32,7 @@ pub fn number(layers: &[&Layer], integer: bool, vary: bool, random: &mut Random)
         .filter(|step| step.units > 0)
         .collect();
 
-    // One place more than what is written: there is a number between any two bounds then, exclusive though they be.
+    // One more place than the bounds have: then a number exists between any two bounds, even exclusive ones.
     let written = lows.iter().chain(&highs).map(|(bound, _)| bound).chain(&steps).map(|decimal| decimal.places);
     let places = written.max().unwrap_or(0) + 1;
     let one = 10i128.pow(places);
@@ -62,7 +63,7 @@ pub fn number(layers: &[&Layer], integer: bool, vary: bool, random: &mut Random)
     format!("{units}e-{places}").parse::<f64>().map_or(Value::Null, Value::from)
 }
 
-/// The part of `low..=high` to draw from, given what is usual: 0 to 10 is all of it, 0 to a billion is not.
+/// Returns the part of `low..=high` to draw from: all of a small range, or else the overlap with the usual range.
 fn usual_part(low: Option<i128>, high: Option<i128>, usual_low: i128, usual_high: i128) -> (i128, i128) {
     let usual_high = usual_high.max(usual_low);
     match (low, high) {
@@ -73,8 +74,8 @@ fn usual_part(low: Option<i128>, high: Option<i128>, usual_low: i128, usual_high
     }
 }
 
-/// Every bound, and whether it is exclusive: `exclusiveMinimum` is a number of its own, or in draft 4 a boolean that
-/// makes `minimum` so.
+/// Returns every bound, and true if it is exclusive. `exclusiveMinimum` is a number; in draft 4 it is a boolean that
+/// applies to `minimum`.
 fn bounds<'l>(layers: &[&'l Layer], inclusive: &str, exclusive: &str) -> Vec<(&'l Number, bool)> {
     let mut bounds = Vec::new();
     for layer in layers {
@@ -95,7 +96,7 @@ struct Decimal {
 
 impl Decimal {
     fn of(number: &Number) -> Option<Self> {
-        // A float is never displayed with an exponent.
+        // `Display` of a float never uses an exponent.
         let text = number.as_f64().filter(|_| number.is_f64()).map_or_else(|| number.to_string(), |f| f.to_string());
         let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
         let places = u32::try_from(fraction.len()).ok().filter(|places| *places <= MOST_PLACES)?;
@@ -113,7 +114,7 @@ fn ceil(number: i128, step: i128) -> i128 {
     number.div_euclid(step) + i128::from(number.rem_euclid(step) != 0)
 }
 
-/// The least common multiple, or just `a` if it is out of reach.
+/// Returns the least common multiple, or `a` if it is too large.
 fn common_multiple(a: i128, b: i128) -> i128 {
     let (mut divisor, mut rest) = (a, b);
     while rest != 0 {

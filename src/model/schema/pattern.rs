@@ -1,6 +1,6 @@
-//! Patterns: as much of ECMA-262's regular expressions as schemas are written in, to draw strings from and to match.
+//! Patterns: the subset of ECMA-262's regular expressions that schemas use. A pattern can draw strings and match them.
 //!
-//! Not known are back-references, flags and most of `\p{…}`: a pattern with these is not read at all.
+//! Back-references, flags and most of `\p{…}` are not supported: parsing such a pattern fails.
 
 mod parse;
 
@@ -12,20 +12,20 @@ use parse::parse;
 /// A regular expression.
 pub struct Pattern(Node);
 
-/// How a string is drawn.
+/// The options for drawing a string.
 #[derive(Clone, Copy)]
 pub struct Style {
-    /// How many characters there may be beyond [`Pattern::shortest`].
+    /// Maximum number of characters beyond [`Pattern::shortest`].
     pub slack: usize,
-    /// Whether to spend all of them, as soon as something repeats, and what is left on letters around the match.
+    /// True if all of `slack` is used: by the first repetition, and then by letters around the match.
     pub greedy: bool,
-    /// Whether to take small letters only where all of them may stand.
+    /// True if a set that contains all lowercase letters gives only those.
     pub plain: bool,
 }
 
 struct Node {
     kind: Kind,
-    /// The least number of characters.
+    /// Minimum number of characters.
     width: usize,
 }
 
@@ -42,15 +42,15 @@ enum Kind {
 
 struct Set {
     ranges: Vec<(u32, u32)>,
-    /// What to draw from: letters and digits, or if there are none, what else is readable.
+    /// The characters to draw from: letters and digits, or else other printable characters.
     pool: Vec<char>,
 }
 
-/// No pattern that a person wrote is as long as this, nor must what it matches be.
+/// Maximum length of a pattern, and of its shortest match. Patterns written by people are shorter.
 const LONGEST: usize = 10_000;
 
 impl Pattern {
-    /// Reads a pattern, if it is one and all of it is known.
+    /// Parses a pattern. `None` if it is invalid or not supported.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > LONGEST {
             return None;
@@ -58,13 +58,13 @@ impl Pattern {
         parse(text).filter(|node| node.width <= LONGEST).map(Pattern)
     }
 
-    /// The length of the shortest string that can be drawn, in characters.
+    /// Returns the length of the shortest string that can be drawn, in characters.
     pub fn shortest(&self) -> usize {
         self.0.width
     }
 
-    /// Draws a string. It matches unless assertions (`(?=…)`, `\b`, a `^` in the middle) are against it, or if greedy,
-    /// any `^` or `$`. `fuel` is what may be spent on it, in steps.
+    /// Draws a string. Assertions are ignored, so a pattern with `(?=…)`, `\b` or an inner `^` may not match it; if
+    /// `greedy`, nor may one with any `^` or `$`. `fuel` is the remaining number of steps.
     pub fn draw(&self, random: &mut Random, style: Style, fuel: &mut usize) -> String {
         let mut draw = Draw { random, style, fuel, text: String::new() };
         draw.node(&self.0);
@@ -72,7 +72,7 @@ impl Pattern {
         if style.plain { draw.text + &left } else { left + &draw.text }
     }
 
-    /// Whether the pattern is found in `text`, the way JSON Schema looks for it: anywhere. With `fuel` gone, it is not.
+    /// Returns true if the pattern matches anywhere in `text`, as JSON Schema defines it; false if `fuel` runs out.
     pub fn matches(&self, text: &str, fuel: &mut usize) -> bool {
         let text: Vec<char> = text.chars().collect();
         !self.0.ends(&text, &(0..=text.len()).collect(), fuel).is_empty()
@@ -103,8 +103,8 @@ impl Node {
         Node::new(Kind::Set(Set { ranges, pool }))
     }
 
-    /// Where this can end when it begins at one of `from`. Sets of places rather than one place at a time: it takes no
-    /// more time for a pattern that backtracks, and no more stack for a longer text.
+    /// Returns the positions at which a match can end that starts at one of `from`. Sets of positions avoid
+    /// backtracking, which could take exponential time, and recursion that depends on the length of the text.
     fn ends(&self, text: &[char], from: &BTreeSet<usize>, fuel: &mut usize) -> BTreeSet<usize> {
         *fuel = fuel.saturating_sub(1 + from.len());
         if *fuel == 0 || from.is_empty() {
@@ -188,7 +188,7 @@ impl Draw<'_> {
                     self.node(one);
                 }
             }
-            // What may be empty is repeated no more than once: it would cost time, and none of the slack.
+            // A node that may be empty is repeated at most once: repetitions would take time and use none of the slack.
             Kind::Repeat { node, most, .. } if node.width == 0 => {
                 if *most > 0 {
                     self.node(node);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drawn_matches() {
+    fn drawn_strings_match() {
         let patterns = [
             r"^[a-zA-Z0-9_-]+$",
             r"^[a-zA-Z0-9_-]{1,64}$",
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn matching_is_what_it_is_elsewhere() {
+    fn matching_agrees_with_the_regex_crate() {
         let pairs = [
             (r"^(a+)+$", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab"),
             (r"^(a|ab)(c|bcd)$", "abcd"),
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_not_read() {
+    fn unsupported_patterns_are_not_parsed() {
         for text in [r"(a)\1", "(?i)a", "(", ")", "[a", "a**", r"\p{Greek}", "b{3,2}", "[z-a]", "\\", "a{99999999999}"]
         {
             assert!(Pattern::parse(text).is_none(), "{text}");

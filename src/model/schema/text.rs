@@ -1,4 +1,4 @@
-//! Strings: of a format, of a pattern, or else of words.
+//! Strings for schemas: of a format, of a pattern, or else of words.
 
 use serde_json::Value;
 
@@ -12,14 +12,13 @@ const WORDS: [&str; 24] = [
     "commodo", "aute", "irure", "velit", "esse", "cillum", "fugiat", "nulla", "sint", "culpa", "mollit", "anim",
 ];
 
-/// A word.
+/// Returns a random word.
 pub fn word(random: &mut Random) -> &'static str {
     WORDS[below(random, WORDS.len())]
 }
 
-/// A string that the layers' `format`, `pattern`, `minLength` and `maxLength` allow. A format that is known comes
-/// first, unless a pattern is against it; then the pattern, or the first of several that allows what the others do.
-/// `fuel` is what may be spent on patterns, in steps.
+/// Makes a string that is valid for the layers' `format`, `pattern`, `minLength` and `maxLength`. A known format is
+/// tried first, then each pattern: a string must match all patterns. `fuel` is the remaining number of steps.
 pub fn text(layers: &[&Layer], room: usize, random: &mut Random, fuel: &mut usize) -> String {
     let (least, most) = (least(layers, "minLength").min(room).min(LONGEST), most(layers, "maxLength").min(LONGEST));
     let sources = all(layers, "pattern").filter_map(Value::as_str);
@@ -41,7 +40,7 @@ pub fn text(layers: &[&Layer], room: usize, random: &mut Random, fuel: &mut usiz
     let drawable: Vec<&Pattern> = patterns.iter().filter(|pattern| pattern.shortest() <= room).collect();
     let mut first = None;
     for attempt in (0..24).take_while(|_| !drawable.is_empty()) {
-        // Some tries as short as people write, then some that are exactly as long as they have to be.
+        // Four of six attempts draw short strings, the others exactly the minimum length.
         let style = |pattern: &Pattern| {
             let missing = least.saturating_sub(pattern.shortest());
             let spare = most.min(room).saturating_sub(pattern.shortest());
@@ -58,7 +57,7 @@ pub fn text(layers: &[&Layer], room: usize, random: &mut Random, fuel: &mut usiz
             joined.push_str(&text);
             first.get_or_insert(text);
         }
-        // What begins like one and ends like the other.
+        // A string that starts like one pattern and ends like another.
         if drawable.len() > 1 && fits(&joined, fuel) {
             return joined;
         }
@@ -78,7 +77,7 @@ fn words(least: usize, most: usize, random: &mut Random) -> String {
         text.push_str(word(random));
         count += 1;
     }
-    // Words are ASCII: any place is a boundary. A space at the end would not outlive a client that trims.
+    // Words are ASCII: any byte is a character boundary. A client that trims would drop a space at the end.
     text.truncate(most.max(least));
     if text.len() == least && text.ends_with(' ') {
         text.pop();
@@ -88,7 +87,7 @@ fn words(least: usize, most: usize, random: &mut Random) -> String {
     text
 }
 
-/// A string of a known format.
+/// Makes a string of a known format.
 fn formatted(format: &str, random: &mut Random) -> Option<String> {
     let date = |random: &mut Random| {
         format!("20{}-{:02}-{:02}", 10 + below(random, 20), 1 + below(random, 12), 1 + below(random, 28))
@@ -108,7 +107,7 @@ fn formatted(format: &str, random: &mut Random) -> Option<String> {
         "json-pointer" => format!("/{}", word(random)),
         "regex" => format!("^{}$", word(random)),
         "byte" | "base64" => ["bG9yZW0=", "aXBzdW0=", "ZG9sb3I=", "bWFnbmE="][below(random, 4)].to_owned(),
-        // `uuid4` is how pydantic spells a version.
+        // pydantic appends the version: `uuid4`.
         _ => {
             let version = match format.strip_prefix("uuid")? {
                 "" => 4,

@@ -1,33 +1,32 @@
-//! Tokens, counted and cut as OpenAI's tiktoken does.
+//! Tokens as OpenAI's tiktoken counts and cuts them.
 
 use std::sync::LazyLock;
 
 use tiktoken::CoreBpe;
 
-/// Which of OpenAI's encodings a model uses.
+/// One of OpenAI's encodings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// `o200k_base`: gpt-4o and everything since.
+    /// `o200k_base`: gpt-4o and later models.
     O200k,
-    /// `cl100k_base`: gpt-4, gpt-3.5 and the embeddings.
+    /// `cl100k_base`: gpt-4, gpt-3.5 and the embedding models.
     Cl100k,
 }
 
-/// Where a text may be cut, and what it costs.
+/// The pieces of a text, and its number of tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
-    /// Where each piece ends, in bytes; the last at the end of the text. An empty text has none.
+    /// The end of each piece, in bytes. The last one is the end of the text. An empty text has none.
     pub ends: Vec<usize>,
-    /// How many tokens the text has: at least as many as there are pieces.
+    /// Number of tokens: at least the number of pieces.
     pub tokens: usize,
 }
 
-/// The models of `cl100k_base`. A name means one of them with whatever it adds after a `-`: gpt-4-turbo is a gpt-4,
-/// but gpt-4o and gpt-4.1 are not.
+/// The models of `cl100k_base`. A name may continue after a `-`: gpt-4-turbo is a gpt-4, gpt-4o and gpt-4.1 are not.
 const CL100K_MODELS: [&str; 7] = [
     "gpt-4",
     "gpt-3.5",
-    "gpt-35", // as Azure spells it
+    "gpt-35", // Azure's name
     "text-embedding-3",
     "text-embedding-ada-002",
     "davinci-002",
@@ -35,7 +34,8 @@ const CL100K_MODELS: [&str; 7] = [
 ];
 
 impl Encoding {
-    /// The encoding of a model, by its name; a fine-tuned model (`ft:gpt-4:…`) has its base's, an unknown one o200k.
+    /// Returns the encoding of a model, by its name. A fine-tuned model (`ft:gpt-4:…`) has that of its base model, and
+    /// an unknown one has o200k.
     pub fn of_model(model: &str) -> Encoding {
         let model = model.strip_prefix("ft:").unwrap_or(model);
         let base = model.split_once(':').map_or(model, |(base, _)| base);
@@ -43,34 +43,34 @@ impl Encoding {
         if CL100K_MODELS.into_iter().any(is) { Encoding::Cl100k } else { Encoding::O200k }
     }
 
-    /// Unpacks the vocabulary, which else the first call does that needs it: a tenth of a second, once per process.
+    /// Unpacks the vocabulary, which the first call would do otherwise. It takes 0.1 s, once per process.
     pub fn prepare(self) {
         self.coder();
     }
 
-    /// Number of tokens. What is spelt like a special token, `<|endoftext|>`, is text like any other.
+    /// Number of tokens of a text. The text of a special token, `<|endoftext|>`, counts as ordinary text.
     pub fn count(self, text: &str) -> usize {
         self.coder().bpe.count(text)
     }
 
-    /// Cuts a text into its tokens. Those that end inside a character are joined with the ones after them, so that every
+    /// Cuts a text into its tokens. Tokens that end inside a character are joined with the next ones, so that every
     /// piece is text.
     pub fn cut(self, text: &str) -> Cut {
         let tokens = self.coder().ends(text);
         Cut { tokens: tokens.len(), ends: tokens.filter(|end| text.is_char_boundary(*end)).collect() }
     }
 
-    /// How much of a text, in bytes, its first `most` tokens spell in whole characters.
+    /// Returns the length of the first `most` tokens of a text in whole characters, in bytes.
     pub fn prefix(self, text: &str, most: usize) -> usize {
         self.coder().ends(text).take(most).filter(|end| text.is_char_boundary(*end)).last().unwrap_or(0)
     }
 
-    /// The numbers of a text's tokens.
+    /// Returns the numbers of a text's tokens.
     pub fn numbers(self, text: &str) -> Vec<u32> {
         self.coder().bpe.encode(text)
     }
 
-    /// The text of tokens by their numbers; those that there are not are left out.
+    /// Returns the text of tokens by their numbers. Unknown numbers are skipped.
     pub fn text(self, numbers: &[u32]) -> String {
         let Coder { bpe, lengths } = self.coder();
         let known: Vec<u32> = numbers.iter().copied().filter(|number| (*number as usize) < lengths.len()).collect();
@@ -89,7 +89,7 @@ impl Encoding {
 
 struct Coder {
     bpe: CoreBpe,
-    /// The bytes of each token, by its number: the crate tells them only together with the bytes themselves.
+    /// The length of each token in bytes, by its number: the crate returns it only by decoding the token.
     lengths: Box<[u8]>,
 }
 
@@ -100,7 +100,7 @@ impl Coder {
         Coder { bpe, lengths }
     }
 
-    /// Where each token of a text ends, in bytes.
+    /// Returns the end of each token of a text, in bytes.
     fn ends(&self, text: &str) -> impl ExactSizeIterator<Item = usize> {
         let mut end = 0;
         self.bpe.encode(text).into_iter().map(move |token| {
@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    /// Counted by tiktoken 0.14 for Python: o200k, cl100k.
+    /// The counts are from tiktoken 0.14 for Python: o200k, cl100k.
     #[test]
     fn counts_are_those_of_tiktoken() {
         for (text, o200k, cl100k) in [
@@ -185,9 +185,9 @@ mod tests {
         }
     }
 
-    /// Recorded from gpt-4o: a message costs its role, its content and 3, and the reply 3 to begin with.
+    /// Recorded from gpt-4o: a message costs its role, its content and 3; the start of the reply costs 3.
     #[test]
-    fn prompts_cost_what_was_recorded() {
+    fn prompts_cost_the_recorded_numbers() {
         let cost = |content| 3 + O200k.count("user") + O200k.count(content) + 3;
         assert_eq!(cost("Say this is a test"), 12);
         assert_eq!(cost("What is the capital of Mexico?"), 14);
@@ -207,10 +207,10 @@ mod tests {
     }
 
     #[test]
-    fn tokens_spell_their_text() {
+    fn tokens_decode_to_their_text() {
         assert_eq!(Cl100k.text(&[15339, 1917]), "hello world");
         assert_eq!(Cl100k.text(&[u32::MAX, 15339, 100_256, 99_999_999]), "hello");
-        // The first bytes of a character that has no more.
+        // The first bytes of an incomplete character.
         assert!(Cl100k.text(&[9468, 99]).contains(char::REPLACEMENT_CHARACTER));
         assert_eq!(O200k.text(&[]), "");
     }
@@ -236,17 +236,17 @@ mod tests {
     }
 
     #[test]
-    fn long_runs_take_no_square_of_their_length() {
+    fn long_runs_do_not_take_quadratic_time() {
         let begin = std::time::Instant::now();
         for run in ["a", " ", "\n", "é", "汉", "!"] {
             let text = run.repeat(100_000);
             assert_eq!(O200k.cut(&text).tokens, O200k.count(&text));
         }
-        assert!(begin.elapsed().as_secs() < 60, "a square would take hours");
+        assert!(begin.elapsed().as_secs() < 60, "quadratic time would be hours");
     }
 
     #[test]
-    fn numbers_are_those_of_tiktoken_and_lead_back() {
+    fn numbers_are_those_of_tiktoken_and_decode_to_the_text() {
         assert_eq!(Cl100k.numbers("Hello there"), [9906, 1070]);
         assert_eq!(Cl100k.text(&[9906, 1070, u32::MAX]), "Hello there");
         for text in ["", "a🦤b", "\n\n \n"] {

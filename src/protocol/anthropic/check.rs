@@ -1,5 +1,5 @@
-//! The rules of a message request that are more than types and bounds of single members. The first that is broken is
-//! told, in Anthropic's words where it is a rule that only Anthropic has.
+//! The rules of message requests beyond types and bounds of single members. The first broken rule is reported. Rules
+//! that only Anthropic has use Anthropic's texts.
 
 use std::collections::HashSet;
 
@@ -11,20 +11,20 @@ use crate::core::{
     json::{self, Kind},
 };
 
-/// Where the rules of thinking are documented, as the refusals name it.
+/// Link to the rules of extended thinking, as Anthropic's errors contain it.
 const DOCS: &str =
     "Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking";
 
 /// See [`super::Protocol::check`].
 pub(super) fn check(body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
     let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
-    // The SDK's tool runner sends one, and without it sends all messages again when it is told so.
+    // The SDK's tool runner sends a thread. After this error it sends all messages instead.
     if given("thread").is_some() {
         return Err(ApiError::NoMemory { param: "thread" });
     }
     let max_tokens = given("max_tokens").and_then(json::Value::as_u64);
-    if let (Some(asked), Some(facts)) = (max_tokens, context.model_facts()) {
-        facts.can_say("max_tokens", asked)?;
+    if let (Some(requested), Some(facts)) = (max_tokens, context.model_facts()) {
+        facts.check_max_tokens("max_tokens", requested)?;
     }
     let choice = given("tool_choice").and_then(json::Value::to_value).unwrap_or_default();
     let tools = given("tools").and_then(json::Value::to_value).unwrap_or_default();
@@ -33,7 +33,7 @@ pub(super) fn check(body: json::Object<'_>, context: &RequestContext<'_>) -> Res
     if let Some(thinking) = given("thinking").and_then(json::Value::to_value) {
         check_thinking(&thinking, max_tokens, given("temperature").and_then(json::Value::as_f64), &choice)?;
     }
-    given("messages").map_or(Ok(()), conversation)
+    given("messages").map_or(Ok(()), check_messages)
 }
 
 fn broken(problem: impl Into<String>) -> Result<(), ApiError> {
@@ -48,7 +48,7 @@ fn check_tools(tools: &[Value], choice: &Value) -> Result<(), ApiError> {
     let mut names = HashSet::new();
     for (n, tool) in tools.iter().enumerate() {
         let name = tool["name"].as_str();
-        // A type of its own makes it one of Anthropic's tools, which have other members.
+        // Tools with another type are Anthropic's own and have other members.
         if matches!(tool["type"].as_str(), None | Some("custom")) {
             check_custom(tool, name, &format!("tools[{n}].custom"))?;
         }
@@ -88,16 +88,16 @@ fn check_thinking(
     temperature: Option<f64>,
     choice: &Value,
 ) -> Result<(), ApiError> {
-    /// The least that may be thought, in tokens.
-    const LEAST: u64 = 1024;
+    /// Minimum budget, in tokens.
+    const MIN_BUDGET: u64 = 1024;
     let enabled = thinking["type"] == "enabled";
     if enabled {
         let param = "thinking.enabled.budget_tokens".to_owned();
         let Some(budget) = thinking.get("budget_tokens") else { return missing(param) };
-        let budget = budget.as_u64().filter(|budget| *budget >= LEAST);
+        let budget = budget.as_u64().filter(|budget| *budget >= MIN_BUDGET);
         let Some(budget) = budget else {
             let got = thinking["budget_tokens"].to_string();
-            return Err(ApiError::BelowMinimum { param, noun: "integer", bound: LEAST.to_string(), got });
+            return Err(ApiError::BelowMinimum { param, noun: "integer", bound: MIN_BUDGET.to_string(), got });
         };
         if max_tokens.is_some_and(|most| most <= budget) {
             let rule = "`max_tokens` must be greater than `thinking.budget_tokens`.";
@@ -117,50 +117,51 @@ fn check_thinking(
     }
 }
 
-/// Calls of tools that wait for what the tools return.
+/// The tool calls of the last assistant turn.
 #[derive(Default)]
-struct Calls {
-    /// The message that calls.
-    at: usize,
-    /// All calls of the model's turn.
-    called: Vec<String>,
-    /// Those without a result.
+struct PendingCalls {
+    /// Index of the message with the calls.
+    message: usize,
+    /// Ids of all calls of the turn.
+    ids: Vec<String>,
+    /// Ids of the calls without a result.
     open: Vec<String>,
 }
 
-impl Calls {
-    fn all_returned(&self) -> Result<(), ApiError> {
+impl PendingCalls {
+    /// Checks that every call has a result.
+    fn check_complete(&self) -> Result<(), ApiError> {
         if self.open.is_empty() {
             return Ok(());
         }
-        Err(ApiError::ToolReplyMissing { param: format!("messages[{}]", self.at), ids: self.open.join(", ") })
+        Err(ApiError::ToolReplyMissing { param: format!("messages[{}]", self.message), ids: self.open.join(", ") })
     }
 }
 
-/// Roles are known, contents are not empty, and every call of a tool is followed by what the tool returned. Neighbours
-/// of one role count as one message.
-fn conversation(messages: json::Value<'_>) -> Result<(), ApiError> {
+/// Checks that roles are known, contents are not empty, and every tool call is followed by its result. Adjacent
+/// messages of one role count as one message.
+fn check_messages(messages: json::Value<'_>) -> Result<(), ApiError> {
     let messages = messages.items();
-    let mut calls = Calls::default();
+    let mut calls = PendingCalls::default();
     for (n, message) in messages.iter().enumerate() {
         let Some(message) = message.members() else { continue };
         let role = message.get("role").and_then(json::Value::as_str).unwrap_or_default();
         let content = Content::read(message.get("content"));
         match &*role {
             "assistant" => {
-                calls.all_returned()?;
-                // The last message may be the empty beginning of what the model says.
+                calls.check_complete()?;
+                // The last message may be empty: the model continues it.
                 if n + 1 < messages.len() {
-                    content.not_empty(n)?;
+                    content.check_not_empty(n)?;
                 }
                 let ids: Vec<_> = content.blocks("tool_use").filter_map(|(_, call)| text(call, "id")).collect();
-                calls = Calls { at: n, called: ids.clone(), open: ids };
+                calls = PendingCalls { message: n, ids: ids.clone(), open: ids };
             }
             "user" => {
-                content.not_empty(n)?;
+                content.check_not_empty(n)?;
                 for (k, result) in content.blocks("tool_result") {
                     let id = text(result, "tool_use_id").unwrap_or_default();
-                    if !calls.called.contains(&id) {
+                    if !calls.ids.contains(&id) {
                         return Err(ApiError::StrayToolReply { param: format!("messages[{n}].content[{k}]"), id });
                     }
                     calls.open.retain(|open| *open != id);
@@ -179,17 +180,17 @@ fn conversation(messages: json::Value<'_>) -> Result<(), ApiError> {
             }
         }
     }
-    calls.all_returned()
+    calls.check_complete()
 }
 
 fn text(members: json::Object<'_>, name: &str) -> Option<String> {
     Some(members.get(name)?.as_str()?.into_owned())
 }
 
-/// What a message says.
+/// The content of a message.
 struct Content<'a> {
     is_empty: bool,
-    /// The blocks, none if it is a string. Most messages have few.
+    /// The blocks; none if the content is a string.
     blocks: Vec<json::Object<'a>>,
 }
 
@@ -204,7 +205,7 @@ impl<'a> Content<'a> {
         Content { is_empty, blocks: blocks.into_iter().map(|block| block.members().unwrap_or_default()).collect() }
     }
 
-    /// The blocks of one type, with their numbers.
+    /// Returns the blocks of one type with their indices.
     fn blocks(&self, kind: &str) -> impl Iterator<Item = (usize, json::Object<'a>)> {
         let is = move |block: json::Object<'_>| {
             block.get("type").and_then(json::Value::as_str).is_some_and(|name| name == kind)
@@ -212,8 +213,8 @@ impl<'a> Content<'a> {
         self.blocks.iter().copied().enumerate().filter(move |(_, block)| is(*block))
     }
 
-    /// Sees to it that something is said in the message `n`.
-    fn not_empty(&self, n: usize) -> Result<(), ApiError> {
+    /// Checks that the message with index `n` has text.
+    fn check_not_empty(&self, n: usize) -> Result<(), ApiError> {
         if self.is_empty {
             return broken(format!(
                 "messages.{n}: all messages must have non-empty content except for the optional final assistant message"
@@ -235,7 +236,7 @@ mod tests {
     use super::*;
     use crate::core::context::tests::with_context_of;
 
-    fn refusal(members: Value) -> ApiError {
+    fn rejection(members: Value) -> ApiError {
         let mut body = json!({"model": "m", "max_tokens": 2000, "messages": [{"role": "user", "content": "Hi"}]});
         body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
         with_context_of(&body.to_string(), |context| check(context.members().unwrap(), context))
@@ -248,28 +249,28 @@ mod tests {
     }
 
     fn problem(members: Value) -> String {
-        match refusal(members) {
+        match rejection(members) {
             ApiError::BrokenRule { problem } => problem,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn every_call_has_its_result_in_the_next_turn() {
+    fn every_call_needs_a_result_in_the_next_turn() {
         let call = json!({"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": {}}]});
         let result = json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "1"}]});
         let user = json!({"role": "user", "content": "Hi"});
         passes(json!([user, call, result]));
         passes(json!([user, call, user, result]));
         let missing = ApiError::ToolReplyMissing { param: "messages[1]".to_owned(), ids: "a".to_owned() };
-        assert_eq!(refusal(json!({"messages": [user, call]})), missing);
-        assert_eq!(refusal(json!({"messages": [user, call, user, call]})), missing);
+        assert_eq!(rejection(json!({"messages": [user, call]})), missing);
+        assert_eq!(rejection(json!({"messages": [user, call, user, call]})), missing);
         let stray = ApiError::StrayToolReply { param: "messages[0].content[0]".to_owned(), id: "a".to_owned() };
-        assert_eq!(refusal(json!({"messages": [result]})), stray);
+        assert_eq!(rejection(json!({"messages": [result]})), stray);
     }
 
     #[test]
-    fn contents_are_not_empty_but_for_a_last_one_to_continue() {
+    fn only_a_last_assistant_message_may_be_empty() {
         passes(json!([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": ""}]));
         let empty = |content: Value| problem(json!({"messages": [{"role": "user", "content": content}]}));
         assert!(empty(json!("")).starts_with("messages.0: all messages must have non-empty content"));
@@ -279,28 +280,28 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_that_the_server_keeps_is_refused() {
+    fn stored_threads_are_rejected() {
         let thread = json!({"thread": {"type": "create"}, "messages": []});
-        assert_eq!(refusal(thread), ApiError::NoMemory { param: "thread" });
+        assert_eq!(rejection(thread), ApiError::NoMemory { param: "thread" });
     }
 
     #[test]
-    fn roles_are_two() {
+    fn only_user_and_assistant_are_roles() {
         let with = |role: &str| json!({"messages": [{"role": role, "content": "Hi"}]});
         assert!(problem(with("system")).contains("top-level `system` parameter"));
         assert!(
-            matches!(refusal(with("tool")), ApiError::InvalidValue { either, .. } if either == "'user' or 'assistant'")
+            matches!(rejection(with("tool")), ApiError::InvalidValue { either, .. } if either == "'user' or 'assistant'")
         );
     }
 
     #[test]
-    fn thinking_has_room_and_a_free_choice() {
+    fn thinking_needs_budget_temperature_and_tool_choice_to_fit() {
         let with = |budget: u64, more: Value| {
             let mut members = json!({"thinking": {"type": "enabled", "budget_tokens": budget}});
             members.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             members
         };
-        assert!(matches!(refusal(with(1023, json!({}))), ApiError::BelowMinimum { .. }));
+        assert!(matches!(rejection(with(1023, json!({}))), ApiError::BelowMinimum { .. }));
         assert!(problem(with(2000, json!({}))).starts_with("`max_tokens` must be greater"));
         assert!(problem(with(1024, json!({"temperature": 0.5}))).starts_with("`temperature` may only be set to 1"));
         let tools = json!([{"name": "f", "input_schema": {"type": "object"}}]);
@@ -309,8 +310,8 @@ mod tests {
     }
 
     #[test]
-    fn tools_are_whole_and_told_apart() {
-        let tools = |tools: Value| refusal(json!({"tools": tools}));
+    fn tools_are_complete_and_unique() {
+        let tools = |tools: Value| rejection(json!({"tools": tools}));
         let missing = |param: &str| ApiError::MissingParameter { param: param.to_owned() };
         assert_eq!(tools(json!([{"name": "f"}])), missing("tools[0].custom.input_schema"));
         assert_eq!(tools(json!([{"name": "f", "input_schema": {}}])), missing("tools[0].custom.input_schema.type"));
@@ -324,6 +325,6 @@ mod tests {
         let unknown = problem(json!({"tools": [f], "tool_choice": choice}));
         assert_eq!(unknown, "Tool 'g' not found in provided tools");
         let alone = ApiError::NeedsOther { param: "tool_choice", other: "tools" };
-        assert_eq!(refusal(json!({"tool_choice": {"type": "auto"}})), alone);
+        assert_eq!(rejection(json!({"tool_choice": {"type": "auto"}})), alone);
     }
 }

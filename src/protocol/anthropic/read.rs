@@ -1,4 +1,4 @@
-//! Reading what a message request asks.
+//! Parsing of message requests.
 
 use serde_json::{Value, json};
 
@@ -7,8 +7,8 @@ use crate::core::{
     prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn},
 };
 
-/// Members that change a reply whenever they are given; those with milder rules are in [`is_plain`].
-const CHANGES: [&[u8]; 3] = [b"stop_sequences", b"output_config", b"output_format"];
+/// Members that change a reply whenever they are present. [`is_plain`] has the rules for further members.
+const CHANGING_MEMBERS: [&[u8]; 3] = [b"stop_sequences", b"output_config", b"output_format"];
 
 /// See [`super::Protocol::is_plain`].
 pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
@@ -17,16 +17,16 @@ pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
         b"max_tokens" => value.as_u64().is_some_and(|most| most >= tokens),
         b"thinking" => kind(value).as_deref() == Some("disabled"),
         b"tool_choice" => matches!(kind(value).as_deref(), Some("auto" | "none")),
-        key => !CHANGES.contains(&key),
+        key => !CHANGING_MEMBERS.contains(&key),
     })
 }
 
-/// The `type` of an object.
+/// Returns the `type` of an object.
 fn kind(value: json::Value<'_>) -> Option<String> {
     Some(value.members()?.get("type")?.as_str()?.into_owned())
 }
 
-/// Whether thoughts are to come without their text.
+/// Returns true if the request wants thinking blocks without their text.
 pub(super) fn omits_thinking(body: json::Object<'_>) -> bool {
     let display =
         body.get("thinking").and_then(json::Value::members).and_then(|thinking| thinking.get("display")?.as_str());
@@ -52,7 +52,7 @@ pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
             _ => ToolChoice::Auto,
         },
         parallel_tool_calls: choice["disable_parallel_tool_use"] != true,
-        // The second is the name that it had in beta.
+        // `output_format` is the beta's name.
         format: [&output["format"], &value("output_format")]
             .into_iter()
             .map(format)
@@ -73,7 +73,7 @@ fn items(value: &Value) -> &[Value] {
 
 fn tool(tool: &Value) -> Tool {
     let name = tool["name"].as_str().unwrap_or_default().to_owned();
-    // Anthropic's own tools come without a schema.
+    // Anthropic's own tools have no schema.
     let parameters = tool.get("input_schema").cloned().unwrap_or_else(|| json!({"type": "object"}));
     Tool { name, parameters, ..Tool::default() }
 }
@@ -98,7 +98,7 @@ fn turns(system: &Value, messages: &Value) -> Vec<Turn> {
         if results.is_empty() || !text.is_empty() || images > 0 {
             turns.push(Turn { role, text, images, ..Turn::default() });
         }
-        // A message that brings results is an answer to a call, whatever else agents put into it.
+        // Tool results make the last turn a tool's, even if the message also contains text.
         for result in results {
             let (text, images) = content(&result["content"]);
             turns.push(Turn { role: Role::Tool, text, images, ..Turn::default() });
@@ -107,14 +107,14 @@ fn turns(system: &Value, messages: &Value) -> Vec<Turn> {
     turns
 }
 
-/// The text of a content, a string or blocks, and how many images are among them.
+/// Returns the text of a content, which is a string or blocks, and its number of images.
 fn content(content: &Value) -> (String, u64) {
     if let Some(text) = content.as_str() {
         return (text.to_owned(), 0);
     }
     let text = |block: &Value| match block["type"].as_str() {
         Some("text") => block["text"].as_str().map(str::to_owned),
-        // A document of plain text; other documents are nothing that a fake can read.
+        // Only documents of plain text can be read.
         Some("document") => {
             block["source"]["data"].as_str().filter(|_| block["source"]["type"] == "text").map(str::to_owned)
         }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn choices_formats_and_thoughts_are_read() {
+    fn tool_choice_format_and_thinking_are_parsed() {
         let schema = json!({"type": "object", "properties": {}});
         let prompt = read(&json!({
             "tools": [{"name": "f", "input_schema": schema}, {"type": "bash_20250124", "name": "bash"}],
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_is_what_changes_nothing() {
+    fn requests_that_change_no_reply_are_plain() {
         assert!(plain(&json!({"max_tokens": 10, "temperature": 1, "stream": true, "thinking": {"type": "disabled"}})));
         assert!(plain(&json!({"tool_choice": {"type": "auto"}, "stop_sequences": null})));
         for members in [
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_input_is_read_as_nothing() {
+    fn wrong_types_do_not_panic() {
         for (value, turns) in [
             (json!(null), &[][..]),
             (json!(1), &[""]),

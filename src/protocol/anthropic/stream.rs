@@ -1,33 +1,33 @@
-//! A streamed message: event by event.
+//! The events of a streamed message.
 
 use serde_json::{Value, json};
 
-use super::whole::{Said, Spoken};
+use super::message::{ContentBlock, MessageParts};
 use crate::{
     core::{reply::Text, response::EventKind},
-    protocol::events::{self, Stream},
+    protocol::events::{self, RenderedEvents},
 };
 
 /// Recorded with a space, unlike all other events.
 const PING: &str = r#"{"type": "ping"}"#;
 
-/// All events after the first. A ping comes once the first block has begun.
-pub(super) fn events(said: &Said<'_>) -> Stream {
-    let mut events = Events::default();
-    if said.blocks.is_empty() {
+/// Returns all events after the first. A ping follows the start of the first block.
+pub(super) fn events(parts: &MessageParts<'_>) -> RenderedEvents {
+    let mut events = MessageEvents::default();
+    if parts.blocks.is_empty() {
         events.push("ping", PING);
     }
-    for (index, block) in said.blocks.iter().enumerate() {
+    for (index, block) in parts.blocks.iter().enumerate() {
         events.block(index, block);
     }
-    let (reason, sequence) = (said.stop_reason(), said.stop_sequence());
-    let numbers = &said.numbers;
+    let (reason, sequence) = (parts.stop_reason(), parts.stop_sequence());
+    let counts = &parts.counts;
     let data = format!(
         concat!(
             r#"{{"type":"message_delta","delta":{{"stop_reason":{},"stop_sequence":{}}},"#,
             r#""usage":{{"input_tokens":{},"cache_creation_input_tokens":0,"cache_read_input_tokens":{},"output_tokens":{}}}}}"#
         ),
-        reason, sequence, numbers.input, numbers.cached, numbers.output
+        reason, sequence, counts.input, counts.cached, counts.output
     );
     events.put("message_delta", &data, EventKind::Finish, 0);
     events.put("message_stop", r#"{"type":"message_stop"}"#, EventKind::End, 0);
@@ -35,23 +35,23 @@ pub(super) fn events(said: &Said<'_>) -> Stream {
 }
 
 #[derive(Default)]
-struct Events(events::Events);
+struct MessageEvents(events::EventBuilder);
 
-impl Events {
-    fn block(&mut self, index: usize, block: &Spoken<'_>) {
+impl MessageEvents {
+    fn block(&mut self, index: usize, block: &ContentBlock<'_>) {
         match block {
-            Spoken::Thinking { text, signature } => {
+            ContentBlock::Thinking { text, signature } => {
                 self.start(index, &json!({"type": "thinking", "thinking": "", "signature": ""}));
                 if let Some(text) = text {
                     self.deltas(index, "thinking_delta", "thinking", text);
                 }
                 self.delta(index, "signature_delta", "signature", signature, 0);
             }
-            Spoken::Text(text) => {
+            ContentBlock::Text(text) => {
                 self.start(index, &json!({"type": "text", "text": ""}));
                 self.deltas(index, "text_delta", "text", text);
             }
-            Spoken::ToolUse { id, name, input } => {
+            ContentBlock::ToolUse { id, name, input } => {
                 self.start(index, &json!({"type": "tool_use", "id": id, "name": name, "input": {}}));
                 self.delta(index, "input_json_delta", "partial_json", "", 0);
                 self.deltas(index, "input_json_delta", "partial_json", input);
@@ -77,14 +77,14 @@ impl Events {
     fn delta(&mut self, index: usize, kind: &str, member: &str, piece: &str, tokens: u32) {
         let delta = format!(r#"{{"type":"{kind}","{member}":{}}}"#, Value::from(piece));
         let data = format!(r#"{{"type":"content_block_delta","index":{index},"delta":{delta}}}"#);
-        self.put("content_block_delta", &data, EventKind::Said, tokens);
+        self.put("content_block_delta", &data, EventKind::Content, tokens);
     }
 
     fn push(&mut self, event: &str, data: &str) {
-        self.put(event, data, EventKind::Said, 0);
+        self.put(event, data, EventKind::Content, 0);
     }
 
     fn put(&mut self, event: &str, data: &str, part: EventKind, tokens: u32) {
-        self.0.named(event, data, part, tokens);
+        self.0.push_named(event, data, part, tokens);
     }
 }

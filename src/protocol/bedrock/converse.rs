@@ -1,6 +1,6 @@
-//! `bedrock-converse`: Converse and ConverseStream. Amazon's own models speak the same within InvokeModel.
+//! `bedrock-converse`: Converse and ConverseStream. Amazon's own models use the same bodies in InvokeModel.
 //!
-//! The shapes, the order of the keys and the frames are those of recorded answers of 2025.
+//! The shapes, the order of keys and the frames are those of responses recorded in 2025.
 
 mod read;
 mod render;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use self::render::{Event, Frames, Said};
+use self::render::{ConverseEvents, ConverseParts, Event};
 use crate::{
     core::{
         context::RequestContext,
@@ -21,34 +21,32 @@ use crate::{
         reply::Reply,
         response::{self, Body, Response, StreamFormat},
     },
-    protocol::{Protocol, Rendered, streams},
+    protocol::{Protocol, Rendered, wants_stream},
 };
 
-/// What the head may give: what an answer says of how long it took. Without it, the body is one of InvokeModel.
+/// Optional member of the envelope: the reported latency. Without it, the bodies are those of InvokeModel.
 const METRICS: &str = "metrics";
 
-/// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    if let Some(name) = head.keys().find(|name| *name != METRICS) {
-        return Err(format!(
-            "`head` has `{name}`: an answer has {METRICS} beside what the model says, and nothing else"
-        ));
+/// Creates the protocol; see [`crate::protocol::Make`].
+pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
+    if let Some(name) = envelope.keys().find(|name| *name != METRICS) {
+        return Err(format!("`head` has `{name}`, which the protocol does not use; only `{METRICS}` is allowed"));
     }
-    let metrics = head.get(METRICS).cloned();
-    Ok(Box::new(Converse { style: if metrics.is_some() { Style::Events } else { Style::Inside }, metrics }))
+    let metrics = envelope.get(METRICS).cloned();
+    Ok(Box::new(Converse { framing: if metrics.is_some() { Framing::Frames } else { Framing::Nested }, metrics }))
 }
 
-/// How a stream is framed.
+/// Framing of the events of a stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Style {
-    /// Each event has a frame.
-    Events,
-    /// Each is an object of one member, for somebody else to frame.
-    Inside,
+enum Framing {
+    /// Each event is a binary frame.
+    Frames,
+    /// Each event is an object with one member, which InvokeModel frames.
+    Nested,
 }
 
 struct Converse {
-    style: Style,
+    framing: Framing,
     metrics: Option<Value>,
 }
 
@@ -57,7 +55,7 @@ impl Protocol for Converse {
         let most =
             body.get("inferenceConfig").and_then(json::Value::members).and_then(|inference| inference.get("maxTokens"));
         match (most.and_then(json::Value::as_u64), context.model_facts()) {
-            (Some(asked), Some(facts)) => facts.can_say("maxTokens", asked),
+            (Some(requested), Some(facts)) => facts.check_max_tokens("maxTokens", requested),
             _ => Ok(()),
         }
     }
@@ -71,49 +69,51 @@ impl Protocol for Converse {
     }
 
     fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        let said = match context {
-            Some(context) => Said::new(reply, &mut context.random.borrow_mut()),
-            // Nothing that is said the same every time has calls or thoughts, and so none of it is drawn.
-            None => Said::new(reply, &mut Random::seeded(0)),
+        let parts = match context {
+            Some(context) => ConverseParts::new(reply, &mut context.random.borrow_mut()),
+            // Replies for all plain requests have no calls and no reasoning, so nothing is drawn.
+            None => ConverseParts::new(reply, &mut Random::seeded(0)),
         };
-        Box::new(Spelled {
-            style: self.style,
-            whole: whole(&said, self.metrics.as_ref()).into(),
-            events: render::events(&said, self.metrics.as_ref()),
+        Box::new(RenderedConverse {
+            framing: self.framing,
+            full: full(&parts, self.metrics.as_ref()).into(),
+            events: render::events(&parts, self.metrics.as_ref()),
         })
     }
 }
 
-fn whole(said: &Said<'_>, metrics: Option<&Value>) -> String {
-    let mut whole = Map::new();
-    whole.extend(metrics.map(|metrics| (METRICS.to_owned(), metrics.clone())));
-    whole.insert("output".into(), Map::from_iter([("message".to_owned(), said.message())]).into());
-    whole.insert("stopReason".into(), said.stop_reason().into());
-    whole.insert("usage".into(), said.usage.clone());
-    Value::Object(whole).to_string()
+/// Returns the full response.
+fn full(parts: &ConverseParts<'_>, metrics: Option<&Value>) -> String {
+    let mut full = Map::new();
+    full.extend(metrics.map(|metrics| (METRICS.to_owned(), metrics.clone())));
+    full.insert("output".into(), Map::from_iter([("message".to_owned(), parts.message())]).into());
+    full.insert("stopReason".into(), parts.stop_reason().into());
+    full.insert("usage".into(), parts.usage.clone());
+    Value::Object(full).to_string()
 }
 
-struct Spelled {
-    style: Style,
-    whole: Bytes,
+struct RenderedConverse {
+    framing: Framing,
+    full: Bytes,
     events: Arc<[Event]>,
 }
 
-impl Rendered for Spelled {
+impl Rendered for RenderedConverse {
     fn record(&self, _: &RequestContext<'_>) -> Value {
-        serde_json::from_slice(&self.whole).unwrap_or_default()
+        serde_json::from_slice(&self.full).unwrap_or_default()
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        if !streams(context) {
-            return Response::said("application/json", Body::Full(self.whole.clone()));
+        if !wants_stream(context) {
+            return Response::ok("application/json", Body::Full(self.full.clone()));
         }
         let random = context.random.borrow_mut().fork();
-        let list = Box::new(Frames { style: self.style, events: Arc::clone(&self.events), next: 0, random });
-        let (content_type, framing) = match self.style {
-            Style::Events => ("application/vnd.amazon.eventstream", StreamFormat::Binary),
-            Style::Inside => ("text/event-stream", StreamFormat::Data("\n")),
+        let list =
+            Box::new(ConverseEvents { framing: self.framing, events: Arc::clone(&self.events), next: 0, random });
+        let (content_type, format) = match self.framing {
+            Framing::Frames => ("application/vnd.amazon.eventstream", StreamFormat::Binary),
+            Framing::Nested => ("text/event-stream", StreamFormat::Data("\n")),
         };
-        Response::said(content_type, Body::Stream(response::EventStream { list, framing }))
+        Response::ok(content_type, Body::Stream(response::EventStream { events: list, format }))
     }
 }

@@ -1,5 +1,5 @@
-//! `bedrock-count-tokens`: how many tokens a conversation, or the body of another request, would cost. The head is that of
-//! `count-tokens`, without `of`.
+//! `bedrock-count-tokens`: the number of tokens that a conversation, or the body of another request, would cost. The
+//! envelope is that of `count-tokens`, without `of`.
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use serde_json::{Map, Value};
@@ -15,21 +15,21 @@ use crate::{
     },
     protocol::{
         Protocol, Rendered,
-        wrap::count_tokens::{Told, counting},
+        wrap::count_tokens::{CountResponse, count_tokens},
     },
 };
 
-/// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    let mut head = head.clone();
-    let told = Told::take(&mut head)?;
-    counting(Box::new(Asked(converse::make(&head)?)), told)
+/// Creates the protocol; see [`crate::protocol::Make`].
+pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
+    let mut envelope = envelope.clone();
+    let response = CountResponse::take(&mut envelope)?;
+    count_tokens(Box::new(CountInput(converse::make(&envelope)?)), response)
 }
 
-/// A conversation, or the body of another request, one level in.
-struct Asked(Box<dyn Protocol>);
+/// The request to count: a conversation or the body of another request, nested in `input`.
+struct CountInput(Box<dyn Protocol>);
 
-impl Protocol for Asked {
+impl Protocol for CountInput {
     fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
@@ -43,10 +43,10 @@ impl Protocol for Asked {
         if let Some(conversation) = input.get("converse").and_then(json::Value::members) {
             return self.0.read(conversation, context);
         }
-        // The body of an InvokeModel is that of any protocol: it is counted as it stands.
-        let sent =
+        // The body of an InvokeModel is in any model's protocol: its bytes are counted.
+        let encoded =
             input.get("invokeModel").and_then(json::Value::members).and_then(|invoke| invoke.get("body")?.as_str());
-        let text = sent.and_then(|sent| BASE64.decode(&*sent).ok()).unwrap_or_default();
+        let text = encoded.and_then(|encoded| BASE64.decode(&*encoded).ok()).unwrap_or_default();
         let turn = Turn { text: String::from_utf8_lossy(&text).into_owned(), ..Turn::default() };
         Prompt { model: context.model().into_owned(), turns: vec![turn], ..Prompt::default() }
     }

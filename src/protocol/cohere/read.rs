@@ -1,4 +1,4 @@
-//! Reading what a chat request asks. Its messages and its tools are spelled as OpenAI's.
+//! Parsing of chat requests. Messages and tools have OpenAI's form.
 
 use serde_json::Value;
 
@@ -10,8 +10,8 @@ use crate::{
     protocol::openai::chat::read::{list, tools, turn},
 };
 
-/// Members that change a reply whenever they are given; those with milder rules are in [`is_plain`].
-const CHANGES: [&[u8]; 3] = [b"stop_sequences", b"response_format", b"tool_choice"];
+/// Members that change a reply whenever they are present. [`is_plain`] has the rules for further members.
+const CHANGING_MEMBERS: [&[u8]; 3] = [b"stop_sequences", b"response_format", b"tool_choice"];
 
 /// See [`crate::protocol::Protocol::is_plain`].
 pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
@@ -19,7 +19,7 @@ pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
         _ if value.text() == b"null" => true,
         b"max_tokens" => value.as_u64().is_some_and(|most| most >= tokens),
         b"thinking" => !thinks(Some(value)),
-        key => !CHANGES.contains(&key),
+        key => !CHANGING_MEMBERS.contains(&key),
     })
 }
 
@@ -32,7 +32,7 @@ fn thinks(thinking: Option<json::Value<'_>>) -> bool {
 pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     let value = |name: &str| body.get(name).and_then(json::Value::to_value).filter(|value| !value.is_null());
     let (tools, tool_choice) = tools(&|name| match (name, value(name)) {
-        ("tool_choice", Some(Value::String(word))) => Some(word.to_ascii_lowercase().into()),
+        ("tool_choice", Some(Value::String(choice))) => Some(choice.to_ascii_lowercase().into()),
         (_, value) => value,
     });
     let thinks = thinks(body.get("thinking"));
@@ -54,7 +54,7 @@ pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     }
 }
 
-/// The schema is called `json_schema`, or `schema` as it once was.
+/// Parses the response format. The schema's member is `json_schema`, formerly `schema`.
 fn format(format: &Value) -> Format {
     let schema = ["json_schema", "schema"].into_iter().find_map(|name| format.get(name).filter(|it| it.is_object()));
     match (format["type"].as_str(), schema) {
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_is_read() {
+    fn messages_tools_and_options_are_parsed() {
         let schema = json!({"type": "object", "properties": {}});
         let prompt = read(&json!({
             "messages": [
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_is_what_changes_nothing() {
+    fn requests_that_change_no_reply_are_plain() {
         let plain = |body: Value| is_plain(json::Document::read(body.to_string().as_bytes()).unwrap().members(), 10);
         assert!(plain(json!({"max_tokens": 10, "thinking": {"type": "disabled"}, "stop_sequences": null})));
         for body in [json!({"max_tokens": 9}), json!({"thinking": {"type": "enabled"}}), json!({"tool_choice": "NONE"})]
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_input_is_read_as_nothing() {
+    fn wrong_types_do_not_panic() {
         for (value, turns) in
             [(json!(null), &[][..]), (json!(1), &[]), (json!("x"), &[]), (json!([1]), &[""]), (json!({"type": 1}), &[])]
         {

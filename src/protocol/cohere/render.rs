@@ -1,4 +1,4 @@
-//! What a reply says, in a whole answer and event by event.
+//! Rendering of a reply, full and as events.
 
 use serde_json::{Map, Value, json};
 
@@ -8,15 +8,15 @@ use crate::{
         reply::{Block, FinishReason, Reply, Text},
         response::EventKind,
     },
-    protocol::events::{Events, Stream},
+    protocol::events::{EventBuilder, RenderedEvents},
 };
 
-/// A reply whose calls have their ids, and so is the same whole and streamed.
-pub(super) struct Said<'a> {
+/// A reply with ids for its calls, so that the full and streamed forms agree.
+pub(super) struct ChatParts<'a> {
     finish_reason: &'static str,
-    /// What is told of calls before they are made.
+    /// The text before the calls.
     plan: Option<&'a Text>,
-    /// Thoughts and text, each with the name of its kind, which is that of its member too.
+    /// Thinking and text. The kind is also the name of the member with the text.
     content: Vec<(&'static str, &'a Text)>,
     calls: Vec<Call<'a>>,
     usage: Value,
@@ -29,18 +29,18 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    fn rendered(&self, arguments: &str) -> Value {
+    fn to_json(&self, arguments: &str) -> Value {
         json!({"id": self.id, "type": "function", "function": {"name": self.name, "arguments": arguments}})
     }
 }
 
-impl<'a> Said<'a> {
+impl<'a> ChatParts<'a> {
     pub(super) fn new(reply: &'a Reply, random: &mut Random) -> Self {
-        // The protocol knows no alternatives.
+        // The protocol has no alternatives.
         let choice = reply.choices.first();
         let (input, output) = (reply.usage.prompt_tokens, reply.usage.completion_tokens);
         let numbers = json!({"input_tokens": input, "output_tokens": output});
-        let mut said = Said {
+        let mut parts = ChatParts {
             finish_reason: match choice.map(|choice| (choice.finish_reason, &choice.stopped_by)) {
                 Some((FinishReason::Length, _)) => "MAX_TOKENS",
                 Some((FinishReason::ToolCalls, _)) => "TOOL_CALL",
@@ -55,26 +55,26 @@ impl<'a> Said<'a> {
         };
         for block in choice.iter().flat_map(|choice| &choice.blocks) {
             match block {
-                Block::Reasoning(text) => said.content.push(("thinking", text)),
-                Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => said.content.push(("text", text)),
+                Block::Reasoning(text) => parts.content.push(("thinking", text)),
+                Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => parts.content.push(("text", text)),
                 Block::ToolCall(call) => {
                     // Recorded: the name, and twelve symbols.
                     let mut id = format!("{}_", call.name).into_bytes();
                     random.put(Alphabet::Alphanumeric, 12, &mut id);
                     let id = String::from_utf8_lossy(&id).into_owned();
-                    said.calls.push(Call { id, name: &call.name, arguments: &call.arguments });
+                    parts.calls.push(Call { id, name: &call.name, arguments: &call.arguments });
                 }
             }
         }
-        if !said.calls.is_empty() {
-            said.plan = said.content.iter().find(|(kind, _)| *kind == "text").map(|(_, text)| *text);
-            said.content.retain(|(kind, _)| *kind != "text");
+        if !parts.calls.is_empty() {
+            parts.plan = parts.content.iter().find(|(kind, _)| *kind == "text").map(|(_, text)| *text);
+            parts.content.retain(|(kind, _)| *kind != "text");
         }
-        said
+        parts
     }
 
-    /// A whole answer after its id.
-    pub(super) fn whole(&self) -> String {
+    /// Returns a full response after its id.
+    pub(super) fn full(&self) -> String {
         let mut message = Map::from_iter([("role".to_owned(), json!("assistant"))]);
         if let Some(plan) = self.plan {
             message.insert("tool_plan".into(), plan.text.as_str().into());
@@ -82,7 +82,7 @@ impl<'a> Said<'a> {
         if !self.calls.is_empty() {
             message.insert(
                 "tool_calls".into(),
-                self.calls.iter().map(|call| call.rendered(&call.arguments.text)).collect(),
+                self.calls.iter().map(|call| call.to_json(&call.arguments.text)).collect(),
             );
         }
         if self.calls.is_empty() || !self.content.is_empty() {
@@ -92,9 +92,9 @@ impl<'a> Said<'a> {
         format!(r#","message":{message},"finish_reason":"{reason}","usage":{usage}}}"#)
     }
 
-    /// All events of a stream after the first.
-    pub(super) fn events(&self) -> Stream {
-        let mut events = Spelled(Events::default());
+    /// Returns all events of a stream after the first.
+    pub(super) fn events(&self) -> RenderedEvents {
+        let mut events = ChatEvents(EventBuilder::default());
         if let Some(plan) = self.plan {
             for piece in plan.pieces() {
                 events.push("tool-plan-delta", None, &json!({"message": {"tool_plan": piece}}), 1);
@@ -108,7 +108,7 @@ impl<'a> Said<'a> {
             events.end("content-end", index);
         }
         for (index, call) in self.calls.iter().enumerate() {
-            events.push("tool-call-start", Some(index), &calls(call.rendered("")), 0);
+            events.push("tool-call-start", Some(index), &calls(call.to_json("")), 0);
             for piece in call.arguments.pieces() {
                 let delta = calls(json!({"function": {"arguments": piece}}));
                 events.push("tool-call-delta", Some(index), &delta, 1);
@@ -117,14 +117,14 @@ impl<'a> Said<'a> {
         }
         let (reason, usage) = (self.finish_reason, &self.usage);
         let data = format!(r#"{{"type":"message-end","delta":{{"finish_reason":"{reason}","usage":{usage}}}}}"#);
-        events.0.named("message-end", &data, EventKind::Finish, 0);
-        // Recorded: without a name.
-        events.0.put(&["data: [DONE]\n\n"], EventKind::End, 0);
+        events.0.push_named("message-end", &data, EventKind::Finish, 0);
+        // Recorded: this event has no name.
+        events.0.push(&["data: [DONE]\n\n"], EventKind::End, 0);
         events.0.into()
     }
 }
 
-/// A part of the content.
+/// Returns a content part.
 fn part(kind: &str, text: &str) -> Value {
     json!({"type": kind, kind: text})
 }
@@ -137,16 +137,16 @@ fn calls(call: Value) -> Value {
     json!({"message": {"tool_calls": call}})
 }
 
-struct Spelled(Events);
+struct ChatEvents(EventBuilder);
 
-impl Spelled {
+impl ChatEvents {
     fn push(&mut self, kind: &str, index: Option<usize>, delta: &Value, tokens: u32) {
         let index = index.map_or_else(String::new, |index| format!(r#","index":{index}"#));
         let data = format!(r#"{{"type":"{kind}"{index},"delta":{delta}}}"#);
-        self.0.named(kind, &data, EventKind::Said, tokens);
+        self.0.push_named(kind, &data, EventKind::Content, tokens);
     }
 
     fn end(&mut self, kind: &str, index: usize) {
-        self.0.named(kind, &format!(r#"{{"type":"{kind}","index":{index}}}"#), EventKind::Said, 0);
+        self.0.push_named(kind, &format!(r#"{{"type":"{kind}","index":{index}}}"#), EventKind::Content, 0);
     }
 }

@@ -1,18 +1,18 @@
-//! The rules of a request that are more than types and bounds of single members. The first that is broken is told.
+//! The rules of requests beyond types and bounds of single members. The first broken rule is reported.
 
-use super::read::{asked, given, tools};
+use super::read::{get, nested_request, tools};
 use crate::core::{
     error::ApiError,
     json::{self, Kind},
     prompt::ToolChoice,
 };
 
-/// The roles that a turn can have; one without is the user's.
+/// The roles of a turn, as JSON. A turn without a role is the user's.
 const ROLES: [&[u8]; 4] = [br#""user""#, br#""model""#, br#""function""#, br#""""#];
 
 /// See [`super::Protocol::check`].
 pub(super) fn check(body: json::Object<'_>) -> Result<(), ApiError> {
-    let inner = asked(body);
+    let inner = nested_request(body);
     let body = inner.unwrap_or(body);
     let Some(contents) = body.get("contents").filter(|contents| contents.kind() != Kind::Null) else {
         return Err(ApiError::MissingParameter { param: "contents".to_owned() });
@@ -29,7 +29,7 @@ pub(super) fn check(body: json::Object<'_>) -> Result<(), ApiError> {
         let (supported, either) = ("user, model".to_owned(), "user or model".to_owned());
         return Err(ApiError::InvalidValue { param: "role".to_owned(), got, supported, either });
     }
-    if given(body, "toolConfig").is_some()
+    if get(body, "toolConfig").is_some()
         && let (tools, ToolChoice::Required) = tools(body)
         && tools.is_empty()
     {

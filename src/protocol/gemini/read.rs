@@ -1,4 +1,4 @@
-//! Reading what a request asks. Google's JSON takes every name in two spellings: `maxOutputTokens`, `max_output_tokens`.
+//! Parsing of requests. Google's JSON accepts every name in two forms: `maxOutputTokens` and `max_output_tokens`.
 
 use std::borrow::Cow;
 
@@ -11,8 +11,8 @@ use crate::core::{
     reply::ToolKind,
 };
 
-/// The most alternatives that Google gives.
-const MOST_CANDIDATES: u64 = 8;
+/// Maximum number of candidates.
+const MAX_CANDIDATES: u64 = 8;
 
 /// See [`super::Protocol::is_plain`].
 pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
@@ -38,7 +38,7 @@ fn is_plain_setting(key: &[u8], value: json::Value<'_>, tokens: u64) -> bool {
     }
 }
 
-/// A name as Google's protocol buffers have it.
+/// Converts a name to the form of protocol buffers: `maxOutputTokens` to `max_output_tokens`.
 fn snake(name: &str) -> String {
     let mut snake = String::with_capacity(name.len() + 4);
     for c in name.chars() {
@@ -50,41 +50,41 @@ fn snake(name: &str) -> String {
     snake
 }
 
-/// A member in either spelling; null if there is none.
-fn either<'v>(value: &'v Value, name: &str) -> &'v Value {
+/// Returns a member in either form; null if there is none.
+fn member<'v>(value: &'v Value, name: &str) -> &'v Value {
     match &value[name] {
         Value::Null => &value[snake(name).as_str()],
-        given => given,
+        value => value,
     }
 }
 
-/// A member of the body in either spelling.
-pub(super) fn given<'a>(body: json::Object<'a>, name: &str) -> Option<json::Value<'a>> {
+/// Returns a member of the body in either form.
+pub(super) fn get<'a>(body: json::Object<'a>, name: &str) -> Option<json::Value<'a>> {
     body.get(name).or_else(|| body.get(&snake(name)))
 }
 
 fn value(body: json::Object<'_>, name: &str) -> Value {
-    given(body, name).and_then(json::Value::to_value).unwrap_or_default()
+    get(body, name).and_then(json::Value::to_value).unwrap_or_default()
 }
 
-/// Whether the answer is to be one of a schema's words, without the quotes that JSON puts around it.
-pub(super) fn wants_a_word(body: json::Object<'_>) -> bool {
-    let config = given(body, "generationConfig").and_then(json::Value::members);
-    config.and_then(|config| given(config, "responseMimeType")).is_some_and(|t| t.text() == br#""text/x.enum""#)
+/// Returns true if the response is an enum value as text, without JSON's quotes.
+pub(super) fn wants_enum_text(body: json::Object<'_>) -> bool {
+    let config = get(body, "generationConfig").and_then(json::Value::members);
+    config.and_then(|config| get(config, "responseMimeType")).is_some_and(|t| t.text() == br#""text/x.enum""#)
 }
 
-/// The request inside the request: `countTokens` takes a whole one as well as bare contents.
-pub(super) fn asked<'a>(body: json::Object<'a>) -> Option<json::Object<'a>> {
-    given(body, "generateContentRequest")?.members()
+/// Returns the request nested in a `countTokens` request, which may contain a full request instead of contents.
+pub(super) fn nested_request<'a>(body: json::Object<'a>) -> Option<json::Object<'a>> {
+    get(body, "generateContentRequest")?.members()
 }
 
 /// See [`super::Protocol::read`].
 pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
-    let inner = asked(body);
+    let inner = nested_request(body);
     let body = inner.unwrap_or(body);
     let config = value(body, "generationConfig");
-    let thinking = either(&config, "thinkingConfig");
-    let show_reasoning = *either(thinking, "includeThoughts") == true;
+    let thinking = member(&config, "thinkingConfig");
+    let show_reasoning = *member(thinking, "includeThoughts") == true;
     let (tools, tool_choice) = tools(body);
     let system = value(body, "systemInstruction");
     let instructions = (!system.is_null()).then(|| Turn { role: Role::System, ..turn(&system) });
@@ -95,10 +95,10 @@ pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
         tool_choice,
         parallel_tool_calls: true,
         format: format(&config),
-        max_tokens: number(either(&config, "maxOutputTokens")),
-        n: number(either(&config, "candidateCount")).map_or(1, |n| n.clamp(1, MOST_CANDIDATES) as usize),
-        stop: texts(either(&config, "stopSequences")),
-        // A negative one is as good as its bits.
+        max_tokens: number(member(&config, "maxOutputTokens")),
+        n: number(member(&config, "candidateCount")).map_or(1, |n| n.clamp(1, MAX_CANDIDATES) as usize),
+        stop: texts(member(&config, "stopSequences")),
+        // Negative seeds keep their bits.
         seed: config["seed"].as_i64().map(|seed| seed as u64),
         reasoning_effort: effort(thinking, show_reasoning).map(Cow::into_owned),
         show_reasoning,
@@ -118,7 +118,7 @@ fn string(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// A count, which some clients send as `100.0` and protocol buffers allow as `"100"`.
+/// Parses a count. Some clients send `100.0`, and protocol buffers allow `"100"`.
 fn number(value: &Value) -> Option<u64> {
     let whole = || value.as_f64().filter(|number| *number >= 0.0).map(|number| number as u64);
     value.as_u64().or_else(whole).or_else(|| value.as_str()?.parse().ok())
@@ -131,27 +131,27 @@ fn turn(content: &Value) -> Turn {
     }
     let mut pieces = Vec::new();
     for part in list(&content["parts"]) {
-        let returned = either(part, "functionResponse");
-        if !returned.is_null() {
+        let response = member(part, "functionResponse");
+        if !response.is_null() {
             turn.role = Role::Tool;
-            pieces.push(returned["response"].to_string());
+            pieces.push(response["response"].to_string());
         }
-        // What was thought is not said again.
+        // Earlier thoughts are not part of the prompt.
         pieces.extend(part["text"].as_str().filter(|_| part["thought"] != true).map(str::to_owned));
-        let is_image = |name| either(either(part, name), "mimeType").as_str().is_some_and(|t| t.starts_with("image/"));
+        let is_image = |name| member(member(part, name), "mimeType").as_str().is_some_and(|t| t.starts_with("image/"));
         turn.images += u64::from(is_image("inlineData") || is_image("fileData"));
     }
     turn.text = pieces.join("\n");
     turn
 }
 
-/// The functions that may be called, and whether one must be.
+/// Returns the functions that may be called, and the tool choice.
 pub(super) fn tools(body: json::Object<'_>) -> (Vec<Tool>, ToolChoice) {
     let tools = value(body, "tools");
-    let declared = list(&tools).iter().flat_map(|tool| list(either(tool, "functionDeclarations")));
+    let declared = list(&tools).iter().flat_map(|tool| list(member(tool, "functionDeclarations")));
     let mut tools: Vec<_> = declared
         .map(|function| {
-            let parameters = match either(function, "parametersJsonSchema") {
+            let parameters = match member(function, "parametersJsonSchema") {
                 Value::Null => json_schema(&function["parameters"]),
                 schema => schema.clone(),
             };
@@ -159,13 +159,13 @@ pub(super) fn tools(body: json::Object<'_>) -> (Vec<Tool>, ToolChoice) {
         })
         .collect();
     let config = value(body, "toolConfig");
-    let calling = either(&config, "functionCallingConfig");
+    let calling = member(&config, "functionCallingConfig");
     let choice = match calling["mode"].as_str() {
         Some("ANY") => ToolChoice::Required,
         Some("NONE") => ToolChoice::None,
         _ => ToolChoice::Auto,
     };
-    let allowed = texts(either(calling, "allowedFunctionNames"));
+    let allowed = texts(member(calling, "allowedFunctionNames"));
     if !allowed.is_empty() {
         tools.retain(|tool| allowed.contains(&tool.name));
     }
@@ -173,9 +173,10 @@ pub(super) fn tools(body: json::Object<'_>) -> (Vec<Tool>, ToolChoice) {
 }
 
 fn format(config: &Value) -> Format {
-    let given = |name| Some(either(config, name)).filter(|schema| !schema.is_null());
-    let schema = given("responseJsonSchema").cloned().or_else(|| given("responseSchema").map(json_schema));
-    match (schema, either(config, "responseMimeType").as_str()) {
+    let schema_member = |name| Some(member(config, name)).filter(|schema| !schema.is_null());
+    let schema =
+        schema_member("responseJsonSchema").cloned().or_else(|| schema_member("responseSchema").map(json_schema));
+    match (schema, member(config, "responseMimeType").as_str()) {
         (_, Some("text/plain")) => Format::Text,
         (Some(schema), _) => Format::JsonSchema(schema),
         (None, Some("application/json")) => Format::JsonObject,
@@ -183,13 +184,14 @@ fn format(config: &Value) -> Format {
     }
 }
 
-/// How much is to be thought: a level, or the largest of the fake's own steps that a budget of tokens allows. A budget of
-/// -1 leaves it to the model, and so does who only wants to see what is thought.
+/// Returns the reasoning effort: the requested level, or the largest of the fake's own levels within a token budget.
+///
+/// `medium` is used for a budget of -1, which lets the model decide, and for requests that only show thoughts.
 fn effort(thinking: &Value, show: bool) -> Option<Cow<'static, str>> {
-    if let Some(level) = either(thinking, "thinkingLevel").as_str() {
+    if let Some(level) = member(thinking, "thinkingLevel").as_str() {
         return Some(level.to_ascii_lowercase().into());
     }
-    let word = match either(thinking, "thinkingBudget").as_i64() {
+    let level = match member(thinking, "thinkingBudget").as_i64() {
         None if !show => return None,
         None | Some(..0) => "medium",
         Some(0..16) => "none",
@@ -199,7 +201,7 @@ fn effort(thinking: &Value, show: bool) -> Option<Cow<'static, str>> {
         Some(1024..4096) => "high",
         Some(4096..) => "xhigh",
     };
-    Some(word.into())
+    Some(level.into())
 }
 
 #[cfg(test)]
@@ -220,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn both_spellings_mean_the_same() {
+    fn both_forms_of_names_are_accepted() {
         let camel = json!({
             "systemInstruction": {"parts": [{"text": "be brief"}]},
             "contents": [
@@ -261,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn efforts_are_levels_or_steps_of_a_budget() {
+    fn effort_is_a_level_or_follows_from_the_budget() {
         for (config, expected) in [
             (json!({}), None),
             (json!({"includeThoughts": true}), Some("medium")),
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_nothing_is_plain() {
+    fn requests_that_change_no_reply_are_plain() {
         for config in [
             json!(null),
             json!({"temperature": 0.5, "topK": 40, "seed": 3, "candidateCount": 1, "responseModalities": ["TEXT"]}),
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_sent_makes_it_stumble() {
+    fn wrong_types_do_not_panic() {
         for text in [
             r#"{"contents": 1, "tools": {"a": 1}, "toolConfig": [], "generationConfig": "x", "systemInstruction": 7}"#,
             r#"{"contents": [1, [], {"parts": 1}, {"parts": [1, null, {"text": 1, "inlineData": 3}]}], "tools": [1]}"#,

@@ -1,60 +1,64 @@
-//! What the model says in Google's shapes: candidates, parts and usage.
+//! Rendering of replies in Google's shapes: candidates, parts and usage.
 
 use serde_json::{Map, Value, json};
 
-use super::super::in_turns;
+use super::super::interleave;
 use crate::core::{
     random::{Alphabet, Random},
     reply::{Block, FinishReason, Reply, ToolCall, Usage},
 };
 
-/// How the answers of an endpoint are spelled, beside what is said.
-pub(super) struct Ways {
-    /// How likely what is said was, told of whole candidates.
+/// Fixed values of an endpoint's responses. They also distinguish Vertex AI from the Gemini API.
+pub(super) struct EndpointStyle {
+    /// Average log probability of a candidate in a full response.
     pub(super) average_logprobs: Option<Value>,
-    /// How the request was served; only Vertex AI tells it.
+    /// The way the request was served, as Vertex AI reports it.
     pub(super) traffic_type: Option<Value>,
-    /// How the request was served, as the Gemini API tells it.
+    /// The way the request was served, as the Gemini API reports it.
     pub(super) service_tier: Option<Value>,
 }
 
-impl Ways {
-    /// Whether it is Vertex AI that answers. It puts the role first, numbers no candidates, tells what candidates cost
-    /// by modality, and counts in the last chunk of a stream alone.
+impl EndpointStyle {
+    /// Returns true for Vertex AI. It puts the role first, omits the index of the first candidate, reports the
+    /// candidates' tokens by modality, and reports usage only in the last chunk of a stream.
     pub(super) fn is_vertex(&self) -> bool {
         self.traffic_type.is_some()
     }
 }
 
-/// A message but for what the head says around it.
+/// A message without the envelope.
 #[derive(Default)]
 pub(super) struct Message {
     pub(super) candidates: Vec<u8>,
     pub(super) usage: Vec<u8>,
-    /// The tokens that it brings to a stream. Candidates are said at the same time, and so only those of the first take
-    /// any.
+    /// Number of tokens for the pace of a stream. Candidates are generated in parallel, so only the first one counts.
     pub(super) tokens: u32,
 }
 
-/// A candidate in the pieces that it is streamed in.
-pub(super) struct Said {
+/// A candidate in the pieces of a stream.
+pub(super) struct Candidate {
     pieces: Vec<Piece>,
     finish: &'static str,
 }
 
-/// One part, or what a stream gives of it at once.
+/// A part, or a piece of a part that is one chunk of a stream.
 struct Piece {
     part: Value,
-    /// Whether it goes on from the piece before it.
+    /// True if it continues the part of the piece before it.
     continues: bool,
-    /// What it is counted as; what is thought is counted apart.
+    /// Number of tokens. Thoughts are counted separately.
     tokens: u64,
 }
 
-/// The candidates of a reply, a JSON string `bare` of its quotes. Their calls draw ids and signatures from `random`,
-/// where the model gives them such.
-pub(super) fn said(reply: &Reply, model: &str, bare: bool, mut random: Option<&mut Random>) -> Vec<Said> {
-    let signs = model.starts_with("gemini-3");
+/// Returns the candidates of a reply. `unquoted` removes the quotes of a JSON string. Calls draw ids and signatures
+/// from `random` if the model has them.
+pub(super) fn candidates(
+    reply: &Reply,
+    model: &str,
+    unquoted: bool,
+    mut random: Option<&mut Random>,
+) -> Vec<Candidate> {
+    let has_signatures = model.starts_with("gemini-3");
     let choice = |choice: &crate::core::reply::Choice| {
         let mut finish = match choice.finish_reason {
             FinishReason::Stop | FinishReason::ToolCalls => "STOP",
@@ -72,33 +76,35 @@ pub(super) fn said(reply: &Reply, model: &str, bare: bool, mut random: Option<&m
                         tokens: 0,
                     });
                 }
-                Block::Text(text) if bare && text.text.starts_with('"') => {
-                    let cut_off = || text.text.trim_matches('"').to_owned();
-                    let word: String = serde_json::from_str(&text.text).unwrap_or_else(|_| cut_off());
-                    pieces.push(Piece { part: json!({"text": word}), continues: false, tokens: text.tokens });
+                Block::Text(text) if unquoted && text.text.starts_with('"') => {
+                    let truncated = || text.text.trim_matches('"').to_owned();
+                    let value: String = serde_json::from_str(&text.text).unwrap_or_else(|_| truncated());
+                    pieces.push(Piece { part: json!({"text": value}), continues: false, tokens: text.tokens });
                 }
                 Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => {
                     let piece = |(n, piece)| Piece { part: json!({"text": piece}), continues: n > 0, tokens: 1 };
                     pieces.extend(text.pieces().enumerate().map(piece));
                 }
-                Block::ToolCall(call) => match function_call(call, random.as_deref_mut().filter(|_| signs), !signed) {
-                    Some(part) => {
-                        signed = true;
-                        pieces.push(Piece { part, continues: false, tokens: call.arguments.tokens });
+                Block::ToolCall(call) => {
+                    match function_call(call, random.as_deref_mut().filter(|_| has_signatures), !signed) {
+                        Some(part) => {
+                            signed = true;
+                            pieces.push(Piece { part, continues: false, tokens: call.arguments.tokens });
+                        }
+                        // Arguments cut off at the token limit are not an object.
+                        None if finish == "STOP" => finish = "MALFORMED_FUNCTION_CALL",
+                        None => {}
                     }
-                    // A call that was cut short ends for that reason.
-                    None if finish == "STOP" => finish = "MALFORMED_FUNCTION_CALL",
-                    None => {}
-                },
+                }
             }
         }
-        Said { pieces, finish }
+        Candidate { pieces, finish }
     };
     reply.choices.iter().map(choice).collect()
 }
 
-/// A part that calls a function; `None` if its arguments are no object. With `random` the call has an id, and the first
-/// of several a signature.
+/// Returns the part of a function call; `None` if its arguments are not an object. With `random` the call has an id,
+/// and the first call a signature.
 fn function_call(call: &ToolCall, random: Option<&mut Random>, first: bool) -> Option<Value> {
     let arguments: Map<String, Value> = serde_json::from_str(&call.arguments.text).ok()?;
     let mut part = json!({"functionCall": {"name": call.name, "args": arguments}});
@@ -110,18 +116,23 @@ fn function_call(call: &ToolCall, random: Option<&mut Random>, first: bool) -> O
         };
         part["functionCall"]["id"] = fresh(8);
         if first {
-            // Some number of whole groups of base64.
+            // A multiple of four: whole groups of base64.
             part["thoughtSignature"] = fresh(128);
         }
     }
     Some(part)
 }
 
-/// A whole message, its values written by `write`.
-pub(super) fn whole(said: &[Said], usage: &Usage, ways: &Ways, write: fn(&Value) -> Vec<u8>) -> Message {
-    let candidates = said.iter().enumerate().map(|(n, said)| {
+/// Returns a full message. `write` renders its values.
+pub(super) fn full(
+    candidates: &[Candidate],
+    usage: &Usage,
+    style: &EndpointStyle,
+    write: fn(&Value) -> Vec<u8>,
+) -> Message {
+    let candidates = candidates.iter().enumerate().map(|(n, candidate)| {
         let mut parts: Vec<Value> = Vec::new();
-        for piece in &said.pieces {
+        for piece in &candidate.pieces {
             match parts.last_mut() {
                 Some(Value::Object(last)) if piece.continues => {
                     if let (Some(Value::String(text)), Some(more)) = (last.get_mut("text"), piece.part["text"].as_str())
@@ -132,33 +143,38 @@ pub(super) fn whole(said: &[Said], usage: &Usage, ways: &Ways, write: fn(&Value)
                 _ => parts.push(piece.part.clone()),
             }
         }
-        candidate(n, parts, Some(said.finish), ways.average_logprobs.as_ref(), ways)
+        candidate_json(n, parts, Some(candidate.finish), style.average_logprobs.as_ref(), style)
     });
-    let usage = counts(usage, said_tokens(usage), ways);
+    let usage = usage_json(usage, output_tokens(usage), style);
     Message { candidates: write(&candidates.collect()), usage: write(&usage), tokens: 0 }
 }
 
-/// The messages of a stream: those of the candidates take turns, one to a message.
-pub(super) fn chunks(said: &[Said], usage: &Usage, ways: &Ways, write: fn(&Value) -> Vec<u8>) -> Vec<Message> {
-    let chunk = |n, said: &Said| {
-        let last = said.pieces.len().saturating_sub(1);
-        let finish = |at| (at == last).then_some(said.finish);
-        if said.pieces.is_empty() {
-            return vec![(candidate(n, Vec::new(), finish(0), None, ways), 0)];
+/// Returns the messages of a stream. The candidates take turns, one piece per message.
+pub(super) fn chunks(
+    candidates: &[Candidate],
+    usage: &Usage,
+    style: &EndpointStyle,
+    write: fn(&Value) -> Vec<u8>,
+) -> Vec<Message> {
+    let chunks_of = |n, candidate: &Candidate| {
+        let last = candidate.pieces.len().saturating_sub(1);
+        let finish = |at| (at == last).then_some(candidate.finish);
+        if candidate.pieces.is_empty() {
+            return vec![(candidate_json(n, Vec::new(), finish(0), None, style), 0)];
         }
-        let pieces = said.pieces.iter().enumerate();
+        let pieces = candidate.pieces.iter().enumerate();
         pieces
-            .map(|(at, piece)| (candidate(n, vec![piece.part.clone()], finish(at), None, ways), piece.tokens))
+            .map(|(at, piece)| (candidate_json(n, vec![piece.part.clone()], finish(at), None, style), piece.tokens))
             .collect()
     };
-    let chunks = in_turns(said.iter().enumerate().map(|(n, said)| chunk(n, said)).collect());
-    let (most, length) = (said_tokens(usage), chunks.len());
+    let chunks = interleave(candidates.iter().enumerate().map(|(n, candidate)| chunks_of(n, candidate)).collect());
+    let (total, length) = (output_tokens(usage), chunks.len());
     let mut so_far = 0;
     let message = |(at, (candidate, tokens)): (usize, (Value, u64))| {
-        so_far = if at + 1 == length { most } else { most.min(so_far + tokens) };
-        let usage = match &ways.traffic_type {
+        so_far = if at + 1 == length { total } else { total.min(so_far + tokens) };
+        let usage = match &style.traffic_type {
             Some(traffic) if at + 1 < length => json!({"trafficType": traffic}),
-            _ => counts(usage, so_far, ways),
+            _ => usage_json(usage, so_far, style),
         };
         let tokens =
             if candidate["index"].as_u64().unwrap_or(0) == 0 { u32::try_from(tokens).unwrap_or(u32::MAX) } else { 0 };
@@ -167,12 +183,19 @@ pub(super) fn chunks(said: &[Said], usage: &Usage, ways: &Ways, write: fn(&Value
     chunks.into_iter().enumerate().map(message).collect()
 }
 
-fn candidate(n: usize, parts: Vec<Value>, finish: Option<&str>, logprobs: Option<&Value>, ways: &Ways) -> Value {
+/// Returns the candidate with index `n`.
+fn candidate_json(
+    n: usize,
+    parts: Vec<Value>,
+    finish: Option<&str>,
+    logprobs: Option<&Value>,
+    style: &EndpointStyle,
+) -> Value {
     let mut content = Map::new();
-    if ways.is_vertex() {
+    if style.is_vertex() {
         content.insert("role".into(), "model".into());
     }
-    // A candidate that says nothing has no list of parts.
+    // An empty candidate has no list of parts.
     if !parts.is_empty() {
         content.insert("parts".into(), parts.into());
     }
@@ -181,39 +204,39 @@ fn candidate(n: usize, parts: Vec<Value>, finish: Option<&str>, logprobs: Option
     candidate.insert("content".into(), content.into());
     candidate.extend(finish.map(|finish| ("finishReason".to_owned(), finish.into())));
     candidate.extend(logprobs.map(|logprobs| ("avgLogprobs".to_owned(), logprobs.clone())));
-    // The first is 0, which Vertex AI leaves out as protocol buffers do.
-    if n > 0 || !ways.is_vertex() {
+    // Vertex AI omits index 0, as protocol buffers omit default values.
+    if n > 0 || !style.is_vertex() {
         candidate.insert("index".into(), n.into());
     }
     candidate.into()
 }
 
-/// Tokens of the reply that were said.
-fn said_tokens(usage: &Usage) -> u64 {
+/// Returns the number of reply tokens without thoughts.
+fn output_tokens(usage: &Usage) -> u64 {
     usage.completion_tokens.saturating_sub(usage.reasoning_tokens)
 }
 
-/// What some tokens are by modality. All are text.
+/// Returns token counts by modality. All tokens are text.
 pub(super) fn details(tokens: u64) -> Value {
     json!([{"modality": "TEXT", "tokenCount": tokens}])
 }
 
-/// The usage once `said` tokens have been said. What is zero is left out.
-fn counts(usage: &Usage, said: u64, ways: &Ways) -> Value {
-    let total = usage.prompt_tokens.saturating_add(said).saturating_add(usage.reasoning_tokens);
+/// Returns the usage after `output` tokens. Zero counts are omitted.
+fn usage_json(usage: &Usage, output: u64, style: &EndpointStyle) -> Value {
+    let total = usage.prompt_tokens.saturating_add(output).saturating_add(usage.reasoning_tokens);
     let number = |tokens: u64| (tokens > 0).then(|| tokens.into());
     let by_modality = |tokens: u64| (tokens > 0).then(|| details(tokens));
     let members = [
         ("promptTokenCount", number(usage.prompt_tokens)),
-        ("candidatesTokenCount", number(said)),
+        ("candidatesTokenCount", number(output)),
         ("totalTokenCount", number(total)),
         ("cachedContentTokenCount", number(usage.cached_tokens)),
-        ("trafficType", ways.traffic_type.clone()),
+        ("trafficType", style.traffic_type.clone()),
         ("promptTokensDetails", by_modality(usage.prompt_tokens)),
         ("cacheTokensDetails", by_modality(usage.cached_tokens)),
-        ("candidatesTokensDetails", by_modality(said).filter(|_| ways.is_vertex())),
+        ("candidatesTokensDetails", by_modality(output).filter(|_| style.is_vertex())),
         ("thoughtsTokenCount", number(usage.reasoning_tokens)),
-        ("serviceTier", ways.service_tier.clone()),
+        ("serviceTier", style.service_tier.clone()),
     ];
     members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }

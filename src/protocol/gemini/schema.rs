@@ -1,8 +1,8 @@
-//! Google's schemas, a dialect of OpenAPI's: types in capitals, bounds as text, and an order of properties.
+//! Google's schemas, a variant of OpenAPI's: types in capitals, bounds as strings, and an order of properties.
 
 use serde_json::{Map, Value};
 
-/// The JSON Schema that says the same. What is JSON Schema already stays as it is.
+/// Converts a schema to JSON Schema. JSON Schema stays unchanged.
 pub(super) fn json_schema(schema: &Value) -> Value {
     let Some(map) = schema.as_object() else { return schema.clone() };
     let mut converted = Map::new();
@@ -19,7 +19,7 @@ pub(super) fn json_schema(schema: &Value) -> Value {
             ("anyOf" | "oneOf" | "allOf" | "prefixItems", Value::Array(schemas)) => {
                 schemas.iter().map(json_schema).collect()
             }
-            // Protocol buffers spell 64-bit numbers as text.
+            // Protocol buffers render 64-bit numbers as strings.
             (_, Value::String(text)) if key.starts_with("min") || key.starts_with("max") => match text.parse::<u64>() {
                 Ok(bound) => bound.into(),
                 Err(_) => continue,
@@ -45,7 +45,7 @@ fn lower(name: &Value) -> Value {
     name.as_str().map_or(Value::Null, |name| name.to_ascii_lowercase().into())
 }
 
-/// A keyword as JSON Schema has it: `any_of` is `anyOf`.
+/// Converts a keyword to JSON Schema's form: `any_of` to `anyOf`.
 fn camel(key: &str) -> String {
     let mut camel = String::with_capacity(key.len());
     let mut raise = false;
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn schemas_are_said_in_the_words_of_json_schema() {
+    fn google_schemas_are_converted_to_json_schema() {
         let google = json!({
             "type": "OBJECT", "required": ["any_of"], "property_ordering": ["b", "TYPE", "nowhere"],
             "properties": {

@@ -1,5 +1,5 @@
-//! `classify`: which label each of some texts has, judged by examples that have one: the words they have in common decide.
-//! The head gives `whole`, the answer, with `{{part.results}}` and `{{part.count}}`.
+//! `classify`: a label for each text. The labels come from examples in the request; the label of the example with the
+//! most similar words is chosen. The envelope's `whole` is the response, with `{{part.results}}` and `{{part.count}}`.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -14,51 +14,52 @@ use crate::core::{
     response::{Body, Response},
 };
 use crate::protocol::{
-    ComputedReply, Count,
-    shape::{Places, Shape, put_number},
+    ComputedReply, TokenCounter,
+    shape::{Placeholders, Shape, put_number},
 };
 
-/// The most texts, and the most examples, of one request.
-const MOST: usize = 2500;
-/// Examples that a label has at least.
-const FEWEST: usize = 2;
-/// What every label is given, so that none is ruled out.
-const START: f64 = 0.1;
+/// Maximum number of texts, and of examples, in one request.
+const MAX_ITEMS: usize = 2500;
+/// Minimum number of examples per label.
+const MIN_EXAMPLES: usize = 2;
+/// Score of a label without any similarity. It keeps every confidence above zero.
+const BASE_SCORE: f64 = 0.1;
 
+/// The envelope in a fixture.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
+struct ClassifyEnvelope {
     whole: Value,
 }
 
 #[derive(Clone, Copy)]
-enum Place {
+enum Placeholder {
     Results,
     Count,
 }
 
-const PLACES: Places<Place> = &[("results", Place::Results), ("count", Place::Count)];
+const PLACEHOLDERS: Placeholders<Placeholder> = &[("results", Placeholder::Results), ("count", Placeholder::Count)];
 
-/// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
-    let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
-    Ok(Box::new(Classify { whole: Shape::compile(&head.whole, PLACES)? }))
+/// Creates the protocol; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
+    let envelope = ClassifyEnvelope::deserialize(Value::Object(envelope.clone())).map_err(|error| error.to_string())?;
+    Ok(Box::new(Classify { whole: Shape::compile(&envelope.whole, PLACEHOLDERS)? }))
 }
 
 struct Classify {
-    whole: Shape<Place>,
+    whole: Shape<Placeholder>,
 }
 
-/// A label and the texts that have it.
+/// A label and its example texts.
 struct Label {
     name: String,
     examples: Vec<String>,
 }
 
-/// The labels, in the order of the alphabet.
+/// Returns the labels of the examples, sorted by name.
 fn labels(body: json::Object<'_>) -> Vec<Label> {
     let mut labels: Vec<Label> = Vec::new();
-    for example in body.get("examples").map(json::Value::items).unwrap_or_default().into_iter().take(MOST) {
+    for example in body.get("examples").map(json::Value::items).unwrap_or_default().into_iter().take(MAX_ITEMS) {
         let Some(example) = example.members() else { continue };
         let text = |name: &str| example.get(name).and_then(json::Value::as_str).unwrap_or_default().into_owned();
         let (name, text) = (text("label"), text("text"));
@@ -71,26 +72,27 @@ fn labels(body: json::Object<'_>) -> Vec<Label> {
 }
 
 fn inputs(body: json::Object<'_>) -> Vec<String> {
-    let inputs = body.get("inputs").map(json::Value::items).unwrap_or_default().into_iter().take(MOST);
+    let inputs = body.get("inputs").map(json::Value::items).unwrap_or_default().into_iter().take(MAX_ITEMS);
     inputs.map(|input| input.as_str().unwrap_or_default().into_owned()).collect()
 }
 
-/// How sure each label is for a text: the likest of its examples decides. Together they are 1.
+/// Returns the confidence in each label, from its most similar example. They add up to 1.
 fn confidences(input: &str, labels: &[Label]) -> Vec<f64> {
     let input = words(input);
-    let likest = |label: &Label| label.examples.iter().map(|example| score(&input, example)).fold(0.0, f64::max);
-    let each: Vec<_> = labels.iter().map(|label| START + likest(label)).collect();
+    let best_score = |label: &Label| label.examples.iter().map(|example| score(&input, example)).fold(0.0, f64::max);
+    let each: Vec<_> = labels.iter().map(|label| BASE_SCORE + best_score(label)).collect();
     let all: f64 = each.iter().sum();
     each.iter().map(|one| (one / all * 1e7).round() / 1e7).collect()
 }
 
 fn result(input: &str, labels: &[Label], id: &str) -> Value {
     let confidences = confidences(input, labels);
-    // Of those that are as sure, the first.
+    // `max_by` returns the last maximum: reversed, the first label of equal confidence.
     let best = (0..confidences.len()).rev().max_by(|one, other| confidences[*one].total_cmp(&confidences[*other]));
     let (name, confidence) = best.map_or(("", 0.0), |best| (labels[best].name.as_str(), confidences[best]));
     let each = labels.iter().zip(&confidences);
-    let each: Map<_, _> = each.map(|(label, sure)| (label.name.clone(), json!({"confidence": sure}))).collect();
+    let each: Map<_, _> =
+        each.map(|(label, confidence)| (label.name.clone(), json!({"confidence": confidence}))).collect();
     json!({
         "classification_type": "single-label",
         "confidence": confidence,
@@ -106,7 +108,7 @@ fn result(input: &str, labels: &[Label], id: &str) -> Value {
 impl ComputedReply for Classify {
     fn check(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         let labels = labels(body);
-        let few = labels.iter().filter(|label| label.examples.len() < FEWEST).map(|label| label.name.as_str());
+        let few = labels.iter().filter(|label| label.examples.len() < MIN_EXAMPLES).map(|label| label.name.as_str());
         let few: Vec<_> = few.collect();
         let broken = |problem: String| Err(ApiError::BrokenRule { problem });
         match (labels.len(), few.is_empty()) {
@@ -114,7 +116,7 @@ impl ComputedReply for Classify {
             (1, _) => broken("at least 2 labels must be provided".to_owned()),
             (_, true) => Ok(()),
             (_, false) => broken(format!(
-                "each unique label must have at least {FEWEST} examples. Not enough examples for: {}",
+                "each unique label must have at least {MIN_EXAMPLES} examples. Not enough examples for: {}",
                 few.join(", ")
             )),
         }
@@ -130,7 +132,7 @@ impl ComputedReply for Classify {
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        count: Count<'_>,
+        count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
         let (inputs, labels) = (inputs(body), labels(body));
         let result = |input: &String| {
@@ -140,12 +142,12 @@ impl ComputedReply for Classify {
         };
         let results: Value = inputs.iter().map(result).collect();
         let mut out = Vec::new();
-        self.whole.render(context).fill(&mut out, |place, out| match place {
-            Place::Results => out.extend_from_slice(results.to_string().as_bytes()),
-            Place::Count => put_number(inputs.len() as u64, out),
+        self.whole.render(context).fill(&mut out, |placeholder, out| match placeholder {
+            Placeholder::Results => out.extend_from_slice(results.to_string().as_bytes()),
+            Placeholder::Count => put_number(inputs.len() as u64, out),
         });
         let cost = Cost { input: inputs.iter().map(|input| count(input)).sum(), output: 0 };
-        Ok(Response { cost: Some(cost), ..Response::said("application/json", Body::Full(out.into())) })
+        Ok(Response { cost: Some(cost), ..Response::ok("application/json", Body::Full(out.into())) })
     }
 }
 
@@ -155,7 +157,7 @@ mod tests {
     use crate::core::context::tests::with_context_of;
 
     #[test]
-    fn the_likest_example_decides() {
+    fn the_most_similar_example_decides() {
         let labels = [("No", ["see you at noon", "the report is done"]), ("Yes", ["win a prize now", "free money"])];
         let labels = labels
             .map(|(name, examples)| Label { name: name.to_owned(), examples: examples.map(str::to_owned).to_vec() });
@@ -170,16 +172,17 @@ mod tests {
 
     #[test]
     fn each_label_needs_two_examples() {
-        let dialect = make(json!({"whole": "{{part.results}}"}).as_object().unwrap()).unwrap_or_else(|e| panic!("{e}"));
-        let refused = |labels: &[&str]| {
+        let protocol =
+            make(json!({"whole": "{{part.results}}"}).as_object().unwrap()).unwrap_or_else(|e| panic!("{e}"));
+        let outcome = |labels: &[&str]| {
             let examples: Vec<_> = labels.iter().map(|label| json!({"text": "a", "label": label})).collect();
             let body = json!({"inputs": ["x"], "examples": examples}).to_string();
-            with_context_of(&body, |context| dialect.check(context.members().unwrap(), context))
+            with_context_of(&body, |context| protocol.check(context.members().unwrap(), context))
         };
-        assert_eq!(refused(&["a", "b", "a", "b"]), Ok(()));
-        assert!(matches!(refused(&["a", "a"]), Err(ApiError::BrokenRule { .. })));
-        let Err(ApiError::BrokenRule { problem }) = refused(&["a", "b", "b", "c"]) else { panic!() };
+        assert_eq!(outcome(&["a", "b", "a", "b"]), Ok(()));
+        assert!(matches!(outcome(&["a", "a"]), Err(ApiError::BrokenRule { .. })));
+        let Err(ApiError::BrokenRule { problem }) = outcome(&["a", "b", "b", "c"]) else { panic!() };
         assert!(problem.ends_with("for: a, c"), "{problem}");
-        assert!(matches!(refused(&[]), Err(ApiError::MissingParameter { .. })));
+        assert!(matches!(outcome(&[]), Err(ApiError::MissingParameter { .. })));
     }
 }

@@ -1,20 +1,21 @@
-//! `embeddings`: vectors of texts, in all protocols but OpenAI's. The head gives the shapes of each:
+//! `embeddings`: vectors of texts, in all protocols but OpenAI's. The envelope has:
 //!
-//! - `texts`: where in a request the texts stand: the first of these paths that is there (see [`Place`]). It leads to a
-//!   text, the numbers of its tokens, a list of either, or objects; `text` then are the paths in each of these that give
-//!   its words, joined by line breaks;
-//! - `dimensions`: where it says how many numbers it wants, beside one of the objects or in the request; `usual`: how many
-//!   there are where it is silent and nothing is known of the model;
-//! - `types`: `asked`, where it says in what forms it wants them, and the `forms` by the names that it has for them;
-//! - `whole`: the answer; maybe `typed`: the answer to a request that names forms; `each`: what stands for each text;
-//! - `layout` and `content_type`, if not on one line and `application/json`.
+//! - `texts`: paths of the texts in a request (see [`JsonPath`]); the first with a value is used. The value is a text,
+//!   token numbers, a list of either, or objects. `text`: paths in such an object whose strings, joined by line
+//!   breaks, are its text;
+//! - `dimensions`: paths of the vector's requested length, in such an object or in the request; `usual`: the length for
+//!   unknown models without such a request;
+//! - `types`: `asked`, the path of the requested forms, and `forms`, the supported forms by name;
+//! - `whole`: the response; optionally `typed`: the response to a request that names forms; `each`: the shape of one
+//!   text;
+//! - optional: `layout` and `content_type` of the response, by default one line and `application/json`.
 //!
-//! In the answer, `{{part.vectors}}` stands for the list of all vectors, or of what `each` makes of them, and
-//! `{{part.vector}}` for the first; `{{part.by_type}}` and `{{part.first_by_type}}` for objects of the same in each of the
-//! forms; `{{part.numbers}}` for the numbers of all in one list, `{{part.count}}` and `{{part.dimensions}}` for how many
-//! vectors there are, and numbers in each; `{{part.texts}}` for the texts, if they stand where `texts` says first;
-//! `{{part.tokens}}` and `{{part.characters}}` for what they come to. In `each`, there are `{{part.vector}}`,
-//! `{{part.index}}` and `{{part.tokens}}`.
+//! Placeholders in the response: `{{part.vectors}}`, the list of all vectors, each in the shape `each`;
+//! `{{part.vector}}`, the first one; `{{part.by_type}}` and `{{part.first_by_type}}`, objects of the same by form;
+//! `{{part.numbers}}`, the numbers of all vectors in one list; `{{part.count}}`, the number of vectors;
+//! `{{part.dimensions}}`, their length; `{{part.texts}}`, the texts if the first path of `texts` has them;
+//! `{{part.tokens}}` and `{{part.characters}}`, totals. In `each`: `{{part.vector}}`, `{{part.index}}` and
+//! `{{part.tokens}}`.
 
 mod read;
 
@@ -22,11 +23,11 @@ use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use self::read::{Asked, Asks};
+use self::read::{InputPaths, InputText};
 use crate::protocol::{
-    ComputedReply, Count,
-    path::Place,
-    shape::{Places, Shape, lay_out, put_items, put_number},
+    ComputedReply, TokenCounter,
+    path::JsonPath,
+    shape::{Placeholders, Shape, lay_out, put_items, put_number},
 };
 use crate::{
     core::{
@@ -38,19 +39,21 @@ use crate::{
         response::{Body, Response},
         template::Layout,
     },
-    model::embedding::{self, Form, LONGEST},
+    model::embedding::{self, MAX_DIMENSIONS, VectorFormat},
 };
 
+/// The envelope in a fixture.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
-    texts: Vec<Place>,
+struct EmbeddingsEnvelope {
+    texts: Vec<JsonPath>,
     #[serde(default)]
-    text: Vec<Place>,
+    text: Vec<JsonPath>,
     #[serde(default)]
-    dimensions: Vec<Place>,
-    usual: u64,
-    types: Option<Types>,
+    dimensions: Vec<JsonPath>,
+    #[serde(rename = "usual")]
+    default_dimensions: u64,
+    types: Option<TypesFile>,
     whole: Value,
     typed: Option<Value>,
     each: Option<Value>,
@@ -61,15 +64,16 @@ struct Head {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Types {
-    asked: Place,
-    /// The first is told where none is asked for.
+struct TypesFile {
+    #[serde(rename = "asked")]
+    path: JsonPath,
+    /// By name. The first is the default.
     forms: Map<String, Value>,
 }
 
-/// What stands in a place of an answer.
+/// Placeholders of the response.
 #[derive(Clone, Copy)]
-enum Part {
+enum Placeholder {
     Vectors,
     Vector,
     ByType,
@@ -82,119 +86,122 @@ enum Part {
     Characters,
 }
 
-const PARTS: Places<Part> = &[
-    ("vectors", Part::Vectors),
-    ("vector", Part::Vector),
-    ("by_type", Part::ByType),
-    ("first_by_type", Part::FirstByType),
-    ("numbers", Part::Numbers),
-    ("count", Part::Count),
-    ("dimensions", Part::Dimensions),
-    ("texts", Part::Texts),
-    ("tokens", Part::Tokens),
-    ("characters", Part::Characters),
+const PLACEHOLDERS: Placeholders<Placeholder> = &[
+    ("vectors", Placeholder::Vectors),
+    ("vector", Placeholder::Vector),
+    ("by_type", Placeholder::ByType),
+    ("first_by_type", Placeholder::FirstByType),
+    ("numbers", Placeholder::Numbers),
+    ("count", Placeholder::Count),
+    ("dimensions", Placeholder::Dimensions),
+    ("texts", Placeholder::Texts),
+    ("tokens", Placeholder::Tokens),
+    ("characters", Placeholder::Characters),
 ];
 
-/// What stands in a place of what is told for each text.
+/// Placeholders of one text.
 #[derive(Clone, Copy)]
-enum Of {
+enum EachPlaceholder {
     Vector,
     Index,
     Tokens,
 }
 
-const OF_EACH: Places<Of> = &[("vector", Of::Vector), ("index", Of::Index), ("tokens", Of::Tokens)];
+const EACH_PLACEHOLDERS: Placeholders<EachPlaceholder> =
+    &[("vector", EachPlaceholder::Vector), ("index", EachPlaceholder::Index), ("tokens", EachPlaceholder::Tokens)];
 
 struct Embeddings {
-    asks: Asks,
-    usual: u64,
-    asked_types: Option<Place>,
-    /// By name; one at least.
-    forms: Vec<(String, Form)>,
-    whole: Shape<Part>,
-    typed: Option<Shape<Part>>,
-    each: Option<Shape<Of>>,
+    paths: InputPaths,
+    default_dimensions: u64,
+    /// Path of the requested forms.
+    types: Option<JsonPath>,
+    /// The forms by name; at least one.
+    forms: Vec<(String, VectorFormat)>,
+    whole: Shape<Placeholder>,
+    typed: Option<Shape<Placeholder>>,
+    each: Option<Shape<EachPlaceholder>>,
     layout: Layout,
     content_type: HeaderValue,
 }
 
-/// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
-    let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
-    if head.texts.is_empty() {
-        return Err("`texts` is empty: say where in a request the texts stand".to_owned());
+/// Creates the protocol; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
+    let envelope =
+        EmbeddingsEnvelope::deserialize(Value::Object(envelope.clone())).map_err(|error| error.to_string())?;
+    if envelope.texts.is_empty() {
+        return Err("`texts` is empty: give it at least one path of the texts in a request".to_owned());
     }
-    let (asked_types, forms) = match head.types {
-        None => (None, vec![(String::new(), Form::Float)]),
+    let (types, forms) = match envelope.types {
+        None => (None, vec![(String::new(), VectorFormat::Float)]),
         Some(types) => {
-            let form = |(name, form)| match Form::deserialize(&form) {
+            let form = |(name, form)| match VectorFormat::deserialize(&form) {
                 Ok(form) => Ok((name, form)),
                 Err(error) => Err(format!("`types.forms.{name}`: {error}")),
             };
             let forms: Vec<_> = types.forms.into_iter().map(form).collect::<Result<_, _>>()?;
             if forms.is_empty() {
-                return Err("`types.forms` is empty: name one at least".to_owned());
+                return Err("`types.forms` is empty: give it at least one form".to_owned());
             }
-            (Some(types.asked), forms)
+            (Some(types.path), forms)
         }
     };
-    let content_type = head.content_type.as_deref().unwrap_or("application/json");
+    let content_type = envelope.content_type.as_deref().unwrap_or("application/json");
     Ok(Box::new(Embeddings {
-        asks: Asks { texts: head.texts, text: head.text, dimensions: head.dimensions },
-        usual: head.usual,
-        asked_types,
+        paths: InputPaths { texts: envelope.texts, text: envelope.text, dimensions: envelope.dimensions },
+        default_dimensions: envelope.default_dimensions,
+        types,
         forms,
-        whole: Shape::compile(&head.whole, PARTS).map_err(|error| format!("`whole`: {error}"))?,
-        typed: head.typed.as_ref().map(|typed| Shape::compile(typed, PARTS)).transpose()?,
-        each: head.each.as_ref().map(|each| Shape::compile(each, OF_EACH)).transpose()?,
-        layout: head.layout,
+        whole: Shape::compile(&envelope.whole, PLACEHOLDERS).map_err(|error| format!("`whole`: {error}"))?,
+        typed: envelope.typed.as_ref().map(|typed| Shape::compile(typed, PLACEHOLDERS)).transpose()?,
+        each: envelope.each.as_ref().map(|each| Shape::compile(each, EACH_PLACEHOLDERS)).transpose()?,
+        layout: envelope.layout,
         content_type: HeaderValue::from_str(content_type).map_err(|error| format!("`content_type`: {error}"))?,
     }))
 }
 
-/// What an answer tells of one text.
-struct Told {
+/// The embedding of one text.
+struct Embedding {
     vector: Vec<f32>,
     tokens: u64,
 }
 
 impl Embeddings {
-    /// The forms that a request names, if it names any that there are.
-    fn named(&self, body: json::Object<'_>) -> Option<Vec<&(String, Form)>> {
-        let asked = self.asked_types.as_ref()?.one(body)?;
-        let mut names: Vec<_> = asked.items().into_iter().filter_map(json::Value::as_str).collect();
-        names.extend(asked.as_str());
-        let named: Vec<_> = self.forms.iter().filter(|(name, _)| names.iter().any(|asked| asked == name)).collect();
-        (!named.is_empty()).then_some(named)
+    /// Returns the forms that a request names, if any of them is supported.
+    fn requested_forms(&self, body: json::Object<'_>) -> Option<Vec<&(String, VectorFormat)>> {
+        let types = self.types.as_ref()?.first(body)?;
+        let mut names: Vec<_> = types.items().into_iter().filter_map(json::Value::as_str).collect();
+        names.extend(types.as_str());
+        let forms: Vec<_> = self.forms.iter().filter(|(form, _)| names.iter().any(|name| name == form)).collect();
+        (!forms.is_empty()).then_some(forms)
     }
 
-    /// How many numbers the vectors of the model have that is asked.
-    fn whole_size(&self, context: &RequestContext<'_>) -> u64 {
-        context.model_facts().and_then(|facts| facts.dimensions).unwrap_or(self.usual)
+    /// Returns the length of the model's full vectors.
+    fn full_dimensions(&self, context: &RequestContext<'_>) -> u64 {
+        context.model_facts().and_then(|facts| facts.dimensions).unwrap_or(self.default_dimensions)
     }
 }
 
 impl ComputedReply for Embeddings {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
-        let param = |place: &Place| place.as_str().to_owned();
-        let Some((n, value)) = self.asks.found(body) else {
-            return Err(ApiError::MissingParameter { param: param(&self.asks.texts[0]) });
+        let param = |path: &JsonPath| path.as_str().to_owned();
+        let Some((n, value)) = self.paths.find(body) else {
+            return Err(ApiError::MissingParameter { param: param(&self.paths.texts[0]) });
         };
-        let Some(asked) = self.asks.asked(value, &context.model()) else {
-            let (param, expected) = (param(&self.asks.texts[n]), "a string or an array of strings".to_owned());
+        let Some(inputs) = self.paths.parse(value, &context.model()) else {
+            let (param, expected) = (param(&self.paths.texts[n]), "a string or an array of strings".to_owned());
             return Err(ApiError::InvalidType { param, expected, wanted: "array", got: value.kind().noun() });
         };
-        if asked.is_empty() {
-            return Err(ApiError::EmptyArray { param: param(&self.asks.texts[n]) });
+        if inputs.is_empty() {
+            return Err(ApiError::EmptyArray { param: param(&self.paths.texts[n]) });
         }
-        let most = self.whole_size(context);
-        for (place, got) in asked.iter().filter_map(|asked| self.asks.size(asked, body)) {
+        let most = self.full_dimensions(context);
+        for (path, got) in inputs.iter().filter_map(|input| self.paths.requested_dimensions(input, body)) {
             if got > most {
                 let (bound, got) = (most.to_string(), got.to_string());
-                return Err(ApiError::AboveMaximum { param: param(place), noun: "integer", bound, got });
+                return Err(ApiError::AboveMaximum { param: param(path), noun: "integer", bound, got });
             }
         }
-        let Some((place, types)) = self.asked_types.as_ref().and_then(|place| Some((place, place.one(body)?))) else {
+        let Some((path, types)) = self.types.as_ref().and_then(|path| Some((path, path.first(body)?))) else {
             return Ok(());
         };
         let known = |name: &str| self.forms.iter().any(|(known, _)| known == name);
@@ -204,66 +211,69 @@ impl ComputedReply for Embeddings {
             Some(got) => {
                 let names: Vec<_> = self.forms.iter().map(|(name, _)| format!("'{name}'")).collect();
                 let (supported, either) = (names.join(", "), names.join(" or "));
-                Err(ApiError::InvalidValue { param: param(place), got: got.into_owned(), supported, either })
+                Err(ApiError::InvalidValue { param: param(path), got: got.into_owned(), supported, either })
             }
         }
     }
 
     fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
         let model = context.model().into_owned();
-        let turn = |asked: Asked<'_>| Turn { role: Role::Text, text: asked.text, ..Turn::default() };
-        Prompt { turns: self.asks.all(body, &model).into_iter().map(turn).collect(), model, ..Prompt::default() }
+        let turn = |input: InputText<'_>| Turn { role: Role::Text, text: input.text, ..Turn::default() };
+        Prompt { turns: self.paths.all(body, &model).into_iter().map(turn).collect(), model, ..Prompt::default() }
     }
 
     fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
-        let asked = self.asks.all(body, &context.model());
-        let booked = |asked: &Asked<'_>| asked.tokens.unwrap_or(asked.text.chars().count().div_ceil(4) as u64);
-        Cost { input: asked.iter().map(booked).sum(), output: 0 }
+        let inputs = self.paths.all(body, &context.model());
+        let estimate = |input: &InputText<'_>| input.tokens.unwrap_or(input.text.chars().count().div_ceil(4) as u64);
+        Cost { input: inputs.iter().map(estimate).sum(), output: 0 }
     }
 
     fn respond(
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        count: Count<'_>,
+        count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
-        let (asked, full) = (self.asks.all(body, &context.model()), self.whole_size(context));
-        let told = |asked: &Asked<'_>| {
-            let size = self.asks.size(asked, body).map_or(full, |(_, size)| size).clamp(1, LONGEST);
-            let vector = embedding::of(&asked.text, full as usize, size as usize);
-            Told { vector, tokens: asked.tokens.unwrap_or_else(|| count(&asked.text)) }
+        let (inputs, full) = (self.paths.all(body, &context.model()), self.full_dimensions(context));
+        let embed = |input: &InputText<'_>| {
+            let requested = self.paths.requested_dimensions(input, body).map_or(full, |(_, requested)| requested);
+            let dimensions = requested.clamp(1, MAX_DIMENSIONS);
+            let vector = embedding::of(&input.text, full as usize, dimensions as usize);
+            Embedding { vector, tokens: input.tokens.unwrap_or_else(|| count(&input.text)) }
         };
-        let told: Vec<Told> = asked.iter().map(told).collect();
-        let tokens = told.iter().map(|told| told.tokens).sum();
-        let named = self.named(body);
-        let shape = match (&named, &self.typed) {
+        let embeddings: Vec<Embedding> = inputs.iter().map(embed).collect();
+        let tokens = embeddings.iter().map(|embedding| embedding.tokens).sum();
+        let requested = self.requested_forms(body);
+        let shape = match (&requested, &self.typed) {
             (Some(_), Some(typed)) => typed,
             _ => &self.whole,
         };
-        let forms = named.unwrap_or_else(|| vec![&self.forms[0]]);
+        let forms = requested.unwrap_or_else(|| vec![&self.forms[0]]);
         let form = forms[0].1;
-        let first: &[f32] = told.first().map_or(&[], |told| &told.vector);
+        let first: &[f32] = embeddings.first().map_or(&[], |embedding| &embedding.vector);
 
-        let mut out = Vec::with_capacity(told.iter().map(|told| told.vector.len() * 13).sum::<usize>() + 400);
-        shape.render(context).fill(&mut out, |part, out| match part {
-            Part::Vectors => self.put_vectors(&told, form, context, out),
-            Part::Vector => form.put(first, out),
-            Part::ByType => put_named(&forms, out, |form, out| self.put_vectors(&told, form, context, out)),
-            Part::FirstByType => put_named(&forms, out, |form, out| form.put(first, out)),
-            Part::Numbers => {
-                let all: Vec<f32> = told.iter().flat_map(|told| &told.vector).copied().collect();
+        let mut out = Vec::with_capacity(embeddings.iter().map(|one| one.vector.len() * 13).sum::<usize>() + 400);
+        shape.render(context).fill(&mut out, |placeholder, out| match placeholder {
+            Placeholder::Vectors => self.put_vectors(&embeddings, form, context, out),
+            Placeholder::Vector => form.put(first, out),
+            Placeholder::ByType => {
+                put_by_form(&forms, out, |form, out| self.put_vectors(&embeddings, form, context, out))
+            }
+            Placeholder::FirstByType => put_by_form(&forms, out, |form, out| form.put(first, out)),
+            Placeholder::Numbers => {
+                let all: Vec<f32> = embeddings.iter().flat_map(|one| &one.vector).copied().collect();
                 form.put(&all, out);
             }
-            Part::Count => put_number(told.len() as u64, out),
-            Part::Dimensions => put_number(first.len() as u64, out),
-            Part::Texts => {
-                let echoed = self.asks.found(body).is_some_and(|(n, _)| n == 0);
-                let texts = asked.iter().filter(|_| echoed).map(|asked| Value::from(asked.text.as_str()));
+            Placeholder::Count => put_number(embeddings.len() as u64, out),
+            Placeholder::Dimensions => put_number(first.len() as u64, out),
+            Placeholder::Texts => {
+                let is_first = self.paths.find(body).is_some_and(|(n, _)| n == 0);
+                let texts = inputs.iter().filter(|_| is_first).map(|input| Value::from(input.text.as_str()));
                 out.extend_from_slice(texts.collect::<Value>().to_string().as_bytes());
             }
-            Part::Tokens => put_number(tokens, out),
-            Part::Characters => {
-                put_number(asked.iter().map(|asked| asked.text.chars().count() as u64).sum(), out);
+            Placeholder::Tokens => put_number(tokens, out),
+            Placeholder::Characters => {
+                put_number(inputs.iter().map(|input| input.text.chars().count() as u64).sum(), out);
             }
         });
         let content = Body::Full(lay_out(out, self.layout).into());
@@ -276,22 +286,28 @@ impl ComputedReply for Embeddings {
 }
 
 impl Embeddings {
-    /// Appends what is told of all texts.
-    fn put_vectors(&self, told: &[Told], form: Form, context: &RequestContext<'_>, out: &mut Vec<u8>) {
+    /// Appends the list of all vectors, each in the shape `each` if there is one.
+    fn put_vectors(
+        &self,
+        embeddings: &[Embedding],
+        form: VectorFormat,
+        context: &RequestContext<'_>,
+        out: &mut Vec<u8>,
+    ) {
         let each = self.each.as_ref().map(|each| each.render(context));
-        put_items(told.iter().enumerate(), out, |(index, told), out| match &each {
-            None => form.put(&told.vector, out),
-            Some(each) => each.fill(out, |of, out| match of {
-                Of::Vector => form.put(&told.vector, out),
-                Of::Index => put_number(index as u64, out),
-                Of::Tokens => put_number(told.tokens, out),
+        put_items(embeddings.iter().enumerate(), out, |(index, embedding), out| match &each {
+            None => form.put(&embedding.vector, out),
+            Some(each) => each.fill(out, |placeholder, out| match placeholder {
+                EachPlaceholder::Vector => form.put(&embedding.vector, out),
+                EachPlaceholder::Index => put_number(index as u64, out),
+                EachPlaceholder::Tokens => put_number(embedding.tokens, out),
             }),
         });
     }
 }
 
-/// Appends an object of what `put` writes for each form.
-fn put_named(forms: &[&(String, Form)], out: &mut Vec<u8>, mut put: impl FnMut(Form, &mut Vec<u8>)) {
+/// Appends an object by form. `put` appends each value.
+fn put_by_form(forms: &[&(String, VectorFormat)], out: &mut Vec<u8>, mut put: impl FnMut(VectorFormat, &mut Vec<u8>)) {
     for (n, (name, form)) in forms.iter().enumerate() {
         out.push(if n == 0 { b'{' } else { b',' });
         out.extend_from_slice(Value::from(name.as_str()).to_string().as_bytes());
@@ -308,7 +324,7 @@ mod tests {
     use super::*;
     use crate::core::context::tests::with_context_of;
 
-    fn head() -> Value {
+    fn envelope() -> Value {
         json!({
             "texts": ["texts", "inputs"],
             "text": ["parts.*.text", "more"],
@@ -321,65 +337,65 @@ mod tests {
         })
     }
 
-    fn dialect() -> Box<dyn ComputedReply> {
-        make(head().as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"))
+    fn protocol() -> Box<dyn ComputedReply> {
+        make(envelope().as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn respond(body: &Value) -> Value {
         with_context_of(&body.to_string(), |context| {
-            let response = dialect().respond(context.members().unwrap(), context, &|text| text.len() as u64).unwrap();
-            let Body::Full(text) = response.content else { panic!() };
+            let response = protocol().respond(context.members().unwrap(), context, &|text| text.len() as u64).unwrap();
+            let Body::Full(text) = response.body else { panic!() };
             serde_json::from_slice(&text).unwrap()
         })
     }
 
     #[test]
-    fn texts_are_strings_tokens_or_in_objects() {
+    fn texts_are_strings_tokens_or_members_of_objects() {
         let one = respond(&json!({"texts": "a\nb"}));
         assert_eq!((&one["texts"], &one["used"]), (&json!(["a\nb"]), &json!(3)));
         let parts =
             json!({"inputs": [{"parts": [{"text": "a"}, {"no": 1}]}, "x", {"parts": [], "more": "c", "size": 2}]});
         let inside = respond(&parts);
-        assert_eq!(inside["texts"], json!([]), "told only where they stand first");
+        assert_eq!(inside["texts"], json!([]), "returned only from the first path");
         let sizes: Vec<_> = (0..3).map(|n| inside["all"][n]["v"].as_array().unwrap().len()).collect();
         assert_eq!((sizes, inside["all"][2]["n"].as_u64()), (vec![4, 4, 2], Some(2)));
         let joined = respond(&json!({"inputs": {"parts": [{"text": "a"}], "more": "b"}}));
-        assert_eq!(joined["all"][0]["v"], one["all"][0]["v"], "the words of one object are one text");
+        assert_eq!(joined["all"][0]["v"], one["all"][0]["v"], "the strings of one object are one text");
         let tokens = respond(&json!({"texts": [[13225, 1354], [1, 2, 3]]}));
-        assert_eq!((&tokens["all"][0]["t"], &tokens["used"]), (&json!(2), &json!(5)), "tokens cost what they are");
+        assert_eq!((&tokens["all"][0]["t"], &tokens["used"]), (&json!(2), &json!(5)), "tokens count as themselves");
     }
 
     #[test]
-    fn forms_are_told_by_the_names_that_are_asked_for() {
-        let told = respond(&json!({"texts": ["a", "b"], "types": ["bits", "small"], "size": 3}));
-        let kinds: Vec<_> = told["all"].as_object().unwrap().keys().cloned().collect();
+    fn forms_are_returned_by_their_requested_names() {
+        let response = respond(&json!({"texts": ["a", "b"], "types": ["bits", "small"], "size": 3}));
+        let kinds: Vec<_> = response["all"].as_object().unwrap().keys().cloned().collect();
         assert_eq!(kinds, ["small", "bits"]);
-        assert_eq!((&told["n"], told["flat"].as_array().unwrap().len()), (&json!([2, 3]), 6));
-        assert!(told["all"]["bits"].as_array().unwrap().iter().all(|bit| *bit == 0 || *bit == 1));
+        assert_eq!((&response["n"], response["flat"].as_array().unwrap().len()), (&json!([2, 3]), 6));
+        assert!(response["all"]["bits"].as_array().unwrap().iter().all(|bit| *bit == 0 || *bit == 1));
         assert!(respond(&json!({"texts": ["a"], "types": "float"}))["all"]["float"].is_array());
     }
 
     #[test]
-    fn what_cannot_be_told_is_refused() {
-        let refused = |body: Value| {
-            with_context_of(&body.to_string(), |context| dialect().check(context.members().unwrap(), context))
+    fn invalid_requests_are_rejected() {
+        let rejection = |body: Value| {
+            with_context_of(&body.to_string(), |context| protocol().check(context.members().unwrap(), context))
                 .unwrap_err()
         };
         let missing = ApiError::MissingParameter { param: "texts".to_owned() };
-        assert_eq!(refused(json!({})), missing);
-        assert_eq!(refused(json!({"inputs": []})), ApiError::EmptyArray { param: "inputs".to_owned() });
-        assert!(matches!(refused(json!({"texts": 7})), ApiError::InvalidType { wanted: "array", .. }));
-        assert!(matches!(refused(json!({"texts": "a", "types": ["int4"]})), ApiError::InvalidValue { .. }));
-        let ApiError::AboveMaximum { param, bound, .. } = refused(json!({"texts": "a", "size": 5})) else { panic!() };
+        assert_eq!(rejection(json!({})), missing);
+        assert_eq!(rejection(json!({"inputs": []})), ApiError::EmptyArray { param: "inputs".to_owned() });
+        assert!(matches!(rejection(json!({"texts": 7})), ApiError::InvalidType { wanted: "array", .. }));
+        assert!(matches!(rejection(json!({"texts": "a", "types": ["int4"]})), ApiError::InvalidValue { .. }));
+        let ApiError::AboveMaximum { param, bound, .. } = rejection(json!({"texts": "a", "size": 5})) else { panic!() };
         assert_eq!((param.as_str(), bound.as_str()), ("size", "4"));
     }
 
     #[test]
-    fn a_head_that_does_not_fit_is_refused() {
+    fn an_envelope_that_does_not_fit_is_rejected() {
         let problem = |name: &str, value: Value| {
-            let mut head = head();
-            head[name] = value;
-            make(head.as_object().unwrap()).err().unwrap()
+            let mut envelope = envelope();
+            envelope[name] = value;
+            make(envelope.as_object().unwrap()).err().unwrap()
         };
         assert!(problem("texts", json!([])).contains("`texts` is empty"));
         assert!(problem("whole", json!("{{part.nothing}}")).contains("`part` has vectors"));

@@ -1,5 +1,7 @@
-//! `lines`: work that is told line by line as it goes on, such as the loading of a model. The head gives the `lines`, JSON
-//! with slots; a request that says `"stream": false` is told the last alone. Without lines the answer has no body.
+//! `lines`: progress of work as JSON lines, such as the loading of a model.
+//!
+//! The envelope's `lines` are JSON with slots. A request with `"stream": false` gets only the last. Without lines the
+//! response has no body.
 
 use http::StatusCode;
 use serde::Deserialize;
@@ -12,25 +14,26 @@ use crate::core::{
     limit_status::Cost,
     prompt::Prompt,
     response::{Body, EventKind, EventStream, Response, StreamEvent, StreamFormat},
-    template::{Layout, Spaces, Template},
+    template::{AllowedSlots, Layout, Template},
 };
-use crate::protocol::{ComputedReply, Count};
+use crate::protocol::{ComputedReply, TokenCounter};
 
+/// The envelope in a fixture.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
+struct LinesEnvelope {
     lines: Vec<Value>,
 }
 
 struct Lines(Vec<Template>);
 
-/// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
-    let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
+/// Creates the protocol; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
+    let envelope = LinesEnvelope::deserialize(Value::Object(envelope.clone())).map_err(|error| error.to_string())?;
     let compile = |(n, line)| {
-        Template::json(line, Layout::default(), Spaces::Content).map_err(|error| format!("`lines[{n}]`: {error}"))
+        Template::json(line, Layout::default(), AllowedSlots::Content).map_err(|error| format!("`lines[{n}]`: {error}"))
     };
-    Ok(Box::new(Lines(head.lines.iter().enumerate().map(compile).collect::<Result<_, _>>()?)))
+    Ok(Box::new(Lines(envelope.lines.iter().enumerate().map(compile).collect::<Result<_, _>>()?)))
 }
 
 impl ComputedReply for Lines {
@@ -38,7 +41,7 @@ impl ComputedReply for Lines {
         Ok(())
     }
 
-    /// Nothing is asked of the model.
+    /// Returns a prompt without turns: the model is not involved.
     fn read(&self, _: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
         Prompt { model: context.model().into_owned(), ..Prompt::default() }
     }
@@ -51,20 +54,20 @@ impl ComputedReply for Lines {
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        _: Count<'_>,
+        _: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
         let Some(last) = self.0.last() else { return Ok(Response::empty(StatusCode::OK)) };
         if body.get("stream").and_then(json::Value::as_bool) == Some(false) {
-            return Ok(Response::said("application/json; charset=utf-8", Body::Full(last.render(context).into())));
+            return Ok(Response::ok("application/json; charset=utf-8", Body::Full(last.render(context).into())));
         }
-        let frame = |(n, line): (usize, &Template)| {
+        let event = |(n, line): (usize, &Template)| {
             let mut bytes = line.render(context);
             bytes.push(b'\n');
-            let part = if n + 1 == self.0.len() { EventKind::Finish } else { EventKind::Said };
-            StreamEvent { bytes: bytes.into(), part, tokens: 0 }
+            let part = if n + 1 == self.0.len() { EventKind::Finish } else { EventKind::Content };
+            StreamEvent { bytes: bytes.into(), kind: part, tokens: 0 }
         };
-        let frames: Vec<_> = self.0.iter().enumerate().map(frame).collect();
-        let content = Body::Stream(EventStream { list: Box::new(frames.into_iter()), framing: StreamFormat::Lines });
-        Ok(Response::said("application/x-ndjson", content))
+        let events: Vec<_> = self.0.iter().enumerate().map(event).collect();
+        let content = Body::Stream(EventStream { events: Box::new(events.into_iter()), format: StreamFormat::Lines });
+        Ok(Response::ok("application/x-ndjson", content))
     }
 }

@@ -1,15 +1,16 @@
-//! `rerank`: documents put in order by how well they fit a query. The head gives `spellings`, of which the first that is
-//! for a request holds:
+//! `rerank`: documents ranked by their similarity to a query. The envelope's `spellings` is a list of variants. The
+//! first one that matches a request is used:
 //!
-//! - `models`: for which models; all if left out;
-//! - `query`: where in the request the query stands, `query` if left out;
-//! - `documents`: where the documents stand, an array of them or each by itself, `documents` if left out; a request that
-//!   has none there is not for this spelling;
-//! - `top`: where it stands how many are wanted; `returns`: where, whether documents come back, and `returned` whether
-//!   they do if it is silent;
-//! - `whole`: the answer, with `{{part.results}}`, and maybe `{{part.tokens}}` and `{{part.units}}`: hundreds of documents;
-//! - `result`: one of the results, with `{{part.index}}` and `{{part.score}}`; `document`: what it has besides where
-//!   documents come back, with `{{part.document}}` for its text.
+//! - `models`: a glob of model names; by default all;
+//! - `query`: the path of the query in the request, by default `query`;
+//! - `documents`: the path of the documents, an array or several values, by default `documents`. A request without a
+//!   value there does not match;
+//! - `top`: the path of the maximum number of results;
+//! - `returns`: the path of the flag to return documents; `returned`: its default;
+//! - `whole`: the response, with `{{part.results}}`, and optionally `{{part.tokens}}` and `{{part.units}}`, the started
+//!   hundreds of documents;
+//! - `result`: one result, with `{{part.index}}` and `{{part.score}}`;
+//! - `document`: its further members when documents are returned, with `{{part.document}}` for the text.
 
 use std::collections::HashSet;
 
@@ -26,29 +27,32 @@ use crate::core::{
     response::{Body, Response},
 };
 use crate::protocol::{
-    Protocol, Rendered, path,
-    shape::{Places, Shape, put_items, put_number},
+    Protocol, Rendered,
+    path::JsonPath,
+    shape::{Placeholders, Shape, put_items, put_number},
 };
 
-/// Documents that make a unit of what is billed.
+/// Number of documents per billed unit.
 const UNIT: usize = 100;
 
+/// The envelope in a fixture.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
-    spellings: Vec<File>,
+struct RerankEnvelope {
+    #[serde(rename = "spellings")]
+    variants: Vec<VariantFile>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct VariantFile {
     models: Option<Glob>,
-    #[serde(default = "query")]
-    query: path::Place,
-    #[serde(default = "documents")]
-    documents: path::Place,
-    top: Option<path::Place>,
-    returns: Option<path::Place>,
+    #[serde(default = "default_query")]
+    query: JsonPath,
+    #[serde(default = "default_documents")]
+    documents: JsonPath,
+    top: Option<JsonPath>,
+    returns: Option<JsonPath>,
     #[serde(default)]
     returned: bool,
     whole: Value,
@@ -57,96 +61,107 @@ struct File {
     document: Map<String, Value>,
 }
 
-fn query() -> path::Place {
+fn default_query() -> JsonPath {
     "query".to_owned().into()
 }
 
-fn documents() -> path::Place {
+fn default_documents() -> JsonPath {
     "documents".to_owned().into()
 }
 
-/// What stands in a place of an answer.
+/// Placeholders of the response.
 #[derive(Clone, Copy)]
-enum Place {
+enum Placeholder {
     Results,
     Tokens,
     Units,
 }
 
-const PLACES: Places<Place> = &[("results", Place::Results), ("tokens", Place::Tokens), ("units", Place::Units)];
+const PLACEHOLDERS: Placeholders<Placeholder> =
+    &[("results", Placeholder::Results), ("tokens", Placeholder::Tokens), ("units", Placeholder::Units)];
 
-/// What stands in a place of a result.
+/// Placeholders of a result.
 #[derive(Clone, Copy)]
-enum Of {
+enum ResultPlaceholder {
     Index,
     Score,
     Document,
 }
 
-const OF_RESULT: Places<Of> = &[("index", Of::Index), ("score", Of::Score)];
-const WITH_DOCUMENT: Places<Of> = &[("index", Of::Index), ("score", Of::Score), ("document", Of::Document)];
+const RESULT_PLACEHOLDERS: Placeholders<ResultPlaceholder> =
+    &[("index", ResultPlaceholder::Index), ("score", ResultPlaceholder::Score)];
+const DOCUMENT_PLACEHOLDERS: Placeholders<ResultPlaceholder> = &[
+    ("index", ResultPlaceholder::Index),
+    ("score", ResultPlaceholder::Score),
+    ("document", ResultPlaceholder::Document),
+];
 
-struct Told {
-    file: File,
-    whole: Shape<Place>,
-    bare: Shape<Of>,
-    with_document: Shape<Of>,
+/// A compiled variant.
+struct Variant {
+    file: VariantFile,
+    whole: Shape<Placeholder>,
+    /// A result without its document.
+    bare: Shape<ResultPlaceholder>,
+    with_document: Shape<ResultPlaceholder>,
 }
 
-/// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
-    let told = |file: File| {
+/// Creates the protocol; see [`crate::protocol::Make`].
+pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
+    let envelope = RerankEnvelope::deserialize(Value::Object(envelope.clone())).map_err(|error| error.to_string())?;
+    let compile = |file: VariantFile| {
         let mut result = file.result.clone();
         if let Some(result) = result.as_object_mut() {
             result.extend(file.document.clone());
         }
-        Ok(Told {
-            whole: Shape::compile(&file.whole, PLACES)?,
-            bare: Shape::compile(&file.result, OF_RESULT)?,
-            with_document: Shape::compile(&result, WITH_DOCUMENT)?,
+        Ok(Variant {
+            whole: Shape::compile(&file.whole, PLACEHOLDERS)?,
+            bare: Shape::compile(&file.result, RESULT_PLACEHOLDERS)?,
+            with_document: Shape::compile(&result, DOCUMENT_PLACEHOLDERS)?,
             file,
         })
     };
-    let spellings: Vec<Told> = head.spellings.into_iter().map(told).collect::<Result<_, String>>()?;
-    match spellings.is_empty() {
-        true => Err("`spellings` is empty: give it one at least".to_owned()),
-        false => Ok(Box::new(Rerank { spellings: spellings.into() })),
+    let variants: Vec<Variant> = envelope.variants.into_iter().map(compile).collect::<Result<_, String>>()?;
+    match variants.is_empty() {
+        true => Err("`spellings` is empty: give it at least one".to_owned()),
+        false => Ok(Box::new(Rerank { variants: variants.into() })),
     }
 }
 
 struct Rerank {
-    spellings: std::sync::Arc<[Told]>,
+    variants: std::sync::Arc<[Variant]>,
 }
 
-/// The spelling for a request.
-fn chosen<'a>(spellings: &'a [Told], body: json::Object<'_>, model: &str) -> Option<&'a Told> {
-    let fits = |told: &&Told| {
-        let File { models, documents, .. } = &told.file;
-        models.as_ref().is_none_or(|models| models.fits(model)) && documents.one(body).is_some()
+/// Returns the first variant that matches a request.
+fn matching_variant<'a>(variants: &'a [Variant], body: json::Object<'_>, model: &str) -> Option<&'a Variant> {
+    let matches = |variant: &&Variant| {
+        let VariantFile { models, documents, .. } = &variant.file;
+        models.as_ref().is_none_or(|models| models.matches(model)) && documents.first(body).is_some()
     };
-    spellings.iter().find(fits)
+    variants.iter().find(matches)
 }
 
-/// The texts of the documents: strings, or objects of which all that is text counts.
-fn texts(told: &Told, body: json::Object<'_>) -> Vec<String> {
-    let of = |document: json::Value<'_>| match document.members() {
+/// Returns the texts of the documents. The text of an object is all its string members, joined by line breaks.
+fn document_texts(variant: &Variant, body: json::Object<'_>) -> Vec<String> {
+    let text = |document: json::Value<'_>| match document.members() {
         Some(members) => {
             let texts: Vec<_> = members.iter().filter_map(|(_, value)| value.as_str()).collect();
             texts.join("\n")
         }
         None => document.as_str().unwrap_or_default().into_owned(),
     };
-    let documents = told.file.documents.all(body).into_iter();
-    documents.flat_map(|value| if value.kind() == Kind::Array { value.items() } else { vec![value] }).map(of).collect()
+    let documents = variant.file.documents.all(body).into_iter();
+    documents
+        .flat_map(|value| if value.kind() == Kind::Array { value.items() } else { vec![value] })
+        .map(text)
+        .collect()
 }
 
-/// The words of a text, in lower case.
+/// Returns the words of a text, in lower case.
 pub(in crate::protocol) fn words(text: &str) -> HashSet<String> {
     text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
 }
 
-/// How well a document fits, 0 to 1: the cosine of the angle between the words of both.
+/// Returns the similarity of a document to a query, 0 to 1: the cosine of their sets of words.
 pub(in crate::protocol) fn score(query: &HashSet<String>, document: &str) -> f64 {
     let document = words(document);
     let both = query.intersection(&document).count() as f64;
@@ -156,83 +171,85 @@ pub(in crate::protocol) fn score(query: &HashSet<String>, document: &str) -> f64
 
 impl Protocol for Rerank {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
-        match chosen(&self.spellings, body, &context.model()) {
+        match matching_variant(&self.variants, body, &context.model()) {
             Some(_) => Ok(()),
-            None => Err(ApiError::MissingParameter { param: self.spellings[0].file.documents.as_str().to_owned() }),
+            None => Err(ApiError::MissingParameter { param: self.variants[0].file.documents.as_str().to_owned() }),
         }
     }
 
-    /// No request changes what a script says that its prompt costs.
+    /// Always true: a script's own usage does not depend on the request.
     fn is_plain(&self, _: json::Object<'_>, _: u64) -> bool {
         true
     }
 
     fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
         let model = context.model().into_owned();
-        let asked = chosen(&self.spellings, body, &model).map(|told| {
-            let query = told.file.query.one(body).and_then(json::Value::as_str).unwrap_or_default().into_owned();
-            [query].into_iter().chain(texts(told, body))
+        let texts = matching_variant(&self.variants, body, &model).map(|variant| {
+            let query = variant.file.query.first(body).and_then(json::Value::as_str).unwrap_or_default().into_owned();
+            [query].into_iter().chain(document_texts(variant, body))
         });
-        let turns = asked.into_iter().flatten().map(|text| Turn { text, ..Turn::default() }).collect();
+        let turns = texts.into_iter().flatten().map(|text| Turn { text, ..Turn::default() }).collect();
         Prompt { model, turns, ..Prompt::default() }
     }
 
-    fn says(&self) -> bool {
+    fn delivers_reply(&self) -> bool {
         false
     }
 
     fn render(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        Box::new(Spelled { spellings: self.spellings.clone(), tokens: reply.usage.prompt_tokens })
+        Box::new(RenderedRanking { variants: self.variants.clone(), tokens: reply.usage.prompt_tokens })
     }
 }
 
-struct Spelled {
-    spellings: std::sync::Arc<[Told]>,
+struct RenderedRanking {
+    variants: std::sync::Arc<[Variant]>,
     tokens: u64,
 }
 
-impl Spelled {
-    fn whole(&self, context: &RequestContext<'_>) -> Option<Vec<u8>> {
+impl RenderedRanking {
+    fn full(&self, context: &RequestContext<'_>) -> Option<Vec<u8>> {
         let body = context.members().ok()?;
-        let told = chosen(&self.spellings, body, &context.model())?;
-        let at = |place: &Option<path::Place>| place.as_ref()?.one(body);
-        let documents = texts(told, body);
-        let query = words(&told.file.query.one(body)?.as_str()?);
+        let variant = matching_variant(&self.variants, body, &context.model())?;
+        let at = |path: &Option<JsonPath>| path.as_ref()?.first(body);
+        let documents = document_texts(variant, body);
+        let query = words(&variant.file.query.first(body)?.as_str()?);
         let mut ranked: Vec<_> =
             documents.iter().enumerate().map(|(index, text)| (index, score(&query, text), text)).collect();
-        // Those that fit as well stay in the order that they came in.
+        // The sort is stable: equal scores keep the request's order.
         ranked.sort_by(|one, other| other.1.total_cmp(&one.1));
-        if let Some(most) = at(&told.file.top).and_then(json::Value::as_u64) {
+        if let Some(most) = at(&variant.file.top).and_then(json::Value::as_u64) {
             ranked.truncate(usize::try_from(most).unwrap_or(usize::MAX));
         }
-        let returned = at(&told.file.returns).and_then(json::Value::as_bool).unwrap_or(told.file.returned);
-        let result = if returned { &told.with_document } else { &told.bare }.render(context);
+        let returned = at(&variant.file.returns).and_then(json::Value::as_bool).unwrap_or(variant.file.returned);
+        let result = if returned { &variant.with_document } else { &variant.bare }.render(context);
         let put_results = |out: &mut Vec<u8>| {
             put_items(ranked.iter(), out, |(index, score, text), out| {
-                result.fill(out, |place, out| match place {
-                    Of::Index => put_number(*index as u64, out),
-                    Of::Score => out.extend_from_slice(json!(score).to_string().as_bytes()),
-                    Of::Document => out.extend_from_slice(Value::from(text.as_str()).to_string().as_bytes()),
+                result.fill(out, |placeholder, out| match placeholder {
+                    ResultPlaceholder::Index => put_number(*index as u64, out),
+                    ResultPlaceholder::Score => out.extend_from_slice(json!(score).to_string().as_bytes()),
+                    ResultPlaceholder::Document => {
+                        out.extend_from_slice(Value::from(text.as_str()).to_string().as_bytes())
+                    }
                 });
             });
         };
         let mut out = Vec::with_capacity(ranked.len() * 48 + 256);
-        told.whole.render(context).fill(&mut out, |place, out| match place {
-            Place::Results => put_results(out),
-            Place::Tokens => put_number(self.tokens, out),
-            Place::Units => put_number(documents.len().div_ceil(UNIT) as u64, out),
+        variant.whole.render(context).fill(&mut out, |placeholder, out| match placeholder {
+            Placeholder::Results => put_results(out),
+            Placeholder::Tokens => put_number(self.tokens, out),
+            Placeholder::Units => put_number(documents.len().div_ceil(UNIT) as u64, out),
         });
         Some(out)
     }
 }
 
-impl Rendered for Spelled {
+impl Rendered for RenderedRanking {
     fn record(&self, context: &RequestContext<'_>) -> Value {
-        serde_json::from_slice(&self.whole(context).unwrap_or_default()).unwrap_or_default()
+        serde_json::from_slice(&self.full(context).unwrap_or_default()).unwrap_or_default()
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        Response::said("application/json", Body::Full(self.whole(context).unwrap_or_default().into()))
+        Response::ok("application/json", Body::Full(self.full(context).unwrap_or_default().into()))
     }
 }
 
@@ -241,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_more_of_the_words_fits_better() {
+    fn more_shared_words_give_a_higher_score() {
         let query = words("Capital of the United States?");
         let scores = [
             "CAPITAL of the united states",
@@ -256,9 +273,9 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_in_the_head_are_told() {
-        let problem = |head: Value| make(head.as_object().unwrap()).err().unwrap();
-        assert!(problem(json!({"spellings": []})).contains("one at least"));
+    fn mistakes_in_the_envelope_are_reported() {
+        let problem = |envelope: Value| make(envelope.as_object().unwrap()).err().unwrap();
+        assert!(problem(json!({"spellings": []})).contains("at least one"));
         let result = json!({"d": "{{part.document}}"});
         assert!(
             problem(json!({"spellings": [{"whole": "{{part.results}}", "result": result}]}))

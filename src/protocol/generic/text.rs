@@ -1,18 +1,18 @@
-//! `text`: the protocols that take a text and say one, and have nothing else. The head gives the shapes of each:
+//! `text`: protocols that accept a text, return a text, and have little else. The envelope has:
 //!
-//! - `asks`: where in a request the `prompt` stands, and maybe `max_tokens` and `stop` (see [`Place`](path::Place));
-//! - `reasons`: what the reply's end is called, by `stop` and `length`, and maybe `content_filter`;
-//! - `whole`: a whole answer; `piece`: an event of a stream, with one piece of the text; maybe `first` and `last`: the
+//! - `asks`: the paths in a request of the `prompt`, and optionally of `max_tokens` and `stop` (see [`JsonPath`]);
+//! - `reasons`: the names of the finish reasons `stop` and `length`, and optionally `content_filter`;
+//! - `whole`: a full response; `piece`: a stream event with one piece of the text; optionally `first` and `last`: the
 //!   events before and after the text;
-//! - `calls`, where tools can be called: how one `call` is told, and what is told in place of `whole` and `last` where the
-//!   reply has some; in a stream all of them are one `event`, behind the text. Without it, a call is said as its arguments;
-//! - `framing`: how events are told from each other, if not as server-sent ones; `content_type`: that of a stream, if not
-//!   the usual one of its framing.
+//! - `calls`, for models with tools: `call`, the shape of one call, and `whole` and `last`, which replace those above
+//!   in a reply with calls. In a stream, all calls are in one `event` after the text. Without `calls`, the arguments
+//!   of a call are returned as text;
+//! - `framing`: `lines` if the stream is not server-sent events; `content_type` of a stream, if not the usual one.
 //!
-//! In the shapes, `{{part.text}}` stands for the text or the piece, `{{part.all}}` for all of the text, `{{part.reason}}`
-//! for why it ends, and `{{part.input}}`, `{{part.output}}`, `{{part.total}}` for numbers of tokens; in those of a stream
-//! `{{part.so_far}}` for how many have been said. `{{part.calls}}` stands for all calls, and in the shape
-//! of a `call` `{{part.name}}` and `{{part.arguments}}` for what they are.
+//! Placeholders in the shapes: `{{part.text}}`, the full text or the piece; `{{part.all}}`, the full text;
+//! `{{part.reason}}`, the finish reason; `{{part.input}}`, `{{part.output}}` and `{{part.total}}`, numbers of tokens;
+//! `{{part.so_far}}`, the number of tokens sent so far in a stream; `{{part.calls}}`, all calls. In `call`:
+//! `{{part.name}}` and `{{part.arguments}}`.
 
 mod stream;
 
@@ -23,7 +23,7 @@ use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use self::stream::Frames;
+use self::stream::TextEvents;
 use crate::core::{
     context::RequestContext,
     error::ApiError,
@@ -33,16 +33,18 @@ use crate::core::{
     response::{self, Body, Response, StreamFormat},
 };
 use crate::protocol::{
-    Protocol, Rendered, object, path,
-    shape::{self, Places, put_items, put_number},
-    streams,
+    Protocol, Rendered, object_or_empty,
+    path::JsonPath,
+    shape::{self, Placeholders, put_items, put_number},
+    wants_stream,
 };
 
-/// The head, as it is written.
+/// The envelope in a fixture.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
-    asks: Asks,
+struct TextEnvelope {
+    #[serde(rename = "asks")]
+    paths: InputPaths,
     reasons: Reasons,
     whole: Value,
     first: Option<Value>,
@@ -50,17 +52,17 @@ struct Head {
     last: Option<Value>,
     calls: Option<CallsFile>,
     #[serde(default)]
-    framing: Wrapping,
+    framing: Framing,
     content_type: Option<String>,
 }
 
-/// Where in a request what is asked stands.
+/// Paths of the request's inputs.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asks {
-    prompt: path::Place,
-    max_tokens: Option<path::Place>,
-    stop: Option<path::Place>,
+struct InputPaths {
+    prompt: JsonPath,
+    max_tokens: Option<JsonPath>,
+    stop: Option<JsonPath>,
 }
 
 #[derive(Deserialize)]
@@ -80,10 +82,10 @@ struct Reasons {
     content_filter: Option<Value>,
 }
 
-/// How the events of a stream are told from each other.
+/// Framing of the events of a stream.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Wrapping {
+enum Framing {
     /// Server-sent events.
     #[default]
     Events,
@@ -91,25 +93,25 @@ enum Wrapping {
     Lines,
 }
 
-impl Wrapping {
+impl Framing {
     fn content_type(self) -> &'static str {
         match self {
-            Wrapping::Events => "text/event-stream",
-            Wrapping::Lines => "application/x-ndjson",
+            Framing::Events => "text/event-stream",
+            Framing::Lines => "application/x-ndjson",
         }
     }
 
-    fn framing(self) -> StreamFormat {
+    fn format(self) -> StreamFormat {
         match self {
-            Wrapping::Events => StreamFormat::Data("\n"),
-            Wrapping::Lines => StreamFormat::Lines,
+            Framing::Events => StreamFormat::Data("\n"),
+            Framing::Lines => StreamFormat::Lines,
         }
     }
 }
 
-/// What stands in a place of a shape.
+/// Placeholders of all shapes but `call`.
 #[derive(Clone, Copy)]
-enum Place {
+enum Placeholder {
     Text,
     All,
     Reason,
@@ -120,59 +122,62 @@ enum Place {
     Calls,
 }
 
-const PLACES: Places<Place> = &[
-    ("text", Place::Text),
-    ("all", Place::All),
-    ("reason", Place::Reason),
-    ("input", Place::Input),
-    ("output", Place::Output),
-    ("total", Place::Total),
-    ("so_far", Place::SoFar),
-    ("calls", Place::Calls),
+const PLACEHOLDERS: Placeholders<Placeholder> = &[
+    ("text", Placeholder::Text),
+    ("all", Placeholder::All),
+    ("reason", Placeholder::Reason),
+    ("input", Placeholder::Input),
+    ("output", Placeholder::Output),
+    ("total", Placeholder::Total),
+    ("so_far", Placeholder::SoFar),
+    ("calls", Placeholder::Calls),
 ];
 
-/// What stands in a place of a call.
+/// Placeholders of a call.
 #[derive(Clone, Copy)]
-enum OfCall {
+enum CallPlaceholder {
     Name,
     Arguments,
 }
 
-const OF_CALL: Places<OfCall> = &[("name", OfCall::Name), ("arguments", OfCall::Arguments)];
+const CALL_PLACEHOLDERS: Placeholders<CallPlaceholder> =
+    &[("name", CallPlaceholder::Name), ("arguments", CallPlaceholder::Arguments)];
 
-type Shape = shape::Shape<Place>;
-type Filled = shape::Filled<Place>;
+type Shape = shape::Shape<Placeholder>;
+type RenderedShape = shape::RenderedShape<Placeholder>;
 
-/// A list of none, as JSON.
+/// An empty list, as JSON.
 const NO_CALLS: &[u8] = b"[]";
 
-/// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
-    let shape = |name: &str, value: &Value| Shape::compile(value, PLACES).map_err(|error| format!("`{name}`: {error}"));
+/// Creates the protocol; see [`crate::protocol::Make`].
+pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
+    let envelope = TextEnvelope::deserialize(Value::Object(envelope.clone())).map_err(|error| error.to_string())?;
+    let shape =
+        |name: &str, value: &Value| Shape::compile(value, PLACEHOLDERS).map_err(|error| format!("`{name}`: {error}"));
     let maybe = |name: &str, value: &Option<Value>| value.as_ref().map(|value| shape(name, value)).transpose();
-    let (whole, piece) = (shape("whole", &head.whole)?, maybe("piece", &head.piece)?);
-    let (first, last) = (maybe("first", &head.first)?, maybe("last", &head.last)?);
-    let calls = match head.calls {
+    let (whole, piece) = (shape("whole", &envelope.whole)?, maybe("piece", &envelope.piece)?);
+    let (first, last) = (maybe("first", &envelope.first)?, maybe("last", &envelope.last)?);
+    let calls = match envelope.calls {
         None => None,
         Some(file) => {
-            let call = shape::Shape::compile(&file.call, OF_CALL).map_err(|error| format!("`calls.call`: {error}"))?;
+            let call = shape::Shape::compile(&file.call, CALL_PLACEHOLDERS)
+                .map_err(|error| format!("`calls.call`: {error}"))?;
             let (event, last) = (maybe("calls.event", &file.event)?, maybe("calls.last", &file.last)?);
-            Some(Calls { call, whole: shape("calls.whole", &file.whole)?, event, last })
+            Some(CallShapes { call, whole: shape("calls.whole", &file.whole)?, event, last })
         }
     };
     if piece.is_none() && (first.is_some() || last.is_some()) {
-        return Err("`first` and `last` stand around pieces: give `piece` too".to_owned());
+        return Err("`first` and `last` need `piece`: give it too, or remove them".to_owned());
     }
-    let content_type = head.content_type.as_deref().unwrap_or(head.framing.content_type());
+    let content_type = envelope.content_type.as_deref().unwrap_or(envelope.framing.content_type());
     let content_type = HeaderValue::from_str(content_type).map_err(|error| format!("`content_type`: {error}"))?;
-    let (asks, reasons, framing) = (head.asks, head.reasons, head.framing);
+    let (paths, reasons, framing) = (envelope.paths, envelope.reasons, envelope.framing);
     let shapes = Shapes { whole, first, piece, last, calls, framing, content_type };
-    Ok(Box::new(TextDialect { asks, reasons, shapes: Arc::new(shapes) }))
+    Ok(Box::new(TextProtocol { paths, reasons, shapes: Arc::new(shapes) }))
 }
 
-struct TextDialect {
-    asks: Asks,
+struct TextProtocol {
+    paths: InputPaths,
     reasons: Reasons,
     shapes: Arc<Shapes>,
 }
@@ -180,24 +185,24 @@ struct TextDialect {
 struct Shapes {
     whole: Shape,
     first: Option<Shape>,
-    /// Without it nothing is streamed.
+    /// `None`: the protocol does not stream.
     piece: Option<Shape>,
     last: Option<Shape>,
-    calls: Option<Calls>,
-    framing: Wrapping,
-    /// That of a stream.
+    calls: Option<CallShapes>,
+    framing: Framing,
+    /// Content type of a stream.
     content_type: HeaderValue,
 }
 
-/// How calls are told.
-struct Calls {
-    call: shape::Shape<OfCall>,
+/// Shapes of replies with calls.
+struct CallShapes {
+    call: shape::Shape<CallPlaceholder>,
     whole: Shape,
     event: Option<Shape>,
     last: Option<Shape>,
 }
 
-/// A text, or several.
+/// Returns a string, or the strings of an array.
 fn texts(value: json::Value<'_>) -> Vec<String> {
     match value.as_str() {
         Some(text) => vec![text.into_owned()],
@@ -205,13 +210,13 @@ fn texts(value: json::Value<'_>) -> Vec<String> {
     }
 }
 
-impl TextDialect {
+impl TextProtocol {
     fn max_tokens(&self, body: json::Object<'_>) -> Option<u64> {
-        self.asks.max_tokens.as_ref()?.one(body)?.as_u64()
+        self.paths.max_tokens.as_ref()?.first(body)?.as_u64()
     }
 
     fn stop(&self, body: json::Object<'_>) -> Vec<String> {
-        let stop = self.asks.stop.as_ref().and_then(|place| place.one(body));
+        let stop = self.paths.stop.as_ref().and_then(|path| path.first(body));
         stop.map(texts).unwrap_or_default()
     }
 
@@ -225,10 +230,10 @@ impl TextDialect {
     }
 }
 
-impl Protocol for TextDialect {
+impl Protocol for TextProtocol {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         match (self.max_tokens(body), context.model_facts()) {
-            (Some(asked), Some(facts)) => facts.can_say("max_tokens", asked),
+            (Some(requested), Some(facts)) => facts.check_max_tokens("max_tokens", requested),
             _ => Ok(()),
         }
     }
@@ -238,7 +243,7 @@ impl Protocol for TextDialect {
     }
 
     fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        let text = self.asks.prompt.one(body).map(texts).unwrap_or_default().join("\n");
+        let text = self.paths.prompt.first(body).map(texts).unwrap_or_default().join("\n");
         Prompt {
             model: context.model().into_owned(),
             turns: vec![Turn { text, ..Turn::default() }],
@@ -251,117 +256,136 @@ impl Protocol for TextDialect {
     }
 
     fn render(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        // Thoughts are not told.
+        // The protocol has no reasoning.
         let blocks = reply.choices.first().map_or(&[][..], |choice| &choice.blocks);
-        let mut said = blocks.iter().filter(|block| !matches!(block, Block::Reasoning(_)));
+        let mut output = blocks.iter().filter(|block| !matches!(block, Block::Reasoning(_)));
         let calls: Vec<_> = match &self.shapes.calls {
             Some(_) => blocks.iter().filter_map(Block::call).cloned().collect(),
             None => Vec::new(),
         };
-        // Where nothing can be called, a call has no other spelling than its arguments.
-        let said = said.find(|block| calls.is_empty() || block.call().is_none());
-        let text = said.map(|block| block.text().clone()).unwrap_or_default();
+        // Without shapes of calls, a call is rendered as its arguments.
+        let block = output.find(|block| calls.is_empty() || block.call().is_none());
+        let text = block.map(|block| block.text().clone()).unwrap_or_default();
         let reason = self.reason(reply).to_string();
-        Box::new(Spelled {
+        Box::new(RenderedText {
             shapes: Arc::clone(&self.shapes),
-            said: Arc::new(Said { text, calls, reason, usage: reply.usage }),
+            content: Arc::new(Content { text, calls, reason, usage: reply.usage }),
         })
     }
 }
 
-struct Said {
+/// The parts of a reply that the shapes contain.
+struct Content {
     text: Text,
-    /// Those that have a spelling.
+    /// Empty if the protocol has no shapes of calls.
     calls: Vec<ToolCall>,
-    /// As JSON.
+    /// The finish reason, as JSON.
     reason: String,
     usage: Usage,
 }
 
-/// Where an answer is.
+/// State of a response at one of its shapes.
 #[derive(Clone, Copy)]
-struct At<'a> {
-    /// The piece of the text that is said.
+struct Progress<'a> {
+    /// The piece of the text in this shape.
     text: &'a str,
     /// The calls, as JSON.
     calls: &'a [u8],
-    /// How many tokens have been said then.
+    /// Number of tokens sent, this shape included.
     so_far: u64,
-    /// Whether this ends it.
-    ends: bool,
+    /// True if this shape contains the finish reason.
+    is_last: bool,
 }
 
-impl Said {
-    /// A shape with what is said in it.
-    fn fill(&self, shape: &Filled, At { text, calls, so_far, ends }: At<'_>) -> Vec<u8> {
+impl Content {
+    /// Returns a shape with its placeholders filled.
+    fn fill(&self, shape: &RenderedShape, Progress { text, calls, so_far, is_last }: Progress<'_>) -> Vec<u8> {
         let Usage { prompt_tokens: input, completion_tokens: output, .. } = self.usage;
         let mut out = Vec::with_capacity(text.len() + calls.len() + 256);
-        shape.fill(&mut out, |place, out| match place {
-            Place::Text => out.extend_from_slice(Value::from(text).to_string().as_bytes()),
-            Place::All => out.extend_from_slice(Value::from(&*self.text.text).to_string().as_bytes()),
-            Place::Reason => out.extend_from_slice(if ends { self.reason.as_bytes() } else { b"null" }),
-            Place::Input => put_number(input, out),
-            Place::Output => put_number(output, out),
-            Place::Total => put_number(input.saturating_add(output), out),
-            Place::SoFar => put_number(so_far, out),
-            Place::Calls => out.extend_from_slice(calls),
+        shape.fill(&mut out, |placeholder, out| match placeholder {
+            Placeholder::Text => out.extend_from_slice(Value::from(text).to_string().as_bytes()),
+            Placeholder::All => out.extend_from_slice(Value::from(&*self.text.text).to_string().as_bytes()),
+            Placeholder::Reason => out.extend_from_slice(if is_last { self.reason.as_bytes() } else { b"null" }),
+            Placeholder::Input => put_number(input, out),
+            Placeholder::Output => put_number(output, out),
+            Placeholder::Total => put_number(input.saturating_add(output), out),
+            Placeholder::SoFar => put_number(so_far, out),
+            Placeholder::Calls => out.extend_from_slice(calls),
         });
         out
     }
 
-    /// The calls as JSON.
-    fn calls(&self, shape: &Calls, context: &RequestContext<'_>) -> Vec<u8> {
-        let (call, mut out) = (shape.call.render(context), Vec::new());
+    /// Returns the calls as a JSON array.
+    fn calls(&self, shapes: &CallShapes, context: &RequestContext<'_>) -> Vec<u8> {
+        let (call, mut out) = (shapes.call.render(context), Vec::new());
         put_items(self.calls.iter(), &mut out, |ToolCall { name, arguments, .. }, out| {
-            call.fill(out, |place, out| match place {
-                OfCall::Name => out.extend_from_slice(Value::from(&**name).to_string().as_bytes()),
-                OfCall::Arguments => out.extend_from_slice(object(&arguments.text).to_string().as_bytes()),
+            call.fill(out, |placeholder, out| match placeholder {
+                CallPlaceholder::Name => out.extend_from_slice(Value::from(&**name).to_string().as_bytes()),
+                CallPlaceholder::Arguments => {
+                    out.extend_from_slice(object_or_empty(&arguments.text).to_string().as_bytes())
+                }
             });
         });
         out
     }
 }
 
-struct Spelled {
+struct RenderedText {
     shapes: Arc<Shapes>,
-    said: Arc<Said>,
+    content: Arc<Content>,
 }
 
-impl Spelled {
-    /// How its calls are told, if it has any.
-    fn calling(&self) -> Option<&Calls> {
-        self.shapes.calls.as_ref().filter(|_| !self.said.calls.is_empty())
+impl RenderedText {
+    /// Returns the shapes of calls if the reply has calls.
+    fn call_shapes(&self) -> Option<&CallShapes> {
+        self.shapes.calls.as_ref().filter(|_| !self.content.calls.is_empty())
     }
 
-    fn whole(&self, context: &RequestContext<'_>) -> Bytes {
-        let said = &self.said;
-        let (whole, calls) = match self.calling() {
-            Some(calling) => (&calling.whole, said.calls(calling, context)),
+    fn full(&self, context: &RequestContext<'_>) -> Bytes {
+        let content = &self.content;
+        let (whole, calls) = match self.call_shapes() {
+            Some(shapes) => (&shapes.whole, content.calls(shapes, context)),
             None => (&self.shapes.whole, NO_CALLS.to_vec()),
         };
-        let at = At { text: &said.text.text, calls: &calls, so_far: said.usage.completion_tokens, ends: true };
-        said.fill(&whole.render(context), at).into()
+        let end = Progress {
+            text: &content.text.text,
+            calls: &calls,
+            so_far: content.usage.completion_tokens,
+            is_last: true,
+        };
+        content.fill(&whole.render(context), end).into()
     }
 }
 
-impl Rendered for Spelled {
+impl Rendered for RenderedText {
     fn record(&self, context: &RequestContext<'_>) -> Value {
-        serde_json::from_slice(&self.whole(context)).unwrap_or_default()
+        serde_json::from_slice(&self.full(context)).unwrap_or_default()
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
         let shapes = &self.shapes;
-        let Some(piece) = shapes.piece.as_ref().filter(|_| streams(context)) else {
-            return Response::said("application/json", Body::Full(self.whole(context)));
+        let Some(piece) = shapes.piece.as_ref().filter(|_| wants_stream(context)) else {
+            return Response::ok("application/json", Body::Full(self.full(context)));
         };
         let render = |shape: &Option<Shape>| shape.as_ref().map(|shape| shape.render(context));
-        let (first, piece, calling) = (render(&shapes.first), piece.render(context), self.calling());
-        let last = render(calling.map_or(&shapes.last, |calling| &calling.last));
-        let called = calling.and_then(|calling| render(&calling.event));
-        let calls = calling.map_or(NO_CALLS.to_vec(), |calling| self.said.calls(calling, context));
-        let (said, wrapping) = (Arc::clone(&self.said), shapes.framing);
-        let list = Box::new(Frames { said, wrapping, calls, first, piece, called, last, next: 0, at: 0, ended: false });
-        let content = Body::Stream(response::EventStream { list, framing: wrapping.framing() });
-        Response::new(StatusCode::OK, vec![(CONTENT_TYPE, shapes.content_type.clone())], content)
+        let (first, piece, call_shapes) = (render(&shapes.first), piece.render(context), self.call_shapes());
+        let last = render(call_shapes.map_or(&shapes.last, |shapes| &shapes.last));
+        let call_event = call_shapes.and_then(|shapes| render(&shapes.event));
+        let calls = call_shapes.map_or(NO_CALLS.to_vec(), |shapes| self.content.calls(shapes, context));
+        let (content, framing) = (Arc::clone(&self.content), shapes.framing);
+        let list = Box::new(TextEvents {
+            content,
+            framing,
+            calls,
+            first,
+            piece,
+            call_event,
+            last,
+            next: 0,
+            start: 0,
+            ended: false,
+        });
+        let body = Body::Stream(response::EventStream { events: list, format: framing.format() });
+        Response::new(StatusCode::OK, vec![(CONTENT_TYPE, shapes.content_type.clone())], body)
     }
 }

@@ -1,17 +1,18 @@
-//! `tokenize` and `detokenize`: the tokens of a text by their numbers, and the text of tokens. The head gives `text`, the
-//! member of a request with the text (`prompt` if left out; `messages` may stand for it), and `whole`, the answer: with
-//! `{{part.tokens}}`, `{{part.strings}}`, `{{part.count}}`, and `{{part.window}}` for what the model's context holds; on the
-//! way back with `{{part.text}}`.
+//! `tokenize` and `detokenize`: the token numbers of a text, and the text of token numbers. The envelope has:
 //!
-//! Of its own vocabularies the fake has none: they are those of OpenAI's encodings.
+//! - `text`: the member of a request with the text, by default `prompt`; a request may have `messages` instead;
+//! - `whole`: the response. For `tokenize` it may contain `{{part.tokens}}`, `{{part.strings}}`, `{{part.count}}` and
+//!   `{{part.window}}`, the size of the model's context. For `detokenize` it may contain `{{part.text}}`.
+//!
+//! All models have the vocabularies of OpenAI's encodings.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::protocol::{
-    ComputedReply, Count,
+    ComputedReply, TokenCounter,
     openai::chat::read::{list, turn},
-    shape::{Places, Shape, put_number},
+    shape::{Placeholders, Shape, put_number},
 };
 use crate::{
     core::{
@@ -25,71 +26,76 @@ use crate::{
     model::tokens::Encoding,
 };
 
-/// What a model's context is said to hold of which nothing is known, in tokens.
+/// Context window of unknown models, in tokens.
 const WINDOW: u64 = 131_072;
 
+/// The envelope in a fixture.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
-    #[serde(default = "prompt")]
+struct TokenizeEnvelope {
+    #[serde(default = "default_text")]
     text: String,
     whole: Value,
 }
 
-fn prompt() -> String {
+fn default_text() -> String {
     "prompt".to_owned()
 }
 
 #[derive(Clone, Copy)]
-enum Place {
+enum Placeholder {
     Tokens,
     Strings,
     Count,
     Window,
 }
 
-const PLACES: Places<Place> =
-    &[("tokens", Place::Tokens), ("strings", Place::Strings), ("count", Place::Count), ("window", Place::Window)];
+const PLACEHOLDERS: Placeholders<Placeholder> = &[
+    ("tokens", Placeholder::Tokens),
+    ("strings", Placeholder::Strings),
+    ("count", Placeholder::Count),
+    ("window", Placeholder::Window),
+];
 
-/// The only place on the way back.
-const TEXT: Places<()> = &[("text", ())];
+/// The only placeholder of `detokenize`.
+const TEXT: Placeholders<()> = &[("text", ())];
 
-/// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
-    let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
-    Ok(Box::new(Tokenize { text: head.text, whole: Shape::compile(&head.whole, PLACES)? }))
+/// Creates the protocol; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
+    let envelope = TokenizeEnvelope::deserialize(Value::Object(envelope.clone())).map_err(|error| error.to_string())?;
+    Ok(Box::new(Tokenize { text: envelope.text, whole: Shape::compile(&envelope.whole, PLACEHOLDERS)? }))
 }
 
-/// Makes the dialect of the way back; see [`crate::protocol::MakeComputedReply`].
-pub(in crate::protocol) fn make_back(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
-    let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
-    Ok(Box::new(Detokenize { whole: Shape::compile(&head.whole, TEXT)? }))
+/// Creates the `detokenize` protocol; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make_back(envelope: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
+    let envelope = TokenizeEnvelope::deserialize(Value::Object(envelope.clone())).map_err(|error| error.to_string())?;
+    Ok(Box::new(Detokenize { whole: Shape::compile(&envelope.whole, TEXT)? }))
 }
 
 struct Tokenize {
     text: String,
-    whole: Shape<Place>,
+    whole: Shape<Placeholder>,
 }
 
 struct Detokenize {
     whole: Shape<()>,
 }
 
-/// The answer, which counts as what is sent.
-fn told(out: Vec<u8>, tokens: usize) -> Response {
+/// Returns the response. Its cost is that of the request's tokens.
+fn response(out: Vec<u8>, tokens: usize) -> Response {
     let cost = Some(Cost { input: tokens as u64, output: 0 });
-    Response { cost, ..Response::said("application/json", Body::Full(out.into())) }
+    Response { cost, ..Response::ok("application/json", Body::Full(out.into())) }
 }
 
-/// A text outside of any conversation.
-fn alone(text: String, context: &RequestContext<'_>) -> Prompt {
+/// Returns a prompt with one text, outside of any conversation.
+fn text_prompt(text: String, context: &RequestContext<'_>) -> Prompt {
     let turn = Turn { role: Role::Text, text, ..Turn::default() };
     Prompt { model: context.model().into_owned(), turns: vec![turn], ..Prompt::default() }
 }
 
 impl Tokenize {
-    /// A text, or the messages of a conversation.
-    fn asked(&self, body: json::Object<'_>) -> String {
+    /// Returns the request's text, or else the texts of its messages.
+    fn text(&self, body: json::Object<'_>) -> String {
         if let Some(text) = body.get(&self.text).and_then(json::Value::as_str) {
             return text.into_owned();
         }
@@ -107,35 +113,35 @@ impl ComputedReply for Tokenize {
     }
 
     fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        alone(self.asked(body), context)
+        text_prompt(self.text(body), context)
     }
 
     fn respond(
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        _: Count<'_>,
+        _: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
         let encoding = Encoding::of_model(&context.model());
-        let tokens = encoding.numbers(&self.asked(body));
+        let tokens = encoding.numbers(&self.text(body));
         let mut out = Vec::with_capacity(tokens.len() * 7 + 100);
-        self.whole.render(context).fill(&mut out, |place, out| match place {
-            Place::Tokens => out.extend_from_slice(Value::from(tokens.clone()).to_string().as_bytes()),
-            Place::Strings => {
+        self.whole.render(context).fill(&mut out, |placeholder, out| match placeholder {
+            Placeholder::Tokens => out.extend_from_slice(Value::from(tokens.clone()).to_string().as_bytes()),
+            Placeholder::Strings => {
                 let strings: Value = tokens.iter().map(|token| encoding.text(&[*token])).collect();
                 out.extend_from_slice(strings.to_string().as_bytes());
             }
-            Place::Count => put_number(tokens.len() as u64, out),
-            Place::Window => {
+            Placeholder::Count => put_number(tokens.len() as u64, out),
+            Placeholder::Window => {
                 put_number(context.model_facts().and_then(|facts| facts.context_window).unwrap_or(WINDOW), out);
             }
         });
-        Ok(told(out, tokens.len()))
+        Ok(response(out, tokens.len()))
     }
 }
 
 impl Detokenize {
-    fn asked(&self, body: json::Object<'_>) -> Vec<u32> {
+    fn tokens(&self, body: json::Object<'_>) -> Vec<u32> {
         let numbers = body.get("tokens").map(json::Value::items).unwrap_or_default();
         numbers.into_iter().filter_map(|number| u32::try_from(number.as_u64()?).ok()).collect()
     }
@@ -147,25 +153,25 @@ impl ComputedReply for Detokenize {
     }
 
     fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        alone(Encoding::of_model(&context.model()).text(&self.asked(body)), context)
+        text_prompt(Encoding::of_model(&context.model()).text(&self.tokens(body)), context)
     }
 
     fn cost(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Cost {
-        Cost { input: self.asked(body).len() as u64, output: 0 }
+        Cost { input: self.tokens(body).len() as u64, output: 0 }
     }
 
     fn respond(
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        _: Count<'_>,
+        _: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
-        let tokens = self.asked(body);
+        let tokens = self.tokens(body);
         let text = Encoding::of_model(&context.model()).text(&tokens);
         let mut out = Vec::with_capacity(text.len() + 100);
         self.whole.render(context).fill(&mut out, |(), out| {
             out.extend_from_slice(Value::from(text.as_str()).to_string().as_bytes());
         });
-        Ok(told(out, tokens.len()))
+        Ok(response(out, tokens.len()))
     }
 }

@@ -1,4 +1,4 @@
-//! Reading what a request asks of Ollama. Its tools are spelled as OpenAI's.
+//! Parsing of Ollama's requests. Tools have OpenAI's form.
 
 use serde_json::Value;
 
@@ -22,12 +22,12 @@ pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
         && body.get("messages").is_none_or(|messages| !messages.items().is_empty())
 }
 
-/// Whether a request asks for no more than that the model be loaded.
+/// Returns true if a `generate` request only loads the model: it has no prompt.
 pub(super) fn only_loads(body: json::Object<'_>) -> bool {
     body.get("prompt").is_none_or(|prompt| prompt.as_str().is_none_or(|prompt| prompt.is_empty()))
 }
 
-/// A conversation.
+/// Parses a `chat` request.
 pub(super) fn chat(body: json::Object<'_>, model: String) -> Prompt {
     let value = |name: &str| body.get(name).and_then(json::Value::to_value).filter(|value| !value.is_null());
     let images = |message: &Value| message["images"].as_array().map_or(0, Vec::len) as u64;
@@ -37,22 +37,22 @@ pub(super) fn chat(body: json::Object<'_>, model: String) -> Prompt {
         turns: turns.iter().map(|message| Turn { images: images(message), ..turn(message) }).collect(),
         tools,
         tool_choice,
-        ..asked(body, model)
+        ..options(body, model)
     }
 }
 
-/// A prompt.
+/// Parses a `generate` request.
 pub(super) fn generate(body: json::Object<'_>, model: String) -> Prompt {
     let text = |name: &str| body.get(name)?.as_str().map(|text| text.into_owned());
     let system = text("system").map(|text| Turn { role: Role::System, text, ..Turn::default() });
     let images = body.get("images").map_or(0, |images| images.items().len() as u64);
     let user = Turn { text: text("prompt").unwrap_or_default(), images, ..Turn::default() };
     let turns = system.into_iter().chain([user]).collect();
-    Prompt { turns, parallel_tool_calls: false, ..asked(body, model) }
+    Prompt { turns, parallel_tool_calls: false, ..options(body, model) }
 }
 
-/// What both ask.
-fn asked(body: json::Object<'_>, model: String) -> Prompt {
+/// Parses the options of both requests.
+fn options(body: json::Object<'_>, model: String) -> Prompt {
     let options = body.get("options").and_then(json::Value::to_value).unwrap_or_default();
     let think = body.get("think").and_then(json::Value::to_value).unwrap_or_default();
     let effort = match &think {
@@ -64,11 +64,11 @@ fn asked(body: json::Object<'_>, model: String) -> Prompt {
         model,
         parallel_tool_calls: true,
         format: match body.get("format").and_then(json::Value::to_value) {
-            Some(Value::String(word)) if word == "json" => Format::JsonObject,
+            Some(Value::String(format)) if format == "json" => Format::JsonObject,
             Some(schema @ Value::Object(_)) => Format::JsonSchema(schema),
             _ => Format::Text,
         },
-        // Fewer than none stand for no bound.
+        // Negative numbers mean no limit.
         max_tokens: options["num_predict"].as_u64(),
         n: 1,
         stop: match &options["stop"] {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_is_read() {
+    fn messages_prompts_and_options_are_parsed() {
         let schema = json!({"type": "object"});
         let body = json!({
             "messages": [{"role": "user", "content": "see", "images": ["a", "b"]}, {"role": "tool", "content": "sun"}],
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_is_what_changes_nothing() {
+    fn requests_that_change_no_reply_are_plain() {
         for (body, plain) in [
             (
                 json!({"messages": [1], "options": {"num_predict": 10, "temperature": 1}, "think": false, "format": ""}),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_input_is_read_as_nothing() {
+    fn wrong_types_do_not_panic() {
         for (value, turns) in [(json!(null), [&[][..], &[""]]), (json!(1), [&[], &[""]]), (json!([1]), [&[""], &[""]])]
         {
             let all = ["messages", "tools", "format", "options", "think", "prompt", "system", "images"];

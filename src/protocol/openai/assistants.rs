@@ -17,8 +17,8 @@ use self::{
 };
 use crate::protocol::{
     Protocol, Rendered,
-    events::{Frames, Stream},
-    streams,
+    events::{EventIter, RenderedEvents},
+    wants_stream,
 };
 use crate::{
     core::{
@@ -136,7 +136,7 @@ impl Protocol for Runs {
             kept.all(what, parents).iter().map(|one| Value::clone(one)).collect()
         };
         let before = json!({"messages": all("messages", &[&thread]), "steps": all("steps", &[&thread, &id])});
-        context.earlier.replace(vec![Arc::new(before)]);
+        context.history.replace(vec![Arc::new(before)]);
         context.resource.replace(Arc::new(run));
         Ok(())
     }
@@ -152,8 +152,8 @@ struct Spelled(Happened);
 
 impl Rendered for Spelled {
     /// Who does not stream polls.
-    fn says_later(&self, context: &RequestContext<'_>) -> bool {
-        !streams(context)
+    fn is_deferred(&self, context: &RequestContext<'_>) -> bool {
+        !wants_stream(context)
     }
 
     fn record(&self, _: &RequestContext<'_>) -> Value {
@@ -175,7 +175,7 @@ impl Rendered for Spelled {
             let message = said.message.as_ref().map(|message| ("messages", vec![of], message.clone()));
             message.into_iter().chain([("steps", vec![of, run], said.step.clone())])
         });
-        if streams(context) {
+        if wants_stream(context) {
             for (what, parents, object) in beside {
                 kept.put(what, &parents, &id(&object), object);
             }
@@ -195,13 +195,13 @@ impl Rendered for Spelled {
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        if !streams(context) {
+        if !wants_stream(context) {
             let body = Layout { indent: 2, newline: false }.write(&self.0.queued);
-            return Response::said("application/json", Body::Full(body.into()));
+            return Response::ok("application/json", Body::Full(body.into()));
         }
-        let list = Box::new(Frames::of(Stream::from(events(&self.0))));
-        let frames = Body::Stream(response::EventStream { list, framing: StreamFormat::Named });
-        Response::said("text/event-stream; charset=utf-8", frames)
+        let list = Box::new(EventIter::new(RenderedEvents::from(events(&self.0))));
+        let frames = Body::Stream(response::EventStream { events: list, format: StreamFormat::Named });
+        Response::ok("text/event-stream; charset=utf-8", frames)
     }
 }
 

@@ -23,8 +23,8 @@ use self::{
 use crate::protocol::{
     Protocol, Rendered,
     envelope::{LAYOUT, member},
-    streams,
-    wrap::azure_filter::{Filter, IN_PROMPTS},
+    wants_stream,
+    wrap::azure_filter::{ContentFilter, PROMPT_RESULTS},
 };
 use crate::{
     core::{
@@ -36,7 +36,7 @@ use crate::{
         random::Random,
         reply::Reply,
         response::{self, Body, Response, StreamFormat},
-        template::{Layout, Slot, Spaces, Template},
+        template::{AllowedSlots, Layout, Slot, Template},
     },
     media::silence::Format,
 };
@@ -50,8 +50,10 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
     if let Some((missing, _)) = HEAD.iter().find(|(name, needed)| *needed && !head.contains_key(*name)) {
         return Err(format!("`head` lacks `{missing}`: give it a value or a slot"));
     }
-    let tier =
-        head.get("service_tier").map(|tier| Template::json(tier, Layout::default(), Spaces::Content)).transpose()?;
+    let tier = head
+        .get("service_tier")
+        .map(|tier| Template::json(tier, Layout::default(), AllowedSlots::Content))
+        .transpose()?;
     let mut head = head.clone();
     let filter = match head.shift_remove("filter") {
         None => None,
@@ -60,7 +62,7 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
         }
         Some(mut filter) => {
             let found = filter.as_object_mut().ok_or("`filter` must be an object")?;
-            Some(Filter::take(found).map_err(|error| format!("`filter`: {error}"))?)
+            Some(ContentFilter::take(found).map_err(|error| format!("`filter`: {error}"))?)
         }
     };
     let thoughts = match head.shift_remove("thoughts") {
@@ -100,21 +102,21 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
     let mut behind = Map::new();
     if let Some(filter) = &filter {
         layout.indent = 0;
-        whole.insert(IN_PROMPTS.into(), filter.prompts());
+        whole.insert(PROMPT_RESULTS.into(), filter.prompt_results());
         whole.sort_keys();
         chunk.sort_keys();
         let (before, after) = chunk.into_iter().partition(|(name, _)| name.as_str() < "obfuscation");
         (chunk, behind) = (before, after);
     }
-    let whole = Template::json(&Value::Object(whole), layout, Spaces::Part)?.split();
-    let chunk = Template::json(&Value::Object(chunk), Layout::default(), Spaces::Part)?.split();
-    let behind = Template::json(&Value::Object(behind), Layout::default(), Spaces::Part)?;
+    let whole = Template::json(&Value::Object(whole), layout, AllowedSlots::Part)?.split();
+    let chunk = Template::json(&Value::Object(chunk), Layout::default(), AllowedSlots::Part)?.split();
+    let behind = Template::json(&Value::Object(behind), Layout::default(), AllowedSlots::Part)?;
     let tiers = usize::from(tier.is_some());
     if (whole.len(), chunk.len()) != (3 + tiers, 2 + tiers) || behind.slots().any(|slot| matches!(slot, Slot::Part(_)))
     {
         return Err("`head` may not use {{part.…}}: it is the dialect's own".to_owned());
     }
-    let filter = filter.map(|filter| Behind { first: filter.first(), filter, chunk: behind });
+    let filter = filter.map(|filter| Behind { first: filter.first_event(), filter, chunk: behind });
     Ok(Box::new(Chat { frame: Arc::new(Frame { whole, chunk, tier, thoughts, by_path, filter }) }))
 }
 
@@ -140,7 +142,7 @@ struct Frame {
 
 /// What a filter changes.
 struct Behind {
-    filter: Filter,
+    filter: ContentFilter,
     /// The event that comes before all others.
     first: Bytes,
     /// What of a chunk comes after the padding, as an object of its own: keys are in the order of the alphabet.
@@ -151,7 +153,7 @@ impl Frame {
     /// What a request asks of the form of its answer.
     fn wishes<'a>(&self, context: &'a RequestContext<'_>) -> Wishes<'a> {
         let wishes = context.members().map(wishes).unwrap_or_default();
-        match self.by_path && streams(context) {
+        match self.by_path && wants_stream(context) {
             true => Wishes { stream: Some(wishes.stream.unwrap_or_default()), ..wishes },
             false => wishes,
         }
@@ -221,7 +223,7 @@ impl Frame {
             let choices = said.iter().enumerate().map(|(n, said)| whole::choice(n, said, logprobs, random)).collect();
             let mut choices = Value::Array(choices);
             if let Some(filter) = filter {
-                filter.judge(&mut choices);
+                filter.annotate(&mut choices);
                 choices.sort_all_objects();
             }
             words.choices = laid_out(&choices);
@@ -360,10 +362,10 @@ impl Rendered for Spelled {
                 let around = self.frame.chunk(tier, context);
                 let obfuscation = include_obfuscation.then(|| context.random.borrow().clone());
                 let frames = Frames::new(&words.stream, around, include_usage, obfuscation);
-                let frames = response::EventStream { list: Box::new(frames), framing: StreamFormat::Data("\n") };
+                let frames = response::EventStream { events: Box::new(frames), format: StreamFormat::Data("\n") };
                 ("text/event-stream; charset=utf-8", Body::Stream(frames))
             }
         };
-        Response::said(content_type, content)
+        Response::ok(content_type, content)
     }
 }

@@ -26,7 +26,7 @@ use crate::core::{
 };
 use crate::protocol::{
     Protocol, Rendered,
-    envelope::{Frame, LAYOUT, member, shape},
+    envelope::{Envelope, LAYOUT, envelope_members, member},
 };
 
 /// Makes the dialect; see [`crate::protocol::Make`].
@@ -38,8 +38,8 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
     let whole = [given("id"), object.clone(), given("created"), given("model"), choices.clone(), usage];
     let chunk = [given("id"), object, given("created"), choices, given("model")];
     let around = Around {
-        whole: Frame::new(shape(head, &whole)?, LAYOUT, 2)?,
-        chunk: Frame::new(shape(head, &chunk)?, Layout::default(), 1)?,
+        whole: Envelope::new(envelope_members(head, &whole)?, LAYOUT, 2)?,
+        chunk: Envelope::new(envelope_members(head, &chunk)?, Layout::default(), 1)?,
     };
     Ok(Box::new(Completions { around: Arc::new(around) }))
 }
@@ -51,9 +51,9 @@ struct Completions {
 /// What stands around the model's words, with the slots of the head.
 struct Around {
     /// A whole answer around its choices and its usage.
-    whole: Frame,
+    whole: Envelope,
     /// A chunk around its choices.
-    chunk: Frame,
+    chunk: Envelope,
 }
 
 impl Protocol for Completions {
@@ -132,11 +132,11 @@ impl Rendered for Spelled {
             Some(include_usage) => {
                 let around = self.around.chunk.pieces(context);
                 let frames = Frames::new(&around, Arc::clone(&self.words.stream), include_usage);
-                let frames = response::EventStream { list: Box::new(frames), framing: StreamFormat::Data("\n") };
+                let frames = response::EventStream { events: Box::new(frames), format: StreamFormat::Data("\n") };
                 // Recorded: without the charset that chats name.
                 ("text/event-stream", Body::Stream(frames))
             }
         };
-        Response::said(content_type, content)
+        Response::ok(content_type, content)
     }
 }

@@ -5,9 +5,9 @@ use std::io::Write;
 use serde_json::{Map, Value, json};
 
 use crate::protocol::{
-    ComputedReply, Count,
-    envelope::{Frame, LAYOUT, member, shape},
-    inputs::{Input, MOST_TEXTS, booked},
+    ComputedReply, TokenCounter,
+    envelope::{Envelope, LAYOUT, envelope_members, member},
+    inputs::{Input, MAX_TEXTS, estimate},
 };
 use crate::{
     core::{
@@ -18,7 +18,7 @@ use crate::{
         prompt::Prompt,
         response::{Body, Response},
     },
-    model::embedding::{self, Form, LONGEST},
+    model::embedding::{self, MAX_DIMENSIONS, VectorFormat},
 };
 
 /// How many numbers a vector has where nothing is known of the model.
@@ -32,17 +32,17 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Com
         ("model", Value::Null),
         ("usage", json!("{{part.usage}}")),
     ];
-    Ok(Box::new(Embeddings { around: Frame::new(shape(head, &fields)?, LAYOUT, 2)? }))
+    Ok(Box::new(Embeddings { around: Envelope::new(envelope_members(head, &fields)?, LAYOUT, 2)? }))
 }
 
 struct Embeddings {
-    around: Frame,
+    around: Envelope,
 }
 
 /// The texts of a request that are answered.
 fn inputs(body: json::Object<'_>) -> Vec<Input<'_>> {
     let mut inputs = body.get("input").and_then(Input::list).unwrap_or_default();
-    inputs.truncate(MOST_TEXTS);
+    inputs.truncate(MAX_TEXTS);
     inputs
 }
 
@@ -60,12 +60,12 @@ impl ComputedReply for Embeddings {
                 "'$.input' is invalid. Please check the API reference: https://platform.openai.com/docs/api-reference.",
             );
         }
-        if inputs.len() > MOST_TEXTS {
-            let (bound, got) = (MOST_TEXTS as u64, inputs.len() as u64);
+        if inputs.len() > MAX_TEXTS {
+            let (bound, got) = (MAX_TEXTS as u64, inputs.len() as u64);
             return Err(ApiError::ArrayTooLong { param: "input".to_owned(), bound, got });
         }
         let Some(asked) = body.get("dimensions").and_then(json::Value::as_u64) else { return Ok(()) };
-        let most = dimensions_of(context).unwrap_or(LONGEST);
+        let most = dimensions_of(context).unwrap_or(MAX_DIMENSIONS);
         match context.model().starts_with("text-embedding-ada-002") {
             true => broken("This model does not support specifying dimensions."),
             false if asked > most => {
@@ -81,19 +81,19 @@ impl ComputedReply for Embeddings {
     }
 
     fn cost(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Cost {
-        Cost { input: body.get("input").map_or(0, |input| booked(input).1), output: 0 }
+        Cost { input: body.get("input").map_or(0, |input| estimate(input).1), output: 0 }
     }
 
     fn respond(
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        count: Count<'_>,
+        count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
         let model = context.model();
         let full = dimensions_of(context);
         let asked = body.get("dimensions").and_then(json::Value::as_u64);
-        let size = asked.or(full).unwrap_or(USUAL).clamp(1, LONGEST) as usize;
+        let size = asked.or(full).unwrap_or(USUAL).clamp(1, MAX_DIMENSIONS) as usize;
         let full = full.unwrap_or(USUAL) as usize;
         let base64 = body.get("encoding_format").is_some_and(|format| format.text() == br#""base64""#);
 
@@ -112,7 +112,7 @@ impl ComputedReply for Embeddings {
         let usage = member(&json!({"prompt_tokens": tokens, "total_tokens": tokens}));
         let content = Body::Full(self.around.fill(&[&data, &usage], context));
         let cost = Some(Cost { input: tokens, output: 0 });
-        Ok(Response { cost, ..Response::said("application/json", content) })
+        Ok(Response { cost, ..Response::ok("application/json", content) })
     }
 }
 
@@ -121,7 +121,7 @@ fn put(index: usize, vector: &[f32], base64: bool, out: &mut Vec<u8>) {
     // Writing into memory does not fail.
     let _ = write!(out, "    {{\n      \"object\": \"embedding\",\n      \"index\": {index},\n      \"embedding\": ");
     if base64 {
-        Form::Base64.put(vector, out);
+        VectorFormat::Base64.put(vector, out);
         out.extend_from_slice(b"\n    }");
         return;
     }
@@ -145,10 +145,10 @@ mod tests {
         make(json!({"model": "{{model.name}}"}).as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    fn respond(body: &Value, count: Count<'_>) -> (Value, Cost) {
+    fn respond(body: &Value, count: TokenCounter<'_>) -> (Value, Cost) {
         with_context_of(&body.to_string(), |context| {
             let response = dialect().respond(context.members().unwrap(), context, count).unwrap();
-            let Body::Full(text) = response.content else { panic!() };
+            let Body::Full(text) = response.body else { panic!() };
             (serde_json::from_slice(&text).unwrap(), response.cost.unwrap())
         })
     }

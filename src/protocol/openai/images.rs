@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 pub(in crate::protocol) use self::file::make as make_file;
 use self::read::Wishes;
 use crate::protocol::{
-    ComputedReply, Count,
-    envelope::{Frame, LAYOUT, member, shape},
+    ComputedReply, TokenCounter,
+    envelope::{Envelope, LAYOUT, envelope_members, member},
 };
 use crate::{
     core::{
@@ -24,7 +24,7 @@ use crate::{
         random::seed_of,
         request::File,
         response::{self, Body, EventKind, Response, StreamFormat},
-        template::{Spaces, Template},
+        template::{AllowedSlots, Template},
     },
     media::plain_image::{Format, Image},
 };
@@ -55,18 +55,18 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Com
         ("usage", json!("{{part.usage}}")),
     ];
     Ok(Box::new(Images {
-        plain: Frame::new(shape(&head, &plain)?, LAYOUT, 1)?,
-        detailed: Frame::new(shape(&head, &detailed)?, LAYOUT, 6)?,
-        url: Template::plain(&url, Spaces::Content)?,
+        plain: Envelope::new(envelope_members(&head, &plain)?, LAYOUT, 1)?,
+        detailed: Envelope::new(envelope_members(&head, &detailed)?, LAYOUT, 6)?,
+        url: Template::plain(&url, AllowedSlots::Content)?,
         event,
     }))
 }
 
 struct Images {
     /// An answer of a model that tells nothing but the images.
-    plain: Frame,
+    plain: Envelope,
     /// One of a model that tells how they are made, and what they cost.
-    detailed: Frame,
+    detailed: Envelope,
     url: Template,
     event: String,
 }
@@ -163,10 +163,10 @@ fn events(event: &str, images: &[Image], wishes: &Wishes, price: Price, now: u64
         if partial.is_none() {
             data["usage"] = price.usage(1);
         }
-        let part = if partial.is_some() { EventKind::Said } else { EventKind::Finish };
-        response::StreamEvent { bytes: Bytes::from(format!("event: {kind}\ndata: {data}\n\n")), part, tokens }
+        let part = if partial.is_some() { EventKind::Content } else { EventKind::Finish };
+        response::StreamEvent { bytes: Bytes::from(format!("event: {kind}\ndata: {data}\n\n")), kind: part, tokens }
     });
-    response::EventStream { list: Box::new(frames), framing: StreamFormat::Named }
+    response::EventStream { events: Box::new(frames), format: StreamFormat::Named }
 }
 
 impl ComputedReply for Images {
@@ -186,7 +186,7 @@ impl ComputedReply for Images {
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        count: Count<'_>,
+        count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
         let model = context.model();
         let wishes = Wishes::read(body, &model);
@@ -215,7 +215,7 @@ impl ComputedReply for Images {
             ("application/json", Body::Full(self.plain.fill(&[&member(&data)], context)))
         };
         let cost = Some(Cost { input: price.input(), output: price.each.saturating_mul(wishes.n) });
-        Ok(Response { cost, ..Response::said(content_type, content) })
+        Ok(Response { cost, ..Response::ok(content_type, content) })
     }
 }
 
@@ -236,7 +236,7 @@ mod tests {
 
     fn whole(body: Value) -> Value {
         answered(body, |response| {
-            let Body::Full(text) = response.content else { panic!() };
+            let Body::Full(text) = response.body else { panic!() };
             serde_json::from_slice(&text).unwrap()
         })
     }
@@ -274,11 +274,11 @@ mod tests {
     fn a_stream_shows_what_is_on_the_way() {
         let body = json!({"model": "gpt-image-1", "prompt": "a cat", "stream": true, "partial_images": 2});
         let (cost, frames) = answered(body, |response| {
-            let Body::Stream(frames) = response.content else { panic!() };
-            (response.cost.unwrap(), frames.list.collect::<Vec<_>>())
+            let Body::Stream(frames) = response.body else { panic!() };
+            (response.cost.unwrap(), frames.events.collect::<Vec<_>>())
         });
-        let parts: Vec<_> = frames.iter().map(|frame| frame.part).collect();
-        assert_eq!(parts, [EventKind::Said, EventKind::Said, EventKind::Finish]);
+        let parts: Vec<_> = frames.iter().map(|frame| frame.kind).collect();
+        assert_eq!(parts, [EventKind::Content, EventKind::Content, EventKind::Finish]);
         assert_eq!((cost.output, frames[0].tokens), (1056, 352));
         let data = |n: usize| -> Value {
             let text = std::str::from_utf8(&frames[n].bytes).unwrap();

@@ -15,9 +15,9 @@ use crate::core::{
     response::{Body, Response},
 };
 use crate::protocol::{
-    ComputedReply, Count,
-    envelope::{Frame, LAYOUT, member, shape},
-    inputs::MOST_TEXTS,
+    ComputedReply, TokenCounter,
+    envelope::{Envelope, LAYOUT, envelope_members, member},
+    inputs::MAX_TEXTS,
 };
 
 /// A category: its name, and whether it is told of images too.
@@ -67,7 +67,7 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Com
     let text_models = text("text_models", take("text_models")?)?;
     let flags = flags(&take("flags")?)?;
     let fields = [("id", Value::Null), ("model", json!("{{part.model}}")), ("results", json!("{{part.results}}"))];
-    let around = Frame::new(shape(&head, &fields)?, LAYOUT, 2)?;
+    let around = Envelope::new(envelope_members(&head, &fields)?, LAYOUT, 2)?;
     Ok(Box::new(Moderations { around, model, text_models, flags }))
 }
 
@@ -89,7 +89,7 @@ fn flags(flags: &Value) -> Result<Vec<(String, Vec<String>)>, String> {
 }
 
 struct Moderations {
-    around: Frame,
+    around: Envelope,
     model: String,
     text_models: String,
     flags: Vec<(String, Vec<String>)>,
@@ -172,8 +172,8 @@ impl ComputedReply for Moderations {
                           https://platform.openai.com/docs/api-reference."
                     .to_owned(),
             }),
-            Some(items) if items.len() > MOST_TEXTS => {
-                let (bound, got) = (MOST_TEXTS as u64, items.len() as u64);
+            Some(items) if items.len() > MAX_TEXTS => {
+                let (bound, got) = (MAX_TEXTS as u64, items.len() as u64);
                 Err(ApiError::ArrayTooLong { param: "input".to_owned(), bound, got })
             }
             Some(_) => Ok(()),
@@ -195,18 +195,18 @@ impl ComputedReply for Moderations {
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        count: Count<'_>,
+        count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
         let asked = context.model_name();
         let model = if asked.is_empty() { self.model.as_str() } else { &*asked };
         let of_text = context.model().starts_with(&self.text_models);
         let mut items = items(body).unwrap_or_default();
-        items.truncate(MOST_TEXTS);
+        items.truncate(MAX_TEXTS);
         let results: Vec<_> = items.iter().map(|item| self.result(item, of_text)).collect();
         let tokens = items.iter().flat_map(|item| &item.texts).map(|text| count(text)).sum();
         let content = Body::Full(self.around.fill(&[&member(&model), &member(&results)], context));
         let cost = Some(Cost { input: tokens, output: 0 });
-        Ok(Response { cost, ..Response::said("application/json", content) })
+        Ok(Response { cost, ..Response::ok("application/json", content) })
     }
 }
 
@@ -226,7 +226,7 @@ mod tests {
             let members = context.members().unwrap();
             dialect.check(members, context).unwrap();
             let response = dialect.respond(members, context, &|text| text.chars().count().div_ceil(4) as u64).unwrap();
-            let Body::Full(text) = response.content else { panic!() };
+            let Body::Full(text) = response.body else { panic!() };
             let response: Value = serde_json::from_slice(&text).unwrap();
             (response["model"].clone(), response["results"].as_array().unwrap().clone())
         })

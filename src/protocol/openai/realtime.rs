@@ -26,7 +26,7 @@ use crate::core::{
     random::{Alphabet, Random},
     reply::Reply,
     response::session::Session,
-    template::{Layout, Spaces, Template, query},
+    template::{AllowedSlots, Layout, Template, query},
 };
 use crate::protocol::{Protocol, Rendered};
 
@@ -46,7 +46,7 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
     let object = |key: &str| {
         let object = head.get(key).filter(|value| value.is_object());
         let object = object.ok_or_else(|| format!("`{key}` is missing, which is an object"))?;
-        Template::json(object, Layout::default(), Spaces::Part)
+        Template::json(object, Layout::default(), AllowedSlots::Part)
     };
     let transcript = head.get("transcript").and_then(Value::as_str).unwrap_or_default().to_owned();
     let beta = head.get("beta").and_then(Value::as_bool).unwrap_or(false);
@@ -86,7 +86,7 @@ impl Protocol for Realtime {
         None
     }
 
-    fn opens(&self, context: &RequestContext<'_>) -> Result<Option<Box<dyn Session>>, ApiError> {
+    fn open_session(&self, context: &RequestContext<'_>) -> Result<Option<Box<dyn Session>>, ApiError> {
         if !is_socket(context) {
             return Err(no_socket());
         }

@@ -128,7 +128,7 @@ fn load_history(
         return Err(ApiError::UnknownResource { id: id.into_owned(), noun: "conversation".to_owned() });
     }
     let items: Vec<Value> = kept.all("items", &[&id]).iter().map(|item| Value::clone(item)).collect();
-    context.earlier.replace(vec![Arc::new(json!({"input": items}))]);
+    context.history.replace(vec![Arc::new(json!({"input": items}))]);
     Ok(())
 }
 
@@ -146,7 +146,7 @@ fn usage(usage: &Usage) -> Value {
 
 /// A whole answer.
 fn json_answer(body: impl Into<Bytes>) -> Response {
-    Response::said("application/json", Body::Full(body.into()))
+    Response::ok("application/json", Body::Full(body.into()))
 }
 
 struct Spelled {
@@ -211,7 +211,7 @@ impl Spelled {
 }
 
 impl Rendered for Spelled {
-    fn says_later(&self, context: &RequestContext<'_>) -> bool {
+    fn is_deferred(&self, context: &RequestContext<'_>) -> bool {
         context.members().map(wishes).is_ok_and(|wishes| wishes.background && !wishes.stream)
     }
 
@@ -288,7 +288,7 @@ impl Rendered for Spelled {
             next: 0,
             padding: wishes.padded.then(|| context.random.borrow().clone()),
         };
-        let frames = response::EventStream { list: Box::new(frames), framing: StreamFormat::Named };
-        Response::said("text/event-stream; charset=utf-8", Body::Stream(frames))
+        let frames = response::EventStream { events: Box::new(frames), format: StreamFormat::Named };
+        Response::ok("text/event-stream; charset=utf-8", Body::Stream(frames))
     }
 }

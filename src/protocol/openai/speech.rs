@@ -7,7 +7,7 @@ use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::protocol::{ComputedReply, Count};
+use crate::protocol::{ComputedReply, TokenCounter};
 use crate::{
     core::{
         context::RequestContext,
@@ -54,13 +54,13 @@ fn events(speech: Vec<u8>, Cost { input, output }: Cost) -> response::EventStrea
         let piece = &speech[from..speech.len().min(from + EVENT)];
         let event = json!({"type": "speech.audio.delta", "audio": BASE64.encode(piece)});
         let tokens = output * (n + 1) / pieces - output * n / pieces;
-        StreamEvent::said(Bytes::from(format!("data: {event}\n\n")), u32::try_from(tokens).unwrap_or(u32::MAX))
+        StreamEvent::content(Bytes::from(format!("data: {event}\n\n")), u32::try_from(tokens).unwrap_or(u32::MAX))
     });
     let total = input.saturating_add(output);
     let usage = json!({"input_tokens": input, "output_tokens": output, "total_tokens": total});
     let done = json!({"type": "speech.audio.done", "usage": usage});
-    let done = StreamEvent { bytes: Bytes::from(format!("data: {done}\n\n")), part: EventKind::Finish, tokens: 0 };
-    response::EventStream { list: Box::new(deltas.chain([done])), framing: StreamFormat::Data("\n") }
+    let done = StreamEvent { bytes: Bytes::from(format!("data: {done}\n\n")), kind: EventKind::Finish, tokens: 0 };
+    response::EventStream { events: Box::new(deltas.chain([done])), format: StreamFormat::Data("\n") }
 }
 
 impl ComputedReply for Speech {
@@ -73,7 +73,12 @@ impl ComputedReply for Speech {
         Prompt { model: context.model().into_owned(), turns: vec![turn], ..Prompt::default() }
     }
 
-    fn respond(&self, body: json::Object<'_>, _: &RequestContext<'_>, count: Count<'_>) -> Result<Response, ApiError> {
+    fn respond(
+        &self,
+        body: json::Object<'_>,
+        _: &RequestContext<'_>,
+        count: TokenCounter<'_>,
+    ) -> Result<Response, ApiError> {
         let text = text(body);
         let speed = body.get("speed").and_then(json::Value::as_f64).unwrap_or(1.0).clamp(0.25, 4.0);
         let length = length(&text, speed);
@@ -86,7 +91,7 @@ impl ComputedReply for Speech {
             Some("sse") => ("text/event-stream; charset=utf-8", Body::Stream(events(speech, cost))),
             _ => (format.content_type(), Body::Full(speech.into())),
         };
-        Ok(Response { cost: Some(cost), ..Response::said(content_type, content) })
+        Ok(Response { cost: Some(cost), ..Response::ok(content_type, content) })
     }
 }
 
@@ -104,7 +109,7 @@ mod tests {
     }
 
     fn pcm(body: Value) -> usize {
-        answered(body, |response| match response.content {
+        answered(body, |response| match response.body {
             Body::Full(bytes) => bytes.len(),
             _ => panic!(),
         })
@@ -126,8 +131,8 @@ mod tests {
         let body =
             |stream| json!({"input": "Hello, how are you today?", "response_format": "pcm", "stream_format": stream});
         let (cost, frames) = answered(body("sse"), |response| {
-            let Body::Stream(frames) = response.content else { panic!() };
-            (response.cost.unwrap(), frames.list.collect::<Vec<_>>())
+            let Body::Stream(frames) = response.body else { panic!() };
+            (response.cost.unwrap(), frames.events.collect::<Vec<_>>())
         });
         assert_eq!((frames.len(), frames.iter().map(|frame| u64::from(frame.tokens)).sum()), (6, cost.output));
         let events: Vec<Value> = frames

@@ -141,14 +141,17 @@ impl Transcript {
 
     /// Event by event; where speakers are told apart, each segment of theirs follows upon what is heard of it.
     fn events(&self, text: &str, usage: &Value, segments: &[Segment]) -> Body {
-        let event =
-            |value: Value, part, tokens| StreamEvent { bytes: Bytes::from(format!("data: {value}\n\n")), part, tokens };
+        let event = |value: Value, part, tokens| StreamEvent {
+            bytes: Bytes::from(format!("data: {value}\n\n")),
+            kind: part,
+            tokens,
+        };
         // What is heard does not begin with blanks, whatever a script says.
         let blanks = self.text.text.len() - self.text.text.trim_start().len();
         let ends = self.text.ends.iter().filter(|end| **end > blanks);
         let mut from = blanks;
         let (mut list, mut number) = (Vec::new(), 0);
-        let segment = |number: usize| segments.get(number).map(|one| event(one.told(number), EventKind::Said, 0));
+        let segment = |number: usize| segments.get(number).map(|one| event(one.told(number), EventKind::Content, 0));
         for end in ends {
             // A piece belongs to the segment that it begins in.
             if segments.get(number + 1).is_some_and(|next| from >= blanks + next.from) {
@@ -159,12 +162,12 @@ impl Transcript {
             if number < segments.len() {
                 delta["segment_id"] = speakers::id(number).into();
             }
-            list.push(event(delta, EventKind::Said, 1));
+            list.push(event(delta, EventKind::Content, 1));
             from = *end;
         }
         list.extend((number..segments.len()).filter_map(segment));
         list.push(event(json!({"type": "transcript.text.done", "text": text, "usage": usage}), EventKind::Finish, 0));
-        Body::Stream(response::EventStream { list: Box::new(list.into_iter()), framing: StreamFormat::Data("\n") })
+        Body::Stream(response::EventStream { events: Box::new(list.into_iter()), format: StreamFormat::Data("\n") })
     }
 }
 
@@ -184,10 +187,10 @@ impl Rendered for Transcript {
         let known: Vec<_> = known.filter_map(|name| name.as_str().map(str::to_owned)).collect();
         let segments = if tells_apart { segments(text, &known, duration) } else { Vec::new() };
         if !self.translates && asked("stream") == "true" && !context.model().starts_with(BY_TIME) {
-            return Response::said("text/event-stream; charset=utf-8", self.events(text, &usage, &segments));
+            return Response::ok("text/event-stream; charset=utf-8", self.events(text, &usage, &segments));
         }
-        let json = |value: &Value| Response::said("application/json", Body::Full(LAYOUT.write(value).into()));
-        let plain = |text: String| Response::said("text/plain; charset=utf-8", Body::Full(text.into()));
+        let json = |value: &Value| Response::ok("application/json", Body::Full(LAYOUT.write(value).into()));
+        let plain = |text: String| Response::ok("text/plain; charset=utf-8", Body::Full(text.into()));
         let span = |mark| format!("{} --> {}", stamp(Duration::ZERO, mark), stamp(duration, mark));
         match &*asked("response_format") {
             "text" => plain(format!("{text}\n")),

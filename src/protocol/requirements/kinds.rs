@@ -9,8 +9,8 @@ use crate::core::json::Kind;
 #[serde(from = "OneOrMore")]
 pub(super) struct Kinds {
     list: Vec<JsonType>,
-    /// A bit for each kind that is taken.
-    taken: u8,
+    /// Bit set of the accepted kinds.
+    accepted: u8,
 }
 
 #[derive(Deserialize)]
@@ -27,21 +27,21 @@ impl From<OneOrMore> for Kinds {
             OneOrMore::More(kinds) => kinds,
         };
         let all = [Kind::Boolean, Kind::Integer, Kind::Decimal, Kind::String, Kind::Array, Kind::Object];
-        let taken = all.into_iter().filter(|kind| list.iter().any(|known| known.takes(*kind)));
-        Kinds { taken: taken.fold(0, |taken, kind| taken | 1 << kind as u8), list }
+        let accepted = all.into_iter().filter(|kind| list.iter().any(|known| known.accepts(*kind)));
+        Kinds { accepted: accepted.fold(0, |accepted, kind| accepted | 1 << kind as u8), list }
     }
 }
 
 impl Kinds {
-    /// Them, in the order of the fixture.
+    /// Returns the types in the order of the fixture.
     pub(super) fn list(&self) -> &[JsonType] {
         &self.list
     }
 
-    /// Whether a value of this kind is taken.
+    /// Returns true if a value of this kind is accepted.
     #[inline]
-    pub(super) fn take(&self, kind: Kind) -> bool {
-        self.taken & (1 << kind as u8) != 0
+    pub(super) fn accept(&self, kind: Kind) -> bool {
+        self.accepted & (1 << kind as u8) != 0
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) enum JsonType {
 }
 
 impl JsonType {
-    fn takes(self, kind: Kind) -> bool {
+    fn accepts(self, kind: Kind) -> bool {
         match self {
             JsonType::String => kind == Kind::String,
             JsonType::Integer => kind == Kind::Integer,

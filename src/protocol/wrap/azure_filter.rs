@@ -1,10 +1,12 @@
-//! `filtered`: another dialect of OpenAI's behind Azure's filter, the one that the head names as `of`; `filtered-images` is
-//! the same for images. The head gives what the filter finds: `prompt` in what is asked, `said` in what is said, and
-//! `blocked` in what it stopped. What stands here reads again what the other dialect has written; chats, of which there are
-//! more than of all else, are spelled so at once by their own dialect.
+//! `filtered` and `filtered-images`: Azure's content filter around an OpenAI protocol, which the envelope names as
+//! `of`.
 //!
-//! As recorded, whole answers and events have their keys in the order of the alphabet and on one line, and a stream begins
-//! with an event that has no choices.
+//! The envelope contains the filter results: `prompt` for the prompt, `said` for the completion, and `blocked` for a
+//! completion that the filter stopped. The wrapper parses the inner response again and adds them. Chats are the most
+//! frequent requests, so `openai-chat` renders the results itself.
+//!
+//! As recorded, full responses and events are on one line with sorted keys, and a stream begins with an event without
+//! choices.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -20,182 +22,190 @@ use crate::core::{
     response::{Body, EventStream, Response, StreamEvent},
     template::Layout,
 };
-use crate::protocol::{ComputedReply, Count, Protocol, Rendered, envelope::LAYOUT, events::data};
+use crate::protocol::{ComputedReply, Protocol, Rendered, TokenCounter, envelope::LAYOUT, events::event_data};
 
-/// The member of a choice, and of an image, that tells what was found in it.
-const FOUND: &str = "content_filter_results";
-/// The member of an answer that tells what was found in the prompts.
-pub(in crate::protocol) const IN_PROMPTS: &str = "prompt_filter_results";
+/// Member with the filter results of a choice or an image.
+const COMPLETION_RESULTS: &str = "content_filter_results";
+/// Member with the filter results of the prompts.
+pub(in crate::protocol) const PROMPT_RESULTS: &str = "prompt_filter_results";
 
-/// What the filter finds, by category.
+/// Results of the content filter, by category.
 #[derive(Clone)]
-pub(in crate::protocol) struct Filter {
+pub(in crate::protocol) struct ContentFilter {
     prompt: Value,
-    pub(in crate::protocol) said: Value,
+    completion: Value,
+    /// Results of a completion that the filter stopped.
     blocked: Value,
 }
 
-impl Filter {
-    /// Takes what the head says of it.
-    pub(in crate::protocol) fn take(head: &mut Map<String, Value>) -> Result<Self, String> {
-        let mut take = |name: &str| match head.shift_remove(name) {
+impl ContentFilter {
+    /// Removes its members from the envelope.
+    ///
+    /// # Errors
+    /// A member is missing or not an object.
+    pub(in crate::protocol) fn take(envelope: &mut Map<String, Value>) -> Result<Self, String> {
+        let mut take = |name: &str| match envelope.shift_remove(name) {
             Some(value @ Value::Object(_)) => Ok(value),
-            _ => Err(format!("`head` lacks `{name}`: an object of what is found, by category")),
+            _ => Err(format!("`head` lacks `{name}`: give it an object of filter results, by category")),
         };
-        Ok(Filter { prompt: take("prompt")?, said: take("said")?, blocked: take("blocked")? })
+        Ok(ContentFilter { prompt: take("prompt")?, completion: take("said")?, blocked: take("blocked")? })
     }
 
-    /// What was found in the prompts, in the recorded order: not that of the alphabet.
-    pub(in crate::protocol) fn prompts(&self) -> Value {
-        json!([{"prompt_index": 0, FOUND: self.prompt}])
+    /// Returns the results of the prompts in the recorded order of keys, which is not sorted.
+    pub(in crate::protocol) fn prompt_results(&self) -> Value {
+        json!([{"prompt_index": 0, COMPLETION_RESULTS: self.prompt}])
     }
 
-    /// Adds to each choice what was found in it; what says nothing has nothing.
-    pub(in crate::protocol) fn judge(&self, choices: &mut Value) {
+    /// Adds its results to each choice. A choice without text gets an empty object.
+    pub(in crate::protocol) fn annotate(&self, choices: &mut Value) {
         for choice in choices.as_array_mut().into_iter().flatten() {
-            let says = |part: &Value| part.as_str().is_some_and(|text| !text.is_empty());
-            let said = [&choice["message"]["content"], &choice["delta"]["content"], &choice["text"]];
-            let found = match said.into_iter().any(says) {
+            let has_text = |part: &Value| part.as_str().is_some_and(|text| !text.is_empty());
+            let texts = [&choice["message"]["content"], &choice["delta"]["content"], &choice["text"]];
+            let results = match texts.into_iter().any(has_text) {
                 _ if choice["finish_reason"] == "content_filter" => self.blocked.clone(),
-                true => self.said.clone(),
+                true => self.completion.clone(),
                 false => json!({}),
             };
-            choice[FOUND] = found;
+            choice[COMPLETION_RESULTS] = results;
         }
     }
 
-    fn whole(&self, bytes: &Bytes) -> Vec<u8> {
+    /// Returns a full response with the results added.
+    fn full(&self, bytes: &Bytes) -> Vec<u8> {
         let mut response: Value = serde_json::from_slice(bytes).unwrap_or_default();
-        self.judge(&mut response["choices"]);
-        response[IN_PROMPTS] = Value::Null;
+        self.annotate(&mut response["choices"]);
+        response[PROMPT_RESULTS] = Value::Null;
         response.sort_all_objects();
-        // Recorded: in here the order is another.
-        response[IN_PROMPTS] = self.prompts();
+        // Recorded: the keys in here are not sorted.
+        response[PROMPT_RESULTS] = self.prompt_results();
         Layout { indent: 0, newline: true }.write(&response)
     }
 
-    /// What comes before all other events.
-    pub(in crate::protocol) fn first(&self) -> Bytes {
-        let prompts = self.prompts();
-        let event = json!({"choices": [], "created": 0, "id": "", "model": "", "object": "", IN_PROMPTS: prompts});
+    /// Returns the event that precedes all others of a stream.
+    pub(in crate::protocol) fn first_event(&self) -> Bytes {
+        let prompts = self.prompt_results();
+        let event = json!({"choices": [], "created": 0, "id": "", "model": "", "object": "", PROMPT_RESULTS: prompts});
         format!("data: {event}\n\n").into()
     }
 
-    fn event(&self, frame: StreamEvent) -> StreamEvent {
-        let Ok(mut event) = serde_json::from_slice::<Value>(&data(&frame.bytes)) else { return frame };
-        self.judge(&mut event["choices"]);
+    /// Returns an event with the results added. Events that are not JSON pass unchanged.
+    fn event(&self, stream_event: StreamEvent) -> StreamEvent {
+        let Ok(mut event) = serde_json::from_slice::<Value>(&event_data(&stream_event.bytes)) else {
+            return stream_event;
+        };
+        self.annotate(&mut event["choices"]);
         event.sort_all_objects();
-        StreamEvent { bytes: format!("data: {event}\n\n").into(), ..frame }
+        StreamEvent { bytes: format!("data: {event}\n\n").into(), ..stream_event }
     }
 }
 
-/// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    let mut head = head.clone();
-    let filter = Filter::take(&mut head)?;
-    Ok(Box::new(Filtered { filter, of: inner::inside(head)? }))
+/// Creates the protocol; see [`crate::protocol::Make`].
+pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
+    let mut envelope = envelope.clone();
+    let filter = ContentFilter::take(&mut envelope)?;
+    Ok(Box::new(Filtered { filter, inner: inner::inner_protocol(envelope)? }))
 }
 
 struct Filtered {
-    filter: Filter,
-    of: Box<dyn Protocol>,
+    filter: ContentFilter,
+    inner: Box<dyn Protocol>,
 }
 
 impl Protocol for Filtered {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
-        self.of.check(body, context)
+        self.inner.check(body, context)
     }
 
     fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
-        self.of.is_plain(body, tokens)
+        self.inner.is_plain(body, tokens)
     }
 
     fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        self.of.read(body, context)
+        self.inner.read(body, context)
     }
 
     fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
-        self.of.cost(body, context)
+        self.inner.cost(body, context)
     }
 
     fn should_store(&self, body: json::Object<'_>) -> Option<bool> {
-        self.of.should_store(body)
+        self.inner.should_store(body)
     }
 
     fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        Box::new(Spelled { filter: self.filter.clone(), of: self.of.render(reply, context) })
+        Box::new(RenderedFiltered { filter: self.filter.clone(), inner: self.inner.render(reply, context) })
     }
 }
 
-struct Spelled {
-    filter: Filter,
-    of: Box<dyn Rendered>,
+struct RenderedFiltered {
+    filter: ContentFilter,
+    inner: Box<dyn Rendered>,
 }
 
-impl Rendered for Spelled {
+impl Rendered for RenderedFiltered {
     fn record(&self, context: &RequestContext<'_>) -> Value {
-        self.of.record(context)
+        self.inner.record(context)
     }
 
     fn id(&self, context: &RequestContext<'_>) -> Option<String> {
-        self.of.id(context)
+        self.inner.id(context)
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let response = self.of.respond(context);
-        let content = match response.content {
-            Body::Full(bytes) => Body::Full(self.filter.whole(&bytes).into()),
-            Body::Stream(EventStream { list, framing }) => {
+        let response = self.inner.respond(context);
+        let content = match response.body {
+            Body::Full(bytes) => Body::Full(self.filter.full(&bytes).into()),
+            Body::Stream(EventStream { events: list, format: framing }) => {
                 let filter = self.filter.clone();
-                let list = std::iter::once(StreamEvent::said(filter.first(), 0))
-                    .chain(list.map(move |frame| filter.event(frame)));
-                Body::Stream(EventStream { list: Box::new(list), framing })
+                let list = std::iter::once(StreamEvent::content(filter.first_event(), 0))
+                    .chain(list.map(move |stream_event| filter.event(stream_event)));
+                Body::Stream(EventStream { events: Box::new(list), format: framing })
             }
             content => content,
         };
-        Response { content, ..response }
+        Response { body: content, ..response }
     }
 }
 
-/// Makes the dialect of images; see [`crate::protocol::MakeComputedReply`].
-pub(in crate::protocol) fn make_images(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
-    let mut head = head.clone();
-    let filter = Filter::take(&mut head)?;
-    Ok(Box::new(FilteredImages { filter, of: inner::computing_inside(head)? }))
+/// Creates the protocol of images; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make_images(envelope: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
+    let mut envelope = envelope.clone();
+    let filter = ContentFilter::take(&mut envelope)?;
+    Ok(Box::new(FilteredImages { filter, inner: inner::inner_computed(envelope)? }))
 }
 
 struct FilteredImages {
-    filter: Filter,
-    of: Box<dyn ComputedReply>,
+    filter: ContentFilter,
+    inner: Box<dyn ComputedReply>,
 }
 
 impl ComputedReply for FilteredImages {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
-        self.of.check(body, context)
+        self.inner.check(body, context)
     }
 
     fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        self.of.read(body, context)
+        self.inner.read(body, context)
     }
 
     fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
-        self.of.cost(body, context)
+        self.inner.cost(body, context)
     }
 
     fn respond(
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        count: Count<'_>,
+        count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
-        let response = self.of.respond(body, context, count)?;
-        let Body::Full(bytes) = &response.content else { return Ok(response) };
-        let mut whole: Value = serde_json::from_slice(bytes).unwrap_or_default();
-        for image in whole["data"].as_array_mut().into_iter().flatten() {
-            image[FOUND] = self.filter.said.clone();
-            image[IN_PROMPTS] = self.filter.prompt.clone();
+        let response = self.inner.respond(body, context, count)?;
+        let Body::Full(bytes) = &response.body else { return Ok(response) };
+        let mut images: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        for image in images["data"].as_array_mut().into_iter().flatten() {
+            image[COMPLETION_RESULTS] = self.filter.completion.clone();
+            image[PROMPT_RESULTS] = self.filter.prompt.clone();
         }
-        let content = Body::Full(LAYOUT.write(&whole).into());
-        Ok(Response { content, ..response })
+        let content = Body::Full(LAYOUT.write(&images).into());
+        Ok(Response { body: content, ..response })
     }
 }

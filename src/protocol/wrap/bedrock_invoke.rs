@@ -1,5 +1,5 @@
-//! `bedrock-invoke`: InvokeModel. A model's own protocol, which the head names as `of`, with the numbers in headers; in a stream each of
-//! its events is a frame with the event in base64.
+//! `bedrock-invoke`: Bedrock's InvokeModel around a model's own protocol, which the envelope names as `of`. Token
+//! counts are in headers. In a stream, each event is a binary frame that contains the model's event in base64.
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use http::{HeaderName, HeaderValue, header::CONTENT_TYPE};
@@ -18,28 +18,28 @@ use crate::{
         reply::{Reply, Usage},
         response::{Body, EventStream, Response, StreamEvent, StreamFormat, event_stream},
     },
-    protocol::{ComputedReply, Count, Protocol, Rendered, events::data, streams},
+    protocol::{ComputedReply, Protocol, Rendered, TokenCounter, events::event_data, wants_stream},
 };
 
-/// The head's field that names what the model's protocol gives and Bedrock leaves out: the types of events.
-const WITHOUT: &str = "without";
-/// How long an answer is said to have taken, in milliseconds: all of it, and until its first byte. What it really took
-/// would be told differently each time.
+/// Envelope member with the types of the model's events that Bedrock leaves out.
+const LEFT_OUT: &str = "without";
+/// Reported times in milliseconds: of the full response, and to its first byte. They are fixed, so that bodies are
+/// reproducible.
 const LATENCY: (u64, u64) = (489, 310);
 
-/// Makes the dialect; see [`crate::protocol::Make`]. What else stands in the head is that of the model's own protocol.
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    let mut head = head.clone();
-    let without = match head.shift_remove(WITHOUT) {
+/// Creates the protocol; see [`crate::protocol::Make`].
+pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
+    let mut envelope = envelope.clone();
+    let left_out = match envelope.shift_remove(LEFT_OUT) {
         None => Vec::new(),
-        Some(names) => serde_json::from_value(names).map_err(|error| format!("`{WITHOUT}` in `head`: {error}"))?,
+        Some(names) => serde_json::from_value(names).map_err(|error| format!("`{LEFT_OUT}` in `head`: {error}"))?,
     };
-    Ok(Box::new(Invoke { of: inner::inside(head)?, without }))
+    Ok(Box::new(Invoke { inner: inner::inner_protocol(envelope)?, left_out }))
 }
 
-/// Makes the dialect of models that compute, such as those for vectors; see [`crate::protocol::MakeComputedReply`].
-pub(in crate::protocol) fn make_computed(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
-    Ok(Box::new(InvokeComputed(inner::computing_inside(head.clone())?)))
+/// Creates the protocol for computed replies, such as embeddings; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make_computed(envelope: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
+    Ok(Box::new(InvokeComputed(inner::inner_computed(envelope.clone())?)))
 }
 
 struct InvokeComputed(Box<dyn ComputedReply>);
@@ -61,79 +61,83 @@ impl ComputedReply for InvokeComputed {
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        count: Count<'_>,
+        count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
         let mut response = self.0.respond(body, context, count)?;
         let Cost { input, output } = response.cost.unwrap_or_default();
-        response.headers.extend(told([input, output, 0]));
+        response.headers.extend(cost_headers([input, output, 0]));
         Ok(response)
     }
 }
 
-/// The headers that tell what an answer has cost: tokens of the prompt, of the reply, and of the prompt from a cache.
-fn told([input, output, cached]: [u64; 3]) -> [(HeaderName, HeaderValue); 5] {
-    let told = [
+/// Returns the headers with the cost of a response: tokens of the prompt, of the reply, and of the prompt from a cache.
+fn cost_headers([input, output, cached]: [u64; 3]) -> [(HeaderName, HeaderValue); 5] {
+    let counts = [
         ("x-amzn-bedrock-input-token-count", input),
         ("x-amzn-bedrock-output-token-count", output),
         ("x-amzn-bedrock-cache-read-input-token-count", cached),
         ("x-amzn-bedrock-cache-write-input-token-count", 0),
         ("x-amzn-bedrock-invocation-latency", LATENCY.0),
     ];
-    told.map(|(name, number)| (HeaderName::from_static(name), HeaderValue::from(number)))
+    counts.map(|(name, number)| (HeaderName::from_static(name), HeaderValue::from(number)))
 }
 
 struct Invoke {
-    of: Box<dyn Protocol>,
-    without: Vec<String>,
+    inner: Box<dyn Protocol>,
+    left_out: Vec<String>,
 }
 
 impl Protocol for Invoke {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
-        self.of.check(body, context)
+        self.inner.check(body, context)
     }
 
     fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
-        self.of.is_plain(body, tokens)
+        self.inner.is_plain(body, tokens)
     }
 
     fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        self.of.read(body, context)
+        self.inner.read(body, context)
     }
 
     fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
-        self.of.cost(body, context)
+        self.inner.cost(body, context)
     }
 
-    fn says(&self) -> bool {
-        self.of.says()
+    fn delivers_reply(&self) -> bool {
+        self.inner.delivers_reply()
     }
 
     fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        Box::new(Spelled { of: self.of.render(reply, context), without: self.without.clone(), usage: reply.usage })
+        Box::new(RenderedInvoke {
+            inner: self.inner.render(reply, context),
+            left_out: self.left_out.clone(),
+            usage: reply.usage,
+        })
     }
 }
 
-struct Spelled {
-    of: Box<dyn Rendered>,
-    without: Vec<String>,
+struct RenderedInvoke {
+    inner: Box<dyn Rendered>,
+    left_out: Vec<String>,
     usage: Usage,
 }
 
-impl Rendered for Spelled {
+impl Rendered for RenderedInvoke {
     fn record(&self, context: &RequestContext<'_>) -> Value {
-        self.of.record(context)
+        self.inner.record(context)
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let mut response = self.of.respond(context);
-        if let (Body::Full(bytes), true) = (&response.content, streams(context)) {
-            // A protocol that wants to be asked for a stream in the body, and was not, says all in one event.
-            let list = Box::new(std::iter::once(StreamEvent::said(bytes.clone(), 0)));
-            response.content = Body::Stream(EventStream { list, framing: StreamFormat::Lines });
+        let mut response = self.inner.respond(context);
+        if let (Body::Full(bytes), true) = (&response.body, wants_stream(context)) {
+            // The model's protocol looks for `stream` in the body, which InvokeModel lacks: all goes into one event.
+            let list = Box::new(std::iter::once(StreamEvent::content(bytes.clone(), 0)));
+            response.body = Body::Stream(EventStream { events: list, format: StreamFormat::Lines });
         }
         let Usage { prompt_tokens: input, completion_tokens: output, cached_tokens: cached, .. } = self.usage;
-        match response.content {
-            Body::Stream(EventStream { list, .. }) => {
+        match response.body {
+            Body::Stream(EventStream { events: list, .. }) => {
                 let metrics = format!(
                     concat!(
                         r#""amazon-bedrock-invocationMetrics":{{"inputTokenCount":{},"outputTokenCount":{},"#,
@@ -141,8 +145,8 @@ impl Rendered for Spelled {
                     ),
                     input, output, LATENCY.0, LATENCY.1
                 );
-                let (without, random) = (self.without.clone(), context.random.borrow_mut().fork());
-                let list = Box::new(Chunks { list, next: None, begun: false, without, metrics, random });
+                let (left_out, random) = (self.left_out.clone(), context.random.borrow_mut().fork());
+                let list = Box::new(InvokeEvents { list, next: None, started: false, left_out, metrics, random });
                 let headers = vec![
                     (CONTENT_TYPE, HeaderValue::from_static("application/vnd.amazon.eventstream")),
                     (
@@ -150,63 +154,64 @@ impl Rendered for Spelled {
                         HeaderValue::from_static("application/json"),
                     ),
                 ];
-                let content = Body::Stream(EventStream { list, framing: StreamFormat::Binary });
-                Response { headers, content, ..response }
+                let content = Body::Stream(EventStream { events: list, format: StreamFormat::Binary });
+                Response { headers, body: content, ..response }
             }
             content => {
-                let headers = response.headers.into_iter().chain(told([input, output, cached])).collect();
-                Response { headers, content, ..response }
+                let headers = response.headers.into_iter().chain(cost_headers([input, output, cached])).collect();
+                Response { headers, body: content, ..response }
             }
         }
     }
 }
 
-/// The events of a model's own stream, each in a frame. The last of them tells what it has cost.
-struct Chunks {
+/// The events of a model's own stream, each in a frame. The last one contains the metrics.
+struct InvokeEvents {
     list: Box<dyn Iterator<Item = StreamEvent> + Send>,
+    /// The event that `next` returns, read one ahead: the last one is special.
     next: Option<StreamEvent>,
-    begun: bool,
-    without: Vec<String>,
+    started: bool,
+    left_out: Vec<String>,
     metrics: String,
     random: Random,
 }
 
-impl Chunks {
-    /// The next event that is not left out, its data alone.
-    fn event(&mut self) -> Option<StreamEvent> {
+impl InvokeEvents {
+    /// Returns the data of the next event that is not left out.
+    fn next_event(&mut self) -> Option<StreamEvent> {
         loop {
-            let frame = self.list.next()?;
-            let data = data(&frame.bytes);
+            let event = self.list.next()?;
+            let data = event_data(&event.bytes);
             let kind = || serde_json::from_slice::<Value>(&data).ok().map(|event| event["type"].clone());
-            // What ends a stream without being JSON is not the model's.
-            let ends = !data.starts_with(b"{");
-            if !ends
-                && (self.without.is_empty()
-                    || !kind().is_some_and(|kind| self.without.iter().any(|name| kind == **name)))
+            // An end marker that is not JSON is not part of the model's events.
+            let is_end_marker = !data.starts_with(b"{");
+            if !is_end_marker
+                && (self.left_out.is_empty()
+                    || !kind().is_some_and(|kind| self.left_out.iter().any(|name| kind == **name)))
             {
-                return Some(StreamEvent { bytes: data, ..frame });
+                return Some(StreamEvent { bytes: data, ..event });
             }
         }
     }
 }
 
-impl Iterator for Chunks {
+impl Iterator for InvokeEvents {
     type Item = StreamEvent;
 
     fn next(&mut self) -> Option<StreamEvent> {
-        if !self.begun {
-            (self.begun, self.next) = (true, self.event());
+        if !self.started {
+            (self.started, self.next) = (true, self.next_event());
         }
-        let frame = self.next.take()?;
-        self.next = self.event();
-        let event = match (&self.next, frame.bytes.strip_suffix(b"}")) {
+        let event = self.next.take()?;
+        self.next = self.next_event();
+        let data = match (&self.next, event.bytes.strip_suffix(b"}")) {
             (None, Some(inside)) => {
                 let comma: &[u8] = if inside == b"{" { b"" } else { b"," };
                 [inside, comma, self.metrics.as_bytes(), b"}"].concat()
             }
-            _ => frame.bytes.to_vec(),
+            _ => event.bytes.to_vec(),
         };
-        let payload = format!(r#"{{"bytes":"{}","p":"{}"}}"#, BASE64.encode(event), padding(&mut self.random));
-        Some(StreamEvent { bytes: event_stream::event("chunk", "application/json", payload.as_bytes()), ..frame })
+        let payload = format!(r#"{{"bytes":"{}","p":"{}"}}"#, BASE64.encode(data), padding(&mut self.random));
+        Some(StreamEvent { bytes: event_stream::event("chunk", "application/json", payload.as_bytes()), ..event })
     }
 }

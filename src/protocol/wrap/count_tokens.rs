@@ -1,7 +1,8 @@
-//! `count-tokens`: how many tokens it would cost to ask another dialect, counted as its answer would be. The head gives `of`,
-//! the name of that dialect, with what it needs of a head; `counted`, the answer, with `{{part.tokens}}`, and
-//! `{{part.characters}}` for those of what is said in the request that are no spaces; and maybe its `layout` and
-//! `content_type`.
+//! `count-tokens`: the number of prompt tokens that a request to another protocol would cost. The envelope has:
+//!
+//! - `of`: the inner protocol, whose envelope is the other members;
+//! - `counted`: the response, with `{{part.tokens}}` and `{{part.characters}}`, the prompt's characters without spaces;
+//! - optional: `layout` and `content_type` of the response.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -12,7 +13,7 @@ use serde_json::{Map, Value};
 use super::inner;
 use crate::protocol::{
     Protocol, Rendered,
-    shape::{Places, Shape, lay_out, put_number},
+    shape::{Placeholders, Shape, lay_out, put_number},
 };
 use crate::{
     core::{
@@ -28,42 +29,50 @@ use crate::{
 };
 
 #[derive(Clone, Copy)]
-enum Place {
+enum Placeholder {
     Tokens,
     Characters,
 }
 
-const PLACES: Places<Place> = &[("tokens", Place::Tokens), ("characters", Place::Characters)];
+const PLACEHOLDERS: Placeholders<Placeholder> =
+    &[("tokens", Placeholder::Tokens), ("characters", Placeholder::Characters)];
 
-/// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    let mut head = head.clone();
-    let told = Told::take(&mut head)?;
-    counting(inner::inside(head)?, told)
+/// Creates the protocol; see [`crate::protocol::Make`].
+pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
+    let mut envelope = envelope.clone();
+    let response = CountResponse::take(&mut envelope)?;
+    count_tokens(inner::inner_protocol(envelope)?, response)
 }
 
-/// The dialect that counts what is asked of another, and tells it so.
-pub(in crate::protocol) fn counting(of: Box<dyn Protocol>, told: Told) -> Result<Box<dyn Protocol>, String> {
-    Ok(Box::new(CountTokens { of: of.into(), told: Arc::new(told) }))
+/// Creates the protocol that counts the prompt tokens of requests to `inner`.
+pub(in crate::protocol) fn count_tokens(
+    inner: Box<dyn Protocol>,
+    response: CountResponse,
+) -> Result<Box<dyn Protocol>, String> {
+    Ok(Box::new(CountTokens { inner: inner.into(), response: Arc::new(response) }))
 }
 
-/// How a count is told.
-pub(in crate::protocol) struct Told {
-    counted: Shape<Place>,
+/// The response of a count, from the envelope.
+pub(in crate::protocol) struct CountResponse {
+    shape: Shape<Placeholder>,
     layout: Layout,
     content_type: HeaderValue,
 }
 
-impl Told {
-    /// Takes what the head says of it.
-    pub(in crate::protocol) fn take(head: &mut Map<String, Value>) -> Result<Self, String> {
-        let counted = head.shift_remove("counted").ok_or("`head` lacks `counted`: what a count looks like")?;
-        let layout = head.shift_remove("layout").map(Layout::deserialize).transpose();
-        let content_type = head.shift_remove("content_type").map(String::deserialize).transpose();
+impl CountResponse {
+    /// Removes its members from the envelope.
+    ///
+    /// # Errors
+    /// A member is missing or wrong.
+    pub(in crate::protocol) fn take(envelope: &mut Map<String, Value>) -> Result<Self, String> {
+        let counted =
+            envelope.shift_remove("counted").ok_or("`head` lacks `counted`: give it the JSON of the response")?;
+        let layout = envelope.shift_remove("layout").map(Layout::deserialize).transpose();
+        let content_type = envelope.shift_remove("content_type").map(String::deserialize).transpose();
         let content_type = content_type.map_err(|error| format!("`content_type`: {error}"))?;
         let content_type = HeaderValue::try_from(content_type.unwrap_or("application/json".to_owned()));
-        Ok(Told {
-            counted: Shape::compile(&counted, PLACES).map_err(|error| format!("`counted`: {error}"))?,
+        Ok(CountResponse {
+            shape: Shape::compile(&counted, PLACEHOLDERS).map_err(|error| format!("`counted`: {error}"))?,
             layout: layout.map_err(|error| format!("`layout`: {error}"))?.unwrap_or_default(),
             content_type: content_type.map_err(|error| format!("`content_type`: {error}"))?,
         })
@@ -71,25 +80,25 @@ impl Told {
 }
 
 struct CountTokens {
-    of: Arc<dyn Protocol>,
-    told: Arc<Told>,
+    inner: Arc<dyn Protocol>,
+    response: Arc<CountResponse>,
 }
 
 impl Protocol for CountTokens {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
-        self.of.check(body, context)
+        self.inner.check(body, context)
     }
 
-    /// No request changes what a script says that its prompt costs.
+    /// Always true: a script's own usage does not depend on the request.
     fn is_plain(&self, _: json::Object<'_>, _: u64) -> bool {
         true
     }
 
     fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        self.of.read(body, context)
+        self.inner.read(body, context)
     }
 
-    fn says(&self) -> bool {
+    fn delivers_reply(&self) -> bool {
         false
     }
 
@@ -98,37 +107,38 @@ impl Protocol for CountTokens {
     }
 
     fn previous_response_id<'m>(&self, body: json::Object<'m>) -> Option<Cow<'m, str>> {
-        self.of.previous_response_id(body)
+        self.inner.previous_response_id(body)
     }
 
     fn load_history(
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        kept: &dyn StoredObjects,
+        stored: &dyn StoredObjects,
     ) -> Result<(), ApiError> {
-        self.of.load_history(body, context, kept)
+        self.inner.load_history(body, context, stored)
     }
 
     fn render(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        let (of, told) = (Arc::clone(&self.of), Arc::clone(&self.told));
-        Box::new(Counted { of, told, tokens: reply.usage.prompt_tokens })
+        let (inner, response) = (Arc::clone(&self.inner), Arc::clone(&self.response));
+        Box::new(RenderedCount { inner, response, tokens: reply.usage.prompt_tokens })
     }
 }
 
-struct Counted {
-    of: Arc<dyn Protocol>,
-    told: Arc<Told>,
+/// The count of one request.
+struct RenderedCount {
+    inner: Arc<dyn Protocol>,
+    response: Arc<CountResponse>,
     tokens: u64,
 }
 
-impl Counted {
+impl RenderedCount {
     fn text(&self, context: &RequestContext<'_>) -> Vec<u8> {
         let mut out = Vec::new();
-        self.told.counted.render(context).fill(&mut out, |place, out| match place {
-            Place::Tokens => put_number(self.tokens, out),
-            Place::Characters => {
-                let turns = context.members().map(|body| self.of.read(body, context).turns).unwrap_or_default();
+        self.response.shape.render(context).fill(&mut out, |placeholder, out| match placeholder {
+            Placeholder::Tokens => put_number(self.tokens, out),
+            Placeholder::Characters => {
+                let turns = context.members().map(|body| self.inner.read(body, context).turns).unwrap_or_default();
                 let characters = |text: &str| text.chars().filter(|c| !c.is_whitespace()).count() as u64;
                 put_number(turns.iter().map(|turn| characters(&turn.text)).sum(), out);
             }
@@ -137,10 +147,10 @@ impl Counted {
     }
 }
 
-impl Rendered for Counted {
+impl Rendered for RenderedCount {
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let content = Body::Full(lay_out(self.text(context), self.told.layout).into());
-        Response::new(StatusCode::OK, vec![(CONTENT_TYPE, self.told.content_type.clone())], content)
+        let content = Body::Full(lay_out(self.text(context), self.response.layout).into());
+        Response::new(StatusCode::OK, vec![(CONTENT_TYPE, self.response.content_type.clone())], content)
     }
 
     fn record(&self, context: &RequestContext<'_>) -> Value {

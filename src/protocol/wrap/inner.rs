@@ -1,50 +1,53 @@
-//! Dialects around others: how they make the one inside.
+//! Construction of the protocol inside a wrapper.
 
 use serde_json::{Map, Value};
 
 use crate::protocol::{ComputedReply, Protocol, all, computed};
 
-/// The head's field that names the dialect inside, which has what else stands in the head.
-const OF: &str = "of";
+/// Envelope member that names the inner protocol. All members that the wrapper does not use are the inner envelope.
+const INNER: &str = "of";
 
-/// The dialect that a head names.
-pub(in crate::protocol) fn inside(mut head: Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    let of = head.shift_remove(OF).unwrap_or_default();
-    said(of.as_str().unwrap_or_default(), &head)
+/// Creates the inner protocol that an envelope names.
+pub(in crate::protocol) fn inner_protocol(mut envelope: Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
+    let name = envelope.shift_remove(INNER).unwrap_or_default();
+    protocol(name.as_str().unwrap_or_default(), &envelope)
 }
 
-/// The dialect that a head names and that computes its answers.
-pub(in crate::protocol) fn computing_inside(mut head: Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
-    let of = head.shift_remove(OF).unwrap_or_default();
-    computing(of.as_str().unwrap_or_default(), &head)
+/// Creates the inner computed protocol that an envelope names.
+pub(in crate::protocol) fn inner_computed(mut envelope: Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
+    let name = envelope.shift_remove(INNER).unwrap_or_default();
+    computed_protocol(name.as_str().unwrap_or_default(), &envelope)
 }
 
-/// Whether a dialect of this name computes its answers.
-pub(in crate::protocol) fn is_computing(name: &str) -> bool {
+/// Returns true if the protocol of this name is a computed one.
+pub(in crate::protocol) fn is_computed(name: &str) -> bool {
     computed().iter().any(|(known, _)| *known == name)
 }
 
-/// The dialect of this name, with this head.
-pub(in crate::protocol) fn said(name: &str, head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
+/// Creates the protocol of this name for generated replies.
+pub(in crate::protocol) fn protocol(name: &str, envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     match all().iter().find(|(known, _)| *known == name) {
-        Some((_, make)) => make(head),
-        None => Err(lost(name, all().iter().map(|(name, _)| *name))),
+        Some((_, make)) => make(envelope),
+        None => Err(unknown_name(name, all().iter().map(|(name, _)| *name))),
     }
 }
 
-/// The dialect of this name that computes its answers, with this head.
-pub(in crate::protocol) fn computing(name: &str, head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
+/// Creates the computed protocol of this name.
+pub(in crate::protocol) fn computed_protocol(
+    name: &str,
+    envelope: &Map<String, Value>,
+) -> Result<Box<dyn ComputedReply>, String> {
     match computed().iter().find(|(known, _)| *known == name) {
-        Some((_, make)) => make(head),
-        None => Err(lost(name, computed().iter().map(|(name, _)| *name))),
+        Some((_, make)) => make(envelope),
+        None => Err(unknown_name(name, computed().iter().map(|(name, _)| *name))),
     }
 }
 
-fn lost<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+fn unknown_name<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<_> = known.collect();
     match name {
-        "" => format!("`head` lacks `{OF}`: name the dialect inside, one of {}", known.join(", ")),
-        name => format!("`{name}` can't be inside: there is {}", known.join(", ")),
+        "" => format!("`head` lacks `{INNER}`: name the inner protocol, one of {}", known.join(", ")),
+        name => format!("`{name}` can't be an inner protocol; use one of {}", known.join(", ")),
     }
 }
 
@@ -55,18 +58,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_lost_inside_is_told() {
-        let problem = |name: &str, head: Value| {
-            said(name, head.as_object().unwrap()).err().or(computing(name, head.as_object().unwrap()).err()).unwrap()
+    fn mistakes_in_inner_envelopes_are_reported() {
+        let problem = |name: &str, envelope: Value| {
+            protocol(name, envelope.as_object().unwrap())
+                .err()
+                .or(computed_protocol(name, envelope.as_object().unwrap()).err())
+                .unwrap()
         };
         let all = json!({"any": [{"where": "a", "dialect": "nobody"}]});
-        assert!(problem("either", all).contains("`any[0].head`: `nobody` can't be inside"));
+        assert!(problem("either", all).contains("`any[0].head`: `nobody` can't be an inner protocol"));
         assert!(problem("either", json!({"any": []})).contains("`any` is empty"));
         assert!(problem("count-tokens", json!({"counted": 1})).contains("`head` lacks `of`"));
         assert!(problem("count-tokens", json!({"of": "ollama-chat"})).contains("`head` lacks `counted`"));
-        assert!(problem("payload-parts", json!({"of": "embeddings"})).contains("`embeddings` can't be inside"));
+        assert!(
+            problem("payload-parts", json!({"of": "embeddings"})).contains("`embeddings` can't be an inner protocol")
+        );
         assert!(problem("filtered", json!({"of": "openai-chat", "prompt": {}, "said": {}})).contains("`blocked`"));
-        // What is around itself comes to an end.
+        // A wrapper around itself ends: the inner envelope has no `of`.
         assert!(problem("bedrock-invoke", json!({"of": "bedrock-invoke"})).contains("`head` lacks `of`"));
     }
 }

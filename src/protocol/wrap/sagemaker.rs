@@ -1,5 +1,5 @@
-//! `payload-parts`: another dialect behind SageMaker, the one that the head names as `of`. Its answers are told as they
-//! stand, but where the path asks for a stream of AWS: there, each event comes in a binary frame as it is.
+//! `payload-parts`: SageMaker around the inner protocol, which the envelope names as `of`. Responses pass unchanged,
+//! except when the path asks for an AWS stream: each event is then the payload of a binary frame.
 
 use http::{HeaderValue, header::CONTENT_TYPE};
 use serde_json::{Map, Value};
@@ -16,70 +16,70 @@ use crate::core::{
 };
 use crate::protocol::{ComputedReply, Protocol, Rendered};
 
-/// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    Ok(Box::new(PayloadParts { of: inner::inside(head.clone())? }))
+/// Creates the protocol; see [`crate::protocol::Make`].
+pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
+    Ok(Box::new(SageMaker { inner: inner::inner_protocol(envelope.clone())? }))
 }
 
-struct PayloadParts {
-    of: Box<dyn Protocol>,
+struct SageMaker {
+    inner: Box<dyn Protocol>,
 }
 
-impl Protocol for PayloadParts {
+impl Protocol for SageMaker {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
-        self.of.check(body, context)
+        self.inner.check(body, context)
     }
 
     fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
-        self.of.is_plain(body, tokens)
+        self.inner.is_plain(body, tokens)
     }
 
     fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        self.of.read(body, context)
+        self.inner.read(body, context)
     }
 
     fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
-        self.of.cost(body, context)
+        self.inner.cost(body, context)
     }
 
-    fn says(&self) -> bool {
-        self.of.says()
+    fn delivers_reply(&self) -> bool {
+        self.inner.delivers_reply()
     }
 
-    fn computes(&self, body: json::Object<'_>) -> Option<&dyn ComputedReply> {
-        self.of.computes(body)
+    fn computed_reply(&self, body: json::Object<'_>) -> Option<&dyn ComputedReply> {
+        self.inner.computed_reply(body)
     }
 
     fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        Box::new(Spelled { of: self.of.render(reply, context) })
+        Box::new(RenderedPayloads { inner: self.inner.render(reply, context) })
     }
 }
 
-struct Spelled {
-    of: Box<dyn Rendered>,
+struct RenderedPayloads {
+    inner: Box<dyn Rendered>,
 }
 
-impl Rendered for Spelled {
+impl Rendered for RenderedPayloads {
     fn record(&self, context: &RequestContext<'_>) -> Value {
-        self.of.record(context)
+        self.inner.record(context)
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let response = self.of.respond(context);
+        let response = self.inner.respond(context);
         if !context.request.path.trim_end_matches('/').ends_with("-stream") {
             return response;
         }
-        let list: Box<dyn Iterator<Item = StreamEvent> + Send> = match response.content {
-            // What only says that the stream ends is left out: clients look for JSON in all of it.
-            Body::Stream(frames) => Box::new(frames.list.filter(|frame| frame.part != EventKind::End)),
-            Body::Full(bytes) => Box::new(std::iter::once(StreamEvent::said(bytes, 0))),
+        let list: Box<dyn Iterator<Item = StreamEvent> + Send> = match response.body {
+            // Events that only mark the end are dropped: clients parse every payload as JSON.
+            Body::Stream(stream) => Box::new(stream.events.filter(|event| event.kind != EventKind::End)),
+            Body::Full(bytes) => Box::new(std::iter::once(StreamEvent::content(bytes, 0))),
             _ => return response,
         };
-        let list = Box::new(list.map(|frame| {
-            let bytes = event_stream::event("PayloadPart", "application/octet-stream", &frame.bytes);
-            StreamEvent { bytes, ..frame }
+        let list = Box::new(list.map(|event| {
+            let bytes = event_stream::event("PayloadPart", "application/octet-stream", &event.bytes);
+            StreamEvent { bytes, ..event }
         }));
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/vnd.amazon.eventstream"))];
-        Response { headers, content: Body::Stream(EventStream { list, framing: StreamFormat::Binary }), ..response }
+        Response { headers, body: Body::Stream(EventStream { events: list, format: StreamFormat::Binary }), ..response }
     }
 }

@@ -1,5 +1,6 @@
-//! `either`: several dialects on one route. The head gives `any`, a list of them: `where`, the place in a request that the
-//! dialect answers if something stands there (see [`Place`]), and its name and `head`. The first that fits holds.
+//! `either`: several protocols on one route. The envelope's `any` is a list of cases: `where`, a path in the request
+//! (see [`JsonPath`]), and the `dialect` and `head` of the protocol for requests with a value there. The first match
+//! is used.
 
 use std::sync::Arc;
 
@@ -11,11 +12,12 @@ use crate::core::{
     context::RequestContext, error::ApiError, json, limit_status::Cost, prompt::Prompt, reply::Reply,
     response::Response,
 };
-use crate::protocol::{ComputedReply, Protocol, Rendered, path::Place};
+use crate::protocol::{ComputedReply, Protocol, Rendered, path::JsonPath};
 
+/// The envelope in a fixture.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
+struct SelectEnvelope {
     any: Vec<CaseFile>,
 }
 
@@ -23,121 +25,124 @@ struct Head {
 #[serde(deny_unknown_fields)]
 struct CaseFile {
     #[serde(rename = "where")]
-    place: Place,
-    dialect: String,
-    #[serde(default)]
-    head: Map<String, Value>,
+    path: JsonPath,
+    #[serde(rename = "dialect")]
+    protocol: String,
+    #[serde(default, rename = "head")]
+    envelope: Map<String, Value>,
 }
 
-/// Makes the dialect; see [`crate::protocol::Make`].
-pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    let head = Head::deserialize(Value::Object(head.clone())).map_err(|error| error.to_string())?;
-    let mut either = Either { places: Arc::default(), said: Vec::new(), computed: Vec::new() };
-    let mut places = Vec::new();
-    for (n, case) in head.any.into_iter().enumerate() {
-        let told = |error| format!("`any[{n}].head`: {error}");
-        let (said, computed) = match inner::is_computing(&case.dialect) {
-            true => (None, Some(inner::computing(&case.dialect, &case.head).map_err(told)?)),
-            false => (Some(inner::said(&case.dialect, &case.head).map_err(told)?), None),
+/// Creates the protocol; see [`crate::protocol::Make`].
+pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
+    let envelope = SelectEnvelope::deserialize(Value::Object(envelope.clone())).map_err(|error| error.to_string())?;
+    let mut select = Select { paths: Arc::default(), generated: Vec::new(), computed: Vec::new() };
+    let mut paths = Vec::new();
+    for (n, case) in envelope.any.into_iter().enumerate() {
+        let in_case = |error| format!("`any[{n}].head`: {error}");
+        let (generated, computed) = match inner::is_computed(&case.protocol) {
+            true => (None, Some(inner::computed_protocol(&case.protocol, &case.envelope).map_err(in_case)?)),
+            false => (Some(inner::protocol(&case.protocol, &case.envelope).map_err(in_case)?), None),
         };
-        either.said.push(said);
-        either.computed.push(computed);
-        places.push(case.place);
+        select.generated.push(generated);
+        select.computed.push(computed);
+        paths.push(case.path);
     }
-    match places.is_empty() {
-        true => Err("`any` is empty: give it one dialect at least".to_owned()),
-        false => Ok(Box::new(Either { places: places.into(), ..either })),
+    match paths.is_empty() {
+        true => Err("`any` is empty: give it at least one protocol".to_owned()),
+        false => Ok(Box::new(Select { paths: paths.into(), ..select })),
     }
 }
 
-/// Dialects by their places. Each number has either what is said, or what is computed.
-struct Either {
-    places: Arc<[Place]>,
-    said: Vec<Option<Box<dyn Protocol>>>,
+/// The cases by index. Each index has a generated or a computed protocol.
+struct Select {
+    paths: Arc<[JsonPath]>,
+    generated: Vec<Option<Box<dyn Protocol>>>,
     computed: Vec<Option<Box<dyn ComputedReply>>>,
 }
 
-/// The number of the dialect for a request.
-fn chosen(places: &[Place], body: json::Object<'_>) -> Option<usize> {
-    places.iter().position(|place| place.one(body).is_some())
+/// Returns the index of the first case that matches a request.
+fn matching_case(paths: &[JsonPath], body: json::Object<'_>) -> Option<usize> {
+    paths.iter().position(|path| path.first(body).is_some())
 }
 
-impl Either {
-    fn said(&self, body: json::Object<'_>) -> Option<&dyn Protocol> {
-        self.said[chosen(&self.places, body)?].as_deref()
+impl Select {
+    fn generated_protocol(&self, body: json::Object<'_>) -> Option<&dyn Protocol> {
+        self.generated[matching_case(&self.paths, body)?].as_deref()
     }
 }
 
-impl Protocol for Either {
+impl Protocol for Select {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
-        match (chosen(&self.places, body), self.said(body), self.computes(body)) {
-            (_, Some(said), _) => said.check(body, context),
-            (_, None, Some(computed)) => computed.check(body, context),
-            _ => {
-                let last = self.places.last().map(Place::as_str).unwrap_or_default();
+        match (self.generated_protocol(body), self.computed_reply(body)) {
+            (Some(generated), _) => generated.check(body, context),
+            (None, Some(computed)) => computed.check(body, context),
+            (None, None) => {
+                let last = self.paths.last().map(JsonPath::as_str).unwrap_or_default();
                 Err(ApiError::MissingParameter { param: last.to_owned() })
             }
         }
     }
 
     fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
-        self.said(body).is_some_and(|said| said.is_plain(body, tokens))
+        self.generated_protocol(body).is_some_and(|generated| generated.is_plain(body, tokens))
     }
 
     fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        match (self.said(body), self.computes(body)) {
-            (Some(said), _) => said.read(body, context),
+        match (self.generated_protocol(body), self.computed_reply(body)) {
+            (Some(generated), _) => generated.read(body, context),
             (None, Some(computed)) => computed.read(body, context),
             (None, None) => Prompt { model: context.model().into_owned(), ..Prompt::default() },
         }
     }
 
     fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
-        match (self.said(body), self.computes(body)) {
-            (Some(said), _) => said.cost(body, context),
+        match (self.generated_protocol(body), self.computed_reply(body)) {
+            (Some(generated), _) => generated.cost(body, context),
             (None, Some(computed)) => computed.cost(body, context),
             (None, None) => Cost::default(),
         }
     }
 
-    fn computes(&self, body: json::Object<'_>) -> Option<&dyn ComputedReply> {
-        self.computed[chosen(&self.places, body)?].as_deref()
+    fn computed_reply(&self, body: json::Object<'_>) -> Option<&dyn ComputedReply> {
+        self.computed[matching_case(&self.paths, body)?].as_deref()
     }
 
     fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let body = context.and_then(|context| context.members().ok());
-        let wanted = body.and_then(|body| chosen(&self.places, body));
-        let render = |(n, said): (usize, &Option<Box<dyn Protocol>>)| {
-            let said = said.as_ref().filter(|_| wanted.is_none_or(|wanted| wanted == n))?;
-            Some(said.render(reply, context))
+        let wanted = body.and_then(|body| matching_case(&self.paths, body));
+        let render = |(n, generated): (usize, &Option<Box<dyn Protocol>>)| {
+            let generated = generated.as_ref().filter(|_| wanted.is_none_or(|wanted| wanted == n))?;
+            Some(generated.render(reply, context))
         };
-        let rendered = self.said.iter().enumerate().map(render).collect();
-        Box::new(Spelled { places: Arc::clone(&self.places), rendered })
+        let rendered = self.generated.iter().enumerate().map(render).collect();
+        Box::new(RenderedCases { paths: Arc::clone(&self.paths), rendered })
     }
 }
 
-struct Spelled {
-    places: Arc<[Place]>,
-    /// As many as there are places.
+struct RenderedCases {
+    paths: Arc<[JsonPath]>,
+    /// One entry per path; `None` for computed protocols and for cases that this request does not need.
     rendered: Vec<Option<Box<dyn Rendered>>>,
 }
 
-impl Spelled {
-    /// What is spelled for a request. One that is for none has the first there is, where requests are taken as they come.
-    fn of(&self, context: &RequestContext<'_>) -> Option<&dyn Rendered> {
-        let chosen = context.members().ok().and_then(|body| chosen(&self.places, body));
-        let chosen = chosen.and_then(|chosen| self.rendered[chosen].as_deref());
-        chosen.or_else(|| self.rendered.iter().flatten().next().map(|rendered| &**rendered))
+impl RenderedCases {
+    /// Returns the rendered reply of the case that matches a request, or else the first one: an endpoint without
+    /// requirements accepts requests that match no case.
+    fn for_request(&self, context: &RequestContext<'_>) -> Option<&dyn Rendered> {
+        let case = context.members().ok().and_then(|body| matching_case(&self.paths, body));
+        let matching = case.and_then(|case| self.rendered[case].as_deref());
+        matching.or_else(|| self.rendered.iter().flatten().next().map(|rendered| &**rendered))
     }
 }
 
-impl Rendered for Spelled {
+impl Rendered for RenderedCases {
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        self.of(context).map_or_else(|| Response::empty(http::StatusCode::OK), |rendered| rendered.respond(context))
+        self.for_request(context)
+            .map_or_else(|| Response::empty(http::StatusCode::OK), |rendered| rendered.respond(context))
     }
 
     fn record(&self, context: &RequestContext<'_>) -> Value {
-        self.of(context).map_or(Value::Null, |rendered| rendered.record(context))
+        self.for_request(context).map_or(Value::Null, |rendered| rendered.record(context))
     }
 }
 
@@ -150,31 +155,31 @@ mod tests {
     use crate::core::reply::Usage;
 
     #[test]
-    fn the_first_that_fits_holds() {
+    fn the_first_matching_case_is_used() {
         let text =
             |whole: &str| json!({"asks": {"prompt": "text"}, "reasons": {"stop": 1, "length": 2}, "whole": whole});
-        let head = json!({"any": [
+        let envelope = json!({"any": [
             {"where": "a", "dialect": "text", "head": text("{{part.text}}")},
             {"where": "b", "dialect": "lines", "head": {"lines": []}},
             {"where": "c", "dialect": "text", "head": text("c")},
         ]});
-        let dialect = make(head.as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
+        let protocol = make(envelope.as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
         let nothing = Reply { choices: Vec::new(), usage: Usage::default() };
-        let told = |body: &str| {
+        let outcome = |body: &str| {
             with_context_of(body, |context| {
                 let body = context.members().unwrap();
-                let rendered = dialect.render(&nothing, Some(context)).record(context);
-                let ready = dialect.render(&nothing, None).record(context);
-                assert_eq!(rendered, ready, "spelled for one or for all, it is the same");
-                (dialect.check(body, context).is_ok(), dialect.computes(body).is_some(), rendered)
+                let rendered = protocol.render(&nothing, Some(context)).record(context);
+                let ready = protocol.render(&nothing, None).record(context);
+                assert_eq!(rendered, ready, "rendered for one or for all, it is the same");
+                (protocol.check(body, context).is_ok(), protocol.computed_reply(body).is_some(), rendered)
             })
         };
-        assert_eq!(told(r#"{"a":1,"b":1,"c":1}"#), (true, false, json!("")));
-        assert_eq!(told(r#"{"c":1}"#), (true, false, json!("c")));
-        assert_eq!(told("{}"), (false, false, json!("")));
+        assert_eq!(outcome(r#"{"a":1,"b":1,"c":1}"#), (true, false, json!("")));
+        assert_eq!(outcome(r#"{"c":1}"#), (true, false, json!("c")));
+        assert_eq!(outcome("{}"), (false, false, json!("")));
         with_context_of(r#"{"b":1,"c":1}"#, |context| {
             let body = context.members().unwrap();
-            assert!(dialect.computes(body).is_some() && !dialect.is_plain(body, 1));
+            assert!(protocol.computed_reply(body).is_some() && !protocol.is_plain(body, 1));
         });
     }
 }

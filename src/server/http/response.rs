@@ -23,7 +23,7 @@ use self::chunked::Stream;
 use super::{Connection, access_log::Line};
 use crate::server::lateness::LatenessHistogram;
 use crate::{
-    core::response::{Body, HeadTiming, Response, Step, Steps, TimedStep},
+    core::response::{Body, HeadTiming, Response, Step, TimedBody, TimedStep},
     engine::Receipt,
 };
 
@@ -62,7 +62,7 @@ pub(super) async fn deliver(
     request: &Request,
     lateness: &Arc<LatenessHistogram>,
 ) -> HttpResponse<Sent> {
-    let start = match response.opening {
+    let start = match response.head_timing {
         HeadTiming::After(Duration::ZERO) => None,
         // Boxed, so that an answer without it does not carry the room for it.
         opening => match Box::pin(open(opening, request)).await {
@@ -70,7 +70,7 @@ pub(super) async fn deliver(
             Err(http_response) => return http_response,
         },
     };
-    let what = match response.content {
+    let what = match response.body {
         Body::Full(bytes) => What::Whole(bytes),
         Body::Stream(frames) => What::Stream(Stream::new(frames, receipt, request)),
         Body::Timed(steps) => {
@@ -192,7 +192,7 @@ fn reset(socket: Option<&Socket>) {
 /// A body that is sent step by step. Each step has its own deadline from the start, so that none is late because one
 /// before it was.
 pub(super) struct Play {
-    steps: Steps,
+    steps: TimedBody,
     start: Instant,
     /// The step that is not due yet.
     next: Option<TimedStep>,
@@ -207,7 +207,7 @@ pub(super) struct Play {
 impl Play {
     /// Plays steps from `start` on. The receipt is closed at their end.
     pub(super) fn new(
-        steps: Steps,
+        steps: TimedBody,
         start: Instant,
         receipt: Option<Receipt>,
         socket: Option<Arc<Socket>>,
@@ -234,7 +234,7 @@ impl Play {
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         let this = self;
         if this.next.is_none() {
-            this.next = this.steps.list.next();
+            this.next = this.steps.steps.next();
             if let Some(TimedStep { at, step: Step::Cut | Step::Reset }) = &mut this.next {
                 *at = (*at).max(this.start.elapsed()).saturating_add(GRACE);
             }
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     fn play(list: impl Iterator<Item = TimedStep> + Send + 'static) -> Play {
-        Play::new(Steps { length: None, list: Box::new(list) }, Instant::now(), None, None, Arc::default())
+        Play::new(TimedBody { length: None, steps: Box::new(list) }, Instant::now(), None, None, Arc::default())
     }
 
     async fn next(play: &mut Play) -> Option<Result<Bytes, Broken>> {

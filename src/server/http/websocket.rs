@@ -37,7 +37,7 @@ use super::{
     response::{self, Broken, Play, What},
 };
 use crate::{
-    core::response::{Body, HeadTiming, Response, Step, Steps, TimedStep, session::Session},
+    core::response::{Body, HeadTiming, Response, Step, TimedBody, TimedStep, session::Session},
     engine::Receipt,
 };
 
@@ -78,10 +78,10 @@ pub(super) fn wants(request: &Request) -> bool {
 pub(super) async fn respond(request: &Request, payload: Payload, edge: &Arc<Edge>) -> HttpResponse<Sent> {
     let asker = Asker::new(request, &edge.trusted_proxies);
     let (mut response, mut receipt) = edge.engine.get().handle(&asker.request(Bytes::new())).await;
-    let (session, time) = match (response.content, response.opening) {
+    let (session, time) = match (response.body, response.head_timing) {
         (Body::Session(session), HeadTiming::After(time)) => (session, time),
         (content, opening) => {
-            response = Response { content, opening, ..response };
+            response = Response { body: content, head_timing: opening, ..response };
             return response::deliver(response, receipt, request, &edge.lateness).await;
         }
     };
@@ -152,14 +152,14 @@ impl Talk {
         let mut stopping = pin!(edge.stopping.listen());
         let mut stops = false;
         let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
-        socket.say_all(session.open()).await;
+        socket.say_all(session.on_open()).await;
         loop {
             if model.is_silent() {
                 if stops {
                     socket.close(CloseCode::Away).await;
                     return Ok(());
                 }
-                if let Some(body) = session.ask() {
+                if let Some(body) = session.next_request() {
                     model.ask(body);
                 }
             }
@@ -169,15 +169,15 @@ impl Talk {
                 spoken = model.next() => match spoken {
                     Spoken::Event(event) if event.is_empty() => socket.ping().await,
                     Spoken::Event(event) => socket.say_all(session.on_event(event)).await,
-                    Spoken::Refusal(status, body) => socket.say_all(session.fail(status, &body)).await,
-                    Spoken::End => socket.say_all(session.end()).await,
+                    Spoken::Refusal(status, body) => socket.say_all(session.on_response_error(status, &body)).await,
+                    Spoken::End => socket.say_all(session.on_response_end()).await,
                     Spoken::Broken(broken) => return Err(broken),
                 },
                 () = &mut stopping, if !stops => stops = true,
                 event = socket.next() => match event {
                     Event::Message(message) => {
                         let heard = edge.engine.get().on_message(&model.asker.request(message), &mut *session);
-                        if heard.stops {
+                        if heard.interrupts {
                             model.hush();
                         }
                         socket.say_all(heard.events).await;
@@ -279,19 +279,19 @@ impl Model {
         let once = |at, step| -> Box<dyn Iterator<Item = TimedStep> + Send> {
             Box::new(std::iter::once(TimedStep { at, step }))
         };
-        let list = match (response.opening, response.content) {
+        let list = match (response.head_timing, response.body) {
             (HeadTiming::Never, _) => once(Duration::MAX, Step::Cut),
             (HeadTiming::Closed, _) => once(Duration::ZERO, Step::Cut),
             (HeadTiming::Reset, _) => once(Duration::ZERO, Step::Reset),
-            (HeadTiming::After(_), Body::Timed(steps)) => steps.list,
+            (HeadTiming::After(_), Body::Timed(steps)) => steps.steps,
             (HeadTiming::After(at), Body::Full(bytes)) => once(at, Step::Send(bytes)),
             (HeadTiming::After(at), Body::Stream(frames)) => {
-                Box::new(frames.list.map(move |frame| TimedStep { at, step: Step::Send(frame.bytes) }))
+                Box::new(frames.events.map(move |frame| TimedStep { at, step: Step::Send(frame.bytes) }))
             }
             // What has a body opens no session.
             (HeadTiming::After(_), Body::Session(_)) => Box::new(std::iter::empty()),
         };
-        let steps = Steps { length: None, list };
+        let steps = TimedBody { length: None, steps: list };
         Play::new(steps, Instant::now(), Some(receipt), self.socket.clone(), Arc::clone(&self.edge.lateness))
     }
 }

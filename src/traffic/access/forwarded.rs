@@ -1,14 +1,14 @@
-//! Who asks, where proxies stand between.
+//! The client address behind trusted proxies.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-/// The client behind the proxies: the last address that no trusted proxy has.
+/// Returns the client behind the proxies: the nearest address that is not a trusted proxy.
 ///
-/// `peer` is who has connected. Only while the hop before is trusted, what it says of its own client is believed, from
-/// the nearest to the farthest: the values of `X-Forwarded-For`, or without any those of `Forwarded` (RFC 7239), each
-/// list in the order in which it came.
+/// `peer` is the address of the connection. The addresses of `X-Forwarded-For`, or of `Forwarded` (RFC 7239) if the
+/// former is missing, are followed from the last to the first, as long as the proxy that added them is trusted. Several
+/// headers are one list in the order in which they came.
 pub fn client<'a>(
     peer: IpAddr,
     trusted: &[IpNet],
@@ -25,7 +25,7 @@ pub fn client<'a>(
         hops = forwarded.flat_map(|list| list.split(',')).map(for_address).collect();
     }
     for hop in hops.into_iter().rev() {
-        // A hop that is none hides whoever is behind it.
+        // A value that is no address hides the hops before it.
         let Some(hop) = hop else { break };
         client = hop;
         if !is_trusted(&client) {
@@ -35,8 +35,7 @@ pub fn client<'a>(
     client
 }
 
-/// An address by one name: the IPv4 address that an IPv6 one maps, and this machine whether it calls itself `::1` or
-/// `127.0.0.1`.
+/// Returns the canonical form of an address: IPv4 for an IPv4-mapped IPv6 address, and `127.0.0.1` for `::1`.
 pub fn canonical(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(Ipv6Addr::LOCALHOST) => Ipv4Addr::LOCALHOST.into(),
@@ -44,7 +43,7 @@ pub fn canonical(address: IpAddr) -> IpAddr {
     }
 }
 
-/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
+/// Parses `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
 fn address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -52,7 +51,7 @@ fn address(text: &str) -> Option<IpAddr> {
     address.map(canonical)
 }
 
-/// The address in `for=192.0.2.1;proto=http`.
+/// Parses the address in `for=192.0.2.1;proto=http`.
 fn for_address(element: &str) -> Option<IpAddr> {
     let pair = |pair: &'_ str| -> Option<IpAddr> {
         let (name, value) = pair.split_once('=')?;
@@ -72,12 +71,12 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_not_believed() {
+    fn headers_of_an_untrusted_peer_are_ignored() {
         assert_eq!(found("192.0.2.9", &["1.1.1.1"], &["for=1.1.1.1"]), "192.0.2.9");
     }
 
     #[test]
-    fn the_nearest_hop_that_is_not_trusted_is_the_client() {
+    fn the_nearest_untrusted_hop_is_the_client() {
         assert_eq!(found("10.0.0.1", &["203.0.113.7"], &[]), "203.0.113.7");
         assert_eq!(found("10.0.0.1", &["6.6.6.6, 203.0.113.7, 10.9.9.9"], &[]), "203.0.113.7", "6.6.6.6 is forged");
         assert_eq!(found("10.0.0.1", &["6.6.6.6", "203.0.113.7"], &[]), "203.0.113.7", "the last line is the nearest");
@@ -87,14 +86,14 @@ mod tests {
     }
 
     #[test]
-    fn without_a_word_or_with_nonsense_it_is_the_hop_itself() {
+    fn without_a_valid_header_the_hop_itself_is_the_client() {
         assert_eq!(found("10.0.0.1", &[], &[]), "10.0.0.1");
         assert_eq!(found("10.0.0.1", &["unknown"], &[]), "10.0.0.1");
         assert_eq!(found("10.0.0.1", &["1.1.1.1, , 10.0.0.2"], &[]), "10.0.0.2");
     }
 
     #[test]
-    fn forwarded_is_read_where_the_other_is_missing() {
+    fn forwarded_is_used_if_x_forwarded_for_is_missing() {
         let forwarded = [r#"for=6.6.6.6, For="[2001:db8::7]:80";proto=http;by=10.0.0.1"#];
         assert_eq!(found("10.0.0.1", &[], &forwarded), "2001:db8::7");
         assert_eq!(found("10.0.0.1", &["203.0.113.7"], &forwarded), "203.0.113.7");

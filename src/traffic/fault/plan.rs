@@ -1,4 +1,4 @@
-//! What is to go wrong with one answer, and how the answer is changed.
+//! The faults of one response, and their application to it.
 
 use std::time::Duration;
 
@@ -10,110 +10,111 @@ use http::{
 
 use super::{
     Fault, FaultKind,
-    frames::CorruptedStream,
-    steps::{self, Timeline},
+    corrupt::CorruptedStream,
+    timeline::{self, Timeline},
 };
 use crate::{
     core::{
-        reply::Instead,
-        response::{Body, EventStream, HeadTiming, Response, Step, Steps, StreamFormat, TimedStep},
+        reply::ReplyOverride,
+        response::{Body, EventStream, HeadTiming, Response, Step, StreamFormat, TimedBody, TimedStep},
     },
     traffic::latency::{Distribution, Pace},
 };
 
-/// What is to go wrong with one answer. Usually nothing.
+/// The faults of one response; usually empty.
 #[derive(Debug, Default)]
 pub struct Plan {
-    list: Vec<Planned>,
+    faults: Vec<PlannedFault>,
+    /// True if an `ok` fault was added: no other fault is accepted.
     closed: bool,
 }
 
 #[derive(Debug)]
-struct Planned {
-    term: Fault,
-    /// How far its window has come.
+struct PlannedFault {
+    fault: Fault,
+    /// Progress within its time window, from 0 to 1.
     progress: f64,
 }
 
 impl Plan {
-    /// Whether nothing goes wrong.
+    /// Returns true if there is no fault.
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.faults.is_empty()
     }
 
-    /// Whether something stands in the way of one more.
-    pub(super) fn excludes(&self, term: &Fault) -> bool {
-        self.closed || self.list.iter().any(|planned| planned.term.excludes(term))
+    /// Returns true if the plan cannot take this fault besides those it has.
+    pub(super) fn excludes(&self, fault: &Fault) -> bool {
+        self.closed || self.faults.iter().any(|planned| planned.fault.excludes(fault))
     }
 
-    pub(super) fn add(&mut self, term: &Fault, progress: f64) {
-        match term.fault {
+    pub(super) fn add(&mut self, fault: &Fault, progress: f64) {
+        match fault.kind {
             FaultKind::Ok => self.closed = true,
-            _ => self.list.push(Planned { term: term.clone(), progress }),
+            _ => self.faults.push(PlannedFault { fault: fault.clone(), progress }),
         }
     }
 
     fn find<T>(&self, mut pick: impl FnMut(&FaultKind) -> Option<T>) -> Option<T> {
-        self.list.iter().find_map(|planned| pick(&planned.term.fault))
+        self.faults.iter().find_map(|planned| pick(&planned.fault.kind))
     }
 
-    fn has(&self, fault: &FaultKind) -> bool {
-        self.list.iter().any(|planned| planned.term.fault == *fault)
+    fn has(&self, kind: &FaultKind) -> bool {
+        self.faults.iter().any(|planned| planned.fault.kind == *kind)
     }
 
-    /// The error that is told in place of an answer: its status and its name.
+    /// Returns the error in place of the response: its status and its name.
     pub fn error(&self) -> Option<(u16, &str)> {
-        self.list.iter().find_map(|planned| match &planned.term.fault {
+        self.faults.iter().find_map(|planned| match &planned.fault.kind {
             FaultKind::Status(status, name) => Some((*status, name.as_str())),
             _ => None,
         })
     }
 
-    /// The name of the error that ends a stream.
+    /// Returns the name of the error that ends a stream.
     pub fn stream_error(&self) -> Option<&str> {
-        self.list.iter().find_map(|planned| match &planned.term.fault {
+        self.faults.iter().find_map(|planned| match &planned.fault.kind {
             FaultKind::Error(name) => Some(name.as_str()),
             _ => None,
         })
     }
 
-    /// What an error says of when to come back.
+    /// Returns the `Retry-After` of an error; `Some(None)` removes the header.
     pub fn retry_after(&self) -> Option<Option<Duration>> {
         self.find(|fault| if let FaultKind::RetryAfter(time) = fault { Some(*time) } else { None })
     }
 
-    /// The time to the first token, and how far it has come.
+    /// Returns the time to the first token, and its progress.
     pub fn ttft(&self) -> Option<(&Distribution, f64)> {
-        self.list.iter().find_map(|planned| match &planned.term.fault {
+        self.faults.iter().find_map(|planned| match &planned.fault.kind {
             FaultKind::Ttft(time) => Some((time, planned.progress)),
             _ => None,
         })
     }
 
-    /// The time from token to token, and how far it has come.
+    /// Returns the time between tokens, and its progress.
     pub fn itl(&self) -> Option<(&Distribution, f64)> {
-        self.list.iter().find_map(|planned| match &planned.term.fault {
+        self.faults.iter().find_map(|planned| match &planned.fault.kind {
             FaultKind::Itl(time) => Some((time, planned.progress)),
             _ => None,
         })
     }
 
-    /// What the model says instead.
-    pub fn says(&self) -> Option<Instead> {
+    /// Returns the reply that replaces the model's own.
+    pub fn replacement(&self) -> Option<ReplyOverride> {
         self.find(|fault| match fault {
-            FaultKind::Refusal => Some(Instead::Refusal),
-            FaultKind::Filter => Some(Instead::Filter),
+            FaultKind::Refusal => Some(ReplyOverride::Refusal),
+            FaultKind::Filter => Some(ReplyOverride::Filter),
             _ => None,
         })
     }
 
-    /// Whether another model is named.
-    pub fn names_another_model(&self) -> bool {
+    /// Returns true if the response names another model.
+    pub fn has_wrong_model(&self) -> bool {
         self.has(&FaultKind::WrongModel)
     }
 
-    /// Changes an answer: its times first, if it has some, then what goes wrong. Its head is sent after `before_head`, its
-    /// events at their pace; `error` is the error that ends a stream, as it stands there.
+    /// Applies the times and then the faults to a response. The head is sent after `before_head`, the events at their
+    /// pace. `error` is the body of the error that ends a stream.
     pub fn apply(
         &self,
         mut response: Response,
@@ -121,12 +122,12 @@ impl Plan {
         pace: Option<Pace>,
         error: Option<Vec<u8>>,
     ) -> Response {
-        let (content, opening) = match response.content {
+        let (content, opening) = match response.body {
             Body::Full(bytes) => (self.corrupt_full(bytes, &mut response.headers), before_head),
             Body::Stream(frames) => self.corrupt_stream(frames, pace, error, &mut response.headers),
             content => (content, before_head),
         };
-        (response.content, response.opening) = (content, HeadTiming::After(opening));
+        (response.body, response.head_timing) = (content, HeadTiming::After(opening));
         if self.is_empty() {
             return response;
         }
@@ -140,26 +141,26 @@ impl Plan {
             let flood = (1..=count).filter_map(|n| HeaderName::try_from(format!("x-fake-flood-{n}")).ok());
             response.headers.extend(flood.map(|name| (name, HeaderValue::from_static("water"))));
         }
-        let opening = self.list.iter().find_map(|Planned { term, .. }| match term.fault {
+        let opening = self.faults.iter().find_map(|PlannedFault { fault, .. }| match fault.kind {
             FaultKind::Hang => Some(HeadTiming::Never),
             FaultKind::Empty => Some(HeadTiming::Closed),
-            FaultKind::Reset if term.at.is_none() => Some(HeadTiming::Reset),
+            FaultKind::Reset if fault.at.is_none() => Some(HeadTiming::Reset),
             _ => None,
         });
-        Response { opening: opening.unwrap_or(response.opening), ..response }
+        Response { head_timing: opening.unwrap_or(response.head_timing), ..response }
     }
 
-    /// Where the body breaks off or stops, by how much of it was sent before.
-    fn breaks(&self, default: u64) -> steps::Breaks {
-        let mut breaks: steps::Breaks = self
-            .list
+    /// Returns the interruptions of the body, by the events or bytes before them.
+    fn breaks(&self, default: u64) -> timeline::Breaks {
+        let mut breaks: timeline::Breaks = self
+            .faults
             .iter()
-            .filter_map(|Planned { term, .. }| {
-                let at = term.at.unwrap_or(default);
-                match term.fault {
-                    FaultKind::Stall(time) => Some((at, steps::Break::Stall(time))),
-                    FaultKind::Cut => Some((at, steps::Break::Cut)),
-                    FaultKind::Reset if term.at.is_some() => Some((at, steps::Break::Reset)),
+            .filter_map(|PlannedFault { fault, .. }| {
+                let at = fault.at.unwrap_or(default);
+                match fault.kind {
+                    FaultKind::Stall(time) => Some((at, timeline::Break::Stall(time))),
+                    FaultKind::Cut => Some((at, timeline::Break::Cut)),
+                    FaultKind::Reset if fault.at.is_some() => Some((at, timeline::Break::Reset)),
                     _ => None,
                 }
             })
@@ -169,15 +170,12 @@ impl Plan {
     }
 
     fn corrupt_full(&self, mut bytes: Bytes, headers: &mut Vec<(HeaderName, HeaderValue)>) -> Body {
-        let place = |fault: &FaultKind, default: u64| {
-            let planned = self.list.iter().find(|planned| planned.term.fault == *fault)?;
-            Some(planned.term.at.unwrap_or(default))
-        };
-        if let Some(at) = place(&FaultKind::Malformed, bytes.len() as u64 / 2) {
+        let malformed = self.faults.iter().find(|planned| planned.fault.kind == FaultKind::Malformed);
+        if let Some(at) = malformed.map(|planned| planned.fault.at.unwrap_or(bytes.len() as u64 / 2)) {
             bytes.truncate(usize::try_from(at).unwrap_or(usize::MAX));
         }
         if self.has(&FaultKind::Gzip) {
-            bytes = steps::gzip(&bytes);
+            bytes = timeline::gzip(&bytes);
             headers.push((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
         }
         let (breaks, padding) = (self.breaks(bytes.len() as u64 / 2), self.padding());
@@ -188,21 +186,21 @@ impl Plan {
         }
         let padding = padding.unwrap_or(0);
         let length = (bytes.len() as u64).saturating_add(padding);
-        let mut list = steps::whole(bytes, &breaks);
+        let mut list = timeline::full_body(bytes, &breaks);
         if more.is_some_and(|more| more > 0) {
-            // What is promised does not come.
+            // The body is shorter than declared: only the end of the connection tells the client.
             let at = list.last().map_or(Duration::ZERO, |timed| timed.at);
             list.push(TimedStep { at, step: Step::Cut });
         }
-        let list = steps::padded(list.into_iter(), padding, Bytes::from_static(&steps::BLANKS));
+        let list = timeline::padded(list.into_iter(), padding, Bytes::from_static(&timeline::BLANKS));
         let length = Some(length.saturating_add_signed(more.unwrap_or(0)));
         match rate {
-            None => Body::Timed(Steps { length, list: Box::new(list) }),
-            Some(rate) => Body::Timed(Steps { length, list: Box::new(steps::slowed(list, rate)) }),
+            None => Body::Timed(TimedBody { length, steps: Box::new(list) }),
+            Some(rate) => Body::Timed(TimedBody { length, steps: Box::new(timeline::slowed(list, rate)) }),
         }
     }
 
-    /// The stream, and when its head is sent.
+    /// Returns the stream, and the time at which the head is sent.
     fn corrupt_stream(
         &self,
         frames: EventStream,
@@ -210,53 +208,53 @@ impl Plan {
         error: Option<Vec<u8>>,
         headers: &mut Vec<(HeaderName, HeaderValue)>,
     ) -> (Body, Duration) {
-        let EventStream { mut list, framing } = frames;
-        if self.list.iter().any(|planned| CorruptedStream::concerns(&planned.term.fault)) {
-            let terms = self.list.iter().map(|planned| (&planned.term.fault, planned.term.at));
-            list = Box::new(CorruptedStream::new(list, framing, terms, error));
+        let EventStream { events: mut list, format: framing } = frames;
+        if self.faults.iter().any(|planned| CorruptedStream::handles(&planned.fault.kind)) {
+            let faults = self.faults.iter().map(|planned| (&planned.fault.kind, planned.fault.at));
+            list = Box::new(CorruptedStream::new(list, framing, faults, error));
         }
         let (breaks, keepalive) = (self.breaks(1), self.keepalive());
         let (padding, rate) = (self.padding(), self.rate());
-        // Messages are compressed, if ever, by whoever has agreed on that with the client.
+        // WebSocket messages are compressed only if the handshake negotiated it.
         let gzip = framing != StreamFormat::Messages && self.has(&FaultKind::Gzip);
         let plain = breaks.is_empty() && keepalive.is_none() && padding.is_none() && rate.is_none() && !gzip;
         if plain && pace.is_none() {
-            return (Body::Stream(EventStream { list, framing }), Duration::ZERO);
+            return (Body::Stream(EventStream { events: list, format: framing }), Duration::ZERO);
         }
         let mut timeline = Timeline::new(list, pace, breaks);
-        // The head comes with the first event, unless there are comments before that.
+        // The head comes with the first event, unless comments come before it.
         let opening = if keepalive.is_some() { Duration::ZERO } else { timeline.first() };
         let mut list: Box<dyn Iterator<Item = TimedStep> + Send> = Box::new(timeline);
         if let Some(every) = keepalive {
-            list = Box::new(steps::kept_alive(list, every, framing.comment()));
+            list = Box::new(timeline::with_keepalive(list, every, framing.comment()));
         }
         if let Some(padding) = padding {
-            // Comments are whole ones: half of one would take the event behind it with it.
+            // Comments are complete: a part of one would swallow the event after it.
             let (blank, padding) = match framing {
-                StreamFormat::Array | StreamFormat::Lines => (Bytes::from_static(&steps::BLANKS), padding),
+                StreamFormat::Array | StreamFormat::Lines => (Bytes::from_static(&timeline::BLANKS), padding),
                 StreamFormat::Data(_) | StreamFormat::Named => {
-                    (Bytes::from_static(&steps::COMMENTS), padding.next_multiple_of(steps::COMMENT))
+                    (Bytes::from_static(&timeline::COMMENTS), padding.next_multiple_of(timeline::COMMENT_LENGTH))
                 }
-                // Each would be a message.
+                // Each comment would be a message of its own.
                 StreamFormat::Messages => (Bytes::new(), 0),
                 StreamFormat::Binary => {
                     let padding = padding.next_multiple_of(framing.comment().len() as u64);
                     (framing.comment().repeat(1000).into(), padding)
                 }
             };
-            list = Box::new(steps::padded(list, padding, blank));
+            list = Box::new(timeline::padded(list, padding, blank));
         }
         if gzip {
-            list = Box::new(steps::Gzipped::new(list));
+            list = Box::new(timeline::GzipSteps::new(list));
             headers.push((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
         }
         if let Some(rate) = rate {
             list = match framing {
-                StreamFormat::Messages => Box::new(steps::late(list, rate)),
-                _ => Box::new(steps::slowed(list, rate)),
+                StreamFormat::Messages => Box::new(timeline::delayed(list, rate)),
+                _ => Box::new(timeline::slowed(list, rate)),
             };
         }
-        (Body::Timed(Steps { length: None, list }), opening)
+        (Body::Timed(TimedBody { length: None, steps: list }), opening)
     }
 
     fn padding(&self) -> Option<u64> {
@@ -272,14 +270,15 @@ impl Plan {
     }
 }
 
-/// Says when to come back, and in no other words: whole seconds, rounded up.
+/// Replaces the headers that request a delay: `Retry-After` in seconds, rounded up, and `retry-after-ms` if it was
+/// there.
 fn retry_after(time: Option<Duration>, headers: &mut Vec<(HeaderName, HeaderValue)>) {
     const MILLIS: HeaderName = HeaderName::from_static("retry-after-ms");
-    let told_in_millis = headers.iter().any(|(name, _)| *name == MILLIS);
+    let has_millis = headers.iter().any(|(name, _)| *name == MILLIS);
     headers.retain(|(name, _)| *name != RETRY_AFTER && *name != MILLIS);
     let Some(time) = time else { return };
     headers.push((RETRY_AFTER, HeaderValue::from(time.as_nanos().div_ceil(1_000_000_000) as u64)));
-    if told_in_millis {
+    if has_millis {
         headers.push((MILLIS, HeaderValue::from(time.as_nanos().div_ceil(1_000_000) as u64)));
     }
 }

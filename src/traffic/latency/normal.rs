@@ -1,9 +1,9 @@
-//! The standard normal distribution's quantiles.
+//! Quantiles of the standard normal distribution.
 //!
 //! M. J. Wichura, "Algorithm AS 241: The Percentage Points of the Normal Distribution", Applied Statistics 37 (1988),
-//! pages 477 to 484, `PPND16`: ratios of polynomials, right to about one part in 10^16.
+//! pages 477 to 484, `PPND16`: ratios of polynomials, with a relative error of about 10^-16.
 
-/// For `p` from 0.075 to 0.925: numerator and denominator, the highest power first.
+/// Coefficients for `p` from 0.075 to 0.925: numerator and denominator, the highest power first.
 const CENTRE: [[f64; 8]; 2] = [
     [
         2509.0809287301227,
@@ -26,7 +26,8 @@ const CENTRE: [[f64; 8]; 2] = [
         1.0,
     ],
 ];
-/// For a distance of 1.4e-11 or more from the nearer end: numerator and denominator, the highest power first.
+/// Coefficients for a distance of 1.4e-11 or more from the nearer end: numerator and denominator, the highest power
+/// first.
 const SHOULDER: [[f64; 8]; 2] = [
     [
         0.0007745450142783414,
@@ -49,7 +50,7 @@ const SHOULDER: [[f64; 8]; 2] = [
         1.0,
     ],
 ];
-/// For a distance below that: numerator and denominator, the highest power first.
+/// Coefficients for a smaller distance: numerator and denominator, the highest power first.
 const TAIL: [[f64; 8]; 2] = [
     [
         2.0103343992922881e-07,
@@ -73,7 +74,8 @@ const TAIL: [[f64; 8]; 2] = [
     ],
 ];
 
-/// The normal score that the share `p` of all draws are below, for `p` above 0 and below 1: -1.645 for 0.05, 0 for 0.5.
+/// Returns the normal score below which the share `p` of all draws lies, for `p` above 0 and below 1: -1.645 for 0.05,
+/// 0 for 0.5.
 pub(super) fn score(p: f64) -> f64 {
     let q = p - 0.5;
     if q.abs() <= 0.425 {
@@ -85,9 +87,9 @@ pub(super) fn score(p: f64) -> f64 {
     score.copysign(q)
 }
 
-/// The ratio of two polynomials.
-fn ratio(of: [[f64; 8]; 2], r: f64) -> f64 {
-    let [numerator, denominator] = of.map(|powers| powers.iter().fold(0.0, |sum, power| sum * r + power));
+/// Returns the ratio of two polynomials at `r`.
+fn ratio(polynomials: [[f64; 8]; 2], r: f64) -> f64 {
+    let [numerator, denominator] = polynomials.map(|powers| powers.iter().fold(0.0, |sum, power| sum * r + power));
     numerator / denominator
 }
 
@@ -96,8 +98,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scores_are_right_to_15_figures() {
-        // The roots of erfc(-z / sqrt 2) / 2 = p, found in 40 figures; on both sides of where the ratios change.
+    fn scores_are_correct_to_15_digits() {
+        // Roots of erfc(-z / sqrt 2) / 2 = p, computed with 40 digits, on both sides of the changes of the ratio.
         for (p, z) in [
             (5.551115123125783e-17, -8.292361075813595),
             (1e-12, -7.034483825301132),
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn scores_rise_and_mirror_each_other() {
+    fn scores_rise_and_are_symmetric() {
         let mut last = f64::NEG_INFINITY;
         for n in 1..100_000 {
             let p = f64::from(n) / 100_000.0;

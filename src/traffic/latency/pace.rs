@@ -1,25 +1,25 @@
-//! When each token of one answer is due.
+//! The times at which the tokens of one response are due.
 
 use std::{sync::Arc, time::Duration};
 
 use super::Distribution;
 use crate::core::random::Random;
 
-/// The deadlines of one answer, computed as they are asked for. Each follows from the one before, never from the time at
-/// which that was met: so none is late because another was.
+/// The deadlines of one response, computed on demand. Each follows from the deadline before, not from the time at which
+/// that was met, so a late event does not delay the next one.
 pub struct Pace {
     at: Duration,
-    begun: bool,
+    has_begun: bool,
     itl: Arc<Distribution>,
-    /// How far the distribution has come, if it is a ramp.
+    /// Progress of a ramp, from 0 to 1.
     progress: f64,
-    /// What a gap is multiplied with at the moment that it begins.
+    /// Returns the factor on a gap, read when the gap begins.
     factor: Box<dyn Fn() -> f64 + Send>,
     random: Random,
 }
 
 impl Pace {
-    /// The first token is due at `ttft`, each other one a gap after the one before.
+    /// Creates a pace: the first token is due at `ttft`, and each other token a gap after the one before.
     pub fn new(
         ttft: Duration,
         itl: Arc<Distribution>,
@@ -27,14 +27,14 @@ impl Pace {
         factor: Box<dyn Fn() -> f64 + Send>,
         random: Random,
     ) -> Self {
-        Pace { at: ttft, begun: false, itl, progress, factor, random }
+        Pace { at: ttft, has_begun: false, itl, progress, factor, random }
     }
 
-    /// When the next event is due that brings so many tokens. One without tokens comes with what is before it, or with
-    /// the first token.
+    /// Returns the deadline of the next event, which has this many tokens. An event without tokens is due with the
+    /// event before it, or with the first token.
     pub fn due(&mut self, tokens: u32) -> Duration {
-        let gaps = if self.begun { tokens } else { tokens.saturating_sub(1) };
-        self.begun |= tokens > 0;
+        let gaps = if self.has_begun { tokens } else { tokens.saturating_sub(1) };
+        self.has_begun |= tokens > 0;
         if !self.itl.is_zero() {
             for _ in 0..gaps {
                 self.at = self.at.saturating_add(self.gap());
@@ -43,7 +43,7 @@ impl Pace {
         self.at
     }
 
-    /// When all of so many tokens are said, if nothing is told before.
+    /// Returns the deadline of a response with this many tokens that is sent at once.
     pub fn total(&mut self, tokens: u64) -> Duration {
         if !self.itl.is_zero() {
             for _ in 0..tokens {
@@ -76,9 +76,9 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_due_one_gap_after_the_other() {
+    fn each_token_is_due_a_gap_after_the_one_before() {
         let mut steady = pace("20ms", || 1.0);
-        // The role, the first token, the second, an event of three, the end.
+        // The role, the first token, the second, an event with three tokens, the end.
         let due: Vec<_> = [0, 1, 1, 3, 0].map(|tokens| steady.due(tokens).as_millis()).into();
         assert_eq!(due, [300, 300, 320, 380, 380]);
         assert_eq!(pace("20ms", || 1.0).total(10).as_millis(), 500);
@@ -86,10 +86,10 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_as_long_as_it_is_when_it_begins() {
+    fn the_factor_is_read_when_a_gap_begins() {
         let loaded = Arc::new(AtomicBool::new(false));
-        let look = Arc::clone(&loaded);
-        let mut pace = pace("20ms", move || if look.load(Ordering::Relaxed) { 3.0 } else { 1.0 });
+        let flag = Arc::clone(&loaded);
+        let mut pace = pace("20ms", move || if flag.load(Ordering::Relaxed) { 3.0 } else { 1.0 });
         assert_eq!((pace.due(1).as_millis(), pace.due(1).as_millis()), (300, 320));
         loaded.store(true, Ordering::Relaxed);
         assert_eq!(pace.due(1).as_millis(), 380);
@@ -99,7 +99,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_schedule_never_goes_back_and_has_no_drift(tokens in proptest::collection::vec(0u32..4, 1..200)) {
+        fn deadlines_never_fall_and_do_not_drift(tokens in proptest::collection::vec(0u32..4, 1..200)) {
             let mut pace = pace("20ms±5ms", || 1.0);
             let mut last = Duration::ZERO;
             for tokens in &tokens {
@@ -107,7 +107,7 @@ mod tests {
                 prop_assert!(due >= last);
                 last = due;
             }
-            // The same tokens, however they are put into events, are due at the same time.
+            // The deadline of the last token does not depend on its division into events.
             let all = tokens.iter().sum();
             let mut whole = self::pace("20ms±5ms", || 1.0);
             prop_assert_eq!(whole.due(all), last);

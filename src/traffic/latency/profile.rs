@@ -1,4 +1,4 @@
-//! A latency that has a name, as files give it.
+//! A named latency, as in `profiles.json`.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use serde::Deserialize;
 
 use super::{Distribution, Latency, span};
 
-/// How long a known model takes, and how that is known: `{"ttft": …, "itl": …, "prefill": …, "source": "…"}`.
+/// The latency of a known model with its source: `{"ttft": …, "itl": …, "prefill": …, "source": "…"}`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(from = "File")]
+#[serde(from = "ProfileFile")]
 pub struct Profile {
-    /// How long it takes.
+    /// The latency.
     pub latency: Latency,
-    /// Where the numbers come from, in a sentence; empty if the file does not say.
+    /// The source of the numbers, in a sentence; empty if the file has none.
     pub source: String,
 }
 
-/// The members of a [`Latency`] once more: serde forgets line and column of what it flattens.
+/// The members of a [`Latency`], repeated: serde loses line and column of a flattened struct.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct ProfileFile {
     #[serde(default)]
     ttft: Distribution,
     #[serde(default)]
@@ -30,8 +30,8 @@ struct File {
     source: String,
 }
 
-impl From<File> for Profile {
-    fn from(File { ttft, itl, prefill, source }: File) -> Self {
+impl From<ProfileFile> for Profile {
+    fn from(ProfileFile { ttft, itl, prefill, source }: ProfileFile) -> Self {
         Profile { latency: Latency { ttft, itl, prefill }, source }
     }
 }

@@ -1,4 +1,4 @@
-//! A span of time as people write it: `300ms`, `1.5s`, `20us`.
+//! A duration with its unit: `300ms`, `1.5s`, `20us`.
 
 use std::{
     fmt::{self, Write},
@@ -10,18 +10,18 @@ use serde::{Deserializer, Serializer};
 
 use super::text;
 
-/// A span of time, an hour at the most.
+/// A duration of at most an hour.
 #[derive(Clone, Copy, Debug)]
 pub struct Span(pub Duration);
 
 impl Span {
-    /// The longest.
-    pub const LONGEST: Duration = Duration::from_secs(3600);
+    /// The longest span.
+    pub const MAX: Duration = Duration::from_secs(3600);
 }
 
-/// The digits that a time may have: an hour in nanoseconds has 13. humantime 2.4 panics on some times of more than 20, whose
-/// sum is just above what a `Duration` holds.
-const MOST_DIGITS: usize = 16;
+/// Maximum number of digits: an hour in nanoseconds has 13. humantime 2.4 panics on some texts of more than 20 digits
+/// whose sum is just above the maximum of `Duration`.
+const MAX_DIGITS: usize = 16;
 
 impl FromStr for Span {
     type Err = String;
@@ -29,17 +29,17 @@ impl FromStr for Span {
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.is_empty() {
-            return Err("a time is missing: write 300ms".to_owned());
+            return Err("a time is missing; write 300ms".to_owned());
         }
         let numeric = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
         if numeric && text.parse::<f64>().is_ok_and(|number| number > 0.0) {
-            return Err(format!("`{text}` has no unit: write {text}ms or {text}s"));
+            return Err(format!("`{text}` has no unit; write {text}ms or {text}s"));
         }
-        let short = text.bytes().filter(u8::is_ascii_digit).count() <= MOST_DIGITS;
+        let short = text.bytes().filter(u8::is_ascii_digit).count() <= MAX_DIGITS;
         let span = short.then(|| humantime::parse_duration(text).ok()).flatten();
-        match span.ok_or_else(|| format!("`{text}` is not a time: write 300ms, 1.5s or 20us"))? {
-            span if span <= Span::LONGEST => Ok(Span(span)),
-            _ => Err(format!("`{text}` is more than an hour: write 1h or less")),
+        match span.ok_or_else(|| format!("`{text}` is not a time; write 300ms, 1.5s or 20us"))? {
+            span if span <= Span::MAX => Ok(Span(span)),
+            _ => Err(format!("`{text}` is more than an hour; write 1h or less")),
         }
     }
 }
@@ -56,7 +56,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// A count of the given part of one, which is a power of ten, as a decimal number without zeros at its end.
+/// A decimal number without trailing zeros: the first value divided by the second, a power of ten.
 pub(super) struct Decimal(pub u64, pub u64);
 
 impl fmt::Display for Decimal {
@@ -64,7 +64,7 @@ impl fmt::Display for Decimal {
         let Decimal(count, one) = *self;
         write!(f, "{}", count / one)?;
         if count % one > 0 {
-            // A one before the decimals keeps the zeros that they begin with.
+            // The leading 1 keeps the zeros at the start of the decimals.
             let decimals = (one + count % one).to_string();
             f.write_char('.')?;
             f.write_str(decimals[1..].trim_end_matches('0'))?;
@@ -73,12 +73,12 @@ impl fmt::Display for Decimal {
     }
 }
 
-/// For serde.
+/// Serializes a duration as a span; for `serialize_with`.
 pub(super) fn serialize<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&Span(*span))
 }
 
-/// For serde.
+/// Deserializes a span; for `deserialize_with`.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     text::deserialize::<Span, D>(deserializer).map(|span| span.0)
 }
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_read_and_shown() {
+    fn a_span_is_parsed_and_displayed() {
         for (text, nanos, shown) in [
             ("300ms", 300_000_000, "300ms"),
             (" 1.5s ", 1_500_000_000, "1.5s"),
@@ -110,16 +110,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_span_is_told() {
+    fn a_mistake_is_reported_with_a_remedy() {
         let refused = |text: &str| text.parse::<Span>().expect_err(text);
-        assert_eq!(refused("300"), "`300` has no unit: write 300ms or 300s");
-        assert_eq!(refused("0.25"), "`0.25` has no unit: write 0.25ms or 0.25s");
-        assert_eq!(refused("3601s"), "`3601s` is more than an hour: write 1h or less");
+        assert_eq!(refused("300"), "`300` has no unit; write 300ms or 300s");
+        assert_eq!(refused("0.25"), "`0.25` has no unit; write 0.25ms or 0.25s");
+        assert_eq!(refused("3601s"), "`3601s` is more than an hour; write 1h or less");
         for text in
             ["soon", "-5ms", "5 parsecs", "1.s", "0.5ns", "1e3ms", "18446744073709551615s 1000ms", "1,5s", "NaN"]
         {
-            assert_eq!(refused(text), format!("`{text}` is not a time: write 300ms, 1.5s or 20us"));
+            assert_eq!(refused(text), format!("`{text}` is not a time; write 300ms, 1.5s or 20us"));
         }
-        assert_eq!(refused("  "), "a time is missing: write 300ms");
+        assert_eq!(refused("  "), "a time is missing; write 300ms");
     }
 }

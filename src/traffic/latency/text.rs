@@ -1,4 +1,4 @@
-//! What is one string in JSON and YAML.
+//! Values that are one string in JSON and YAML.
 
 use std::{fmt, marker::PhantomData, str::FromStr};
 
@@ -7,7 +7,7 @@ use serde::{
     de::{Error, Visitor},
 };
 
-/// Reads it as [`FromStr`] does; anything but a string is told what to write.
+/// Deserializes a string with [`FromStr`]; the error for another type shows the right form.
 pub(super) fn deserialize<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     struct Text<T>(PhantomData<T>);
 

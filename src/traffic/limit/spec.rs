@@ -1,4 +1,4 @@
-//! Limits as they are asked for.
+//! The configuration of a limit.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -10,36 +10,36 @@ use crate::core::{
     limit_status::{Unit, per},
 };
 
-/// One limit, as it is written: `{"unit": "requests", "quota": 100, "per": ["ip"]}`.
+/// One limit: `{"unit": "requests", "quota": 100, "per": ["ip"]}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitSpec {
-    /// What is counted.
+    /// The unit that is counted.
     #[serde(default)]
     pub unit: Unit,
-    /// How much of it there is in a period.
+    /// Amount per period.
     pub quota: u32,
-    /// Who has a quota of their own.
-    #[serde(default = "each_address")]
+    /// Dimensions whose values each have their own quota.
+    #[serde(default = "per_address")]
     pub per: Vec<Dimension>,
-    /// For which models.
+    /// Models that it applies to.
     #[serde(default, skip_serializing_if = "Models::is_any")]
     pub models: Models,
-    /// How it is counted.
+    /// The algorithm.
     #[serde(default)]
     pub window: Window,
-    /// The period.
+    /// The period of the quota.
     #[serde(default)]
     pub period: Period,
-    /// gcra: how much may be taken at once; the quota if left out.
+    /// gcra: the most that is admitted at once; the quota by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
-    /// Whether nothing is told of it: no headers, and a refusal without numbers.
+    /// True if clients see no headers of it, and a refusal without numbers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub silent: bool,
 }
 
-fn each_address() -> Vec<Dimension> {
+fn per_address() -> Vec<Dimension> {
     vec![Dimension::Ip]
 }
 
@@ -49,61 +49,61 @@ impl LimitSpec {
         LimitSpec { quota: other.quota, burst: other.burst, ..self.clone() } == *other
     }
 
-    /// So many requests a minute for each client address.
+    /// Creates a limit on requests per minute for each client address.
     pub fn rpm(quota: u32) -> Self {
         LimitSpec::per_minute(Unit::Requests, quota)
     }
 
-    /// So much of `unit` a minute for each client address.
+    /// Creates a limit on `unit` per minute for each client address.
     pub fn per_minute(unit: Unit, quota: u32) -> Self {
-        let (per, models, window) = (each_address(), Models::default(), Window::default());
+        let (per, models, window) = (per_address(), Models::default(), Window::default());
         LimitSpec { unit, quota, per, models, window, period: Period::MINUTE, burst: None, silent: false }
     }
 
-    /// The limit of the fake server in LiteLLM's load-testing guide: slowapi's `100/minute` for each address and path, of
-    /// which clients are told nothing.
+    /// Creates the limit of the fake server in LiteLLM's load-testing guide: slowapi's `100/minute` for each address
+    /// and path, without headers.
     pub fn litellm_guide(quota: u32) -> Self {
         let per = vec![Dimension::Ip, Dimension::Endpoint];
         LimitSpec { per, window: Window::Fixed, silent: true, ..LimitSpec::rpm(quota) }
     }
 
-    /// Sees to it that the limit can be kept.
+    /// Checks that the values fit together.
     ///
     /// # Errors
-    /// What is wrong with it, and what to do.
+    /// The mistake and its remedy.
     pub fn check(&self) -> Result<(), String> {
         let gcra = self.window == Window::Gcra && self.period != Period::NEVER && self.unit != Unit::InFlight;
         if self.quota == 0 && self.period != Period::NEVER {
-            return Err("quota 0 would admit nothing: give 1 or more, or leave the limit out".to_owned());
+            return Err("quota 0 would admit nothing; give 1 or more, or leave the limit out".to_owned());
         }
         if self.per.is_empty() {
-            return Err("per is empty: write [global] for one quota that all share".to_owned());
+            return Err("per is empty; write [global] for one quota that all share".to_owned());
         }
         match self.burst {
             None => {}
-            Some(0) => return Err("burst 0 would admit nothing: give 1 or more".to_owned()),
+            Some(0) => return Err("burst 0 would admit nothing; give 1 or more".to_owned()),
             Some(_) if !gcra => {
                 return Err(
-                    "burst belongs to requests and tokens in a gcra window that refills: leave it out".to_owned()
+                    "burst applies only to requests and tokens in a gcra window that refills; leave it out".to_owned()
                 );
             }
             Some(burst) if u64::from(burst) > 1000 * u64::from(self.quota) => {
-                return Err(format!("burst {burst} is more than a thousand times the quota"));
+                return Err(format!("burst {burst} is more than a thousand times the quota; give less"));
             }
             Some(_) => {}
         }
         Ok(())
     }
 
-    /// How much may be taken at once.
-    pub(super) fn most(&self) -> u32 {
+    /// Returns the most that is admitted at once.
+    pub(super) fn max_at_once(&self) -> u32 {
         self.burst.unwrap_or(self.quota)
     }
 }
 
 impl fmt::Display for LimitSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.quota, self.unit.words())?;
+        write!(f, "{} {}", self.quota, self.unit.noun())?;
         match self.period {
             _ if self.unit == Unit::InFlight => {}
             Period::NEVER => f.write_str(" in all")?,
@@ -129,29 +129,29 @@ impl fmt::Display for LimitSpec {
         }
         match self.window {
             _ if self.unit == Unit::InFlight || self.period == Period::NEVER => Ok(()),
-            Window::Gcra => write!(f, ", up to {} at once", self.most()),
+            Window::Gcra => write!(f, ", up to {} at once", self.max_at_once()),
             Window::Fixed => f.write_str(", in fixed windows"),
             Window::Sliding => f.write_str(", in sliding windows"),
         }?;
-        f.write_str(if self.silent { ", untold" } else { "" })
+        f.write_str(if self.silent { ", without headers" } else { "" })
     }
 }
 
-/// What tells one bucket of a limit from another.
+/// A property of requests whose values each have their own bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dimension {
-    /// The client's address.
+    /// The address of the client.
     Ip,
-    /// The key; without one, the address.
+    /// The API key; without one, the address.
     Key,
-    /// The model asked for.
+    /// The requested model.
     Model,
     /// The deployment in an Azure path; elsewhere the model.
     Deployment,
-    /// The path.
+    /// The path of the request.
     Endpoint,
-    /// Nothing: all share one bucket.
+    /// None: all requests share one bucket.
     Global,
 }
 
@@ -164,19 +164,19 @@ impl FromStr for Dimension {
     }
 }
 
-/// The time in which a quota is there once.
+/// The time in which a quota can be used once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Period(Duration);
 
 impl Period {
-    /// A minute.
+    /// One minute.
     pub const MINUTE: Period = Period(Duration::from_secs(60));
-    /// A day.
+    /// One day.
     pub const DAY: Period = Period(Duration::from_secs(86_400));
-    /// For ever: what is used up is not refilled.
+    /// No end: the quota is never refilled.
     pub const NEVER: Period = Period(Duration::MAX);
 
-    /// In nanoseconds; `u64::MAX` is for ever.
+    /// Returns the period in nanoseconds; `u64::MAX` for [`Period::NEVER`].
     pub(super) fn nanos(self) -> u64 {
         u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
     }
@@ -202,7 +202,7 @@ impl FromStr for Period {
         let longest = Duration::from_secs(31 * 86_400);
         let period = humantime::parse_duration(text).ok().filter(|period| !period.is_zero() && *period <= longest);
         period.map(Period).ok_or_else(|| {
-            format!("`{text}` is not a period: write minute, day, never, or a duration such as 10s, at most 31 days")
+            format!("`{text}` is not a period; write minute, day, never, or a duration such as 10s, at most 31 days")
         })
     }
 }
@@ -224,43 +224,45 @@ impl<'de> Deserialize<'de> for Period {
     }
 }
 
-/// Some models: those that one of the globs fits and none of the globs that begin with `!`. Without any, all.
+/// The models that match one of the globs and none of the globs that begin with `!`. Without globs, all models.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Models(Vec<Pick>);
+pub struct Models(Vec<ModelGlob>);
 
-/// Those that a glob fits, or those that it does not.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(from = "String", into = "String")]
-struct Pick {
+/// A glob that includes models, or excludes them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+struct ModelGlob {
     not: bool,
     glob: Glob,
 }
 
-impl From<String> for Pick {
-    fn from(text: String) -> Self {
+impl TryFrom<String> for ModelGlob {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
         match text.strip_prefix('!') {
-            Some(glob) => Pick { not: true, glob: glob.to_owned().into() },
-            None => Pick { not: false, glob: text.into() },
+            Some(glob) => Ok(ModelGlob { not: true, glob: glob.to_owned().try_into()? }),
+            None => Ok(ModelGlob { not: false, glob: text.try_into()? }),
         }
     }
 }
 
-impl From<Pick> for String {
-    fn from(Pick { not, glob }: Pick) -> Self {
+impl From<ModelGlob> for String {
+    fn from(ModelGlob { not, glob }: ModelGlob) -> Self {
         if not { format!("!{glob}") } else { glob.into() }
     }
 }
 
 impl Models {
-    /// Whether it is all of them.
+    /// Returns true if it contains all models.
     pub fn is_any(&self) -> bool {
         self.0.is_empty()
     }
 
     pub(super) fn contain(&self, model: &str) -> bool {
-        let mut picks = self.0.iter().filter(|pick| !pick.not).peekable();
-        let is_in = picks.peek().is_none() || picks.any(|pick| pick.glob.fits(model));
-        is_in && !self.0.iter().any(|pick| pick.not && pick.glob.fits(model))
+        let mut included = self.0.iter().filter(|glob| !glob.not).peekable();
+        let is_in = included.peek().is_none() || included.any(|glob| glob.glob.matches(model));
+        is_in && !self.0.iter().any(|glob| glob.not && glob.glob.matches(model))
     }
 }
 
@@ -269,13 +271,14 @@ impl<'de> Deserialize<'de> for Models {
         #[derive(Deserialize)]
         #[serde(untagged, expecting = "a glob such as `gpt-4o*`, or a list of globs")]
         enum Globs {
-            One(Pick),
-            Many(Vec<Pick>),
+            One(String),
+            Many(Vec<String>),
         }
-        Ok(match Globs::deserialize(deserializer)? {
-            Globs::One(glob) => Models(vec![glob]),
-            Globs::Many(globs) => Models(globs),
-        })
+        let globs = match Globs::deserialize(deserializer)? {
+            Globs::One(glob) => vec![glob],
+            Globs::Many(globs) => globs,
+        };
+        globs.into_iter().map(ModelGlob::try_from).collect::<Result<_, _>>().map(Models).map_err(D::Error::custom)
     }
 }
 
@@ -284,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_are_shown_in_words() {
+    fn a_limit_is_displayed_and_checked() {
         let spec = |text: &str| serde_json::from_str::<LimitSpec>(text).unwrap();
         for (text, words) in [
             (r#"{"quota": 100}"#, "100 requests/min for each client address, up to 100 at once"),
@@ -307,6 +310,11 @@ mod tests {
             (r#"{"quota": 1, "burst": 1001}"#, "a thousand times"),
         ] {
             assert!(spec(text).check().unwrap_err().contains(what), "{text}");
+        }
+        for models in [r#""gpt-[45]*""#, r#"["o3", "!gpt-[45]*"]"#] {
+            let text = format!(r#"{{"quota": 1, "models": {models}}}"#);
+            let wrong = serde_json::from_str::<LimitSpec>(&text).unwrap_err().to_string();
+            assert!(wrong.contains("the glob `gpt-[45]*` has a `[`"), "{wrong}");
         }
         let wrong = serde_json::from_str::<LimitSpec>(r#"{"quota": 1, "period": "often"}"#).unwrap_err().to_string();
         assert!(wrong.contains("`often` is not a period"), "{wrong}");

@@ -1,7 +1,7 @@
-//! Buckets by key, bounded.
+//! A bounded table of buckets by key.
 //!
-//! When there are more keys than may be remembered, new ones share buckets of their own. They may then be refused early,
-//! but no bucket is forgotten before it is full, and so none can be had twice by crowding it out.
+//! Keys beyond the bound share a few buckets, and may be refused early. No bucket is removed before it is full again,
+//! so a client cannot win a new quota by flooding the table with keys.
 
 use std::{
     collections::HashMap,
@@ -9,38 +9,38 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::window::State;
+use super::window::BucketState;
 
 const SHARDS: usize = 64;
-/// The buckets that a table remembers, about 140 MB if they are all in use.
-pub(super) const MOST: usize = 2 * 1024 * 1024;
-/// Of so many buckets of a shard, a full one keeps one more for all further keys to share.
-const SHARED: usize = 32;
-/// A full shard is searched for idle buckets this often at the most, in nanoseconds.
+/// Maximum number of buckets of a table, about 140 MB.
+pub(super) const MAX_BUCKETS: usize = 2 * 1024 * 1024;
+/// A full shard adds one bucket, shared by further keys, for this many of its own.
+const BUCKETS_PER_SHARED: usize = 32;
+/// Minimum time between two searches of a full shard for idle buckets, in nanoseconds.
 const SWEEP_EVERY: u64 = 100_000_000;
 
 /// The buckets of one limit.
 pub(super) struct Table(Box<[Mutex<Shard>]>);
 
-/// The buckets of some keys. The lock on it is held for the arithmetic of one decision.
+/// The buckets of some keys. Its lock is held for the arithmetic of one decision.
 pub(super) struct Shard {
-    buckets: HashMap<u64, Bucket, BuildHasherDefault<Hashed>>,
-    most: usize,
-    /// When it may be searched again because it is full.
+    buckets: HashMap<u64, StoredBucket, BuildHasherDefault<PrehashedKey>>,
+    max: usize,
+    /// Time of the next search for idle buckets if the shard is full.
     sweep_at: u64,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Bucket {
-    state: State,
+struct StoredBucket {
+    state: BucketState,
     idle_at: u64,
 }
 
-/// Keys are hashes already.
+/// A hasher that returns the key itself: keys are hashes already.
 #[derive(Default)]
-struct Hashed(u64);
+struct PrehashedKey(u64);
 
-impl Hasher for Hashed {
+impl Hasher for PrehashedKey {
     fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
@@ -56,61 +56,61 @@ impl Hasher for Hashed {
     }
 }
 
-/// A decision cannot leave a shard half-changed, so a lock poisoned by a panic elsewhere is as good as new.
+/// Locks a shard. Poisoning is ignored, because a panic cannot leave a shard half-changed.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Table {
-    /// A table that remembers `most` buckets.
-    pub(super) fn new(most: usize) -> Self {
-        let shard = || Shard { buckets: HashMap::default(), most: most / SHARDS, sweep_at: 0 };
+    /// Creates a table of at most `max` buckets.
+    pub(super) fn new(max: usize) -> Self {
+        let shard = || Shard { buckets: HashMap::default(), max: max / SHARDS, sweep_at: 0 };
         Table((0..SHARDS).map(|_| Mutex::new(shard())).collect())
     }
 
-    /// The shard that a key is in, locked: nothing else is decided over its keys meanwhile.
+    /// Locks the shard of a key.
     pub(super) fn shard(&self, key: u64) -> MutexGuard<'_, Shard> {
-        // Not the bits by which the map inside places its keys.
+        // The map inside uses other bits of the key.
         lock(&self.0[(key >> 32) as usize % SHARDS])
     }
 
-    /// Forgets the buckets that are as good as never used.
+    /// Removes the buckets that equal unused ones.
     pub(super) fn forget_idle(&self, now: u64) {
         for shard in &self.0 {
             lock(shard).forget_idle(now);
         }
     }
 
-    /// How many buckets are remembered.
+    /// Returns the number of buckets.
     pub(super) fn len(&self) -> usize {
         self.0.iter().map(|shard| lock(shard).buckets.len()).sum()
     }
 }
 
 impl Shard {
-    /// Where the bucket of a key is: a place of its own or one that it shares.
-    pub(super) fn place(&mut self, key: u64, now: u64) -> u64 {
-        if self.buckets.len() < self.most || self.buckets.contains_key(&key) {
+    /// Returns the key of the bucket to use: the key itself, or that of a shared bucket.
+    pub(super) fn bucket_key(&mut self, key: u64, now: u64) -> u64 {
+        if self.buckets.len() < self.max || self.buckets.contains_key(&key) {
             return key;
         }
         if now >= self.sweep_at {
             self.forget_idle(now);
             self.sweep_at = now.saturating_add(SWEEP_EVERY);
         }
-        // No key is so small but by a chance that does no harm.
-        if self.buckets.len() < self.most { key } else { key % (self.most / SHARED).max(1) as u64 }
+        // Keys are 64-bit hashes, so a key this small is a rare and harmless collision.
+        if self.buckets.len() < self.max { key } else { key % (self.max / BUCKETS_PER_SHARED).max(1) as u64 }
     }
 
-    pub(super) fn state(&self, place: u64) -> State {
-        self.buckets.get(&place).map(|bucket| bucket.state).unwrap_or_default()
+    pub(super) fn state(&self, bucket_key: u64) -> BucketState {
+        self.buckets.get(&bucket_key).map(|bucket| bucket.state).unwrap_or_default()
     }
 
-    /// Changes a bucket; one that is idle from the beginning is not remembered.
-    pub(super) fn set(&mut self, place: u64, state: State, idle_at: u64) {
+    /// Stores the state of a bucket, or removes it if `idle_at` is zero.
+    pub(super) fn set(&mut self, bucket_key: u64, state: BucketState, idle_at: u64) {
         if idle_at == 0 {
-            self.buckets.remove(&place);
+            self.buckets.remove(&bucket_key);
         } else {
-            self.buckets.insert(place, Bucket { state, idle_at });
+            self.buckets.insert(bucket_key, StoredBucket { state, idle_at });
         }
     }
 

@@ -1,6 +1,6 @@
-//! How a limit counts: each algorithm is a step from a bucket's state, the time and a cost to a verdict.
+//! The algorithms of limits: each computes a decision from the state of a bucket, the time and a cost.
 //!
-//! A step changes nothing. So several limits can be asked before any of them is charged.
+//! An algorithm does not change the bucket, so several limits can decide before any of them is charged.
 
 mod fixed;
 mod gcra;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, de::IntoDeserializer};
 use self::gcra::Gcra;
 use crate::core::limit_status::{LimitStatus, Unit};
 
-/// The algorithms there are.
+/// The algorithm of a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Window {
@@ -35,86 +35,89 @@ impl FromStr for Window {
     }
 }
 
-/// What is remembered of one bucket. All zero is a bucket never used; else the meaning is the algorithm's own.
+/// The state of one bucket. All zero is an unused bucket; otherwise each algorithm gives the fields its own meaning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct State {
-    /// gcra: when the bucket is full again. fixed, sliding: when the window opened. Zero for never.
+pub(super) struct BucketState {
+    /// gcra: the time at which the bucket is full again. fixed, sliding: the time at which the window opened. Zero:
+    /// never.
     pub(super) at: u64,
-    /// fixed, sliding: what was taken in the window. Of requests in flight: how many there are.
+    /// fixed, sliding: the amount used in the window. slots: the number of requests in flight.
     pub(super) used: u32,
-    /// sliding: what was taken in the window before.
+    /// sliding: the amount used in the window before.
     pub(super) before: u32,
 }
 
-/// What a limit says to one request.
+/// The decision of one limit on one request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Verdict {
+pub(super) struct Decision {
     pub(super) admitted: bool,
-    /// Whether it is more than is ever admitted at once.
+    /// True if the cost is more than is ever admitted at once.
     pub(super) too_large: bool,
-    /// Where the client stands then.
+    /// The status of the limit after the decision.
     pub(super) limit_status: LimitStatus,
-    /// The bucket then.
-    pub(super) after: State,
-    /// When the bucket is as good as never used, in nanoseconds since the clock began.
+    /// The state of the bucket after the decision.
+    pub(super) after: BucketState,
+    /// Time at which the bucket equals an unused one, in nanoseconds since the clock began.
     pub(super) idle_at: u64,
 }
 
-/// A quota, and the algorithm that keeps it.
-pub(super) enum Meter {
+/// An algorithm with its quota.
+pub(super) enum Algorithm {
     Gcra(Box<Gcra>),
     Fixed(Quota),
     Sliding(Quota),
+    /// Requests in flight.
     Slots(Quota),
 }
 
-/// So much in every period.
+/// An amount per period.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Quota {
     pub(super) limit: u32,
-    /// In nanoseconds; `u64::MAX` is for ever.
+    /// Length in nanoseconds; `u64::MAX` never ends.
     pub(super) period: u64,
 }
 
-impl Meter {
-    /// `limit` of `unit` in every `period`; at once, gcra admits `burst`.
+impl Algorithm {
+    /// Selects the algorithm for a unit and a window; `burst` is the most that gcra admits at once.
     pub(super) fn new(unit: Unit, window: Window, quota: Quota, burst: NonZeroU32) -> Self {
         match window {
-            _ if unit == Unit::InFlight => Meter::Slots(quota),
-            // What never refills has one window.
-            _ if quota.period == u64::MAX => Meter::Fixed(quota),
-            Window::Gcra => Meter::Gcra(Box::new(Gcra::new(quota, burst))),
-            Window::Fixed => Meter::Fixed(quota),
-            Window::Sliding => Meter::Sliding(quota),
+            _ if unit == Unit::InFlight => Algorithm::Slots(quota),
+            // A quota that never refills has a single window.
+            _ if quota.period == u64::MAX => Algorithm::Fixed(quota),
+            Window::Gcra => Algorithm::Gcra(Box::new(Gcra::new(quota, burst))),
+            Window::Fixed => Algorithm::Fixed(quota),
+            Window::Sliding => Algorithm::Sliding(quota),
         }
     }
 
-    /// Decides over `cost` of a bucket in this state at `now`, in nanoseconds since the clock began. A cost of zero passes
-    /// and tells where the client stands.
-    pub(super) fn decide(&self, state: State, now: u64, cost: u32) -> Verdict {
-        // Zero stands for "never", so the windows count from one.
+    /// Decides whether a bucket in this state admits `cost` at `now`, in nanoseconds since the clock began. A cost of
+    /// zero is admitted, and returns the current status.
+    pub(super) fn decide(&self, state: BucketState, now: u64, cost: u32) -> Decision {
+        // The state uses zero for "never", so the windows count from one.
         let from_one = now.saturating_add(1);
         match self {
-            Meter::Gcra(gcra) => gcra.decide(state, now, cost),
-            Meter::Fixed(quota) => fixed::decide(*quota, from_one, state, cost),
-            Meter::Sliding(quota) => sliding::decide(*quota, from_one, state, cost),
-            Meter::Slots(quota) => slots::decide(*quota, state, cost),
+            Algorithm::Gcra(gcra) => gcra.decide(state, now, cost),
+            Algorithm::Fixed(quota) => fixed::decide(*quota, from_one, state, cost),
+            Algorithm::Sliding(quota) => sliding::decide(*quota, from_one, state, cost),
+            Algorithm::Slots(quota) => slots::decide(*quota, state, cost),
         }
     }
 
-    /// Corrects a bucket that was charged `reserved` in the window that had opened at `opened`, and should have been charged
-    /// `spent`.
-    pub(super) fn correct(&self, state: State, now: u64, opened: u64, reserved: u32, spent: u32) -> Verdict {
+    /// Replaces the `reserved` charge, made in the window that opened at `opened`, by `spent`.
+    pub(super) fn correct(&self, state: BucketState, now: u64, opened: u64, reserved: u32, spent: u32) -> Decision {
         let corrected = |used: u32| used.saturating_sub(reserved).saturating_add(spent);
         let corrected = match self {
-            Meter::Gcra(gcra) => gcra.correct(state, now, reserved, spent),
-            Meter::Sliding(quota) if state.at == opened.saturating_add(quota.period) => {
-                State { before: corrected(state.before), ..state }
+            Algorithm::Gcra(gcra) => gcra.correct(state, now, reserved, spent),
+            Algorithm::Sliding(quota) if state.at == opened.saturating_add(quota.period) => {
+                BucketState { before: corrected(state.before), ..state }
             }
-            Meter::Fixed(_) | Meter::Sliding(_) if state.at == opened => State { used: corrected(state.used), ..state },
-            // The window that was charged is over.
-            Meter::Fixed(_) | Meter::Sliding(_) => state,
-            Meter::Slots(_) => State { used: corrected(state.used), ..state },
+            Algorithm::Fixed(_) | Algorithm::Sliding(_) if state.at == opened => {
+                BucketState { used: corrected(state.used), ..state }
+            }
+            // The charged window is over.
+            Algorithm::Fixed(_) | Algorithm::Sliding(_) => state,
+            Algorithm::Slots(_) => BucketState { used: corrected(state.used), ..state },
         };
         self.decide(corrected, now, 0)
     }
@@ -131,21 +134,21 @@ mod tests {
 
     pub(super) const MINUTE: u64 = 60_000_000_000;
 
-    /// One bucket, and all that was admitted to it: when, and how much.
-    pub(super) struct Bucket {
-        meter: Meter,
-        state: State,
+    /// One bucket, and the time and cost of everything that it admitted.
+    pub(super) struct TestBucket {
+        algorithm: Algorithm,
+        state: BucketState,
         pub(super) clock: ManualClock,
         pub(super) admitted: Vec<(u64, u32)>,
     }
 
-    impl Bucket {
+    impl TestBucket {
         pub(super) fn new(window: Window, limit: u32, burst: u32) -> Self {
             let clock = ManualClock::new();
             let quota = Quota { limit, period: MINUTE };
             let burst = NonZeroU32::new(burst).unwrap();
-            let meter = Meter::new(Unit::Tokens, window, quota, burst);
-            Bucket { meter, state: State::default(), clock, admitted: Vec::new() }
+            let algorithm = Algorithm::new(Unit::Tokens, window, quota, burst);
+            TestBucket { algorithm, state: BucketState::default(), clock, admitted: Vec::new() }
         }
 
         fn now(&self) -> u64 {
@@ -153,19 +156,19 @@ mod tests {
         }
 
         fn passes(&self, cost: u32) -> bool {
-            self.meter.decide(self.state, self.now(), cost).admitted
+            self.algorithm.decide(self.state, self.now(), cost).admitted
         }
 
-        pub(super) fn ask(&mut self, cost: u32) -> Verdict {
-            let verdict = self.meter.decide(self.state, self.now(), cost);
-            self.state = verdict.after;
-            if verdict.admitted {
+        pub(super) fn ask(&mut self, cost: u32) -> Decision {
+            let decision = self.algorithm.decide(self.state, self.now(), cost);
+            self.state = decision.after;
+            if decision.admitted {
                 self.admitted.push((self.now(), cost));
             }
-            verdict
+            decision
         }
 
-        /// The most that was admitted in any span beyond what refills in it, in nanoseconds of the quota.
+        /// Returns the most that was admitted in any span beyond the refill in it, in nanoseconds of the quota.
         fn most_beyond_refill(&self, limit: u32) -> u128 {
             let spans = (0..self.admitted.len()).flat_map(|first| {
                 self.admitted[first..].iter().scan(0u128, move |sum, (at, cost)| {
@@ -177,7 +180,7 @@ mod tests {
         }
     }
 
-    /// What each algorithm says, written down as its definition, from all that happened before.
+    /// Decides by the definition of each algorithm, from the full history.
     fn naive(window: Window, limit: u32, burst: u32, now: u64, cost: u32, before: &[(u64, u32, bool)]) -> bool {
         let (now, period, cost) = (u128::from(now), u128::from(MINUTE), u128::from(cost));
         let charged = before.iter().filter(|(_, _, admitted)| *admitted);
@@ -232,53 +235,53 @@ mod tests {
 
     proptest! {
         #[test]
-        fn admits_what_its_definition_admits_and_tells_the_truth(
+        fn admits_what_its_definition_admits_and_reports_the_true_status(
             window in windows(),
             limit in 1u32..300,
             share in 1u32..=200,
             steps in prop::collection::vec((0u64..9_000_000, 1u32..40, any::<bool>()), 1..120),
         ) {
             let burst = if window == Window::Gcra { (limit * share / 100).max(1) } else { limit };
-            let mut bucket = Bucket::new(window, limit, burst);
+            let mut bucket = TestBucket::new(window, limit, burst);
             let (mut before, mut idle_at) = (Vec::new(), 0);
             for (micros, cost, obeys) in steps {
                 bucket.clock.advance(Duration::from_micros(micros));
                 let expected = naive(window, limit, burst, bucket.now(), cost, &before);
-                let verdict = bucket.ask(cost);
-                idle_at = verdict.idle_at;
-                prop_assert_eq!(verdict.admitted, expected);
-                prop_assert_eq!(verdict.too_large, cost > burst);
-                before.push((bucket.now(), cost, verdict.admitted));
+                let decision = bucket.ask(cost);
+                idle_at = decision.idle_at;
+                prop_assert_eq!(decision.admitted, expected);
+                prop_assert_eq!(decision.too_large, cost > burst);
+                before.push((bucket.now(), cost, decision.admitted));
 
-                let limit_status = verdict.limit_status;
+                let limit_status = decision.limit_status;
                 let remaining = u32::try_from(limit_status.remaining).unwrap();
                 prop_assert!(remaining == 0 || bucket.passes(remaining));
                 prop_assert!(!bucket.passes(remaining + 1));
                 prop_assert_eq!(limit_status.wait.is_zero(), bucket.passes(cost.min(burst)));
-                if !verdict.admitted && !verdict.too_large && obeys {
+                if !decision.admitted && !decision.too_large && obeys {
                     bucket.clock.advance(limit_status.wait - Duration::from_nanos(1));
-                    prop_assert!(!bucket.passes(cost), "a moment before it does not");
+                    prop_assert!(!bucket.passes(cost), "a moment earlier it is refused");
                     bucket.clock.advance(Duration::from_nanos(1));
-                    prop_assert!(bucket.passes(cost), "who waits as told passes");
+                    prop_assert!(bucket.passes(cost), "after the reported wait it is admitted");
                 }
             }
-            // Full again, or idle, it is as good as never used.
+            // A bucket that is full again, or idle, equals an unused one.
             let state = bucket.state;
-            let full = bucket.meter.decide(bucket.state, bucket.now(), 0).limit_status.until_full;
+            let full = bucket.algorithm.decide(bucket.state, bucket.now(), 0).limit_status.until_full;
             bucket.clock.advance(full + Duration::from_nanos(1));
-            prop_assert_eq!(bucket.meter.decide(bucket.state, bucket.now(), 0).limit_status.remaining, u64::from(burst));
+            prop_assert_eq!(bucket.algorithm.decide(bucket.state, bucket.now(), 0).limit_status.remaining, u64::from(burst));
             bucket.clock.advance(Duration::from_nanos(idle_at.saturating_sub(bucket.now())));
-            prop_assert_eq!(bucket.meter.decide(state, idle_at, 0).limit_status.remaining, u64::from(burst));
+            prop_assert_eq!(bucket.algorithm.decide(state, idle_at, 0).limit_status.remaining, u64::from(burst));
         }
 
         #[test]
-        fn over_any_span_no_more_than_burst_and_refill(
+        fn no_span_admits_more_than_burst_and_refill(
             gcra in any::<bool>(),
             limit in 1u32..60,
             pauses in prop::collection::vec(0u64..20_000, 1..150),
         ) {
             let window = if gcra { Window::Gcra } else { Window::Sliding };
-            let mut bucket = Bucket::new(window, limit, limit);
+            let mut bucket = TestBucket::new(window, limit, limit);
             for pause in pauses {
                 bucket.clock.advance(Duration::from_millis(pause));
                 while bucket.ask(1).admitted {}
@@ -288,36 +291,39 @@ mod tests {
     }
 
     #[test]
-    fn who_came_first_may_be_decided_over_last() {
+    fn a_decision_may_lie_before_the_last_one() {
         for window in [Window::Gcra, Window::Fixed, Window::Sliding] {
-            let mut bucket = Bucket::new(window, 100, 100);
+            let mut bucket = TestBucket::new(window, 100, 100);
             let (first, later) = (MINUTE, MINUTE + 1_000_000);
-            bucket.state = bucket.meter.decide(bucket.state, later, 40).after;
-            let verdict = bucket.meter.decide(bucket.state, first, 40);
-            // The bucket that refills has a moment less of refill.
-            assert!(verdict.admitted && (19..=20).contains(&verdict.limit_status.remaining), "{window:?}: {verdict:?}");
-            assert!(!bucket.meter.decide(verdict.after, first, 40).admitted, "{window:?}");
+            bucket.state = bucket.algorithm.decide(bucket.state, later, 40).after;
+            let decision = bucket.algorithm.decide(bucket.state, first, 40);
+            // gcra lacks the refill of one moment.
+            assert!(
+                decision.admitted && (19..=20).contains(&decision.limit_status.remaining),
+                "{window:?}: {decision:?}"
+            );
+            assert!(!bucket.algorithm.decide(decision.after, first, 40).admitted, "{window:?}");
         }
     }
 
     #[test]
-    fn what_was_booked_too_much_is_given_back_once() {
+    fn an_excess_reservation_is_returned_once() {
         for window in [Window::Gcra, Window::Fixed, Window::Sliding] {
-            let mut bucket = Bucket::new(window, 100, 100);
+            let mut bucket = TestBucket::new(window, 100, 100);
             let reserved = bucket.ask(90);
             assert!(!bucket.passes(20));
-            let settled = |bucket: &Bucket, spent| {
+            let reconciled = |bucket: &TestBucket, spent| {
                 let now = bucket.now();
-                bucket.meter.correct(bucket.state, now, reserved.after.at, 90, spent)
+                bucket.algorithm.correct(bucket.state, now, reserved.after.at, 90, spent)
             };
-            let given_back = settled(&bucket, 30);
-            assert_eq!(given_back.limit_status.remaining, 70, "{window:?}");
-            bucket.state = given_back.after;
+            let returned = reconciled(&bucket, 30);
+            assert_eq!(returned.limit_status.remaining, 70, "{window:?}");
+            bucket.state = returned.after;
             assert!(bucket.passes(70) && !bucket.passes(71));
-            assert_eq!(settled(&bucket, 200).limit_status.remaining, 0, "{window:?}: more was spent than booked");
-            // Long after, there is nothing to give back, and it does not make the bucket more than full.
+            assert_eq!(reconciled(&bucket, 200).limit_status.remaining, 0, "{window:?}: more was spent than reserved");
+            // Long after, nothing is returned: a bucket never holds more than its quota.
             bucket.clock.advance(Duration::from_secs(300));
-            assert_eq!(settled(&bucket, 0).limit_status.remaining, 100, "{window:?}");
+            assert_eq!(reconciled(&bucket, 0).limit_status.remaining, 100, "{window:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What can be told about limits.
+//! The slots of limits: `{{requests.remaining}}`, `{{refusal.retry_after}}`.
 
 use std::{fmt, time::Duration};
 
@@ -6,60 +6,61 @@ use super::text;
 use crate::core::{
     clock::Rfc3339,
     limit_status::{GoDuration, LimitExceeded, LimitStatus, LimitStatuses, Unit},
-    template::Filling,
+    template::SlotValue,
 };
 
-/// Which limit is spoken of.
+/// The limit whose state a slot reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub enum LimitFamily {
     /// The limit on requests, on tokens, …
     Of(Unit),
-    /// The limit that refuses the request.
+    /// The limit that rejects the request.
     LimitExceeded,
 }
 
-const FAMILIES: [(&str, Family); 5] = [
-    ("requests", Family::Of(Unit::Requests)),
-    ("tokens", Family::Of(Unit::Tokens)),
-    ("input_tokens", Family::Of(Unit::InputTokens)),
-    ("output_tokens", Family::Of(Unit::OutputTokens)),
-    ("refusal", Family::LimitExceeded),
+const FAMILIES: [(&str, LimitFamily); 5] = [
+    ("requests", LimitFamily::Of(Unit::Requests)),
+    ("tokens", LimitFamily::Of(Unit::Tokens)),
+    ("input_tokens", LimitFamily::Of(Unit::InputTokens)),
+    ("output_tokens", LimitFamily::Of(Unit::OutputTokens)),
+    ("refusal", LimitFamily::LimitExceeded),
 ];
 
-impl Family {
-    /// The family of this name.
-    pub(super) fn named(name: &str) -> Option<Family> {
+impl LimitFamily {
+    /// Finds a family by its name.
+    pub(super) fn named(name: &str) -> Option<LimitFamily> {
         FAMILIES.iter().find(|(known, _)| *known == name).map(|(_, family)| *family)
     }
 }
 
-impl fmt::Display for Family {
+impl fmt::Display for LimitFamily {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(FAMILIES.iter().find(|(_, known)| known == self).map_or("", |(name, _)| name))
     }
 }
 
-/// What is told of it.
+/// The field of a limit's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Tell {
+pub enum LimitField {
     Limit,
     Remaining,
     /// Rounded down to thousands.
     RemainingThousands,
     Used,
-    /// Until full, as a Go duration.
+    /// Time until the limit is full, as a Go duration.
     Reset,
-    /// Until full, in milliseconds.
+    /// Time until the limit is full, in milliseconds.
     ResetMs,
-    /// When it is full, as RFC 3339.
+    /// Time at which the limit is full, in RFC 3339.
     ResetAt,
-    /// In seconds.
+    /// The period, in seconds.
     Period,
-    /// Of the refusal: until the request would pass, as a Go duration, and as protobuf's JSON spells one.
+    /// Time until the request would be admitted, as a Go duration. This field and all below are of `refusal` only.
     Wait,
-    /// In whole seconds: `25s`.
+    /// The same in whole seconds: `25s`.
     DelaySecs,
+    /// The same in protobuf's JSON notation: `24.5s`.
     Delay,
     RetryAfter,
     RetryAfterMs,
@@ -68,48 +69,49 @@ pub enum Tell {
     Unit,
     /// `requests` or `tokens`.
     Kind,
-    /// The limit as a text, `400000` and `400,000`.
+    /// The limit as text: `400000`.
     LimitText,
-    LimitSpelled,
+    /// The limit with grouped digits: `400,000`.
+    LimitGrouped,
     /// `min`, `day`, …
     Per,
     /// `minute`, `day`, …
-    PerSpelled,
+    PerLong,
     /// `RPM`, `TPD`, …
     Short,
 }
 
-const TELLS: [(&str, Tell); 21] = [
-    ("limit", Tell::Limit),
-    ("remaining", Tell::Remaining),
-    ("remaining_thousands", Tell::RemainingThousands),
-    ("used", Tell::Used),
-    ("reset", Tell::Reset),
-    ("reset_ms", Tell::ResetMs),
-    ("reset_at", Tell::ResetAt),
-    ("period", Tell::Period),
-    ("wait", Tell::Wait),
-    ("delay", Tell::Delay),
-    ("delay_secs", Tell::DelaySecs),
-    ("retry_after", Tell::RetryAfter),
-    ("retry_after_ms", Tell::RetryAfterMs),
-    ("requested", Tell::Requested),
-    ("unit", Tell::Unit),
-    ("kind", Tell::Kind),
-    ("limit_text", Tell::LimitText),
-    ("limit_spelled", Tell::LimitSpelled),
-    ("per", Tell::Per),
-    ("per_spelled", Tell::PerSpelled),
-    ("short", Tell::Short),
+const FIELDS: [(&str, LimitField); 21] = [
+    ("limit", LimitField::Limit),
+    ("remaining", LimitField::Remaining),
+    ("remaining_thousands", LimitField::RemainingThousands),
+    ("used", LimitField::Used),
+    ("reset", LimitField::Reset),
+    ("reset_ms", LimitField::ResetMs),
+    ("reset_at", LimitField::ResetAt),
+    ("period", LimitField::Period),
+    ("wait", LimitField::Wait),
+    ("delay", LimitField::Delay),
+    ("delay_secs", LimitField::DelaySecs),
+    ("retry_after", LimitField::RetryAfter),
+    ("retry_after_ms", LimitField::RetryAfterMs),
+    ("requested", LimitField::Requested),
+    ("unit", LimitField::Unit),
+    ("kind", LimitField::Kind),
+    ("limit_text", LimitField::LimitText),
+    ("limit_spelled", LimitField::LimitGrouped),
+    ("per", LimitField::Per),
+    ("per_spelled", LimitField::PerLong),
+    ("short", LimitField::Short),
 ];
 
-impl Tell {
-    /// What this name tells of a family; the error lists the names there are.
-    pub(super) fn named(family: Family, name: &str) -> Result<Tell, String> {
-        let known = |tell: Tell| family == Family::LimitExceeded || !tell.is_of_refusal();
-        let found = TELLS.iter().find(|(known, _)| *known == name).map(|(_, tell)| *tell);
-        found.filter(|tell| known(*tell)).ok_or_else(|| {
-            let names: Vec<_> = TELLS.iter().filter(|(_, tell)| known(*tell)).map(|(name, _)| *name).collect();
+impl LimitField {
+    /// Finds a field of a family by its name. The error lists the known names.
+    pub(super) fn named(family: LimitFamily, name: &str) -> Result<LimitField, String> {
+        let known = |field: LimitField| family == LimitFamily::LimitExceeded || !field.is_of_refusal();
+        let found = FIELDS.iter().find(|(known, _)| *known == name).map(|(_, field)| *field);
+        found.filter(|field| known(*field)).ok_or_else(|| {
+            let names: Vec<_> = FIELDS.iter().filter(|(_, field)| known(*field)).map(|(name, _)| *name).collect();
             names.join(", ")
         })
     }
@@ -117,74 +119,79 @@ impl Tell {
     fn is_of_refusal(self) -> bool {
         !matches!(
             self,
-            Tell::Limit
-                | Tell::Remaining
-                | Tell::RemainingThousands
-                | Tell::Used
-                | Tell::Reset
-                | Tell::ResetMs
-                | Tell::ResetAt
-                | Tell::Period
+            LimitField::Limit
+                | LimitField::Remaining
+                | LimitField::RemainingThousands
+                | LimitField::Used
+                | LimitField::Reset
+                | LimitField::ResetMs
+                | LimitField::ResetAt
+                | LimitField::Period
         )
     }
 }
 
-impl fmt::Display for Tell {
+impl fmt::Display for LimitField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(TELLS.iter().find(|(_, known)| known == self).map_or("", |(name, _)| name))
+        f.write_str(FIELDS.iter().find(|(_, known)| known == self).map_or("", |(name, _)| name))
     }
 }
 
-/// What it comes to; `now` is the time since 1970.
-pub(super) fn told(family: Family, tell: Tell, limit_statuses: &LimitStatuses, now: Duration) -> Filling<'static> {
+/// Returns the value of a field; `now` is the time since 1970.
+pub(super) fn value(
+    family: LimitFamily,
+    field: LimitField,
+    limit_statuses: &LimitStatuses,
+    now: Duration,
+) -> SlotValue<'static> {
     let limit_status = match family {
-        Family::Of(unit) => limit_statuses.get(unit),
-        Family::LimitExceeded => limit_statuses.refusal.as_ref().map(|refusal| &refusal.limit_status),
+        LimitFamily::Of(unit) => limit_statuses.get(unit),
+        LimitFamily::LimitExceeded => limit_statuses.refusal.as_ref().map(|refusal| &refusal.limit_status),
     };
-    let Some(limit_status) = limit_status else { return Filling::Null };
-    match (tell, &limit_statuses.refusal) {
-        (Tell::Limit, _) => Filling::Number(limit_status.limit),
-        (Tell::Remaining, _) => Filling::Number(limit_status.remaining),
-        (Tell::RemainingThousands, _) => Filling::Number(limit_status.remaining / 1000 * 1000),
-        (Tell::Used, _) => Filling::Number(limit_status.used()),
-        (Tell::Reset, _) => Filling::Duration(GoDuration(limit_status.until_full)),
-        (Tell::ResetMs, _) => Filling::Number(millis(limit_status.until_full)),
-        (Tell::ResetAt, _) => {
-            // Whole seconds: the next, so that it is full by then.
+    let Some(limit_status) = limit_status else { return SlotValue::Null };
+    match (field, &limit_statuses.refusal) {
+        (LimitField::Limit, _) => SlotValue::Number(limit_status.limit),
+        (LimitField::Remaining, _) => SlotValue::Number(limit_status.remaining),
+        (LimitField::RemainingThousands, _) => SlotValue::Number(limit_status.remaining / 1000 * 1000),
+        (LimitField::Used, _) => SlotValue::Number(limit_status.used()),
+        (LimitField::Reset, _) => SlotValue::Duration(GoDuration(limit_status.until_full)),
+        (LimitField::ResetMs, _) => SlotValue::Number(millis(limit_status.until_full)),
+        (LimitField::ResetAt, _) => {
+            // Rounded up to whole seconds, so that the limit is full by then.
             let at = Duration::from_millis(millis(now.saturating_add(limit_status.until_full)).saturating_add(999));
             text(Some(Rfc3339(Duration::from_secs(at.as_secs())).to_string().into()))
         }
-        (Tell::Period, _) => Filling::Number(limit_status.period.as_secs().max(1)),
-        (_, Some(refusal)) => refused(tell, limit_status, refusal),
-        (_, None) => Filling::Null,
+        (LimitField::Period, _) => SlotValue::Number(limit_status.period.as_secs().max(1)),
+        (_, Some(refusal)) => refusal_value(field, limit_status, refusal),
+        (_, None) => SlotValue::Null,
     }
 }
 
-fn refused(tell: Tell, limit_status: &LimitStatus, refusal: &LimitExceeded) -> Filling<'static> {
+fn refusal_value(field: LimitField, limit_status: &LimitStatus, refusal: &LimitExceeded) -> SlotValue<'static> {
     let per = || crate::core::limit_status::per(limit_status.period);
-    match tell {
-        Tell::Wait => Filling::Duration(GoDuration(limit_status.wait)),
-        Tell::Delay => text(Some(format!("{}s", limit_status.wait.as_secs_f64()).into())),
-        Tell::DelaySecs => text(Some(format!("{}s", limit_status.retry_after_secs()).into())),
-        Tell::RetryAfter => Filling::Number(limit_status.retry_after_secs()),
-        Tell::RetryAfterMs => Filling::Number(limit_status.retry_after_ms()),
-        Tell::Requested => Filling::Number(refusal.requested),
-        Tell::Unit => text(Some(refusal.unit.words().into())),
-        Tell::Kind => text(Some(refusal.unit.kind().into())),
-        Tell::LimitText => text(Some(limit_status.limit.to_string().into())),
-        Tell::LimitSpelled => text(Some(grouped(limit_status.limit).into())),
-        Tell::PerSpelled => text(Some(per().replace("min", "minute").into())),
-        Tell::Per => text(Some(per().into())),
-        Tell::Short => {
-            let initials = refusal.unit.words().split(' ').filter_map(|word| word.chars().next());
+    match field {
+        LimitField::Wait => SlotValue::Duration(GoDuration(limit_status.wait)),
+        LimitField::Delay => text(Some(format!("{}s", limit_status.wait.as_secs_f64()).into())),
+        LimitField::DelaySecs => text(Some(format!("{}s", limit_status.retry_after_secs()).into())),
+        LimitField::RetryAfter => SlotValue::Number(limit_status.retry_after_secs()),
+        LimitField::RetryAfterMs => SlotValue::Number(limit_status.retry_after_ms()),
+        LimitField::Requested => SlotValue::Number(refusal.requested),
+        LimitField::Unit => text(Some(refusal.unit.noun().into())),
+        LimitField::Kind => text(Some(refusal.unit.kind().into())),
+        LimitField::LimitText => text(Some(limit_status.limit.to_string().into())),
+        LimitField::LimitGrouped => text(Some(grouped(limit_status.limit).into())),
+        LimitField::PerLong => text(Some(per().replace("min", "minute").into())),
+        LimitField::Per => text(Some(per().into())),
+        LimitField::Short => {
+            let initials = refusal.unit.noun().split(' ').filter_map(|word| word.chars().next());
             let initials: String = initials.chain("P".chars()).chain(per().chars().take(1)).collect();
             text(Some(initials.to_uppercase().into()))
         }
-        _ => Filling::Null,
+        _ => SlotValue::Null,
     }
 }
 
-/// A number with commas between its thousands.
+/// Renders a number with commas between its thousands.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let comma = |n: usize| n > 0 && (digits.len() - n).is_multiple_of(3);

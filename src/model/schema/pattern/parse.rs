@@ -1,8 +1,8 @@
-//! Reading a pattern.
+//! The parser of patterns.
 
 use super::{Kind, Node};
 
-/// No pattern that a person wrote is nested as deep as this.
+/// Maximum nesting depth of a pattern. Patterns written by people are less deep.
 const DEEPEST: usize = 50;
 
 const DIGITS: &[(u32, u32)] = &[(0x30, 0x39)];
@@ -19,11 +19,11 @@ const SPACE: &[(u32, u32)] = &[
     (0x3000, 0x3000),
     (0xfeff, 0xfeff),
 ];
-/// As many emoji as anybody needs.
+/// The emoji block of faces, which stands for all emoji.
 const FACES: &[(u32, u32)] = &[(0x1f600, 0x1f64f)];
 const LINE_ENDS: &[(u32, u32)] = &[(0x0a, 0x0a), (0x0d, 0x0d), (0x2028, 0x2029)];
 
-/// Reads a pattern, if it is one and all of it is known.
+/// Parses a pattern. `None` if it is invalid or not supported.
 pub(super) fn parse(text: &str) -> Option<Node> {
     let mut parser = Parser { rest: text, depth: 0 };
     parser.choice().filter(|_| parser.rest.is_empty())
@@ -34,7 +34,7 @@ struct Parser<'p> {
     depth: usize,
 }
 
-/// What an escape stands for.
+/// The meaning of an escape: one character, or any of some ranges.
 enum Escape {
     One(u32),
     Any(Vec<(u32, u32)>),

@@ -1,4 +1,4 @@
-//! Reading what a conversation asks.
+//! Parsing of Converse requests.
 
 use serde_json::Value;
 
@@ -13,15 +13,15 @@ pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
     let inside = |name: &str| body.get(name).and_then(json::Value::members).unwrap_or_default();
     let inference = inside("inferenceConfig");
     let choice = inside("toolConfig").get("toolChoice").and_then(json::Value::members).unwrap_or_default();
-    most(inference).is_none_or(|most| most >= tokens)
+    max_tokens(inference).is_none_or(|most| most >= tokens)
         && inference.get("stopSequences").is_none_or(|stop| stop.items().is_empty())
         && choice.get("any").is_none()
         && choice.get("tool").is_none()
         && ["additionalModelRequestFields", "outputConfig"].iter().all(|name| inside(name).iter().next().is_none())
 }
 
-/// The most tokens that a reply may have; Nova's own bodies once called them otherwise.
-fn most(inference: json::Object<'_>) -> Option<u64> {
+/// Returns the maximum number of reply tokens. `max_new_tokens` is Nova's former name for it.
+fn max_tokens(inference: json::Object<'_>) -> Option<u64> {
     ["maxTokens", "max_new_tokens"].iter().find_map(|name| inference.get(name).and_then(json::Value::as_u64))
 }
 
@@ -46,7 +46,7 @@ pub(in crate::protocol::bedrock) fn prompt(body: json::Object<'_>, model: String
         },
         parallel_tool_calls: true,
         format: format(&value("outputConfig")["textFormat"]),
-        max_tokens: body.get("inferenceConfig").and_then(json::Value::members).and_then(most),
+        max_tokens: body.get("inferenceConfig").and_then(json::Value::members).and_then(max_tokens),
         n: 1,
         stop: items(&inference["stopSequences"]).iter().filter_map(|stop| Some(stop.as_str()?.to_owned())).collect(),
         reasoning_effort: thinks.then(|| effort.to_owned()),
@@ -64,7 +64,7 @@ fn tool(tool: &Value) -> Option<Tool> {
     Some(Tool::new(ToolKind::Function, tool["name"].as_str()?.to_owned(), &tool["inputSchema"]["json"]))
 }
 
-/// A schema comes as JSON within a string.
+/// Parses the text format. The schema is a string of JSON.
 fn format(format: &Value) -> Format {
     let schema = format["structure"]["jsonSchema"]["schema"].as_str().and_then(|text| serde_json::from_str(text).ok());
     schema.map_or(Format::Text, Format::JsonSchema)
@@ -90,7 +90,7 @@ fn turns(system: &Value, messages: &Value) -> Vec<Turn> {
     turns
 }
 
-/// The text of some blocks, and how many images are among them.
+/// Returns the text of content blocks and the number of images.
 fn content(blocks: &Value) -> (String, u64) {
     let text = |block: &Value| match (block["text"].as_str(), block.get("json")) {
         (Some(text), _) => Some(text.to_owned()),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn tools_formats_and_thoughts_are_read() {
+    fn tools_format_and_reasoning_are_parsed() {
         let prompt = read(&json!({
             "inferenceConfig": {"maxTokens": 7, "stopSequences": ["a"]},
             "toolConfig": {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_is_what_changes_nothing() {
+    fn requests_that_change_no_reply_are_plain() {
         assert!(plain(&json!({"inferenceConfig": {"maxTokens": 10, "topP": 1, "stopSequences": []}})));
         assert!(plain(&json!({"toolConfig": {"toolChoice": {"auto": {}}}, "additionalModelRequestFields": {}})));
         for members in [
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_input_is_read_as_nothing() {
+    fn wrong_types_do_not_panic() {
         for (value, turns) in [
             (json!(null), &[][..]),
             (json!(1), &[]),

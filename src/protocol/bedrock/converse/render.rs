@@ -1,60 +1,60 @@
-//! What the model says, whole and event by event. Keys are in the order of the alphabet, as recorded.
+//! Rendering of a reply, full and as events. Keys are sorted, as recorded.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{super::padding, Style};
+use super::{super::padding, Framing};
 use crate::{
     core::{
         random::{Alphabet, Random},
         reply::{Block, Choice, FinishReason, Reply, Text, Usage},
         response::{EventKind, StreamEvent, event_stream},
     },
-    protocol::object,
+    protocol::object_or_empty,
 };
 
-/// How many bytes a signature has; recorded ones have hundreds.
-const SIGNATURE: usize = 256;
+/// Length of a signature, in bytes. Recorded ones have hundreds.
+const SIGNATURE_LENGTH: usize = 256;
 
-/// A reply whose calls have their ids and whose thoughts their signatures.
-pub(super) struct Said<'a> {
+/// A reply with ids for its calls and signatures for its reasoning.
+pub(super) struct ConverseParts<'a> {
     choice: Option<&'a Choice>,
-    blocks: Vec<Spoken<'a>>,
+    blocks: Vec<ContentBlock<'a>>,
     pub(super) usage: Value,
 }
 
-/// One block of content.
-enum Spoken<'a> {
+/// A content block.
+enum ContentBlock<'a> {
     Reasoning { text: &'a Text, signature: String },
     Text(&'a Text),
     ToolUse { id: String, name: &'a str, input: &'a Text },
 }
 
-impl<'a> Said<'a> {
+impl<'a> ConverseParts<'a> {
     pub(super) fn new(reply: &'a Reply, random: &mut Random) -> Self {
-        // The protocol knows no alternatives.
+        // The protocol has no alternatives.
         let choice = reply.choices.first();
-        let mut drawn = |before: &str, length: usize| {
-            let mut text = before.as_bytes().to_vec();
+        let mut drawn = |prefix: &str, length: usize| {
+            let mut text = prefix.as_bytes().to_vec();
             random.put(Alphabet::Alphanumeric, length, &mut text);
             String::from_utf8_lossy(&text).into_owned()
         };
-        let spoken = |block: &'a Block| match block {
-            Block::Reasoning(text) => Some(Spoken::Reasoning { text, signature: drawn("", SIGNATURE) }),
+        let to_block = |block: &'a Block| match block {
+            Block::Reasoning(text) => Some(ContentBlock::Reasoning { text, signature: drawn("", SIGNATURE_LENGTH) }),
             Block::ToolCall(call) => {
-                Some(Spoken::ToolUse { id: drawn("tooluse_", 22), name: &call.name, input: &call.arguments })
+                Some(ContentBlock::ToolUse { id: drawn("tooluse_", 22), name: &call.name, input: &call.arguments })
             }
             Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => {
-                (!text.text.is_empty()).then_some(Spoken::Text(text))
+                (!text.text.is_empty()).then_some(ContentBlock::Text(text))
             }
         };
-        let blocks = choice.iter().flat_map(|choice| &choice.blocks).filter_map(spoken).collect();
-        Said { choice, blocks, usage: usage(&reply.usage) }
+        let blocks = choice.iter().flat_map(|choice| &choice.blocks).filter_map(to_block).collect();
+        ConverseParts { choice, blocks, usage: usage(&reply.usage) }
     }
 
-    /// Why it ends.
+    /// Returns the stop reason.
     pub(super) fn stop_reason(&self) -> &'static str {
         let Some(choice) = self.choice else { return "end_turn" };
         match choice.finish_reason {
@@ -66,22 +66,22 @@ impl<'a> Said<'a> {
         }
     }
 
-    /// The message, as it stands in a whole answer.
+    /// Returns the message of a full response.
     pub(super) fn message(&self) -> Value {
-        let block = |block: &Spoken<'_>| match block {
-            Spoken::Reasoning { text, signature } => {
+        let block = |block: &ContentBlock<'_>| match block {
+            ContentBlock::Reasoning { text, signature } => {
                 json!({"reasoningContent": {"reasoningText": {"signature": signature, "text": text.text}}})
             }
-            Spoken::Text(text) => json!({"text": text.text}),
-            Spoken::ToolUse { id, name, input } => {
-                json!({"toolUse": {"input": object(&input.text), "name": name, "toolUseId": id}})
+            ContentBlock::Text(text) => json!({"text": text.text}),
+            ContentBlock::ToolUse { id, name, input } => {
+                json!({"toolUse": {"input": object_or_empty(&input.text), "name": name, "toolUseId": id}})
             }
         };
         json!({"content": self.blocks.iter().map(block).collect::<Vec<_>>(), "role": "assistant"})
     }
 }
 
-/// What it has cost. What comes from a cache is counted apart.
+/// Returns the usage object. Tokens from a cache are not part of `inputTokens`.
 fn usage(usage: &Usage) -> Value {
     json!({
         "cacheReadInputTokens": usage.cached_tokens,
@@ -93,98 +93,104 @@ fn usage(usage: &Usage) -> Value {
     })
 }
 
-/// One event, but for its padding.
+/// An event without its padding.
 pub(super) struct Event {
     kind: &'static str,
-    /// Its members before the padding, each followed by a comma.
+    /// Members before the padding, each followed by a comma.
     before: String,
-    /// Those behind it, each after a comma.
+    /// Members after the padding, each preceded by a comma.
     after: String,
     part: EventKind,
     tokens: u32,
 }
 
-/// All events of a stream; `metrics` is what the last of them tells beside what it has cost, as JSON.
-pub(super) fn events(said: &Said<'_>, metrics: Option<&Value>) -> Arc<[Event]> {
-    let mut events = Events(Vec::new());
-    events.push("messageStart", String::new(), r#","role":"assistant""#.to_owned(), EventKind::Said);
-    for (index, block) in said.blocks.iter().enumerate() {
+/// Returns all events of a stream. The last one contains `metrics` beside the usage.
+pub(super) fn events(parts: &ConverseParts<'_>, metrics: Option<&Value>) -> Arc<[Event]> {
+    let mut events = EventList(Vec::new());
+    events.push("messageStart", String::new(), r#","role":"assistant""#.to_owned(), EventKind::Content);
+    for (index, block) in parts.blocks.iter().enumerate() {
         events.block(index, block);
     }
-    let stop = format!(r#","stopReason":"{}""#, said.stop_reason());
+    let stop = format!(r#","stopReason":"{}""#, parts.stop_reason());
     events.push("messageStop", String::new(), stop, EventKind::Finish);
     let metrics = metrics.map_or_else(String::new, |metrics| format!(r#""metrics":{metrics},"#));
-    events.push("metadata", metrics, format!(r#","usage":{}"#, said.usage), EventKind::Usage);
+    events.push("metadata", metrics, format!(r#","usage":{}"#, parts.usage), EventKind::Usage);
     events.0.into()
 }
 
-struct Events(Vec<Event>);
+struct EventList(Vec<Event>);
 
-impl Events {
+impl EventList {
     fn push(&mut self, kind: &'static str, before: String, after: String, part: EventKind) {
         self.0.push(Event { kind, before, after, part, tokens: 0 });
     }
 
-    /// Text has no event to begin with.
-    fn block(&mut self, index: usize, block: &Spoken<'_>) {
+    /// Appends the events of a block. Text has no start event.
+    fn block(&mut self, index: usize, block: &ContentBlock<'_>) {
         match block {
-            Spoken::Reasoning { text, signature } => {
+            ContentBlock::Reasoning { text, signature } => {
                 self.deltas(index, text, |piece| json!({"reasoningContent": {"text": piece}}));
                 self.delta(index, &json!({"reasoningContent": {"signature": signature}}), 0);
             }
-            Spoken::Text(text) => self.deltas(index, text, |piece| json!({"text": piece})),
-            Spoken::ToolUse { id, name, input } => {
+            ContentBlock::Text(text) => self.deltas(index, text, |piece| json!({"text": piece})),
+            ContentBlock::ToolUse { id, name, input } => {
                 let start = json!({"toolUse": {"name": name, "toolUseId": id}});
                 let index_first = format!(r#""contentBlockIndex":{index},"#);
-                self.push("contentBlockStart", index_first, format!(r#","start":{start}"#), EventKind::Said);
-                let of = |piece: &str| json!({"toolUse": {"input": piece}});
-                self.delta(index, &of(""), 0);
-                self.deltas(index, input, of);
+                self.push("contentBlockStart", index_first, format!(r#","start":{start}"#), EventKind::Content);
+                let to_delta = |piece: &str| json!({"toolUse": {"input": piece}});
+                self.delta(index, &to_delta(""), 0);
+                self.deltas(index, input, to_delta);
             }
         }
-        self.push("contentBlockStop", format!(r#""contentBlockIndex":{index},"#), String::new(), EventKind::Said);
+        self.push("contentBlockStop", format!(r#""contentBlockIndex":{index},"#), String::new(), EventKind::Content);
     }
 
-    fn deltas(&mut self, index: usize, text: &Text, of: impl Fn(&str) -> Value) {
+    fn deltas(&mut self, index: usize, text: &Text, to_delta: impl Fn(&str) -> Value) {
         for piece in text.pieces() {
-            self.delta(index, &of(piece), 1);
+            self.delta(index, &to_delta(piece), 1);
         }
     }
 
     fn delta(&mut self, index: usize, delta: &Value, tokens: u32) {
         let before = format!(r#""contentBlockIndex":{index},"delta":{delta},"#);
-        self.0.push(Event { kind: "contentBlockDelta", before, after: String::new(), part: EventKind::Said, tokens });
+        self.0.push(Event {
+            kind: "contentBlockDelta",
+            before,
+            after: String::new(),
+            part: EventKind::Content,
+            tokens,
+        });
     }
 }
 
-/// The frames of one stream, rendered one by one.
-pub(super) struct Frames {
-    pub(super) style: Style,
+/// The events of one stream, rendered one by one.
+pub(super) struct ConverseEvents {
+    pub(super) framing: Framing,
     pub(super) events: Arc<[Event]>,
     pub(super) next: usize,
-    /// Where the lengths of padding come from.
+    /// Source of the padding's lengths.
     pub(super) random: Random,
 }
 
-impl Iterator for Frames {
+impl Iterator for ConverseEvents {
     type Item = StreamEvent;
 
     fn next(&mut self) -> Option<StreamEvent> {
         let Event { kind, before, after, part, tokens } = self.events.get(self.next)?;
         self.next += 1;
-        let bytes: Bytes = match self.style {
-            Style::Events => {
+        let bytes: Bytes = match self.framing {
+            Framing::Frames => {
                 let padding = padding(&mut self.random);
                 let payload = format!(r#"{{{before}"p":"{padding}"{after}}}"#);
                 event_stream::event(kind, "application/json", payload.as_bytes())
             }
-            Style::Inside => {
-                // Without padding between them, one comma is too many.
+            Framing::Nested => {
+                // Without padding in between, one comma is too many.
                 let (before, after) = (before.trim_end_matches(','), after.trim_start_matches(','));
                 let comma = if before.is_empty() || after.is_empty() { "" } else { "," };
                 format!("data: {{\"{kind}\":{{{before}{comma}{after}}}}}\n\n").into()
             }
         };
-        Some(StreamEvent { bytes, part: *part, tokens: *tokens })
+        Some(StreamEvent { bytes, kind: *part, tokens: *tokens })
     }
 }

@@ -1,79 +1,83 @@
-//! What a request asks vectors of.
+//! Parsing of the texts of an embeddings request.
 
 use crate::{
     core::json::{self, Kind},
     protocol::{
-        inputs::{Input, MOST_TEXTS},
-        path::Place,
+        inputs::{Input, MAX_TEXTS},
+        path::JsonPath,
     },
 };
 
-/// Where in a request what is asked stands: see [`super`].
-pub(super) struct Asks {
-    pub(super) texts: Vec<Place>,
-    pub(super) text: Vec<Place>,
-    pub(super) dimensions: Vec<Place>,
+/// Paths of the request's inputs: see [`super`].
+pub(super) struct InputPaths {
+    pub(super) texts: Vec<JsonPath>,
+    pub(super) text: Vec<JsonPath>,
+    pub(super) dimensions: Vec<JsonPath>,
 }
 
-/// A text that is asked for.
-pub(super) struct Asked<'m> {
+/// One text to embed.
+pub(super) struct InputText<'m> {
     pub(super) text: String,
-    /// How many tokens it is, if it came as those.
+    /// Number of tokens, if the request contains token numbers.
     pub(super) tokens: Option<u64>,
-    /// What it stands in, if that is an object.
-    pub(super) inside: Option<json::Object<'m>>,
+    /// The object that contains the text, if any.
+    pub(super) object: Option<json::Object<'m>>,
 }
 
-impl Asks {
-    /// Where the texts of a request stand: the path's number, and the value there.
-    pub(super) fn found<'m>(&self, body: json::Object<'m>) -> Option<(usize, json::Value<'m>)> {
-        self.texts.iter().enumerate().find_map(|(n, place)| Some((n, place.one(body)?)))
+impl InputPaths {
+    /// Returns the index of the first path with a value, and the value.
+    pub(super) fn find<'m>(&self, body: json::Object<'m>) -> Option<(usize, json::Value<'m>)> {
+        self.texts.iter().enumerate().find_map(|(n, path)| Some((n, path.first(body)?)))
     }
 
-    /// The texts of a request; `None` if what stands in their place are none.
-    pub(super) fn asked<'m>(&self, value: json::Value<'m>, model: &str) -> Option<Vec<Asked<'m>>> {
-        let of_object = |value: json::Value<'m>| {
-            let inside = value.members()?;
-            let words = self.text.iter().flat_map(|place| place.all(inside)).filter_map(json::Value::as_str);
-            let text = words.collect::<Vec<_>>().join("\n");
-            Some(Asked { text, tokens: None, inside: Some(inside) })
+    /// Parses the texts of a value; `None` if it has another form.
+    pub(super) fn parse<'m>(&self, value: json::Value<'m>, model: &str) -> Option<Vec<InputText<'m>>> {
+        let from_object = |value: json::Value<'m>| {
+            let object = value.members()?;
+            let texts = self.text.iter().flat_map(|path| path.all(object)).filter_map(json::Value::as_str);
+            let text = texts.collect::<Vec<_>>().join("\n");
+            Some(InputText { text, tokens: None, object: Some(object) })
         };
-        let of_either = |value: json::Value<'m>| match value.as_str() {
-            Some(text) => Some(Asked { text: text.into_owned(), tokens: None, inside: None }),
-            None => of_object(value),
+        let from_object_or_string = |value: json::Value<'m>| match value.as_str() {
+            Some(text) => Some(InputText { text: text.into_owned(), tokens: None, object: None }),
+            None => from_object(value),
         };
         let mut items = value.items();
-        items.truncate(MOST_TEXTS);
-        let mut asked: Vec<_> = match value.kind() {
-            Kind::Object => vec![of_object(value)?],
+        items.truncate(MAX_TEXTS);
+        let mut inputs: Vec<_> = match value.kind() {
+            Kind::Object => vec![from_object(value)?],
             Kind::Array if items.iter().any(|item| item.kind() == Kind::Object) => {
-                items.into_iter().map(of_either).collect::<Option<_>>()?
+                items.into_iter().map(from_object_or_string).collect::<Option<_>>()?
             }
             _ => {
-                let alone = |input: Input<'_>| {
+                let from_input = |input: Input<'_>| {
                     let tokens = match &input {
                         Input::Tokens(tokens) => Some(tokens.len() as u64),
                         Input::Text(_) => None,
                     };
-                    Asked { text: input.text(model).into_owned(), tokens, inside: None }
+                    InputText { text: input.text(model).into_owned(), tokens, object: None }
                 };
-                Input::list(value)?.into_iter().map(alone).collect()
+                Input::list(value)?.into_iter().map(from_input).collect()
             }
         };
-        asked.truncate(MOST_TEXTS);
-        Some(asked)
+        inputs.truncate(MAX_TEXTS);
+        Some(inputs)
     }
 
-    /// The texts of a request; none where there are none.
-    pub(super) fn all<'m>(&self, body: json::Object<'m>, model: &str) -> Vec<Asked<'m>> {
-        self.found(body).and_then(|(_, value)| self.asked(value, model)).unwrap_or_default()
+    /// Returns all texts of a request; none if they are missing or have another form.
+    pub(super) fn all<'m>(&self, body: json::Object<'m>, model: &str) -> Vec<InputText<'m>> {
+        self.find(body).and_then(|(_, value)| self.parse(value, model)).unwrap_or_default()
     }
 
-    /// How many numbers a text's vector is to have, and by which name that is asked for.
-    pub(super) fn size(&self, asked: &Asked<'_>, body: json::Object<'_>) -> Option<(&Place, u64)> {
-        let places = |members: json::Object<'_>| {
-            self.dimensions.iter().find_map(|place| Some((place, place.one(members)?.as_u64()?)))
+    /// Returns the requested length of a text's vector and the path of that request.
+    pub(super) fn requested_dimensions(
+        &self,
+        input: &InputText<'_>,
+        body: json::Object<'_>,
+    ) -> Option<(&JsonPath, u64)> {
+        let find = |members: json::Object<'_>| {
+            self.dimensions.iter().find_map(|path| Some((path, path.first(members)?.as_u64()?)))
         };
-        asked.inside.and_then(places).or_else(|| places(body))
+        input.object.and_then(find).or_else(|| find(body))
     }
 }

@@ -1,73 +1,74 @@
-//! The stream of a text, and of the calls behind it.
+//! The stream of a text and of the calls after it.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{At, Filled, Said, Wrapping};
+use super::{Content, Framing, Progress, RenderedShape};
 use crate::core::{
     reply::Text,
     response::{EventKind, StreamEvent},
 };
 
-/// The frames of one stream, rendered one by one.
-pub(super) struct Frames {
-    pub(super) said: Arc<Said>,
-    pub(super) wrapping: Wrapping,
-    /// As JSON.
+/// The events of one stream, rendered one by one.
+pub(super) struct TextEvents {
+    pub(super) content: Arc<Content>,
+    pub(super) framing: Framing,
+    /// All calls, as JSON.
     pub(super) calls: Vec<u8>,
-    pub(super) first: Option<Filled>,
-    pub(super) piece: Filled,
-    pub(super) called: Option<Filled>,
-    pub(super) last: Option<Filled>,
+    pub(super) first: Option<RenderedShape>,
+    pub(super) piece: RenderedShape,
+    pub(super) call_event: Option<RenderedShape>,
+    pub(super) last: Option<RenderedShape>,
+    /// Index of the next piece.
     pub(super) next: usize,
-    /// How far the text has been said, in bytes.
-    pub(super) at: usize,
+    /// Start of the next piece, in bytes.
+    pub(super) start: usize,
     pub(super) ended: bool,
 }
 
-impl Frames {
-    fn frame(&self, shape: &Filled, text: &str, so_far: u64, ends: bool) -> Bytes {
-        let event = self.said.fill(shape, At { text, calls: &self.calls, so_far, ends });
-        match self.wrapping {
-            Wrapping::Events => [b"data: ", &*event, b"\n\n"].concat().into(),
-            Wrapping::Lines => [&*event, b"\n"].concat().into(),
+impl TextEvents {
+    fn event(&self, shape: &RenderedShape, text: &str, so_far: u64, is_last: bool) -> Bytes {
+        let event = self.content.fill(shape, Progress { text, calls: &self.calls, so_far, is_last });
+        match self.framing {
+            Framing::Events => [b"data: ", &*event, b"\n\n"].concat().into(),
+            Framing::Lines => [&*event, b"\n"].concat().into(),
         }
     }
 }
 
-impl Iterator for Frames {
+impl Iterator for TextEvents {
     type Item = StreamEvent;
 
     fn next(&mut self) -> Option<StreamEvent> {
         if let Some(first) = self.first.take() {
-            return Some(StreamEvent::said(self.frame(&first, "", 0, false), 0));
+            return Some(StreamEvent::content(self.event(&first, "", 0, false), 0));
         }
-        let Text { text, ends, tokens, .. } = &self.said.text;
+        let Text { text, ends, tokens, .. } = &self.content.text;
         if let Some(end) = ends.get(self.next).copied() {
-            let piece = &text[self.at..end];
-            (self.next, self.at) = (self.next + 1, end);
-            // Without an event of its own, the end is told with the last piece.
-            let ends = self.last.is_none() && self.next == ends.len();
-            let bytes = self.frame(&self.piece, piece, self.next as u64, ends);
+            let piece = &text[self.start..end];
+            (self.next, self.start) = (self.next + 1, end);
+            // Without a `last` event, the last piece contains the finish reason.
+            let is_last = self.last.is_none() && self.next == ends.len();
+            let bytes = self.event(&self.piece, piece, self.next as u64, is_last);
             return Some(StreamEvent {
                 bytes,
-                part: if ends { EventKind::Finish } else { EventKind::Said },
+                kind: if is_last { EventKind::Finish } else { EventKind::Content },
                 tokens: 1,
             });
         }
-        if let Some(called) = self.called.take() {
-            let tokens: u64 = self.said.calls.iter().map(|call| call.arguments.tokens).sum();
-            return Some(StreamEvent::said(
-                self.frame(&called, "", tokens, false),
+        if let Some(call_event) = self.call_event.take() {
+            let tokens: u64 = self.content.calls.iter().map(|call| call.arguments.tokens).sum();
+            return Some(StreamEvent::content(
+                self.event(&call_event, "", tokens, false),
                 u32::try_from(tokens).unwrap_or(u32::MAX),
             ));
         }
         if std::mem::replace(&mut self.ended, true) {
             return None;
         }
-        // A stream says something, even if the model does not.
+        // Without a `last` event, an empty text still gets one event.
         let last = self.last.as_ref().or(Some(&self.piece).filter(|_| ends.is_empty()))?;
-        Some(StreamEvent { bytes: self.frame(last, "", *tokens, true), part: EventKind::Finish, tokens: 0 })
+        Some(StreamEvent { bytes: self.event(last, "", *tokens, true), kind: EventKind::Finish, tokens: 0 })
     }
 }

@@ -80,7 +80,7 @@ pub(super) fn happened(reply: &Reply, context: &RequestContext<'_>) -> Happened 
     let body = context.members().unwrap_or_default();
     let now = context.now.as_secs();
     let mut queued = Value::clone(&context.resource.borrow());
-    let before = context.earlier.borrow().first().map(|before| list(before.get("steps").cloned())).unwrap_or_default();
+    let before = context.history.borrow().first().map(|before| list(before.get("steps").cloned())).unwrap_or_default();
     let outputs = outputs(body);
     let answered = outputs.as_ref().map(|outputs| answered(&before, outputs, now)).unwrap_or_default();
     if let (Some(_), Some(run)) = (&outputs, queued.as_object_mut()) {

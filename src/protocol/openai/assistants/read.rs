@@ -21,7 +21,7 @@ pub(super) fn prompt(body: json::Object<'_>, context: &RequestContext<'_>) -> Pr
     if !text("instructions").is_empty() {
         turns.push(Turn { role: Role::System, text: text("instructions").to_owned(), ..Turn::default() });
     }
-    for before in context.earlier.borrow().iter() {
+    for before in context.history.borrow().iter() {
         turns.extend(list(before.get("messages").cloned()).iter().map(turn));
         for step in list(before.get("steps").cloned()) {
             let calls = list(step["step_details"].get("tool_calls").cloned());
@@ -95,7 +95,7 @@ mod tests {
         });
         let prompt = with_context_of(r#"{"tool_outputs": [{"tool_call_id": "c", "output": "cold"}]}"#, |context| {
             context.resource.replace(Arc::new(run));
-            context.earlier.replace(vec![Arc::new(earlier)]);
+            context.history.replace(vec![Arc::new(earlier)]);
             prompt(context.members().unwrap(), context)
         });
         let turns: Vec<_> = prompt.turns.iter().map(|turn| (turn.role, turn.text.as_str(), turn.images)).collect();
@@ -119,7 +119,7 @@ mod tests {
         for value in [json!(null), json!(1), json!([1]), json!({"messages": 1, "steps": [1], "tools": {}})] {
             with_context_of(r#"{"tool_outputs": [7, {}]}"#, |context| {
                 context.resource.replace(Arc::new(value.clone()));
-                context.earlier.replace(vec![Arc::new(value)]);
+                context.history.replace(vec![Arc::new(value)]);
                 assert_eq!(prompt(context.members().unwrap(), context).turns.len(), 2);
             });
         }

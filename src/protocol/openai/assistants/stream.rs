@@ -8,39 +8,39 @@ use crate::{
         reply::{Block, Text},
         response::EventKind,
     },
-    protocol::events::Events,
+    protocol::events::EventBuilder,
 };
 
 /// All events of what happens.
-pub(super) fn events(happened: &Happened) -> Events {
-    let mut events = Events::default();
-    let mut tell = |name: &str, data: &Value, part, tokens| events.named(name, &data.to_string(), part, tokens);
+pub(super) fn events(happened: &Happened) -> EventBuilder {
+    let mut events = EventBuilder::default();
+    let mut tell = |name: &str, data: &Value, part, tokens| events.push_named(name, &data.to_string(), part, tokens);
     if let Some(thread) = &happened.thread {
-        tell("thread.created", thread, EventKind::Said, 0);
+        tell("thread.created", thread, EventKind::Content, 0);
     }
     for step in &happened.answered {
-        tell("thread.run.step.completed", step, EventKind::Said, 0);
+        tell("thread.run.step.completed", step, EventKind::Content, 0);
     }
     if happened.is_new {
-        tell("thread.run.created", &happened.queued, EventKind::Said, 0);
+        tell("thread.run.created", &happened.queued, EventKind::Content, 0);
     }
-    tell("thread.run.queued", &happened.queued, EventKind::Said, 0);
-    tell("thread.run.in_progress", &happened.in_progress(), EventKind::Said, 0);
+    tell("thread.run.queued", &happened.queued, EventKind::Content, 0);
+    tell("thread.run.in_progress", &happened.in_progress(), EventKind::Content, 0);
     for said in &happened.said {
         let begun = begun(said);
-        tell("thread.run.step.created", &begun, EventKind::Said, 0);
-        tell("thread.run.step.in_progress", &begun, EventKind::Said, 0);
+        tell("thread.run.step.created", &begun, EventKind::Content, 0);
+        tell("thread.run.step.in_progress", &begun, EventKind::Content, 0);
         match &said.message {
             Some(message) => {
                 let begun = unsaid(message);
-                tell("thread.message.created", &begun, EventKind::Said, 0);
-                tell("thread.message.in_progress", &begun, EventKind::Said, 0);
+                tell("thread.message.created", &begun, EventKind::Content, 0);
+                tell("thread.message.in_progress", &begun, EventKind::Content, 0);
                 for (index, block) in said.blocks.iter().enumerate() {
                     words(&message["id"], index, block, &mut tell);
                 }
                 let state = message["status"].as_str().unwrap_or_default();
-                tell(&format!("thread.message.{state}"), message, EventKind::Said, 0);
-                tell("thread.run.step.completed", &said.step, EventKind::Said, 0);
+                tell(&format!("thread.message.{state}"), message, EventKind::Content, 0);
+                tell("thread.run.step.completed", &said.step, EventKind::Content, 0);
             }
             None => calls(said, &mut tell),
         }
@@ -48,7 +48,7 @@ pub(super) fn events(happened: &Happened) -> Events {
     let after = happened.after();
     let state = after["status"].as_str().unwrap_or_default();
     tell(&format!("thread.run.{state}"), &after, EventKind::Finish, 0);
-    events.named("done", "[DONE]", EventKind::End, 0);
+    events.push_named("done", "[DONE]", EventKind::End, 0);
     events
 }
 
@@ -86,7 +86,7 @@ fn words(id: &Value, index: usize, block: &Block, tell: &mut Tell<'_>) {
             _ => json!({"index": index, "type": "text", "text": {"value": piece}}),
         };
         let delta = json!({"id": id, "object": "thread.message.delta", "delta": {"content": [part]}});
-        tell("thread.message.delta", &delta, EventKind::Said, 1);
+        tell("thread.message.delta", &delta, EventKind::Content, 1);
     }
 }
 
@@ -97,7 +97,7 @@ fn calls(said: &Said, tell: &mut Tell<'_>) {
         let details = json!({"type": "tool_calls", "tool_calls": [call]});
         let delta =
             json!({"id": said.step["id"], "object": "thread.run.step.delta", "delta": {"step_details": details}});
-        tell("thread.run.step.delta", &delta, EventKind::Said, tokens);
+        tell("thread.run.step.delta", &delta, EventKind::Content, tokens);
     };
     for (index, (call, block)) in calls.iter().zip(&said.blocks).enumerate() {
         let function = json!({"name": call["function"]["name"], "arguments": "", "output": null});

@@ -96,7 +96,7 @@ fn capabilities<'a>(
     }
     for param in ["max_completion_tokens", "max_tokens"] {
         if let Some(asked) = given(param).and_then(json::Value::as_u64) {
-            facts.can_say(param, asked)?;
+            facts.check_max_tokens(param, asked)?;
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use crate::{
     core::{
         json::{self, KeyFilter},
         limit_status::Cost,
-        prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn, booked},
+        prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn, reserved_cost},
         reply::ToolKind,
     },
     media::silence,
@@ -100,7 +100,7 @@ pub(super) fn cost(body: json::Object<'_>) -> Cost {
     }
     let number = |name: &str| body.get(name).and_then(json::Value::as_u64);
     let most = number("max_completion_tokens").or_else(|| number("max_tokens"));
-    booked(chars, messages, images, most, number("n").map_or(1, |n| n.clamp(1, 128)))
+    reserved_cost(chars, messages, images, most, number("n").map_or(1, |n| n.clamp(1, 128)))
 }
 
 /// The items of an array; nothing of what is none.

@@ -14,7 +14,7 @@ use crate::core::{
     reply::{Text, ToolKind},
     response::{EventKind, StreamEvent},
 };
-use crate::protocol::{in_turns, wrap::azure_filter::Filter};
+use crate::protocol::{interleave, wrap::azure_filter::ContentFilter};
 
 /// What a stream says, shared by all the streams that say it.
 pub(super) struct Stream {
@@ -37,7 +37,7 @@ pub(super) struct Chunk {
 pub(super) fn chunks(
     said: &[Said<'_>],
     logprobs: &Logprobs,
-    filter: Option<&Filter>,
+    filter: Option<&ContentFilter>,
     random: &mut Random,
 ) -> Vec<Chunk> {
     let each = said.iter().enumerate().map(|(index, said)| {
@@ -45,13 +45,13 @@ pub(super) fn chunks(
         chunks.say(said);
         chunks.list
     });
-    in_turns(each.collect())
+    interleave(each.collect())
 }
 
 struct Chunks<'a> {
     index: usize,
     logprobs: &'a Logprobs,
-    filter: Option<&'a Filter>,
+    filter: Option<&'a ContentFilter>,
     random: &'a mut Random,
     list: Vec<Chunk>,
 }
@@ -180,7 +180,7 @@ impl Chunks<'_> {
             }
         };
         let choices = format!(r#"[{{"index":{},"delta":{delta},{logprobs}"finish_reason":null}}]"#, self.index);
-        self.list.push(Chunk { choices: self.judged(choices), part: EventKind::Said, tokens });
+        self.list.push(Chunk { choices: self.judged(choices), part: EventKind::Content, tokens });
     }
 
     /// The last chunk has a reason and no text.
@@ -194,7 +194,7 @@ impl Chunks<'_> {
     fn judged(&self, choices: String) -> String {
         let Some(filter) = self.filter else { return choices };
         let mut judged: Value = serde_json::from_str(&choices).unwrap_or_default();
-        filter.judge(&mut judged);
+        filter.annotate(&mut judged);
         judged.sort_all_objects();
         judged.to_string()
     }
@@ -256,7 +256,7 @@ impl Iterator for Frames {
     fn next(&mut self) -> Option<StreamEvent> {
         let Frames { stream, next, include_usage, pen } = self;
         if let Some(first) = pen.around.first.take() {
-            return Some(StreamEvent::said(first, 0));
+            return Some(StreamEvent::content(first, 0));
         }
         let after = next.checked_sub(stream.chunks.len());
         *next += 1;
@@ -269,7 +269,7 @@ impl Iterator for Frames {
             (Some(0), false) | (Some(1), true) => (Bytes::from_static(b"data: [DONE]\n\n"), EventKind::End, 0),
             _ => return None,
         };
-        Some(StreamEvent { bytes, part, tokens })
+        Some(StreamEvent { bytes, kind: part, tokens })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::core::{
     limit_status::Cost,
     prompt::Prompt,
 };
-use crate::protocol::inputs::{Input, booked};
+use crate::protocol::inputs::{Input, estimate};
 
 /// How many tokens are said where the request does not tell.
 const USUAL_TOKENS: u64 = 16;
@@ -113,7 +113,7 @@ pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
 
 /// What limits book for a request: its texts, and all that it may be answered.
 pub(super) fn cost(body: json::Object<'_>) -> Cost {
-    let (texts, input) = body.get("prompt").map_or((1, 0), booked);
+    let (texts, input) = body.get("prompt").map_or((1, 0), estimate);
     let most = body.get("max_tokens").and_then(json::Value::as_u64).unwrap_or(USUAL_TOKENS);
     let choices = texts.saturating_mul(Wishes::read(body).best_of as u64);
     Cost { input, output: most.saturating_mul(choices) }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::read::Wishes;
-use crate::protocol::in_turns;
+use crate::protocol::interleave;
 use crate::{
     core::{
         random::Random,
@@ -58,7 +58,7 @@ impl<'a> Said<'a> {
         let mut list = Vec::new();
         let mut push = |text: &str, reason: Option<&str>, logprobs: Option<Value>, tokens: u32| {
             let choices = json!([{"text": text, "index": index, "logprobs": logprobs, "finish_reason": reason}]);
-            let part = if reason.is_some() { EventKind::Finish } else { EventKind::Said };
+            let part = if reason.is_some() { EventKind::Finish } else { EventKind::Content };
             // Alternatives are said at the same time, and so only those of the first take any.
             let tokens = if index == 0 { tokens } else { 0 };
             list.push(Chunk { choices: choices.to_string(), part, tokens });
@@ -167,7 +167,7 @@ pub(super) struct Chunk {
 
 /// All chunks: those of the choices take turns, one to a chunk.
 pub(super) fn chunks(said: &[Said<'_>], wishes: &Wishes, random: &mut Random) -> Vec<Chunk> {
-    in_turns(said.iter().enumerate().map(|(index, said)| said.chunks(index, wishes, random)).collect())
+    interleave(said.iter().enumerate().map(|(index, said)| said.chunks(index, wishes, random)).collect())
 }
 
 /// The frames of one stream, rendered one by one.
@@ -217,6 +217,6 @@ impl Iterator for Frames {
             (Some(0), false) | (Some(1), true) => (Bytes::from_static(b"data: [DONE]\n\n"), EventKind::End, 0),
             _ => return None,
         };
-        Some(StreamEvent { bytes, part, tokens })
+        Some(StreamEvent { bytes, kind: part, tokens })
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         response::{Body, Response},
     },
     media::plain_image::{Format, Image},
-    protocol::{ComputedReply, Count},
+    protocol::{ComputedReply, TokenCounter},
 };
 
 /// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
@@ -47,11 +47,16 @@ impl ComputedReply for File {
         Prompt::default()
     }
 
-    fn respond(&self, _: json::Object<'_>, context: &RequestContext<'_>, _: Count<'_>) -> Result<Response, ApiError> {
+    fn respond(
+        &self,
+        _: json::Object<'_>,
+        context: &RequestContext<'_>,
+        _: TokenCounter<'_>,
+    ) -> Result<Response, ApiError> {
         let id = context.param("image").unwrap_or_default();
         let image =
             named(id).ok_or_else(|| ApiError::UnknownResource { id: id.to_owned(), noun: "image".to_owned() })?;
-        Ok(Response::said("image/png", Body::Full(image.file(Format::Png).into())))
+        Ok(Response::ok("image/png", Body::Full(image.file(Format::Png).into())))
     }
 }
 

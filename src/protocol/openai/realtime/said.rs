@@ -64,7 +64,7 @@ impl Rendered for Spelled {
             }
             (Some(said), None) => Box::new(Events::new(said.clone(), body, &context.limit_statuses, random)),
         };
-        Response::said("application/json", Body::Stream(EventStream { list, framing: StreamFormat::Messages }))
+        Response::ok("application/json", Body::Stream(EventStream { events: list, format: StreamFormat::Messages }))
     }
 }
 
@@ -74,7 +74,7 @@ fn transcript(said: &Said, asked: &Value, mut random: Random) -> Vec<StreamEvent
     let whole = block.text().text.trim();
     let mut frames = transcribed(block.text().pieces(), whole, asked, said.usage.completion_tokens, &mut random);
     let last = frames.pop();
-    let mut list: Vec<_> = frames.into_iter().map(|event| frame(&event, EventKind::Said, 1)).collect();
+    let mut list: Vec<_> = frames.into_iter().map(|event| frame(&event, EventKind::Content, 1)).collect();
     list.extend(last.map(|event| frame(&event, EventKind::End, 0)));
     list
 }
@@ -115,7 +115,7 @@ pub(super) fn transcribed<'a>(
 }
 
 fn frame(event: &Value, part: EventKind, tokens: u32) -> StreamEvent {
-    StreamEvent { bytes: event.to_string().into(), part, tokens }
+    StreamEvent { bytes: event.to_string().into(), kind: part, tokens }
 }
 
 /// What is told next, of the block with this number.
@@ -289,7 +289,7 @@ impl Events {
             ),
             Cue::Done => ("response.done", json!({"response": self.done()})),
         };
-        let part = if matches!(cue, Cue::Done) { EventKind::End } else { EventKind::Said };
+        let part = if matches!(cue, Cue::Done) { EventKind::End } else { EventKind::Content };
         Some(frame(&event(kind, members, &mut self.random), part, 0))
     }
 
@@ -299,7 +299,11 @@ impl Events {
             let format = &self.begun["audio"]["output"]["format"];
             let sound = STANDARD.encode(ear::silence(format, millis));
             let members = self.placed(n, json!({"delta": sound}));
-            return Some(frame(&event("response.output_audio.delta", members, &mut self.random), EventKind::Said, 0));
+            return Some(frame(
+                &event("response.output_audio.delta", members, &mut self.random),
+                EventKind::Content,
+                0,
+            ));
         }
         let (n, piece, from) = self.at?;
         let block = &self.said.blocks[n];
@@ -323,7 +327,7 @@ impl Events {
         };
         let members = self.placed(n, rest);
         self.at = Some((n, piece + 1, end));
-        Some(frame(&padded(kind, members, &mut self.random), EventKind::Said, 1))
+        Some(frame(&padded(kind, members, &mut self.random), EventKind::Content, 1))
     }
 }
 

@@ -14,7 +14,7 @@ use super::{beta, ear::VoiceActivityDetector, event, id, items::Items, settings,
 use crate::core::{
     json,
     random::Random,
-    response::session::{Heard, Session},
+    response::session::{MessageOutcome, Session},
 };
 
 /// The most bytes that a session's settings take, as JSON.
@@ -146,16 +146,16 @@ impl Conversation {
 }
 
 impl Session for Conversation {
-    fn open(&mut self) -> Vec<Bytes> {
+    fn on_open(&mut self) -> Vec<Bytes> {
         self.tell("session.created", json!({"session": self.settings}));
         std::mem::take(&mut self.out)
     }
 
-    fn on_message(&mut self, message: json::Object<'_>) -> Heard {
+    fn on_message(&mut self, message: json::Object<'_>) -> MessageOutcome {
         let value = |name: &str| message.get(name).and_then(json::Value::to_value).unwrap_or_default();
         let string = |name: &str| message.get(name).and_then(json::Value::as_str).unwrap_or_default();
         let event_id = value("event_id");
-        let mut stops = false;
+        let mut interrupts = false;
         let done = match &*string("type") {
             "session.update" if self.beta => self.update(beta::settings(&value("session"))),
             "session.update" => self.update(value("session")),
@@ -164,7 +164,7 @@ impl Session for Conversation {
                 wanted["type"] = "transcription".into();
                 self.update(wanted)
             }
-            "input_audio_buffer.append" => self.append(&string("audio"), &mut stops),
+            "input_audio_buffer.append" => self.append(&string("audio"), &mut interrupts),
             "input_audio_buffer.commit" => self.commit_all(),
             "input_audio_buffer.clear" => {
                 self.ear.take();
@@ -183,7 +183,7 @@ impl Session for Conversation {
             }
             "response.create" => self.create_response(value("response"), event_id.clone()),
             "response.cancel" => {
-                stops = self.active.is_some();
+                interrupts = self.active.is_some();
                 self.cancel(text(&value("response_id")))
             }
             // What is played is played by the client, where there is a socket.
@@ -192,7 +192,7 @@ impl Session for Conversation {
         if let Err(wrong) = done {
             self.tell_wrong(&wrong, &event_id);
         }
-        Heard { events: std::mem::take(&mut self.out), stops }
+        MessageOutcome { events: std::mem::take(&mut self.out), interrupts }
     }
 
     fn on_rejected(&mut self, message: json::Object<'_>, error: &[u8]) -> Vec<Bytes> {
@@ -201,7 +201,7 @@ impl Session for Conversation {
         std::mem::take(&mut self.out)
     }
 
-    fn ask(&mut self) -> Option<Bytes> {
+    fn next_request(&mut self) -> Option<Bytes> {
         self.asked = self.asks.pop_front();
         self.asked.as_ref().map(|ask| ask.body.clone())
     }
@@ -210,13 +210,13 @@ impl Session for Conversation {
         self.follow(event)
     }
 
-    fn end(&mut self) -> Vec<Bytes> {
+    fn on_response_end(&mut self) -> Vec<Bytes> {
         self.asked = None;
         self.close_failed();
         std::mem::take(&mut self.out)
     }
 
-    fn fail(&mut self, status: u16, error: &[u8]) -> Vec<Bytes> {
+    fn on_response_error(&mut self, status: u16, error: &[u8]) -> Vec<Bytes> {
         let wrong = Wrong::read(error);
         match self.asked.take().and_then(|ask| ask.transcribes) {
             Some(item_id) => {

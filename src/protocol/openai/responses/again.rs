@@ -23,7 +23,7 @@ use crate::{
         response::{self, Body, Response, StreamFormat},
         template::{Layout, query},
     },
-    protocol::{ComputedReply, Count},
+    protocol::{ComputedReply, TokenCounter},
 };
 
 /// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
@@ -45,7 +45,12 @@ impl ComputedReply for Again {
         Prompt::default()
     }
 
-    fn respond(&self, _: json::Object<'_>, context: &RequestContext<'_>, _: Count<'_>) -> Result<Response, ApiError> {
+    fn respond(
+        &self,
+        _: json::Object<'_>,
+        context: &RequestContext<'_>,
+        _: TokenCounter<'_>,
+    ) -> Result<Response, ApiError> {
         let found = Arc::clone(&context.resource.borrow());
         let asked = |name: &str| query(context.request.query, name);
         if asked("stream").as_deref() != Some("true") {
@@ -57,10 +62,10 @@ impl ComputedReply for Again {
         let is_padded = asked("include_obfuscation").as_deref() != Some("false");
         let random = is_padded.then(|| context.random.borrow().clone());
         let frames = Body::Stream(response::EventStream {
-            list: Box::new(frames(&found, random).skip(from)),
-            framing: StreamFormat::Named,
+            events: Box::new(frames(&found, random).skip(from)),
+            format: StreamFormat::Named,
         });
-        Ok(Response::said("text/event-stream; charset=utf-8", frames))
+        Ok(Response::ok("text/event-stream; charset=utf-8", frames))
     }
 }
 

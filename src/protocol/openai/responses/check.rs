@@ -53,7 +53,7 @@ fn capabilities<'a>(
         return unsupported("reasoning.effort");
     }
     match given("max_output_tokens").and_then(json::Value::as_u64) {
-        Some(asked) => facts.can_say("max_output_tokens", asked),
+        Some(asked) => facts.check_max_tokens("max_output_tokens", asked),
         None => Ok(()),
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         prompt::Prompt,
         reply::Reply,
         response::Response,
-        template::{Layout, Spaces, Template},
+        template::{AllowedSlots, Layout, Template},
     },
     protocol::{Protocol, Rendered, StoredObjects},
 };
@@ -25,7 +25,7 @@ use crate::{
 /// Makes the dialect; see [`crate::protocol::Make`]. Of the head of a response, the `id` and the `created_at` are told.
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     let template = |name: &str| match head.get(name) {
-        Some(value) => Template::json(value, Layout::default(), Spaces::Content),
+        Some(value) => Template::json(value, Layout::default(), AllowedSlots::Content),
         None => Err(format!("`head` lacks `{name}`: give it a value or a slot")),
     };
     Ok(Box::new(Compact { id: template("id")?, created_at: template("created_at")? }))
@@ -50,7 +50,7 @@ impl Protocol for Compact {
         read::prompt(body, context)
     }
 
-    fn says(&self) -> bool {
+    fn delivers_reply(&self) -> bool {
         false
     }
 
@@ -93,7 +93,7 @@ impl Rendered for Compacted {
             |template: &Template| serde_json::from_slice::<Value>(&template.render(context)).unwrap_or_default();
         let (id, created_at) = (rendered(&self.id), rendered(&self.created_at));
         let random = &mut context.random.borrow_mut();
-        let before = context.earlier.borrow();
+        let before = context.history.borrow();
         let asked_before = before.iter().flat_map(|kept| kept["input"].as_array().into_iter().flatten()).cloned();
         let asked = asked_before.chain(kept::items(context.members().unwrap_or_default(), random));
         let mut output: Vec<Value> = asked.filter(|item| item["role"] == "user").collect();

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::core::{
     context::RequestContext,
     json::{self, Kind},
-    template::{Layout, Spaces, Template},
+    template::{AllowedSlots, Layout, Template},
 };
 
 /// What the head must give.
@@ -164,7 +164,7 @@ impl Frame {
                 if is_there {
                     shape.member(name, &usual, &mut text);
                 }
-                Template::written(&String::from_utf8_lossy(&text), shape.layout().indent, Spaces::Content)
+                Template::from_text(&String::from_utf8_lossy(&text), shape.layout().indent, AllowedSlots::Content)
             };
             let [whole, line] = Shape::ALL.map(written);
             let repeats = own(name).is_none() && !NEEDED.contains(&name) && !UNASKED.contains(&name);
@@ -172,8 +172,8 @@ impl Frame {
             members.push(Member { name: name.to_owned(), own: own(name), usual, repeats, written });
         }
         let text = |name: &str| match head.get(name) {
-            None => Template::plain("", Spaces::Content),
-            Some(Value::String(text)) => Template::plain(text, Spaces::Content),
+            None => Template::plain("", AllowedSlots::Content),
+            Some(Value::String(text)) => Template::plain(text, AllowedSlots::Content),
             Some(_) => Err(format!("`{name}` in `head` must be a string")),
         };
         Ok(Frame { id: text("id")?, members, tier: text("service_tier")? })

@@ -151,7 +151,7 @@ fn turns(instructions: &Value, input: &Value, context: &RequestContext<'_>) -> V
     if let Some(text) = instructions.as_str() {
         turns.push(Turn { role: Role::System, text: text.to_owned(), ..Turn::default() });
     }
-    for kept in context.earlier.borrow().iter() {
+    for kept in context.history.borrow().iter() {
         add(&kept["input"], &mut turns);
         add(&kept["answer"]["output"], &mut turns);
     }
@@ -247,7 +247,7 @@ mod tests {
             let output =
                 json!([{"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}]);
             let kept = json!({"input": "Hi", "answer": {"instructions": "old", "output": output}});
-            context.earlier.replace(vec![Arc::new(kept)]);
+            context.history.replace(vec![Arc::new(kept)]);
             prompt(context.members().unwrap(), context).turns
         });
         let turns: Vec<_> = turns.iter().map(|turn| turn.text.as_str()).collect();

@@ -41,7 +41,7 @@ pub(super) fn events(said: &Said<'_>, first: usize) -> Stream {
     let mut events = Events { stream: Stream::default(), number: first, index: 0 };
     for (index, item) in said.items.iter().enumerate() {
         events.index = index;
-        events.item("response.output_item.added", &item.begun(), response::EventKind::Said);
+        events.item("response.output_item.added", &item.begun(), response::EventKind::Content);
         match item {
             Item::Reasoning { summary: None, .. } => {}
             Item::Reasoning { summary: Some(text), .. } => events.summary(text),
@@ -55,7 +55,7 @@ pub(super) fn events(said: &Said<'_>, first: usize) -> Stream {
         }
         let is_last = index + 1 == said.items.len();
         // That the last item is whole, or is not, is all that tells why a stream ends before its last event does.
-        let part = if is_last { response::EventKind::Finish } else { response::EventKind::Said };
+        let part = if is_last { response::EventKind::Finish } else { response::EventKind::Content };
         events.item("response.output_item.done", &item.done(said.status(index)), part);
     }
     events.stream
@@ -131,13 +131,13 @@ impl Events {
     /// An event about an item.
     fn plain(&mut self, name: &str, before: &str, between: &str, after: &str) {
         let (before, between) = (format!(r#"{before}"item_id":""#), format!(r#"",{between}"#));
-        self.push(name, &before, &between, false, after, (response::EventKind::Said, 0));
+        self.push(name, &before, &between, false, after, (response::EventKind::Content, 0));
     }
 
     /// An event that brings a token, and may bear padding.
     fn delta(&mut self, name: &str, before: &str, between: &str, after: &str) {
         let (before, between) = (format!(r#"{before}"item_id":""#), format!(r#"",{between}"#));
-        self.push(name, &before, &between, true, after, (response::EventKind::Said, 1));
+        self.push(name, &before, &between, true, after, (response::EventKind::Content, 1));
     }
 
     /// Members stand in the order of their names, as recorded, but for the number of the event: `before` and the item's id,
@@ -186,14 +186,14 @@ impl Iterator for Frames {
         let number = self.next;
         self.next += 1;
         if let Some((name, status)) = self.first.get(number) {
-            return Some(StreamEvent::said(self.whole(name, State::Before(status), number), 0));
+            return Some(StreamEvent::content(self.whole(name, State::Before(status), number), 0));
         }
         let words = Arc::clone(&self.words);
         let at = number - self.first.len();
         if let Some(event) = words.stream.events.get(at) {
             let from = at.checked_sub(1).map_or(0, |before| words.stream.events[before].end);
             let bytes = self.event(&words.stream.text, from, event);
-            return Some(StreamEvent { bytes, part: event.part, tokens: event.tokens });
+            return Some(StreamEvent { bytes, kind: event.part, tokens: event.tokens });
         }
         if at > words.stream.events.len() {
             return None;
@@ -201,7 +201,7 @@ impl Iterator for Frames {
         let output = words.line.with(&self.ids);
         let state = State::After { incomplete: words.incomplete, output: &output, usage: &words.usage };
         let name = if words.incomplete.is_some() { "response.incomplete" } else { "response.completed" };
-        Some(StreamEvent { bytes: self.whole(name, state, number), part: response::EventKind::End, tokens: 0 })
+        Some(StreamEvent { bytes: self.whole(name, state, number), kind: response::EventKind::End, tokens: 0 })
     }
 }
 

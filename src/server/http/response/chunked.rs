@@ -53,7 +53,7 @@ impl Stream {
 
     /// The next frame that is not empty; an empty chunk would end the body.
     fn frame(&mut self) -> Option<Bytes> {
-        let frame = self.frames.list.by_ref().map(|frame| frame.bytes).find(|bytes| !bytes.is_empty());
+        let frame = self.frames.events.by_ref().map(|frame| frame.bytes).find(|bytes| !bytes.is_empty());
         if frame.is_none() {
             self.receipt = None;
         }

@@ -1,11 +1,12 @@
--- Decides over one request and all limits that apply to it; charges all of them, or none but a fixed window that refuses.
+-- Decides on one request for all limits that apply; charges all of them or none. A fixed window counts what it refuses.
 --
 -- KEYS    the bucket of each limit
--- ARGV    the time in microseconds, or '' for this server's; then for each limit:
---         algorithm, limit, burst, period in microseconds (0: for ever), cost, name of the lease
--- reply   for each limit: admitted, too large, remaining, microseconds until full, microseconds to wait, when it opened
+-- ARGV    the time in microseconds, or '' for the clock of this server; then for each limit:
+--         algorithm, limit, burst, period in microseconds (0: no end), cost, name of the lease
+-- reply   for each limit: admitted, too large, remaining, microseconds until full, microseconds to wait, time at which
+--         the window opened
 --
--- The arithmetic is that of src/limit/window.rs.
+-- The arithmetic is the same as in src/traffic/limit/window.rs.
 
 local now
 if ARGV[1] == '' then
@@ -15,14 +16,14 @@ else
   now = tonumber(ARGV[1])
 end
 
--- A place among those in flight that is never given back is free again after this time, in microseconds.
+-- A slot that is never released is free after this time, in microseconds.
 local LEASE = 600 * 1000000
--- Sums of fractions come out this far from what they are.
+-- Tolerance for rounding errors in sums of fractions.
 local EPSILON = 1e-9
--- The same in microseconds.
+-- The same for times, in microseconds.
 local EPSILON_MICROS = 1e-3
 
-local function keep(key, text, microseconds)
+local function save(key, text, microseconds)
   if microseconds then
     redis.call('SET', key, text, 'PX', string.format('%.0f', math.ceil(microseconds / 1000) + 1))
   else
@@ -30,7 +31,7 @@ local function keep(key, text, microseconds)
   end
 end
 
-local function kept(key, pattern)
+local function fetch(key, pattern)
   local text = redis.call('GET', key)
   if not text then return nil end
   local a, b, c = string.match(text, pattern)
@@ -42,7 +43,7 @@ local function clamp(cost, most)
 end
 
 local function gcra(key, limit, burst, period, cost)
-  local missing, at = kept(key, '(%S+) (%S+)')
+  local missing, at = fetch(key, '(%S+) (%S+)')
   if missing then
     missing = math.max(0, missing - math.max(0, now - at) * limit / period)
     at = math.max(now, at)
@@ -50,34 +51,34 @@ local function gcra(key, limit, burst, period, cost)
     missing, at = 0, now
   end
   local admitted = missing + cost <= burst + EPSILON
-  local function standing(missing, cost)
+  local function status(missing, cost)
     local wait = math.max(0, missing + clamp(cost, burst) - burst - EPSILON) * period / limit
     return math.floor(math.max(0, burst - missing + EPSILON)), math.floor(missing * period / limit + EPSILON_MICROS), math.ceil(wait - EPSILON_MICROS), 0
   end
   local function charge()
     missing = missing + cost
-    keep(key, string.format('%.17g %.0f', missing, at), missing * period / limit)
+    save(key, string.format('%.17g %.0f', missing, at), missing * period / limit)
   end
-  return {admitted = admitted, large = cost > burst, charge = charge, standing = function(cost)
-    return standing(missing, cost)
+  return {admitted = admitted, large = cost > burst, charge = charge, status = function(cost)
+    return status(missing, cost)
   end}
 end
 
 local function fixed(key, limit, burst, period, cost)
-  local used, at = kept(key, '(%S+) (%S+)')
+  local used, at = fetch(key, '(%S+) (%S+)')
   if not used or (period > 0 and now >= at + period) then used, at = 0, now end
   local admitted = used + cost <= limit
   local large = cost > limit
   local function put(taken)
     used = taken
-    keep(key, string.format('%.0f %.0f', used, at), period > 0 and at + period - now or nil)
+    save(key, string.format('%.0f %.0f', used, at), period > 0 and at + period - now or nil)
   end
   return {
     admitted = admitted,
     large = large,
     charge = function() put(used + cost) end,
     count_refused = function() if not large then put(limit) end end,
-    standing = function(cost)
+    status = function(cost)
       local full = (used == 0 or period == 0) and 0 or at + period - now
       return math.max(0, limit - used), full, used + math.max(cost, 1) <= limit and 0 or full, at
     end,
@@ -85,7 +86,7 @@ local function fixed(key, limit, burst, period, cost)
 end
 
 local function sliding(key, limit, burst, period, cost)
-  local used, before, at = kept(key, '(%S+) (%S+) (%S+)')
+  local used, before, at = fetch(key, '(%S+) (%S+) (%S+)')
   if not used or now - at >= 2 * period then
     used, before, at = 0, 0, now
   elseif now - at >= period then
@@ -102,9 +103,9 @@ local function sliding(key, limit, burst, period, cost)
     large = cost > limit,
     charge = function()
       used = used + cost
-      keep(key, string.format('%.0f %.0f %.0f', used, before, at), 2 * period - elapsed)
+      save(key, string.format('%.0f %.0f %.0f', used, before, at), 2 * period - elapsed)
     end,
-    standing = function(cost)
+    status = function(cost)
       local next = clamp(cost, limit)
       local wait
       if used + next <= limit then
@@ -129,7 +130,7 @@ local function slots(key, limit, burst, period, cost, lease)
       redis.call('PEXPIRE', key, LEASE / 1000)
       used = used + cost
     end,
-    standing = function()
+    status = function()
       local wait = used < limit and 0 or 1000000
       return math.max(0, limit - used), wait, wait, 0
     end,
@@ -138,27 +139,27 @@ end
 
 local ALGORITHMS = {gcra = gcra, fixed = fixed, sliding = sliding, slots = slots}
 
-local verdicts, admitted = {}, true
+local decisions, admitted = {}, true
 for n, key in ipairs(KEYS) do
   local first = 2 + (n - 1) * 6
   local limit, burst, period, cost =
     tonumber(ARGV[first + 1]), tonumber(ARGV[first + 2]), tonumber(ARGV[first + 3]), tonumber(ARGV[first + 4])
-  local verdict = ALGORITHMS[ARGV[first]](key, limit, burst, period, cost, ARGV[first + 5])
-  verdict.cost = cost
-  verdicts[n] = verdict
-  admitted = admitted and verdict.admitted
+  local decision = ALGORITHMS[ARGV[first]](key, limit, burst, period, cost, ARGV[first + 5])
+  decision.cost = cost
+  decisions[n] = decision
+  admitted = admitted and decision.admitted
 end
 
 local reply = {}
-for n, verdict in ipairs(verdicts) do
-  local cost = verdict.cost
+for n, decision in ipairs(decisions) do
+  local cost = decision.cost
   if admitted then
-    verdict.charge()
-  elseif verdict.admitted then
+    decision.charge()
+  elseif decision.admitted then
     cost = 0
-  elseif verdict.count_refused then
-    verdict.count_refused()
+  elseif decision.count_refused then
+    decision.count_refused()
   end
-  reply[n] = {verdict.admitted and 1 or 0, verdict.large and 1 or 0, verdict.standing(cost)}
+  reply[n] = {decision.admitted and 1 or 0, decision.large and 1 or 0, decision.status(cost)}
 end
 return reply

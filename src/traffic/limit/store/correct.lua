@@ -1,37 +1,37 @@
--- Corrects one bucket when an answer has ended.
+-- Reconciles one bucket when a response ends.
 --
 -- KEYS    the bucket
--- ARGV    algorithm, name of the lease, when the window opened that was charged, tokens booked, tokens spent,
+-- ARGV    algorithm, name of the lease, time at which the charged window opened, tokens reserved, tokens spent,
 --         period in microseconds
 
 local algorithm, lease, opened = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local booked, spent, period = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local reserved, spent, period = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 
 if algorithm == 'slots' then
   return redis.call('ZREM', KEYS[1], lease)
 end
 local text = redis.call('GET', KEYS[1])
--- A bucket that is gone is full again.
+-- A bucket that has expired is full again.
 if not text then return 0 end
-local function keep(format, ...)
+local function save(format, ...)
   redis.call('SET', KEYS[1], string.format(format, ...), 'KEEPTTL')
 end
 local function corrected(used)
-  return math.max(0, used - booked + spent)
+  return math.max(0, used - reserved + spent)
 end
 
 if algorithm == 'gcra' then
   local missing, at = string.match(text, '(%S+) (%S+)')
-  keep('%.17g %s', corrected(tonumber(missing)), at)
+  save('%.17g %s', corrected(tonumber(missing)), at)
 elseif algorithm == 'fixed' then
   local used, at = string.match(text, '(%S+) (%S+)')
-  if tonumber(at) == opened then keep('%.0f %s', corrected(tonumber(used)), at) end
+  if tonumber(at) == opened then save('%.0f %s', corrected(tonumber(used)), at) end
 else
   local used, before, at = string.match(text, '(%S+) (%S+) (%S+)')
   if tonumber(at) == opened then
-    keep('%.0f %s %s', corrected(tonumber(used)), before, at)
+    save('%.0f %s %s', corrected(tonumber(used)), before, at)
   elseif tonumber(at) == opened + period then
-    keep('%s %.0f %s', used, corrected(tonumber(before)), at)
+    save('%s %.0f %s', used, corrected(tonumber(before)), at)
   end
 end
 return 1

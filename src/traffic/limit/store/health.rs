@@ -1,4 +1,4 @@
-//! Whether the store answers: told once when it stops and once when it is back, and counted meanwhile.
+//! The health of the store: logged when it stops responding and when it is back.
 
 use std::{
     fmt::Display,
@@ -9,25 +9,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Failure, StoreSpec, unpoisoned};
+use super::{FailurePolicy, StoreSpec, unpoisoned};
 
-/// While the store does not answer, it is asked again this often, by one request; the others do not wait for it.
-const ASK_EVERY: Duration = Duration::from_millis(100);
-/// A connection on which nothing has come for so long is made anew.
+/// Interval at which one request tries the store again while it does not respond. Other requests do not wait for it.
+const RETRY_EVERY: Duration = Duration::from_millis(100);
+/// Time without a response after which a connection is replaced.
 const SILENCE: Duration = Duration::from_millis(500);
 
 pub(super) struct Health {
     address: String,
-    failure: Failure,
+    failure: FailurePolicy,
     down: AtomicBool,
-    /// Requests that were decided without the store since it was last there.
-    without: AtomicU64,
+    /// Number of requests decided without the store since its last response.
+    undecided: AtomicU64,
     times: Mutex<Times>,
 }
 
 struct Times {
     answered: Instant,
-    asked: Instant,
+    called: Instant,
 }
 
 impl Health {
@@ -37,49 +37,49 @@ impl Health {
             address: spec.address(),
             failure: spec.failure,
             down: AtomicBool::new(false),
-            without: AtomicU64::new(0),
-            times: Mutex::new(Times { answered: now, asked: now }),
+            undecided: AtomicU64::new(0),
+            times: Mutex::new(Times { answered: now, called: now }),
         }
     }
 
-    /// Whether this request is to ask: always while the store answers, else one now and then.
-    pub(super) fn may_be_asked(&self) -> bool {
+    /// Returns true if this request calls the store: always while the store responds, else once per interval.
+    pub(super) fn should_call(&self) -> bool {
         if !self.down.load(Ordering::Acquire) {
             return true;
         }
         let mut times = unpoisoned(self.times.lock());
-        let due = times.asked.elapsed() >= ASK_EVERY;
+        let due = times.called.elapsed() >= RETRY_EVERY;
         if due {
-            times.asked = Instant::now();
+            times.called = Instant::now();
         }
         due
     }
 
-    /// What becomes of a request that the store has not decided. It is counted.
-    pub(super) fn lets_pass(&self) -> bool {
-        self.without.fetch_add(1, Ordering::AcqRel);
-        self.failure == Failure::Open
+    /// Counts a request that the store has not decided. Returns true if it is admitted.
+    pub(super) fn admits_undecided(&self) -> bool {
+        self.undecided.fetch_add(1, Ordering::AcqRel);
+        self.failure == FailurePolicy::Open
     }
 
-    /// The store has answered.
+    /// Records a response of the store.
     pub(super) fn answered(&self) {
         if self.down.load(Ordering::Acquire) && self.down.swap(false, Ordering::AcqRel) {
-            let (without, fate) = (self.without.swap(0, Ordering::AcqRel), self.failure.words());
-            log::info!("the limit store {} answers: {without} requests were {fate} meanwhile", self.address);
+            let (undecided, fate) = (self.undecided.swap(0, Ordering::AcqRel), self.failure.description());
+            log::info!("the limit store {} responds again; {undecided} requests were {fate} meanwhile", self.address);
             unpoisoned(self.times.lock()).answered = Instant::now();
         }
     }
 
-    /// The store has not answered; whether that has been so for long.
+    /// Records a failure. Returns true if the store has not responded for [`SILENCE`].
     pub(super) fn failed(&self, why: impl Display) -> bool {
         if !self.down.swap(true, Ordering::AcqRel) {
             log::warn!(
-                "the limit store {} does not answer ({why}): requests are {} until it does",
+                "the limit store {} does not respond ({why}); requests are {} until it does",
                 self.address,
-                self.failure.words()
+                self.failure.description()
             );
             let now = Instant::now();
-            *unpoisoned(self.times.lock()) = Times { answered: now, asked: now };
+            *unpoisoned(self.times.lock()) = Times { answered: now, called: now };
         }
         unpoisoned(self.times.lock()).answered.elapsed() >= SILENCE
     }

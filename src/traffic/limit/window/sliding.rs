@@ -1,26 +1,26 @@
-//! A window that slides: the one before counts for as much of it as still overlaps.
+//! A sliding window: the window before counts in proportion to its overlap with the last period.
 
 use std::time::Duration;
 
-use super::{Quota, State, Verdict};
+use super::{BucketState, Decision, Quota};
 use crate::core::limit_status::LimitStatus;
 
-pub(super) fn decide(Quota { limit, period }: Quota, now: u64, state: State, cost: u32) -> Verdict {
-    let State { at, used, before } = match now.saturating_sub(state.at) {
-        _ if state.at == 0 => State { at: now, ..State::default() },
+pub(super) fn decide(Quota { limit, period }: Quota, now: u64, state: BucketState, cost: u32) -> Decision {
+    let BucketState { at, used, before } = match now.saturating_sub(state.at) {
+        _ if state.at == 0 => BucketState { at: now, ..BucketState::default() },
         age if age < period => state,
-        age if age < period.saturating_mul(2) => State { at: state.at + period, used: 0, before: state.used },
-        _ => State { at: now, ..State::default() },
+        age if age < period.saturating_mul(2) => BucketState { at: state.at + period, used: 0, before: state.used },
+        _ => BucketState { at: now, ..BucketState::default() },
     };
-    // It may have been opened by one that came later, and was decided over first.
+    // A request that arrived later may have been decided first, and opened the window.
     let elapsed = now.saturating_sub(at);
-    // Rounded up: what overlaps is never taken for less.
+    // Rounded up, so the overlap is never underestimated.
     let overlap = (u128::from(before) * u128::from(period - elapsed)).div_ceil(u128::from(period)) as u32;
     let admitted = used.saturating_add(overlap).saturating_add(cost) <= limit;
     let used = if admitted { used + cost } else { used };
     let taken = used.saturating_add(overlap);
 
-    // The first moment of a window at which the `counted` of the window before leave room for `next`.
+    // Time from the start of a window until the `counted` amount of the window before has shrunk to `room`.
     let next = cost.clamp(1, limit);
     let shrunk = |counted: u32, room: u32| match counted {
         counted if counted <= room => 0,
@@ -42,6 +42,6 @@ pub(super) fn decide(Quota { limit, period }: Quota, now: u64, state: State, cos
         wait: Duration::from_nanos(wait),
         period: Duration::from_nanos(period),
     };
-    let after = State { at, used, before };
-    Verdict { admitted, too_large: cost > limit, limit_status, after, idle_at: at.saturating_add(2 * period) }
+    let after = BucketState { at, used, before };
+    Decision { admitted, too_large: cost > limit, limit_status, after, idle_at: at.saturating_add(2 * period) }
 }

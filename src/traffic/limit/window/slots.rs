@@ -1,14 +1,14 @@
-//! Places that are given back: requests in flight.
+//! Slots that are released: requests in flight.
 
 use std::time::Duration;
 
-use super::{Quota, State, Verdict};
+use super::{BucketState, Decision, Quota};
 use crate::core::limit_status::LimitStatus;
 
-/// A second is as good a guess as any for when a request in flight ends.
+/// The reported wait if all slots are taken. It is a guess, because the end of a response is not known.
 const SLOT_WAIT: Duration = Duration::from_secs(1);
 
-pub(super) fn decide(Quota { limit, .. }: Quota, state: State, cost: u32) -> Verdict {
+pub(super) fn decide(Quota { limit, .. }: Quota, state: BucketState, cost: u32) -> Decision {
     let admitted = state.used.saturating_add(cost) <= limit;
     let used = if admitted { state.used + cost } else { state.used };
     let remaining = limit.saturating_sub(used);
@@ -21,5 +21,11 @@ pub(super) fn decide(Quota { limit, .. }: Quota, state: State, cost: u32) -> Ver
         period: Duration::ZERO,
     };
     let idle_at = if used == 0 { 0 } else { u64::MAX };
-    Verdict { admitted, too_large: false, limit_status, after: State { used, ..State::default() }, idle_at }
+    Decision {
+        admitted,
+        too_large: false,
+        limit_status,
+        after: BucketState { used, ..BucketState::default() },
+        idle_at,
+    }
 }

@@ -1,9 +1,9 @@
-//! The words in which a requirement says what it wants and what it got.
+//! Texts of errors: expected types, paths and lists of values.
 
 use super::{Property, kinds::JsonType};
 
 impl JsonType {
-    /// Its article and its name, as OpenAI's errors say it.
+    /// Returns the article and the name of the type in OpenAI's errors.
     fn noun(self) -> (&'static str, &'static str) {
         match self {
             JsonType::String => ("a ", "string"),
@@ -15,14 +15,14 @@ impl JsonType {
         }
     }
 
-    /// Its name in JSON Schema.
+    /// Returns the name of the type in JSON Schema.
     fn name(self) -> &'static str {
         if self == JsonType::Number { "number" } else { self.noun().1 }
     }
 }
 
 impl Property {
-    /// `a string`, `an array of objects`, `one of a string or array of objects`.
+    /// Returns the expected type: `a string`, `an array of objects`, `one of a string or array of objects`.
     pub(super) fn expected(&self) -> String {
         let items = match self.items.as_deref().map(|items| items.kinds.list()) {
             Some([JsonType::Object]) => " of objects",
@@ -40,41 +40,42 @@ impl Property {
         }
     }
 
-    /// JSON Schema's name of the type that it must have; of several the last, which is the richest.
+    /// Returns the expected type's name in JSON Schema: the last of several, which is the richest.
     pub(super) fn wanted(&self) -> &'static str {
         self.kinds.list().last().map_or("value", |kind| kind.name())
     }
 }
 
-/// Where in a body a value stands. Spelled only when something is wrong there.
-pub(super) enum Place<'a> {
+/// The path to a value in a body. It is rendered only for errors.
+pub(super) enum ParamPath<'a> {
     Root,
-    Member(&'a Place<'a>, &'a str),
-    Item(&'a Place<'a>, usize),
+    Member(&'a ParamPath<'a>, &'a str),
+    Item(&'a ParamPath<'a>, usize),
 }
 
-impl Place<'_> {
-    pub(super) fn path(&self) -> String {
+impl ParamPath<'_> {
+    /// Returns the path as errors name it: `messages[1].content`.
+    pub(super) fn render(&self) -> String {
         match self {
-            Place::Root => String::new(),
-            Place::Member(Place::Root, name) => (*name).to_owned(),
-            Place::Member(outer, name) => format!("{}.{name}", outer.path()),
-            Place::Item(outer, n) => format!("{}[{n}]", outer.path()),
+            ParamPath::Root => String::new(),
+            ParamPath::Member(ParamPath::Root, name) => (*name).to_owned(),
+            ParamPath::Member(outer, name) => format!("{}.{name}", outer.render()),
+            ParamPath::Item(outer, n) => format!("{}[{n}]", outer.render()),
         }
     }
 }
 
-/// `'a', 'b', and 'c'`, the way OpenAI lists values.
+/// Returns `'a', 'b', and 'c'`, as OpenAI lists values.
 pub(super) fn quoted(values: &[String]) -> String {
     listed(values, " and ", ", and ")
 }
 
-/// `'a', 'b' or 'c'`, the way Pydantic lists values.
+/// Returns `'a', 'b' or 'c'`, as Pydantic lists values.
 pub(super) fn alternatives(values: &[String]) -> String {
     listed(values, " or ", " or ")
 }
 
-/// Quoted values. Between the last two stands `of_two` if they are the only ones, else `of_many`.
+/// Returns quoted values. `of_two` joins exactly two; `of_many` precedes the last of more.
 fn listed(values: &[String], of_two: &str, of_many: &str) -> String {
     let mut text = String::new();
     for (n, value) in values.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Bodies that come late, slowly, in part, or not as they are.
+//! Bodies with times: delayed, slowed, interrupted, padded or compressed.
 
 use std::{io::Write, mem, time::Duration};
 
@@ -11,17 +11,17 @@ use crate::{
     traffic::latency::Pace,
 };
 
-/// Blanks, which JSON lets stand before a value.
+/// Blanks, which JSON allows before a value.
 pub(super) static BLANKS: [u8; 64 * 1024] = [b' '; 64 * 1024];
 
-/// The length of one of these comments.
-pub(super) const COMMENT: u64 = 128;
+/// Length of one comment in [`COMMENTS`], in bytes.
+pub(super) const COMMENT_LENGTH: u64 = 128;
 
-/// Comments, which streams of events let stand between two.
+/// Comments, which server-sent events allow between two events.
 pub(super) static COMMENTS: [u8; 64 * 1024] = comments();
 
 const fn comments() -> [u8; 64 * 1024] {
-    const LINE: usize = COMMENT as usize;
+    const LINE: usize = COMMENT_LENGTH as usize;
     let mut text = [b'.'; 64 * 1024];
     let mut at = 0;
     while at < text.len() {
@@ -33,47 +33,49 @@ const fn comments() -> [u8; 64 * 1024] {
     text
 }
 
-/// Where a body stops.
+/// An interruption of a body.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Break {
-    /// For so long, or for ever.
+    /// A pause; `None` never ends.
     Stall(Option<Duration>),
+    /// The connection is closed.
     Cut,
+    /// The connection is reset.
     Reset,
 }
 
-/// Breaks by how much of the body is sent before, in order.
+/// Interruptions in order, each with the number of events or bytes before it.
 pub(super) type Breaks = SmallVec<[(u64, Break); 1]>;
 
-/// A stream with its times.
+/// The events of a stream, each with the time at which it is due.
 pub(super) struct Timeline {
-    frames: Box<dyn Iterator<Item = StreamEvent> + Send>,
+    events: Box<dyn Iterator<Item = StreamEvent> + Send>,
     pace: Option<Pace>,
-    /// Those that have not come yet, the next at the end.
+    /// Interruptions still to come, the next one last.
     breaks: Breaks,
-    /// How many events were sent.
+    /// Number of events sent.
     sent: u64,
-    /// How long the stream has stood still.
+    /// Sum of all pauses so far.
     stalled: Duration,
-    /// When the last event was due.
+    /// Time at which the last event was due.
     at: Duration,
-    /// The next event, if it had to be looked at.
+    /// The first step, if [`Timeline::first`] has read it already.
     first: Option<TimedStep>,
     ended: bool,
 }
 
 impl Timeline {
     pub(super) fn new(
-        frames: Box<dyn Iterator<Item = StreamEvent> + Send>,
+        events: Box<dyn Iterator<Item = StreamEvent> + Send>,
         pace: Option<Pace>,
         mut breaks: Breaks,
     ) -> Self {
         breaks.reverse();
         let (sent, stalled, at) = (0, Duration::ZERO, Duration::ZERO);
-        Timeline { frames, pace, breaks, sent, stalled, at, first: None, ended: false }
+        Timeline { events, pace, breaks, sent, stalled, at, first: None, ended: false }
     }
 
-    /// When the first event is due.
+    /// Returns the time at which the first event is due; zero if an interruption comes first.
     pub(super) fn first(&mut self) -> Duration {
         self.first = self.step();
         match &self.first {
@@ -86,11 +88,11 @@ impl Timeline {
         if self.ended {
             return None;
         }
-        while let Some((after, broken)) = self.breaks.last().copied()
+        while let Some((after, kind)) = self.breaks.last().copied()
             && after <= self.sent
         {
             self.breaks.pop();
-            let (at, step) = match broken {
+            let (at, step) = match kind {
                 Break::Stall(Some(time)) => {
                     self.stalled = self.stalled.saturating_add(time);
                     continue;
@@ -102,11 +104,11 @@ impl Timeline {
             self.ended = true;
             return Some(TimedStep { at, step });
         }
-        let frame = self.frames.next()?;
-        let due = self.pace.as_mut().map_or(Duration::ZERO, |pace| pace.due(frame.tokens));
+        let event = self.events.next()?;
+        let due = self.pace.as_mut().map_or(Duration::ZERO, |pace| pace.due(event.tokens));
         self.at = due.saturating_add(self.stalled);
         self.sent += 1;
-        Some(TimedStep { at: self.at, step: Step::Send(frame.bytes) })
+        Some(TimedStep { at: self.at, step: Step::Send(event.bytes) })
     }
 }
 
@@ -118,14 +120,14 @@ impl Iterator for Timeline {
     }
 }
 
-/// A whole body with its breaks. No break comes after all of it.
-pub(super) fn whole(bytes: Bytes, breaks: &Breaks) -> Vec<TimedStep> {
+/// Returns the steps of a full body with its interruptions. The last byte comes after every interruption.
+pub(super) fn full_body(bytes: Bytes, breaks: &Breaks) -> Vec<TimedStep> {
     let (mut list, mut sent, mut at) = (Vec::new(), 0, Duration::ZERO);
     let last = bytes.len().saturating_sub(1);
-    for (after, broken) in breaks {
+    for (after, kind) in breaks {
         let after = usize::try_from(*after).unwrap_or(usize::MAX).clamp(sent, last.max(sent));
         list.push(TimedStep { at, step: Step::Send(bytes.slice(mem::replace(&mut sent, after)..after)) });
-        match broken {
+        match kind {
             Break::Stall(Some(time)) => {
                 at = at.saturating_add(*time);
                 continue;
@@ -140,7 +142,7 @@ pub(super) fn whole(bytes: Bytes, breaks: &Breaks) -> Vec<TimedStep> {
     list
 }
 
-/// With so many bytes before the first step, which are taken from `blank` again and again.
+/// Returns the steps with `size` bytes before the first one, copied from `blank` repeatedly.
 pub(super) fn padded(
     steps: impl Iterator<Item = TimedStep> + Send,
     size: u64,
@@ -155,26 +157,26 @@ pub(super) fn padded(
     padding.chain(steps)
 }
 
-/// At so many bytes a second, ten times a second at the most.
+/// Returns the steps at `rate` bytes per second, in ten pieces per second.
 pub(super) fn slowed(
     steps: impl Iterator<Item = TimedStep> + Send,
     rate: u64,
 ) -> impl Iterator<Item = TimedStep> + Send {
     let piece = usize::try_from(rate / 10).unwrap_or(usize::MAX).max(1);
-    let mut clear = Duration::ZERO;
+    let mut free_at = Duration::ZERO;
     steps.flat_map(move |TimedStep { at, step }| {
-        clear = clear.max(at);
-        let (mut start, mut whole) = (clear, Some(step));
-        if let Some(Step::Send(bytes)) = &whole {
-            clear = clear.saturating_add(Duration::from_secs_f64(bytes.len() as f64 / rate as f64));
+        free_at = free_at.max(at);
+        let (mut start, mut rest) = (free_at, Some(step));
+        if let Some(Step::Send(bytes)) = &rest {
+            free_at = free_at.saturating_add(Duration::from_secs_f64(bytes.len() as f64 / rate as f64));
         }
         std::iter::from_fn(move || {
             let at = start;
-            let step = match whole.take()? {
+            let step = match rest.take()? {
                 Step::Send(mut bytes) => {
                     let sent = bytes.split_to(piece.min(bytes.len()));
                     start = start.saturating_add(Duration::from_secs_f64(sent.len() as f64 / rate as f64));
-                    whole = (!bytes.is_empty()).then_some(Step::Send(bytes));
+                    rest = (!bytes.is_empty()).then_some(Step::Send(bytes));
                     Step::Send(sent)
                 }
                 step => step,
@@ -184,20 +186,23 @@ pub(super) fn slowed(
     })
 }
 
-/// The same where nothing may be cut up: each comes once the last of its bytes would have.
-pub(super) fn late(steps: impl Iterator<Item = TimedStep> + Send, rate: u64) -> impl Iterator<Item = TimedStep> + Send {
-    let mut clear = Duration::ZERO;
+/// Returns the steps at `rate` bytes per second without splitting them: each is due when its last byte would be.
+pub(super) fn delayed(
+    steps: impl Iterator<Item = TimedStep> + Send,
+    rate: u64,
+) -> impl Iterator<Item = TimedStep> + Send {
+    let mut free_at = Duration::ZERO;
     steps.map(move |TimedStep { at, step }| {
-        clear = clear.max(at);
+        free_at = free_at.max(at);
         if let Step::Send(bytes) = &step {
-            clear = clear.saturating_add(Duration::from_secs_f64(bytes.len() as f64 / rate as f64));
+            free_at = free_at.saturating_add(Duration::from_secs_f64(bytes.len() as f64 / rate as f64));
         }
-        TimedStep { at: clear, step }
+        TimedStep { at: free_at, step }
     })
 }
 
-/// With a comment whenever nothing else was sent for so long.
-pub(super) fn kept_alive(
+/// Returns the steps with a comment after every interval without a step.
+pub(super) fn with_keepalive(
     mut steps: impl Iterator<Item = TimedStep> + Send,
     every: Duration,
     comment: Bytes,
@@ -216,31 +221,31 @@ pub(super) fn kept_alive(
     })
 }
 
-/// All of a body, compressed.
+/// Compresses a full body.
 pub(super) fn gzip(bytes: &[u8]) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     match encoder.write_all(bytes).and_then(|()| encoder.finish()) {
         Ok(compressed) => compressed.into(),
-        // Memory takes all that is written to it.
+        // Writing to memory does not fail.
         Err(_) => Bytes::new(),
     }
 }
 
-/// A body compressed step by step: what was sent can be read before there is more.
-pub(super) struct Gzipped {
+/// A body compressed step by step. Each step can be decompressed before the next one arrives.
+pub(super) struct GzipSteps {
     steps: Box<dyn Iterator<Item = TimedStep> + Send>,
     encoder: Option<GzEncoder<Vec<u8>>>,
     at: Duration,
 }
 
-impl Gzipped {
+impl GzipSteps {
     pub(super) fn new(steps: Box<dyn Iterator<Item = TimedStep> + Send>) -> Self {
         let encoder = Some(GzEncoder::new(Vec::new(), Compression::fast()));
-        Gzipped { steps, encoder, at: Duration::ZERO }
+        GzipSteps { steps, encoder, at: Duration::ZERO }
     }
 }
 
-impl Iterator for Gzipped {
+impl Iterator for GzipSteps {
     type Item = TimedStep;
 
     fn next(&mut self) -> Option<TimedStep> {
@@ -252,7 +257,7 @@ impl Iterator for Gzipped {
                 encoder.write_all(&bytes).and_then(|()| encoder.flush()).ok()?;
                 mem::take(encoder.get_mut())
             }
-            broken => return broken,
+            interruption => return interruption,
         };
         Some(TimedStep { at: self.at, step: Step::Send(compressed.into()) })
     }

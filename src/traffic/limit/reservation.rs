@@ -1,4 +1,4 @@
-//! What a request holds of its limits until its answer has ended.
+//! Reservations: what a request holds of its limits until the response ends.
 
 use std::sync::Arc;
 
@@ -7,38 +7,40 @@ use smallvec::SmallVec;
 use super::{Limits, store};
 use crate::core::limit_status::{Cost, Unit};
 
-/// What was charged to one limit, and is to be given back or corrected.
+/// The amount that was charged to one limit, and is released or reconciled later.
 pub(super) struct ReservedAmount {
-    /// Which limit of the list.
+    /// The index of the limit.
     pub(super) number: usize,
-    pub(super) bucket: Bucket,
-    /// When the window opened that was charged.
+    pub(super) bucket: BucketLocation,
+    /// The time at which the charged window opened.
     pub(super) opened: u64,
     pub(super) reserved: u32,
 }
 
 pub(super) type ReservedAmounts = SmallVec<[ReservedAmount; 1]>;
 
-/// Where a bucket is kept.
-pub(super) enum Bucket {
-    Here { key: u64, place: u64 },
-    There(store::Lease),
+/// The location of a bucket.
+pub(super) enum BucketLocation {
+    /// In a table of this process: the key of the request selects the shard, `bucket_key` the bucket in it.
+    Local { key: u64, bucket_key: u64 },
+    /// In the shared store.
+    Shared(store::Lease),
 }
 
-/// What a request holds of its limits until its answer has ended: a place among those in flight, and tokens that are
-/// booked. Dropped, it gives the place back and settles the tokens.
+/// The slots and tokens that a request holds until its response ends. Dropped, it releases the slots and reconciles the
+/// tokens.
 pub struct Reservation {
     limits: Arc<Limits>,
-    charges: ReservedAmounts,
+    amounts: ReservedAmounts,
     spent: Option<Cost>,
 }
 
 impl Reservation {
-    pub(super) fn new(limits: &Arc<Limits>, charges: ReservedAmounts) -> Option<Reservation> {
-        (!charges.is_empty()).then(|| Reservation { limits: Arc::clone(limits), charges, spent: None })
+    pub(super) fn new(limits: &Arc<Limits>, amounts: ReservedAmounts) -> Option<Reservation> {
+        (!amounts.is_empty()).then(|| Reservation { limits: Arc::clone(limits), amounts, spent: None })
     }
 
-    /// Tells what the request has cost in truth; without it, what was booked stays.
+    /// Sets the true cost of the request; without it, the reserved amount stays charged.
     pub fn reconcile(&mut self, spent: Cost) {
         self.spent = Some(spent);
     }
@@ -47,20 +49,20 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let now = self.limits.now();
-        for ReservedAmount { number, bucket, opened, reserved } in self.charges.drain(..) {
+        for ReservedAmount { number, bucket, opened, reserved } in self.amounts.drain(..) {
             let limit = &self.limits.list[number];
             let spent = match (limit.spec.unit, self.spent) {
                 (Unit::InFlight, _) => 0,
-                (unit, Some(spent)) => tokens(unit, spent),
+                (unit, Some(spent)) => counted_tokens(unit, spent),
                 (_, None) => continue,
             };
             match bucket {
-                Bucket::Here { key, place } => {
+                BucketLocation::Local { key, bucket_key } => {
                     let mut shard = limit.table.shard(key);
-                    let verdict = limit.meter.correct(shard.state(place), now, opened, reserved, spent);
-                    shard.set(place, verdict.after, verdict.idle_at);
+                    let decision = limit.algorithm.correct(shard.state(bucket_key), now, opened, reserved, spent);
+                    shard.set(bucket_key, decision.after, decision.idle_at);
                 }
-                Bucket::There(lease) => {
+                BucketLocation::Shared(lease) => {
                     if let Some(store) = &self.limits.store {
                         store.correct(limit, lease, opened, reserved, spent);
                     }
@@ -70,8 +72,8 @@ impl Drop for Reservation {
     }
 }
 
-/// Of a cost what this unit counts.
-pub(super) fn tokens(unit: Unit, cost: Cost) -> u32 {
+/// Returns the tokens of a cost that this unit counts.
+pub(super) fn counted_tokens(unit: Unit, cost: Cost) -> u32 {
     let tokens = match unit {
         Unit::InputTokens => cost.input,
         Unit::OutputTokens => cost.output,
@@ -89,10 +91,10 @@ mod tests {
     use crate::{core::limit_status::LimitStatuses, traffic::limit::LimitSpec};
 
     #[test]
-    fn a_place_in_flight_is_held_until_it_is_given_back() {
+    fn a_slot_in_flight_is_held_until_its_reservation_is_dropped() {
         let (limits, _) = limits(&[LimitSpec::per_minute(Unit::InFlight, 2)], false);
         let (first, second) = (admit(&limits, &ask(1)), admit(&limits, &ask(1)));
-        assert!(first.hold.is_some() && first.limit_statuses == LimitStatuses::default(), "nothing is told of it");
+        assert!(first.hold.is_some() && first.limit_statuses == LimitStatuses::default(), "it has no headers");
         assert_eq!(admit(&limits, &ask(1)).limit_statuses.refusal.unwrap().unit, Unit::InFlight);
         drop(first);
         let third = admit(&limits, &ask(1));
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_settled_when_the_answer_has_ended() {
+    fn tokens_are_reconciled_when_the_response_ends() {
         let specs = [LimitSpec::per_minute(Unit::Tokens, 20), LimitSpec::per_minute(Unit::OutputTokens, 20)];
         let (limits, _) = limits(&specs, true);
         let mut first = admit(&limits, &ask(1));

@@ -1,46 +1,46 @@
-//! What limits ask of a request, and what tells one bucket from another.
+//! The parts of a request that limits read, and the key of its bucket.
 
 use std::{net::IpAddr, time::Instant};
 
 use super::Dimension;
 use crate::core::limit_status::Cost;
 
-/// What limits ask of a request.
+/// The parts of a request that limits read.
 #[derive(Clone, Copy, Debug)]
 pub struct LimitRequest<'a> {
-    /// When: all limits decide for this moment, which has been read already.
+    /// The time of the decision, the same for all limits.
     pub at: Instant,
-    /// The client's address.
+    /// The address of the client.
     pub ip: IpAddr,
-    /// The key that came with it; wanted only if [`Limits::ask_key`](super::Limits::ask_key).
+    /// The API key; needed only if [`Limits::needs_key`](super::Limits::needs_key).
     pub key: Option<&'a str>,
-    /// The model asked for; wanted only if [`Limits::ask_model`](super::Limits::ask_model).
+    /// The requested model; needed only if [`Limits::needs_model`](super::Limits::needs_model).
     pub model: &'a str,
-    /// The deployment in the path, if there is one.
+    /// The deployment in the path.
     pub deployment: Option<&'a str>,
-    /// The path.
+    /// The path of the request.
     pub path: &'a str,
-    /// What it is booked with; wanted only if [`Limits::ask_cost`](super::Limits::ask_cost).
+    /// The cost to reserve; needed only if [`Limits::needs_cost`](super::Limits::needs_cost).
     pub cost: Cost,
 }
 
 impl<'a> LimitRequest<'a> {
-    /// What tells the bucket of a limit that is `per` these from its others.
-    pub(super) fn parts(&self, per: &[Dimension]) -> impl Iterator<Item = Part<'a>> {
+    /// Returns the parts that identify its bucket in a limit with these dimensions.
+    pub(super) fn parts(&self, per: &[Dimension]) -> impl Iterator<Item = BucketKeyPart<'a>> {
         per.iter().map(|dimension| match (dimension, self.key) {
-            (Dimension::Ip, _) | (Dimension::Key, None) => Part::Address(self.ip),
-            (Dimension::Key, Some(key)) => Part::Key(key),
-            (Dimension::Model, _) => Part::Model(self.model),
-            (Dimension::Deployment, _) => Part::Model(self.deployment.unwrap_or(self.model)),
-            (Dimension::Endpoint, _) => Part::Path(self.path),
-            (Dimension::Global, _) => Part::Global,
+            (Dimension::Ip, _) | (Dimension::Key, None) => BucketKeyPart::Address(self.ip),
+            (Dimension::Key, Some(key)) => BucketKeyPart::Key(key),
+            (Dimension::Model, _) => BucketKeyPart::Model(self.model),
+            (Dimension::Deployment, _) => BucketKeyPart::Model(self.deployment.unwrap_or(self.model)),
+            (Dimension::Endpoint, _) => BucketKeyPart::Path(self.path),
+            (Dimension::Global, _) => BucketKeyPart::Global,
         })
     }
 }
 
-/// One part of what a bucket is for.
+/// One part of the identity of a bucket.
 #[derive(Clone, Copy, Hash)]
-pub(super) enum Part<'a> {
+pub(super) enum BucketKeyPart<'a> {
     Address(IpAddr),
     Key(&'a str),
     Model(&'a str),
@@ -57,7 +57,7 @@ mod tests {
     use crate::traffic::limit::LimitSpec;
 
     #[test]
-    fn who_has_a_quota_of_their_own() {
+    fn each_value_of_a_dimension_has_its_own_quota() {
         let one = |per: &[Dimension]| LimitSpec { per: per.to_vec(), ..LimitSpec::rpm(1) };
         let other: [(Dimension, fn() -> LimitRequest<'static>); 5] = [
             (Dimension::Ip, || ask(2)),
@@ -69,12 +69,12 @@ mod tests {
         for (dimension, other_ask) in &other {
             let (limits, _) = limits(&[one(&[*dimension])], false);
             assert!(passes(&limits, &ask(1)) && !passes(&limits, &ask(1)), "{dimension:?}");
-            assert!(passes(&limits, &other_ask()), "{dimension:?} tells them apart");
+            assert!(passes(&limits, &other_ask()), "{dimension:?} separates them");
         }
         let (limits, _) = limits(&[one(&[Dimension::Global])], false);
         assert!(passes(&limits, &ask(1)));
         for (dimension, other_ask) in &other {
-            assert!(!passes(&limits, &other_ask()), "{dimension:?} is nothing to a limit for all");
+            assert!(!passes(&limits, &other_ask()), "{dimension:?} is ignored by a global limit");
         }
     }
 }

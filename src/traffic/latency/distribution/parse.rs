@@ -1,15 +1,15 @@
-//! From text to a distribution.
+//! Parsing of distributions.
 
 use std::{str::FromStr, time::Duration};
 
-use super::{Distribution, Law, Point};
+use super::{Distribution, Law, Quantile};
 use crate::traffic::latency::span::Span;
 
-/// The most quantiles of a list.
-const MOST: usize = 50;
-/// The longest text in bytes: a ramp of two full lists is shown in 2,406 at the most. Together they bound the work that a
-/// stranger's text makes.
-const LONGEST: usize = 4000;
+/// Maximum number of quantiles of a list.
+const MAX_QUANTILES: usize = 50;
+/// Maximum length of a text in bytes; a ramp of two full lists is displayed in at most 2,406. The two bounds limit the
+/// work that a client can cause.
+const MAX_LENGTH: usize = 4000;
 
 const FORMS: &str = "300ms±50ms, uniform(100ms,500ms), lognormal(p50=300ms,p99=2s) or ramp(300ms,2s)";
 
@@ -18,16 +18,16 @@ impl FromStr for Distribution {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        if text.len() > LONGEST {
+        if text.len() > MAX_LENGTH {
             let start: String = text.chars().take(20).collect();
-            return Err(format!("`{start}…` is too long: write {LONGEST} bytes at the most"));
+            return Err(format!("`{start}…` is too long; write {MAX_LENGTH} bytes at most"));
         }
-        let read = match call(text) {
+        let parsed = match parse_call(text) {
             Ok(Some(("ramp", inner))) => ramp(inner),
             _ => law(text).map(|law| Distribution { law, end: None }),
         };
-        // A part that is wrong is told with all around it.
-        read.map_err(|what| match what.strip_prefix('`').and_then(|what| what.strip_prefix(text)) {
+        // An error in a part begins with the full text.
+        parsed.map_err(|what| match what.strip_prefix('`').and_then(|what| what.strip_prefix(text)) {
             Some(rest) if rest.starts_with('`') => what,
             _ if text.is_empty() => what,
             _ => format!("`{text}`: {what}"),
@@ -35,28 +35,30 @@ impl FromStr for Distribution {
     }
 }
 
-/// A word and what stands in the brackets after it, if it is that.
-fn call(text: &str) -> Result<Option<(&str, &str)>, String> {
+/// Parses `word(inner)`; `None` if there is no bracket.
+fn parse_call(text: &str) -> Result<Option<(&str, &str)>, String> {
     let Some((word, rest)) = text.split_once('(') else { return Ok(None) };
-    let inner = rest.strip_suffix(')').ok_or_else(|| format!("`{text}` does not end with its `)`: write {FORMS}"))?;
+    let inner = rest.strip_suffix(')').ok_or_else(|| format!("`{text}` does not end with its `)`; write {FORMS}"))?;
     Ok(Some((word.trim(), inner)))
 }
 
 fn law(text: &str) -> Result<Law, String> {
     let text = text.trim();
-    match call(text)? {
+    match parse_call(text)? {
         Some(("uniform", inner)) => uniform(inner),
         Some(("lognormal", inner)) => match points(inner)?[..] {
             [a, b] => Ok(Law::LogNormal([a, b])),
-            [_] => Err(format!("`{inner}` is one quantile: write two, such as lognormal(p50=300ms,p99=2s)")),
-            _ => Err(format!("`{inner}` is more than two quantiles: leave lognormal( ) away and write {inner}")),
+            [_] => Err(format!("`{inner}` is one quantile; write two, such as lognormal(p50=300ms,p99=2s)")),
+            _ => Err(format!("`{inner}` is more than two quantiles; leave lognormal( ) away and write {inner}")),
         },
-        Some(("ramp", _)) => Err(format!("`{text}` is a ramp within a ramp: write what it begins or ends with")),
-        Some((word, _)) => Err(format!("`{word}` is not known: write {FORMS}")),
+        Some(("ramp", _)) => Err(format!("`{text}` is a ramp within a ramp; write its beginning or end")),
+        Some((word, _)) => Err(format!("`{word}` is not a distribution; write {FORMS}")),
         None if text.contains(['=', ',']) => match points(text)? {
             points if points.len() == 1 => {
                 let always = Span(points[0].time);
-                Err(format!("`{text}` is one quantile: write {always} if it is always that, or more: p50=300ms,p99=2s"))
+                Err(format!(
+                    "`{text}` is one quantile; write {always} for a constant, or more quantiles: p50=300ms,p99=2s"
+                ))
             }
             points => Ok(Law::Quantiles(points)),
         },
@@ -74,7 +76,7 @@ fn time(text: &str) -> Result<Duration, String> {
 fn normal(mean: Duration, deviation: Duration) -> Result<Law, String> {
     if deviation > mean {
         let (mean, deviation) = (Span(mean), Span(deviation));
-        return Err(format!("the deviation {deviation} is above the mean: write {mean}±{mean} or less"));
+        return Err(format!("the deviation {deviation} is above the mean; write {mean}±{mean} or less"));
     }
     Ok(Law::Normal { mean, deviation })
 }
@@ -83,47 +85,47 @@ fn uniform(inner: &str) -> Result<Law, String> {
     let times = inner.split(',').map(time).collect::<Result<Vec<_>, _>>()?;
     match times[..] {
         [from, to] if from <= to => Ok(Law::Uniform { from, to }),
-        [from, to] => Err(format!("{} comes after {1}: write uniform({1},{0})", Span(from), Span(to))),
-        _ => Err(format!("`{inner}` is not two times: write uniform(100ms,500ms)")),
+        [from, to] => Err(format!("{} comes after {1}; write uniform({1},{0})", Span(from), Span(to))),
+        _ => Err(format!("`{inner}` is not two times; write uniform(100ms,500ms)")),
     }
 }
 
-/// The quantiles of a list, of which there is one at least.
-fn points(list: &str) -> Result<Vec<Point>, String> {
-    let mut points: Vec<Point> = Vec::new();
+/// Parses a list of at least one quantile.
+fn points(list: &str) -> Result<Vec<Quantile>, String> {
+    let mut points: Vec<Quantile> = Vec::new();
     for item in list.split(',') {
         let next = point(item.trim())?;
         if let Some(last) = points.last() {
             if next.share <= last.share {
                 let (last, next) = (last.name(), next.name());
-                return Err(format!("{next} comes after {last}: write each quantile once, in ascending order"));
+                return Err(format!("{next} comes after {last}; write each quantile once, in ascending order"));
             }
             if next.time < last.time {
-                return Err(format!("{next} is below {last}: write times that do not fall, such as p50=300ms,p99=2s"));
+                return Err(format!("{next} is below {last}; write times that do not fall, such as p50=300ms,p99=2s"));
             }
         }
-        if points.len() == MOST {
-            return Err(format!("{next} is one too many: write {MOST} quantiles at the most"));
+        if points.len() == MAX_QUANTILES {
+            return Err(format!("{next} is one too many; write {MAX_QUANTILES} quantiles at most"));
         }
         points.push(next);
     }
     Ok(points)
 }
 
-fn point(item: &str) -> Result<Point, String> {
+fn point(item: &str) -> Result<Quantile, String> {
     let (name, time) =
-        item.split_once('=').ok_or_else(|| format!("`{item}` is no quantile: write p50=300ms, and so on"))?;
+        item.split_once('=').ok_or_else(|| format!("`{item}` is not a quantile; write it as p50=300ms"))?;
     let name = name.trim();
     let share = share(name).ok_or_else(|| {
-        format!("`{name}` is no quantile: write p50 or p99.9: above 0, below 100, three decimals at the most")
+        format!("`{name}` is not a quantile; write p50 or p99.9: above 0, below 100, at most three decimals")
     })?;
     match self::time(time)? {
-        time if time.is_zero() => Err(format!("`{item}` leaves nothing below it: write a time above 0, such as 1ms")),
-        time => Ok(Point::new(share, time)),
+        time if time.is_zero() => Err(format!("`{item}` is zero; write a time above 0, such as 1ms")),
+        time => Ok(Quantile::new(share, time)),
     }
 }
 
-/// From `p99.9` to 99,900.
+/// Parses `p99.9` as 99,900.
 fn share(name: &str) -> Option<u32> {
     let number = name.strip_prefix('p')?;
     let (whole, decimals) = match number.split_once('.') {
@@ -138,12 +140,12 @@ fn share(name: &str) -> Option<u32> {
     format!("{whole}{decimals:0<3}").parse().ok().filter(|share| *share > 0)
 }
 
-/// Lists have commas too: the one is meant that leaves something to read on either side.
+/// Parses the inside of a ramp. Lists have commas too, so each comma is tried: both sides must be distributions.
 fn ramp(inner: &str) -> Result<Distribution, String> {
     let mut depth = 0;
     let mut found = None;
     let mut problem: Option<String> = None;
-    let mut nearly = false;
+    let mut one_side_valid = false;
     for (at, c) in inner.char_indices() {
         match c {
             '(' => depth += 1,
@@ -151,17 +153,19 @@ fn ramp(inner: &str) -> Result<Distribution, String> {
             ',' if depth == 0 => match (law(&inner[..at]), law(&inner[at + 1..])) {
                 (Ok(_), Ok(_)) if found.is_some() => {
                     let remedy = "begin the second list with the quantile that the first begins with";
-                    return Err(format!("`{inner}` can be cut in two at more than one comma: {remedy}"));
+                    return Err(format!("`{inner}` can be split at more than one comma; {remedy}"));
                 }
                 (Ok(law), Ok(end)) => found = Some(Distribution { law, end: Some(end) }),
-                // Most likely what is wrong where the other side is right.
-                (Ok(_), Err(what)) | (Err(what), Ok(_)) if !nearly => (problem, nearly) = (Some(what), true),
+                // If the other side is valid, this is most likely the mistake.
+                (Ok(_), Err(what)) | (Err(what), Ok(_)) if !one_side_valid => {
+                    (problem, one_side_valid) = (Some(what), true)
+                }
                 (Err(what), _) | (_, Err(what)) => problem = problem.or(Some(what)),
             },
             _ => {}
         }
     }
-    let missing = || format!("`{inner}` is not two: write what it begins with and what it ends with: ramp(300ms,2s)");
+    let missing = || format!("`{inner}` is not two distributions; write the beginning and the end: ramp(300ms,2s)");
     found.ok_or_else(|| problem.unwrap_or_else(missing))
 }
 
@@ -170,10 +174,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::traffic::latency::distribution::PARTS;
+    use crate::traffic::latency::distribution::SHARE_PARTS;
 
     #[test]
-    fn every_form_is_read_and_shown() {
+    fn every_form_is_parsed_and_displayed() {
         for (text, shown) in [
             ("300ms", "300ms"),
             ("0", "0s"),
@@ -197,65 +201,65 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_told_with_its_place_and_a_remedy() {
-        for (text, told) in [
-            ("", "a time is missing: write 300ms"),
-            ("300", "`300` has no unit: write 300ms or 300s"),
-            ("300±50ms", "`300±50ms`: `300` has no unit: write 300ms or 300s"),
-            ("300ms±", "`300ms±`: a time is missing: write 300ms"),
-            ("-300ms", "`-300ms` is not a time: write 300ms, 1.5s or 20us"),
-            ("2h", "`2h` is more than an hour: write 1h or less"),
-            ("300ms±2h", "`300ms±2h`: `2h` is more than an hour: write 1h or less"),
-            ("5ms±6ms", "`5ms±6ms`: the deviation 6ms is above the mean: write 5ms±5ms or less"),
-            ("uniform(2s,1s)", "`uniform(2s,1s)`: 2s comes after 1s: write uniform(1s,2s)"),
-            ("uniform(2s)", "`uniform(2s)`: `2s` is not two times: write uniform(100ms,500ms)"),
-            ("uniform(1s,2s,3s)", "`uniform(1s,2s,3s)`: `1s,2s,3s` is not two times: write uniform(100ms,500ms)"),
-            ("uniform(1s,)", "`uniform(1s,)`: a time is missing: write 300ms"),
-            ("uniform(1s,2s", "`uniform(1s,2s` does not end with its `)`: write 300ms±50ms, uniform"),
+    fn every_mistake_is_reported_with_its_place_and_a_remedy() {
+        for (text, expected) in [
+            ("", "a time is missing; write 300ms"),
+            ("300", "`300` has no unit; write 300ms or 300s"),
+            ("300±50ms", "`300±50ms`: `300` has no unit; write 300ms or 300s"),
+            ("300ms±", "`300ms±`: a time is missing; write 300ms"),
+            ("-300ms", "`-300ms` is not a time; write 300ms, 1.5s or 20us"),
+            ("2h", "`2h` is more than an hour; write 1h or less"),
+            ("300ms±2h", "`300ms±2h`: `2h` is more than an hour; write 1h or less"),
+            ("5ms±6ms", "`5ms±6ms`: the deviation 6ms is above the mean; write 5ms±5ms or less"),
+            ("uniform(2s,1s)", "`uniform(2s,1s)`: 2s comes after 1s; write uniform(1s,2s)"),
+            ("uniform(2s)", "`uniform(2s)`: `2s` is not two times; write uniform(100ms,500ms)"),
+            ("uniform(1s,2s,3s)", "`uniform(1s,2s,3s)`: `1s,2s,3s` is not two times; write uniform(100ms,500ms)"),
+            ("uniform(1s,)", "`uniform(1s,)`: a time is missing; write 300ms"),
+            ("uniform(1s,2s", "`uniform(1s,2s` does not end with its `)`; write 300ms±50ms, uniform"),
             (
                 "gauss(1s,2s)",
-                "`gauss(1s,2s)`: `gauss` is not known: write 300ms±50ms, uniform(100ms,500ms), lognormal(",
+                "`gauss(1s,2s)`: `gauss` is not a distribution; write 300ms±50ms, uniform(100ms,500ms), lognormal(",
             ),
-            ("lognormal(p50=1s)", "`lognormal(p50=1s)`: `p50=1s` is one quantile: write two, such as lognormal(p50="),
+            ("lognormal(p50=1s)", "`lognormal(p50=1s)`: `p50=1s` is one quantile; write two, such as lognormal(p50="),
             (
                 "lognormal(p1=1s,p2=1s,p3=1s)",
                 "`lognormal(p1=1s,p2=1s,p3=1s)`: `p1=1s,p2=1s,p3=1s` is more than two quantiles: leave",
             ),
-            ("lognormal(300ms,2s)", "`lognormal(300ms,2s)`: `300ms` is no quantile: write p50=300ms, and so on"),
+            ("lognormal(300ms,2s)", "`lognormal(300ms,2s)`: `300ms` is not a quantile; write it as p50=300ms"),
             (
                 "lognormal(p50=2s,p99=1s)",
-                "`lognormal(p50=2s,p99=1s)`: p99=1s is below p50=2s: write times that do not fall",
+                "`lognormal(p50=2s,p99=1s)`: p99=1s is below p50=2s; write times that do not fall",
             ),
-            ("p50=300ms", "`p50=300ms` is one quantile: write 300ms if it is always that, or more: p50=300ms,p99=2s"),
-            ("p90=1s,p50=2s", "`p90=1s,p50=2s`: p50 comes after p90: write each quantile once, in ascending order"),
-            ("p50=1s,p50.0=2s", "`p50=1s,p50.0=2s`: p50 comes after p50: write each quantile once, in ascending order"),
-            ("p50=0s,p90=1s", "`p50=0s,p90=1s`: `p50=0s` leaves nothing below it: write a time above 0, such as 1ms"),
-            ("p50=1s,", "`p50=1s,`: `` is no quantile: write p50=300ms, and so on"),
+            (
+                "p50=300ms",
+                "`p50=300ms` is one quantile; write 300ms for a constant, or more quantiles: p50=300ms,p99=2s",
+            ),
+            ("p90=1s,p50=2s", "`p90=1s,p50=2s`: p50 comes after p90; write each quantile once, in ascending order"),
+            ("p50=1s,p50.0=2s", "`p50=1s,p50.0=2s`: p50 comes after p50; write each quantile once, in ascending order"),
+            ("p50=0s,p90=1s", "`p50=0s,p90=1s`: `p50=0s` is zero; write a time above 0, such as 1ms"),
+            ("p50=1s,", "`p50=1s,`: `` is not a quantile; write it as p50=300ms"),
             (
                 "p50=1s,p100=2s",
-                "`p50=1s,p100=2s`: `p100` is no quantile: write p50 or p99.9: above 0, below 100, three",
+                "`p50=1s,p100=2s`: `p100` is not a quantile; write p50 or p99.9: above 0, below 100, at most three",
             ),
-            ("p50=1s,p90=2", "`p50=1s,p90=2`: `2` has no unit: write 2ms or 2s"),
-            ("1s,2s", "`1s,2s`: `1s` is no quantile: write p50=300ms, and so on"),
-            (
-                "ramp(1s)",
-                "`ramp(1s)`: `1s` is not two: write what it begins with and what it ends with: ramp(300ms,2s)",
-            ),
-            ("ramp(1s,2)", "`ramp(1s,2)`: `2` has no unit: write 2ms or 2s"),
-            ("ramp(uniform(1s,2),3s)", "`ramp(uniform(1s,2),3s)`: `2` has no unit: write 2ms or 2s"),
-            ("ramp(1s,2s,3s)", "`ramp(1s,2s,3s)`: `2s` is no quantile: write p50=300ms, and so on"),
+            ("p50=1s,p90=2", "`p50=1s,p90=2`: `2` has no unit; write 2ms or 2s"),
+            ("1s,2s", "`1s,2s`: `1s` is not a quantile; write it as p50=300ms"),
+            ("ramp(1s)", "`ramp(1s)`: `1s` is not two distributions; write the beginning and the end: ramp(300ms,2s)"),
+            ("ramp(1s,2)", "`ramp(1s,2)`: `2` has no unit; write 2ms or 2s"),
+            ("ramp(uniform(1s,2),3s)", "`ramp(uniform(1s,2),3s)`: `2` has no unit; write 2ms or 2s"),
+            ("ramp(1s,2s,3s)", "`ramp(1s,2s,3s)`: `2s` is not a quantile; write it as p50=300ms"),
             (
                 "ramp(1s,ramp(1s,2s))",
-                "`ramp(1s,ramp(1s,2s))`: `ramp(1s,2s)` is a ramp within a ramp: write what it begins",
+                "`ramp(1s,ramp(1s,2s))`: `ramp(1s,2s)` is a ramp within a ramp; write its beginning",
             ),
-            ("ramp(p50=1s,p90=2s)", "`ramp(p50=1s,p90=2s)`: `p50=1s` is one quantile: write 1s if it is always that"),
+            ("ramp(p50=1s,p90=2s)", "`ramp(p50=1s,p90=2s)`: `p50=1s` is one quantile; write 1s for a constant"),
             (
                 "ramp(p1=1s,p2=2s,p3=3s,p4=4s,p5=5s)",
-                "`ramp(p1=1s,p2=2s,p3=3s,p4=4s,p5=5s)`: `p1=1s,p2=2s,p3=3s,p4=4s,p5=5s` can be cut in two at more than one",
+                "`ramp(p1=1s,p2=2s,p3=3s,p4=4s,p5=5s)`: `p1=1s,p2=2s,p3=3s,p4=4s,p5=5s` can be split at more than one",
             ),
         ] {
             let problem = text.parse::<Distribution>().expect_err(text);
-            assert!(problem.starts_with(told), "{text}\nis told as {problem}\nand not     {told}");
+            assert!(problem.starts_with(expected), "{text}\nreports  {problem}\nexpected {expected}");
         }
         for name in ["p0", "p0.000", "p50.", "p.5", "p1.0001", "p+5", "pp", "50", "p-1", "p1e1", "P50", ""] {
             assert_eq!(share(name), None, "{name}");
@@ -263,12 +267,12 @@ mod tests {
         let list = |number| (1..=number).map(|n| format!("p{n}=3599.123456789s")).collect::<Vec<_>>().join(",");
         assert_eq!(list(50).parse::<Distribution>().unwrap().to_string(), list(50));
         let many = list(51).parse::<Distribution>().unwrap_err();
-        assert!(many.ends_with(": p51=3599.123456789s is one too many: write 50 quantiles at the most"), "{many}");
+        assert!(many.ends_with(": p51=3599.123456789s is one too many; write 50 quantiles at most"), "{many}");
         let long = format!("p1=1s{}", ",p2=2s".repeat(1000)).parse::<Distribution>().unwrap_err();
-        assert_eq!(long, "`p1=1s,p2=2s,p2=2s,p2…` is too long: write 4000 bytes at the most");
+        assert_eq!(long, "`p1=1s,p2=2s,p2=2s,p2…` is too long; write 4000 bytes at most");
     }
 
-    /// Times of all sizes, from a nanosecond to an hour.
+    /// Generates times of all magnitudes, from a nanosecond to an hour.
     fn times(number: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = Vec<Span>> {
         let time = (0.0..=1.0).prop_map(|size| Span(Duration::from_nanos(3.6e12_f64.powf(size) as u64)));
         proptest::collection::vec(time, number).prop_map(|mut times| {
@@ -279,9 +283,10 @@ mod tests {
 
     fn lists(number: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = String> {
         times(number).prop_flat_map(|times| {
-            let shares = proptest::collection::btree_set(1..PARTS, times.len());
+            let shares = proptest::collection::btree_set(1..SHARE_PARTS, times.len());
             let list = move |shares: std::collections::BTreeSet<u32>| {
-                let points = shares.into_iter().zip(&times).map(|(share, time)| Point::new(share, time.0).to_string());
+                let points =
+                    shares.into_iter().zip(&times).map(|(share, time)| Quantile::new(share, time.0).to_string());
                 points.collect::<Vec<_>>().join(",")
             };
             shares.prop_map(list)
@@ -299,9 +304,9 @@ mod tests {
     }
 
     fn distributions() -> impl Strategy<Value = Distribution> {
-        let ramps = (laws(), laws()).prop_filter_map("a ramp that can be read in two ways", |(a, b)| {
+        let ramps = (laws(), laws()).prop_filter_map("an ambiguous ramp", |(a, b)| {
             let read = format!("ramp({a},{b})").parse();
-            let ambiguous = |problem: &String| problem.contains("can be cut in two");
+            let ambiguous = |problem: &String| problem.contains("can be split");
             (!read.as_ref().is_err_and(ambiguous)).then_some(read)
         });
         let read = prop_oneof![3 => laws().prop_map(|law| law.parse()), 1 => ramps];
@@ -310,12 +315,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_is_read_again(distribution in distributions()) {
+        fn a_displayed_distribution_is_parsed_again(distribution in distributions()) {
             prop_assert_eq!(distribution.to_string().parse(), Ok(distribution));
         }
 
         #[test]
-        fn quantiles_never_fall_and_end_at_an_hour(
+        fn quantiles_never_fall_and_never_exceed_an_hour(
             distribution in distributions(), mut ps in proptest::collection::vec(0.0..1.0, 20), progress in 0.0..=1.0,
         ) {
             ps.extend([0.0, f64::MIN_POSITIVE, 0.075, 0.5, 0.925, 1.0 - f64::EPSILON, 1.0]);
@@ -323,22 +328,22 @@ mod tests {
             let mut last = Duration::ZERO;
             for p in ps {
                 let next = distribution.quantile_at(p, progress);
-                prop_assert!(last <= next && next <= Span::LONGEST, "{} at {}: {:?} after {:?}", distribution, p, next, last);
+                prop_assert!(last <= next && next <= Span::MAX, "{} at {}: {:?} after {:?}", distribution, p, next, last);
                 last = next;
             }
         }
 
         #[test]
-        fn a_list_has_each_quantile_it_gives(list in lists(2..=6)) {
+        fn a_list_has_each_given_quantile(list in lists(2..=6)) {
             let read: Distribution = list.parse().unwrap_or_else(|problem| panic!("{problem}"));
             let Law::Quantiles(points) = &read.law else { panic!("{list}") };
             for point in points {
-                prop_assert_eq!(read.quantile_at(f64::from(point.share) / f64::from(PARTS), 0.0), point.time);
+                prop_assert_eq!(read.quantile_at(f64::from(point.share) / f64::from(SHARE_PARTS), 0.0), point.time);
             }
         }
 
         #[test]
-        fn no_text_is_too_wrong(text in "(ramp|uniform|lognormal|p|[0-9.()=,±+-]|ms|s| ){0,20}|\\PC{0,40}") {
+        fn every_text_is_parsed_or_refused(text in "(ramp|uniform|lognormal|p|[0-9.()=,±+-]|ms|s| ){0,20}|\\PC{0,40}") {
             if let Ok(read) = text.parse::<Distribution>() {
                 prop_assert_eq!(read.to_string().parse(), Ok(read));
             }

@@ -1,0 +1,351 @@
+//! The text form of one fault: `stall@20:30s`, `429x2`, `503%5`, `down@30s+60s/5m`.
+
+use std::{borrow::Cow, str::FromStr, time::Duration};
+
+use bytesize::ByteSize;
+
+use super::{FAULTS, FaultKind};
+use crate::traffic::latency::Span;
+
+/// A fault, its position in the response, and the conditions under which it happens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    /// The kind of fault.
+    pub kind: FaultKind,
+    /// Events of a stream, or bytes of a full body, before the fault.
+    pub at: Option<u64>,
+    /// Number of times that it happens to each caller; `None` for always.
+    pub times: Option<u64>,
+    /// Percentage of the requests that it happens to; `None` for all.
+    pub percent: Option<f64>,
+    /// Time in which it happens; `None` for always.
+    pub window: Option<TimeWindow>,
+}
+
+/// A part of the time since the start of the server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TimeWindow {
+    /// Time from the start to the beginning of the window.
+    from: Duration,
+    /// Length of the window; `None` never ends.
+    length: Option<Duration>,
+    /// Interval at which the window is repeated.
+    every: Option<Duration>,
+}
+
+impl TimeWindow {
+    /// Returns the progress within the window, from 0 to 1; `None` outside of it. A window without an end is always at
+    /// 1.
+    pub(super) fn progress(&self, elapsed: Duration) -> Option<f64> {
+        let since = elapsed.checked_sub(self.from)?;
+        let since = self.every.map_or(since, |every| {
+            Duration::from_nanos((since.as_nanos() % every.as_nanos().max(1)).try_into().unwrap_or(u64::MAX))
+        });
+        match self.length {
+            None => Some(1.0),
+            Some(length) if since < length => Some(since.as_secs_f64() / length.as_secs_f64()),
+            Some(_) => None,
+        }
+    }
+
+    /// Returns the progress of a ramp, which stays at its end after the window.
+    pub(super) fn ramp(&self, elapsed: Duration) -> Option<f64> {
+        match self.progress(elapsed) {
+            None if elapsed >= self.from => Some(1.0),
+            progress => progress,
+        }
+    }
+
+    /// Parses the text after the last `@`; `None` if it is not a time.
+    fn parse(text: &str) -> Option<Result<TimeWindow, String>> {
+        let (times, every) = text.split_once('/').map_or((text, None), |(times, every)| (times, Some(every)));
+        let (from, length) = times.split_once('+').map_or((times, None), |(from, length)| (from, Some(length)));
+        let span = |text: &str| text.parse::<Span>().map(|Span(span)| span);
+        // A number without a unit is a position in the response.
+        let from = span(from).ok().filter(|_| from.ends_with(char::is_alphabetic))?;
+        let rest = || {
+            let length = length.map(span).transpose()?;
+            let every = every.map(span).transpose()?;
+            match (length, every) {
+                (Some(Duration::ZERO), _) => {
+                    Err(format!("`@{text}` has length zero; write a length above zero, such as @30s+60s"))
+                }
+                (None, Some(_)) => Err(format!("`@{text}` has no length; write @0s+10s/60s for 10 s of every 60")),
+                (Some(length), Some(every)) if every < length => {
+                    Err(format!("`@{text}` begins again before it ends; write an interval above the length"))
+                }
+                _ => Ok(TimeWindow { from, length, every }),
+            }
+        };
+        Some(rest())
+    }
+}
+
+impl Fault {
+    /// Returns true if it takes effect before the response head.
+    fn is_before_head(&self) -> bool {
+        match self.kind {
+            FaultKind::Status(..) | FaultKind::Empty | FaultKind::Hang => true,
+            FaultKind::Reset => self.at.is_none(),
+            _ => false,
+        }
+    }
+
+    /// Returns true if a response can have only one of the two faults.
+    pub(super) fn excludes(&self, other: &Fault) -> bool {
+        let replaces_reply = |kind: &FaultKind| matches!(kind, FaultKind::Refusal | FaultKind::Filter);
+        match self.kind {
+            FaultKind::Cut | FaultKind::Stall(_) | FaultKind::Malformed | FaultKind::Dup => false,
+            FaultKind::Reset if self.at.is_some() => false,
+            _ if self.is_before_head() && other.is_before_head() => true,
+            _ if replaces_reply(&self.kind) && replaces_reply(&other.kind) => true,
+            _ => std::mem::discriminant(&self.kind) == std::mem::discriminant(&other.kind),
+        }
+    }
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (mut rest, mut times, mut percent, mut window) = (text.trim(), None, None, None);
+        loop {
+            if let Some((before, after)) = rest.rsplit_once('%')
+                && let Ok(share) = after.parse::<f64>()
+            {
+                if !(share > 0.0 && share <= 100.0) {
+                    return Err(format!("`%{after}` is not a percentage; write %5 for 5 % of the requests"));
+                }
+                (rest, percent) = (before, Some(share));
+            } else if let Some((before, after)) = rest.rsplit_once('x')
+                && let (false, Ok(count)) = (before.is_empty(), after.parse::<u64>())
+            {
+                (rest, times) = (before, Some(count));
+            } else if let Some((before, after)) = rest.rsplit_once('@')
+                && let Some(parsed) = TimeWindow::parse(after)
+            {
+                (rest, window) = (before, Some(parsed?));
+            } else {
+                break;
+            }
+        }
+        let (kind, at) = parse_kind(rest)?;
+        Ok(Fault { kind, at, times, percent, window })
+    }
+}
+
+/// Adds the unit to a whole number of seconds, the form of the `Retry-After` header (RFC 9110, 10.2.3): `7` is `7s`.
+fn seconds(text: &str) -> Cow<'_, str> {
+    match text.trim() {
+        digits if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => format!("{digits}s").into(),
+        _ => text.into(),
+    }
+}
+
+/// Parses `name=value@position:argument` into the kind and the position.
+fn parse_kind(text: &str) -> Result<(FaultKind, Option<u64>), String> {
+    let (before, argument) = text.split_once(':').map_or((text, None), |(before, argument)| (before, Some(argument)));
+    let (before, position) = before.split_once('@').map_or((before, None), |(before, at)| (before, Some(at)));
+    let (name, value) = before.split_once('=').map_or((before, None), |(name, value)| (name, Some(value)));
+    let syntax = || FAULTS.iter().find(|row| row.name == name).map_or(name, |row| row.syntax);
+    let wrong = |what: String| {
+        // Errors of times and sizes name their own remedy.
+        let sentence = if what.contains(';') { "; the form is" } else { "; write" };
+        format!("`{text}`: {what}{sentence} {}", syntax())
+    };
+    let at = match position {
+        None => None,
+        Some(at) => {
+            Some(at.parse::<u64>().map_err(|_| wrong(format!("`@{at}` is neither a number of events nor a time")))?)
+        }
+    };
+    let span = |text: &str| text.parse::<Span>().map(|Span(span)| span).map_err(wrong);
+    let size = |text: &str| {
+        text.parse::<ByteSize>().map(|size| size.as_u64()).map_err(|_| wrong(format!("`{text}` is not a size")))
+    };
+    let required = || value.ok_or_else(|| wrong("its value is missing".to_owned()));
+    let (takes_value, takes_position, takes_argument, kind) = match name {
+        "retry-after" if value == Some("none") => (true, false, false, FaultKind::RetryAfter(None)),
+        "retry-after" => (true, false, false, FaultKind::RetryAfter(Some(span(&seconds(required()?))?))),
+        "ttft" => (true, false, false, FaultKind::Ttft(required()?.parse().map_err(wrong)?)),
+        "itl" => (true, false, false, FaultKind::Itl(required()?.parse().map_err(wrong)?)),
+        "hang" => (false, false, false, FaultKind::Hang),
+        "empty" => (false, false, false, FaultKind::Empty),
+        "reset" => (false, true, false, FaultKind::Reset),
+        "down" => (false, false, false, FaultKind::Reset),
+        "cut" => (false, true, false, FaultKind::Cut),
+        "stall" => (false, true, true, FaultKind::Stall(argument.map(span).transpose()?)),
+        "slow-body" => (true, false, false, FaultKind::SlowBody(value.map_or(Ok(100), size)?.max(1))),
+        "keepalive" => (true, false, false, FaultKind::Keepalive(value.map_or(Ok(Duration::from_secs(15)), span)?)),
+        "error" => (false, true, true, FaultKind::Error(argument.unwrap_or_default().to_owned())),
+        "malformed" => (false, true, false, FaultKind::Malformed),
+        "dup" => (false, true, false, FaultKind::Dup),
+        "nodone" => (false, false, false, FaultKind::NoDone),
+        "nofinish" => (false, false, false, FaultKind::NoFinish),
+        "nousage" => (false, false, false, FaultKind::NoUsage),
+        "refusal" => (false, false, false, FaultKind::Refusal),
+        "filter" => (false, false, false, FaultKind::Filter),
+        "wrong-model" => (false, false, false, FaultKind::WrongModel),
+        "gzip" => (false, false, false, FaultKind::Gzip),
+        "wrong-length" => {
+            let more = value.unwrap_or("16").parse::<i64>().ok().filter(|more| *more != 0);
+            (
+                true,
+                false,
+                false,
+                FaultKind::WrongLength(
+                    more.ok_or_else(|| wrong("the difference is not a number other than zero".to_owned()))?,
+                ),
+            )
+        }
+        "headers" => {
+            let count = value.unwrap_or("1000").parse::<u32>().ok().filter(|count| *count <= 10_000);
+            (
+                true,
+                false,
+                false,
+                FaultKind::Headers(count.ok_or_else(|| wrong("the number is not from 0 to 10000".to_owned()))?),
+            )
+        }
+        "huge" => {
+            let size = value.map_or(Ok(100_000_000), size)?;
+            if size > 10_000_000_000 {
+                return Err(wrong("the size is more than 10GB".to_owned()));
+            }
+            (true, false, false, FaultKind::Huge(size))
+        }
+        "ok" => (false, false, false, FaultKind::Ok),
+        status => {
+            let status = status.parse::<u16>().ok().filter(|status| (400..600).contains(status)).ok_or_else(|| {
+                let names: Vec<_> = FAULTS.iter().skip(1).map(|row| row.name).collect();
+                format!("there is no fault `{name}`; write a status from 400 to 599, or one of {}", names.join(", "))
+            })?;
+            (false, false, true, FaultKind::Status(status, argument.unwrap_or_default().to_owned()))
+        }
+    };
+    for (given, taken, what) in [
+        (value.is_some(), takes_value, "it takes no value"),
+        (at.is_some(), takes_position, "it takes no position in the response"),
+        (argument.is_some(), takes_argument, "it takes no argument after a colon"),
+    ] {
+        if given && !taken {
+            return Err(wrong(what.to_owned()));
+        }
+    }
+    if matches!(kind, FaultKind::Keepalive(Duration::ZERO)) {
+        return Err(wrong("the time is zero".to_owned()));
+    }
+    Ok((kind, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(text: &str) -> Fault {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn every_example_of_the_table_is_parsed() {
+        for row in &FAULTS {
+            for syntax in row.syntax.split_whitespace() {
+                fault(syntax);
+            }
+        }
+    }
+
+    #[test]
+    fn modifiers_are_accepted_in_any_order() {
+        let all = Fault {
+            kind: FaultKind::Status(429, "slow_down".into()),
+            at: None,
+            times: Some(2),
+            percent: Some(2.5),
+            window: Some(TimeWindow {
+                from: Duration::from_secs(30),
+                length: Some(Duration::from_secs(60)),
+                every: Some(Duration::from_secs(300)),
+            }),
+        };
+        for text in
+            ["429:slow_downx2%2.5@30s+60s/5m", "429:slow_down@30s+1m/300s%2.5x2", " 429:slow_down%2.5x2@30s+60s/5m "]
+        {
+            assert_eq!(fault(text), all, "{text}");
+        }
+        assert_eq!(
+            fault("stall@20:30s@1m"),
+            Fault {
+                kind: FaultKind::Stall(Some(Duration::from_secs(30))),
+                at: Some(20),
+                times: None,
+                percent: None,
+                window: Some(TimeWindow { from: Duration::from_secs(60), length: None, every: None }),
+            }
+        );
+        assert_eq!((fault("cut@0").at, fault("cut@0").window), (Some(0), None));
+        assert_eq!(fault("huge=100MBx1").kind, FaultKind::Huge(100_000_000));
+        assert_eq!(fault("ttft=lognormal(p50=300ms,p99=2s)x3").times, Some(3));
+    }
+
+    #[test]
+    fn retry_after_takes_whole_seconds_as_http_does() {
+        let seconds = |text: &str| match fault(text).kind {
+            FaultKind::RetryAfter(time) => time.map(|time| time.as_millis()),
+            other => panic!("{text}: {other:?}"),
+        };
+        for (text, millis) in [("7", 7000), ("0", 0), ("3600", 3_600_000), ("2s", 2000), ("1.5s", 1500), ("20ms", 20)] {
+            assert_eq!(seconds(&format!("retry-after={text}")), Some(millis), "{text}");
+        }
+        assert_eq!(seconds("retry-after=none"), None);
+    }
+
+    #[test]
+    fn a_mistake_is_reported_with_the_right_form() {
+        for (text, words) in [
+            ("", "there is no fault ``"),
+            ("429x", "there is no fault `429x`"),
+            ("boom", "one of retry-after, ttft, itl"),
+            ("200", "400 to 599"),
+            ("cut@soon", "`@soon` is neither a number of events nor a time; write cut@40"),
+            ("ttft", "its value is missing; write ttft=20s"),
+            ("ttft=20", "`20` has no unit; write 20ms or 20s"),
+            ("itl=20", "`20` has no unit; write 20ms or 20s"),
+            ("stall@3:20", "`20` has no unit; write 20ms or 20s"),
+            ("retry-after=1.5", "`1.5` has no unit; write 1.5ms or 1.5s"),
+            ("retry-after=3601", "more than an hour"),
+            ("retry-after=-1", "is not a time"),
+            ("retry-after=", "a time is missing"),
+            ("503=2", "it takes no value"),
+            ("hang@3", "it takes no position"),
+            ("cut@3:5s", "it takes no argument after a colon"),
+            ("503%0", "is not a percentage"),
+            ("503%101", "is not a percentage"),
+            ("503@1s/5s", "has no length"),
+            ("503@1s+10s/5s", "begins again before it ends"),
+            ("503@1s+0s", "has length zero"),
+            ("wrong-length=0", "not a number other than zero"),
+            ("headers=99999", "0 to 10000"),
+            ("huge=1TB", "the size is more than 10GB"),
+            ("keepalive=0s", "the time is zero; write keepalive=15s"),
+        ] {
+            let error = text.parse::<Fault>().unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_window_opens_closes_and_repeats() {
+        let secs = Duration::from_secs;
+        let window = |text| TimeWindow::parse(text).unwrap().unwrap();
+        let open = |text, at| window(text).progress(secs(at)).is_some();
+        assert_eq!([29, 30, 1000].map(|at| open("30s", at)), [false, true, true]);
+        assert_eq!([29, 30, 89, 90].map(|at| open("30s+60s", at)), [false, true, true, false]);
+        assert_eq!([5, 9, 10, 59, 60, 70].map(|at| open("0s+10s/60s", at)), [true, true, false, false, true, false]);
+        assert_eq!(window("30s+60s").progress(secs(45)), Some(0.25));
+        assert_eq!(
+            [0, 60, 90, 500].map(|at| window("30s+60s").ramp(secs(at))),
+            [None, Some(0.5), Some(1.0), Some(1.0)]
+        );
+    }
+}

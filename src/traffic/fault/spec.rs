@@ -1,0 +1,165 @@
+//! A list of faults: `429x2~retry-after=2s~cut@40`.
+
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+use super::{Fault, FaultKind, Plan};
+use crate::core::random::Random;
+
+/// One or more faults, separated by `~`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FaultSpec {
+    text: Arc<str>,
+    faults: Vec<Fault>,
+}
+
+/// The conditions under which faults happen to one request.
+pub struct FaultContext<'a> {
+    /// Time since the start of the server.
+    pub elapsed: Duration,
+    /// The source of random choices.
+    pub random: &'a mut Random,
+    /// Counts one more time of the fault at this index. Returns false if it has happened as often as its second
+    /// argument.
+    pub count: &'a mut dyn FnMut(usize, u64) -> bool,
+}
+
+impl FaultSpec {
+    /// The text it was parsed from.
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// Returns the names of the errors that it requests, each with its status; `None` for an error within a stream.
+    pub fn error_names(&self) -> impl Iterator<Item = (Option<u16>, &str)> {
+        let names = self.faults.iter().filter_map(|fault| match &fault.kind {
+            FaultKind::Status(status, name) => Some((Some(*status), name.as_str())),
+            FaultKind::Error(name) => Some((None, name.as_str())),
+            _ => None,
+        });
+        names.filter(|(_, name)| !name.is_empty())
+    }
+
+    /// Adds the faults that happen in this context to a plan. A fault that the plan excludes is skipped and not
+    /// counted.
+    pub fn add_to(&self, plan: &mut Plan, context: &mut FaultContext<'_>) {
+        for (index, fault) in self.faults.iter().enumerate() {
+            if plan.excludes(fault) {
+                continue;
+            }
+            let progress = match &fault.window {
+                None => Some(1.0),
+                Some(window) => match &fault.kind {
+                    FaultKind::Ttft(time) | FaultKind::Itl(time) if time.is_ramp() => window.ramp(context.elapsed),
+                    _ => window.progress(context.elapsed),
+                },
+            };
+            let Some(progress) = progress else { continue };
+            let by_chance = fault.percent.is_none_or(|percent| context.random.unit() * 100.0 < percent);
+            if by_chance && fault.times.is_none_or(|times| (context.count)(index, times)) {
+                plan.add(fault, progress);
+            }
+        }
+    }
+}
+
+/// The longest text of a specification, in bytes. It is bounded because clients send it.
+const MAX_LENGTH: usize = 1000;
+
+impl FromStr for FaultSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.len() > MAX_LENGTH {
+            return Err(format!("{} bytes of faults are too many; write {MAX_LENGTH} at most", text.len()));
+        }
+        let parts = text.split('~').filter(|part| !part.trim().is_empty());
+        let faults = parts.map(str::parse).collect::<Result<Vec<Fault>, String>>()?;
+        if faults.is_empty() {
+            return Err("no fault is named; write 503, or 429x2~retry-after=2s".to_owned());
+        }
+        Ok(FaultSpec { text: text.trim().into(), faults })
+    }
+}
+
+impl fmt::Display for FaultSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Serialize for FaultSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for FaultSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // A status alone may be a number.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum SpecFile {
+            Status(u16),
+            Text(String),
+        }
+        match SpecFile::deserialize(deserializer)? {
+            SpecFile::Status(status) => status.to_string().parse(),
+            SpecFile::Text(text) => text.parse(),
+        }
+        .map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(text: &str) -> FaultSpec {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// Returns the plan at this time, with all counts at zero.
+    fn planned(text: &str, secs: u64) -> Plan {
+        let mut plan = Plan::default();
+        let mut random = Random::seeded(1);
+        let elapsed = Duration::from_secs(secs);
+        let context = &mut FaultContext { elapsed, random: &mut random, count: &mut |_, times| times > 0 };
+        spec(text).add_to(&mut plan, context);
+        plan
+    }
+
+    #[test]
+    fn the_first_fault_of_a_kind_wins() {
+        assert_eq!(planned("429x0~503~500", 0).error(), Some((503, "")));
+        assert_eq!(planned("hang~503", 0).error(), None, "only one of them can be before the head");
+        assert_eq!(
+            planned("reset@3~503", 0).error(),
+            Some((503, "")),
+            "a reset within the body does not exclude an error"
+        );
+        assert_eq!(planned("503@10s~500", 5).error(), Some((500, "")));
+        assert_eq!(planned("503@10s~500", 10).error(), Some((503, "")));
+        assert!(planned("ok~503", 0).is_empty());
+        assert_eq!(planned("retry-after=2s~retry-after=none~503", 0).retry_after(), Some(Some(Duration::from_secs(2))));
+    }
+
+    #[test]
+    fn a_ramp_stays_at_its_end_after_its_window() {
+        let times = [59, 60, 120, 180, 500].map(|secs| {
+            let plan = planned("ttft=ramp(1s,3s)@60s+120s", secs);
+            let (time, progress) = plan.ttft()?;
+            Some(time.quantile_at(0.5, progress).as_millis())
+        });
+        assert_eq!(times, [None, Some(1000), Some(2000), Some(3000), Some(3000)]);
+    }
+
+    #[test]
+    fn an_empty_or_too_long_specification_is_refused() {
+        assert!("503~".repeat(1000).parse::<FaultSpec>().unwrap_err().contains("too many"));
+        assert!(" ~ ".parse::<FaultSpec>().unwrap_err().contains("write 503"));
+        let written: FaultSpec = serde_json::from_str("503").unwrap();
+        assert_eq!(serde_json::to_string(&written).unwrap(), r#""503""#);
+    }
+}
