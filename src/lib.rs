@@ -70,7 +70,7 @@
 //! | a template slot | one variant and its arms in `src/core/template/slot.rs` |
 //! | a limit dimension, unit or window | `src/core/limit_status.rs`, `src/traffic/limit/{spec.rs,window/,store/admit.lua}` |
 //! | a kind of error | one variant in `src/core/error.rs`; a test then asks every provider for its text |
-//! | a fault | one variant and one table row in `src/traffic/fault.rs`, its syntax and its effect under `src/traffic/fault/` |
+//! | a fault | one variant and one table row in `src/traffic/fault.rs`, its syntax in `fault/parse.rs`, its effect in `fault/plan.rs` |
 //! | a setting | one field in `src/config/settings.rs`: flag, environment, file and help follow |
 //!
 //! ## Absent on purpose

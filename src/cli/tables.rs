@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fake_openai::{
-    fixtures::{Fixtures, Kind, Listed, router::Route},
+    fixtures::{EndpointKind, EndpointListing, Fixtures, router::Route},
     traffic::fault::{FAULTS, MODIFIERS},
 };
 use http::Method;
@@ -12,10 +12,10 @@ use http::Method;
 /// `[/v1]/models`.
 pub(super) fn routes(fixtures: &Fixtures) -> String {
     let mut lines: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();
-    for Listed { file, routes, endpoint, .. } in fixtures.endpoints() {
+    for EndpointListing { file, routes, endpoint, .. } in fixtures.endpoints() {
         let response = match endpoint.kind() {
-            Kind::Canned => "canned",
-            Kind::Generated(protocol) => protocol,
+            EndpointKind::Canned => "canned",
+            EndpointKind::Generated(protocol) => protocol,
         };
         let limited = if endpoint.limited { "limited" } else { "-" };
         let has =

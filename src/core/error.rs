@@ -72,8 +72,9 @@ macro_rules! api_errors {
 }
 
 api_errors! {
-    /// No route has this path; `nearest` is the most similar one.
-    UnknownPath = "unknown_path" { nearest: String }
+    /// No route has this path. `nearest` is the route that is most like it, and `suggestion` a sentence that names it, with
+    /// a space before it; both are empty if no route is near.
+    UnknownPath = "unknown_path" { nearest: String, suggestion: String }
     /// The path exists, the method does not; `allow` lists those that do.
     MethodNotAllowed = "method_not_allowed" { allow: String }
     /// The body is larger than `limit` bytes, the most that the server accepts.
@@ -177,6 +178,12 @@ impl From<LimitExceeded> for ApiError {
 const DOTTED: &str = "path";
 
 impl ApiError {
+    /// Returns the error for a path that no route has; `nearest` is empty if no route is near.
+    pub fn unknown_path(nearest: String) -> Self {
+        let suggestion = if nearest.is_empty() { String::new() } else { format!(" Did you mean {nearest}?") };
+        ApiError::UnknownPath { nearest, suggestion }
+    }
+
     /// Returns the qualifiers of the kind in a provider's `errors`, the most specific first. By kind, these are: the
     /// invalid parameter; the noun or the action; the limit's unit, then `requests` or `tokens`; the injected name,
     /// then the status, then its class such as `4xx`.

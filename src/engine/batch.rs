@@ -1,6 +1,6 @@
-//! The lines that an object runs: each is answered as if it had come by itself.
+//! The lines of a batch job, each handled like a request of its own.
 
-use super::{Engine, Origin};
+use super::{Engine, pipeline::MatchedRoute};
 use crate::{
     core::{
         context::RequestContext,
@@ -13,29 +13,29 @@ use crate::{
 };
 
 impl Engine {
-    /// Answers a line, whole and in no time. It was let in with what it came in: no key is asked for, no limit, and no
-    /// place. What goes wrong is an answer too, if it is an error; there is nothing else of a line that could.
+    /// Handles one line and returns a full response without delays. The key, the limits and the concurrency limit do
+    /// not apply: they were checked for the batch. Of the faults only errors can happen.
     pub(super) fn execute_batch_item(&self, request: &Request<'_>) -> Response {
         let mut context = self.context(request, None);
         let Target { provider, endpoint } = self.fixtures.find(request.method, request.path);
-        let (endpoint, said) = match endpoint {
+        let (endpoint, result) = match endpoint {
             Err(error) => (None, Err(error)),
             Ok((endpoint, params)) => {
                 context.set_params(params);
-                (Some(endpoint), self.answer_line(Origin { provider, endpoint }, &mut context))
+                (Some(endpoint), self.respond_to_item(MatchedRoute { provider, endpoint }, &mut context))
             }
         };
-        said.unwrap_or_else(|error| {
+        result.unwrap_or_else(|error| {
             context.error = Some(error);
             provider.error_response(endpoint, &context)
         })
     }
 
-    fn answer_line(&self, origin: Origin<'_>, context: &mut RequestContext<'_>) -> Result<Response, ApiError> {
-        self.find_model(origin.endpoint, context)?;
+    fn respond_to_item(&self, route: MatchedRoute<'_>, context: &mut RequestContext<'_>) -> Result<Response, ApiError> {
+        self.check_model(route.endpoint, context)?;
         let mut plan = Plan::default();
-        self.check(origin, context, &mut plan)?;
-        let response = self.say(origin.endpoint, context, &plan)?;
+        self.plan_and_check(route, context, &mut plan)?;
+        let response = self.generate(route.endpoint, context, &plan)?;
         match response.body {
             Body::Full(_) => Ok(response),
             _ => Err(ApiError::BrokenRule {

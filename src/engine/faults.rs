@@ -1,4 +1,4 @@
-//! What is to go wrong with a request, and how long its answer takes: gathered from everywhere it can be asked for.
+//! The faults of a request, collected from every source: the request, rules and the configuration.
 
 use std::{
     borrow::Cow,
@@ -27,32 +27,32 @@ use crate::{
         access,
         capacity::ConcurrencyLimit,
         fault::{FaultContext, FaultSpec, Plan},
-        latency::{Distribution, Latency, Pace},
+        latency::{Distribution, Latency},
         matcher::MatchInput,
         rule::{LiveRules, RuleSet},
     },
 };
 
-/// The header that asks for faults.
-static HEADER: HeaderName = HeaderName::from_static("x-fake-openai");
-/// The parameter of a query that does.
-const QUERY: &str = "fake";
-/// What stands before the faults in a message, and behind them.
+/// The header that requests faults.
+static FAULT_HEADER: HeaderName = HeaderName::from_static("x-fake-openai");
+/// The query parameter that requests faults.
+const FAULT_PARAMETER: &str = "fake";
+/// The text before and after the faults in a message.
 const MARKER: (&str, &str) = ("[[fake:", "]]");
-/// How long a client that is told nothing else waits after an error which tells it to.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Wait that a planned 429 announces, unless a limit or the fault sets another.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What is to go wrong, and how long answers take, for all requests.
+/// The faults, the latency and the concurrency limit for all requests.
 pub(super) struct FaultConfig {
-    /// Whether requests may ask for faults themselves.
+    /// True if requests can ask for faults themselves.
     pub(super) by_request: bool,
-    /// Rules put while the server runs.
+    /// Rules added at run time.
     pub(super) live: Arc<LiveRules>,
     rules: RuleSet,
     always: Vec<FaultSpec>,
     pub(super) latency: Latency,
-    itl: Arc<Distribution>,
-    speed: f64,
+    pub(super) itl: Arc<Distribution>,
+    pub(super) speed: f64,
     pub(super) capacity: Option<Arc<ConcurrencyLimit>>,
 }
 
@@ -77,8 +77,8 @@ impl FaultConfig {
         FaultConfig { live, capacity, ..FaultConfig::new(fixtures, latency, config) }
     }
 
-    /// A path without the faults at its front, and these: `/~hang/v1/models`.
-    pub(super) fn in_path<'a>(&self, path: &'a str) -> (&'a str, Option<&'a str>) {
+    /// Splits a path into the path proper and the faults at its start: `/~hang/v1/models`.
+    pub(super) fn split_path<'a>(&self, path: &'a str) -> (&'a str, Option<&'a str>) {
         match path.strip_prefix("/~") {
             Some(rest) if self.by_request => {
                 let (faults, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -89,112 +89,54 @@ impl FaultConfig {
     }
 }
 
-/// How long an answer takes.
-#[derive(Default)]
-pub(super) struct Time {
-    /// Until its head is sent.
-    pub(super) before_head: Duration,
-    /// From token to token, if it is a stream.
-    pub(super) pace: Option<Pace>,
-}
-
-impl Time {
-    /// Whether it takes any.
-    pub(super) fn is_any(&self) -> bool {
-        !self.before_head.is_zero() || self.pace.is_some()
-    }
-}
-
 impl Engine {
-    /// Plans what goes wrong with a request. What stands nearer to it counts for more: its header, query, path, model, key
-    /// and message, then the rules put while the server runs, those of the configuration and of the fixtures, then
-    /// what holds for all.
+    /// Plans the faults of a request. Sources in order of priority: its header, query, path, model, key and message;
+    /// rules added at run time, of the configuration, and of the fixtures; and the faults for all requests.
     pub(super) fn plan(&self, endpoint: &Endpoint, context: &RequestContext<'_>) -> Result<Plan, ApiError> {
         let mut plan = Plan::default();
-        if self.troubles.by_request && may_ask(context) {
-            // What a sink is sent tells of others' models and messages.
-            let places = if endpoint.keyed { PLACES } else { PLACES_OUTSIDE };
-            for (source, text) in asked_for(endpoint, context).into_iter().take(places).flatten() {
-                let chain = text.parse::<FaultSpec>().map_err(|problem| ApiError::BadFault { problem })?;
-                self.fixtures.check_fault(&chain).map_err(|problem| ApiError::BadFault { problem })?;
-                self.add(&chain, source, context, &mut plan);
+        if self.faults.by_request && may_request_faults(context) {
+            // The body of a sink contains other requests' models and messages.
+            let sources = if endpoint.keyed { SOURCES } else { UNKEYED_SOURCES };
+            for (source, text) in requested_faults(endpoint, context).into_iter().take(sources).flatten() {
+                let spec = text.parse::<FaultSpec>().map_err(|problem| ApiError::BadFault { problem })?;
+                self.fixtures.check_fault(&spec).map_err(|problem| ApiError::BadFault { problem })?;
+                self.add_faults(&spec, source, context, &mut plan);
             }
         }
         if !endpoint.keyed {
-            // A page of the fake's own, such as that of its health, or a sink: what goes wrong with models is not theirs.
+            // Rules and general faults are for models, not for the fake's own pages and sinks.
             return Ok(plan);
         }
         let model = context.model();
-        if !self.troubles.live.is_empty() || !self.troubles.rules.is_empty_for(&model) {
+        if !self.faults.live.is_empty() || !self.faults.rules.is_empty_for(&model) {
             let body = context.members().unwrap_or_default();
             let read = || endpoint.prompt(context).unwrap_or_default();
-            let asked = MatchInput::new(body, model.clone(), context.request.path, &read);
-            for (id, chain) in self.troubles.live.faults_for(&asked) {
-                self.add(&chain, &id, context, &mut plan);
+            let input = MatchInput::new(body, model.clone(), context.request.path, &read);
+            for (id, spec) in self.faults.live.faults_for(&input) {
+                self.add_faults(&spec, &id, context, &mut plan);
             }
-            for chain in self.troubles.rules.faults_for(&model, &asked) {
-                self.add(chain, "rules", context, &mut plan);
+            for spec in self.faults.rules.faults_for(&model, &input) {
+                self.add_faults(spec, "rules", context, &mut plan);
             }
         }
-        for chain in &self.troubles.always {
-            self.add(chain, "all", context, &mut plan);
+        for spec in &self.faults.always {
+            self.add_faults(spec, "all", context, &mut plan);
         }
         Ok(plan)
     }
 
-    fn add(&self, chain: &FaultSpec, source: &str, context: &RequestContext<'_>, plan: &mut Plan) {
-        let progress = &self.memory.progress;
+    fn add_faults(&self, spec: &FaultSpec, source: &str, context: &RequestContext<'_>, plan: &mut Plan) {
+        let counters = &self.state.sequence_counters;
         let caller = access::caller(context);
         let mut count =
-            |number: usize, first: u64| progress.next((source, &**chain.text(), number, caller), first).is_some();
+            |number: usize, first: u64| counters.next((source, &**spec.text(), number, caller), first).is_some();
         let random = &mut context.random.borrow_mut();
-        chain.add_to(plan, &mut FaultContext { elapsed: self.clock.elapsed(), random, count: &mut count });
-    }
-
-    /// How long an answer takes; without one, the error in its place.
-    pub(super) fn time(
-        &self,
-        endpoint: Option<&Endpoint>,
-        plan: &Plan,
-        context: &RequestContext<'_>,
-        response: Option<&Response>,
-    ) -> Time {
-        let FaultConfig { latency, itl, speed, capacity, .. } = &self.troubles;
-        // Only what the model says takes time of itself.
-        let cost = response.and_then(|response| response.cost).filter(|_| endpoint.is_some_and(Endpoint::is_generated));
-        let (planned_ttft, planned_itl) = (plan.ttft(), plan.itl());
-        if planned_ttft.is_none() && (cost.is_none() || planned_itl.is_none() && latency.is_zero()) {
-            return Time::default();
-        }
-        let mut random = context.random.borrow_mut().fork();
-        let factor = {
-            let (speed, capacity) = (*speed, capacity.clone());
-            move || capacity.as_ref().map_or(1.0, |capacity| capacity.slowdown()) / speed
-        };
-        let ttft = match (planned_ttft, cost) {
-            (Some((time, progress)), _) => time.sample_at(&mut random, progress),
-            (None, Some(cost)) => {
-                let prompt = u32::try_from(cost.input).unwrap_or(u32::MAX);
-                latency.ttft.sample_at(&mut random, 1.0).saturating_add(latency.prefill.saturating_mul(prompt))
-            }
-            (None, None) => Duration::ZERO,
-        };
-        let before_head = if factor() == 1.0 { ttft } else { ttft.mul_f64(factor()) };
-        let Some(cost) = cost else { return Time { before_head, pace: None } };
-        let (itl, progress) = match planned_itl {
-            Some((time, progress)) => (Arc::new(time.clone()), progress),
-            None => (Arc::clone(itl), 1.0),
-        };
-        let mut pace = Pace::new(before_head, itl, progress, Box::new(factor), random);
-        match response.map(|response| &response.body) {
-            Some(Body::Stream(_)) => Time { before_head, pace: Some(pace) },
-            _ => Time { before_head: pace.total(cost.output), pace: None },
-        }
+        spec.add_to(plan, &mut FaultContext { elapsed: self.clock.elapsed(), random, count: &mut count });
     }
 }
 
-/// The error that is planned in place of an answer: the one that a provider has with that status, as told by
-/// `status_of`, or else any. One that refuses for a limit says so as if there were one.
+/// Returns the planned error. It is the provider's error for that status, by `status_of`, or else a generic one. A
+/// planned 429 reports the request's limits, or a made-up limit if there are none.
 pub(super) fn planned_error(
     plan: &Plan,
     context: &mut RequestContext<'_>,
@@ -213,33 +155,33 @@ pub(super) fn planned_error(
         (429, "insufficient_quota") => ApiError::InsufficientQuota {},
         (429, "" | "requests" | "tokens") => {
             let unit = if name == "tokens" { Unit::Tokens } else { Unit::Requests };
-            let wait = plan.retry_after().flatten().unwrap_or(RETRY_AFTER);
+            let wait = plan.retry_after().flatten().unwrap_or(DEFAULT_RETRY_AFTER);
             let minute = Duration::from_secs(60);
             let known = context.limit_statuses.get(unit).copied();
             let known =
                 known.unwrap_or(LimitStatus { limit: 60, remaining: 0, until_full: minute, wait, period: minute });
             let limit_status = LimitStatus { remaining: 0, wait, ..known };
-            let refusal = LimitExceeded { limit_status, unit, requested: 1, reason: Reason::RanOut };
-            context.limit_statuses.exceed(refusal);
+            let exceeded = LimitExceeded { limit_status, unit, requested: 1, reason: Reason::RanOut };
+            context.limit_statuses.exceed(exceeded);
             context.limit_statuses.close();
-            refusal.into()
+            exceeded.into()
         }
         _ => injected(),
     };
     Some(if status_of(&error) == Some(status) { error } else { injected() })
 }
 
-/// The error that is planned within a stream, for an answer that is none.
-pub(super) fn planned_instead(plan: &Plan, response: &Response) -> Option<ApiError> {
+/// Returns the error that was planned inside a stream, if the response is not a stream.
+pub(super) fn planned_error_for_full_body(plan: &Plan, response: &Response) -> Option<ApiError> {
     let name = plan.stream_error().filter(|_| matches!(response.body, Body::Full(_)))?;
     Some(ApiError::Injected { status: 0, name: name.to_owned() })
 }
 
-/// Whether an error is planned within an answer, which is then the one in scope.
-pub(super) fn planned_in_band(plan: &Plan, response: &Response, context: &mut RequestContext<'_>) -> bool {
+/// Puts the error that is planned inside a stream into `context`. Returns false if there is none.
+pub(super) fn set_stream_error(plan: &Plan, response: &Response, context: &mut RequestContext<'_>) -> bool {
     match plan.stream_error() {
         Some(name) if matches!(response.body, Body::Stream(_)) => {
-            // Without a name it is the error that the provider breaks off streams with.
+            // Without a name it is the provider's usual error in a stream.
             let named = (!name.is_empty()).then(|| ApiError::Injected { status: 0, name: name.to_owned() });
             context.error = named;
             true
@@ -248,65 +190,65 @@ pub(super) fn planned_in_band(plan: &Plan, response: &Response, context: &mut Re
     }
 }
 
-/// Whether a request may ask for faults. Most do not, and are told apart by one look.
-fn may_ask(context: &RequestContext<'_>) -> bool {
+/// Returns true if a request may ask for faults. Most do not, and skip the details.
+fn may_request_faults(context: &RequestContext<'_>) -> bool {
     let request = context.request;
     context.path_faults.is_some()
         || !request.query.is_empty()
-        || request.headers.get(&HEADER).is_some()
+        || request.headers.get(&FAULT_HEADER).is_some()
         || context.credential().faults.is_some()
         || context.model_faults().is_some()
-        || is_marked(&request.body)
+        || contains_marker(&request.body)
 }
 
-/// Places where a request may ask for faults.
-const PLACES: usize = 6;
-/// Of these the ones that come before whose model, key and message it is.
-const PLACES_OUTSIDE: usize = 3;
+/// Number of sources within a request.
+const SOURCES: usize = 6;
+/// Number of sources for endpoints without a key: header, query and path.
+const UNKEYED_SOURCES: usize = 3;
 
-/// The faults that a request asks for, and where.
-fn asked_for<'a>(
+/// The faults that a request asks for, by source.
+fn requested_faults<'a>(
     endpoint: &Endpoint,
     context: &'a RequestContext<'_>,
-) -> [Option<(&'static str, Cow<'a, str>)>; PLACES] {
+) -> [Option<(&'static str, Cow<'a, str>)>; SOURCES] {
     let request = context.request;
-    let in_query = if request.query.is_empty() { None } else { query(request.query, QUERY) };
+    let in_query = if request.query.is_empty() { None } else { query(request.query, FAULT_PARAMETER) };
     let in_path = context.path_faults.map(|text| percent_decode_str(text).decode_utf8_lossy());
     [
-        request.headers.get(&HEADER).map(|text| ("header", Cow::Borrowed(text))),
+        request.headers.get(&FAULT_HEADER).map(|text| ("header", Cow::Borrowed(text))),
         in_query.map(|text| ("query", text)),
         in_path.map(|text| ("path", text)),
         context.model_faults().map(|text| ("model", text)),
         context.credential().faults.map(|text| ("key", Cow::Borrowed(text))),
-        marked(endpoint, context).map(|text| ("message", Cow::Owned(text))),
+        message_faults(endpoint, context).map(|text| ("message", Cow::Owned(text))),
     ]
 }
 
-/// Finds the marker: made once, since that takes longer than most searches.
-static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(MARKER.0));
+/// Finds the marker. Built once, because that costs more than most searches.
+static MARKER_FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(MARKER.0));
 
-/// Of a body that is longer than this only the end is searched for the marker.
-const LONG: usize = 64 * 1024;
-/// The length of that end.
-const END: usize = 4 * 1024;
+/// Maximum size of a body that is searched as a whole, in bytes.
+const SEARCH_WHOLE: usize = 64 * 1024;
+/// Number of bytes searched at the end of a longer body.
+const SEARCH_END: usize = 4 * 1024;
 
-/// Whether a marker stands in a body.
-fn is_marked(body: &RequestBody) -> bool {
+/// Returns true if a body may contain the marker.
+fn contains_marker(body: &RequestBody) -> bool {
     match body {
-        RequestBody::Whole(body) if body.len() <= LONG => FINDER.find(body).is_some(),
-        RequestBody::Whole(body) => FINDER.find(&body[body.len() - END..]).is_some(),
+        RequestBody::Whole(body) if body.len() <= SEARCH_WHOLE => MARKER_FINDER.find(body).is_some(),
+        RequestBody::Whole(body) => MARKER_FINDER.find(&body[body.len() - SEARCH_END..]).is_some(),
         RequestBody::TooLarge { .. } => false,
     }
 }
 
-/// The faults that the user's last message asks for.
-fn marked(endpoint: &Endpoint, context: &RequestContext<'_>) -> Option<String> {
-    let (before, behind) = MARKER;
-    // The message is read only if there is something to be found.
-    if !is_marked(&context.request.body) {
+/// The faults in the user's last message.
+fn message_faults(endpoint: &Endpoint, context: &RequestContext<'_>) -> Option<String> {
+    let (before, after) = MARKER;
+    // Reading the message costs more than searching the body.
+    if !contains_marker(&context.request.body) {
         return None;
     }
     let prompt: Prompt = endpoint.prompt(context)?;
     let (_, rest) = prompt.last_user().rsplit_once(before)?;
-    rest.split_once(behind).map(|(text, _)| text.trim().to_owned())
+    rest.split_once(after).map(|(text, _)| text.trim().to_owned())
 }

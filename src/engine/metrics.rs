@@ -1,4 +1,4 @@
-//! Counting requests: each once, and closed once.
+//! Request metrics: each request is counted once, and closed once.
 
 use std::sync::{
     Arc,
@@ -10,7 +10,7 @@ use crate::{
     traffic::{capacity::Permit, limit::Reservation},
 };
 
-/// How many requests were taken, how many of them are over, and what their answers have cost.
+/// Numbers of requests and tokens since the start.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     taken: AtomicU64,
@@ -19,20 +19,20 @@ pub(super) struct Metrics {
     output: AtomicU64,
 }
 
-/// What has been counted since the start.
+/// The numbers at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MetricsSnapshot {
-    /// Requests taken.
+    /// Number of requests received.
     pub taken: u64,
-    /// Those of them whose answers are under way.
+    /// Number of requests whose response is not complete.
     pub in_flight: u64,
-    /// Tokens, as the answers tell them.
+    /// Number of tokens, as reported in the responses' usage.
     pub tokens: Cost,
 }
 
 impl Metrics {
-    pub(super) fn read(&self) -> MetricsSnapshot {
-        // In this order, so that a request can't be seen ended before it is seen taken.
+    pub(super) fn snapshot(&self) -> MetricsSnapshot {
+        // In this order, so that no request counts as ended before it counts as received.
         let ended = self.ended.load(Ordering::Acquire);
         let taken = self.taken.load(Ordering::Acquire);
         let tokens = Cost { input: self.input.load(Ordering::Relaxed), output: self.output.load(Ordering::Relaxed) };
@@ -40,52 +40,51 @@ impl Metrics {
     }
 }
 
-/// One request's entry: made when it is taken, closed when it is dropped: its answer has been handed out to the end or is
-/// cut, or the client has left.
+/// The open entry of one request. It is closed on drop: when the response is complete or cut, or the client has left.
 pub struct Receipt {
-    tally: Arc<Metrics>,
-    /// What the request holds of its limits until then.
-    hold: Option<Reservation>,
-    /// Its place among the answers that are said at once.
-    seat: Option<Permit>,
+    metrics: Arc<Metrics>,
+    /// The request's reservation in its limits.
+    reservation: Option<Reservation>,
+    /// The request's permit of the concurrency limit.
+    permit: Option<Permit>,
 }
 
 impl Receipt {
-    pub(super) fn open(tally: &Arc<Metrics>) -> Self {
-        tally.taken.fetch_add(1, Ordering::AcqRel);
-        Receipt { tally: Arc::clone(tally), hold: None, seat: None }
+    pub(super) fn open(metrics: &Arc<Metrics>) -> Self {
+        metrics.taken.fetch_add(1, Ordering::AcqRel);
+        Receipt { metrics: Arc::clone(metrics), reservation: None, permit: None }
     }
 
-    /// Keeps what a request holds of its limits until the answer has ended.
-    pub(super) fn hold_reservation(&mut self, hold: Option<Reservation>) {
-        self.hold = hold;
+    /// Holds a reservation until the response has ended.
+    pub(super) fn hold_reservation(&mut self, reservation: Option<Reservation>) {
+        self.reservation = reservation;
     }
 
-    /// Keeps the place that the answer is said at.
-    pub(super) fn hold_permit(&mut self, seat: Permit) {
-        self.seat = Some(seat);
+    /// Holds a permit until the response has ended.
+    pub(super) fn hold_permit(&mut self, permit: Permit) {
+        self.permit = Some(permit);
     }
 
-    /// Gives back what the request holds of its limits, and its place. It is still under way: a conversation that is open
-    /// takes nothing but what is said in it.
-    pub fn let_go(&mut self) {
-        (self.hold, self.seat) = (None, None);
+    /// Releases the reservation and the permit. The request stays open: a realtime session takes limits only for its
+    /// responses.
+    pub fn release(&mut self) {
+        (self.reservation, self.permit) = (None, None);
     }
 
-    /// Writes down what the answer has cost; what is refused costs nothing in the end.
+    /// Records the cost of the response; without a cost the reservation is returned in full.
     pub(super) fn reconcile(&mut self, cost: Option<Cost>) {
         if let Some(Cost { input, output }) = cost {
-            self.tally.input.fetch_add(input, Ordering::Relaxed);
-            self.tally.output.fetch_add(output, Ordering::Relaxed);
+            self.metrics.input.fetch_add(input, Ordering::Relaxed);
+            self.metrics.output.fetch_add(output, Ordering::Relaxed);
         }
-        if let Some(hold) = &mut self.hold {
-            hold.reconcile(cost.unwrap_or_default());
+        if let Some(reservation) = &mut self.reservation {
+            reservation.reconcile(cost.unwrap_or_default());
         }
     }
 }
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        self.tally.ended.fetch_add(1, Ordering::AcqRel);
+        self.metrics.ended.fetch_add(1, Ordering::AcqRel);
     }
 }

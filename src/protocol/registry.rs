@@ -17,7 +17,7 @@ pub fn computed() -> &'static [(&'static str, MakeComputedReply)] {
         ("openai-moderations", openai::moderations::make),
         ("openai-images", openai::images::make),
         ("openai-image-file", openai::images::make_file),
-        ("openai-response", openai::responses::make_again),
+        ("openai-response", openai::responses::make_retrieve),
         ("openai-speech", openai::speech::make),
         ("bedrock-invoke-computed", wrap::bedrock_invoke::make_computed),
         ("classify", generic::classify::make),

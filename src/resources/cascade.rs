@@ -1,61 +1,63 @@
-//! What gives rise to objects of another collection.
+//! Creation of objects in another collection when an object is created or reaches a status.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::store::ResourceStore;
 use super::{
-    collection::{Collection, Parents, filled, template},
+    collection::{Collection, Parents, json_template, render_object},
     input::items,
 };
 use crate::core::{context::RequestContext, template::Template};
 
-/// What gives rise to objects of another collection, compiled.
+/// A rule that creates objects of another collection, compiled.
 pub(crate) struct CascadeCreate {
-    of: Collection,
-    from: From,
+    collection: Collection,
+    source: InputSource,
 }
 
-/// What is taken to have been sent for them.
-enum From {
-    /// This, for one of them.
-    Made(Template),
-    /// What was sent lists them.
-    Sent(Each),
+/// The source of the input that the new objects are created from.
+enum InputSource {
+    /// A template, for one object.
+    Template(Template),
+    /// Items of the request body, for one object each.
+    Items(ItemSelector),
 }
 
-/// Which items of what was sent, and what of them. A name alone is all items of that member.
+/// The selection of items in the request body. A string in the fixture selects all items of that member.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Each {
-    /// The member that lists them, or its path.
-    each: String,
-    /// Only those of which a member is one of these.
+struct ItemSelector {
+    /// Path of the array.
+    #[serde(rename = "each")]
+    path: String,
+    /// Filter on an item's members: each of these must have one of the listed values.
     #[serde(default)]
     when: Map<String, Value>,
-    /// The member of an item that is meant, if not all of it.
-    of: Option<String>,
-    /// What is taken to have been sent beside it.
+    /// The member of an item to use as input; the whole item if left out.
+    #[serde(rename = "of")]
+    member: Option<String>,
+    /// Members added to each item; the item's own win.
     #[serde(default)]
     with: Map<String, Value>,
 }
 
 impl CascadeCreate {
-    /// One object that is made of this.
-    pub(crate) fn made(of: Collection, with: &Value) -> Result<Self, String> {
-        Ok(CascadeCreate { of, from: From::Made(template(with)?) })
+    /// Creates a rule for one object, from a template.
+    pub(crate) fn from_template(collection: Collection, with: &Value) -> Result<Self, String> {
+        Ok(CascadeCreate { collection, source: InputSource::Template(json_template(with)?) })
     }
 
-    /// What this says of each item: the name of a member, or an object.
-    pub(crate) fn sent(of: Collection, each: &Value) -> Result<Self, String> {
+    /// Creates a rule for one object per selected item. `each` is the name of a member, or an object.
+    pub(crate) fn from_input(collection: Collection, each: &Value) -> Result<Self, String> {
         let each = match each {
-            Value::String(name) => Each { each: name.clone(), ..Each::default() },
-            each => Each::deserialize(each).map_err(|error| error.to_string())?,
+            Value::String(name) => ItemSelector { path: name.clone(), ..ItemSelector::default() },
+            each => ItemSelector::deserialize(each).map_err(|error| error.to_string())?,
         };
-        Ok(CascadeCreate { of, from: From::Sent(each) })
+        Ok(CascadeCreate { collection, source: InputSource::Items(each) })
     }
 
-    /// Keeps what an object with this id, in what has these ids, gives rise to.
+    /// Stores the objects that follow from the object `id`. `parents` are the ids of the objects around it.
     pub(crate) fn create(
         &self,
         context: &RequestContext<'_>,
@@ -64,39 +66,39 @@ impl CascadeCreate {
         sent: &Map<String, Value>,
     ) {
         let mut above = [parents, &[id.to_owned()]].concat();
-        let Parents::Path(names) = &self.of.parents else { return };
+        let Parents::Path(names) = &self.collection.parents else { return };
         above.truncate(names.len());
-        let all = match &self.from {
-            From::Made(with) => vec![filled(with, context)],
-            From::Sent(each) => each.of(sent),
+        let all = match &self.source {
+            InputSource::Template(with) => vec![render_object(with, context)],
+            InputSource::Items(items) => items.select(sent),
         };
         for sent in all {
-            let (id, object) = self.of.create(context, resources, &above, sent);
-            resources.put(&self.of.resource_key(&above), &id, object);
+            let (id, object) = self.collection.create(context, resources, &above, sent);
+            resources.put(&self.collection.resource_key(&above), &id, object);
         }
     }
 }
 
-impl Each {
-    /// What was sent of each.
-    fn of(&self, sent: &Map<String, Value>) -> Vec<Map<String, Value>> {
-        let mut path = self.each.split('.');
+impl ItemSelector {
+    /// Returns the input for each new object.
+    fn select(&self, sent: &Map<String, Value>) -> Vec<Map<String, Value>> {
+        let mut path = self.path.split('.');
         let first = path.next().and_then(|name| sent.get(name));
         let list = items(path.fold(first, |value, name| value?.get(name)));
-        let is_meant = |item: &Map<String, Value>| {
+        let matches = |item: &Map<String, Value>| {
             let is = |(name, known): (&String, &Value)| {
                 known.as_array().is_some_and(|known| item.get(name).is_some_and(|value| known.contains(value)))
             };
             self.when.iter().all(is)
         };
-        let part = |mut item: Map<String, Value>| match &self.of {
+        let part = |mut item: Map<String, Value>| match &self.member {
             None => Some(item),
             Some(name) => match item.shift_remove(name)? {
                 Value::Object(part) => Some(part),
                 _ => None,
             },
         };
-        let all = list.into_iter().filter(is_meant).filter_map(part);
+        let all = list.into_iter().filter(matches).filter_map(part);
         all.map(|item| self.with.clone().into_iter().chain(item).collect()).collect()
     }
 }
@@ -108,14 +110,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn items_are_chosen_and_looked_into() {
+    fn items_are_filtered_and_their_member_is_selected() {
         let each = json!({"each": "batch", "when": {"type": ["a", "b"]}, "of": "body", "with": {"kind": "X", "n": 0}});
-        let each = Each::deserialize(&each).unwrap();
+        let each = ItemSelector::deserialize(&each).unwrap();
         let sent = json!({"batch": [
             {"type": "a", "body": {"n": 1}}, {"type": "c", "body": {"n": 2}}, {"type": "b", "body": 3}, {"type": "b", "body": {}}
         ]});
-        let of = |sent: &Value| json!(each.of(sent.as_object().unwrap()));
-        assert_eq!(of(&sent), json!([{"kind": "X", "n": 1}, {"kind": "X", "n": 0}]));
-        assert_eq!(of(&json!({"batch": 7})), json!([]));
+        let select = |sent: &Value| json!(each.select(sent.as_object().unwrap()));
+        assert_eq!(select(&sent), json!([{"kind": "X", "n": 1}, {"kind": "X", "n": 0}]));
+        assert_eq!(select(&json!({"batch": 7})), json!([]));
     }
 }

@@ -1,4 +1,4 @@
-//! What the objects of a collection are, and what becomes of them.
+//! A collection of objects, and the rules by which they are created and changed.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use super::{
     cascade::CascadeCreate,
     count::CountRule,
     deadline::Deadline,
-    file::{CollectionFile, Referred},
-    input::counts,
-    jobs::{BatchJob, Place},
-    member::{Takes, id_is},
+    file::{CollectionFile, Reference},
+    input::count_items,
+    jobs::{BatchJob, JobLocation},
+    member::{MemberType, id_member},
     stages::next_stage,
 };
 use crate::core::{
@@ -21,59 +21,59 @@ use crate::core::{
     template::{AllowedSlots, Layout, Slot, Template},
 };
 
-/// A status follows a status, but not for ever.
-pub(crate) const MOST_STEPS: usize = 8;
+/// Maximum number of status changes that one request applies, so that a cycle of statuses ends.
+pub(crate) const MAX_STEPS: usize = 8;
 
 /// A collection, compiled.
 #[derive(Default)]
 pub(crate) struct Collection {
     pub(crate) name: String,
     pub(crate) noun: String,
-    /// The collection of what it is in, and what that is called.
+    /// The parent's collection, and the noun of its objects.
     pub(crate) parent: Option<(String, String)>,
     pub(crate) parents: Parents,
     id: Option<Template>,
     object: Option<Template>,
-    /// What each member of an object takes of what is sent.
-    takes: Vec<(String, Takes)>,
-    /// What members name.
-    pub(crate) refers: Vec<(String, Referred)>,
-    /// What the items of members that are sent come to be: by the name of the member and by their type.
+    /// The input that each member of an object accepts.
+    members: Vec<(String, MemberType)>,
+    /// The members of the request body that name objects of other collections.
+    pub(crate) references: Vec<(String, Reference)>,
+    /// The shape of the items in members of the request body, by the member's name and the item's `type`.
     items: Vec<(String, String, Collection)>,
-    /// The member that is an object's id, if it is not `id`.
-    pub(crate) id_is: Option<String>,
-    /// What is taken to have been sent where it was not.
+    /// The member that holds an object's id, if it is not `id`.
+    pub(crate) id_member: Option<String>,
+    /// Default input for members that the request body lacks.
     defaults: Option<Template>,
     open: bool,
     merges: bool,
     pub(crate) single: bool,
-    /// The parameter of the path that is the id, if it is not `id`.
+    /// The path parameter that holds the id, if it is not `id`.
     pub(crate) parameter: Option<String>,
-    /// Whether every one is there that was never created, even where ids are strict.
-    pub(crate) always: bool,
+    /// True if an object exists under every id, even with strict ids.
+    pub(crate) always_exists: bool,
     pub(crate) default_input: Option<Template>,
     pub(crate) seed_objects: Vec<Template>,
     pub(crate) seed_unknown_parents: bool,
     steps: Vec<(String, Template)>,
-    /// Whether an id tells how manyeth an object is.
-    is_numbered: bool,
-    /// The members that are counted whenever an object is told.
-    pub(crate) tallies: Vec<(String, CountRule)>,
+    /// True if ids contain a running number.
+    has_numbered_ids: bool,
+    /// The members that are recounted whenever an object is returned.
+    pub(crate) count_rules: Vec<(String, CountRule)>,
     deadlines: Vec<(String, Deadline)>,
-    /// The arrays whose items are counted.
-    counted: Vec<String>,
-    /// What is made when an object comes to a status.
+    /// The arrays of the request body whose items are counted.
+    counted_arrays: Vec<String>,
+    /// The objects that are created when an object reaches a status.
     pub(crate) on_status: Vec<(String, CascadeCreate)>,
-    /// The member that is an object's status.
+    /// The member that holds an object's status.
     pub(crate) status: String,
-    /// How its objects run lines, if they do.
-    pub(crate) runs: Option<BatchJob>,
+    /// The batch job that its objects run, if they do.
+    pub(crate) batch_job: Option<BatchJob>,
 }
 
-/// Where the ids of what a collection is in come from: from the path, or from nowhere.
+/// The source of the parents' ids: parameters of the path, or templates.
 pub(crate) enum Parents {
     Path(Vec<String>),
-    Made(Vec<Template>),
+    Templates(Vec<Template>),
 }
 
 impl Default for Parents {
@@ -82,12 +82,12 @@ impl Default for Parents {
     }
 }
 
-/// Compiles JSON that is read again before anybody sees it.
-pub(crate) fn template(value: &Value) -> Result<Template, String> {
+/// Compiles JSON that is parsed again before it is returned.
+pub(crate) fn json_template(value: &Value) -> Result<Template, String> {
     Template::json(value, Layout::default(), AllowedSlots::Content)
 }
 
-pub(crate) fn filled(template: &Template, context: &RequestContext<'_>) -> Map<String, Value> {
+pub(crate) fn render_object(template: &Template, context: &RequestContext<'_>) -> Map<String, Value> {
     serde_json::from_slice(&template.render(context)).unwrap_or_default()
 }
 
@@ -99,66 +99,69 @@ impl Collection {
             .collect();
         let parent_noun = in_path.last().map(|name| name.trim_end_matches("_id").replace('_', " "));
         let parents = match &file.parents {
-            Some(parents) => Parents::Made(parents.iter().map(plain).collect::<Result<_, _>>()?),
+            Some(parents) => Parents::Templates(parents.iter().map(plain).collect::<Result<_, _>>()?),
             None => Parents::Path(in_path),
         };
         let object = file.object.as_ref();
-        let taking = object.into_iter().flatten().map(|(name, default)| (name.clone(), Takes::of(name, default)));
-        let steps = file.steps.iter().map(|(status, patch)| Ok((status.clone(), template(patch)?)));
+        let members =
+            object.into_iter().flatten().map(|(name, default)| (name.clone(), MemberType::from_default(name, default)));
+        let steps = file.steps.iter().map(|(status, patch)| Ok((status.clone(), json_template(patch)?)));
         let id = file.id.as_ref().map(plain).transpose()?;
-        let object = object.map(|object| template(&json!(object))).transpose()?;
-        let named = |slot: &Slot| if let Slot::Resource(path) = slot { path.join(".") } else { String::new() };
-        let counted = object.iter().flat_map(Template::slots);
-        let counted = counted.filter_map(|slot| named(slot).strip_prefix("count.").map(str::to_owned)).collect();
-        let is_numbered = id.iter().flat_map(Template::slots).any(|slot| named(slot) == "number");
+        let object = object.map(|object| json_template(&json!(object))).transpose()?;
+        let slot_path = |slot: &Slot| if let Slot::Resource(path) = slot { path.join(".") } else { String::new() };
+        let counted_arrays = object.iter().flat_map(Template::slots);
+        let counted_arrays =
+            counted_arrays.filter_map(|slot| slot_path(slot).strip_prefix("count.").map(str::to_owned)).collect();
+        let has_numbered_ids = id.iter().flat_map(Template::slots).any(|slot| slot_path(slot) == "number");
         let mut items = Vec::new();
         for (member, kinds) in &file.items {
             for (kind, object) in kinds {
-                items.push((member.clone(), kind.clone(), Collection::shape(object)?));
+                items.push((member.clone(), kind.clone(), Collection::for_items(object)?));
             }
         }
         Ok(Collection {
             items,
-            id_is: id_is(file.object.as_ref()),
-            defaults: (!file.defaults.is_empty()).then(|| template(&json!(file.defaults))).transpose()?,
-            refers: file.refers.clone().into_iter().collect(),
-            is_numbered,
-            counted,
+            id_member: id_member(file.object.as_ref()),
+            defaults: (!file.defaults.is_empty()).then(|| json_template(&json!(file.defaults))).transpose()?,
+            references: file.references.clone().into_iter().collect(),
+            has_numbered_ids,
+            counted_arrays,
             deadlines: file.deadlines.clone().into_iter().collect(),
-            tallies: file.tallies.clone().into_iter().collect(),
+            count_rules: file.count_rules.clone().into_iter().collect(),
             name: file.collection.clone(),
             noun: file.noun.clone(),
             parent: file.parent.clone().zip(parent_noun),
             parents,
             id,
-            takes: taking.collect(),
+            members: members.collect(),
             open: file.open,
             merges: file.merges,
             single: file.single,
-            always: file.single,
+            always_exists: file.single,
             parameter: None,
             default_input: (object.is_some() && !file.strict)
-                .then(|| template(&json!(file.default_input)))
+                .then(|| json_template(&json!(file.default_input)))
                 .transpose()?,
             object,
             seed_unknown_parents: file.seed_unknown_parents,
-            seed_objects: file.seed_objects.iter().map(|seed| template(&json!(seed))).collect::<Result<_, _>>()?,
+            seed_objects: file.seed_objects.iter().map(|seed| json_template(&json!(seed))).collect::<Result<_, _>>()?,
             steps: steps.collect::<Result<_, String>>()?,
             on_status: Vec::new(),
             status: file.status.clone(),
-            runs: None,
+            batch_job: None,
         })
     }
 
-    /// What has no id and no place of its own, such as the items of an array.
-    fn shape(object: &Map<String, Value>) -> Result<Self, String> {
-        let takes = object.iter().map(|(name, default)| (name.clone(), Takes::of(name, default))).collect();
-        Ok(Collection { takes, object: Some(template(&json!(object))?), ..Collection::default() })
+    /// A shape without an id, for the items of an array.
+    fn for_items(object: &Map<String, Value>) -> Result<Self, String> {
+        let members =
+            object.iter().map(|(name, default)| (name.clone(), MemberType::from_default(name, default))).collect();
+        Ok(Collection { members, object: Some(json_template(&json!(object))?), ..Collection::default() })
     }
 
-    /// What was sent, and what is taken to have been, with the items of its members as they come to be.
-    fn itemized(&self, context: &RequestContext<'_>, sent: Map<String, Value>) -> Map<String, Value> {
-        let mut all = self.defaults.as_ref().map(|defaults| filled(defaults, context)).unwrap_or_default();
+    /// Returns the request body with defaults filled in and its items brought into their shape.
+    fn prepare_input(&self, context: &RequestContext<'_>, sent: Map<String, Value>) -> Map<String, Value> {
+        let mut all = self.defaults.as_ref().map(|defaults| render_object(defaults, context)).unwrap_or_default();
         all.extend(sent);
         for (member, kind, shape) in &self.items {
             let items = match all.get_mut(member) {
@@ -168,17 +171,17 @@ impl Collection {
             for item in items.iter_mut().filter(|item| item["type"] == **kind) {
                 let mut own = item.as_object().cloned().unwrap_or_default();
                 own.shift_remove("type");
-                *item = shape.made(context, "", &[], own);
+                *item = shape.render(context, "", &[], own);
             }
         }
         all
     }
 
-    /// A collection that others fill: what they put there has no shape of its own.
-    /// Where they put nothing there is this `object`, if anything.
-    pub(crate) fn plain(name: &str, object: Option<&Map<String, Value>>) -> Result<Self, String> {
-        let object = object.map(|object| template(&json!(object))).transpose()?;
-        let default_input = object.as_ref().map(|_| template(&json!({}))).transpose()?;
+    /// A collection that other endpoints fill. Its stored objects have no fixed shape. `object` is returned for ids
+    /// that were never stored; without it such ids are unknown.
+    pub(crate) fn external(name: &str, object: Option<&Map<String, Value>>) -> Result<Self, String> {
+        let object = object.map(|object| json_template(&json!(object))).transpose()?;
+        let default_input = object.as_ref().map(|_| json_template(&json!({}))).transpose()?;
         Ok(Collection {
             name: name.to_owned(),
             noun: "object".to_owned(),
@@ -189,36 +192,36 @@ impl Collection {
         })
     }
 
-    /// Whether objects can be made.
-    pub(crate) fn makes(&self) -> bool {
+    /// Returns true if the collection can create objects.
+    pub(crate) fn can_create(&self) -> bool {
         self.object.is_some()
     }
 
-    /// The slots of all that it makes.
+    /// The slots of all its templates.
     pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
         let made = self.id.iter().chain(&self.object).chain(&self.default_input).chain(&self.seed_objects);
         made.chain(self.steps.iter().map(|(_, patch)| patch)).flat_map(Template::slots)
     }
 
-    /// The id of the object that a request is about; none where there is but one.
+    /// The id of the object that a request is about; empty for a single object.
     pub(crate) fn id(&self, context: &RequestContext<'_>) -> String {
-        if self.single { String::new() } else { decoded(context, self.parameter.as_deref().unwrap_or("id")) }
+        if self.single { String::new() } else { path_param(context, self.parameter.as_deref().unwrap_or("id")) }
     }
 
-    /// The ids of what it is in.
+    /// The ids of the parents, the outermost first.
     pub(crate) fn parents(&self, context: &RequestContext<'_>) -> Vec<String> {
         match &self.parents {
-            Parents::Path(names) => names.iter().map(|name| decoded(context, name)).collect(),
-            Parents::Made(made) => made.iter().map(|id| text(id, context)).collect(),
+            Parents::Path(names) => names.iter().map(|name| path_param(context, name)).collect(),
+            Parents::Templates(made) => made.iter().map(|id| render_text(id, context)).collect(),
         }
     }
 
-    /// The name that those objects are kept under which are in what has these ids.
+    /// The key of the objects within these parents.
     pub(crate) fn resource_key(&self, parents: &[String]) -> String {
         resource_key(&self.name, parents)
     }
 
-    /// A new object from what was sent, and its id; it is not kept yet.
+    /// Returns a new object and its id. The caller stores it.
     pub(crate) fn create(
         &self,
         context: &RequestContext<'_>,
@@ -227,60 +230,60 @@ impl Collection {
         sent: Map<String, Value>,
     ) -> (String, Value) {
         let number =
-            self.is_numbered.then(|| self.seed_objects.len() + resources.count(&self.resource_key(parents)) + 1);
+            self.has_numbered_ids.then(|| self.seed_objects.len() + resources.count(&self.resource_key(parents)) + 1);
         context.resource.replace(Arc::new(json!({"parent": parents.last(), "number": number, "sent": sent})));
-        let id = self.id.as_ref().map(|id| text(id, context)).unwrap_or_default();
+        let id = self.id.as_ref().map(|id| render_text(id, context)).unwrap_or_default();
         if self.merges
             && let Some(known) = resources.get(&self.resource_key(parents), &id)
         {
             let mut object = Value::clone(&known);
             if let Some(object) = object.as_object_mut() {
-                self.take(object, self.itemized(context, sent), None);
+                self.apply(object, self.prepare_input(context, sent), None);
             }
             return (id, object);
         }
-        let object = self.made(context, &id, parents, sent);
+        let object = self.render(context, &id, parents, sent);
         (id, object)
     }
 
-    pub(crate) fn made(
+    pub(crate) fn render(
         &self,
         context: &RequestContext<'_>,
         id: &str,
         parents: &[String],
         sent: Map<String, Value>,
     ) -> Value {
-        let sent = self.itemized(context, sent);
-        let count = counts(&sent, &self.counted);
+        let sent = self.prepare_input(context, sent);
+        let count = count_items(&sent, &self.counted_arrays);
         let about = json!({"id": id, "parent": parents.last(), "count": count, "sent": sent});
         context.resource.replace(Arc::new(about));
-        let mut object = self.object.as_ref().map(|object| filled(object, context)).unwrap_or_default();
-        for (name, _) in self.takes.iter().filter(|(_, takes)| takes.is_made_of_it()) {
+        let mut object = self.object.as_ref().map(|object| render_object(object, context)).unwrap_or_default();
+        for (name, _) in self.members.iter().filter(|(_, kind)| kind.is_from_input()) {
             if sent.get(name).is_none_or(Value::is_null) {
                 object.shift_remove(name);
             }
         }
-        for (name, _) in self.takes.iter().filter(|(_, takes)| *takes == Takes::List) {
+        for (name, _) in self.members.iter().filter(|(_, kind)| *kind == MemberType::ListOfOther) {
             if let Some(Value::Array(list)) = object.get_mut(name)
                 && let [Value::Array(sent)] = list.as_mut_slice()
             {
                 *list = std::mem::take(sent);
             }
         }
-        self.take(&mut object, sent, None);
+        self.apply(&mut object, sent, None);
         Value::Object(object)
     }
 
-    /// Takes what was sent into an object: all that may be, or of that what `fields` names.
-    pub(crate) fn take(&self, object: &mut Map<String, Value>, sent: Map<String, Value>, fields: Option<&[String]>) {
+    /// Copies the accepted members of the request body into an object; only those in `fields`, if given.
+    pub(crate) fn apply(&self, object: &mut Map<String, Value>, sent: Map<String, Value>, fields: Option<&[String]>) {
         let waits = self.deadlines.iter().filter_map(|(name, deadline)| Some((name, deadline, deadline.wait(&sent)?)));
         let waits: Vec<_> = waits.collect();
         let is_open = self.open || self.object.is_none();
         for (name, value) in sent {
-            let takes = self.takes.iter().find(|(known, _)| *known == name).map(|(_, takes)| *takes);
-            let takes = takes.unwrap_or(if is_open { Takes::Anything } else { Takes::Nothing });
-            let is_meant = fields.is_none_or(|fields| fields.contains(&name));
-            if is_meant && !value.is_null() && takes.takes(&value) {
+            let kind = self.members.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
+            let kind = kind.unwrap_or(if is_open { MemberType::Any } else { MemberType::Fixed });
+            let is_named = fields.is_none_or(|fields| fields.contains(&name));
+            if is_named && !value.is_null() && kind.accepts(&value) {
                 object.insert(name, value);
             }
         }
@@ -289,7 +292,7 @@ impl Collection {
         }
     }
 
-    /// Changes what follows upon an object's status, and tells whether anything does.
+    /// Applies the change that follows an object's status. Returns false if none does.
     pub(crate) fn advance(&self, context: &RequestContext<'_>, object: &mut Value) -> bool {
         if let Some(next) = next_stage(object) {
             *object = next;
@@ -297,23 +300,23 @@ impl Collection {
         }
         let status = object.get(&self.status).and_then(Value::as_str).unwrap_or_default();
         let Some((_, patch)) = self.steps.iter().find(|(known, _)| known == status) else { return false };
-        change(object, patch, context);
+        apply_patch(object, patch, context);
         true
     }
 
-    /// Whether an object runs lines: then it goes no steps of its own.
-    pub(crate) fn is_run(&self, resources: &ResourceStore, key: &str, id: &str) -> bool {
-        self.runs.is_some() && Place { key, id, resources }.job().is_some()
+    /// Returns true if the object runs a batch job. The collection's own steps then do not apply.
+    pub(crate) fn has_job(&self, resources: &ResourceStore, key: &str, id: &str) -> bool {
+        self.batch_job.is_some() && JobLocation { key, id, resources }.job().is_some()
     }
 }
 
-/// Changes the members of an object that a patch names; the patch sees the object.
-pub(crate) fn change(object: &mut Value, patch: &Template, context: &RequestContext<'_>) {
-    change_seeing(object, patch, Map::new(), context);
+/// Applies a patch to an object. The patch's slots see the object.
+pub(crate) fn apply_patch(object: &mut Value, patch: &Template, context: &RequestContext<'_>) {
+    apply_patch_with_run(object, patch, Map::new(), context);
 }
 
-/// The same for a patch that sees this too, as `{{resource.run.…}}`.
-pub(crate) fn change_seeing(
+/// Applies a patch whose slots also see `run`, as `{{resource.run.…}}`.
+pub(crate) fn apply_patch_with_run(
     object: &mut Value,
     patch: &Template,
     run: Map<String, Value>,
@@ -324,23 +327,23 @@ pub(crate) fn change_seeing(
         seen.insert("run".to_owned(), run.into());
     }
     context.resource.replace(Arc::new(seen));
-    let changed = filled(patch, context);
+    let changed = render_object(patch, context);
     if let Some(object) = object.as_object_mut() {
         object.extend(changed);
     }
 }
 
-/// Where the files are that came with the objects of a shelf.
-pub(crate) fn files(key: &str) -> String {
+/// The key of the files that belong to the objects under `key`.
+pub(crate) fn files_key(key: &str) -> String {
     format!("{key} files")
 }
 
-/// A parameter of the path, decoded.
-pub(crate) fn decoded(context: &RequestContext<'_>, name: &str) -> String {
+/// A path parameter, percent-decoded.
+pub(crate) fn path_param(context: &RequestContext<'_>, name: &str) -> String {
     let raw = context.param(name).unwrap_or_default();
     percent_decode_str(raw).decode_utf8_lossy().into_owned()
 }
 
-pub(crate) fn text(template: &Template, context: &RequestContext<'_>) -> String {
+pub(crate) fn render_text(template: &Template, context: &RequestContext<'_>) -> String {
     String::from_utf8_lossy(&template.render(context)).into_owned()
 }

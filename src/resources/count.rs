@@ -1,25 +1,27 @@
-//! What an object tells of how much is in it, which is counted whenever the object is told.
+//! Counts of an object's children, recomputed whenever the object is returned.
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::store::{ResourceStore, resource_key};
 
-/// A member that tells how many objects another collection has in this one.
+/// A member that holds the number of objects in a child collection.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CountRule {
-    /// The name of that collection.
-    of: String,
-    /// Those members of the member which are that number.
-    is: Vec<String>,
+    /// The name of the child collection.
+    #[serde(rename = "of")]
+    collection: String,
+    /// The fields inside the member that are set to the number.
+    #[serde(rename = "is")]
+    members: Vec<String>,
 }
 
 impl CountRule {
-    /// Counts anew for the object of this id, in what has these ids.
-    pub(crate) fn count(&self, resources: &ResourceStore, (parents, id): (&[String], &str), member: &mut Value) {
-        let count = resources.count(&resource_key(&self.of, &[parents, &[id.to_owned()]].concat()));
-        for name in &self.is {
+    /// Recomputes the count for the object `id`. `parents` are the ids of the objects around it.
+    pub(crate) fn update(&self, resources: &ResourceStore, (parents, id): (&[String], &str), member: &mut Value) {
+        let count = resources.count(&resource_key(&self.collection, &[parents, &[id.to_owned()]].concat()));
+        for name in &self.members {
             if let Some(number) = member.get_mut(name) {
                 *number = count.into();
             }

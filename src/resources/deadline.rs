@@ -1,27 +1,27 @@
-//! Members that are times, so long after others as was sent.
+//! Members that are a time, an interval after another member.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// A time that follows upon another member.
+/// A time that is computed from another member.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Deadline {
-    /// That member, in seconds.
+    /// The member with the start time, in Unix seconds.
     after: String,
-    /// Where what was sent says by how much, by their path; the first that is there.
+    /// Paths in the request body that may hold the interval; the first one present counts.
     by: Vec<String>,
-    /// How many seconds each of that is.
-    #[serde(default = "one")]
+    /// Number of seconds in one unit of the interval.
+    #[serde(default = "default_seconds")]
     seconds: u64,
 }
 
-fn one() -> u64 {
+fn default_seconds() -> u64 {
     1
 }
 
 impl Deadline {
-    /// By how many seconds, if that was sent. In a form every number is a text.
+    /// Returns the interval in seconds, if the request has one. Form fields are strings.
     pub(crate) fn wait(&self, sent: &Map<String, Value>) -> Option<u64> {
         let found = self.by.iter().find_map(|path| {
             let mut names = path.split('.');
@@ -32,7 +32,7 @@ impl Deadline {
         Some(number.saturating_mul(self.seconds))
     }
 
-    /// The time, so many seconds later.
+    /// Returns the start time plus `wait` seconds.
     pub(crate) fn time(&self, object: &Map<String, Value>, wait: u64) -> Value {
         object.get(&self.after).and_then(Value::as_u64).map_or(Value::Null, |from| from.saturating_add(wait).into())
     }

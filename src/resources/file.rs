@@ -1,170 +1,175 @@
-//! What the file of a collection says.
+//! The file of a collection.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 
-use super::{count::CountRule, deadline::Deadline, jobs::BatchJobFile, join::JoinsFile, precondition::OnlyIf};
+use super::{count::CountRule, deadline::Deadline, jobs::BatchJobFile, join::JoinSpec, precondition::Precondition};
 use crate::{core::template::Layout, protocol::requirements::Require};
 
 /// `<provider>/<collection>.json`, which has `paths` where an endpoint has `routes`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CollectionFile {
-    /// Where it is: `/v1/threads/{thread_id}/messages`. What is named there are the ids of what it is in.
+    /// Paths of the collection: `/v1/threads/{thread_id}/messages`. The parameters are the ids of the parents.
     pub(crate) paths: Vec<String>,
-    /// The name that it is kept under: `threads.messages`.
+    /// The name that its objects are stored under: `threads.messages`.
     pub(crate) collection: String,
-    /// What one of its objects is called in errors: `message`.
+    /// The noun for one object in error messages: `message`.
     pub(crate) noun: String,
-    /// The name of the collection of what it is in, the last that its path names: where that is gone, so is this.
+    /// The parent's collection, the last one that the path names. Objects of a deleted parent are gone too.
     pub(crate) parent: Option<String>,
-    /// The ids of what it is in, where the path names none.
+    /// The ids of the parents, if the path has no parameters for them.
     pub(crate) parents: Option<Vec<String>>,
-    /// The id of a new object: `batch_{{id.hex32}}`, or `{{resource.number}}`, how manyeth it is.
+    /// The id of a new object: `batch_{{id.hex32}}`, or `{{resource.number}}`, a running number.
     pub(crate) id: Option<String>,
-    /// The members of what is sent that name objects of other collections, by their id or as an object that has it, and in
-    /// braces the parameters of the path that do: what is gone cannot be named when something is created.
-    #[serde(default)]
-    pub(crate) refers: BTreeMap<String, Referred>,
-    /// `true`: it is one object, which has no id and has always been there.
+    /// The members of the request body that name objects of other collections, by id or as an object with an `id`.
+    /// Names in braces are parameters of the path. A deleted object cannot be named on creation.
+    #[serde(rename = "refers", default)]
+    pub(crate) references: BTreeMap<String, Reference>,
+    /// `true`: the collection is one object, which has no id and always exists.
     #[serde(default)]
     pub(crate) single: bool,
-    /// A new object, with slots: `{{resource.id}}`, `{{resource.parent}}` (the id of what it is in),
-    /// `{{resource.sent.name}}`, a member of what was sent, and `{{resource.count.name}}`, how many items that has. A
-    /// member without slots is what it is unless something was sent under its name. One that names in a slot what was
-    /// sent under its own name is made of that, unless both are arrays or both objects: then it is what was sent. Where
-    /// nothing was, it is not there. Left out, nothing is there that was not kept by another endpoint.
+    /// A new object. Slots: `{{resource.id}}`, `{{resource.parent}}` (the parent's id), `{{resource.sent.name}}` (a
+    /// member of the request body) and `{{resource.count.name}}` (the number of its items).
+    /// A member without slots has this value unless the request body has a member of the same name. A member with a
+    /// slot of its own name is built from that; if both are arrays or both objects, the request's value is used as
+    /// is. It is left out if the request has no such member.
+    /// Left out, only objects that other endpoints stored exist.
     pub(crate) object: Option<Map<String, Value>>,
-    /// What the items of an array that is sent come to be, or an object that is, by its name and by their `type`: each is
-    /// made of what was sent of it, but for that, as an object is.
+    /// The shape of an array's items in the request body, or of an object there, by the member's name and the item's
+    /// `type`. Each is built from the item's other members, as an object is from the request body.
     #[serde(default)]
     pub(crate) items: BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
-    /// What is taken to have been sent where it was not.
+    /// Default input for members that the request body lacks.
     #[serde(default)]
     pub(crate) defaults: Map<String, Value>,
-    /// `true`: an object has every member that was sent.
+    /// `true`: an object takes over every member of the request body.
     #[serde(default)]
     pub(crate) open: bool,
-    /// `true`: nothing is there under an id that was never created, whatever is with others.
+    /// `true`: ids that were never created are unknown, even without strict ids.
     #[serde(default)]
     pub(crate) strict: bool,
-    /// `true`: what is created under an id that is there already changes that object.
+    /// `true`: creating an object under an existing id changes that object.
     #[serde(default)]
     pub(crate) merges: bool,
-    /// What is taken to have been sent for an object that was never created and is asked for all the same.
+    /// Default input for an object that is requested but was never created.
     #[serde(rename = "canned", default)]
     pub(crate) default_input: Map<String, Value>,
-    /// What has always been there, each as it would have been sent, with its `id`.
+    /// The objects that exist from the start, each as its input with an `id`.
     #[serde(rename = "given", default)]
     pub(crate) seed_objects: Vec<Map<String, Value>>,
-    /// `true`: that is there only in what was never created: what was has its own.
+    /// `true`: seed objects exist only in parents that were never created.
     #[serde(rename = "given_to_unknown", default)]
     pub(crate) seed_unknown_parents: bool,
-    /// The member that is an object's status, `status` if left out.
-    #[serde(default = "status")]
+    /// The member that holds an object's status, `status` if left out.
+    #[serde(default = "default_status_member")]
     pub(crate) status: String,
-    /// Its objects run lines, each a request that is answered as if it had come by itself.
-    pub(crate) runs: Option<BatchJobFile>,
-    /// What becomes of an object of this status when it is asked for once more: the members that change.
+    /// The batch job that an object runs; each of its lines is handled like a request of its own.
+    #[serde(rename = "runs")]
+    pub(crate) batch_job: Option<BatchJobFile>,
+    /// The changes to an object of this status when it is next requested.
     #[serde(default)]
     pub(crate) steps: Map<String, Value>,
-    /// The members that are so long after others as was sent: `{"after", "by", "seconds"}`.
+    /// The members that are a time after another member: `{"after", "by", "seconds"}`.
     #[serde(default)]
     pub(crate) deadlines: BTreeMap<String, Deadline>,
-    /// The members that tell how many objects of other collections are in an object: `{"of", "is"}`.
-    #[serde(default)]
-    pub(crate) tallies: BTreeMap<String, CountRule>,
-    /// What is made when an object comes to this `status`: by the file of its collection, what is taken to have been
-    /// sent.
+    /// The members that count an object's children: `{"of", "is"}`.
+    #[serde(rename = "tallies", default)]
+    pub(crate) count_rules: BTreeMap<String, CountRule>,
+    /// The objects that are created when an object reaches this `status`: input by the file of their collection.
     #[serde(rename = "then", default)]
     pub(crate) on_status: Map<String, Value>,
-    /// How bodies are laid out, two spaces a level if left out.
+    /// The layout of bodies, two spaces a level if left out.
     pub(crate) layout: Option<Layout>,
-    /// Whether requests count against the limits.
+    /// True if requests count against the limits.
     #[serde(default)]
     pub(crate) limited: bool,
-    /// Whether a key is wanted, where keys are.
-    #[serde(default = "yes")]
+    /// True if requests need an API key, where keys are required.
+    #[serde(default = "default_true")]
     pub(crate) keyed: bool,
-    /// What errors say here, where it is not what the provider says.
+    /// Error texts that differ from the provider's.
     #[serde(default)]
     pub(crate) errors: Map<String, Value>,
-    /// The collections that the protocols of its actions have to do with, by what they are to them.
+    /// The collections that the protocols of its actions read and write, by their role.
     pub(crate) store: Option<Store>,
-    /// What can be done: `create`, `list`, `get`, `update`, `delete`, and whatever else by its name.
+    /// The actions: `create`, `list`, `get`, `update`, `delete`, and others by their name.
     pub(crate) actions: Map<String, Value>,
 }
 
-/// What a member names.
+/// The object that a member of the request body names.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Referred {
-    /// The name of the collection.
+pub(crate) struct Reference {
+    /// The name of its collection.
     pub(crate) collection: String,
-    /// What one of its objects is called in errors.
+    /// The noun for it in error messages.
     pub(crate) noun: String,
-    /// What an object that was created must be to be named.
+    /// The condition that the named object must meet, if it was created.
     #[serde(default)]
-    pub(crate) only_if: OnlyIf,
+    pub(crate) only_if: Precondition,
 }
 
-fn status() -> String {
+fn default_status_member() -> String {
     "status".to_owned()
 }
 
-/// One thing that can be done with a collection, or with an object of it.
+/// One action on a collection or on one of its objects.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ActionFile {
-    /// `METHOD /rest`, behind the collection's own path. Left out, it is the usual one: `POST` to create, `GET /{id}` to
-    /// get, and `POST /{id}/name` for what has a name of its own.
-    /// Read with the outline of the file.
+    /// `METHOD /rest`, appended to the collection's path. Left out, it is `POST` to create, `GET /{id}` to get, and
+    /// `POST /{id}/name` for an action with its own name.
+    /// The route is read with the outline of the file.
     pub(crate) route: Option<IgnoredAny>,
-    /// What the request's JSON body must be.
+    /// The rules for the request's JSON body.
     pub(crate) require: Option<Require>,
-    /// What the object must be for it: it is refused where one that was created is not.
-    pub(crate) only_if: OnlyIf,
+    /// The condition that the object must meet. An object that was never created meets it.
+    pub(crate) only_if: Precondition,
     /// The status code, 200 if left out.
     pub(crate) status: Option<u16>,
-    /// Headers beside those of the provider.
+    /// Headers besides those of the provider.
     pub(crate) headers: Map<String, Value>,
-    /// The body, with `{{resource.…}}` for what was found. Left out, it is the object, the page, or that it was deleted.
+    /// The body, with `{{resource.…}}` for the result. Left out, it is the object, the page, or a note of its
+    /// deletion.
     pub(crate) body: Option<Value>,
-    /// In place of a body in JSON: a text, with slots.
+    /// A text with slots instead of a JSON body.
     pub(crate) text: Option<String>,
-    /// In place of a body in JSON: bytes, in base64.
+    /// Bytes in base64 instead of a JSON body.
     pub(crate) base64: Option<String>,
-    /// In place of a body: the protocol that spells what the model says to it, or computes what there is to say.
-    pub(crate) dialect: Option<String>,
-    /// The fields around that, with slots.
-    pub(crate) head: Option<Map<String, Value>>,
-    /// `true`: the body is the file that came with what was created; that of the fixture, where none did.
+    /// The protocol that renders the model's reply, or computes the response, instead of a body.
+    #[serde(rename = "dialect")]
+    pub(crate) protocol: Option<String>,
+    /// The envelope around the reply, with slots.
+    #[serde(rename = "head")]
+    pub(crate) envelope: Option<Map<String, Value>>,
+    /// `true`: the body is the object's uploaded file; without one, the fixture's body.
     pub(crate) file: bool,
-    /// Create: the member of what was sent whose items are created, each for itself; where there is none, what was sent
-    /// is the one item; an array is all items. The answer is a page of them.
+    /// Create: the member of the request body that lists the new objects. Without that member the request body is the
+    /// only one. A request body that is an array lists them itself. The response is a page of the new objects.
     pub(crate) from: Option<String>,
-    /// Create: what is created within it, by the file of its collection: the items of this member of what was sent, or of
-    /// several, each a name or `{"each", "when"?, "of"?, "with"?}`.
+    /// Create: the children to create, by the file of their collection. The value selects items of the request body:
+    /// a name, `{"each", "when"?, "of"?, "with"?}`, or a list of these.
     #[serde(rename = "also")]
     pub(crate) on_create: Map<String, Value>,
-    /// Update: the members that may be changed, if not every one that could have been sent.
+    /// Update: the members that can be changed; all that creation accepts if left out.
     pub(crate) fields: Option<Vec<String>>,
-    /// An action with a name of its own: the members that it changes.
+    /// Other actions: the members that change.
     pub(crate) set: Option<Map<String, Value>>,
-    /// The same: what is joined to one file.
-    pub(crate) joins: Option<JoinsFile>,
-    /// The same: the member of what was sent that lists the ids of those which it changes. The answer is a page of them.
+    /// Other actions: the files to join into one.
+    pub(crate) joins: Option<JoinSpec>,
+    /// Other actions: the member of the request body that lists the ids of the objects to change. The response is a
+    /// page of them.
     pub(crate) each: Option<String>,
-    /// What is listed is not the collection but what stands here in the object, a member inside each item of an array:
-    /// `choices.message`.
+    /// The path of an array inside the object to list instead of the collection, with the member to take of each
+    /// item: `choices.message`.
     pub(crate) inside: Option<String>,
-    /// List: the oldest come first unless the query says otherwise.
+    /// List: the oldest come first unless the query overrides it.
     pub(crate) oldest_first: bool,
-    /// List: how many objects are on a page where the query does not say, 20 if left out.
+    /// List: number of objects on a page unless the query sets it, 20 if left out.
     pub(crate) limit: Option<usize>,
-    /// List: the parameters of the query that name members, whose values those of the listed objects must be.
+    /// List: the query parameters that filter by the member of the same name.
     pub(crate) filters: Vec<String>,
 }
 
@@ -172,26 +177,26 @@ pub(crate) struct ActionFile {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Store {
-    /// The one that answers are kept in where the request says `"store": true`.
-    Answers(String),
-    /// Those that the protocol has to do with, by what they are to it; `answers` is the one above.
+    /// The collection that stores responses to requests with `"store": true`.
+    Responses(String),
+    /// The collections by their role in the protocol; `answers` stores responses.
     Named(BTreeMap<String, String>),
 }
 
 impl Store {
-    /// What the collection is that answers are kept in.
-    pub(crate) const ANSWERS: &str = "answers";
+    /// The role of the collection that stores responses.
+    pub(crate) const RESPONSES: &str = "answers";
 
-    /// The names of all of them, by what they are.
+    /// Returns the collections' names by role.
     pub(crate) fn names(store: Option<Self>) -> BTreeMap<String, String> {
         match store {
             None => BTreeMap::new(),
-            Some(Store::Answers(name)) => BTreeMap::from([(Self::ANSWERS.to_owned(), name)]),
+            Some(Store::Responses(name)) => BTreeMap::from([(Self::RESPONSES.to_owned(), name)]),
             Some(Store::Named(names)) => names,
         }
     }
 }
 
-pub(crate) fn yes() -> bool {
+pub(crate) fn default_true() -> bool {
     true
 }

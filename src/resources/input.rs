@@ -1,4 +1,4 @@
-//! What is sent to a collection.
+//! The body of a request to a collection.
 
 use std::io::Read;
 
@@ -12,16 +12,19 @@ use crate::core::{
     request::{Headers, RequestBody},
 };
 
-/// The most bytes that a zipped body may have been before.
-const MOST_UNZIPPED: u64 = 64 << 20;
+/// Maximum size of a decompressed gzip body, in bytes.
+const MAX_UNZIPPED: u64 = 64 << 20;
 
-/// What was sent, an object. Of what is no JSON, and says so, nothing is known.
-pub(crate) fn sent(context: &RequestContext<'_>) -> Result<Map<String, Value>, ApiError> {
-    sent_for(None, context)
+/// Reads the body as a JSON object. A body that declares another format counts as empty.
+pub(crate) fn read_object(context: &RequestContext<'_>) -> Result<Map<String, Value>, ApiError> {
+    read_object_or_list(None, context)
 }
 
-/// The same where an array will do too: it is then what this member would list.
-pub(crate) fn sent_for(member: Option<&str>, context: &RequestContext<'_>) -> Result<Map<String, Value>, ApiError> {
+/// Reads the body as a JSON object; an array is wrapped in an object as `member`.
+pub(crate) fn read_object_or_list(
+    member: Option<&str>,
+    context: &RequestContext<'_>,
+) -> Result<Map<String, Value>, ApiError> {
     let RequestBody::Whole(bytes) = &context.request.body else { return Ok(Map::new()) };
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
@@ -37,15 +40,15 @@ pub(crate) fn sent_for(member: Option<&str>, context: &RequestContext<'_>) -> Re
     if is_other { Ok(Map::new()) } else { Err(ApiError::NotJson {}) }
 }
 
-/// A body that is said to be zipped, as it was before; of a very long one the beginning.
+/// Returns the decompressed body if its encoding is gzip, cut off at the maximum size.
 fn unzipped(headers: &dyn Headers, body: &[u8]) -> Option<Vec<u8>> {
     headers.get(&CONTENT_ENCODING).filter(|coding| coding.eq_ignore_ascii_case("gzip"))?;
     let mut unzipped = Vec::new();
-    GzDecoder::new(body).take(MOST_UNZIPPED).read_to_end(&mut unzipped).ok()?;
+    GzDecoder::new(body).take(MAX_UNZIPPED).read_to_end(&mut unzipped).ok()?;
     Some(unzipped)
 }
 
-/// The items of an array, each as what was sent; one that is no object is its `item`.
+/// The items of an array as input objects. An item that is no object becomes `{"item": …}`.
 pub(crate) fn items(array: Option<&Value>) -> Vec<Map<String, Value>> {
     let items = array.and_then(Value::as_array).into_iter().flatten();
     let sent = |item: &Value| match item {
@@ -55,9 +58,8 @@ pub(crate) fn items(array: Option<&Value>) -> Vec<Map<String, Value>> {
     items.map(sent).collect()
 }
 
-/// How many items each array of what was sent has, and each of those that are `counted`, which may be several together:
-/// `file_ids+files`.
-pub(crate) fn counts(sent: &Map<String, Value>, counted: &[String]) -> Map<String, Value> {
+/// Counts the items of each array, and of each name in `counted`. Such a name can be a sum: `file_ids+files`.
+pub(crate) fn count_items(sent: &Map<String, Value>, counted: &[String]) -> Map<String, Value> {
     let length = |name: &str| sent.get(name).and_then(Value::as_array).map_or(0, Vec::len);
     let names = sent.keys().chain(counted).filter(|name| counted.contains(name) || sent[*name].is_array());
     names.map(|name| (name.clone(), name.split('+').map(length).sum::<usize>().into())).collect()

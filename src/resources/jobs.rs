@@ -1,5 +1,5 @@
-//! Objects that run lines: each line is a request, and is answered as if it had come by itself. What is run with one look
-//! at the object is bounded, so that nobody else waits for it; the next look goes on from there.
+//! Batch jobs: objects that run lines, each of them a request that is handled as if it had been sent by itself. The
+//! work per poll is bounded, so that other requests do not wait for it. The next poll continues where it ended.
 
 mod file;
 mod job;
@@ -12,13 +12,13 @@ use http::Method;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value, json};
 
-pub(crate) use self::{file::BatchJobFile, job::Place};
+pub(crate) use self::{file::BatchJobFile, job::JobLocation};
 use self::{
     file::{JobAction, StepFile},
     job::{Job, OUTPUTS},
-    lines::{FLAWS, Form, flaw, next, on_one_line},
+    lines::{LineFormat, PROBLEM_KINDS, next_line, problem, write_compact},
 };
-use super::collection::{Collection, change_seeing, files, filled, template, text};
+use super::collection::{Collection, apply_patch_with_run, files_key, json_template, render_object, render_text};
 use super::store::ResourceStore;
 use crate::core::{
     context::RequestContext,
@@ -29,45 +29,45 @@ use crate::core::{
     template::{AllowedSlots, Layout, Template},
 };
 
-/// Lines that are run with one look: a twentieth of all, but no fewer than these.
-const FEWEST: usize = 100;
-/// And so many bytes asked and answered at the most, but for the last line.
-const WORK: usize = 1 << 20;
-/// The most bytes that all lines may have, and that all answers may: half of what is kept of everything.
-const MOST_BYTES: usize = 32 << 20;
+/// Minimum number of lines that one poll runs, if a twentieth of all is less.
+const MIN_LINES_PER_POLL: usize = 100;
+/// Maximum bytes of requests and responses in one poll, except for the last line.
+const MAX_BYTES_PER_POLL: usize = 1 << 20;
+/// Maximum bytes of all lines, and of all responses: half of what the store holds in total.
+const MAX_BYTES: usize = 32 << 20;
 
-/// Answers a line.
-pub type Ask<'a> = dyn Fn(&Request<'_>) -> Response + 'a;
+/// Handles the request of one line.
+pub type ExecuteItem<'a> = dyn Fn(&Request<'_>) -> Response + 'a;
 
 struct Step {
-    does: Vec<JobAction>,
-    set: Template,
-    end: Template,
-    wrong: Template,
+    actions: Vec<JobAction>,
+    on_poll: Template,
+    on_done: Template,
+    on_failure: Template,
 }
 
-/// How lines are run, compiled.
+/// The rules of a batch job, compiled.
 pub(crate) struct BatchJob {
     member: String,
-    /// The collection of the files; without it the lines were sent themselves.
+    /// The collection of the input and output files; without it the request body lists the lines.
     files: Option<Box<Collection>>,
-    form: Form,
+    format: LineFormat,
     path: Template,
-    at: Map<String, Value>,
-    most: usize,
-    answered: Vec<Template>,
-    refused: Vec<Template>,
+    path_aliases: Map<String, Value>,
+    max_lines: usize,
+    succeeded: Vec<Template>,
+    failed: Vec<Template>,
     skipped: Vec<Template>,
     spaced: bool,
     outputs: Option<[Template; OUTPUTS]>,
     sums: Vec<(String, Vec<String>)>,
     firsts: Vec<(String, Vec<String>)>,
-    wrong: Vec<(String, Template)>,
+    problems: Vec<(String, Template)>,
     steps: Vec<(String, Step)>,
 }
 
-/// Every entry with what is made of its value.
-fn each<T>(
+/// Compiles the value of every entry.
+fn compile_each<T>(
     entries: &Map<String, Value>,
     made: impl Fn(&Value) -> Result<T, String>,
 ) -> Result<Vec<(String, T)>, String> {
@@ -79,54 +79,62 @@ fn each<T>(
 }
 
 impl BatchJob {
-    /// Compiles what a collection's file says; `files` is the collection that it names.
+    /// Compiles the job of a collection's file; `files` is the collection that it names.
     pub(crate) fn compile(file: &BatchJobFile, files: Option<Collection>) -> Result<Self, String> {
         let line = |line: &Value| -> Result<_, String> {
             Ok(Template::json(line, Layout::default(), AllowedSlots::Part)?.split())
         };
         let step = |step: &Value| -> Result<_, String> {
             let step = StepFile::deserialize(step).map_err(|error| error.to_string())?;
-            let patch = |patch: &Map<String, Value>| template(&json!(patch));
-            Ok(Step { does: step.does, set: patch(&step.set)?, end: patch(&step.end)?, wrong: patch(&step.wrong)? })
+            let patch = |patch: &Map<String, Value>| json_template(&json!(patch));
+            Ok(Step {
+                actions: step.actions,
+                on_poll: patch(&step.on_poll)?,
+                on_done: patch(&step.on_done)?,
+                on_failure: patch(&step.on_failure)?,
+            })
         };
         let member = match (&file.file, &file.each, &files) {
             (Some(member), None, Some(_)) | (None, Some(member), None) => member.clone(),
-            _ => return Err("has a `file` and what it is `of`, or `each`".to_owned()),
+            _ => return Err("must have either `file` and `of`, or `each`; leave the rest out".to_owned()),
         };
         if files.is_some()
-            && let Some(missing) = FLAWS.iter().find(|kind| !file.wrong.contains_key(**kind))
+            && let Some(missing) = PROBLEM_KINDS.iter().find(|kind| !file.problems.contains_key(**kind))
         {
-            return Err(format!("`wrong` does not say what `{missing}` is: there is {}", FLAWS.join(", ")));
+            return Err(format!(
+                "`wrong` lacks `{missing}`; it needs a message for each of {}",
+                PROBLEM_KINDS.join(", ")
+            ));
         }
-        if let Some(unknown) = file.wrong.keys().find(|kind| !FLAWS.contains(&kind.as_str())) {
-            return Err(format!("`wrong.{unknown}` does not exist: there is {}", FLAWS.join(", ")));
+        if let Some(unknown) = file.problems.keys().find(|kind| !PROBLEM_KINDS.contains(&kind.as_str())) {
+            return Err(format!("`wrong.{unknown}` is no kind of problem; there are {}", PROBLEM_KINDS.join(", ")));
         }
         let outputs = file.outputs.as_ref();
-        let outputs = outputs.map(|outputs| Ok([template(&outputs.answered)?, template(&outputs.refused)?]));
+        let outputs = outputs.map(|outputs| Ok([json_template(&outputs.succeeded)?, json_template(&outputs.failed)?]));
         let paths = |value: &Value| <Vec<String>>::deserialize(value).map_err(|error| error.to_string());
         Ok(BatchJob {
             member,
             files: files.map(Box::new),
-            form: Form { body: file.body.clone(), url: file.url.clone(), method: file.method },
+            format: LineFormat { body: file.body.clone(), url: file.url.clone(), method: file.method },
             path: Template::plain(&file.path, AllowedSlots::Content)?,
-            at: file.at.clone(),
-            most: file.most,
-            answered: line(&file.answered)?,
-            refused: line(file.refused.as_ref().unwrap_or(&file.answered))?,
+            path_aliases: file.path_aliases.clone(),
+            max_lines: file.max_lines,
+            succeeded: line(&file.succeeded)?,
+            failed: line(file.failed.as_ref().unwrap_or(&file.succeeded))?,
             skipped: file.skipped.as_ref().map_or(Ok(Vec::new()), line)?,
             spaced: file.spaced,
             outputs: outputs.transpose().map_err(|error: String| error)?,
-            sums: each(&file.sums, paths)?,
-            firsts: each(&file.firsts, paths)?,
-            wrong: each(&file.wrong, template)?,
-            steps: each(&file.steps, step)?,
+            sums: compile_each(&file.sums, paths)?,
+            firsts: compile_each(&file.firsts, paths)?,
+            problems: compile_each(&file.problems, json_template)?,
+            steps: compile_each(&file.steps, step)?,
         })
     }
 
-    /// The lines of a new object, if it runs any, and that it has not come anywhere yet.
+    /// Returns the new job and its lines, if the object runs any.
     ///
     /// # Errors
-    /// They came with it, and something is wrong with them.
+    /// The request body lists the lines, and some are invalid.
     pub(crate) fn input(
         &self,
         sent: &Map<String, Value>,
@@ -134,10 +142,10 @@ impl BatchJob {
         resources: &ResourceStore,
     ) -> Result<Option<(Job, Bytes)>, ApiError> {
         let mut job =
-            Job { told: self.sums.iter().map(|(name, _)| (name.clone(), json!(0))).collect(), ..Job::default() };
+            Job { collected: self.sums.iter().map(|(name, _)| (name.clone(), json!(0))).collect(), ..Job::default() };
         if let Some(of) = &self.files {
             let (id, key) = (sent.get(&self.member).and_then(Value::as_str).unwrap_or_default(), of.resource_key(&[]));
-            let Some(input) = resources.text(&files(&key), id) else { return Ok(None) };
+            let Some(input) = resources.text(&files_key(&key), id) else { return Ok(None) };
             let sent = resources.get(&key, id).and_then(|file| file.get("bytes")?.as_u64());
             job.is_whole = sent.is_none_or(|bytes| bytes <= input.len() as u64);
             return Ok(Some((job, input)));
@@ -145,96 +153,101 @@ impl BatchJob {
         let mut input = Vec::new();
         let list = context.members().ok().and_then(|members| members.get(&self.member));
         for line in list.into_iter().flat_map(json::Value::items) {
-            on_one_line(line.text(), false, &mut input);
+            write_compact(line.text(), false, &mut input);
             input.push(b'\n');
         }
-        if input.len() > MOST_BYTES {
-            return Err(ApiError::BodyTooLarge { limit: MOST_BYTES as u64 });
+        if input.len() > MAX_BYTES {
+            return Err(ApiError::BodyTooLarge { limit: MAX_BYTES as u64 });
         }
         let input = Bytes::from(input);
-        match self.form.check(&input, "", self.most) {
+        match self.format.check(&input, "", self.max_lines) {
             Ok(total) => Ok(Some((Job { total, is_whole: true, ..job }, input))),
-            Err(flaws) => {
-                let said = self.say(&flaws, context);
-                let problem = said.first().and_then(Value::as_str).unwrap_or_default().to_owned();
+            Err(problems) => {
+                let rendered = self.render_problems(&problems, context);
+                let problem = rendered.first().and_then(Value::as_str).unwrap_or_default().to_owned();
                 Err(ApiError::BrokenRule { problem })
             }
         }
     }
 
-    /// Goes a step on with an object, by what its `status` is: `ask` answers its lines. Nothing happens while another
-    /// look at it does so.
-    pub(crate) fn advance(&self, status: &str, context: &RequestContext<'_>, place: &Place<'_>, ask: &Ask<'_>) {
-        let Some(_turn) = place.turn() else { return };
-        let (Some(mut job), Some(object)) = (place.job(), place.object()) else { return };
+    /// Runs the step that belongs to the object's `status`. Nothing happens while another request does so.
+    pub(crate) fn advance(
+        &self,
+        status: &str,
+        context: &RequestContext<'_>,
+        location: &JobLocation<'_>,
+        execute_item: &ExecuteItem<'_>,
+    ) {
+        let Some(_lock) = location.try_lock() else { return };
+        let (Some(mut job), Some(object)) = (location.job(), location.object()) else { return };
         let mut object = Value::clone(&object);
         let Some(step) = object.get(status).and_then(Value::as_str).and_then(|status| self.step(status)) else {
             return;
         };
         let path = {
             context.resource.replace(Arc::new(object.clone()));
-            text(&self.path, context)
+            render_text(&self.path, context)
         };
-        let (mut outcome, mut deeds) = (Ok(true), step.does.iter());
-        while let (Ok(true), Some(deed)) = (&outcome, deeds.next()) {
-            outcome = match deed {
-                JobAction::Check => self.check(&mut job, place, &path),
-                JobAction::Run => self.run(&mut job, place, &path, context, ask),
-                JobAction::Skip => self.skip(&mut job, place, context),
-                JobAction::Keep => self.keep(&mut job, place, context, &object),
+        let (mut outcome, mut actions) = (Ok(true), step.actions.iter());
+        while let (Ok(true), Some(action)) = (&outcome, actions.next()) {
+            outcome = match action {
+                JobAction::Check => self.check_lines(&mut job, location, &path),
+                JobAction::Run => self.run_lines(&mut job, location, &path, context, execute_item),
+                JobAction::Skip => self.skip_rest(&mut job, location, context),
+                JobAction::Store => self.store_outputs(&mut job, location, context, &object),
             };
         }
-        let mut about = job.about();
+        let mut about = job.template_values();
         match outcome {
             Ok(is_done) => {
-                change_seeing(&mut object, &step.set, about.clone(), context);
+                apply_patch_with_run(&mut object, &step.on_poll, about.clone(), context);
                 if is_done {
-                    change_seeing(&mut object, &step.end, about, context);
+                    apply_patch_with_run(&mut object, &step.on_done, about, context);
                 }
             }
-            Err(flaws) => {
-                about.insert("wrong".to_owned(), self.say(&flaws, context).into());
-                change_seeing(&mut object, &step.wrong, about, context);
-                place.end(&mut job);
+            Err(problems) => {
+                about.insert("wrong".to_owned(), self.render_problems(&problems, context).into());
+                apply_patch_with_run(&mut object, &step.on_failure, about, context);
+                location.clear(&mut job);
             }
         }
-        place.keep(&job, object);
+        location.save(&job, object);
     }
 
     fn step(&self, status: &str) -> Option<&Step> {
         self.steps.iter().find(|(known, _)| known == status).map(|(_, step)| step)
     }
 
-    fn check(&self, job: &mut Job, place: &Place<'_>, path: &str) -> Outcome {
-        let input = place.input().ok_or_else(|| vec![flaw("lost", None, None)])?;
+    fn check_lines(&self, job: &mut Job, location: &JobLocation<'_>, path: &str) -> Outcome {
+        let input = location.input().ok_or_else(|| vec![problem("lost", None, None)])?;
         if !job.is_whole {
-            return Err(vec![flaw("too_large", None, None)]);
+            return Err(vec![problem("too_large", None, None)]);
         }
-        job.total = self.form.check(&input, path, self.most)?;
+        job.total = self.format.check(&input, path, self.max_lines)?;
         Ok(true)
     }
 
-    fn run(
+    fn run_lines(
         &self,
         job: &mut Job,
-        place: &Place<'_>,
+        location: &JobLocation<'_>,
         path: &str,
         context: &RequestContext<'_>,
-        ask: &Ask<'_>,
+        execute_item: &ExecuteItem<'_>,
     ) -> Outcome {
-        if job.left() == 0 {
+        if job.remaining() == 0 {
             return Ok(true);
         }
-        let input = place.input().ok_or_else(|| vec![flaw("lost", None, None)])?;
-        let path = self.at.get(path).and_then(Value::as_str).unwrap_or(path);
-        let refusals = if self.outputs.is_some() { 1 } else { 0 };
+        let input = location.input().ok_or_else(|| vec![problem("lost", None, None)])?;
+        let path = self.path_aliases.get(path).and_then(Value::as_str).unwrap_or(path);
+        let failures = if self.outputs.is_some() { 1 } else { 0 };
         let (mut outputs, mut work) = ([Vec::new(), Vec::new()], 0);
-        for _ in 0..job.total.div_ceil(20).max(FEWEST) {
-            let Some((line, next)) = next(&input, job.at).filter(|_| work < WORK) else { break };
-            job.at = next;
-            let (id, body) = self.form.read(&line);
+        for _ in 0..job.total.div_ceil(20).max(MIN_LINES_PER_POLL) {
+            let Some((line, next)) = next_line(&input, job.offset).filter(|_| work < MAX_BYTES_PER_POLL) else { break };
+            job.offset = next;
+            let (id, body) = self.format.read(&line);
             let sent = body.clone();
-            let response = ask(&Request {
+            let response = execute_item(&Request {
                 method: &Method::POST,
                 path,
                 query: "",
@@ -246,92 +259,99 @@ impl BatchJob {
             let Body::Full(body) = response.body else { continue };
             let seen = json!({"custom_id": id, "status": response.status.as_u16()});
             if response.status.as_u16() < 400 {
-                job.answered += 1;
-                self.tell(&body, &mut job.told);
-                self.write(&self.answered, seen, &body, context, &mut outputs[0]);
+                job.succeeded += 1;
+                self.collect_values(&body, &mut job.collected);
+                self.write(&self.succeeded, seen, &body, context, &mut outputs[0]);
             } else {
-                job.refused += 1;
-                // Where all are refused, what was asked for is all that there is to tell.
-                self.tell_firsts(&sent, &mut job.told);
-                self.write(&self.refused, seen, &body, context, &mut outputs[refusals]);
+                job.failed += 1;
+                // If all lines fail, the request body is the only source of these values.
+                self.collect_first_values(&sent, &mut job.collected);
+                self.write(&self.failed, seen, &body, context, &mut outputs[failures]);
             }
             work += line.len() + body.len();
         }
         for (output, more) in outputs.into_iter().enumerate() {
-            place.append(job, output, more);
+            location.append(job, output, more);
         }
-        if job.bytes.iter().sum::<usize>() > MOST_BYTES {
-            return Err(vec![flaw("too_much", None, None)]);
+        if job.bytes.iter().sum::<usize>() > MAX_BYTES {
+            return Err(vec![problem("too_much", None, None)]);
         }
-        Ok(next(&input, job.at).is_none())
+        Ok(next_line(&input, job.offset).is_none())
     }
 
-    fn skip(&self, job: &mut Job, place: &Place<'_>, context: &RequestContext<'_>) -> Outcome {
-        let (input, mut output) = (place.input().unwrap_or_default(), Vec::new());
-        while let Some((line, next)) = next(&input, job.at) {
-            (job.at, job.skipped) = (next, job.skipped + 1);
+    fn skip_rest(&self, job: &mut Job, location: &JobLocation<'_>, context: &RequestContext<'_>) -> Outcome {
+        let (input, mut output) = (location.input().unwrap_or_default(), Vec::new());
+        while let Some((line, next)) = next_line(&input, job.offset) {
+            (job.offset, job.skipped) = (next, job.skipped + 1);
             if !self.skipped.is_empty() {
-                let seen = json!({"custom_id": self.form.read(&line).0});
+                let seen = json!({"custom_id": self.format.read(&line).0});
                 self.write(&self.skipped, seen, b"null", context, &mut output);
             }
         }
-        place.append(job, 0, output);
+        location.append(job, 0, output);
         Ok(true)
     }
 
-    fn keep(&self, job: &mut Job, place: &Place<'_>, context: &RequestContext<'_>, object: &Value) -> Outcome {
+    fn store_outputs(
+        &self,
+        job: &mut Job,
+        location: &JobLocation<'_>,
+        context: &RequestContext<'_>,
+        object: &Value,
+    ) -> Outcome {
         for output in 0..OUTPUTS {
-            let Some(bytes) = place.take(job, output) else { return Err(vec![flaw("lost", None, None)]) };
+            let Some(bytes) = location.take_output(job, output) else { return Err(vec![problem("lost", None, None)]) };
             if bytes.is_empty() {
                 continue;
             }
             let (Some(of), Some(outputs)) = (&self.files, &self.outputs) else {
-                place.resources.put_text(&files(place.key), place.id, bytes);
+                location.resources.put_text(&files_key(location.key), location.id, bytes);
                 continue;
             };
             let mut seen = object.clone();
             seen["run"] = json!({"bytes": bytes.len()});
             context.resource.replace(Arc::new(seen));
-            let sent = filled(&outputs[output], context);
-            let ((id, file), key) = (of.create(context, place.resources, &[], sent), of.resource_key(&[]));
-            place.resources.put(&key, &id, file);
-            place.resources.put_text(&files(&key), &id, bytes);
+            let sent = render_object(&outputs[output], context);
+            let ((id, file), key) = (of.create(context, location.resources, &[], sent), of.resource_key(&[]));
+            location.resources.put(&key, &id, file);
+            location.resources.put_text(&files_key(&key), &id, bytes);
             job.files[output] = Some(id);
         }
-        place.end(job);
+        location.clear(job);
         Ok(true)
     }
 
-    /// What is said of these mistakes.
-    fn say(&self, flaws: &[Value], context: &RequestContext<'_>) -> Vec<Value> {
-        let said = flaws.iter().filter_map(|flaw| {
-            let (_, said) = self.wrong.iter().find(|(kind, _)| flaw["kind"] == **kind)?;
-            context.resource.replace(Arc::new(flaw.clone()));
-            serde_json::from_slice(&said.render(context)).ok()
+    /// Renders the error messages for these problems.
+    fn render_problems(&self, problems: &[Value], context: &RequestContext<'_>) -> Vec<Value> {
+        let rendered = problems.iter().filter_map(|problem| {
+            let (_, rendered) = self.problems.iter().find(|(kind, _)| problem["kind"] == **kind)?;
+            context.resource.replace(Arc::new(problem.clone()));
+            serde_json::from_slice(&rendered.render(context)).ok()
         });
-        said.collect()
+        rendered.collect()
     }
 
-    /// Adds up what an answer tells.
-    fn tell(&self, body: &[u8], told: &mut Map<String, Value>) {
+    /// Adds up numbers of a response, and records first values.
+    fn collect_values(&self, body: &[u8], collected: &mut Map<String, Value>) {
         let Ok(response) = json::Document::read(body) else { return };
         for (name, paths) in &self.sums {
-            let sum = told.get(name).and_then(Value::as_u64).unwrap_or_default();
-            let more = find(&response, paths).and_then(json::Value::as_u64).unwrap_or_default();
-            told.insert(name.clone(), json!(sum.saturating_add(more)));
+            let sum = collected.get(name).and_then(Value::as_u64).unwrap_or_default();
+            let more = find_first(&response, paths).and_then(json::Value::as_u64).unwrap_or_default();
+            collected.insert(name.clone(), json!(sum.saturating_add(more)));
         }
-        self.tell_firsts(body, told);
+        self.collect_first_values(body, collected);
     }
 
-    /// Tells what the first tells that tells anything of it.
-    fn tell_firsts(&self, body: &[u8], told: &mut Map<String, Value>) {
+    /// Records each value that no earlier body contained.
+    fn collect_first_values(&self, body: &[u8], collected: &mut Map<String, Value>) {
         let Ok(body) = json::Document::read(body) else { return };
-        for (name, paths) in self.firsts.iter().filter(|(name, _)| !told.contains_key(name)).collect::<Vec<_>>() {
-            told.extend(find(&body, paths).and_then(json::Value::to_value).map(|value| (name.clone(), value)));
+        for (name, paths) in self.firsts.iter().filter(|(name, _)| !collected.contains_key(name)).collect::<Vec<_>>() {
+            collected
+                .extend(find_first(&body, paths).and_then(json::Value::to_value).map(|value| (name.clone(), value)));
         }
     }
 
-    /// Writes a line of an output. An answer that is no JSON is a text in it.
+    /// Appends a line to an output. A response that is no JSON is embedded as a string.
     fn write(&self, line: &[Template], seen: Value, body: &[u8], context: &RequestContext<'_>, output: &mut Vec<u8>) {
         context.resource.replace(Arc::new(seen));
         let is_json = !body.is_empty() && serde_json::from_slice::<IgnoredAny>(body).is_ok();
@@ -343,13 +363,13 @@ impl BatchJob {
             }
             piece.render_into(context, &mut written);
         }
-        on_one_line(&written, self.spaced, output);
+        write_compact(&written, self.spaced, output);
         output.push(b'\n');
     }
 }
 
-/// The first that is there of some paths.
-fn find<'d>(document: &'d json::Document<'_>, paths: &[String]) -> Option<json::Value<'d>> {
+/// Returns the value at the first path that exists.
+fn find_first<'d>(document: &'d json::Document<'_>, paths: &[String]) -> Option<json::Value<'d>> {
     paths.iter().find_map(|path| {
         let mut names = path.split('.');
         let first = document.members().get(names.next()?)?;
@@ -357,5 +377,5 @@ fn find<'d>(document: &'d json::Document<'_>, paths: &[String]) -> Option<json::
     })
 }
 
-/// Whether all of it is done, or what is wrong.
+/// True if the action is complete, false if the next poll continues it, or the problems found.
 type Outcome = Result<bool, Vec<Value>>;

@@ -1,4 +1,4 @@
-//! Files that came with several objects, joined to one.
+//! The action that joins several objects' files into one.
 
 use bytes::BytesMut;
 use serde::Deserialize;
@@ -6,29 +6,29 @@ use serde_json::{Map, Value, json};
 
 use super::store::ResourceStore;
 use super::{
-    collection::{Collection, files, filled, template},
-    input::{items, sent},
+    collection::{Collection, files_key, json_template, render_object},
+    input::{items, read_object},
 };
 use crate::core::{context::RequestContext, error::ApiError, template::Template};
 
-/// Which files are joined, and to what.
+/// The files to join, and the object to create from them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct JoinsFile {
-    /// The member of what was sent that lists the ids of the objects with the files, in their order.
+pub(crate) struct JoinSpec {
+    /// The member of the request body that lists the ids of the parts, in order.
     each: String,
-    /// The file of the collection that these are in, which is in the object.
+    /// The file of the parts' collection, a child of the object's.
     of: String,
-    /// The file of the collection that the joined file comes to be in.
+    /// The file of the collection for the joined file.
     to: String,
-    /// What is taken to have been sent there, where the object is seen.
+    /// The input of the joined file; its slots see the object.
     with: Map<String, Value>,
-    /// The member of the object that is what comes of it.
+    /// The member of the object that is set to the joined file.
     into: String,
 }
 
-/// The same, compiled.
-pub(crate) struct Joins {
+/// The action, compiled.
+pub(crate) struct JoinFiles {
     each: String,
     of: Collection,
     to: Collection,
@@ -36,17 +36,17 @@ pub(crate) struct Joins {
     into: String,
 }
 
-impl Joins {
-    /// `read` gives the collection of a file.
-    pub(crate) fn compile(file: &JoinsFile, read: &dyn Fn(&str) -> Result<Collection, String>) -> Result<Self, String> {
-        let (of, to, with) = (read(&file.of)?, read(&file.to)?, template(&json!(file.with))?);
-        Ok(Joins { each: file.each.clone(), of, to, with, into: file.into.clone() })
+impl JoinFiles {
+    /// Compiles the action. `read` returns the collection of a file.
+    pub(crate) fn compile(file: &JoinSpec, read: &dyn Fn(&str) -> Result<Collection, String>) -> Result<Self, String> {
+        let (of, to, with) = (read(&file.of)?, read(&file.to)?, json_template(&json!(file.with))?);
+        Ok(JoinFiles { each: file.each.clone(), of, to, with, into: file.into.clone() })
     }
 
-    /// Joins the files of what is in an object of this id, in what has these ids: they are no longer kept themselves.
+    /// Joins the files of an object's parts and deletes the parts' files.
     ///
     /// # Errors
-    /// One of them is not there.
+    /// A part does not exist.
     pub(crate) fn execute(
         &self,
         context: &RequestContext<'_>,
@@ -54,9 +54,9 @@ impl Joins {
         (parents, id): (&[String], &str),
         object: &mut Value,
     ) -> Result<(), ApiError> {
-        let sent = sent(context)?;
+        let sent = read_object(context)?;
         let above = [parents, &[id.to_owned()]].concat();
-        let key = files(&self.of.resource_key(&above));
+        let key = files_key(&self.of.resource_key(&above));
         let listed = items(sent.get(&self.each));
         let ids: Vec<_> = listed.iter().filter_map(|item| item.get("item")?.as_str()).collect();
         for id in &ids {
@@ -68,11 +68,11 @@ impl Joins {
             resources.delete(&key, id);
         }
         context.resource.replace(object.clone().into());
-        let (id, made) = self.to.create(context, resources, &[], filled(&self.with, context));
+        let (id, made) = self.to.create(context, resources, &[], render_object(&self.with, context));
         let key = self.to.resource_key(&[]);
         resources.put(&key, &id, made.clone());
         if !joined.is_empty() {
-            resources.put_text(&files(&key), &id, joined.freeze());
+            resources.put_text(&files_key(&key), &id, joined.freeze());
         }
         object[&self.into] = made;
         Ok(())

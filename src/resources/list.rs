@@ -1,4 +1,4 @@
-//! Lists: which page a query asks for, what stands inside an object, and what others keep.
+//! Lists: query parameters, items inside an object, and responses stored for later.
 
 use std::sync::Arc;
 
@@ -7,16 +7,15 @@ use serde_json::Value;
 use super::store::{Query, ResourceStore};
 use crate::core::{json, template::query as parameter};
 
-/// How many objects are on a page if nothing is asked for.
-pub(crate) const PAGE: usize = 20;
-/// The most, whatever is asked for.
-const MOST: usize = 100;
+/// Number of objects on a page without a `limit`.
+pub(crate) const DEFAULT_PAGE_SIZE: usize = 20;
+/// Maximum number of objects on a page.
+const MAX_PAGE_SIZE: usize = 100;
 
-/// Which page of a list a query asks for. `usual` objects are on one unless it says otherwise; `filters` are parameters
-/// that name members.
-pub(crate) fn query(text: &str, newest_first: bool, usual: usize, filters: &[String]) -> Query {
+/// Parses the page that a query asks for. `filters` are the parameters that filter by members.
+pub(crate) fn query(text: &str, newest_first: bool, default_limit: usize, filters: &[String]) -> Query {
     let value = |name: &str| parameter(text, name).map(|value| value.into_owned());
-    let most = MOST.max(usual);
+    let max = MAX_PAGE_SIZE.max(default_limit);
     let wanted = text.split('&').filter_map(|pair| {
         let name = pair.split('=').next()?.replace("%5B", "[").replace("%5D", "]");
         let path = match name.as_str() {
@@ -27,7 +26,9 @@ pub(crate) fn query(text: &str, newest_first: bool, usual: usize, filters: &[Str
         Some((path, percent_encoding::percent_decode_str(pair.split_once('=')?.1).decode_utf8_lossy().into_owned()))
     });
     Query {
-        limit: value("limit").and_then(|limit| limit.parse().ok()).map_or(usual, |limit: usize| limit.clamp(1, most)),
+        limit: value("limit")
+            .and_then(|limit| limit.parse().ok())
+            .map_or(default_limit, |limit: usize| limit.clamp(1, max)),
         after: value("after").or_else(|| value("after_id")),
         before: value("before").or_else(|| value("before_id")),
         newest_first: value("order").map_or(newest_first, |order| order == "desc"),
@@ -36,8 +37,8 @@ pub(crate) fn query(text: &str, newest_first: bool, usual: usize, filters: &[Str
     }
 }
 
-/// What stands inside each item of an array of an object, each with an id.
-pub(crate) fn inside(object: &Value, id: &str, path: &str) -> Vec<Arc<Value>> {
+/// The items of an array inside an object, each with an id. `path` is the array and the member to take of each item.
+pub(crate) fn items_inside(object: &Value, id: &str, path: &str) -> Vec<Arc<Value>> {
     let (array, member) = path.split_once('.').unwrap_or((path, ""));
     let items = object.get(array).and_then(Value::as_array).into_iter().flatten();
     let numbered = items.enumerate().map(|(n, item)| {
@@ -50,8 +51,8 @@ pub(crate) fn inside(object: &Value, id: &str, path: &str) -> Vec<Arc<Value>> {
     numbered.collect()
 }
 
-/// What is kept of an answer to a request that asks for it, and under which id.
-pub(crate) fn keep(resources: &ResourceStore, collection: &str, body: json::Object<'_>, mut response: Value) {
+/// Stores a response under its id, with the `metadata` of the request.
+pub(crate) fn store_response(resources: &ResourceStore, collection: &str, body: json::Object<'_>, mut response: Value) {
     let Some(id) = response["id"].as_str().map(str::to_owned) else { return };
     if let (Some(metadata), Some(response)) =
         (body.get("metadata").and_then(json::Value::to_value), response.as_object_mut())

@@ -1,4 +1,4 @@
-//! What there is under an id, and what may be done with it.
+//! Lookups by id, and the checks before an action.
 
 use std::sync::Arc;
 
@@ -6,38 +6,38 @@ use serde_json::{Map, Value, json};
 
 use super::store::{Lookup, ResourceStore, resource_key};
 use super::{
-    collection::{Collection, MOST_STEPS, Parents, decoded, filled},
-    file::Referred,
+    collection::{Collection, MAX_STEPS, Parents, path_param, render_object},
+    file::Reference,
 };
 use crate::core::{context::RequestContext, error::ApiError};
 
 impl Collection {
-    /// That there is nothing of this id.
-    pub(crate) fn unknown(&self, id: &str) -> ApiError {
+    /// The error for an unknown id.
+    pub(crate) fn not_found(&self, id: &str) -> ApiError {
         ApiError::UnknownResource { id: id.to_owned(), noun: self.noun.clone() }
     }
 
-    /// Sees to it that what it is in is still there.
+    /// Checks that the parent still exists.
     pub(crate) fn check_parent(&self, resources: &ResourceStore, parents: &[String]) -> Result<(), ApiError> {
         let (Some((collection, noun)), Some((id, above))) = (&self.parent, parents.split_last()) else { return Ok(()) };
         match resources.find(&resource_key(collection, above), id) {
             Lookup::Stored(_) => Ok(()),
-            Lookup::Unknown if !resources.strict || matches!(self.parents, Parents::Made(_)) => Ok(()),
+            Lookup::Unknown if !resources.strict || matches!(self.parents, Parents::Templates(_)) => Ok(()),
             _ => Err(ApiError::UnknownResource { id: id.clone(), noun: noun.clone() }),
         }
     }
 
-    /// Sees to it that what is sent names nothing that is gone, or in no state for this action.
-    pub(crate) fn check_refers(
+    /// Checks that the named objects exist and allow this action.
+    pub(crate) fn check_references(
         &self,
         context: &RequestContext<'_>,
         resources: &ResourceStore,
         action: &str,
         sent: &Map<String, Value>,
     ) -> Result<(), ApiError> {
-        for (member, Referred { collection, noun, only_if }) in &self.refers {
+        for (member, Reference { collection, noun, only_if }) in &self.references {
             let in_path = member.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
-            let id = in_path.map(|name| decoded(context, name)).or_else(|| {
+            let id = in_path.map(|name| path_param(context, name)).or_else(|| {
                 let named = sent.get(member)?;
                 named.as_str().or_else(|| named.get("id")?.as_str()).map(str::to_owned)
             });
@@ -51,7 +51,7 @@ impl Collection {
         Ok(())
     }
 
-    /// What is there under an id, and whether it was created.
+    /// Returns the object of an id, and true if it was created by a client.
     pub(crate) fn find(
         &self,
         context: &RequestContext<'_>,
@@ -61,7 +61,7 @@ impl Collection {
     ) -> Result<(Value, bool), ApiError> {
         match resources.find(&self.resource_key(parents), id) {
             Lookup::Stored(object) => return Ok((Value::clone(&object), true)),
-            Lookup::Deleted => return Err(self.unknown(id)),
+            Lookup::Deleted => return Err(self.not_found(id)),
             Lookup::Unknown => {}
         }
         if let Some((_, seeded)) =
@@ -69,28 +69,33 @@ impl Collection {
         {
             return Ok((seeded, false));
         }
-        // Where there is one only, it has always been there.
+        // A single object always exists.
         match &self.default_input {
-            Some(default_input) if !resources.strict || self.always => {
+            Some(default_input) if !resources.strict || self.always_exists => {
                 context.resource.replace(Arc::new(json!({"id": id, "parent": parents.last()})));
-                let sent = filled(default_input, context);
-                let object = self.made(context, id, parents, sent);
-                Ok((self.finished(context, object), false))
+                let sent = render_object(default_input, context);
+                let object = self.render(context, id, parents, sent);
+                Ok((self.to_last_step(context, object), false))
             }
-            _ => Err(self.unknown(id)),
+            _ => Err(self.not_found(id)),
         }
     }
 
-    /// Counts anew what is in an object.
-    pub(crate) fn tell(&self, resources: &ResourceStore, (parents, id): (&[String], &str), object: &mut Value) {
-        for (member, tally) in &self.tallies {
+    /// Recomputes the counts of an object's children.
+    pub(crate) fn update_counts(
+        &self,
+        resources: &ResourceStore,
+        (parents, id): (&[String], &str),
+        object: &mut Value,
+    ) {
+        for (member, rule) in &self.count_rules {
             if let Some(member) = object.get_mut(member) {
-                tally.count(resources, (parents, id), member);
+                rule.update(resources, (parents, id), member);
             }
         }
     }
 
-    /// What has always been there, with its ids.
+    /// The objects that exist from the start, with their ids.
     pub(crate) fn seed_objects(
         &self,
         context: &RequestContext<'_>,
@@ -105,16 +110,16 @@ impl Collection {
         }
         let seeded = self.seed_objects.iter().map(|seed| {
             context.resource.replace(Arc::new(json!({"parent": parents.last()})));
-            let mut sent = filled(seed, context);
+            let mut sent = render_object(seed, context);
             let id = sent.shift_remove("id").and_then(|id| id.as_str().map(str::to_owned)).unwrap_or_default();
-            let object = self.made(context, &id, parents, sent);
-            (id, self.finished(context, object))
+            let object = self.render(context, &id, parents, sent);
+            (id, self.to_last_step(context, object))
         });
         seeded.collect()
     }
 
-    fn finished(&self, context: &RequestContext<'_>, mut object: Value) -> Value {
-        for _ in 0..MOST_STEPS {
+    fn to_last_step(&self, context: &RequestContext<'_>, mut object: Value) -> Value {
+        for _ in 0..MAX_STEPS {
             if !self.advance(context, &mut object) {
                 break;
             }

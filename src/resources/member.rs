@@ -1,61 +1,63 @@
-//! What the members of an object are, and take of what is sent.
+//! The members of an object, and the input that they accept.
 
 use serde_json::{Map, Value};
 
-/// What a member takes of what is sent under its name.
+/// The input that a member accepts. It depends on the member's default in the fixture.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Takes {
-    Anything,
-    Nothing,
-    /// It is made of what was sent under its name, unless that is an array already; of nothing, nothing is made.
-    Arrays,
-    /// The same, unless that is an object.
-    Objects,
-    /// The same, whatever that is.
-    Texts,
-    /// It lists one thing that was sent under another name, or all of that where it is an array already.
-    List,
+pub(crate) enum MemberType {
+    Any,
+    Fixed,
+    /// Built from the input of the same name, unless that is an array. Left out without such input.
+    ArrayFromInput,
+    /// Built from the input of the same name, unless that is an object. Left out without such input.
+    ObjectFromInput,
+    /// Always built from the input of the same name. Left out without such input.
+    TextFromInput,
+    /// A list of one value that was sent under another name. If that value is an array, it becomes the list.
+    ListOfOther,
 }
 
-impl Takes {
-    /// What a member with this default takes.
-    pub(crate) fn of(name: &str, default: &Value) -> Self {
+impl MemberType {
+    /// Returns the type of a member with this default.
+    pub(crate) fn from_default(name: &str, default: &Value) -> Self {
         let text = default.to_string();
-        let is_made_of_it = text.contains(&format!("{{{{resource.sent.{name}}}}}"));
+        let is_from_input = text.contains(&format!("{{{{resource.sent.{name}}}}}"));
         match default {
-            _ if !text.contains("{{") => Takes::Anything,
-            Value::Array(_) if is_made_of_it => Takes::Arrays,
-            Value::Object(_) if is_made_of_it => Takes::Objects,
-            _ if is_made_of_it => Takes::Texts,
-            Value::Array(items) if matches!(&**items, [Value::String(slot)] if is_sent(slot)) => Takes::List,
-            _ => Takes::Nothing,
+            _ if !text.contains("{{") => MemberType::Any,
+            Value::Array(_) if is_from_input => MemberType::ArrayFromInput,
+            Value::Object(_) if is_from_input => MemberType::ObjectFromInput,
+            _ if is_from_input => MemberType::TextFromInput,
+            Value::Array(items) if matches!(&**items, [Value::String(slot)] if is_input_slot(slot)) => {
+                MemberType::ListOfOther
+            }
+            _ => MemberType::Fixed,
         }
     }
 
-    /// Whether it is not there where nothing was sent.
-    pub(crate) fn is_made_of_it(self) -> bool {
-        matches!(self, Takes::Arrays | Takes::Objects | Takes::Texts)
+    /// Returns true if the member is left out when the request has no such input.
+    pub(crate) fn is_from_input(self) -> bool {
+        matches!(self, MemberType::ArrayFromInput | MemberType::ObjectFromInput | MemberType::TextFromInput)
     }
 
-    pub(crate) fn takes(self, value: &Value) -> bool {
+    pub(crate) fn accepts(self, value: &Value) -> bool {
         match self {
-            Takes::Anything => true,
-            Takes::Arrays => value.is_array(),
-            Takes::Objects => value.is_object(),
-            Takes::Texts | Takes::Nothing | Takes::List => false,
+            MemberType::Any => true,
+            MemberType::ArrayFromInput => value.is_array(),
+            MemberType::ObjectFromInput => value.is_object(),
+            MemberType::TextFromInput | MemberType::Fixed | MemberType::ListOfOther => false,
         }
     }
 }
 
-/// Whether a text is one slot, of what was sent.
-fn is_sent(text: &str) -> bool {
+/// Returns true if a text is a single slot with input.
+fn is_input_slot(text: &str) -> bool {
     text.strip_prefix("{{resource.sent.")
         .and_then(|rest| rest.strip_suffix("}}"))
         .is_some_and(|name| !name.contains('{'))
 }
 
-/// The member that is an object's id, if it is not `id`.
-pub(crate) fn id_is(object: Option<&Map<String, Value>>) -> Option<String> {
+/// Returns the member that holds an object's id, if it is not `id`.
+pub(crate) fn id_member(object: Option<&Map<String, Value>>) -> Option<String> {
     let object = object.filter(|object| !object.contains_key("id"))?;
     object.iter().find(|(_, is)| *is == "{{resource.id}}").map(|(name, _)| name.clone())
 }

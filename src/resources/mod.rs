@@ -1,4 +1,4 @@
-//! Layer `resources`.
+//! The resources layer: the collections of objects that clients create, and their store.
 
 pub(crate) mod cascade;
 pub(crate) mod collection;

@@ -1,19 +1,19 @@
-//! What is done with a collection when it is asked for.
+//! Actions on a collection.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::store::{Lookup, Query, ResourceStore, page, plans};
+use super::store::{Lookup, Query, ResourceStore, page, plans_key};
 use super::{
     cascade::CascadeCreate,
-    collection::{Collection, MOST_STEPS, change, files},
-    input::{items, sent, sent_for},
-    jobs::{Ask, Place},
-    join::Joins,
-    list::{self, inside, query},
-    precondition::OnlyIf,
-    stages::cancelled,
+    collection::{Collection, MAX_STEPS, apply_patch, files_key},
+    input::{items, read_object, read_object_or_list},
+    jobs::{ExecuteItem, JobLocation},
+    join::JoinFiles,
+    list::{self, items_inside, query},
+    precondition::Precondition,
+    stages::cancel,
 };
 use crate::core::{
     context::RequestContext,
@@ -21,80 +21,80 @@ use crate::core::{
     template::{Template, query as parameter},
 };
 
-/// One thing that is done with a collection. What it finds is then told as `{{resource.…}}`.
+/// One action on a collection. Templates see its result as `{{resource.…}}`.
 pub(crate) struct Operation {
-    pub(crate) of: Arc<Collection>,
-    pub(crate) deed: Action,
-    /// What it is called.
-    pub(crate) action: String,
-    pub(crate) only_if: OnlyIf,
+    pub(crate) collection: Arc<Collection>,
+    pub(crate) action: Action,
+    /// The name of the action, for error messages.
+    pub(crate) name: String,
+    pub(crate) only_if: Precondition,
 }
 
-/// What is done.
+/// The kinds of actions.
 pub(crate) enum Action {
     Create {
         from: Option<String>,
         on_create: Vec<CascadeCreate>,
     },
-    /// With the parameter of the query that asks for it as it is once it is made.
+    /// Returns an object. The query parameter, if `true`, requests it in its final state.
     Get(Option<String>),
     List {
         newest_first: bool,
         limit: usize,
         filters: Vec<String>,
     },
-    /// What is inside an object.
-    Inside {
+    /// Lists the items of an array inside an object.
+    ListInside {
         path: String,
         newest_first: bool,
     },
-    /// These members take what is sent.
+    /// Changes these members; all that accept input, if `None`.
     Update(Option<Vec<String>>),
     Delete,
-    /// Some members change.
+    /// Applies a patch.
     Set(Option<Template>),
-    /// The same, and the files of others are joined to one.
-    Join(Box<Joins>, Option<Template>),
-    /// What is not made yet is given up.
+    /// Applies a patch and joins the files of other objects into one.
+    Join(Box<JoinFiles>, Option<Template>),
+    /// Cancels an object whose stages are not complete.
     Cancel,
-    /// The file that came with an object.
+    /// Returns the file of an object.
     File,
-    /// Those of each object that this member of what was sent lists.
-    Each(String, Option<Template>),
+    /// Applies a patch to each object that this member of the request body lists.
+    SetEach(String, Option<Template>),
 }
 
 impl Operation {
-    /// Whether it is about one object.
-    pub(crate) fn wants_id(&self) -> bool {
-        !matches!(self.deed, Action::Create { .. } | Action::List { .. } | Action::Each(..) | Action::Set(None))
+    /// Returns true if the action is about one object.
+    pub(crate) fn needs_id(&self) -> bool {
+        !matches!(self.action, Action::Create { .. } | Action::List { .. } | Action::SetEach(..) | Action::Set(None))
     }
 
-    /// Does it, and leaves in `context` what was found.
+    /// Executes the action and puts its result into `context`.
     ///
     /// # Errors
-    /// There is no object of this id, or what it is in is gone.
+    /// The id is unknown, the parent was deleted, or a condition is not met.
     pub(crate) fn execute(&self, context: &RequestContext<'_>, resources: &ResourceStore) -> Result<(), ApiError> {
-        let of = &*self.of;
-        let parents = of.parents(context);
-        of.check_parent(resources, &parents)?;
-        let key = of.resource_key(&parents);
-        let id = of.id(context);
-        let find = || of.find(context, resources, &parents, &id).map(|(object, _)| object);
+        let collection = &*self.collection;
+        let parents = collection.parents(context);
+        collection.check_parent(resources, &parents)?;
+        let key = collection.resource_key(&parents);
+        let id = collection.id(context);
+        let find = || collection.find(context, resources, &parents, &id).map(|(object, _)| object);
         if !self.only_if.is_empty()
             && let Lookup::Stored(object) = resources.find(&key, &id)
         {
-            self.only_if.check(&self.action, &object, &id, &of.noun)?;
+            self.only_if.check(&self.name, &object, &id, &collection.noun)?;
         }
-        let mut found = match &self.deed {
+        let mut found = match &self.action {
             Action::Create { from, on_create } => {
                 self.create((from.as_deref(), on_create), context, resources, &parents)?
             }
             Action::Get(made_if) => {
-                let (mut object, was_created) = of.find(context, resources, &parents, &id)?;
-                let asked = made_if.as_ref().and_then(|name| parameter(context.request.query, name));
-                let looks = if asked.as_deref() == Some("true") { MOST_STEPS } else { 1 };
-                let is_done = !was_created || of.is_run(resources, &key, &id);
-                for _ in 0..if is_done { 0 } else { looks } {
+                let (mut object, was_created) = collection.find(context, resources, &parents, &id)?;
+                let requested = made_if.as_ref().and_then(|name| parameter(context.request.query, name));
+                let polls = if requested.as_deref() == Some("true") { MAX_STEPS } else { 1 };
+                let is_done = !was_created || collection.has_job(resources, &key, &id);
+                for _ in 0..if is_done { 0 } else { polls } {
                     if !self.poll(context, resources, (&parents, &id), &mut object) {
                         break;
                     }
@@ -103,38 +103,42 @@ impl Operation {
             }
             Action::List { newest_first, limit, filters } => {
                 let mut objects = Vec::new();
-                for (id, object) in of.seed_objects(context, resources, &parents) {
+                for (id, object) in collection.seed_objects(context, resources, &parents) {
                     if resources.find(&key, &id) == Lookup::Unknown {
                         objects.push(Arc::new(object));
                     }
                 }
                 objects.extend(resources.all(&key));
-                for object in objects.iter_mut().filter(|_| !of.tallies.is_empty()) {
-                    let mut told = Value::clone(object);
-                    of.tell(resources, (&parents, object["id"].as_str().unwrap_or_default()), &mut told);
-                    *object = Arc::new(told);
+                for object in objects.iter_mut().filter(|_| !collection.count_rules.is_empty()) {
+                    let mut counted = Value::clone(object);
+                    collection.update_counts(
+                        resources,
+                        (&parents, object["id"].as_str().unwrap_or_default()),
+                        &mut counted,
+                    );
+                    *object = Arc::new(counted);
                 }
                 let query = query(context.request.query, *newest_first, *limit, filters);
-                page(objects, &Query { id: of.id_is.clone(), ..query })
+                page(objects, &Query { id: collection.id_member.clone(), ..query })
             }
-            Action::Inside { path, newest_first } => {
-                let items = inside(&find()?, &id, path);
-                page(items, &query(context.request.query, *newest_first, list::PAGE, &[]))
+            Action::ListInside { path, newest_first } => {
+                let items = items_inside(&find()?, &id, path);
+                page(items, &query(context.request.query, *newest_first, list::DEFAULT_PAGE_SIZE, &[]))
             }
             Action::Cancel => {
-                let object = cancelled(find()?, &id, &of.noun)?;
+                let object = cancel(find()?, &id, &collection.noun)?;
                 resources.put(&key, &id, object.clone());
                 object
             }
             Action::Update(fields) => {
-                // What there is one of only can be told again what it is.
+                // A single object can be updated even after it was deleted.
                 let mut object = match find() {
-                    Err(_) if of.single => of.create(context, resources, &parents, Map::new()).1,
+                    Err(_) if collection.single => collection.create(context, resources, &parents, Map::new()).1,
                     found => found?,
                 };
-                let sent = sent(context)?;
+                let sent = read_object(context)?;
                 if let Some(object) = object.as_object_mut() {
-                    of.take(object, sent, fields.as_deref());
+                    collection.apply(object, sent, fields.as_deref());
                 }
                 resources.put(&key, &id, object.clone());
                 object
@@ -142,27 +146,27 @@ impl Operation {
             Action::Delete => {
                 let object = find()?;
                 resources.delete(&key, &id);
-                resources.delete(&files(&key), &id);
-                if of.runs.is_some() {
-                    Place { key: &key, id: &id, resources }.forget();
+                resources.delete(&files_key(&key), &id);
+                if collection.batch_job.is_some() {
+                    JobLocation { key: &key, id: &id, resources }.delete();
                 }
                 object
             }
             Action::File => {
                 let object = find()?;
-                let file = resources.text(&files(&key), &id);
-                if file.is_none() && of.is_run(resources, &key, &id) {
-                    return Err(of.unknown(&id));
+                let file = resources.text(&files_key(&key), &id);
+                if file.is_none() && collection.has_job(resources, &key, &id) {
+                    return Err(collection.not_found(&id));
                 }
                 context.file.replace(file);
                 object
             }
-            // It is about no object.
+            // The action has no object.
             Action::Set(None) if context.param("id").is_none() => Value::Null,
             Action::Set(patch) => {
                 let mut object = find()?;
                 if let Some(patch) = patch {
-                    change(&mut object, patch, context);
+                    apply_patch(&mut object, patch, context);
                     resources.put(&key, &id, object.clone());
                 }
                 object
@@ -170,34 +174,34 @@ impl Operation {
             Action::Join(joins, patch) => {
                 let mut object = find()?;
                 if let Some(patch) = patch {
-                    change(&mut object, patch, context);
+                    apply_patch(&mut object, patch, context);
                 }
                 joins.execute(context, resources, (&parents, &id), &mut object)?;
                 resources.put(&key, &id, object.clone());
                 object
             }
-            Action::Each(member, patch) => {
+            Action::SetEach(member, patch) => {
                 let mut objects = Vec::new();
-                for id in items(sent(context)?.get(member)) {
+                for id in items(read_object(context)?.get(member)) {
                     let Some(id) = id.get("item").and_then(Value::as_str) else { continue };
-                    let (mut object, _) = of.find(context, resources, &parents, id)?;
+                    let (mut object, _) = collection.find(context, resources, &parents, id)?;
                     if let Some(patch) = patch {
-                        change(&mut object, patch, context);
+                        apply_patch(&mut object, patch, context);
                     }
                     resources.put(&key, id, object.clone());
                     objects.push(Arc::new(object));
                 }
-                all(objects)
+                full_page(objects)
             }
         };
-        if self.wants_id() {
-            of.tell(resources, (&parents, &id), &mut found);
+        if self.needs_id() {
+            collection.update_counts(resources, (&parents, &id), &mut found);
         }
         context.resource.replace(Arc::new(found));
         Ok(())
     }
 
-    /// What becomes of an object that was created when it is asked for once more, if anything does.
+    /// Advances an object that was created by a client to its next status. Returns false if there is none.
     fn poll(
         &self,
         context: &RequestContext<'_>,
@@ -205,10 +209,10 @@ impl Operation {
         (parents, id): (&[String], &str),
         object: &mut Value,
     ) -> bool {
-        let (of, key) = (&*self.of, self.of.resource_key(parents));
-        let plan = resources.get(&plans(&key), id);
-        let plan = plan.as_ref().and_then(|plan| plan.get(object.get(&of.status)?.as_str()?));
-        if !of.advance(context, object) && plan.is_none() {
+        let (collection, key) = (&*self.collection, self.collection.resource_key(parents));
+        let plan = resources.get(&plans_key(&key), id);
+        let plan = plan.as_ref().and_then(|plan| plan.get(object.get(&collection.status)?.as_str()?));
+        if !collection.advance(context, object) && plan.is_none() {
             return false;
         }
         if let Some((object, set)) = object.as_object_mut().zip(plan.and_then(|plan| plan["set"].as_object())) {
@@ -221,18 +225,23 @@ impl Operation {
         }
         resources.put(&key, id, object.clone());
         context.resource.replace(Arc::new(object.clone()));
-        for (_, cascade) in of.on_status.iter().filter(|(status, _)| object[&of.status] == **status) {
+        for (_, cascade) in collection.on_status.iter().filter(|(status, _)| object[&collection.status] == **status) {
             cascade.create(context, resources, (parents, id), &Map::new());
         }
         true
     }
 
-    /// Goes on with the object that a request looks at, where it runs lines: `ask` answers them.
-    pub(crate) fn run(&self, context: &RequestContext<'_>, resources: &ResourceStore, ask: &Ask<'_>) {
-        let of = &*self.of;
-        if let (Action::Get(_), Some(runs)) = (&self.deed, &of.runs) {
-            let (key, id) = (of.resource_key(&of.parents(context)), of.id(context));
-            runs.advance(&of.status, context, &Place { key: &key, id: &id, resources }, ask);
+    /// Advances the batch job of the requested object; `execute_item` handles its lines.
+    pub(crate) fn run(&self, context: &RequestContext<'_>, resources: &ResourceStore, execute_item: &ExecuteItem<'_>) {
+        let collection = &*self.collection;
+        if let (Action::Get(_), Some(batch_job)) = (&self.action, &collection.batch_job) {
+            let (key, id) = (collection.resource_key(&collection.parents(context)), collection.id(context));
+            batch_job.advance(
+                &collection.status,
+                context,
+                &JobLocation { key: &key, id: &id, resources },
+                execute_item,
+            );
         }
     }
 
@@ -243,30 +252,35 @@ impl Operation {
         resources: &ResourceStore,
         parents: &[String],
     ) -> Result<Value, ApiError> {
-        let (of, sent) = (&*self.of, sent_for(from, context)?);
-        of.check_refers(context, resources, &self.action, &sent)?;
-        let key = of.resource_key(parents);
+        let (collection, sent) = (&*self.collection, read_object_or_list(from, context)?);
+        collection.check_references(context, resources, &self.name, &sent)?;
+        let key = collection.resource_key(parents);
         if let Some(member) = from {
             for cascade in on_create {
                 cascade.create(context, resources, (parents, ""), &sent);
             }
             let list = if sent.contains_key(member) { items(sent.get(member)) } else { vec![sent] };
             let created = list.into_iter().map(|sent| {
-                let (id, object) = of.create(context, resources, parents, sent);
+                let (id, object) = collection.create(context, resources, parents, sent);
                 resources.put(&key, &id, object.clone());
                 Arc::new(object)
             });
-            return Ok(all(created.collect()));
+            return Ok(full_page(created.collect()));
         }
-        let input = of.runs.as_ref().map(|runs| runs.input(&sent, context, resources)).transpose()?.flatten();
+        let input = collection
+            .batch_job
+            .as_ref()
+            .map(|batch_job| batch_job.input(&sent, context, resources))
+            .transpose()?
+            .flatten();
         let within = if on_create.is_empty() { Map::new() } else { sent.clone() };
-        let (id, object) = of.create(context, resources, parents, sent);
+        let (id, object) = collection.create(context, resources, parents, sent);
         resources.put(&key, &id, object.clone());
         if let [file, ..] = context.request.files {
-            resources.put_text(&files(&key), &id, file.bytes.clone());
+            resources.put_text(&files_key(&key), &id, file.bytes.clone());
         }
         if let Some((job, input)) = input {
-            Place { key: &key, id: &id, resources }.begin(&job, input);
+            JobLocation { key: &key, id: &id, resources }.start(&job, input);
         }
         for cascade in on_create {
             cascade.create(context, resources, (parents, &id), &within);
@@ -275,8 +289,8 @@ impl Operation {
     }
 }
 
-/// A page of all.
-fn all(objects: Vec<Arc<Value>>) -> Value {
+/// A page with all objects.
+fn full_page(objects: Vec<Arc<Value>>) -> Value {
     let limit = objects.len();
     page(objects, &Query { limit, ..Default::default() })
 }
@@ -291,30 +305,30 @@ mod tests {
         resources::{state::EngineState, store::ResourceStore},
     };
 
-    /// What an object that was never created is answered with.
-    fn asked(method: Method, path: &str, memory: &EngineState) -> Result<serde_json::Value, ApiError> {
+    /// Returns the response for an object that was never created.
+    fn respond(method: Method, path: &str, state: &EngineState) -> Result<serde_json::Value, ApiError> {
         let fixtures = Fixtures::load(None).unwrap();
         let (endpoint, _) = fixtures.find(&method, path).endpoint.unwrap();
         with_context_of(r#"{"metadata": {"a": "b"}}"#, |context| {
-            let response = endpoint.respond(context, memory)?;
+            let response = endpoint.respond(context, state)?;
             let Body::Full(body) = response.body else { panic!() };
             Ok(serde_json::from_slice(&body).unwrap())
         })
     }
 
     #[test]
-    fn what_was_never_created_is_there_unless_ids_are_strict() {
-        let mut memory = EngineState::default();
+    fn an_object_never_created_is_found_unless_ids_are_strict() {
+        let mut state = EngineState::default();
         let id = "x/y";
-        assert_eq!(asked(Method::GET, "/v1/batches/_", &memory).unwrap()["id"], id);
-        memory.resources = ResourceStore::new(true).into();
+        assert_eq!(respond(Method::GET, "/v1/batches/_", &state).unwrap()["id"], id);
+        state.resources = ResourceStore::new(true).into();
         let none = |noun: &str| Err(ApiError::UnknownResource { id: id.to_owned(), noun: noun.to_owned() });
-        assert_eq!(asked(Method::GET, "/v1/batches/_", &memory), none("batch"));
-        assert_eq!(asked(Method::DELETE, "/v1/threads/_", &memory), none("thread"));
-        assert_eq!(asked(Method::POST, "/v1/vector_stores/_", &memory), none("vector store"));
-        let created = asked(Method::POST, "/v1/threads", &memory).unwrap();
+        assert_eq!(respond(Method::GET, "/v1/batches/_", &state), none("batch"));
+        assert_eq!(respond(Method::DELETE, "/v1/threads/_", &state), none("thread"));
+        assert_eq!(respond(Method::POST, "/v1/vector_stores/_", &state), none("vector store"));
+        let created = respond(Method::POST, "/v1/threads", &state).unwrap();
         assert_eq!(created["metadata"]["a"], "b");
-        let limit = asked(Method::GET, "/v1/organization/spend_limit", &memory).unwrap();
-        assert_eq!(limit["object"], "organization.spend_limit", "of one alone there is no id to be unknown");
+        let limit = respond(Method::GET, "/v1/organization/spend_limit", &state).unwrap();
+        assert_eq!(limit["object"], "organization.spend_limit", "a single object has no id that could be unknown");
     }
 }

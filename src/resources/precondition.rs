@@ -1,4 +1,4 @@
-//! What an object must be for something to be done with it.
+//! Conditions that an object must meet for an action.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,18 @@ use serde_json::{Map, Value};
 
 use crate::core::error::ApiError;
 
-/// The members of which an object must have one of these values each: `{"status": ["pending"]}`. What was never created
-/// may be anything.
+/// The values that members of an object must have: `{"status": ["pending"]}`. An object that was never created meets
+/// every condition.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct OnlyIf(BTreeMap<String, Vec<Value>>);
+pub(crate) struct Precondition(BTreeMap<String, Vec<Value>>);
 
-impl OnlyIf {
+impl Precondition {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Sees to it that an object is as it must be for this action; `id` and `noun` are what is said of it.
+    /// Checks the condition. `action`, `id` and `noun` are for the error message.
     pub(crate) fn check(&self, action: &str, object: &Value, id: &str, noun: &str) -> Result<(), ApiError> {
         let broken = self.0.iter().find_map(|(member, allowed)| {
             let value = object.get(member).unwrap_or(&Value::Null);
@@ -33,14 +33,14 @@ impl OnlyIf {
         })
     }
 
-    /// What is wrong with it where objects are like this, if anything is.
-    pub(crate) fn flaw(&self, object: Option<&Map<String, Value>>) -> Option<String> {
+    /// Returns the mistake in this condition, if objects look like `object`.
+    pub(crate) fn problem(&self, object: Option<&Map<String, Value>>) -> Option<String> {
         let object = object?;
         self.0.iter().find_map(|(member, allowed)| {
             if !object.contains_key(member) {
-                return Some(format!("`{member}` is not among the members of `object`"));
+                return Some(format!("`{member}` is no member of `object`; name one of its members"));
             }
-            allowed.is_empty().then(|| format!("`{member}` may have no value: list one at least"))
+            allowed.is_empty().then(|| format!("`{member}` allows no value; list at least one"))
         })
     }
 }

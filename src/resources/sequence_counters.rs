@@ -1,4 +1,4 @@
-//! How far each caller has come in what is said in turns. Bounded: of too many, those begun first are forgotten.
+//! Counters for replies and faults that come in a sequence. Their number is bounded: the oldest are evicted.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -6,10 +6,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// The most that is remembered.
-const MOST: usize = 100_000;
+/// Maximum number of counters.
+const MAX_COUNTERS: usize = 100_000;
 
-/// Counts by caller and script.
+/// Counters by caller and script.
 #[derive(Default)]
 pub struct SequenceCounters {
     hasher: RandomState,
@@ -23,34 +23,34 @@ struct Table {
 }
 
 impl SequenceCounters {
-    /// How often it has been counted; not if that is `most` already. It is not counted by this.
-    pub fn peek(&self, key: impl Hash, most: u64) -> Option<u64> {
+    /// Returns the count without changing it; `None` if it has reached `limit`.
+    pub fn peek(&self, key: impl Hash, limit: u64) -> Option<u64> {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let count = table.counts.get(&self.hasher.hash_one(key)).copied().unwrap_or(0);
-        (count < most).then_some(count)
+        (count < limit).then_some(count)
     }
 
-    /// Forgets everything.
+    /// Removes all counters.
     pub fn clear(&self) {
         *self.table.lock().unwrap_or_else(PoisonError::into_inner) = Table::default();
     }
 
-    /// Counts one more, and tells how often it had been counted; not if that is `most` already.
-    pub fn next(&self, key: impl Hash, most: u64) -> Option<u64> {
+    /// Increments a counter and returns its old value; `None` if that has reached `limit`.
+    pub fn next(&self, key: impl Hash, limit: u64) -> Option<u64> {
         let key = self.hasher.hash_one(key);
-        // A count cannot be left half-changed, so a lock poisoned by a panic elsewhere is as good as new.
+        // No step here can leave a count half-changed, so a lock poisoned by a panic elsewhere is safe to use.
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let Table { counts, order } = &mut *table;
         let count = counts.entry(key).or_insert_with(|| {
             order.push_back(key);
             0
         });
-        if *count >= most {
+        if *count >= limit {
             return None;
         }
         let before = *count;
         *count += 1;
-        if order.len() > MOST
+        if order.len() > MAX_COUNTERS
             && let Some(first) = order.pop_front()
         {
             counts.remove(&first);
@@ -64,21 +64,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_up_to_the_most_for_each_key() {
-        let progress = SequenceCounters::default();
-        assert_eq!([1, 2, 3, 4].map(|_| progress.next("a", 3)), [Some(0), Some(1), Some(2), None]);
-        assert_eq!([progress.peek("b", 1), progress.peek("b", 1), progress.peek("a", 3)], [Some(0), Some(0), None]);
-        assert_eq!(progress.next("b", 1), Some(0));
+    fn each_key_counts_up_to_its_limit() {
+        let counters = SequenceCounters::default();
+        assert_eq!([1, 2, 3, 4].map(|_| counters.next("a", 3)), [Some(0), Some(1), Some(2), None]);
+        assert_eq!([counters.peek("b", 1), counters.peek("b", 1), counters.peek("a", 3)], [Some(0), Some(0), None]);
+        assert_eq!(counters.next("b", 1), Some(0));
     }
 
     #[test]
-    fn remembers_no_more_than_it_may() {
-        let progress = SequenceCounters::default();
-        for n in 0..MOST + 10 {
-            progress.next(n, 1);
+    fn the_oldest_counters_are_evicted_at_the_bound() {
+        let counters = SequenceCounters::default();
+        for n in 0..MAX_COUNTERS + 10 {
+            counters.next(n, 1);
         }
-        assert_eq!(progress.table.lock().unwrap().counts.len(), MOST);
-        assert_eq!(progress.next(0, 1), Some(0), "the first is forgotten");
-        assert_eq!(progress.next(MOST, 1), None, "the last is not");
+        assert_eq!(counters.table.lock().unwrap().counts.len(), MAX_COUNTERS);
+        assert_eq!(counters.next(0, 1), Some(0), "the first is forgotten");
+        assert_eq!(counters.next(MAX_COUNTERS, 1), None, "the last is not");
     }
 }

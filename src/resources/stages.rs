@@ -1,10 +1,10 @@
-//! Objects that others keep step by step: what is left of their making stands in them as `stages`.
+//! Objects that are completed in steps: the steps to come are in their `stages`.
 
 use serde_json::Value;
 
 use crate::core::error::ApiError;
 
-/// What comes of an object that is made step by step: with each look at it the next of its `stages` is its `answer`.
+/// Returns the object after its next stage: the first of `stages` becomes its `answer`.
 pub(crate) fn next_stage(object: &Value) -> Option<Value> {
     let (response, left) = object.get("stages")?.as_array()?.split_first()?;
     let mut next = object.clone();
@@ -13,11 +13,11 @@ pub(crate) fn next_stage(object: &Value) -> Option<Value> {
     Some(next)
 }
 
-/// What comes of such an object when it is given up.
+/// Returns the object after its cancellation.
 ///
 /// # Errors
-/// It was made at once, or to its end.
-pub(crate) fn cancelled(object: Value, id: &str, noun: &str) -> Result<Value, ApiError> {
+/// The object was made at once, or is complete.
+pub(crate) fn cancel(object: Value, id: &str, noun: &str) -> Result<Value, ApiError> {
     let mut cancelled = object;
     match cancelled.get("stages").and_then(Value::as_array).map(Vec::len) {
         None => return Err(ApiError::BrokenRule { problem: "It was made at once.".to_owned() }),

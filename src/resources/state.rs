@@ -1,17 +1,17 @@
-//! What an engine is told once and remembers from request to request.
+//! The state that an engine keeps between requests.
 
 use std::sync::Arc;
 
 use super::{sequence_counters::SequenceCounters, store::ResourceStore};
 use crate::model::ModelBehavior;
 
-/// How the model behaves, how far each caller has come, and what clients have created.
+/// The model's behavior, the callers' progress, and the objects that clients created.
 #[derive(Default)]
 pub struct EngineState {
-    /// How the model behaves where no script says otherwise.
+    /// The model's behavior where no script overrides it.
     pub behavior: ModelBehavior,
-    /// How far each caller has come in what is said in turns.
-    pub progress: Arc<SequenceCounters>,
-    /// What clients have created.
+    /// Each caller's progress in sequences of replies and faults.
+    pub sequence_counters: Arc<SequenceCounters>,
+    /// The objects that clients created.
     pub resources: Arc<ResourceStore>,
 }

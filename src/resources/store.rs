@@ -1,9 +1,9 @@
-//! What clients have created, kept in memory. Bounded in number and in bytes: of too much, the oldest goes.
+//! The objects that clients created, in memory. Their number and size are bounded: the oldest are evicted.
 
 mod key;
+mod locks;
 mod page;
 mod tombstones;
-mod turns;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,187 +14,188 @@ use bytes::Bytes;
 use serde_json::Value;
 
 pub use self::{
-    key::{EndpointStore, plans, resource_key},
+    key::{EndpointStore, plans_key, resource_key},
+    locks::ObjectLock,
     page::{Query, page},
-    turns::Turn,
 };
-use self::{tombstones::Gone, turns::Turns};
+use self::{locks::Locks, tombstones::Tombstones};
 pub use crate::protocol::Lookup;
 
-/// The most objects that are kept.
-const MOST: usize = 10_000;
-/// The most bytes that they may have, as JSON.
-const MOST_BYTES: usize = 64 << 20;
+/// Maximum number of objects.
+const MAX_OBJECTS: usize = 10_000;
+/// Maximum size of all objects as JSON, in bytes.
+const MAX_BYTES: usize = 64 << 20;
 
-/// Every object of every collection, and which of them were taken away.
+/// Every object of every collection, and tombstones of those that were deleted.
 #[derive(Default)]
 pub struct ResourceStore {
     table: Mutex<Table>,
-    turns: Turns,
-    /// Whether there is nothing under an id that was never created. A fake should not stop a client whose set-up another
-    /// test did: so by default there is whatever the fixture has to show.
+    locks: Locks,
+    /// True if ids that were never created are unknown. By default the fixture's object is returned for them, so that
+    /// a client works even if another test did the setup.
     pub strict: bool,
 }
 
 #[derive(Default)]
 struct Table {
-    /// In the order in which they came.
-    objects: BTreeMap<u64, Object>,
-    /// The place of each, by collection and id.
-    places: HashMap<Arc<str>, HashMap<Arc<str>, u64>>,
-    gone: Gone,
-    /// What was told but was not to be kept. There may be more of it than of anything else: it has a place of its own.
-    kept_out: Gone,
-    came: u64,
+    /// Entries by position, the oldest first.
+    objects: BTreeMap<u64, Entry>,
+    /// Positions by collection and id.
+    positions: HashMap<Arc<str>, HashMap<Arc<str>, u64>>,
+    deleted: Tombstones,
+    /// Ids of responses that were returned but must not be stored. They have their own tombstones because there can
+    /// be more of them than of all others.
+    unstored: Tombstones,
+    last_position: u64,
     bytes: usize,
 }
 
-struct Object {
+struct Entry {
     collection: Arc<str>,
     id: Arc<str>,
-    value: Arc<Kept>,
+    value: Arc<StoredObject>,
     bytes: usize,
 }
 
-/// An object as JSON, read when somebody asks for it: most are kept for nothing.
-struct Kept {
+/// An object as JSON text, parsed on first use: most are never read.
+struct StoredObject {
     text: Bytes,
     value: OnceLock<Arc<Value>>,
 }
 
-impl Kept {
+impl StoredObject {
     fn value(&self) -> Arc<Value> {
         Arc::clone(self.value.get_or_init(|| Arc::new(serde_json::from_slice(&self.text).unwrap_or_default())))
     }
 }
 
 impl Table {
-    fn place(&self, collection: &str, id: &str) -> Option<u64> {
-        self.places.get(collection)?.get(id).copied()
+    fn position(&self, collection: &str, id: &str) -> Option<u64> {
+        self.positions.get(collection)?.get(id).copied()
     }
 
-    fn forget(&mut self, collection: &str, id: &str) -> Option<u64> {
-        let key = self.places.get_mut(collection)?;
-        let place = key.remove(id);
+    fn remove_position(&mut self, collection: &str, id: &str) -> Option<u64> {
+        let key = self.positions.get_mut(collection)?;
+        let position = key.remove(id);
         if key.is_empty() {
-            self.places.remove(collection);
+            self.positions.remove(collection);
         }
-        place
+        position
     }
 }
 
 impl ResourceStore {
-    /// None yet. `strict` is whether there is nothing under an id that was never created.
+    /// Creates an empty store.
     pub fn new(strict: bool) -> Self {
         ResourceStore { strict, ..ResourceStore::default() }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        // Nothing in here can stop half-way, so a lock poisoned by a panic elsewhere is as good as new.
+        // No step here can leave the table half-changed, so a lock poisoned by a panic elsewhere is safe to use.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps an object under an id, in place of one that has it already.
+    /// Stores an object, in place of one with the same id.
     pub fn put(&self, collection: &str, id: &str, value: Value) {
         let bytes = value.to_string().len();
-        self.insert(collection, id, Kept { text: Bytes::new(), value: Arc::new(value).into() }, bytes);
+        self.insert(collection, id, StoredObject { text: Bytes::new(), value: Arc::new(value).into() }, bytes);
     }
 
-    /// The same for an object that is written already.
+    /// Stores an object that is already JSON text.
     pub fn put_text(&self, collection: &str, id: &str, text: Bytes) {
         let bytes = text.len();
-        self.insert(collection, id, Kept { text, value: OnceLock::new() }, bytes);
+        self.insert(collection, id, StoredObject { text, value: OnceLock::new() }, bytes);
     }
 
-    fn insert(&self, collection: &str, id: &str, kept: Kept, bytes: usize) {
+    fn insert(&self, collection: &str, id: &str, stored: StoredObject, bytes: usize) {
         let bytes = bytes + collection.len() + id.len();
         let (collection, id): (Arc<str>, Arc<str>) = (collection.into(), id.into());
-        let object = Object { collection: Arc::clone(&collection), id: Arc::clone(&id), value: Arc::new(kept), bytes };
+        let object = Entry { collection: Arc::clone(&collection), id: Arc::clone(&id), value: Arc::new(stored), bytes };
         let mut table = self.table();
-        table.gone.remove(&collection, &id);
-        let place = table.place(&collection, &id).unwrap_or(table.came + 1);
-        table.came = table.came.max(place);
+        table.deleted.remove(&collection, &id);
+        let position = table.position(&collection, &id).unwrap_or(table.last_position + 1);
+        table.last_position = table.last_position.max(position);
         table.bytes += bytes;
-        table.places.entry(collection).or_default().insert(id, place);
-        if let Some(replaced) = table.objects.insert(place, object) {
+        table.positions.entry(collection).or_default().insert(id, position);
+        if let Some(replaced) = table.objects.insert(position, object) {
             table.bytes -= replaced.bytes;
         }
-        while table.objects.len() > MOST || table.bytes > MOST_BYTES {
+        while table.objects.len() > MAX_OBJECTS || table.bytes > MAX_BYTES {
             let Some((_, oldest)) = table.objects.pop_first() else { break };
             table.bytes -= oldest.bytes;
-            table.forget(&oldest.collection, &oldest.id);
+            table.remove_position(&oldest.collection, &oldest.id);
         }
     }
 
-    /// What is known of this id.
+    /// Looks an id up.
     pub fn find(&self, collection: &str, id: &str) -> Lookup {
-        let kept = {
+        let stored = {
             let table = self.table();
-            match table.place(collection, id).and_then(|place| table.objects.get(&place)) {
+            match table.position(collection, id).and_then(|position| table.objects.get(&position)) {
                 Some(object) => Arc::clone(&object.value),
-                None if table.gone.contains(collection, id) || table.kept_out.contains(collection, id) => {
+                None if table.deleted.contains(collection, id) || table.unstored.contains(collection, id) => {
                     return Lookup::Deleted;
                 }
                 None => return Lookup::Unknown,
             }
         };
-        Lookup::Stored(kept.value())
+        Lookup::Stored(stored.value())
     }
 
-    /// The object of this id.
+    /// Returns the object of an id.
     pub fn get(&self, collection: &str, id: &str) -> Option<Arc<Value>> {
         if let Lookup::Stored(value) = self.find(collection, id) { Some(value) } else { None }
     }
 
-    /// The text that was put under this id, as it was written.
+    /// Returns the text that was stored under an id, unchanged.
     pub fn text(&self, collection: &str, id: &str) -> Option<Bytes> {
         let table = self.table();
-        let object = table.objects.get(&table.place(collection, id)?)?;
+        let object = table.objects.get(&table.position(collection, id)?)?;
         Some(object.value.text.clone())
     }
 
-    /// Takes the object of this id away, whether it was created or not: from now on there is none.
+    /// Deletes the object of an id and leaves a tombstone, even if it was never created.
     pub fn delete(&self, collection: &str, id: &str) {
         let mut table = self.table();
-        table.gone.insert(collection, id);
-        let object = table.forget(collection, id).and_then(|place| table.objects.remove(&place));
+        table.deleted.insert(collection, id);
+        let object = table.remove_position(collection, id).and_then(|position| table.objects.remove(&position));
         table.bytes -= object.map_or(0, |object| object.bytes);
     }
 
-    /// Remembers that what was told under this id was not to be kept: there is none.
+    /// Marks a response as not stored: its id counts as deleted.
     pub fn mark_unstored(&self, collection: &str, id: &str) {
-        self.table().kept_out.insert(collection, id);
+        self.table().unstored.insert(collection, id);
     }
 
-    /// Takes the object of this id out, as if it had never been there: the text that was put under it.
+    /// Removes an object without a tombstone and returns its text.
     pub fn take(&self, collection: &str, id: &str) -> Option<Bytes> {
         let mut table = self.table();
-        let place = table.forget(collection, id)?;
-        let object = table.objects.remove(&place)?;
+        let position = table.remove_position(collection, id)?;
+        let object = table.objects.remove(&position)?;
         table.bytes -= object.bytes;
         Some(object.value.text.clone())
     }
 
-    /// The right to work on an object, if nobody has it. It ends when it is dropped.
-    pub fn turn(&self, collection: &str, id: &str) -> Option<Turn<'_>> {
-        self.turns.take(collection, id)
+    /// Locks an object until the lock is dropped; `None` if it is locked already.
+    pub fn try_lock(&self, collection: &str, id: &str) -> Option<ObjectLock<'_>> {
+        self.locks.try_lock(collection, id)
     }
 
     /// All objects of a collection, the oldest first.
     pub fn all(&self, collection: &str) -> Vec<Arc<Value>> {
-        let those: Vec<_> = {
+        let stored: Vec<_> = {
             let table = self.table();
-            let places = table.places.get(collection).into_iter().flat_map(HashMap::values);
-            let mut places: Vec<u64> = places.copied().collect();
-            places.sort_unstable();
-            places.iter().filter_map(|place| Some(Arc::clone(&table.objects.get(place)?.value))).collect()
+            let positions = table.positions.get(collection).into_iter().flat_map(HashMap::values);
+            let mut positions: Vec<u64> = positions.copied().collect();
+            positions.sort_unstable();
+            positions.iter().filter_map(|position| Some(Arc::clone(&table.objects.get(position)?.value))).collect()
         };
-        those.iter().map(|kept| kept.value()).collect()
+        stored.iter().map(|stored| stored.value()).collect()
     }
 
-    /// How many objects a collection has.
+    /// Number of objects in a collection.
     pub fn count(&self, collection: &str) -> usize {
-        self.table().places.get(collection).map_or(0, HashMap::len)
+        self.table().positions.get(collection).map_or(0, HashMap::len)
     }
 }
 
@@ -204,7 +205,7 @@ mod tests {
 
     use super::*;
 
-    fn filled(count: u64) -> ResourceStore {
+    fn store_with(count: u64) -> ResourceStore {
         let resources = ResourceStore::default();
         for n in 0..count {
             resources.put("things", &format!("t{n}"), json!({"id": format!("t{n}")}));
@@ -213,8 +214,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_is_found_and_listed_until_deleted() {
-        let resources = filled(5);
+    fn an_object_is_found_and_listed_until_it_is_deleted() {
+        let resources = store_with(5);
         let found = |id: &str| resources.find("things", id);
         assert_eq!(resources.get("things", "t3").unwrap()["id"], "t3");
         assert_eq!(resources.find("others", "t3"), Lookup::Unknown);
@@ -229,7 +230,7 @@ mod tests {
         resources.mark_unstored("things", "t7");
         assert_eq!(found("t7"), Lookup::Deleted);
         resources.put("things", "t9", json!({}));
-        assert!(resources.get("things", "t9").is_some(), "what is created anew is there again");
+        assert!(resources.get("things", "t9").is_some(), "an object created anew is found again");
         let bytes = resources.table().bytes;
         resources.put_text("texts", "t", Bytes::from_static(b"text"));
         assert_eq!(resources.take("texts", "t").unwrap(), "text");
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_already_is_read_when_asked_for() {
+    fn text_is_parsed_when_it_is_read() {
         let resources = ResourceStore::default();
         resources.put_text("things", "t", Bytes::from_static(br#"{"id": "t"}"#));
         assert_eq!(*resources.get("things", "t").unwrap(), json!({"id": "t"}));
@@ -246,9 +247,9 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_when_there_are_too_many_or_too_large() {
-        let resources = filled(MOST as u64 + 3);
-        assert_eq!(resources.all("things").len(), MOST);
+    fn the_oldest_objects_are_evicted_at_either_bound() {
+        let resources = store_with(MAX_OBJECTS as u64 + 3);
+        assert_eq!(resources.all("things").len(), MAX_OBJECTS);
         assert_eq!(resources.find("things", "t2"), Lookup::Unknown, "it was not deleted");
         assert!(resources.get("things", "t3").is_some());
         for n in 0..9 {
@@ -256,6 +257,6 @@ mod tests {
         }
         assert_eq!(resources.all("large").len(), 6);
         let table = resources.table();
-        assert!(table.bytes <= MOST_BYTES && !table.places.contains_key("things"));
+        assert!(table.bytes <= MAX_BYTES && !table.positions.contains_key("things"));
     }
 }

@@ -1,4 +1,4 @@
-//! The edge: from actix's request to the engine's, and from the engine's answer to the wire.
+//! The edge: converts actix's requests for the engine, and the engine's responses for the wire.
 
 mod access_log;
 mod body;
@@ -23,7 +23,7 @@ use futures_core::Stream;
 use ipnet::IpNet;
 use socket2::Socket;
 
-pub(crate) use self::{response::Sent, websocket::Stopping};
+pub(crate) use self::{response::SentBody, websocket::StopSignal};
 use super::{
     admin,
     lateness::LatenessHistogram,
@@ -36,55 +36,54 @@ use crate::{
     traffic::access,
 };
 
-/// What every worker needs to answer.
+/// The state that all workers share.
 pub(crate) struct Edge {
     pub(crate) engine: CurrentEngine,
-    /// The largest body taken, in bytes.
+    /// Maximum size of a request body, in bytes.
     pub(crate) max_body: u64,
-    /// The proxies that are believed when they tell who the client is.
+    /// The proxies whose headers about the client's address are trusted.
     pub(crate) trusted_proxies: Vec<IpNet>,
-    /// What opens the pages that change rules.
+    /// The token for the admin pages.
     pub(crate) admin_token: Option<String>,
-    /// How late events were sent that had a time.
+    /// Lateness of the events that had a due time.
     pub(crate) lateness: Arc<LatenessHistogram>,
-    /// How late the workers' own timers were.
+    /// Lateness of the workers' own timers.
     pub(crate) lag: LatenessHistogram,
-    /// Whether every answer is logged.
+    /// True if every response is logged.
     pub(crate) access_log: bool,
-    /// By which open sockets learn that the server stops.
-    pub(crate) stopping: Stopping,
+    /// The signal for open sockets that the server stops.
+    pub(crate) stopping: StopSignal,
 }
 
-/// What is known of a connection.
+/// The data of a connection.
 pub(crate) struct Connection {
-    /// Its socket, by which it is reset.
+    /// The socket, for resets.
     pub(crate) socket: Option<Arc<Socket>>,
 }
 
-/// Answers any request: there is one service, and the engine's own router. Nothing of actix's routing stands before it:
-/// a bare server spends a fifth of its own time there.
-pub(crate) async fn serve(mut request: HttpRequest, worker: &Worker) -> HttpResponse<Sent> {
-    let line = worker.edge.access_log.then(|| access_log::Line::begin(&request));
+/// Handles every request. Routing is the engine's own: actix's would take a fifth of a bare server's time.
+pub(crate) async fn serve(mut request: HttpRequest, worker: &Worker) -> HttpResponse<SentBody> {
+    let line = worker.edge.access_log.then(|| access_log::LogLine::start(&request));
     let payload = request.take_payload();
     let http_response = respond(&request, payload, worker).await;
     match line {
         None => http_response,
-        Some(line) => line.follow(http_response),
+        Some(line) => line.attach_to(http_response),
     }
 }
 
-async fn respond(request: &HttpRequest, payload: Payload, worker: &Worker) -> HttpResponse<Sent> {
+async fn respond(request: &HttpRequest, payload: Payload, worker: &Worker) -> HttpResponse<SentBody> {
     let (edge, engine) = (&worker.edge, worker.engine());
     if request.method() == Method::OPTIONS
         && let Some(http_response) = options(request, &engine)
     {
         return http_response;
     }
-    if request.method() == Method::GET && websocket::wants(request) {
-        // Boxed, so that other requests do not carry the room for it.
+    if request.method() == Method::GET && websocket::is_upgrade(request) {
+        // Boxed, so that the future of other requests stays small.
         return Box::pin(websocket::respond(request, payload, edge)).await;
     }
-    // A client that breaks off its body is not there to read an answer.
+    // A client that aborts its body does not read a response.
     let Ok((body, files)) = body::read(payload, request.headers(), edge.max_body).await else {
         return empty(StatusCode::BAD_REQUEST);
     };
@@ -115,19 +114,19 @@ async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
     poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
 }
 
-/// An answer without a body.
-pub(in crate::server) fn empty(status: StatusCode) -> HttpResponse<Sent> {
-    HttpResponse::with_body(status, Sent::default())
+/// A response without a body.
+pub(in crate::server) fn empty(status: StatusCode) -> HttpResponse<SentBody> {
+    HttpResponse::with_body(status, SentBody::default())
 }
 
-/// A page of the edge's own.
-pub(in crate::server) fn page(status: StatusCode, content_type: &'static str, text: String) -> HttpResponse<Sent> {
-    let mut http_response = HttpResponse::with_body(status, Sent::from(text));
+/// A page that the edge renders itself.
+pub(in crate::server) fn page(status: StatusCode, content_type: &'static str, text: String) -> HttpResponse<SentBody> {
+    let mut http_response = HttpResponse::with_body(status, SentBody::from(text));
     http_response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
     http_response
 }
 
-/// Who asks: the peer, or the client that a trusted proxy tells of.
+/// The address of the client: the peer, or the one that a trusted proxy reports.
 fn client(request: &HttpRequest, trusted: &[IpNet]) -> IpAddr {
     let peer = request.peer_addr().map_or(Ipv4Addr::LOCALHOST.into(), |address| access::canonical(address.ip()));
     if trusted.is_empty() {
@@ -137,8 +136,8 @@ fn client(request: &HttpRequest, trusted: &[IpNet]) -> IpAddr {
     access::client(peer, trusted, values("x-forwarded-for"), values("forwarded"))
 }
 
-/// Answers `OPTIONS` where a path exists or a browser asks before it asks; for the rest the engine has the words.
-fn options(request: &HttpRequest, engine: &Engine) -> Option<HttpResponse<Sent>> {
+/// Handles `OPTIONS` for existing paths and CORS preflights. The engine handles the rest.
+fn options(request: &HttpRequest, engine: &Engine) -> Option<HttpResponse<SentBody>> {
     if let Some(preflight) = cors::preflight(request) {
         return Some(preflight);
     }
@@ -152,7 +151,7 @@ struct HeaderView<'a>(&'a HttpRequest);
 
 impl Headers for HeaderView<'_> {
     fn get(&self, name: &HeaderName) -> Option<&str> {
-        // All of it at a look, where `to_str` looks at each byte.
+        // Validates the value as a whole, where `to_str` checks each byte.
         std::str::from_utf8(self.0.headers().get(name)?.as_bytes()).ok()
     }
 }

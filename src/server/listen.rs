@@ -1,4 +1,4 @@
-//! Taking a port: by binding it, never by probing first.
+//! Listening on a port. The port is bound directly, never probed first.
 
 use std::{
     fmt, io,
@@ -9,31 +9,31 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that the system holds until a worker takes them: load generators open a thousand at once.
+/// Connections that the system queues until a worker accepts them: load generators open a thousand at once.
 const BACKLOG: i32 = 8192;
 
-/// Two servers that bind one port at the same instant can both fail to listen on it; then they try again, this often.
-const RACES: u32 = 200;
+/// Maximum number of retries. Two servers that bind one port at the same time can both fail to listen on it.
+const MAX_RACES: u32 = 200;
 
-/// Why no port could be taken.
+/// The reason that no port could be bound.
 #[derive(Debug)]
 pub enum ListenError {
-    /// The host is no address of this machine.
+    /// The host is not an address of this machine.
     Host {
         /// The host as given.
         host: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// The one port wanted is in use.
-    Taken {
+    /// The port is in use, and no other is allowed.
+    PortInUse {
         /// The host as given.
         host: String,
         /// The port.
         port: u16,
     },
     /// Every port from the first one upward is in use.
-    AllTaken {
+    NoFreePort {
         /// The host as given.
         host: String,
         /// The first port tried.
@@ -43,7 +43,7 @@ pub enum ListenError {
     Refused {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -53,22 +53,23 @@ impl fmt::Display for ListenError {
         match self {
             ListenError::Host { host, source } => write!(
                 f,
-                "cannot listen on host `{host}`: {source}. Give --host an address of this machine, such as 127.0.0.1 or 0.0.0.0"
+                "--host {host}: cannot listen: {source}; give an address of this machine, such as 127.0.0.1 or 0.0.0.0"
             ),
-            ListenError::Taken { host, port } => write!(
+            ListenError::PortInUse { host, port } => write!(
                 f,
-                "fake-openai wants port {port} on {host} and no other (--strict-port), but another process listens there. \
-                 Stop that process, give another --port, or leave --strict-port out to take the next free one"
+                "--port {port}: another process listens on that port of {host}; stop it, give another --port, \
+                 or leave --strict-port out to use the next free port"
             ),
-            ListenError::AllTaken { host, first } => {
+            ListenError::NoFreePort { host, first } => {
                 write!(
                     f,
-                    "every port from {first} to 65535 on {host} is in use. Give a lower --port, or --port 0 for any free one"
+                    "--port {first}: every port from {first} to 65535 on {host} is in use; give a lower --port, \
+                     or --port 0 for any free port"
                 )
             }
             ListenError::Refused { address, source } => {
                 let remedy =
-                    if address.port() < 1024 { ": ports below 1024 need privileges, give a higher --port" } else { "" };
+                    if address.port() < 1024 { "; ports below 1024 need privileges, give a higher --port" } else { "" };
                 write!(f, "cannot listen on {address}: {source}{remedy}")
             }
         }
@@ -77,30 +78,30 @@ impl fmt::Display for ListenError {
 
 impl std::error::Error for ListenError {}
 
-/// Listens on the first free port from `first` upward, on every address that `host` stands for; with `first` 0 on one
-/// of the system's choice, with `strict` on `first` alone.
+/// Listens on the first free port from `first` upward, on every address of `host`. With `first` 0 the system picks a
+/// port; with `strict` only `first` is tried.
 pub(super) fn listen(host: &str, first: u16, strict: bool) -> Result<Vec<TcpListener>, ListenError> {
     let addresses = addresses(host)?;
     let last = if strict || first == 0 { first } else { u16::MAX };
     for port in first..=last {
-        match take(host, &addresses, port)? {
+        match bind_all(host, &addresses, port)? {
             Some(listeners) => return Ok(listeners),
-            None if strict => return Err(ListenError::Taken { host: host.to_owned(), port }),
+            None if strict => return Err(ListenError::PortInUse { host: host.to_owned(), port }),
             None => {}
         }
     }
-    Err(ListenError::AllTaken { host: host.to_owned(), first })
+    Err(ListenError::NoFreePort { host: host.to_owned(), first })
 }
 
-/// The addresses that a host stands for: all of them get the same port.
+/// The addresses of a host; all of them get the same port.
 fn addresses(host: &str) -> Result<Vec<IpAddr>, ListenError> {
     if host == "localhost" {
-        // Clients resolve it to either, whatever this machine's resolver says.
+        // Clients resolve it to either family, independent of this machine's resolver.
         return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
     }
     let plain = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = plain.parse::<IpAddr>() {
-        // One dual-stack socket takes IPv4 too, so a `localhost` that resolves to ::1 is answered.
+        // One dual-stack socket accepts IPv4 too, so a `localhost` that resolves to ::1 works.
         return Ok(vec![if address.is_unspecified() { Ipv6Addr::UNSPECIFIED.into() } else { address }]);
     }
     let failed = |source| ListenError::Host { host: host.to_owned(), source };
@@ -111,7 +112,7 @@ fn addresses(host: &str) -> Result<Vec<IpAddr>, ListenError> {
 }
 
 /// Listens on one port at all addresses; `None` if it is in use at any.
-fn take(host: &str, addresses: &[IpAddr], port: u16) -> Result<Option<Vec<TcpListener>>, ListenError> {
+fn bind_all(host: &str, addresses: &[IpAddr], port: u16) -> Result<Option<Vec<TcpListener>>, ListenError> {
     let mut listeners: Vec<TcpListener> = Vec::new();
     for address in addresses {
         let port = match listeners.first().map(TcpListener::local_addr) {
@@ -121,9 +122,9 @@ fn take(host: &str, addresses: &[IpAddr], port: u16) -> Result<Option<Vec<TcpLis
         match bind((*address, port).into()) {
             Ok(listener) => listeners.push(listener),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Ok(None),
-            // A machine without IPv6 is answered over IPv4; what `localhost` lacks in one family it has in the other.
+            // A machine without IPv6 falls back to IPv4; for `localhost` one address family is enough.
             Err(_) if *address == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && addresses.len() == 1 => {
-                return take(host, &[Ipv4Addr::UNSPECIFIED.into()], port);
+                return bind_all(host, &[Ipv4Addr::UNSPECIFIED.into()], port);
             }
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
                 if addresses.len() == 1 {
@@ -140,7 +141,7 @@ fn take(host: &str, addresses: &[IpAddr], port: u16) -> Result<Option<Vec<TcpLis
     Ok(Some(listeners))
 }
 
-/// Binds and listens. The port counts as in use only if somebody listens on it.
+/// Binds and listens. The port counts as in use only if a process listens on it.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let mut races = 0;
     loop {
@@ -148,16 +149,17 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         if address.is_ipv6() {
             socket.set_only_v6(!address.ip().is_unspecified())?;
         }
-        // Connections of a run before, lingering in TIME_WAIT, must not push this one to the next port. With it two
-        // sockets may be bound to one port as long as none listens, which `listen` then tells.
+        // Connections of an earlier run in TIME_WAIT must not push this server to the next port. Two sockets can then
+        // bind one port as long as none listens; `listen` reports that.
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         match socket.listen(BACKLOG) {
             Ok(()) => return Ok(socket.into()),
-            // Somebody else was between `bind` and `listen`. If they got it, the next `bind` fails; if none did, it is free.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && races < RACES => races += 1,
+            // Another process came between `bind` and `listen`. If it got the port, the next `bind` fails; if not, it
+            // is free.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && races < MAX_RACES => races += 1,
             Err(error) => return Err(error),
         }
         drop(socket);

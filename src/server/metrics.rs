@@ -1,47 +1,47 @@
-//! `/metrics`: what the server knows of itself, as Prometheus reads it.
+//! `/metrics`: the server's metrics in Prometheus's text format.
 
 use std::fmt::Write;
 
 use actix_http::{Response as HttpResponse, StatusCode};
 
 use super::{
-    http::{Edge, Sent, page},
+    http::{Edge, SentBody, page},
     lateness::LatenessHistogram,
 };
 use crate::{core::limit_status::Cost, engine::MetricsSnapshot, traffic::capacity::Load};
 
-/// How full a server is that takes as many as come.
-const NO_PLACES: Load = Load { running: 0, waiting: 0, max: 0 };
+/// The load of a server without a concurrency limit.
+const UNLIMITED: Load = Load { running: 0, waiting: 0, max: 0 };
 
-/// Where it is.
+/// The path of the page.
 pub(super) const PATH: &str = "/metrics";
 
-pub(super) fn respond(edge: &Edge) -> HttpResponse<Sent> {
+pub(super) fn respond(edge: &Edge) -> HttpResponse<SentBody> {
     let engine = edge.engine.get();
-    let MetricsSnapshot { taken, in_flight, tokens: Cost { input, output } } = engine.count();
-    let Load { running, waiting, max } = engine.load().unwrap_or(NO_PLACES);
+    let MetricsSnapshot { taken, in_flight, tokens: Cost { input, output } } = engine.metrics();
+    let Load { running, waiting, max } = engine.load().unwrap_or(UNLIMITED);
     let mut text = String::new();
     let mut put = |name: &str, kind: &str, help: &str, value: f64| {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
     };
     let [taken, in_flight, input, output] = [taken, in_flight, input, output].map(|number| number as f64);
     let [running, waiting, max] = [running, waiting, max].map(|number| number as f64);
-    put("fake_openai_requests_total", "counter", "Requests taken.", taken);
-    put("fake_openai_requests_in_flight", "gauge", "Requests whose answers are under way.", in_flight);
-    put("fake_openai_answers_running", "gauge", "Answers that take a place of --max-concurrency.", running);
-    put("fake_openai_requests_waiting", "gauge", "Requests that wait for such a place.", waiting);
-    put("fake_openai_prompt_tokens_total", "counter", "Tokens of prompts, as the answers tell them.", input);
-    put("fake_openai_completion_tokens_total", "counter", "Tokens of replies, as the answers tell them.", output);
-    // The names by which routers choose among vLLM's servers.
-    put("vllm:num_requests_running", "gauge", "Answers under way that wait for no place.", in_flight - waiting);
-    put("vllm:num_requests_waiting", "gauge", "Requests that wait for a place.", waiting);
+    put("fake_openai_requests_total", "counter", "Requests received.", taken);
+    put("fake_openai_requests_in_flight", "gauge", "Requests whose response is not complete.", in_flight);
+    put("fake_openai_answers_running", "gauge", "Responses that hold a permit of --max-concurrency.", running);
+    put("fake_openai_requests_waiting", "gauge", "Requests that wait for such a permit.", waiting);
+    put("fake_openai_prompt_tokens_total", "counter", "Prompt tokens, as reported in responses.", input);
+    put("fake_openai_completion_tokens_total", "counter", "Completion tokens, as reported in responses.", output);
+    // Names by which routers choose among vLLM servers.
+    put("vllm:num_requests_running", "gauge", "Requests in flight that do not wait for a permit.", in_flight - waiting);
+    put("vllm:num_requests_waiting", "gauge", "Requests that wait for a permit.", waiting);
     for name in ["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"] {
-        put(name, "gauge", "The share of the places that is taken, 1 for all.", running / max.max(1.0));
+        put(name, "gauge", "Share of the permits in use, from 0 to 1.", running / max.max(1.0));
     }
-    put("vllm:prompt_tokens_total", "counter", "Tokens of prompts.", input);
-    put("vllm:generation_tokens_total", "counter", "Tokens of replies.", output);
-    summary("fake_openai_lateness_seconds", "How late events were sent that had a time.", &edge.lateness, &mut text);
-    summary("fake_openai_loop_lag_seconds", "How late the workers' own timers were.", &edge.lag, &mut text);
+    put("vllm:prompt_tokens_total", "counter", "Prompt tokens.", input);
+    put("vllm:generation_tokens_total", "counter", "Completion tokens.", output);
+    summary("fake_openai_lateness_seconds", "Lateness of events that had a due time.", &edge.lateness, &mut text);
+    summary("fake_openai_loop_lag_seconds", "Lateness of the workers' own timers.", &edge.lag, &mut text);
     page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }
 

@@ -1,11 +1,13 @@
-//! The server: takes a port, serves, drains, stops.
+//! The server: binds a port, serves, drains, stops.
 
 pub(crate) mod admin;
+mod connections;
 pub mod http;
 pub(crate) mod lateness;
 mod listen;
 pub(crate) mod metrics;
 mod reload;
+mod running;
 mod watch;
 
 use std::{
@@ -17,11 +19,8 @@ use std::{
     path::Path,
     pin::pin,
     rc::Rc,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread::{self, JoinHandle},
+    sync::{Arc, Mutex},
+    thread,
     time::Duration,
 };
 
@@ -31,20 +30,20 @@ use actix_web::{
     dev::{Server as ActixServer, fn_service},
 };
 use socket2::SockRef;
-use tokio::{
-    net::TcpStream,
-    sync::{Notify, oneshot},
-};
-
-pub use self::reload::{Reloaded, Reloader};
-pub use listen::ListenError;
+use tokio::{net::TcpStream, sync::oneshot};
 
 use self::{
+    connections::Connections,
+    http::Edge,
+    lateness::LatenessHistogram,
     reload::{CurrentEngine, Worker},
     watch::Watch,
 };
-
-use self::{http::Edge, lateness::LatenessHistogram};
+pub use self::{
+    listen::ListenError,
+    reload::{Reloaded, Reloader},
+    running::{Running, Stopped},
+};
 use crate::{
     config::Config,
     engine::{Engine, MetricsSnapshot},
@@ -56,23 +55,23 @@ use crate::{
     },
 };
 
-/// Longer than proxies keep an idle connection to an upstream (60 s and less), so that it is they who close it.
+/// Longer than proxies keep an idle connection to an upstream (60 s and less), so that the proxy closes it first.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// A client has this long to send the head of a request. Far above actix's 5 s: under a load test clients are starved.
+/// Time for a client to send the head of a request. Far above actix's 5 s, because clients starve under a load test.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// Connections that one worker holds at the most.
+/// Maximum number of connections per worker.
 const MAX_CONNECTIONS: usize = 100_000;
-/// How often idle clients are forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(5);
+/// Interval at which idle clients are removed.
+const FORGET_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Why a server could not start.
+/// The reason that a server could not start.
 #[derive(Debug)]
 pub enum StartError {
     /// The fixtures are wrong.
     Fixtures(Vec<Problem>),
-    /// No port could be taken.
+    /// No port could be bound.
     Listen(ListenError),
-    /// The file that tells the port could not be written, or the system has no threads or sockets left.
+    /// The port file could not be written, or the system has no threads or sockets left.
     Io(String, io::Error),
 }
 
@@ -93,14 +92,14 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// A fake that has taken its port and is about to serve.
+/// A server that is bound to its port and ready to run.
 ///
 /// ```
 /// use fake_openai::{Config, LimitSpec, Server};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let fake = Server::bind(Config { limits: vec![LimitSpec::rpm(100)], ..Config::for_test() })?.spawn()?;
-/// // Point the code under test at `fake.url()`: it is answered until `fake` is dropped.
+/// // Point the code under test at `fake.url()`. The server runs until `fake` is dropped.
 /// assert!(fake.url().starts_with("http://127.0.0.1:"));
 /// # Ok(())
 /// # }
@@ -117,15 +116,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Loads the fixtures and takes a port. From here on connections are accepted, and answered once the server runs.
+    /// Loads the fixtures and binds the port. Connections are accepted from here on; they get responses once the
+    /// server runs.
     ///
     /// # Errors
-    /// [`StartError`] when a fixture is wrong or no port can be had.
+    /// [`StartError`] if a fixture is wrong or no port can be bound.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let fixtures = Fixtures::load(config.fixtures.as_deref()).map_err(StartError::Fixtures)?;
         config.check_faults(&fixtures).map_err(StartError::Fixtures)?;
         if config.behavior.usage == Counting::Exact {
-            // Now, so that no request waits for it.
+            // Loaded now, so that no request waits for it.
             Tokenizer::prepare();
         }
         let limits = limits_of(&config, &fixtures)?;
@@ -135,7 +135,7 @@ impl Server {
         let engine = Arc::new(Engine::new(fixtures, limits, latency, &config));
         let listeners = listen::listen(&config.host, config.port, config.strict_port).map_err(StartError::Listen)?;
         let local = listeners[0].local_addr();
-        let address = local.map_err(|error| StartError::Io("cannot tell the port".to_owned(), error))?;
+        let address = local.map_err(|error| StartError::Io("cannot read the bound port".to_owned(), error))?;
         let (max_body, trusted_proxies) = (config.max_body, config.trusted_proxies.clone());
         let admin_token = config.admin_token.clone();
         let edge = Arc::new(Edge {
@@ -146,13 +146,13 @@ impl Server {
             lateness: Arc::default(),
             lag: LatenessHistogram::default(),
             access_log: config.access_log,
-            stopping: http::Stopping::default(),
+            stopping: http::StopSignal::default(),
         });
         let reloaded = Arc::new(Mutex::new(config.clone()));
         Ok(Server { config, listeners, address, edge, engine, reloaded })
     }
 
-    /// The address it listens on.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -170,36 +170,36 @@ impl Server {
         format!("http://{}", SocketAddr::new(ip, self.address.port()))
     }
 
-    /// The fixtures it answers with.
+    /// The fixtures.
     pub fn fixtures(&self) -> &Fixtures {
         self.engine.fixtures()
     }
 
-    /// The limits that hold.
+    /// The limits in effect.
     pub fn limits(&self) -> impl Iterator<Item = &LimitSpec> {
         self.engine.limits().specs()
     }
 
-    /// How long the model takes.
+    /// The latency of the model.
     pub fn latency(&self) -> &Latency {
         self.engine.latency()
     }
 
-    /// Returns what replaces the configuration while the server runs.
+    /// Returns a handle that replaces the configuration while the server runs.
     pub fn reloader(&self) -> Reloader {
         Reloader { edge: Arc::clone(&self.edge), config: Arc::clone(&self.reloaded) }
     }
 
-    /// The configuration that holds.
+    /// The configuration in effect.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Serves until `stop` completes; then accepts no more and lets the requests under way finish, for as long as the
-    /// configuration's `drain` says.
+    /// Serves until `stop` completes. Then it accepts no more connections and lets open requests finish, for up to
+    /// the configured `drain`.
     ///
     /// # Errors
-    /// [`StartError::Io`] when the system lacks threads, or the port file cannot be written.
+    /// [`StartError::Io`] if the system lacks threads, or the port file cannot be written.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Stopped, StartError> {
         let edge = self.edge.clone();
         let connections = Arc::new(Connections::default());
@@ -208,7 +208,7 @@ impl Server {
         let failed = |error| StartError::Io("the server failed".to_owned(), error);
         let (mut server, mut stop) = (pin!(server), pin!(stop));
 
-        // One look at the server starts its workers.
+        // The first poll of the server starts its workers.
         tokio::select! {
             biased;
             ended = &mut server => ended.map_err(failed)?,
@@ -216,32 +216,32 @@ impl Server {
         }
         if let Some(path) = &self.config.port_file {
             let shown = format!("cannot write the port file {}", path.display());
-            write_whole(path, self.address.port()).map_err(|error| StartError::Io(shown, error))?;
+            write_port_file(path, self.address.port()).map_err(|error| StartError::Io(shown, error))?;
         }
-        let mut forget = tokio::time::interval(FORGET_EVERY);
-        let mut watch = Watch::begin(edge.engine.get().count().taken);
+        let mut forget = tokio::time::interval(FORGET_INTERVAL);
+        let mut watch = Watch::start(edge.engine.get().metrics().taken);
         loop {
             tokio::select! {
                 ended = &mut server => { ended.map_err(failed)?; break }
                 () = &mut stop => break,
                 _ = forget.tick() => {
                     edge.engine.get().forget_idle();
-                    if let Some(warning) = watch.look(edge.engine.get().count().taken) {
+                    if let Some(warning) = watch.check(edge.engine.get().metrics().taken) {
                         log::warn!("{warning}");
                     }
                 }
             }
         }
-        // Idle connections are closed at once, those with a request under way when it is answered. Actix itself would
-        // look only once a second whether all are gone.
+        // Idle connections are closed at once, the others after their response. Actix itself checks only once a
+        // second if all are closed.
         drop(handle.stop(true));
-        edge.stopping.tell();
+        edge.stopping.notify();
         tokio::select! {
             _ = &mut server => {}
             () = connections.all_closed() => {}
             () = tokio::time::sleep(self.config.drain) => {}
         }
-        let MetricsSnapshot { taken, in_flight: cut, .. } = edge.engine.get().count();
+        let MetricsSnapshot { taken, in_flight: cut, .. } = edge.engine.get().metrics();
         Ok(Stopped { taken, cut })
     }
 
@@ -249,11 +249,11 @@ impl Server {
         let (edge, connections) = (Arc::clone(&self.edge), Arc::clone(connections));
         let mut server = HttpServer::new(move || {
             tokio::task::spawn_local(watch::measure_loop_lag(Arc::clone(&edge)));
-            // Counted by each worker for itself, so that they have nothing to agree on.
+            // One `Rc` per worker, so that workers do not contend for one counter.
             let worker = Rc::new(Worker::new(Arc::clone(&edge)));
             fn_service(move |request: Request| {
                 let worker = Rc::clone(&worker);
-                // Boxed, so that a connection with nothing under way does not carry the room for it.
+                // Boxed, so that the memory of an idle connection stays small.
                 Box::pin(async move { Ok::<_, Infallible>(http::serve(request, &worker).await) })
             })
         })
@@ -267,11 +267,11 @@ impl Server {
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEAD_TIMEOUT)
         .max_connections(MAX_CONNECTIONS)
-        // Without it a stream waits 40 ms for the acknowledgement of the frame before.
+        // Without it a stream waits 40 ms for the acknowledgement of the last frame.
         .tcp_nodelay(true)
-        // With it a client that hangs up during an answer would not be noticed.
+        // With it a client that hangs up during a response would go unnoticed.
         .h1_allow_half_closed(false)
-        // `run` waits for the drain itself, to the millisecond.
+        // `run` itself waits for the drain, to the millisecond.
         .shutdown_timeout(self.config.drain.as_secs() + 1)
         .disable_signals();
         for listener in &self.listeners {
@@ -283,7 +283,7 @@ impl Server {
     /// Serves on a thread of its own, until the [`Running`] is stopped or dropped.
     ///
     /// # Errors
-    /// When the system lacks threads or sockets.
+    /// The system lacks threads or sockets.
     pub fn spawn(self) -> io::Result<Running> {
         let (url, address) = (self.url(), self.address);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -291,7 +291,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = move || {
             runtime.block_on(self.run(async {
-                // An error means that `Running` is gone without a word: that too is a stop.
+                // An error means that the `Running` was dropped, which also stops the server.
                 let _ = stopped.await;
             }))
         };
@@ -319,106 +319,10 @@ fn latency_of(config: &Config, fixtures: &Fixtures) -> Result<Latency, StartErro
     })
 }
 
-/// Counts the open connections, to tell when the last has closed.
-#[derive(Default)]
-struct Connections {
-    open: AtomicUsize,
-    closed: Notify,
-}
-
-/// One open connection; it lives as long as actix's data of the connection.
-struct Connection(Arc<Connections>);
-
-impl Connections {
-    fn opened(connections: &Arc<Self>) -> Connection {
-        connections.open.fetch_add(1, Ordering::AcqRel);
-        Connection(Arc::clone(connections))
-    }
-
-    async fn all_closed(&self) {
-        while self.open.load(Ordering::Acquire) > 0 {
-            self.closed.notified().await;
-        }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.closed.notify_one();
-        }
-    }
-}
-
-/// Writes the port so that a reader sees all of it or no file.
-fn write_whole(path: &Path, port: u16) -> io::Result<()> {
+/// Writes the port file atomically: a reader sees all of it or no file.
+fn write_port_file(path: &Path, port: u16) -> io::Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(format!(".{}", std::process::id()));
     fs::write(&partial, format!("{port}\n"))?;
     fs::rename(&partial, path)
-}
-
-/// What a server did in its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stopped {
-    /// Requests taken.
-    pub taken: u64,
-    /// Those of them that were not answered to the end: the drain was over.
-    pub cut: u64,
-}
-
-/// A fake that serves on a thread of its own. Dropping it stops it.
-pub struct Running {
-    url: String,
-    address: SocketAddr,
-    edge: Arc<Edge>,
-    reloader: Reloader,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<Result<Stopped, StartError>>>,
-}
-
-impl Running {
-    /// The base URL for a client on this machine, without a path.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// The address it listens on.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Requests whose answers are still under way.
-    pub fn in_flight(&self) -> u64 {
-        self.edge.engine.get().count().in_flight
-    }
-
-    /// Requests taken so far.
-    pub fn taken(&self) -> u64 {
-        self.edge.engine.get().count().taken
-    }
-
-    /// Returns what replaces the configuration while the server runs.
-    pub fn reloader(&self) -> &Reloader {
-        &self.reloader
-    }
-
-    /// Stops it as `SIGTERM` stops the program, and waits until it has.
-    ///
-    /// # Errors
-    /// That of [`Server::run`].
-    pub fn stop(mut self) -> Result<Stopped, StartError> {
-        self.end().unwrap_or(Ok(Stopped { taken: 0, cut: 0 }))
-    }
-
-    fn end(&mut self) -> Option<Result<Stopped, StartError>> {
-        self.stop.take().map(|stop| stop.send(()));
-        self.thread.take()?.join().ok()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.end();
-    }
 }

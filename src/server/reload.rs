@@ -118,7 +118,7 @@ impl Reloader {
         let mut reloaded = compare(&current, &config);
         reloaded.changed.extend(changed_limits.then(|| "limits".to_owned()));
         if !changed_files.is_empty() {
-            old.forget_progress();
+            old.reset_sequences();
         }
         reloaded.changed.extend(changed_files);
         self.edge.engine.replace(old.reloaded(fixtures, limits, latency, &config));

@@ -1,16 +1,16 @@
 //! Conditions on requests, for scripted replies and rules.
 
-use std::{borrow::Cow, cell::OnceCell};
+use std::{borrow::Cow, cell::OnceCell, fmt};
 
 use regex::Regex;
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::{Map, Value};
-use smallvec::SmallVec;
 
+use super::mismatch::{Mismatch, cut, quoted};
 use crate::core::{glob::Glob, json, pattern, prompt::Prompt};
 
 /// Conditions that must all hold for a request; without any, every request matches.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct RequestMatcher {
     /// The requested model.
@@ -67,6 +67,29 @@ impl TextPattern {
     }
 }
 
+impl PartialEq for TextPattern {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (TextPattern::Exact(one), TextPattern::Exact(other)) => one == other,
+            (TextPattern::Glob(one), TextPattern::Glob(other)) => one == other,
+            (TextPattern::Regex(one), TextPattern::Regex(other)) => one.as_str() == other.as_str(),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for TextPattern {
+    /// Renders the pattern as the expected value of a mismatch.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TextPattern::Exact(text) => f.write_str(&quoted(text)),
+            TextPattern::Glob(glob) if glob.is_name() => f.write_str(&quoted(glob.as_str())),
+            TextPattern::Glob(glob) => write!(f, "a match of {}", quoted(glob.as_str())),
+            TextPattern::Regex(regex) => write!(f, "a match of the regex {}", quoted(regex.as_str())),
+        }
+    }
+}
+
 /// The parts of a request that conditions read. The prompt is parsed when the first condition needs it.
 pub struct MatchInput<'a, 'm> {
     /// The members of the body.
@@ -95,6 +118,9 @@ impl<'a, 'm> MatchInput<'a, 'm> {
     }
 }
 
+/// Reads the text of a request that a condition is about.
+type ReadText = for<'r, 'a, 'm> fn(&'r MatchInput<'a, 'm>) -> Cow<'r, str>;
+
 impl RequestMatcher {
     /// Returns true if it matches every request.
     pub fn is_always(&self) -> bool {
@@ -110,31 +136,61 @@ impl RequestMatcher {
         }
     }
 
-    fn conditions(&self) -> usize {
-        let texts = [&self.model, &self.path, &self.user, &self.system].map(Option::is_some);
-        let given = texts.into_iter().chain([self.tool_result.is_some(), self.turn.is_some()]);
-        given.filter(|given| *given).count() + self.body.len()
+    /// Returns true if all conditions hold for a request.
+    pub fn is_match(&self, asked: &MatchInput<'_, '_>) -> bool {
+        let mut texts = self.texts().into_iter();
+        texts.all(|(_, pattern, read)| pattern.is_none_or(|pattern| pattern.is_match(&read(asked))))
+            && self.tool_result.is_none_or(|wanted| wanted == asked.prompt().has_tool_result())
+            && self.turn.is_none_or(|turn| turn == asked.prompt().turn())
+            && self.body.iter().all(|(path, wanted)| has_member(asked.body, path, wanted))
     }
 
-    /// Returns the names of the conditions that do not hold; empty if the request matches.
-    pub fn mismatches(&self, input: &MatchInput<'_, '_>) -> SmallVec<[&str; 4]> {
-        let mut mismatches = SmallVec::new();
-        let mut check = |name, holds: Option<bool>| {
-            if holds == Some(false) {
-                mismatches.push(name);
-            }
+    /// Returns the conditions that do not hold for a request; none if it [`is_match`](Self::is_match).
+    pub fn mismatches(&self, asked: &MatchInput<'_, '_>) -> Vec<Mismatch> {
+        let mut mismatches = Vec::new();
+        let mut add = |name: &str, expected: String, actual: String| {
+            mismatches.push(Mismatch { name: cut(name).into_owned(), expected, actual });
         };
-        check("model", self.model.as_ref().map(|model| model.is_match(&input.model)));
-        check("path", self.path.as_ref().map(|path| path.is_match(input.path)));
-        check("user", self.user.as_ref().map(|user| user.is_match(input.prompt().last_user())));
-        check("system", self.system.as_ref().map(|system| system.is_match(&input.prompt().system())));
-        check("tool_result", self.tool_result.map(|required| required == input.prompt().has_tool_result()));
-        check("turn", self.turn.map(|turn| turn == input.prompt().turn()));
-        for (path, required) in &self.body {
-            check(path, Some(member(input.body, path).and_then(json::Value::to_value).as_ref() == Some(required)));
+        for (name, pattern, read) in self.texts() {
+            if let Some(pattern) = pattern.filter(|pattern| !pattern.is_match(&read(asked))) {
+                add(name, pattern.to_string(), quoted(&read(asked)));
+            }
+        }
+        if let Some(wanted) = self.tool_result.filter(|wanted| *wanted != asked.prompt().has_tool_result()) {
+            add("tool_result", wanted.to_string(), (!wanted).to_string());
+        }
+        if let Some(turn) = self.turn.filter(|turn| *turn != asked.prompt().turn()) {
+            add("turn", turn.to_string(), asked.prompt().turn().to_string());
+        }
+        for (path, wanted) in self.body.iter().filter(|(path, wanted)| !has_member(asked.body, path, wanted)) {
+            let sent = member(asked.body, path).map(json::Value::text).map(String::from_utf8_lossy);
+            let actual = sent.map_or_else(|| "nothing".to_owned(), |sent| cut(&sent).into_owned());
+            add(path, cut(&wanted.to_string()).into_owned(), actual);
         }
         mismatches
     }
+
+    /// Returns the conditions on texts, each with its name and the text that it is about.
+    fn texts(&self) -> [(&'static str, Option<&TextPattern>, ReadText); 4] {
+        [
+            ("model", self.model.as_ref(), |asked| Cow::Borrowed(&*asked.model)),
+            ("path", self.path.as_ref(), |asked| Cow::Borrowed(asked.path)),
+            ("user", self.user.as_ref(), |asked| Cow::Borrowed(asked.prompt().last_user())),
+            ("system", self.system.as_ref(), |asked| Cow::Owned(asked.prompt().system())),
+        ]
+    }
+
+    /// Returns the number of conditions.
+    pub fn conditions(&self) -> usize {
+        let texts = self.texts().map(|(_, pattern, _)| pattern.is_some());
+        let given = texts.into_iter().chain([self.tool_result.is_some(), self.turn.is_some()]);
+        given.filter(|given| *given).count() + self.body.len()
+    }
+}
+
+/// Returns true if a member of the body has this value.
+fn has_member(body: json::Object<'_>, path: &str, wanted: &Value) -> bool {
+    member(body, path).and_then(json::Value::to_value).as_ref() == Some(wanted)
 }
 
 /// Returns a member by its path, such as `metadata.test`.
@@ -164,10 +220,10 @@ mod tests {
             turn(Role::Tool, "sunny"),
         ];
         let read = || Prompt { turns: turns.clone(), ..Prompt::default() };
-        when.mismatches(&MatchInput::new(body, "gpt-4o".into(), "/v1/chat/completions", &read))
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        let input = MatchInput::new(body, "gpt-4o".into(), "/v1/chat/completions", &read);
+        let mismatches: Vec<_> = when.mismatches(&input).iter().map(ToString::to_string).collect();
+        assert_eq!(when.is_match(&input), mismatches.is_empty());
+        mismatches
     }
 
     #[test]
@@ -182,10 +238,17 @@ mod tests {
             "model": "o1", "path": "/v2/*", "user": "weather", "system": {"glob": "be*x"}, "tool_result": false, "turn": 1,
             "body": {"metadata.test": [2], "absent": null},
         });
-        assert_eq!(
-            mismatches(none),
-            ["model", "path", "user", "system", "tool_result", "turn", "metadata.test", "absent"]
-        );
+        let expected = [
+            r#"model: expected "o1", got "gpt-4o""#,
+            r#"path: expected a match of "/v2/*", got "/v1/chat/completions""#,
+            r#"user: expected "weather", got "weather in Rome?""#,
+            r#"system: expected a match of "be*x", got "be brief""#,
+            "tool_result: expected false, got true",
+            "turn: expected 1, got 2",
+            "metadata.test: expected [2], got [1]",
+            "absent: expected null, got nothing",
+        ];
+        assert_eq!(mismatches(none), expected);
     }
 
     #[test]

@@ -6,4 +6,5 @@ pub mod fault;
 pub mod latency;
 pub mod limit;
 pub mod matcher;
+pub mod mismatch;
 pub mod rule;

@@ -89,7 +89,7 @@ impl RuleSet {
         input: &'s MatchInput<'a, 'm>,
     ) -> impl Iterator<Item = &'s FaultSpec> {
         let named = self.by_model.get(model).map(Vec::as_slice).unwrap_or_default();
-        let fits = |rule: &&Rule| rule.when.mismatches(input).is_empty();
+        let fits = |rule: &&Rule| rule.when.is_match(input);
         named.iter().chain(self.others.iter().filter(fits)).map(|rule| &rule.fault)
     }
 
@@ -160,7 +160,7 @@ impl LiveRules {
     /// Returns the id and the fault of each rule that matches.
     pub fn faults_for(&self, input: &MatchInput<'_, '_>) -> Vec<(String, FaultSpec)> {
         let state = self.current();
-        let matching = state.list.iter().filter(|live| live.rule.when.mismatches(input).is_empty());
+        let matching = state.list.iter().filter(|live| live.rule.when.is_match(input));
         matching.map(|live| (live.id.clone(), live.rule.fault.clone())).collect()
     }
 

@@ -355,16 +355,28 @@ fn times_and_sequences_count_per_conversation_or_caller() {
 }
 
 #[test]
-fn an_unmatched_request_reports_the_nearest_reply() {
+fn a_request_that_fits_no_reply_gets_the_nearest_and_its_mismatches() {
     let replies = json!([
         {"when": {"model": "o1", "user": "x", "turn": 9}, "text": "a"},
-        {"when": {"model": "gpt-4o", "user": "exactly this"}, "text": "b"},
+        {"when": {"turn": 4}, "text": "b"},
+        {"when": {"model": "gpt-4o", "user": "exactly this"}, "text": "c"},
+        {"when": {"model": "gpt-4o", "user": "or this"}, "text": "d"},
+        {"when": {"user": "once"}, "text": "e", "times": 1},
     ]);
     let (_server, mut connection, _files) = scripted(&replies);
-    let missed = connection.chat(&body(json!({})));
-    assert_eq!((missed.status, missed.json()["error"]["code"].as_str()), (404, Some("no_matching_reply")));
-    let message = missed.json()["error"]["message"].as_str().unwrap().to_owned();
-    assert!(message.contains("reply [1], but for user"), "{message}");
+    let mut miss = |user: &str| {
+        let missed = connection.chat(&body(json!({"messages": [{"role": "user", "content": user}]})));
+        assert_eq!((missed.status, missed.json()["error"]["code"].as_str()), (404, Some("no_matching_reply")));
+        missed.json()["error"]["message"].as_str().unwrap().to_owned()
+    };
+    let start = "No scripted reply is for this request. The nearest is replies.json";
+    assert_eq!(miss("Hi"), format!(r#"{start}[2]: user: expected "exactly this", got "Hi"."#));
+    let long = miss(&"ä".repeat(10_000));
+    assert_eq!(long, format!(r#"{start}[2]: user: expected "exactly this", got "{}…"."#, "ä".repeat(80)));
+    let message = body(json!({"messages": [{"role": "user", "content": "once"}]}));
+    assert_eq!(connection.chat(&message).status, 200);
+    let message = connection.chat(&message).json()["error"]["message"].as_str().unwrap().to_owned();
+    assert_eq!(message, format!("{start}[4]: it fits, but has been sent as often as its `times` allows."));
 }
 
 #[test]

@@ -178,7 +178,7 @@ fn a_forced_function_is_called_once() {
 fn finish_reason_names_what_ended_the_reply() {
     let replies = json!([
         {"when": {"user": "calls"}, "tool_calls": [{"name": "f", "arguments": {"a": 1}}, {"name": "g"}]},
-        {"when": {"user": "breaks"}, "tool_calls": [{"name": "f", "arguments": "{\"a\":"}]},
+        {"when": {"user": "breaks"}, "tool_calls": [{"name": "f", "text": "{\"a\":"}]},
         {"when": {"user": "filtered"}, "text": "half", "finish_reason": "content_filter"},
         {"when": {"user": "refuses"}, "refusal": "No."},
         {"when": {"user": "nothing"}, "text": ""},

@@ -16,7 +16,7 @@ use fake_openai::{
     core::clock::ManualClock,
     fixtures::{
         Fixtures,
-        router::{Found, Router},
+        router::{RouteMatch, Router},
     },
 };
 use serde::Deserialize;
@@ -256,7 +256,7 @@ fn every_route_has_a_golden_response() {
                 let (method, path) = request.parts();
                 let path = path.split('?').next().unwrap();
                 // An error does not show the route's response. 426 stands for WebSockets, which have `.session` files.
-                if let (200..400 | 426, Found::Endpoint(number, _)) =
+                if let (200..400 | 426, RouteMatch::Endpoint(number, _)) =
                     (status, router.find(&method.parse().unwrap(), path))
                 {
                     missing.remove(&routes[number].to_string());

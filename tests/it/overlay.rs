@@ -102,10 +102,17 @@ fn check_mistakes(cases: &[(&str, &str, &[&str])]) {
 fn a_mistake_in_an_endpoint_is_reported_with_file_place_and_remedy() {
     check_mistakes(&[
         ("openai/a.json", "{", &["openai/a.json", "line 1 column 1"]),
-        ("openai/a.json", r#"{"routs": []}"#, &["unknown field `routs`", "`routes`", "line 1"]),
+        ("openai/a.json", r#"{"routs": []}"#, &["unknown field `routs` at line 1 column 8; did you mean `routes`?"]),
+        (
+            "openai/a.json",
+            r#"{"like": "openai/chat.json", "routes": ["POST /a"], "limitd": true}"#,
+            &["openai/a.json: unknown field `limitd`; did you mean `limited`?"],
+        ),
+        ("openai/a.json", r#"{"routes": ["GET /a"], "dialect": "openai-chats"}"#, &["did you mean `openai-chat`?"]),
+        ("reply.json", "[]", &["reply.json", "did you mean `replies.json`?"]),
         ("openai/a.json", r#"{"routes": [], "body": {}}"#, &["routes", "is empty", "POST /v1"]),
         ("openai/a.json", r#"{"routes": ["GET v1"], "body": {}}"#, &["routes[0]", "starts with `/`"]),
-        ("openai/a.json", r#"{"routes": ["GET /a"]}"#, &["says nothing", "`body`", "`dialect`"]),
+        ("openai/a.json", r#"{"routes": ["GET /a"]}"#, &["has no response", "`body`", "`dialect`"]),
         ("openai/a.json", r#"{"routes": ["GET /a"], "body": "{{bdy.x}}"}"#, &["body", "`bdy`", "path, query"]),
         ("openai/a.json", r#"{"routes": ["GET /a/{b}"], "body": "{{path.c}}"}"#, &["path.c", "GET /a/{b}", "{c}"]),
         ("openai/a.json", r#"{"routes": ["GET /a"], "body": 1, "status": 99}"#, &["status", "99"]),
@@ -122,7 +129,7 @@ fn a_mistake_in_an_endpoint_is_reported_with_file_place_and_remedy() {
 #[test]
 fn a_mistake_in_a_path_a_model_list_or_a_file_name_is_reported_with_file_place_and_remedy() {
     check_mistakes(&[
-        ("openai/a.json", r#"{"routes": ["GET /a"], "dialect": "openai-chat"}"#, &["head", "lacks `id`"]),
+        ("openai/a.json", r#"{"routes": ["GET /a"], "dialect": "openai-chat"}"#, &["head", "`id` is missing"]),
         (
             "openai/a.json",
             r#"{"routes": ["GET /v1/models"], "body": 1}"#,
@@ -160,16 +167,45 @@ fn a_mistake_in_a_path_a_model_list_or_a_file_name_is_reported_with_file_place_a
 #[test]
 fn a_mistake_in_replies_is_reported_with_file_place_and_remedy() {
     check_mistakes(&[
-        ("replies.json", r#"[{"txt": "x"}]"#, &["replies.json", "unknown field `txt`", "`text`"]),
-        ("replies.json", r#"[{}]"#, &["replies.json: [0]", "says nothing", "`tool_calls`"]),
-        ("replies.json", r#"[{"text": "a", "echo": true}]"#, &["[0]", "says text and echo"]),
+        (
+            "replies.json",
+            r#"[{"txt": "x"}]"#,
+            &["replies.json: unknown field `txt` at line 1 column 7; did you mean `text`?"],
+        ),
+        ("replies.json", r#"[{}]"#, &["replies.json: [0]", "has nothing", "`tool_calls`"]),
+        ("replies.json", r#"[{"text": "a", "echo": true}]"#, &["[0]", "has text and echo"]),
         ("replies.json", r#"[{"text": "{{nope.x}}"}]"#, &["replies.json: [0].text", "`nope`"]),
         ("replies.json", r#"[{"text": "a", "reasoning": "{{nope.x}}"}]"#, &["[0].reasoning", "`nope`"]),
         ("replies.json", r#"[{"sequence": [{"text": "a"}], "reasoning": "b"}]"#, &["[0].reasoning", "each of the"]),
         ("replies.json", r#"[{"when": {"user": {"regex": "("}}, "text": "a"}]"#, &["replies.json", "regex"]),
-        ("replies.json", r#"[{"sequence": [{"sequence": []}]}]"#, &["[0].sequence[0]", "says sequence"]),
+        ("replies.json", r#"[{"sequence": [{"sequence": []}]}]"#, &["[0].sequence[0]", "has sequence"]),
+        (
+            "replies.json",
+            r#"[{"text": "a", "times": 0}, {"text": "b"}]"#,
+            &["replies.json: [0].times: is 0, so the reply is never sent; write 1 or more"],
+        ),
+        (
+            "replies.json",
+            r#"[{"when": {"user": {"regex": "a+"}}, "text": "a"}, {"when": {"user": {"regex": "a+"}}, "text": "b"}]"#,
+            &["replies.json: [1]: is never sent: reply [0] has the same `when` and no `times`; give that one `times`"],
+        ),
+        (
+            "replies.json",
+            r#"[{"tool_calls": [{"name": "f", "arguments": "{\"a\": "}]}]"#,
+            &["replies.json: [0].tool_calls[0].arguments: are not JSON: EOF while", "`text` in place of `arguments`"],
+        ),
+        (
+            "replies.json",
+            r#"[{"sequence": [{"tool_calls": [{"name": "f", "arguments": "Rome, {{body.x}}"}]}]}]"#,
+            &["replies.json: [0].sequence[0].tool_calls[0].arguments: are not JSON: expected value at line 1 column 1"],
+        ),
+        (
+            "replies.json",
+            r#"[{"tool_calls": [{"name": "f", "arguments": {}, "text": "x"}]}]"#,
+            &["replies.json: [0].tool_calls[0].text: a call has `arguments` or a `text`"],
+        ),
         ("replies.json", r#"[{"sequence": []}]"#, &["[0].sequence", "is empty"]),
-        ("replies.json", r#"[{"sequence": [{"text": "a"}], "text": "b"}]"#, &["[0]", "says text and sequence"]),
+        ("replies.json", r#"[{"sequence": [{"text": "a"}], "text": "b"}]"#, &["[0]", "has text and sequence"]),
         ("replies.json", r#"[{"sequence": [{"text": "a"}], "usage": {}}]"#, &["[0].usage", "each of the replies"]),
         ("replies.json", r#"[{"sequence": [{"text": "a", "times": 2}]}]"#, &["[0].sequence[0].times", "at the top"]),
         (
@@ -200,6 +236,11 @@ fn a_mistake_in_a_provider_or_profile_is_reported_with_file_place_and_remedy() {
         ),
         (
             "mine/provider.json",
+            r#"{"like": "openai", "errors": {"rate_limit": {"status": 429}}}"#,
+            &["errors.rate_limit: `rate_limit` is no kind of error; did you mean `rate_limited`?"],
+        ),
+        (
+            "mine/provider.json",
             r#"{"like": "openai", "errors": {"not_json": {"status": 200}}}"#,
             &["errors.not_json.status", "200"],
         ),
@@ -211,7 +252,7 @@ fn a_mistake_in_a_provider_or_profile_is_reported_with_file_place_and_remedy() {
         (
             "mine/provider.json",
             r#"{"like": "openai", "errors": {"not_json": {"status": 400, "words": {"message": "{{error.param}}"}}}}"#,
-            &["error.param", "tells nothing"],
+            &["error.param", "fields of this error: none"],
         ),
         (
             "mine/provider.json",
@@ -220,6 +261,25 @@ fn a_mistake_in_a_provider_or_profile_is_reported_with_file_place_and_remedy() {
         ),
         ("mine/provider.json", r#"{"like": "mine"}"#, &["circle"]),
     ]);
+}
+
+#[test]
+fn replies_that_can_be_sent_are_accepted() {
+    let directory = Directory::with(&[(
+        "replies.json",
+        r#"[
+            {"when": {"user": "a"}, "text": "first", "times": 1},
+            {"when": {"user": "a"}, "text": "then"},
+            {"when": {"user": {"exact": "a*"}}, "text": "another kind of pattern"},
+            {"when": {"user": "a*"}, "tool_calls": [
+                {"name": "f", "arguments": "{\"city\": \"{{body.user}}\", \"n\": {{body.n}}}"},
+                {"name": "g", "arguments": "{{body.metadata.arguments}}"},
+                {"name": "h", "text": "no JSON"}
+            ]},
+            {"text": "else"}
+        ]"#,
+    )]);
+    assert_eq!(Fixtures::load(Some(directory.path())).err(), None);
 }
 
 #[test]
@@ -243,7 +303,7 @@ fn all_mistakes_are_reported_at_once_with_exit_status_2() {
         let output = run(&args);
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{error}");
-        for word in ["a.json", "b.json: routes[0]", "b.json: body", "replies.json: [1]: is never said"] {
+        for word in ["a.json", "b.json: routes[0]", "b.json: body", "replies.json: [1]: is never sent"] {
             assert!(error.contains(word), "lacks {word} in\n{error}");
         }
     }

@@ -259,7 +259,7 @@ fn mistakes_in_the_actions_of_a_collection_are_reported_at_start() {
         (r#""actions": {"get": {"route": "one"}}"#.to_owned(), "actions.get.route: `one` is not a route"),
         (
             r#""actions": {"get": {"stats": 1}}"#.to_owned(),
-            "actions.get: unknown field `stats`, expected one of `route`",
+            "actions.get: unknown field `stats`; did you mean `status`?",
         ),
         (r#""actions": {"get": {"status": 99}}"#.to_owned(), "actions.get.status: 99 is not the status"),
         (
@@ -291,11 +291,11 @@ fn mistakes_in_the_object_and_the_states_of_a_collection_are_reported_at_start()
         ),
         (
             format!(r#"{OBJECT}, "actions": {{"stop": {{"only_if": {{"state": ["on"]}}}}}}"#),
-            "actions.stop.only_if: `state` is not among the members of `object`",
+            "actions.stop.only_if: `state` is no member of `object`",
         ),
         (
             format!(r#"{OBJECT}, "actions": {{"stop": {{"only_if": {{"id": []}}}}}}"#),
-            "actions.stop.only_if: `id` may have no value",
+            "actions.stop.only_if: `id` allows no value",
         ),
         (
             format!(r#"{OBJECT}, "actions": {{"create": {{"only_if": {{"id": ["a"]}}}}}}"#),

@@ -225,7 +225,7 @@ fn reasoning_comes_first_with_summary_and_encryption_on_request() {
 fn scripted_refusals_and_tool_calls_become_output_items() {
     let (_server, mut connection, _directory) = scripted(&json!([
         {"when": {"user": "bad"}, "refusal": "I will not."},
-        {"when": {"user": "two", "tool_result": false}, "tool_calls": [{"name": "weather", "arguments": {"x": 1}}, {"name": "note", "arguments": "z"}]},
+        {"when": {"user": "two", "tool_result": false}, "tool_calls": [{"name": "weather", "arguments": {"x": 1}}, {"name": "note", "text": "z"}]},
         {"when": {"user": "two"}, "text": "Done."},
         {"text": ""},
     ]));

@@ -118,7 +118,8 @@ fn rules_can_be_added_replaced_and_deleted_at_run_time() {
     admin("POST", "/rules", r#"{"fault": "429x1"}"#);
     assert_eq!(statuses(2), [429, 200], "a reset clears the counts");
     assert_eq!(admin("DELETE", "/rules", "").status, 204);
-    for (body, words) in [("{", "is JSON"), (r#"{"fault": "boom"}"#, "boom"), (r#"{"faults": "503"}"#, "unknown field")]
+    for (body, words) in
+        [("{", "is not valid JSON"), (r#"{"fault": "boom"}"#, "boom"), (r#"{"faults": "503"}"#, "unknown field")]
     {
         let refused = admin("POST", "/rules", body);
         assert_eq!(refused.status, 400);

@@ -1,6 +1,6 @@
-//! `openai-runs`: runs of OpenAI's assistants on threads, and the outputs of tools that a run waits for, polled or streamed.
+//! `openai-runs`: runs of OpenAI's assistants on threads, and the tool outputs that runs wait for, polled or streamed.
 //!
-//! An action of a collection makes or finds the run; here the model says what comes of it. The events, their order and
+//! A collection's action creates or finds the run, and this protocol adds the model's reply. Events, their order and
 //! their shapes are those of recorded streams and of OpenAI's schema.
 
 mod objects;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use self::{
-    objects::{Ended, Happened, happened},
+    objects::{RunEnd, RunOutcome, run_outcome},
     stream::events,
 };
 use crate::protocol::{
@@ -33,21 +33,21 @@ use crate::{
     protocol::{Lookup, StoredObjects},
 };
 
-/// The members of an assistant that its runs take over where they are given none of their own.
+/// Members that a run inherits from its assistant unless its request sets them.
 const INHERITED: [&str; 8] =
     ["model", "instructions", "tools", "tool_resources", "temperature", "top_p", "reasoning_effort", "response_format"];
 
-/// Makes the dialect; see [`crate::protocol::Make`].
+/// Creates the protocol; see [`crate::protocol::Make`].
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     match head.keys().next() {
         None => Ok(Box::new(Runs)),
-        Some(name) => Err(format!("`head` has `{name}`: what a run is, its collection says")),
+        Some(name) => Err(format!("unknown key `{name}`; set it in the collection of runs")),
     }
 }
 
 struct Runs;
 
-/// What a request hands in for the calls that its run waits for.
+/// Returns a request's tool outputs.
 fn outputs(body: json::Object<'_>) -> Option<Vec<Value>> {
     match body.get("tool_outputs")?.to_value()? {
         Value::Array(outputs) => Some(outputs),
@@ -55,7 +55,7 @@ fn outputs(body: json::Object<'_>) -> Option<Vec<Value>> {
     }
 }
 
-/// The run with what it takes over from its assistant.
+/// Adds the members that a run inherits from its assistant.
 fn inherit(run: &mut Value, body: json::Object<'_>, assistant: &Value) {
     let Some(run) = run.as_object_mut() else { return };
     for name in INHERITED {
@@ -73,7 +73,7 @@ fn inherit(run: &mut Value, body: json::Object<'_>, assistant: &Value) {
     }
 }
 
-/// Sees to it that a run waits for just these outputs.
+/// Checks that a run waits for exactly these outputs.
 fn check_outputs(run: &Value, outputs: &[Value]) -> Result<(), ApiError> {
     if run["status"] != "requires_action" {
         let status = run["status"].as_str().unwrap_or_default();
@@ -85,12 +85,12 @@ fn check_outputs(run: &Value, outputs: &[Value]) -> Result<(), ApiError> {
         list.iter().map(|one| one[name].as_str().unwrap_or_default().to_owned()).collect()
     };
     let calls = run["required_action"]["submit_tool_outputs"]["tool_calls"].as_array().map_or(&[][..], Vec::as_slice);
-    let (wanted, got) = (ids(calls, "id"), ids(outputs, "tool_call_id"));
-    if wanted.len() == got.len() && wanted.iter().all(|id| got.contains(id)) {
+    let (expected, got) = (ids(calls, "id"), ids(outputs, "tool_call_id"));
+    if expected.len() == got.len() && expected.iter().all(|id| got.contains(id)) {
         return Ok(());
     }
-    let told = |ids: &[String]| ids.iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(", ");
-    let problem = format!("Expected tool outputs for call_ids [{}], got [{}]", told(&wanted), told(&got));
+    let listed = |ids: &[String]| ids.iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(", ");
+    let problem = format!("Expected tool outputs for call_ids [{}], got [{}]", listed(&expected), listed(&got));
     Err(ApiError::BrokenRule { problem })
 }
 
@@ -99,7 +99,7 @@ impl Protocol for Runs {
         Ok(())
     }
 
-    /// A run says what its thread asks for.
+    /// Returns false: the reply depends on the run's thread.
     fn is_plain(&self, _: json::Object<'_>, _: u64) -> bool {
         false
     }
@@ -116,24 +116,24 @@ impl Protocol for Runs {
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        kept: &dyn StoredObjects,
+        store: &dyn StoredObjects,
     ) -> Result<(), ApiError> {
         let mut run = Value::clone(&context.resource.borrow());
         let text = |name: &str| run[name].as_str().unwrap_or_default().to_owned();
         let (id, thread, assistant) = (text("id"), text("thread_id"), text("assistant_id"));
         match outputs(body) {
             Some(outputs) => {
-                if let Lookup::Stored(run) = kept.find("runs", &[&thread], &id) {
+                if let Lookup::Stored(run) = store.find("runs", &[&thread], &id) {
                     check_outputs(&run, &outputs)?;
                 }
             }
-            None => match kept.find("assistants", &[], &assistant) {
+            None => match store.find("assistants", &[], &assistant) {
                 Lookup::Stored(assistant) => inherit(&mut run, body, &assistant),
                 _ => inherit(&mut run, body, &Value::Null),
             },
         }
         let all = |what: &str, parents: &[&str]| -> Vec<Value> {
-            kept.all(what, parents).iter().map(|one| Value::clone(one)).collect()
+            store.all(what, parents).iter().map(|one| Value::clone(one)).collect()
         };
         let before = json!({"messages": all("messages", &[&thread]), "steps": all("steps", &[&thread, &id])});
         context.history.replace(vec![Arc::new(before)]);
@@ -142,16 +142,16 @@ impl Protocol for Runs {
     }
 
     fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        // Without a request there is no run: nothing is plain, so nothing is spelled ahead of time.
-        Box::new(Spelled(context.map(|context| happened(reply, context)).unwrap_or_default()))
+        // No request is plain, so replies are never rendered without one.
+        Box::new(RenderedRun(context.map(|context| run_outcome(reply, context)).unwrap_or_default()))
     }
 }
 
-/// A run, from where the request finds it to where it ends or waits.
-struct Spelled(Happened);
+/// A rendered run, from its state at the request to its end or its next wait for tool outputs.
+struct RenderedRun(RunOutcome);
 
-impl Rendered for Spelled {
-    /// Who does not stream polls.
+impl Rendered for RenderedRun {
+    /// Returns true if the run is not streamed: the client polls it.
     fn is_deferred(&self, context: &RequestContext<'_>) -> bool {
         !wants_stream(context)
     }
@@ -160,38 +160,38 @@ impl Rendered for Spelled {
         self.0.queued.clone()
     }
 
-    fn store(&self, context: &RequestContext<'_>, kept: &dyn StoredObjects) {
-        let Happened { thread, answered, queued, said, ended, .. } = &self.0;
+    fn store(&self, context: &RequestContext<'_>, store: &dyn StoredObjects) {
+        let RunOutcome { thread, completed_steps, queued, steps, end, .. } = &self.0;
         let text = |name: &str| queued[name].as_str().unwrap_or_default();
-        let (run, of) = (text("id"), text("thread_id"));
+        let (run, thread_id) = (text("id"), text("thread_id"));
         if let Some(thread) = thread {
-            kept.put("threads", &[], of, thread.clone());
+            store.put("threads", &[], thread_id, thread.clone());
         }
         let id = |object: &Value| object["id"].as_str().unwrap_or_default().to_owned();
-        for step in answered {
-            kept.put("steps", &[of, run], &id(step), step.clone());
+        for step in completed_steps {
+            store.put("steps", &[thread_id, run], &id(step), step.clone());
         }
-        let beside = said.iter().flat_map(|said| {
-            let message = said.message.as_ref().map(|message| ("messages", vec![of], message.clone()));
-            message.into_iter().chain([("steps", vec![of, run], said.step.clone())])
+        let created = steps.iter().flat_map(|step| {
+            let message = step.message.as_ref().map(|message| ("messages", vec![thread_id], message.clone()));
+            message.into_iter().chain([("steps", vec![thread_id, run], step.object.clone())])
         });
         if wants_stream(context) {
-            for (what, parents, object) in beside {
-                kept.put(what, &parents, &id(&object), object);
+            for (what, parents, object) in created {
+                store.put(what, &parents, &id(&object), object);
             }
-            kept.put("runs", &[of], run, self.0.after());
+            store.put("runs", &[thread_id], run, self.0.finished());
             return;
         }
-        kept.put("runs", &[of], run, queued.clone());
-        let put: Vec<Value> = beside
-            .filter_map(|(what, parents, object)| Some(json!([kept.key(what, &parents)?, id(&object), object])))
+        store.put("runs", &[thread_id], run, queued.clone());
+        let put: Vec<Value> = created
+            .filter_map(|(what, parents, object)| Some(json!([store.key(what, &parents)?, id(&object), object])))
             .collect();
-        let mut set = ended.changes.clone();
-        if let (Ended { waits: false, .. }, Some(set)) = (ended, set.as_object_mut()) {
-            // When it ends is when somebody looks.
+        let mut set = end.changes.clone();
+        if let (RunEnd { requires_action: false, .. }, Some(set)) = (end, set.as_object_mut()) {
+            // The run completes when it is polled, so the poll sets the time.
             set.shift_remove("completed_at");
         }
-        kept.plan("runs", &[of], run, json!({"in_progress": {"set": set, "put": put}}));
+        store.plan("runs", &[thread_id], run, json!({"in_progress": {"set": set, "put": put}}));
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
@@ -200,8 +200,8 @@ impl Rendered for Spelled {
             return Response::ok("application/json", Body::Full(body.into()));
         }
         let list = Box::new(EventIter::new(RenderedEvents::from(events(&self.0))));
-        let frames = Body::Stream(response::EventStream { events: list, format: StreamFormat::Named });
-        Response::ok("text/event-stream; charset=utf-8", frames)
+        let events = Body::Stream(response::EventStream { events: list, format: StreamFormat::Named });
+        Response::ok("text/event-stream; charset=utf-8", events)
     }
 }
 
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_takes_the_outputs_that_it_waits_for() {
+    fn a_run_accepts_only_the_outputs_that_it_waits_for() {
         let output = |id: &str| json!({"tool_call_id": id, "output": "x"});
         let problem = |run: &Value, outputs: &[Value]| match check_outputs(run, outputs) {
             Err(ApiError::BrokenRule { problem }) => problem,

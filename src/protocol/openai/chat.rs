@@ -1,14 +1,14 @@
-//! `openai-chat`: OpenAI's Chat Completions, whole and streamed.
+//! `openai-chat`: OpenAI's Chat Completions, full and streamed.
 //!
-//! The shapes, the order of the keys and the rules of the stream are those of recorded answers of 2025 and 2026. Where the
-//! head has a `filter`, they are those of Azure: see [`crate::protocol::wrap::azure_filter`], which does the same for other dialects. OpenAI
-//! tells nothing of what its models think; of hosts that do, the head's `thoughts` names the member of a message. With
-//! `stream_by_path` the operation that the path ends with may ask for a stream, as Bedrock's does.
+//! Shapes, key order and stream rules are those of responses recorded in 2025 and 2026. An envelope with a `filter` has
+//! Azure's shapes; [`crate::protocol::wrap::azure_filter`] does the same for other protocols. OpenAI does not send its
+//! models' reasoning. For hosts that do, the envelope's `thoughts` names the message member. With `stream_by_path` the
+//! operation at the end of the path may request a stream, as Bedrock's does.
 
 mod check;
+mod full;
 pub(in crate::protocol) mod read;
 mod stream;
-mod whole;
 
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use self::{
-    read::{StreamOptions, Wishes, wishes},
-    stream::{Around, Frames, Stream},
-    whole::Said,
+    full::MessageParts,
+    read::{ChatOptions, StreamOptions},
+    stream::{ChatChunks, ChatEvents, ChunkEnvelope},
 };
 use crate::protocol::{
     Protocol, Rendered,
@@ -41,14 +41,14 @@ use crate::{
     media::silence::Format,
 };
 
-/// The head's fields that have a place of their own; those that an answer cannot do without are marked.
+/// Envelope fields with a fixed position in the response. `true`: the field is required.
 const HEAD: [(&str, bool); 5] =
     [("id", true), ("created", true), ("model", true), ("service_tier", false), ("system_fingerprint", false)];
 
-/// Makes the dialect; see [`crate::protocol::Make`].
+/// Creates the protocol; see [`crate::protocol::Make`].
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     if let Some((missing, _)) = HEAD.iter().find(|(name, needed)| *needed && !head.contains_key(*name)) {
-        return Err(format!("`head` lacks `{missing}`: give it a value or a slot"));
+        return Err(format!("`{missing}` is missing; give it a value or a slot"));
     }
     let tier = head
         .get("service_tier")
@@ -58,22 +58,24 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
     let filter = match head.shift_remove("filter") {
         None => None,
         Some(_) if tier.is_some() => {
-            return Err("`head` has a `filter`: behind it there is no `service_tier`".to_owned());
+            return Err("`filter` and `service_tier` exclude each other; remove one of them".to_owned());
         }
         Some(mut filter) => {
-            let found = filter.as_object_mut().ok_or("`filter` must be an object")?;
+            let found = filter.as_object_mut().ok_or("`filter`: not an object; give it one")?;
             Some(ContentFilter::take(found).map_err(|error| format!("`filter`: {error}"))?)
         }
     };
-    let thoughts = match head.shift_remove("thoughts") {
+    let reasoning_member = match head.shift_remove("thoughts") {
         None => None,
         Some(Value::String(member)) => Some(member),
-        Some(_) => return Err("`thoughts` must be the name of a member, such as `reasoning_content`".to_owned()),
+        Some(_) => {
+            return Err("`thoughts`: not a string; give it a member's name, such as `reasoning_content`".to_owned());
+        }
     };
     let by_path = match head.shift_remove("stream_by_path") {
         None => false,
         Some(Value::Bool(by_path)) => by_path,
-        Some(_) => return Err("`stream_by_path` must be true or false".to_owned()),
+        Some(_) => return Err("`stream_by_path`: not a boolean; use true or false".to_owned()),
     };
     if tier.is_some() {
         head.insert("service_tier".into(), json!("{{part.service_tier}}"));
@@ -84,13 +86,13 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
     let others = head.iter().filter(|(name, _)| !HEAD.iter().any(|(known, _)| known == name));
     let others: Map<String, Value> = others.map(|(name, value)| (name.clone(), value.clone())).collect();
 
-    let mut whole = given(&["id"]);
-    whole.insert("object".into(), json!("chat.completion"));
-    whole.extend(given(&["created", "model"]));
-    whole.insert("choices".into(), json!("{{part.choices}}"));
-    whole.insert("usage".into(), json!("{{part.usage}}"));
-    whole.extend(given(&["service_tier", "system_fingerprint"]));
-    whole.extend(others.clone());
+    let mut full = given(&["id"]);
+    full.insert("object".into(), json!("chat.completion"));
+    full.extend(given(&["created", "model"]));
+    full.insert("choices".into(), json!("{{part.choices}}"));
+    full.insert("usage".into(), json!("{{part.usage}}"));
+    full.extend(given(&["service_tier", "system_fingerprint"]));
+    full.extend(others.clone());
 
     let mut chunk = given(&["id"]);
     chunk.insert("object".into(), json!("chat.completion.chunk"));
@@ -99,76 +101,75 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
     chunk.insert("choices".into(), json!("{{part.choices}}"));
 
     let mut layout = LAYOUT;
-    let mut behind = Map::new();
+    let mut tail = Map::new();
     if let Some(filter) = &filter {
         layout.indent = 0;
-        whole.insert(PROMPT_RESULTS.into(), filter.prompt_results());
-        whole.sort_keys();
+        full.insert(PROMPT_RESULTS.into(), filter.prompt_results());
+        full.sort_keys();
         chunk.sort_keys();
         let (before, after) = chunk.into_iter().partition(|(name, _)| name.as_str() < "obfuscation");
-        (chunk, behind) = (before, after);
+        (chunk, tail) = (before, after);
     }
-    let whole = Template::json(&Value::Object(whole), layout, AllowedSlots::Part)?.split();
+    let full = Template::json(&Value::Object(full), layout, AllowedSlots::Part)?.split();
     let chunk = Template::json(&Value::Object(chunk), Layout::default(), AllowedSlots::Part)?.split();
-    let behind = Template::json(&Value::Object(behind), Layout::default(), AllowedSlots::Part)?;
+    let tail = Template::json(&Value::Object(tail), Layout::default(), AllowedSlots::Part)?;
     let tiers = usize::from(tier.is_some());
-    if (whole.len(), chunk.len()) != (3 + tiers, 2 + tiers) || behind.slots().any(|slot| matches!(slot, Slot::Part(_)))
-    {
-        return Err("`head` may not use {{part.…}}: it is the dialect's own".to_owned());
+    if (full.len(), chunk.len()) != (3 + tiers, 2 + tiers) || tail.slots().any(|slot| matches!(slot, Slot::Part(_))) {
+        return Err("{{part.…}} is reserved for the protocol; remove it".to_owned());
     }
-    let filter = filter.map(|filter| Behind { first: filter.first_event(), filter, chunk: behind });
-    Ok(Box::new(Chat { frame: Arc::new(Frame { whole, chunk, tier, thoughts, by_path, filter }) }))
+    let filter = filter.map(|filter| FilterParts { first_event: filter.first_event(), filter, chunk_tail: tail });
+    Ok(Box::new(Chat { envelope: Arc::new(ChatEnvelope { full, chunk, tier, reasoning_member, by_path, filter }) }))
 }
 
 struct Chat {
-    frame: Arc<Frame>,
+    envelope: Arc<ChatEnvelope>,
 }
 
-/// What stands around the model's words, with the slots of the head.
-struct Frame {
-    /// A whole answer around its choices, its usage and its service tier.
-    whole: Vec<Template>,
-    /// A chunk around its service tier and its choices.
+/// The JSON around the model's output, with the envelope's slots.
+struct ChatEnvelope {
+    /// Pieces of a full response around its choices, its usage and its service tier.
+    full: Vec<Template>,
+    /// Pieces of a chunk around its service tier and its choices.
     chunk: Vec<Template>,
-    /// The service tier where the request names none; `None` if answers have none.
+    /// The default service tier. `None`: responses have none.
     tier: Option<Template>,
-    /// The member of a message that tells what was thought; `None` if none does.
-    thoughts: Option<String>,
-    /// Whether the path may ask for a stream, too.
+    /// The message member that holds the reasoning. `None`: reasoning is not sent.
+    reasoning_member: Option<String>,
+    /// True if the path may request a stream, too.
     by_path: bool,
-    /// The filter that it stands behind, if it does.
-    filter: Option<Behind>,
+    /// Azure's content filter, if the endpoint has one.
+    filter: Option<FilterParts>,
 }
 
-/// What a filter changes.
-struct Behind {
+/// The content filter and the parts of a stream that it adds or moves.
+struct FilterParts {
     filter: ContentFilter,
-    /// The event that comes before all others.
-    first: Bytes,
-    /// What of a chunk comes after the padding, as an object of its own: keys are in the order of the alphabet.
-    chunk: Template,
+    /// The event before all others.
+    first_event: Bytes,
+    /// The chunk's members after the padding, as an object of their own: Azure sorts keys.
+    chunk_tail: Template,
 }
 
-impl Frame {
-    /// What a request asks of the form of its answer.
-    fn wishes<'a>(&self, context: &'a RequestContext<'_>) -> Wishes<'a> {
-        let wishes = context.members().map(wishes).unwrap_or_default();
+impl ChatEnvelope {
+    /// Reads a request's response options from its body and its path.
+    fn options<'a>(&self, context: &'a RequestContext<'_>) -> ChatOptions<'a> {
+        let options = context.members().map(ChatOptions::read).unwrap_or_default();
         match self.by_path && wants_stream(context) {
-            true => Wishes { stream: Some(wishes.stream.unwrap_or_default()), ..wishes },
-            false => wishes,
+            true => ChatOptions { stream: Some(options.stream.unwrap_or_default()), ..options },
+            false => options,
         }
     }
 
-    fn whole(
+    fn full(
         &self,
         (choices, usage): (&[u8], &[u8]),
         tier: Option<json::Value<'_>>,
         context: &RequestContext<'_>,
     ) -> Bytes {
-        // What the slots of the head come to is short: an id, a time, a model's name.
+        // The envelope's slots are short: an id, a time, a model's name.
         let mut out = Vec::with_capacity(choices.len() + usage.len() + 400);
-        let mut around = self.whole.iter();
-        let mut next = |out: &mut Vec<u8>| around.next().map(|template| template.render_into(context, out));
+        let mut pieces = self.full.iter();
+        let mut next = |out: &mut Vec<u8>| pieces.next().map(|template| template.render_into(context, out));
         next(&mut out);
         out.extend_from_slice(choices);
         next(&mut out);
@@ -179,80 +180,82 @@ impl Frame {
         out.into()
     }
 
-    /// What stands around the choices and the padding of a chunk.
-    fn chunk(&self, tier: Option<json::Value<'_>>, context: &RequestContext<'_>) -> Around {
+    /// Renders the parts of a chunk around its choices and its padding.
+    fn chunk(&self, tier: Option<json::Value<'_>>, context: &RequestContext<'_>) -> ChunkEnvelope {
         let mut head = self.chunk[0].render(context);
         if self.tier.is_some() {
             self.put_tier(tier, context, &mut head);
             self.chunk[1].render_into(context, &mut head);
         }
-        let Some(behind) = &self.filter else { return Around { head, ..Around::default() } };
-        // Objects, of which members go on and follow.
-        let (mut middle, mut tail) = (self.chunk[1].render(context), behind.chunk.render(context));
+        let Some(filter) = &self.filter else { return ChunkEnvelope { head, ..ChunkEnvelope::default() } };
+        // Both are objects. Their members continue the chunk, so their braces go.
+        let (mut middle, mut tail) = (self.chunk[1].render(context), filter.chunk_tail.render(context));
         middle.pop();
         tail.pop();
         tail[0] = b',';
-        Around { first: Some(behind.first.clone()), head, middle, tail }
+        ChunkEnvelope { first: Some(filter.first_event.clone()), head, middle, tail }
     }
 
-    /// What a reply says, as it stands in this.
-    fn words(
+    /// Renders a reply in the given forms.
+    fn texts(
         &self,
         reply: &Reply,
         logprobs: &Logprobs,
-        speech: Format,
-        shape: Shape,
+        audio_format: Format,
+        forms: Forms,
         random: &mut Random,
         now: u64,
-    ) -> Words {
-        let filter = self.filter.as_ref().map(|behind| &behind.filter);
+    ) -> ChatTexts {
+        let filter = self.filter.as_ref().map(|parts| &parts.filter);
         let laid_out = |value: &Value| if filter.is_some() { value.to_string().into() } else { member(value) };
-        let thoughts = self.thoughts.as_deref();
-        let said = reply.choices.iter().map(|choice| Said::new(choice, thoughts, speech, random, now));
-        let said: Vec<_> = said.collect();
-        let mut usage = whole::usage(&reply.usage);
+        let member_name = self.reasoning_member.as_deref();
+        let messages = reply.choices.iter();
+        let messages = messages.map(|choice| MessageParts::new(choice, member_name, audio_format, random, now));
+        let messages: Vec<_> = messages.collect();
+        let mut usage = full::usage(&reply.usage);
         if filter.is_some() {
             usage.sort_all_objects();
         }
-        let mut words = Words {
+        let mut texts = ChatTexts {
             choices: Vec::new(),
             usage: laid_out(&usage),
-            stream: Arc::new(Stream { chunks: Vec::new(), usage: usage.to_string() }),
+            stream: Arc::new(ChatChunks { chunks: Vec::new(), usage: usage.to_string() }),
         };
-        if shape != Shape::Stream {
-            let choices = said.iter().enumerate().map(|(n, said)| whole::choice(n, said, logprobs, random)).collect();
+        if forms != Forms::Stream {
+            let choices = messages.iter().enumerate();
+            let choices = choices.map(|(n, message)| full::choice(n, message, logprobs, random)).collect();
             let mut choices = Value::Array(choices);
             if let Some(filter) = filter {
                 filter.annotate(&mut choices);
                 choices.sort_all_objects();
             }
-            words.choices = laid_out(&choices);
+            texts.choices = laid_out(&choices);
         }
-        if shape != Shape::Whole {
-            let chunks = stream::chunks(&said, logprobs, filter, random);
-            words.stream = Arc::new(Stream { chunks, usage: usage.to_string() });
+        if forms != Forms::Full {
+            let chunks = stream::chunks(&messages, logprobs, filter, random);
+            texts.stream = Arc::new(ChatChunks { chunks, usage: usage.to_string() });
         }
-        words
+        texts
     }
 
-    /// The tier that serves a request: the one it asks for under the name that answers use.
-    fn put_tier(&self, asked: Option<json::Value<'_>>, context: &RequestContext<'_>, out: &mut Vec<u8>) {
+    /// Writes the tier that serves a request: the requested one, by the name that responses use.
+    fn put_tier(&self, requested: Option<json::Value<'_>>, context: &RequestContext<'_>, out: &mut Vec<u8>) {
         let Some(tier) = &self.tier else { return };
-        match asked.map(json::Value::text) {
+        match requested.map(json::Value::text) {
             Some(br#""priority""# | br#""fast""#) => out.extend_from_slice(br#""priority""#),
-            Some(asked @ (br#""flex""# | br#""scale""#)) => out.extend_from_slice(asked),
+            Some(tier @ (br#""flex""# | br#""scale""#)) => out.extend_from_slice(tier),
             _ => tier.render_into(context, out),
         }
     }
 }
 
-/// What stands as `logprobs`.
+/// The value of `logprobs`.
 enum Logprobs {
-    /// The key is missing, as it is with models that think first.
+    /// No key, as with reasoning models.
     Absent,
-    /// `null`: none were asked for.
+    /// `null`: none were requested.
     Null,
-    /// With so many alternatives.
+    /// Log probabilities with this number of alternatives.
     Given(u64),
 }
 
@@ -266,7 +269,8 @@ impl Protocol for Chat {
     }
 
     fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        Prompt { show_reasoning: self.frame.thoughts.is_some(), ..read::prompt(body, context.model().into_owned()) }
+        let prompt = read::prompt(body, context.model().into_owned());
+        Prompt { show_reasoning: self.envelope.reasoning_member.is_some(), ..prompt }
     }
 
     fn cost(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Cost {
@@ -274,96 +278,98 @@ impl Protocol for Chat {
     }
 
     fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        let frame = Arc::clone(&self.frame);
+        let envelope = Arc::clone(&self.envelope);
         let Some(context) = context else {
-            // Nothing that is said the same every time has calls, and so none of it is drawn.
+            // A reply shared by all plain requests has no calls, so no id is drawn.
             let mut random = Random::seeded(0);
-            let mut words = |logprobs| frame.words(reply, &logprobs, Format::Wav, Shape::Both, &mut random, 0);
-            let (with, without) = (words(Logprobs::Null), words(Logprobs::Absent));
-            return Box::new(Spelled { frame, words: with, thinking: Some(without) });
+            let mut texts = |logprobs| envelope.texts(reply, &logprobs, Format::Wav, Forms::Both, &mut random, 0);
+            let (with, without) = (texts(Logprobs::Null), texts(Logprobs::Absent));
+            return Box::new(RenderedChat { envelope, texts: with, reasoning_texts: Some(without) });
         };
-        let thinks = context.model_facts().is_some_and(|facts| facts.reasoning);
-        let wishes = frame.wishes(context);
-        let logprobs = match wishes.logprobs {
+        let is_reasoning = context.model_facts().is_some_and(|facts| facts.reasoning);
+        let options = envelope.options(context);
+        let logprobs = match options.logprobs {
             Some(top) => Logprobs::Given(top),
-            None if thinks => Logprobs::Absent,
+            None if is_reasoning => Logprobs::Absent,
             None => Logprobs::Null,
         };
         let now = context.now.as_secs();
-        let shape = match wishes.stream {
-            None => Shape::Whole,
-            // A stream that is kept is kept whole.
-            Some(_) if wishes.store => Shape::Both,
-            Some(_) => Shape::Stream,
+        let forms = match options.stream {
+            None => Forms::Full,
+            // A streamed response is stored in its full form.
+            Some(_) if options.store => Forms::Both,
+            Some(_) => Forms::Stream,
         };
-        let words = frame.words(reply, &logprobs, wishes.speech, shape, &mut context.random.borrow_mut(), now);
-        Box::new(Spelled { frame, words, thinking: None })
+        let random = &mut context.random.borrow_mut();
+        let texts = envelope.texts(reply, &logprobs, options.audio_format, forms, random, now);
+        Box::new(RenderedChat { envelope, texts, reasoning_texts: None })
     }
 }
 
-struct Spelled {
-    frame: Arc<Frame>,
-    words: Words,
-    /// The same for models that think first, where one spelling serves many requests.
-    thinking: Option<Words>,
+/// A reply rendered but for the envelope's slots.
+struct RenderedChat {
+    envelope: Arc<ChatEnvelope>,
+    texts: ChatTexts,
+    /// The texts for reasoning models, if the rendered reply serves many requests.
+    reasoning_texts: Option<ChatTexts>,
 }
 
-/// What the model says, spelled for whole answers and for streams.
-struct Words {
+/// The model's output, rendered for full responses and for streams.
+struct ChatTexts {
     choices: Vec<u8>,
     usage: Vec<u8>,
-    stream: Arc<Stream>,
+    stream: Arc<ChatChunks>,
 }
 
-impl Words {
-    /// Those of a whole answer: the choices, and the usage.
-    fn said(&self) -> (&[u8], &[u8]) {
+impl ChatTexts {
+    /// Returns the choices and the usage of a full response.
+    fn full(&self) -> (&[u8], &[u8]) {
         (&self.choices, &self.usage)
     }
 }
 
-/// In which shapes a reply is spelled.
+/// The forms in which a reply is rendered.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    Whole,
+enum Forms {
+    Full,
     Stream,
     Both,
 }
 
-impl Spelled {
-    fn words(&self, context: &RequestContext<'_>) -> &Words {
-        match &self.thinking {
-            Some(thinking) if context.model_facts().is_some_and(|facts| facts.reasoning) => thinking,
-            _ => &self.words,
+impl RenderedChat {
+    fn texts(&self, context: &RequestContext<'_>) -> &ChatTexts {
+        match &self.reasoning_texts {
+            Some(texts) if context.model_facts().is_some_and(|facts| facts.reasoning) => texts,
+            _ => &self.texts,
         }
     }
 }
 
-impl Rendered for Spelled {
+impl Rendered for RenderedChat {
     fn record(&self, context: &RequestContext<'_>) -> Value {
-        let words = self.words(context);
-        let Wishes { tier, .. } = self.frame.wishes(context);
-        serde_json::from_slice(&self.frame.whole(words.said(), tier, context)).unwrap_or_default()
+        let texts = self.texts(context);
+        let ChatOptions { tier, .. } = self.envelope.options(context);
+        serde_json::from_slice(&self.envelope.full(texts.full(), tier, context)).unwrap_or_default()
     }
 
     fn id(&self, context: &RequestContext<'_>) -> Option<String> {
-        // What is said has nothing to do with it.
-        let around = self.frame.whole((b"null", b"null"), None, context);
-        let document = json::Document::read(&around).ok()?;
+        // The id does not depend on the model's output.
+        let empty = self.envelope.full((b"null", b"null"), None, context);
+        let document = json::Document::read(&empty).ok()?;
         Some(document.members().get("id")?.as_str()?.into_owned())
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let words = self.words(context);
-        let Wishes { stream, tier, .. } = self.frame.wishes(context);
+        let texts = self.texts(context);
+        let ChatOptions { stream, tier, .. } = self.envelope.options(context);
         let (content_type, content) = match stream {
-            None => ("application/json", Body::Full(self.frame.whole(words.said(), tier, context))),
+            None => ("application/json", Body::Full(self.envelope.full(texts.full(), tier, context))),
             Some(StreamOptions { include_usage, include_obfuscation }) => {
-                let around = self.frame.chunk(tier, context);
+                let envelope = self.envelope.chunk(tier, context);
                 let obfuscation = include_obfuscation.then(|| context.random.borrow().clone());
-                let frames = Frames::new(&words.stream, around, include_usage, obfuscation);
-                let frames = response::EventStream { events: Box::new(frames), format: StreamFormat::Data("\n") };
-                ("text/event-stream; charset=utf-8", Body::Stream(frames))
+                let events = ChatEvents::new(&texts.stream, envelope, include_usage, obfuscation);
+                let events = response::EventStream { events: Box::new(events), format: StreamFormat::Data("\n") };
+                ("text/event-stream; charset=utf-8", Body::Stream(events))
             }
         };
         Response::ok(content_type, content)

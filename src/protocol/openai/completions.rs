@@ -1,6 +1,6 @@
-//! `openai-completions`: OpenAI's Completions of the time before there were chats, whole and streamed.
+//! `openai-completions`: OpenAI's legacy Completions, full and streamed.
 //!
-//! The shapes and the order of the keys, which differs between whole answers and chunks, are those of recorded answers.
+//! Shapes and key order are those of recorded responses. The key order of full responses and of chunks differs.
 
 mod read;
 mod render;
@@ -10,8 +10,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use self::{
-    read::Wishes,
-    render::{Frames, Stream},
+    read::CompletionOptions,
+    render::{ChoiceText, CompletionChunks, CompletionEvents},
 };
 use crate::core::{
     context::RequestContext,
@@ -29,30 +29,30 @@ use crate::protocol::{
     envelope::{Envelope, LAYOUT, envelope_members, member},
 };
 
-/// Makes the dialect; see [`crate::protocol::Make`].
+/// Creates the protocol; see [`crate::protocol::Make`].
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     let object = ("object", json!("text_completion"));
     let choices = ("choices", json!("{{part.choices}}"));
     let usage = ("usage", json!("{{part.usage}}"));
     let given = |name| (name, Value::Null);
-    let whole = [given("id"), object.clone(), given("created"), given("model"), choices.clone(), usage];
+    let full = [given("id"), object.clone(), given("created"), given("model"), choices.clone(), usage];
     let chunk = [given("id"), object, given("created"), choices, given("model")];
-    let around = Around {
-        whole: Envelope::new(envelope_members(head, &whole)?, LAYOUT, 2)?,
+    let envelope = CompletionEnvelope {
+        full: Envelope::new(envelope_members(head, &full)?, LAYOUT, 2)?,
         chunk: Envelope::new(envelope_members(head, &chunk)?, Layout::default(), 1)?,
     };
-    Ok(Box::new(Completions { around: Arc::new(around) }))
+    Ok(Box::new(Completions { envelope: Arc::new(envelope) }))
 }
 
 struct Completions {
-    around: Arc<Around>,
+    envelope: Arc<CompletionEnvelope>,
 }
 
-/// What stands around the model's words, with the slots of the head.
-struct Around {
-    /// A whole answer around its choices and its usage.
-    whole: Envelope,
-    /// A chunk around its choices.
+/// The JSON envelope the model's output, with the envelope's slots.
+struct CompletionEnvelope {
+    /// A full response envelope its choices and its usage.
+    full: Envelope,
+    /// A chunk envelope its choices.
     chunk: Envelope,
 }
 
@@ -80,61 +80,62 @@ impl Protocol for Completions {
             "total_tokens": reply.usage.prompt_tokens.saturating_add(reply.usage.completion_tokens),
         });
         let body = context.and_then(|context| context.members().ok());
-        let wishes = body.map(Wishes::read).unwrap_or_default();
+        let options = body.map(CompletionOptions::read).unwrap_or_default();
         let prompts = match (body, context) {
-            (Some(body), Some(context)) if wishes.wants_prompts() => read::texts(body, &context.model()),
+            (Some(body), Some(context)) if options.needs_prompts() => read::texts(body, &context.model()),
             _ => Vec::new(),
         };
-        // Of as many as are best, as many as are wanted; those of one prompt follow each other.
-        let best = reply.choices.iter().enumerate().filter(|(n, _)| n % wishes.best_of < wishes.n);
-        let said = best.map(|(n, choice)| render::Said::new(choice, prompts.get(n / wishes.best_of), &wishes));
-        let said: Vec<_> = said.collect();
-        // Nothing that is said the same every time has logprobs, and so none of it is drawn.
+        // The first `n` of each prompt's `best_of` choices; the choices of one prompt are adjacent.
+        let best = reply.choices.iter().enumerate().filter(|(n, _)| n % options.best_of < options.n);
+        let choices = best.map(|(n, choice)| ChoiceText::new(choice, prompts.get(n / options.best_of), &options));
+        let choices: Vec<_> = choices.collect();
+        // A reply shared by all plain requests has no log probabilities, so nothing is drawn.
         let mut random = context.map_or_else(|| Random::seeded(0), |context| context.random.borrow_mut().fork());
-        let mut words = Words { choices: Vec::new(), usage: member(&usage), stream: Arc::default() };
-        if context.is_none() || wishes.stream.is_none() {
-            let choices = said.iter().enumerate().map(|(n, said)| said.whole(n, &wishes, &mut random));
-            words.choices = member(&choices.collect::<Vec<_>>());
+        let mut texts = CompletionTexts { choices: Vec::new(), usage: member(&usage), stream: Arc::default() };
+        if context.is_none() || options.stream.is_none() {
+            let choices = choices.iter().enumerate().map(|(n, choice)| choice.full(n, &options, &mut random));
+            texts.choices = member(&choices.collect::<Vec<_>>());
         }
-        if context.is_none() || wishes.stream.is_some() {
-            let chunks = render::chunks(&said, &wishes, &mut random);
-            words.stream = Arc::new(Stream { chunks, usage: usage.to_string() });
+        if context.is_none() || options.stream.is_some() {
+            let chunks = render::chunks(&choices, &options, &mut random);
+            texts.stream = Arc::new(CompletionChunks { chunks, usage: usage.to_string() });
         }
-        Box::new(Spelled { around: Arc::clone(&self.around), words })
+        Box::new(RenderedCompletion { envelope: Arc::clone(&self.envelope), texts })
     }
 }
 
-/// What the model says, spelled for whole answers and for streams.
-struct Words {
+/// The model's output, rendered for full responses and for streams.
+struct CompletionTexts {
     choices: Vec<u8>,
     usage: Vec<u8>,
-    stream: Arc<Stream>,
+    stream: Arc<CompletionChunks>,
 }
 
-struct Spelled {
-    around: Arc<Around>,
-    words: Words,
+/// A reply rendered but for the envelope's slots.
+struct RenderedCompletion {
+    envelope: Arc<CompletionEnvelope>,
+    texts: CompletionTexts,
 }
 
-impl Rendered for Spelled {
+impl Rendered for RenderedCompletion {
     fn record(&self, context: &RequestContext<'_>) -> Value {
-        let whole = self.around.whole.fill(&[&self.words.choices, &self.words.usage], context);
-        serde_json::from_slice(&whole).unwrap_or_default()
+        let full = self.envelope.full.fill(&[&self.texts.choices, &self.texts.usage], context);
+        serde_json::from_slice(&full).unwrap_or_default()
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let wishes = context.members().map(Wishes::read).unwrap_or_default();
-        let (content_type, content) = match wishes.stream {
+        let options = context.members().map(CompletionOptions::read).unwrap_or_default();
+        let (content_type, content) = match options.stream {
             None => {
-                let parts: [&[u8]; 2] = [&self.words.choices, &self.words.usage];
-                ("application/json", Body::Full(self.around.whole.fill(&parts, context)))
+                let parts: [&[u8]; 2] = [&self.texts.choices, &self.texts.usage];
+                ("application/json", Body::Full(self.envelope.full.fill(&parts, context)))
             }
             Some(include_usage) => {
-                let around = self.around.chunk.pieces(context);
-                let frames = Frames::new(&around, Arc::clone(&self.words.stream), include_usage);
-                let frames = response::EventStream { events: Box::new(frames), format: StreamFormat::Data("\n") };
-                // Recorded: without the charset that chats name.
-                ("text/event-stream", Body::Stream(frames))
+                let envelope = self.envelope.chunk.pieces(context);
+                let events = CompletionEvents::new(&envelope, Arc::clone(&self.texts.stream), include_usage);
+                let events = response::EventStream { events: Box::new(events), format: StreamFormat::Data("\n") };
+                // Recorded: unlike chat, there is no charset.
+                ("text/event-stream", Body::Stream(events))
             }
         };
         Response::ok(content_type, content)

@@ -1,4 +1,4 @@
-//! `openai-embeddings`: vectors of texts, as OpenAI's Embeddings give them.
+//! `openai-embeddings`: OpenAI's Embeddings.
 
 use std::io::Write;
 
@@ -21,10 +21,10 @@ use crate::{
     model::embedding::{self, MAX_DIMENSIONS, VectorFormat},
 };
 
-/// How many numbers a vector has where nothing is known of the model.
-const USUAL: u64 = 1536;
+/// Dimensions of an unknown model's vectors.
+const DEFAULT_DIMENSIONS: u64 = 1536;
 
-/// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
+/// Creates the protocol; see [`crate::protocol::MakeComputedReply`].
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     let fields = [
         ("object", json!("list")),
@@ -32,22 +32,22 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Com
         ("model", Value::Null),
         ("usage", json!("{{part.usage}}")),
     ];
-    Ok(Box::new(Embeddings { around: Envelope::new(envelope_members(head, &fields)?, LAYOUT, 2)? }))
+    Ok(Box::new(Embeddings { envelope: Envelope::new(envelope_members(head, &fields)?, LAYOUT, 2)? }))
 }
 
 struct Embeddings {
-    around: Envelope,
+    envelope: Envelope,
 }
 
-/// The texts of a request that are answered.
+/// Returns a request's inputs, at most the maximum number.
 fn inputs(body: json::Object<'_>) -> Vec<Input<'_>> {
     let mut inputs = body.get("input").and_then(Input::list).unwrap_or_default();
     inputs.truncate(MAX_TEXTS);
     inputs
 }
 
-/// How many numbers the vectors of the model have that is asked, if that is known.
-fn dimensions_of(context: &RequestContext<'_>) -> Option<u64> {
+/// Returns the dimensions of the requested model's vectors. `None`: the model is unknown.
+fn known_dimensions(context: &RequestContext<'_>) -> Option<u64> {
     context.model_facts().and_then(|facts| facts.dimensions)
 }
 
@@ -64,12 +64,12 @@ impl ComputedReply for Embeddings {
             let (bound, got) = (MAX_TEXTS as u64, inputs.len() as u64);
             return Err(ApiError::ArrayTooLong { param: "input".to_owned(), bound, got });
         }
-        let Some(asked) = body.get("dimensions").and_then(json::Value::as_u64) else { return Ok(()) };
-        let most = dimensions_of(context).unwrap_or(MAX_DIMENSIONS);
+        let Some(requested) = body.get("dimensions").and_then(json::Value::as_u64) else { return Ok(()) };
+        let most = known_dimensions(context).unwrap_or(MAX_DIMENSIONS);
         match context.model().starts_with("text-embedding-ada-002") {
             true => broken("This model does not support specifying dimensions."),
-            false if asked > most => {
-                broken(&format!("Invalid value for 'dimensions' = {asked}. Must be less than or equal to {most}."))
+            false if requested > most => {
+                broken(&format!("Invalid value for 'dimensions' = {requested}. Must be less than or equal to {most}."))
             }
             false => Ok(()),
         }
@@ -91,10 +91,10 @@ impl ComputedReply for Embeddings {
         count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
         let model = context.model();
-        let full = dimensions_of(context);
-        let asked = body.get("dimensions").and_then(json::Value::as_u64);
-        let size = asked.or(full).unwrap_or(USUAL).clamp(1, MAX_DIMENSIONS) as usize;
-        let full = full.unwrap_or(USUAL) as usize;
+        let full = known_dimensions(context);
+        let requested = body.get("dimensions").and_then(json::Value::as_u64);
+        let size = requested.or(full).unwrap_or(DEFAULT_DIMENSIONS).clamp(1, MAX_DIMENSIONS) as usize;
+        let full = full.unwrap_or(DEFAULT_DIMENSIONS) as usize;
         let base64 = body.get("encoding_format").is_some_and(|format| format.text() == br#""base64""#);
 
         let (mut data, mut tokens) = (b"[".to_vec(), 0);
@@ -110,15 +110,15 @@ impl ComputedReply for Embeddings {
         data.extend_from_slice(if data.len() > 1 { b"\n  ]" } else { b"]" });
 
         let usage = member(&json!({"prompt_tokens": tokens, "total_tokens": tokens}));
-        let content = Body::Full(self.around.fill(&[&data, &usage], context));
+        let content = Body::Full(self.envelope.fill(&[&data, &usage], context));
         let cost = Some(Cost { input: tokens, output: 0 });
         Ok(Response { cost, ..Response::ok("application/json", content) })
     }
 }
 
-/// Appends an item of `data`, laid out. As a tree, thousands of numbers would take longer than all else.
+/// Appends an item of `data` with indentation. A JSON tree of thousands of numbers would dominate the request's cost.
 fn put(index: usize, vector: &[f32], base64: bool, out: &mut Vec<u8>) {
-    // Writing into memory does not fail.
+    // Writing to a `Vec` does not fail.
     let _ = write!(out, "    {{\n      \"object\": \"embedding\",\n      \"index\": {index},\n      \"embedding\": ");
     if base64 {
         VectorFormat::Base64.put(vector, out);
@@ -141,13 +141,13 @@ mod tests {
         model::tokens::Encoding,
     };
 
-    fn dialect() -> Box<dyn ComputedReply> {
+    fn protocol() -> Box<dyn ComputedReply> {
         make(json!({"model": "{{model.name}}"}).as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn respond(body: &Value, count: TokenCounter<'_>) -> (Value, Cost) {
         with_context_of(&body.to_string(), |context| {
-            let response = dialect().respond(context.members().unwrap(), context, count).unwrap();
+            let response = protocol().respond(context.members().unwrap(), context, count).unwrap();
             let Body::Full(text) = response.body else { panic!() };
             (serde_json::from_slice(&text).unwrap(), response.cost.unwrap())
         })
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_holds_the_very_floats() {
+    fn base64_encodes_the_same_floats() {
         let body = |format| json!({"model": "m", "input": "Hi", "dimensions": 5, "encoding_format": format});
         let floats: Vec<f32> = serde_json::from_value(vectors(&body("float"))[0].clone()).unwrap();
         let bytes = BASE64.decode(vectors(&body("base64"))[0].as_str().unwrap()).unwrap();
@@ -179,33 +179,33 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_counted_in_the_manner_that_is_asked_for() {
+    fn tokens_are_counted_by_the_given_counter() {
         let exact = |text: &str| Encoding::Cl100k.count(text) as u64;
         let body = json!({"model": "text-embedding-3-small", "input": ["What is the capital of Mexico?", "x"]});
         assert_eq!(respond(&body, &exact).0["usage"], json!({"prompt_tokens": 8, "total_tokens": 8}));
-        let (whole, cost) =
+        let (response, cost) =
             respond(&json!({"model": "m", "input": [[1, 2, 3], [4]]}), &|text| text.chars().count().div_ceil(4) as u64);
-        assert_eq!((&whole["usage"]["total_tokens"], cost), (&json!(4), Cost { input: 4, output: 0 }));
+        assert_eq!((&response["usage"]["total_tokens"], cost), (&json!(4), Cost { input: 4, output: 0 }));
         assert_eq!(respond(&json!({"model": "m", "input": []}), &exact).0["data"], json!([]));
     }
 
     #[test]
-    fn what_is_no_input_is_refused() {
-        let refused = |body: Value| {
-            with_context_of(&body.to_string(), |context| dialect().check(context.members().unwrap(), context))
+    fn invalid_input_is_rejected() {
+        let checked = |body: Value| {
+            with_context_of(&body.to_string(), |context| protocol().check(context.members().unwrap(), context))
         };
         for input in [json!(""), json!([]), json!(["a", ""]), json!([1, "a"]), json!({}), json!([[]]), json!([-1])] {
-            let Err(ApiError::BrokenRule { problem }) = refused(json!({"input": input})) else { panic!("{input}") };
+            let Err(ApiError::BrokenRule { problem }) = checked(json!({"input": input})) else { panic!("{input}") };
             assert!(problem.starts_with("'$.input' is invalid."));
         }
         let long = ApiError::ArrayTooLong { param: "input".to_owned(), bound: 2048, got: 2049 };
-        assert_eq!(refused(json!({"input": vec!["a"; 2049]})), Err(long));
-        assert_eq!(refused(json!({"input": vec![1; 8192], "dimensions": 7})), Ok(()));
-        let Err(ApiError::BrokenRule { problem }) = refused(json!({"input": "a", "dimensions": 20_000})) else {
+        assert_eq!(checked(json!({"input": vec!["a"; 2049]})), Err(long));
+        assert_eq!(checked(json!({"input": vec![1; 8192], "dimensions": 7})), Ok(()));
+        let Err(ApiError::BrokenRule { problem }) = checked(json!({"input": "a", "dimensions": 20_000})) else {
             panic!()
         };
         assert_eq!(problem, "Invalid value for 'dimensions' = 20000. Must be less than or equal to 4096.");
         let ada = json!({"model": "text-embedding-ada-002", "input": "a", "dimensions": 7});
-        assert!(matches!(refused(ada), Err(ApiError::BrokenRule { .. })));
+        assert!(matches!(checked(ada), Err(ApiError::BrokenRule { .. })));
     }
 }

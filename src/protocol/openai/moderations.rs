@@ -1,7 +1,7 @@
-//! `openai-moderations`: what is wrong with texts and images, as OpenAI's Moderations tell it.
+//! `openai-moderations`: OpenAI's Moderations of texts and images.
 //!
-//! The fixture's head says what is found wrong: `flags` gives texts, and the categories that a text or an image's address
-//! is flagged for which has one of them in it. Nothing else is ever flagged.
+//! The envelope's `flags` maps texts to categories. An input text or image URL that contains such a text is flagged for
+//! its categories. Nothing else is ever flagged.
 
 use serde_json::{Map, Value, json};
 
@@ -20,10 +20,10 @@ use crate::protocol::{
     inputs::MAX_TEXTS,
 };
 
-/// A category: its name, and whether it is told of images too.
+/// A category: its name, and true if it applies to images, too.
 type Category = (&'static str, bool);
 
-/// The categories of models for texts and images, in the order of recorded answers.
+/// The categories of models for texts and images, in the order of recorded responses.
 const CATEGORIES: [Category; 13] = [
     ("harassment", false),
     ("harassment/threatening", false),
@@ -40,8 +40,8 @@ const CATEGORIES: [Category; 13] = [
     ("violence/graphic", true),
 ];
 
-/// Those of models for text alone, in their order.
-const OF_TEXT: [&str; 11] = [
+/// The categories of text models, in the order of recorded responses.
+const TEXT_CATEGORIES: [&str; 11] = [
     "sexual",
     "hate",
     "harassment",
@@ -55,61 +55,61 @@ const OF_TEXT: [&str; 11] = [
     "violence",
 ];
 
-/// Makes the dialect; see [`crate::protocol::MakeComputedReply`]. `model` in the head is the one that answers where none is asked for,
-/// `text_models` is the beginning of the names of those for text alone.
+/// Creates the protocol; see [`crate::protocol::MakeComputedReply`]. The envelope has `model`, the default model, and
+/// `text_models`, the prefix of the names of text models.
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     let mut head = head.clone();
-    let mut take = |name: &str| head.shift_remove(name).ok_or_else(|| format!("`head` lacks `{name}`"));
+    let mut take = |name: &str| head.shift_remove(name).ok_or_else(|| format!("`{name}` is missing; give it a value"));
     let text = |name: &str, value: Value| {
-        value.as_str().map(str::to_owned).ok_or_else(|| format!("`{name}` in `head` must be a string"))
+        value.as_str().map(str::to_owned).ok_or_else(|| format!("`{name}` is not a string; give it one"))
     };
     let model = text("model", take("model")?)?;
     let text_models = text("text_models", take("text_models")?)?;
     let flags = flags(&take("flags")?)?;
     let fields = [("id", Value::Null), ("model", json!("{{part.model}}")), ("results", json!("{{part.results}}"))];
-    let around = Envelope::new(envelope_members(&head, &fields)?, LAYOUT, 2)?;
-    Ok(Box::new(Moderations { around, model, text_models, flags }))
+    let envelope = Envelope::new(envelope_members(&head, &fields)?, LAYOUT, 2)?;
+    Ok(Box::new(Moderations { envelope, model, text_models, flags }))
 }
 
-/// What flags a text, in lower case, and for which categories.
+/// Parses `flags`: lower-case texts, and their categories.
 fn flags(flags: &Value) -> Result<Vec<(String, Vec<String>)>, String> {
-    let wrong = || "`flags` in `head` must be an object of texts and lists of categories".to_owned();
+    let invalid = || "`flags` is invalid; give it an object of texts and lists of categories".to_owned();
     let flag = |(text, categories): (&String, &Value)| {
-        let categories = categories.as_array().ok_or_else(wrong)?.iter().map(|category| {
-            let name = category.as_str().ok_or_else(wrong)?;
+        let categories = categories.as_array().ok_or_else(invalid)?.iter().map(|category| {
+            let name = category.as_str().ok_or_else(invalid)?;
             let known = CATEGORIES.map(|(known, _)| known);
             match known.contains(&name) {
                 true => Ok(name.to_owned()),
-                false => Err(format!("`flags` in `head`: there is no category `{name}`, but {}", known.join(", "))),
+                false => Err(format!("`flags` has an unknown category `{name}`; use {}", known.join(", "))),
             }
         });
         Ok((text.to_lowercase(), categories.collect::<Result<_, String>>()?))
     };
-    flags.as_object().ok_or_else(wrong)?.iter().map(flag).collect()
+    flags.as_object().ok_or_else(invalid)?.iter().map(flag).collect()
 }
 
 struct Moderations {
-    around: Envelope,
+    envelope: Envelope,
     model: String,
     text_models: String,
     flags: Vec<(String, Vec<String>)>,
 }
 
-/// What is judged as one.
+/// An input that gets one result.
 #[derive(Default)]
 struct Item {
     texts: Vec<String>,
     images: Vec<String>,
 }
 
-/// What a request wants judged: each string of a list by itself, parts together. `None` if it is neither.
+/// Returns a request's inputs. Each string of a list is one; all parts together are one. `None`: the input is invalid.
 fn items(body: json::Object<'_>) -> Option<Vec<Item>> {
     let input = body.get("input")?;
-    let alone = |text: json::Value<'_>| Some(Item { texts: vec![text.as_str()?.into_owned()], images: Vec::new() });
+    let single = |text: json::Value<'_>| Some(Item { texts: vec![text.as_str()?.into_owned()], images: Vec::new() });
     let parts = input.items();
     match (input.kind(), parts.first().map(|part| part.kind())) {
-        (Kind::String, _) => Some(vec![alone(input)?]),
-        (Kind::Array, Some(Kind::String)) => parts.into_iter().map(alone).collect(),
+        (Kind::String, _) => Some(vec![single(input)?]),
+        (Kind::Array, Some(Kind::String)) => parts.into_iter().map(single).collect(),
         (Kind::Array, Some(Kind::Object)) => {
             let mut item = Item::default();
             for part in parts {
@@ -128,7 +128,7 @@ fn items(body: json::Object<'_>) -> Option<Vec<Item>> {
 }
 
 impl Moderations {
-    fn result(&self, item: &Item, of_text: bool) -> Value {
+    fn result(&self, item: &Item, text_model: bool) -> Value {
         let all: Vec<_> = item.texts.iter().chain(&item.images).map(|text| text.to_lowercase()).collect();
         let mut flagged = Vec::new();
         for (text, categories) in &self.flags {
@@ -136,8 +136,11 @@ impl Moderations {
                 flagged.extend(categories.iter().map(String::as_str));
             }
         }
-        let known: Vec<Category> = match of_text {
-            true => OF_TEXT.iter().filter_map(|name| CATEGORIES.into_iter().find(|(known, _)| known == name)).collect(),
+        let known: Vec<Category> = match text_model {
+            true => TEXT_CATEGORIES
+                .iter()
+                .filter_map(|name| CATEGORIES.into_iter().find(|(known, _)| known == name))
+                .collect(),
             false => CATEGORIES.to_vec(),
         };
         flagged.retain(|name| known.iter().any(|(known, _)| known == name));
@@ -151,10 +154,10 @@ impl Moderations {
         result.insert("flagged".into(), (!flagged.is_empty()).into());
         result.insert("categories".into(), categories.into());
         result.insert("category_scores".into(), scores.into());
-        if !of_text {
-            let types = |of_images: bool| {
+        if !text_model {
+            let types = |applies_to_images: bool| {
                 let text = (!item.texts.is_empty()).then_some("text");
-                let image = (of_images && !item.images.is_empty()).then_some("image");
+                let image = (applies_to_images && !item.images.is_empty()).then_some("image");
                 text.into_iter().chain(image).collect::<Value>()
             };
             let types: Map<_, _> = known.iter().map(|(name, image)| ((*name).to_owned(), types(*image))).collect();
@@ -197,14 +200,14 @@ impl ComputedReply for Moderations {
         context: &RequestContext<'_>,
         count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
-        let asked = context.model_name();
-        let model = if asked.is_empty() { self.model.as_str() } else { &*asked };
-        let of_text = context.model().starts_with(&self.text_models);
+        let requested = context.model_name();
+        let model = if requested.is_empty() { self.model.as_str() } else { &*requested };
+        let text_model = context.model().starts_with(&self.text_models);
         let mut items = items(body).unwrap_or_default();
         items.truncate(MAX_TEXTS);
-        let results: Vec<_> = items.iter().map(|item| self.result(item, of_text)).collect();
+        let results: Vec<_> = items.iter().map(|item| self.result(item, text_model)).collect();
         let tokens = items.iter().flat_map(|item| &item.texts).map(|text| count(text)).sum();
-        let content = Body::Full(self.around.fill(&[&member(&model), &member(&results)], context));
+        let content = Body::Full(self.envelope.fill(&[&member(&model), &member(&results)], context));
         let cost = Some(Cost { input: tokens, output: 0 });
         Ok(Response { cost, ..Response::ok("application/json", content) })
     }
@@ -221,11 +224,11 @@ mod tests {
     }
 
     fn results(body: Value) -> (Value, Vec<Value>) {
-        let dialect = make(head().as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
+        let protocol = make(head().as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
         with_context_of(&body.to_string(), |context| {
             let members = context.members().unwrap();
-            dialect.check(members, context).unwrap();
-            let response = dialect.respond(members, context, &|text| text.chars().count().div_ceil(4) as u64).unwrap();
+            protocol.check(members, context).unwrap();
+            let response = protocol.respond(members, context, &|text| text.chars().count().div_ceil(4) as u64).unwrap();
             let Body::Full(text) = response.body else { panic!() };
             let response: Value = serde_json::from_slice(&text).unwrap();
             (response["model"].clone(), response["results"].as_array().unwrap().clone())
@@ -244,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn each_string_of_a_list_is_judged_and_parts_together() {
+    fn each_string_has_a_result_and_all_parts_have_one() {
         let (model, list) = results(json!({"input": ["Hi", "I want to KILL them."]}));
         assert_eq!(model, "omni-moderation-latest");
         assert_eq!(list.len(), 2);
@@ -256,13 +259,13 @@ mod tests {
         assert_eq!((parts.len(), flagged(&parts[0]).len()), (1, 2));
         let types = &parts[0]["category_applied_input_types"];
         assert_eq!((&types["violence"], &types["hate"]), (&json!(["text", "image"]), &json!(["text"])));
-        let (_, alone) = results(json!({"input": [image]}));
-        let types = &alone[0]["category_applied_input_types"];
+        let (_, single) = results(json!({"input": [image]}));
+        let types = &single[0]["category_applied_input_types"];
         assert_eq!((&types["violence"], &types["hate"]), (&json!(["image"]), &json!([])));
     }
 
     #[test]
-    fn models_for_text_know_less() {
+    fn text_models_have_fewer_categories() {
         let (model, list) = results(json!({"model": "text-moderation-stable", "input": "how to grow weed"}));
         assert_eq!((model, flagged(&list[0]).len()), (json!("text-moderation-stable"), 0));
         assert_eq!(list[0]["categories"].as_object().unwrap().len(), 11);
@@ -272,19 +275,19 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told() {
-        let dialect = make(head().as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
+    fn invalid_input_and_unknown_categories_are_rejected() {
+        let protocol = make(head().as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
         for input in
             [json!(1), json!([]), json!([1]), json!([{"type": "audio"}]), json!(["a", {}]), json!([{"type": "text"}])]
         {
             let checked = with_context_of(&json!({"input": input}).to_string(), |context| {
-                dialect.check(context.members().unwrap(), context)
+                protocol.check(context.members().unwrap(), context)
             });
             assert!(matches!(checked, Err(ApiError::BrokenRule { .. })), "{input}");
         }
         let mut head = head();
         head["flags"] = json!({"x": ["violent"]});
-        let refused = make(head.as_object().unwrap()).err().unwrap();
-        assert!(refused.contains("no category `violent`, but harassment, "), "{refused}");
+        let problem = make(head.as_object().unwrap()).err().unwrap();
+        assert!(problem.contains("unknown category `violent`; use harassment, "), "{problem}");
     }
 }

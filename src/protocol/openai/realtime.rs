@@ -1,22 +1,22 @@
-//! `openai-realtime`: OpenAI's Realtime. A session over a socket hears what the client sends, keeps the conversation, and
-//! asks the model; what the model says is spelled as events, one to a message.
+//! `openai-realtime`: OpenAI's Realtime. A session over a WebSocket receives the client's messages, stores the
+//! conversation, and queries the model. The reply is rendered as events, one per WebSocket message.
 //!
-//! Shapes, keys and order are those of recorded sessions of 2026. All is written in the names of today; the beta's are
-//! put in their place on the way in and out.
+//! Shapes, keys and order are those of sessions recorded in 2026. The code uses the current names; the beta's names are
+//! converted on the way in and out.
 
 mod beta;
 mod check;
-mod ear;
+mod events;
 mod items;
 mod read;
-mod said;
 mod session;
 mod settings;
+mod voice_activity;
 
 use http::header::{HeaderName, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use serde_json::{Map, Value, json};
 
-use self::{said::Spelled, session::Conversation};
+use self::{events::RenderedRealtime, session::RealtimeSession};
 use crate::core::{
     context::RequestContext,
     error::ApiError,
@@ -30,22 +30,22 @@ use crate::core::{
 };
 use crate::protocol::{Protocol, Rendered};
 
-/// What the head may give.
+/// The envelope's keys.
 const KEYS: [&str; 4] = ["session", "transcription", "transcript", "beta"];
 
-/// The header by which a client wants the names of the beta, and the subprotocol by which a browser does.
+/// The header with which a client selects the beta, and the subprotocol with which a browser does.
 static BETA: (HeaderName, &str, &str) =
     (HeaderName::from_static("openai-beta"), "realtime=v1", "openai-beta.realtime-v1");
 
-/// Makes the dialect; see [`crate::protocol::Make`]. The head has the `session` as it is at first, the same for one of
-/// `transcription`, the `transcript` of what a user is heard to say, and whether only the `beta` is spoken here.
+/// Creates the protocol; see [`crate::protocol::Make`]. The envelope has the initial `session`, the initial
+/// `transcription` session, the `transcript` of user audio, and `beta`: true if the endpoint supports only the beta.
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     if let Some(unknown) = head.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(format!("`{unknown}` is not known: the head has {}", KEYS.join(", ")));
+        return Err(format!("unknown key `{unknown}`; use {}", KEYS.join(", ")));
     }
     let object = |key: &str| {
         let object = head.get(key).filter(|value| value.is_object());
-        let object = object.ok_or_else(|| format!("`{key}` is missing, which is an object"))?;
+        let object = object.ok_or_else(|| format!("`{key}` is missing or not an object; give it an object"))?;
         Template::json(object, Layout::default(), AllowedSlots::Part)
     };
     let transcript = head.get("transcript").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -62,7 +62,7 @@ struct Realtime {
 
 impl Protocol for Realtime {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
-        // What opens a session is no message of it.
+        // The opening request is no message of the session.
         if context.request.body.is_empty() && context.request.method == http::Method::GET && !is_socket(context) {
             return Err(no_socket());
         }
@@ -78,7 +78,7 @@ impl Protocol for Realtime {
     }
 
     fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
-        // To come in costs no tokens.
+        // The opening request costs no tokens.
         if context.request.body.is_empty() { Cost::default() } else { self.read(body, context).cost() }
     }
 
@@ -90,21 +90,21 @@ impl Protocol for Realtime {
         if !is_socket(context) {
             return Err(no_socket());
         }
-        let asked = |name| query(context.request.query, name);
-        let transcribes = asked("intent").as_deref() == Some("transcription");
-        // A call has its model already, and what only transcribes names one later.
-        if context.model().is_empty() && !transcribes && asked("call_id").is_none() {
+        let parameter = |name| query(context.request.query, name);
+        let transcribes = parameter("intent").as_deref() == Some("transcription");
+        // A call has its model already, and a transcription session sets one later.
+        if context.model().is_empty() && !transcribes && parameter("call_id").is_none() {
             return Err(ApiError::MissingParameter { param: "model".to_owned() });
         }
         let render = |template: &Template| serde_json::from_slice(&template.render(context)).unwrap_or_default();
         let random = context.random.borrow_mut().fork();
         let sessions = (render(&self.session), render(&self.transcription));
-        let session = Conversation::new(sessions, transcribes, self.is_beta(context), &self.transcript, random);
+        let session = RealtimeSession::new(sessions, transcribes, self.is_beta(context), &self.transcript, random);
         Ok(Some(Box::new(session)))
     }
 
     fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        Box::new(Spelled::new(reply, context))
+        Box::new(RenderedRealtime::new(reply, context))
     }
 }
 
@@ -118,7 +118,7 @@ impl Realtime {
     }
 }
 
-/// Whether a request asks for a socket.
+/// Returns true if a request asks for a WebSocket.
 fn is_socket(context: &RequestContext<'_>) -> bool {
     context.request.headers.get(&UPGRADE).is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"))
 }
@@ -129,19 +129,19 @@ fn no_socket() -> ApiError {
     }
 }
 
-/// A new id: a prefix and so many symbols.
+/// Draws an id: a prefix and `length` symbols.
 fn id(prefix: &str, length: usize, random: &mut Random) -> String {
     let mut id = prefix.as_bytes().to_vec();
     random.put(Alphabet::Alphanumeric, length, &mut id);
     String::from_utf8(id).unwrap_or_default()
 }
 
-/// The id of an item.
+/// Draws the id of an item.
 fn item_id(random: &mut Random) -> String {
     id("item_", 21, random)
 }
 
-/// An event of the server: its type, an id, and the `members` behind them.
+/// Creates a server event: its type, an id, and the `members` after them.
 fn event(kind: &str, members: Value, random: &mut Random) -> Value {
     let mut event = json!({"type": kind, "event_id": id("event_", 21, random)});
     if let (Some(event), Value::Object(members)) = (event.as_object_mut(), members) {
@@ -150,7 +150,7 @@ fn event(kind: &str, members: Value, random: &mut Random) -> Value {
     event
 }
 
-/// The same, with padding that hides how long the `delta` is: both together are a multiple of 16 bytes.
+/// Creates a server event with padding, which hides the length of `delta`: together they are a multiple of 16 bytes.
 fn padded(kind: &str, members: Value, random: &mut Random) -> Value {
     let mut event = event(kind, members, random);
     let length = event["delta"].as_str().map_or(0, str::len);
@@ -158,12 +158,12 @@ fn padded(kind: &str, members: Value, random: &mut Random) -> Value {
     event
 }
 
-/// The string that a value is; an empty one where it is none.
+/// Returns a string value's text. Other values give an empty text.
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// The items of the array that a value is.
+/// Returns an array's items. Other values have none.
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }

@@ -1,14 +1,15 @@
-//! `openai-responses`: OpenAI's Responses, whole and streamed, and their compaction.
+//! `openai-responses`: OpenAI's Responses, full and streamed, and their compaction.
 //!
-//! The shapes, the order of the keys and of the events are those of recorded answers of 2026.
+//! Shapes, key order and event order are those of responses recorded in 2026.
 
-mod again;
 mod check;
 mod compact;
 mod items;
-mod kept;
+mod json_form;
 mod object;
 mod read;
+mod record;
+mod retrieve;
 mod stream;
 
 use std::{borrow::Cow, sync::Arc};
@@ -16,12 +17,13 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-pub(in crate::protocol) use self::{again::make as make_again, compact::make as make_compact};
+pub(in crate::protocol) use self::{compact::make as make_compact, retrieve::make as make_retrieve};
 use self::{
-    items::{Output, Said, Thoughts, ids},
-    object::{Filled, Frame, Shape, State},
-    read::{Wishes, wishes},
-    stream::{Frames, Stream, events},
+    items::{Output, OutputItems, ReasoningOptions, ids},
+    json_form::JsonForm,
+    object::{ResponseEnvelope, ResponseObject, State},
+    read::ResponsesOptions,
+    stream::{EventTexts, ResponseEvents, events},
 };
 use crate::protocol::{Protocol, Rendered};
 use crate::{
@@ -37,19 +39,19 @@ use crate::{
     protocol::StoredObjects,
 };
 
-/// What the first events of a stream tell.
-const FIRST: [(&str, &str); 2] = [("response.created", "in_progress"), ("response.in_progress", "in_progress")];
-/// The same for what is made in the background.
-const FIRST_QUEUED: [(&str, &str); 3] =
+/// The first events of a stream: their names, and the status of the response in them.
+const FIRST_EVENTS: [(&str, &str); 2] = [("response.created", "in_progress"), ("response.in_progress", "in_progress")];
+/// The first events of a background response.
+const FIRST_EVENTS_QUEUED: [(&str, &str); 3] =
     [("response.created", "queued"), ("response.queued", "queued"), ("response.in_progress", "in_progress")];
 
-/// Makes the dialect; see [`crate::protocol::Make`].
+/// Creates the protocol; see [`crate::protocol::Make`].
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    Ok(Box::new(Responses { frame: Arc::new(Frame::new(head)?) }))
+    Ok(Box::new(Responses { envelope: Arc::new(ResponseEnvelope::new(head)?) }))
 }
 
 struct Responses {
-    frame: Arc<Frame>,
+    envelope: Arc<ResponseEnvelope>,
 }
 
 impl Protocol for Responses {
@@ -66,7 +68,7 @@ impl Protocol for Responses {
     }
 
     fn should_store(&self, body: json::Object<'_>) -> Option<bool> {
-        Some(wishes(body).keep)
+        Some(ResponsesOptions::read(body).store)
     }
 
     fn previous_response_id<'m>(&self, body: json::Object<'m>) -> Option<Cow<'m, str>> {
@@ -77,63 +79,63 @@ impl Protocol for Responses {
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        kept: &dyn StoredObjects,
+        store: &dyn StoredObjects,
     ) -> Result<(), ApiError> {
-        load_history(body, context, kept)
+        load_history(body, context, store)
     }
 
     fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        let frame = Arc::clone(&self.frame);
+        let envelope = Arc::clone(&self.envelope);
         let Some(context) = context else {
-            // Nothing that is said the same every time has calls or seals, and so none of it is drawn.
-            let words = |always| {
-                let said = Said::new(reply, Thoughts { always, sealed: false }, "", &mut Random::seeded(0));
-                Arc::new(Words::new(&said, usage(&reply.usage), None))
+            // A reply shared by all plain requests has no calls and no encrypted reasoning, so nothing is drawn.
+            let texts = |always| {
+                let reasoning = ReasoningOptions { always, encrypted: false };
+                let output = OutputItems::new(reply, reasoning, "", &mut Random::seeded(0));
+                Arc::new(ResponseTexts::new(&output, usage(&reply.usage), None))
             };
-            return Box::new(Spelled { frame, words: words(false), thinking: Some(words(true)) });
+            return Box::new(RenderedResponse { envelope, texts: texts(false), reasoning_texts: Some(texts(true)) });
         };
         let body = context.members().unwrap_or_default();
-        let (wishes, thoughts) = (wishes(body), read::thoughts(body, context));
-        let quotes =
+        let (options, reasoning) = (ResponsesOptions::read(body), read::reasoning(body, context));
+        let cites =
             reply.choices.iter().flat_map(|choice| &choice.blocks).any(|block| !block.text().citations.is_empty());
-        let query = if quotes { read::prompt(body, context).last_user().to_owned() } else { String::new() };
-        let said = Said::new(reply, thoughts, &query, &mut context.random.borrow_mut());
-        Box::new(Spelled {
-            frame,
-            words: Arc::new(Words::new(&said, usage(&reply.usage), Some(wishes))),
-            thinking: None,
-        })
+        let query = if cites { read::prompt(body, context).last_user().to_owned() } else { String::new() };
+        let output = OutputItems::new(reply, reasoning, &query, &mut context.random.borrow_mut());
+        let texts = Arc::new(ResponseTexts::new(&output, usage(&reply.usage), Some(options)));
+        Box::new(RenderedResponse { envelope, texts, reasoning_texts: None })
     }
 }
 
-/// The response that a request goes on from.
+/// Returns the id of the response that a request continues.
 fn previous_response_id(body: json::Object<'_>) -> Option<Cow<'_, str>> {
     body.get("previous_response_id")?.as_str()
 }
 
-/// The conversation that a request is part of.
+/// Returns the id of the conversation that a request belongs to.
 fn conversation(body: json::Object<'_>) -> Option<Cow<'_, str>> {
     let given = body.get("conversation")?;
     given.as_str().or_else(|| given.members()?.get("id")?.as_str())
 }
 
-/// Leaves in the scope what has been asked and said in the conversation that a request is part of.
+/// Loads the items of a request's conversation into the request context.
+///
+/// # Errors
+/// The conversation does not exist.
 fn load_history(
     body: json::Object<'_>,
     context: &RequestContext<'_>,
-    kept: &dyn StoredObjects,
+    store: &dyn StoredObjects,
 ) -> Result<(), ApiError> {
     let Some(id) = conversation(body) else { return Ok(()) };
-    if !kept.may_name("conversations", &[], &id) {
+    if !store.may_name("conversations", &[], &id) {
         return Err(ApiError::UnknownResource { id: id.into_owned(), noun: "conversation".to_owned() });
     }
-    let items: Vec<Value> = kept.all("items", &[&id]).iter().map(|item| Value::clone(item)).collect();
+    let items: Vec<Value> = store.all("items", &[&id]).iter().map(|item| Value::clone(item)).collect();
     context.history.replace(vec![Arc::new(json!({"input": items}))]);
     Ok(())
 }
 
-/// What a response is said to have cost. The schema wants to know what was written to a cache; recorded answers of older
-/// models are silent on it.
+/// Renders the usage object. The schema requires `cache_write_tokens`; recorded responses of older models lack it.
 fn usage(usage: &Usage) -> Value {
     json!({
         "input_tokens": usage.prompt_tokens,
@@ -144,151 +146,156 @@ fn usage(usage: &Usage) -> Value {
     })
 }
 
-/// A whole answer.
-fn json_answer(body: impl Into<Bytes>) -> Response {
+/// Creates a full response.
+fn json_response(body: impl Into<Bytes>) -> Response {
     Response::ok("application/json", Body::Full(body.into()))
 }
 
-struct Spelled {
-    frame: Arc<Frame>,
-    words: Arc<Words>,
-    /// The same for models that think first, where one spelling serves many requests.
-    thinking: Option<Arc<Words>>,
+/// A reply rendered but for the envelope's slots and the ids of the items.
+struct RenderedResponse {
+    envelope: Arc<ResponseEnvelope>,
+    texts: Arc<ResponseTexts>,
+    /// The texts for reasoning models, if the rendered reply serves many requests.
+    reasoning_texts: Option<Arc<ResponseTexts>>,
 }
 
-/// What the model says, spelled for whole answers and for streams, or for what one request wants.
-struct Words {
-    /// What the ids of the items begin with.
+/// The model's output in all forms, or in the forms that one request needs.
+struct ResponseTexts {
+    /// Prefixes of the items' ids.
     prefixes: Vec<&'static str>,
-    whole: Output,
-    line: Output,
-    stream: Stream,
+    /// The output with indentation, for full responses.
+    pretty: Output,
+    /// The output on one line, for events and for storage.
+    compact: Output,
+    stream: EventTexts,
+    /// Reason why the response is incomplete.
     incomplete: Option<&'static str>,
     usage: Value,
-    /// Where the texts of each item are cut, as JSON.
+    /// Offsets of the pieces of each item's text, as JSON.
     cuts: Vec<u8>,
 }
 
-impl Words {
-    fn new(said: &Said<'_>, usage: Value, wishes: Option<Wishes>) -> Self {
-        let streams = wishes.is_none_or(|wishes| wishes.stream);
-        let wants_whole = wishes.is_none_or(|wishes| !wishes.stream);
-        let wants_line = wishes.is_none_or(|wishes| wishes.stream || wishes.keep || wishes.converses);
-        let first = if wishes.is_some_and(|wishes| wishes.background) { FIRST_QUEUED.len() } else { FIRST.len() };
-        Words {
-            prefixes: said.items.iter().map(items::Item::prefix).collect(),
-            whole: if wants_whole { said.output(Shape::Whole) } else { Output::default() },
-            line: if wants_line { said.output(Shape::Line) } else { Output::default() },
-            stream: if streams { events(said, first) } else { Stream::default() },
-            incomplete: said.incomplete,
+impl ResponseTexts {
+    fn new(items: &OutputItems<'_>, usage: Value, options: Option<ResponsesOptions>) -> Self {
+        let streams = options.is_none_or(|options| options.stream);
+        let needs_pretty = options.is_none_or(|options| !options.stream);
+        let needs_compact = options.is_none_or(|options| options.stream || options.store || options.in_conversation);
+        let is_background = options.is_some_and(|options| options.background);
+        let first = if is_background { FIRST_EVENTS_QUEUED.len() } else { FIRST_EVENTS.len() };
+        ResponseTexts {
+            prefixes: items.list.iter().map(items::Item::prefix).collect(),
+            pretty: if needs_pretty { items.output(JsonForm::Pretty) } else { Output::default() },
+            compact: if needs_compact { items.output(JsonForm::Compact) } else { Output::default() },
+            stream: if streams { events(items, first) } else { EventTexts::default() },
+            incomplete: items.incomplete,
             usage,
-            cuts: if wishes.is_none_or(|wishes| wishes.keep) { said.cuts() } else { Vec::new() },
+            cuts: if options.is_none_or(|options| options.store) { items.cuts() } else { Vec::new() },
         }
     }
 
-    /// The object once all is said.
-    fn after(&self, object: &Filled, output: &Output, ids: &[String]) -> Vec<u8> {
-        let (mut out, output) = (Vec::new(), output.with(ids));
-        object.put(State::After { incomplete: self.incomplete, output: &output, usage: &self.usage }, &mut out);
+    /// Renders the object of a finished response.
+    fn finished(&self, object: &ResponseObject, output: &Output, ids: &[String]) -> Vec<u8> {
+        let (mut out, output) = (Vec::new(), output.with_ids(ids));
+        object.put(State::Finished { incomplete: self.incomplete, output: &output, usage: &self.usage }, &mut out);
         out
     }
 }
 
-impl Spelled {
-    fn words(&self, context: &RequestContext<'_>) -> &Arc<Words> {
-        match &self.thinking {
-            Some(thinking) if context.model_facts().is_some_and(|facts| facts.reasoning) => thinking,
-            _ => &self.words,
+impl RenderedResponse {
+    fn texts(&self, context: &RequestContext<'_>) -> &Arc<ResponseTexts> {
+        match &self.reasoning_texts {
+            Some(texts) if context.model_facts().is_some_and(|facts| facts.reasoning) => texts,
+            _ => &self.texts,
         }
     }
 
-    /// The object and the ids of its items, which are drawn in this order.
-    fn drawn(&self, shape: Shape, context: &RequestContext<'_>) -> (Filled, Vec<String>) {
-        let object = self.frame.fill(shape, context);
-        let ids = ids(&object.id, &self.words(context).prefixes, &mut context.random.borrow_mut());
+    /// Draws the object's id and the ids of its items, in this order.
+    fn draw(&self, form: JsonForm, context: &RequestContext<'_>) -> (ResponseObject, Vec<String>) {
+        let object = self.envelope.fill(form, context);
+        let ids = ids(&object.id, &self.texts(context).prefixes, &mut context.random.borrow_mut());
         (object, ids)
     }
 }
 
-impl Rendered for Spelled {
+impl Rendered for RenderedResponse {
     fn is_deferred(&self, context: &RequestContext<'_>) -> bool {
-        context.members().map(wishes).is_ok_and(|wishes| wishes.background && !wishes.stream)
+        context.members().map(ResponsesOptions::read).is_ok_and(|options| options.background && !options.stream)
     }
 
     fn record(&self, context: &RequestContext<'_>) -> Value {
-        let (object, ids) = self.drawn(Shape::Line, context);
-        let words = self.words(context);
-        serde_json::from_slice(&words.after(&object, &words.line, &ids)).unwrap_or_default()
+        let (object, ids) = self.draw(JsonForm::Compact, context);
+        let texts = self.texts(context);
+        serde_json::from_slice(&texts.finished(&object, &texts.compact, &ids)).unwrap_or_default()
     }
 
     fn id(&self, context: &RequestContext<'_>) -> Option<String> {
-        Some(self.frame.fill(Shape::Line, context).id)
+        Some(self.envelope.fill(JsonForm::Compact, context).id)
     }
 
     fn stored(&self, context: &RequestContext<'_>) -> Option<(String, Bytes)> {
         let body = context.members().ok()?;
-        let (object, ids) = self.drawn(Shape::Line, context);
-        let words = self.words(context);
-        let input = kept::items(body, &mut context.random.borrow_mut());
-        let whole = words.after(&object, &words.line, &ids);
-        let Wishes { background, stream, .. } = wishes(body);
-        let before = |status| {
+        let (object, ids) = self.draw(JsonForm::Compact, context);
+        let texts = self.texts(context);
+        let input = record::input_items(body, &mut context.random.borrow_mut());
+        let finished = texts.finished(&object, &texts.compact, &ids);
+        let ResponsesOptions { background, stream, .. } = ResponsesOptions::read(body);
+        let unfinished = |status| {
             let mut out = Vec::new();
-            object.put(State::Before(status), &mut out);
+            object.put(State::Unfinished(status), &mut out);
             out
         };
-        let tier = Value::from(object.started_tier()).to_string();
-        let told = [br#"{"tier":"#, tier.as_bytes(), br#","cuts":"#, &words.cuts, b"}"].concat();
+        let tier = Value::from(object.requested_tier()).to_string();
+        let replay = [br#"{"tier":"#, tier.as_bytes(), br#","cuts":"#, &texts.cuts, b"}"].concat();
         let text = match (background, stream) {
-            (false, _) => kept::record(&object.id, &whole, None, &input, body, &told),
-            // Who reads the stream sees it made.
-            (true, true) => kept::record(&object.id, &whole, Some(&[]), &input, body, &told),
+            (false, _) => record::record(&object.id, &finished, None, &input, body, &replay),
+            // The stream shows its stages.
+            (true, true) => record::record(&object.id, &finished, Some(&[]), &input, body, &replay),
             (true, false) => {
-                let stages = [before("in_progress"), whole];
-                kept::record(&object.id, &before("queued"), Some(&stages), &input, body, &told)
+                let stages = [unfinished("in_progress"), finished];
+                record::record(&object.id, &unfinished("queued"), Some(&stages), &input, body, &replay)
             }
         };
         Some((object.id, text.into()))
     }
 
-    fn store(&self, context: &RequestContext<'_>, kept: &dyn StoredObjects) {
+    fn store(&self, context: &RequestContext<'_>, store: &dyn StoredObjects) {
         let Ok(body) = context.members() else { return };
         let Some(conversation) = conversation(body) else { return };
-        // What is drawn for the conversation is drawn for the answer: its items have the same ids.
+        // The response is rendered with the same random state, so its items have the same ids.
         let random = context.random.borrow().clone();
         let mut response = self.record(context);
-        let asked = kept::items(body, &mut context.random.borrow_mut());
+        let input = record::input_items(body, &mut context.random.borrow_mut());
         context.random.replace(random);
-        let said = response["output"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        for item in asked.into_iter().chain(said) {
+        let output = response["output"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        for item in input.into_iter().chain(output) {
             if let Some(id) = item["id"].as_str().map(str::to_owned) {
-                kept.put("items", &[&conversation], &id, item);
+                store.put("items", &[&conversation], &id, item);
             }
         }
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let wishes = context.members().map(wishes).unwrap_or_default();
-        let words = self.words(context);
-        if !wishes.stream {
-            let (object, ids) = self.drawn(Shape::Whole, context);
-            if !wishes.background {
-                return json_answer(words.after(&object, &words.whole, &ids));
+        let options = context.members().map(ResponsesOptions::read).unwrap_or_default();
+        let texts = self.texts(context);
+        if !options.stream {
+            let (object, ids) = self.draw(JsonForm::Pretty, context);
+            if !options.background {
+                return json_response(texts.finished(&object, &texts.pretty, &ids));
             }
             let mut out = Vec::new();
-            object.put(State::Before("queued"), &mut out);
-            return json_answer(out);
+            object.put(State::Unfinished("queued"), &mut out);
+            return json_response(out);
         }
-        let (object, ids) = self.drawn(Shape::Line, context);
-        let frames = Frames {
+        let (object, ids) = self.draw(JsonForm::Compact, context);
+        let events = ResponseEvents {
             object,
-            words: Arc::clone(words),
+            texts: Arc::clone(texts),
             ids,
-            first: if wishes.background { &FIRST_QUEUED } else { &FIRST },
+            first: if options.background { &FIRST_EVENTS_QUEUED } else { &FIRST_EVENTS },
             next: 0,
-            padding: wishes.padded.then(|| context.random.borrow().clone()),
+            padding: options.padded.then(|| context.random.borrow().clone()),
         };
-        let frames = response::EventStream { events: Box::new(frames), format: StreamFormat::Named };
-        Response::ok("text/event-stream; charset=utf-8", Body::Stream(frames))
+        let events = response::EventStream { events: Box::new(events), format: StreamFormat::Named };
+        Response::ok("text/event-stream; charset=utf-8", Body::Stream(events))
     }
 }

@@ -1,5 +1,5 @@
-//! `openai-speech`: a text read aloud, as OpenAI's Audio gives it: a file, or the events of a stream. It is as long as the
-//! text takes to say, and silent.
+//! `openai-speech`: OpenAI's text to speech, as a file or as the events of a stream. The audio is silent and as long as
+//! the speech would be.
 
 use std::time::Duration;
 
@@ -20,17 +20,17 @@ use crate::{
     media::silence::{Format, LONGEST, SHORTEST, duration_of, silence},
 };
 
-/// How much speech a token is. OpenAI counts 20 tokens a second of what its models say.
+/// Length of one token's speech. OpenAI counts 20 tokens per second.
 const TOKEN: Duration = Duration::from_millis(50);
 
-/// Bytes of speech in one event: a third of a second of raw samples, which becomes whole groups of base64.
-const EVENT: usize = 15_999;
+/// Bytes of speech in one event: a third of a second of raw samples, without base64 padding.
+const EVENT_BYTES: usize = 15_999;
 
-/// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
+/// Creates the protocol; see [`crate::protocol::MakeComputedReply`].
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     match head.keys().next() {
         None => Ok(Box::new(Speech)),
-        Some(name) => Err(format!("`head` has `{name}`: speech has nothing around it")),
+        Some(name) => Err(format!("unknown key `{name}`; remove it, speech has no envelope")),
     }
 }
 
@@ -40,18 +40,18 @@ fn text(body: json::Object<'_>) -> String {
     body.get("input").and_then(json::Value::as_str).unwrap_or_default().into_owned()
 }
 
-/// How long a text takes to say at this speed.
+/// Returns the length of a text's speech at this speed.
 fn length(text: &str, speed: f64) -> Duration {
     duration_of(text).div_f64(speed).clamp(SHORTEST, LONGEST)
 }
 
-/// The events of a stream: the speech in pieces, and what it cost.
+/// Renders the events of a stream: the speech in pieces, then the usage.
 fn events(speech: Vec<u8>, Cost { input, output }: Cost) -> response::EventStream {
-    let pieces = speech.len().div_ceil(EVENT).max(1) as u64;
+    let pieces = speech.len().div_ceil(EVENT_BYTES).max(1) as u64;
     let speech = Bytes::from(speech);
     let deltas = (0..pieces).map(move |n| {
-        let from = n as usize * EVENT;
-        let piece = &speech[from..speech.len().min(from + EVENT)];
+        let from = n as usize * EVENT_BYTES;
+        let piece = &speech[from..speech.len().min(from + EVENT_BYTES)];
         let event = json!({"type": "speech.audio.delta", "audio": BASE64.encode(piece)});
         let tokens = output * (n + 1) / pieces - output * n / pieces;
         StreamEvent::content(Bytes::from(format!("data: {event}\n\n")), u32::try_from(tokens).unwrap_or(u32::MAX))
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use crate::core::context::tests::with_context_of;
 
-    fn answered<T>(body: Value, test: impl FnOnce(Response) -> T) -> T {
+    fn with_response<T>(body: Value, test: impl FnOnce(Response) -> T) -> T {
         with_context_of(&body.to_string(), |context| {
             let members = context.members().unwrap();
             Speech.check(members, context).unwrap();
@@ -109,35 +109,35 @@ mod tests {
     }
 
     fn pcm(body: Value) -> usize {
-        answered(body, |response| match response.body {
+        with_response(body, |response| match response.body {
             Body::Full(bytes) => bytes.len(),
             _ => panic!(),
         })
     }
 
     #[test]
-    fn speech_is_as_long_as_its_text_and_its_speed_make_it() {
+    fn speech_length_depends_on_text_and_speed() {
         let text = "Hello, how are you today?";
-        let usual = pcm(json!({"input": text, "response_format": "pcm"}));
-        assert_eq!(usual, 25 * 60 * 24 * 2);
-        assert_eq!(pcm(json!({"input": text, "response_format": "pcm", "speed": 2})), usual / 2);
-        assert_eq!(pcm(json!({"input": text, "response_format": "pcm", "speed": 1e9})), usual / 4);
-        assert_eq!(pcm(json!({"input": text.repeat(2), "response_format": "pcm"})), usual * 2);
+        let default = pcm(json!({"input": text, "response_format": "pcm"}));
+        assert_eq!(default, 25 * 60 * 24 * 2);
+        assert_eq!(pcm(json!({"input": text, "response_format": "pcm", "speed": 2})), default / 2);
+        assert_eq!(pcm(json!({"input": text, "response_format": "pcm", "speed": 1e9})), default / 4);
+        assert_eq!(pcm(json!({"input": text.repeat(2), "response_format": "pcm"})), default * 2);
         assert!(pcm(json!({})) > 0);
     }
 
     #[test]
-    fn a_stream_joins_to_the_file() {
+    fn the_pieces_of_a_stream_are_the_file() {
         let body =
             |stream| json!({"input": "Hello, how are you today?", "response_format": "pcm", "stream_format": stream});
-        let (cost, frames) = answered(body("sse"), |response| {
-            let Body::Stream(frames) = response.body else { panic!() };
-            (response.cost.unwrap(), frames.events.collect::<Vec<_>>())
+        let (cost, events) = with_response(body("sse"), |response| {
+            let Body::Stream(events) = response.body else { panic!() };
+            (response.cost.unwrap(), events.events.collect::<Vec<_>>())
         });
-        assert_eq!((frames.len(), frames.iter().map(|frame| u64::from(frame.tokens)).sum()), (6, cost.output));
-        let events: Vec<Value> = frames
+        assert_eq!((events.len(), events.iter().map(|event| u64::from(event.tokens)).sum()), (6, cost.output));
+        let events: Vec<Value> = events
             .iter()
-            .map(|frame| serde_json::from_slice(frame.bytes.strip_prefix(b"data: ").unwrap()).unwrap())
+            .map(|event| serde_json::from_slice(event.bytes.strip_prefix(b"data: ").unwrap()).unwrap())
             .collect();
         let (done, deltas) = events.split_last().unwrap();
         let speech: Vec<u8> =
@@ -148,11 +148,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_the_type_of_its_format() {
+    fn a_file_has_the_content_type_of_its_format() {
         for (format, expected) in
             [(json!("wav"), "audio/wav"), (json!("opus"), "audio/opus"), (Value::Null, "audio/mpeg")]
         {
-            answered(json!({"input": "Hi", "response_format": format}), |response| {
+            with_response(json!({"input": "Hi", "response_format": format}), |response| {
                 assert_eq!(response.headers[0].1.to_str().unwrap(), expected);
             });
         }

@@ -1,7 +1,7 @@
-//! `openai-transcriptions`: what is said in a recording, whole in five formats or streamed. The model says what was heard, so
-//! that scripts, faults and latency work on it as on any other reply.
+//! `openai-transcriptions`: the transcript of a recording, in full in six formats, or streamed. The transcript is a
+//! reply of the model, so scripts, faults and latency apply as to any other.
 //!
-//! The shapes are those of recorded answers and of OpenAI's schema.
+//! Shapes are those of recorded responses and of OpenAI's schema.
 
 mod speakers;
 
@@ -22,19 +22,22 @@ use crate::core::{
 };
 use crate::protocol::{Protocol, Rendered, envelope::LAYOUT};
 
-/// Bytes of a second where a recording does not tell: MP3 at 128 kbit/s.
-const BYTES_A_SECOND: u64 = 16_000;
-/// Tokens that a second of a recording is counted as.
-const TOKENS_A_SECOND: f64 = 10.0;
-/// Models whose names begin so are billed by time, and do not stream.
+/// Default bytes per second of a recording: MP3 at 128 kbit/s.
+const BYTES_PER_SECOND: u64 = 16_000;
+/// Tokens per second of a recording.
+const TOKENS_PER_SECOND: f64 = 10.0;
+/// Prefix of models that are billed by time, and do not stream.
 const BY_TIME: &str = "whisper";
 
-/// Makes the dialect; see [`crate::protocol::Make`]. The head has the `task`: `transcribe` or `translate`.
+/// Creates the protocol; see [`crate::protocol::Make`]. The envelope has the `task`: `transcribe` or `translate`.
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     match head.get("task").and_then(Value::as_str) {
         Some("transcribe") if head.len() == 1 => Ok(Box::new(Transcription { translates: false })),
         Some("translate") if head.len() == 1 => Ok(Box::new(Transcription { translates: true })),
-        _ => Err("`head` is `{\"task\": \"transcribe\"}` or `{\"task\": \"translate\"}`".to_owned()),
+        _ => {
+            Err("`task` is missing or unknown; use `{\"task\": \"transcribe\"}` or `{\"task\": \"translate\"}`"
+                .to_owned())
+        }
     }
 }
 
@@ -58,22 +61,23 @@ impl Protocol for Transcription {
     }
 
     fn render(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        let said = reply
+        let block = reply
             .choices
             .first()
             .and_then(|choice| choice.blocks.iter().find(|block| !matches!(block, Block::Reasoning(_))));
-        let text = said.map(|block| block.text().clone()).unwrap_or_default();
-        Box::new(Transcript { translates: self.translates, text, usage: reply.usage })
+        let text = block.map(|block| block.text().clone()).unwrap_or_default();
+        Box::new(RenderedTranscript { translates: self.translates, text, usage: reply.usage })
     }
 }
 
-struct Transcript {
+/// A rendered reply: the transcript and its usage.
+struct RenderedTranscript {
     translates: bool,
     text: Text,
     usage: Usage,
 }
 
-/// How long a recording is: by the rate that a WAV file tells, or by its length.
+/// Returns the length of a recording, by the rate in its WAV header or by the default rate.
 fn duration(file: Option<&File>) -> Duration {
     let Some(file) = file else { return Duration::ZERO };
     let rate = match file.bytes.get(28..32).map(<[u8; 4]>::try_from) {
@@ -82,78 +86,79 @@ fn duration(file: Option<&File>) -> Duration {
         }
         _ => 0,
     };
-    let rate = if rate == 0 { BYTES_A_SECOND } else { rate.into() };
+    let rate = if rate == 0 { BYTES_PER_SECOND } else { rate.into() };
     Duration::from_millis(file.size.saturating_mul(1000) / rate)
 }
 
-/// A time in subtitles: `00:00:03,200`, with this mark before the milliseconds.
+/// Renders a time of subtitles, such as `00:00:03,200`. `mark` comes before the milliseconds.
 fn stamp(time: Duration, mark: char) -> String {
     let (secs, millis) = (time.as_secs(), time.subsec_millis());
     format!("{:02}:{:02}:{:02}{mark}{millis:03}", secs / 3600, secs / 60 % 60, secs % 60)
 }
 
-impl Transcript {
+impl RenderedTranscript {
     fn usage(&self, model: &str, duration: Duration) -> Value {
         if model.starts_with(BY_TIME) {
             return json!({"type": "duration", "seconds": duration.as_secs_f64().ceil() as u64});
         }
-        let (heard, said) = ((duration.as_secs_f64() * TOKENS_A_SECOND).ceil() as u64, self.usage.completion_tokens);
+        let input = (duration.as_secs_f64() * TOKENS_PER_SECOND).ceil() as u64;
+        let output = self.usage.completion_tokens;
         json!({
             "type": "tokens",
-            "total_tokens": heard.saturating_add(said),
-            "input_tokens": heard,
-            "input_token_details": {"text_tokens": 0, "audio_tokens": heard},
-            "output_tokens": said,
+            "total_tokens": input.saturating_add(output),
+            "input_tokens": input,
+            "input_token_details": {"text_tokens": 0, "audio_tokens": input},
+            "output_tokens": output,
         })
     }
 
-    /// The text with all that is known of it: one segment, whose words take the same time each.
+    /// Renders the verbose form: one segment, whose words have equal lengths.
     fn verbose(&self, body: json::Object<'_>, text: &str, duration: Duration, usage: Value) -> Value {
         let seconds = duration.as_secs_f64();
         let language = body.get("language").and_then(json::Value::as_str).unwrap_or("english".into());
-        let mut told = json!({
+        let mut verbose = json!({
             "task": if self.translates { "translate" } else { "transcribe" },
             "language": language,
             "duration": seconds,
             "text": text,
         });
-        let asked = body.get("timestamp_granularities").map(|asked| String::from_utf8_lossy(asked.text()).into_owned());
-        let wants = |what: &str| asked.as_ref().map_or(what == "segment", |asked| asked.contains(what));
+        let given = body.get("timestamp_granularities").map(|given| String::from_utf8_lossy(given.text()).into_owned());
+        let wants = |what: &str| given.as_ref().map_or(what == "segment", |given| given.contains(what));
         if wants("word") {
             let words: Vec<_> = text.split_whitespace().collect();
             let each = seconds / words.len().max(1) as f64;
             let at = |n: usize| (each * n as f64 * 100.0).round() / 100.0;
             let words =
                 words.iter().enumerate().map(|(n, word)| json!({"word": word, "start": at(n), "end": at(n + 1)}));
-            told["words"] = words.collect();
+            verbose["words"] = words.collect();
         }
         if wants("segment") {
-            told["segments"] = json!([{
+            verbose["segments"] = json!([{
                 "id": 0, "seek": 0, "start": 0.0, "end": seconds, "text": format!(" {text}"), "tokens": [50364],
                 "temperature": 0.0, "avg_logprob": -0.29, "compression_ratio": 0.91, "no_speech_prob": 0.02,
             }]);
         }
         if !self.translates {
-            told["usage"] = usage;
+            verbose["usage"] = usage;
         }
-        told
+        verbose
     }
 
-    /// Event by event; where speakers are told apart, each segment of theirs follows upon what is heard of it.
+    /// Renders the events of a stream. With diarization, each speaker's segment follows its deltas.
     fn events(&self, text: &str, usage: &Value, segments: &[Segment]) -> Body {
         let event = |value: Value, part, tokens| StreamEvent {
             bytes: Bytes::from(format!("data: {value}\n\n")),
             kind: part,
             tokens,
         };
-        // What is heard does not begin with blanks, whatever a script says.
+        // Leading blanks of a scripted reply are not part of the transcript.
         let blanks = self.text.text.len() - self.text.text.trim_start().len();
         let ends = self.text.ends.iter().filter(|end| **end > blanks);
         let mut from = blanks;
         let (mut list, mut number) = (Vec::new(), 0);
-        let segment = |number: usize| segments.get(number).map(|one| event(one.told(number), EventKind::Content, 0));
+        let segment = |number: usize| segments.get(number).map(|one| event(one.to_json(number), EventKind::Content, 0));
         for end in ends {
-            // A piece belongs to the segment that it begins in.
+            // A piece belongs to the segment in which it begins.
             if segments.get(number + 1).is_some_and(|next| from >= blanks + next.from) {
                 list.extend(segment(number));
                 number += 1;
@@ -171,39 +176,39 @@ impl Transcript {
     }
 }
 
-impl Rendered for Transcript {
+impl Rendered for RenderedTranscript {
     fn record(&self, _: &RequestContext<'_>) -> Value {
         Value::Null
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
         let body = context.members().unwrap_or_default();
-        let asked = |name: &str| body.get(name).and_then(json::Value::as_str).unwrap_or_default();
+        let text_of = |name: &str| body.get(name).and_then(json::Value::as_str).unwrap_or_default();
         let duration = duration(context.request.files.first());
         let (text, usage) = (self.text.text.trim(), self.usage(&context.model(), duration));
-        let tells_apart = !self.translates && asked("response_format") == "diarized_json";
+        let diarizes = !self.translates && text_of("response_format") == "diarized_json";
         let known = body.get("known_speaker_names").and_then(json::Value::to_value);
         let known = known.as_ref().and_then(Value::as_array).into_iter().flatten();
         let known: Vec<_> = known.filter_map(|name| name.as_str().map(str::to_owned)).collect();
-        let segments = if tells_apart { segments(text, &known, duration) } else { Vec::new() };
-        if !self.translates && asked("stream") == "true" && !context.model().starts_with(BY_TIME) {
+        let segments = if diarizes { segments(text, &known, duration) } else { Vec::new() };
+        if !self.translates && text_of("stream") == "true" && !context.model().starts_with(BY_TIME) {
             return Response::ok("text/event-stream; charset=utf-8", self.events(text, &usage, &segments));
         }
         let json = |value: &Value| Response::ok("application/json", Body::Full(LAYOUT.write(value).into()));
         let plain = |text: String| Response::ok("text/plain; charset=utf-8", Body::Full(text.into()));
         let span = |mark| format!("{} --> {}", stamp(Duration::ZERO, mark), stamp(duration, mark));
-        match &*asked("response_format") {
+        match &*text_of("response_format") {
             "text" => plain(format!("{text}\n")),
             "srt" => plain(format!("1\n{}\n{text}\n\n\n", span(','))),
             "vtt" => plain(format!("WEBVTT\n\n{}\n{text}\n\n", span('.'))),
             "verbose_json" => json(&self.verbose(body, text, duration, usage)),
-            "diarized_json" if tells_apart => {
-                let told: Vec<_> = segments.iter().enumerate().map(|(number, one)| one.told(number)).collect();
+            "diarized_json" if diarizes => {
+                let segments: Vec<_> = segments.iter().enumerate().map(|(number, one)| one.to_json(number)).collect();
                 json(&json!({
                     "task": "transcribe",
                     "duration": duration.as_secs_f64(),
                     "text": text,
-                    "segments": told,
+                    "segments": segments,
                     "usage": usage,
                 }))
             }
@@ -223,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recording_is_as_long_as_it_says_or_as_its_length_suggests() {
+    fn duration_follows_from_the_wav_header_or_from_the_size() {
         let mut wav = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0".to_vec();
         wav.extend_from_slice(&8000_u32.to_le_bytes());
         wav.resize(20_000, 0);
@@ -234,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_stamped() {
+    fn times_are_rendered_with_their_mark() {
         assert_eq!(stamp(Duration::from_millis(3_723_045), ','), "01:02:03,045");
         assert_eq!(stamp(Duration::ZERO, '.'), "00:00:00.000");
     }

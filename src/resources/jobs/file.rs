@@ -1,87 +1,99 @@
-//! How the objects of a collection run lines, as its file says it.
+//! The batch job in the file of a collection.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// How the objects of a collection run lines.
+/// The batch job of a collection's objects.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchJobFile {
-    /// The member of what was sent that names a file of lines by its id. An object whose file was never created runs
-    /// nothing, and goes the collection's own `steps`.
+    /// The member of the request body with the id of the input file. An object whose file was never created runs no
+    /// job; the collection's own `steps` apply to it.
     pub(super) file: Option<String>,
-    /// The file of the collection that this file is in, and the outputs will be.
+    /// The file of the collection that holds the input and output files.
     pub(crate) of: Option<String>,
-    /// Or else the member of what was sent that lists the lines. The output then belongs to the object itself.
+    /// The member of the request body that lists the lines, instead of `file`. The output then belongs to the object
+    /// itself.
     pub(super) each: Option<String>,
-    /// The member of a line that is the body of its request.
+    /// The member of a line that is its request body.
     pub(super) body: String,
-    /// The member that must say the same as `path`.
+    /// The member of a line that must equal `path`.
     pub(super) url: Option<String>,
-    /// Whether a line says its `method`, which must be POST.
+    /// True if a line has a `method`, which must be POST.
     #[serde(default)]
     pub(super) method: bool,
-    /// Where lines are asked, with slots that see the object.
+    /// The path that lines are sent to, with slots that see the object.
     pub(super) path: String,
-    /// The path that this stands for, where it is another.
-    #[serde(default)]
-    pub(super) at: Map<String, Value>,
-    /// How many lines there may be.
-    pub(super) most: usize,
-    /// What is written of a line: `{{resource.custom_id}}`, `{{resource.status}}`, and `{{part.body}}` for the answer.
-    pub(super) answered: Value,
-    /// The same where the status is 400 or more, and where it was given up.
-    pub(super) refused: Option<Value>,
+    /// The endpoint to use for a path, if it differs.
+    #[serde(rename = "at", default)]
+    pub(super) path_aliases: Map<String, Value>,
+    /// Maximum number of lines.
+    #[serde(rename = "most")]
+    pub(super) max_lines: usize,
+    /// The output for a line: `{{resource.custom_id}}`, `{{resource.status}}`, and `{{part.body}}` for the response.
+    #[serde(rename = "answered")]
+    pub(super) succeeded: Value,
+    /// The output for a line with a status of 400 or more, and for one that was skipped.
+    #[serde(rename = "refused")]
+    pub(super) failed: Option<Value>,
     pub(super) skipped: Option<Value>,
-    /// Whether a space stands after each colon and comma of what is written.
+    /// True if the output has a space after each colon and comma.
     #[serde(default)]
     pub(super) spaced: bool,
-    /// What is taken to have been sent for the files that outputs become, of what was `answered` and of what was
-    /// `refused`; `{{resource.run.bytes}}` is how long it is.
+    /// The input of the output files: one of the `answered` lines, one of the `refused`. `{{resource.run.bytes}}` is
+    /// the size.
     pub(super) outputs: Option<Outputs>,
-    /// Numbers in answers that are added up, and what the sums are called: `{{resource.run.input_tokens}}`. Of several
-    /// paths the first that leads somewhere holds.
+    /// Numbers that are summed up over all responses: `{{resource.run.input_tokens}}`. Of several paths the first
+    /// that exists counts.
     #[serde(default)]
     pub(super) sums: Map<String, Value>,
-    /// The same for what the first answer that has it tells.
+    /// Values that are taken from the first response that has them, by the same rules.
     #[serde(default)]
     pub(super) firsts: Map<String, Value>,
-    /// What is said of each kind of mistake, with `{{resource.line}}` and `{{resource.param}}`.
-    pub(super) wrong: Map<String, Value>,
-    /// What is done with an object of this status, and the members that change.
+    /// The message for each kind of problem, with `{{resource.line}}` and `{{resource.param}}`.
+    #[serde(rename = "wrong")]
+    pub(super) problems: Map<String, Value>,
+    /// The step for an object of this status.
     pub(super) steps: Map<String, Value>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Outputs {
-    pub(super) answered: Value,
-    pub(super) refused: Value,
+    #[serde(rename = "answered")]
+    pub(super) succeeded: Value,
+    #[serde(rename = "refused")]
+    pub(super) failed: Value,
 }
 
-/// What is done with one look at an object.
+/// The work of one poll.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct StepFile {
-    /// In this order.
-    pub(super) does: Vec<JobAction>,
-    /// What changes with each look.
-    pub(super) set: Map<String, Value>,
-    /// What changes when all of it is done.
-    pub(super) end: Map<String, Value>,
-    /// What changes when it can't be done: `{{resource.run.wrong}}` lists why.
-    pub(super) wrong: Map<String, Value>,
+    /// The actions, in this order.
+    #[serde(rename = "does")]
+    pub(super) actions: Vec<JobAction>,
+    /// The changes after each poll.
+    #[serde(rename = "set")]
+    pub(super) on_poll: Map<String, Value>,
+    /// The changes once all actions are complete.
+    #[serde(rename = "end")]
+    pub(super) on_done: Map<String, Value>,
+    /// The changes if an action fails; `{{resource.run.wrong}}` lists the problems.
+    #[serde(rename = "wrong")]
+    pub(super) on_failure: Map<String, Value>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum JobAction {
-    /// The lines are looked through.
+    /// Checks all lines.
     Check,
-    /// Some lines are run.
+    /// Runs some of the lines.
     Run,
-    /// What was not run is given up.
+    /// Skips the lines that did not run.
     Skip,
-    /// The outputs made files.
-    Keep,
+    /// Stores the outputs as files.
+    #[serde(rename = "keep")]
+    Store,
 }

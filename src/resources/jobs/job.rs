@@ -1,4 +1,4 @@
-//! How far an object has come with its lines, and what came of them so far.
+//! The progress of a batch job, and its output so far.
 
 use std::sync::Arc;
 
@@ -6,41 +6,41 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::resources::store::{ResourceStore, Turn};
+use crate::resources::store::{ObjectLock, ResourceStore};
 
-/// How many outputs there are: of what was answered, and of what was refused.
+/// Number of outputs: one for lines that succeeded, one for lines that failed.
 pub(super) const OUTPUTS: usize = 2;
 
-/// How far it has come.
+/// The progress of a job.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Job {
-    /// Where the next line begins, in bytes.
-    pub(super) at: usize,
-    /// How many lines there are.
+    /// Offset of the next line, in bytes.
+    pub(super) offset: usize,
+    /// Number of lines.
     pub(super) total: usize,
-    /// How many were answered, refused, and given up.
-    pub(super) answered: usize,
-    pub(super) refused: usize,
+    /// Number of lines that succeeded, failed, and were skipped.
+    pub(super) succeeded: usize,
+    pub(super) failed: usize,
     pub(super) skipped: usize,
-    /// Of how many parts each output is so far, and how long it is, in bytes.
+    /// Number of stored parts of each output, and its size in bytes.
     pub(super) parts: [usize; OUTPUTS],
     pub(super) bytes: [usize; OUTPUTS],
-    /// What answers told, added up.
-    pub(super) told: Map<String, Value>,
-    /// The ids of the files that the outputs have become.
+    /// Sums and first values of the responses so far.
+    pub(super) collected: Map<String, Value>,
+    /// The ids of the output files.
     pub(super) files: [Option<String>; OUTPUTS],
-    /// Whether all of the input is here.
+    /// True if the whole input file is stored.
     pub(super) is_whole: bool,
 }
 
-/// Where a job, its input and its outputs are.
-pub(crate) struct Place<'a> {
+/// The place of a job, its input and its outputs in the store.
+pub(crate) struct JobLocation<'a> {
     pub(crate) key: &'a str,
     pub(crate) id: &'a str,
     pub(crate) resources: &'a ResourceStore,
 }
 
-impl Place<'_> {
+impl JobLocation<'_> {
     fn jobs(&self) -> String {
         format!("{} jobs", self.key)
     }
@@ -53,39 +53,39 @@ impl Place<'_> {
         format!("{} parts {output}/{}", self.key, self.id)
     }
 
-    /// The right to go on with it, which one look at a time has.
-    pub(super) fn turn(&self) -> Option<Turn<'_>> {
-        self.resources.turn(self.key, self.id)
+    /// Locks the job; `None` while another request works on it.
+    pub(super) fn try_lock(&self) -> Option<ObjectLock<'_>> {
+        self.resources.try_lock(self.key, self.id)
     }
 
-    /// The job that is here.
+    /// The job, if there is one.
     pub(crate) fn job(&self) -> Option<Job> {
         Job::deserialize(&*self.resources.get(&self.jobs(), self.id)?).ok()
     }
 
-    /// The object that it is the job of.
+    /// The object that runs the job.
     pub(super) fn object(&self) -> Option<Arc<Value>> {
         self.resources.get(self.key, self.id)
     }
 
-    /// Keeps how far it has come, and what that makes of the object.
-    pub(super) fn keep(&self, job: &Job, object: Value) {
+    /// Stores the job and its object.
+    pub(super) fn save(&self, job: &Job, object: Value) {
         self.resources.put(&self.jobs(), self.id, json!(job));
         self.resources.put(self.key, self.id, object);
     }
 
-    /// Begins with this input.
-    pub(crate) fn begin(&self, job: &Job, input: Bytes) {
+    /// Stores a new job and its input.
+    pub(crate) fn start(&self, job: &Job, input: Bytes) {
         self.resources.put_text(&self.inputs(), self.id, input);
         self.resources.put(&self.jobs(), self.id, json!(job));
     }
 
-    /// The lines, unless so much has come since that they are gone.
+    /// The lines; `None` if they were evicted.
     pub(super) fn input(&self) -> Option<Bytes> {
         self.resources.text(&self.inputs(), self.id)
     }
 
-    /// Puts more at the end of an output.
+    /// Appends to an output.
     pub(super) fn append(&self, job: &mut Job, output: usize, more: Vec<u8>) {
         if !more.is_empty() {
             job.bytes[output] += more.len();
@@ -94,55 +94,56 @@ impl Place<'_> {
         }
     }
 
-    /// Takes an output out, whole; an empty one where there is nothing, and `None` if so much has come since that some of it is gone.
-    pub(super) fn take(&self, job: &mut Job, output: usize) -> Option<Bytes> {
+    /// Removes a whole output from the store and returns it, empty if nothing was written. `None`: a part was
+    /// evicted.
+    pub(super) fn take_output(&self, job: &mut Job, output: usize) -> Option<Bytes> {
         let (key, count) = (self.parts(output), std::mem::take(&mut job.parts[output]));
         let mut parts = (0..count).map(|n| self.resources.take(&key, &n.to_string()));
         if count == 1 {
             return parts.next()?;
         }
-        // All are taken, even where one is missing.
+        // Removes every part, even if one is missing.
         let parts: Vec<_> = parts.collect();
         Some(parts.into_iter().collect::<Option<Vec<_>>>()?.concat().into())
     }
 
-    /// Lets go of the lines, and of what came of them and is not taken out.
-    pub(super) fn end(&self, job: &mut Job) {
+    /// Removes the input and the outputs.
+    pub(super) fn clear(&self, job: &mut Job) {
         for output in 0..OUTPUTS {
-            self.take(job, output);
+            self.take_output(job, output);
         }
         self.resources.take(&self.inputs(), self.id);
     }
 
-    /// Lets go of everything.
-    pub(crate) fn forget(&self) {
+    /// Removes the job with its input and outputs.
+    pub(crate) fn delete(&self) {
         if let Some(mut job) = self.job() {
-            self.end(&mut job);
+            self.clear(&mut job);
             self.resources.take(&self.jobs(), self.id);
         }
     }
 }
 
 impl Job {
-    /// How many lines are still to be done.
-    pub(super) fn left(&self) -> usize {
-        self.total.saturating_sub(self.answered + self.refused + self.skipped)
+    /// Number of lines still to run.
+    pub(super) fn remaining(&self) -> usize {
+        self.total.saturating_sub(self.succeeded + self.failed + self.skipped)
     }
 
-    /// What fixtures can tell of it, as `{{resource.run.…}}`.
-    pub(super) fn about(&self) -> Map<String, Value> {
-        let mut about = self.told.clone();
+    /// The values for templates, as `{{resource.run.…}}`.
+    pub(super) fn template_values(&self) -> Map<String, Value> {
+        let mut about = self.collected.clone();
         let counts = [
             ("total", self.total),
-            ("answered", self.answered),
-            ("refused", self.refused),
+            ("answered", self.succeeded),
+            ("refused", self.failed),
             ("skipped", self.skipped),
-            ("left", self.left()),
+            ("left", self.remaining()),
         ];
         about.extend(counts.map(|(name, count)| (name.to_owned(), json!(count))));
-        let [answered, refused] = &self.files;
-        about.insert("answered_file".to_owned(), json!(answered));
-        about.insert("refused_file".to_owned(), json!(refused));
+        let [succeeded, failed] = &self.files;
+        about.insert("answered_file".to_owned(), json!(succeeded));
+        about.insert("refused_file".to_owned(), json!(failed));
         about
     }
 }

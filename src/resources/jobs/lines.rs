@@ -1,4 +1,4 @@
-//! The lines that an object runs: read, checked, and written.
+//! The lines of a batch job: parsing, validation, and compact output.
 
 use std::collections::HashSet;
 
@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use crate::core::json::{self, Kind};
 
-/// Of the mistakes in a file so many are told, as if there were no more.
-const MOST_TOLD: usize = 100;
+/// Maximum number of problems reported for one file.
+const MAX_PROBLEMS: usize = 100;
 
-/// What may be wrong with lines, by the name of its words.
-pub(super) const FLAWS: &[&str] = &[
+/// The kinds of problems that lines can have.
+pub(super) const PROBLEM_KINDS: &[&str] = &[
     "empty",
     "too_many",
     "too_large",
@@ -26,26 +26,26 @@ pub(super) const FLAWS: &[&str] = &[
     "lost",
 ];
 
-/// One thing that is wrong, `{"kind", "line", "param"}`: which of [`FLAWS`] it is, the line, from 1, and the member.
-pub(super) fn flaw(kind: &str, line: Option<usize>, param: Option<&str>) -> Value {
+/// A problem, `{"kind", "line", "param"}`: one of [`PROBLEM_KINDS`], the line number from 1, and the member.
+pub(super) fn problem(kind: &str, line: Option<usize>, param: Option<&str>) -> Value {
     json!({"kind": kind, "line": line, "param": param})
 }
 
 /// The members of a line.
-pub(super) struct Form {
-    /// What is asked, an object.
+pub(super) struct LineFormat {
+    /// The member with the request body, an object.
     pub(super) body: String,
-    /// Where it is asked, if that is said.
+    /// The member with the path, if lines have one.
     pub(super) url: Option<String>,
-    /// Whether the method is said, in `method`: it is `POST`.
+    /// True if lines have a `method`, which must be `POST`.
     pub(super) method: bool,
 }
 
-/// What a line is told apart by.
-pub(super) const ID: &str = "custom_id";
+/// The member that identifies a line.
+pub(super) const ID_MEMBER: &str = "custom_id";
 
-/// The line that begins at `at`, and where the next one does; lines with nothing on them are none.
-pub(super) fn next(input: &Bytes, mut at: usize) -> Option<(Bytes, usize)> {
+/// Returns the first line at or after `at`, and the offset behind it. Blank lines are skipped.
+pub(super) fn next_line(input: &Bytes, mut at: usize) -> Option<(Bytes, usize)> {
     while at < input.len() {
         let end = memchr(b'\n', &input[at..]).map_or(input.len(), |end| at + end);
         let line = input[at..end].trim_ascii();
@@ -57,28 +57,27 @@ pub(super) fn next(input: &Bytes, mut at: usize) -> Option<(Bytes, usize)> {
     None
 }
 
-impl Form {
-    /// How many lines there are, or what is wrong with them. `url` is where all are to be asked, `most` how many there
-    /// may be.
-    pub(super) fn check(&self, input: &Bytes, url: &str, most: usize) -> Result<usize, Vec<Value>> {
-        let (mut at, mut count, mut flaws, mut known) = (0, 0, Vec::new(), HashSet::new());
-        while let Some((line, next)) = next(input, at) {
+impl LineFormat {
+    /// Returns the number of lines, or the problems found. `url` is the path that all lines must name.
+    pub(super) fn check(&self, input: &Bytes, url: &str, max_lines: usize) -> Result<usize, Vec<Value>> {
+        let (mut at, mut count, mut problems, mut known) = (0, 0, Vec::new(), HashSet::new());
+        while let Some((line, next)) = next_line(input, at) {
             (at, count) = (next, count + 1);
-            if flaws.len() < MOST_TOLD
-                && let Some((kind, param)) = self.flaw(&line, url, &mut known)
+            if problems.len() < MAX_PROBLEMS
+                && let Some((kind, param)) = self.problem(&line, url, &mut known)
             {
-                flaws.push(flaw(kind, Some(count), param));
+                problems.push(problem(kind, Some(count), param));
             }
         }
         match count {
-            0 => Err(vec![flaw("empty", None, None)]),
-            count if count > most => Err(vec![flaw("too_many", None, None)]),
-            count if flaws.is_empty() => Ok(count),
-            _ => Err(flaws),
+            0 => Err(vec![problem("empty", None, None)]),
+            count if count > max_lines => Err(vec![problem("too_many", None, None)]),
+            count if problems.is_empty() => Ok(count),
+            _ => Err(problems),
         }
     }
 
-    fn flaw<'s>(
+    fn problem<'s>(
         &'s self,
         line: &[u8],
         url: &str,
@@ -86,7 +85,7 @@ impl Form {
     ) -> Option<(&'static str, Option<&'s str>)> {
         let Ok(document) = json::Document::read(line) else { return Some(("not_json", None)) };
         let members = document.members();
-        let texts = [Some(ID), self.method.then_some("method"), self.url.as_deref()];
+        let texts = [Some(ID_MEMBER), self.method.then_some("method"), self.url.as_deref()];
         for name in texts.into_iter().flatten() {
             match members.get(name).filter(|value| value.kind() != Kind::Null) {
                 None => return Some(("missing", Some(name))),
@@ -105,16 +104,16 @@ impl Form {
         if let Some(name) = self.url.as_deref().filter(|name| text(members, name) != url) {
             return Some(("other_url", Some(name)));
         }
-        let is_new = known.insert(text(members, ID));
-        (!is_new).then_some(("duplicate", Some(ID)))
+        let is_new = known.insert(text(members, ID_MEMBER));
+        (!is_new).then_some(("duplicate", Some(ID_MEMBER)))
     }
 
-    /// What tells a line that has been checked apart, and what it asks.
+    /// Returns the id and the request body of a valid line.
     pub(super) fn read(&self, line: &Bytes) -> (String, Bytes) {
         let document = json::Document::read(line).unwrap_or_default();
         let members = document.members();
         let body = members.get(&self.body).map(|body| line.slice_ref(body.text()));
-        (text(members, ID), body.unwrap_or_default())
+        (text(members, ID_MEMBER), body.unwrap_or_default())
     }
 }
 
@@ -122,8 +121,8 @@ fn text(members: json::Object<'_>, name: &str) -> String {
     members.get(name).and_then(|value| value.as_str()).unwrap_or_default().into_owned()
 }
 
-/// Appends JSON as it stands on one line; if `spaced`, with a space after each colon and comma.
-pub(super) fn on_one_line(json: &[u8], spaced: bool, out: &mut Vec<u8>) {
+/// Appends JSON as one line; if `spaced`, with a space after each colon and comma.
+pub(super) fn write_compact(json: &[u8], spaced: bool, out: &mut Vec<u8>) {
     let (mut in_string, mut escaped) = (false, false);
     for byte in json {
         if in_string {
@@ -145,10 +144,13 @@ mod tests {
     use super::*;
 
     fn checked(lines: &str) -> Result<usize, Vec<(String, Value, Value)>> {
-        let form = Form { body: "body".to_owned(), url: Some("url".to_owned()), method: true };
-        let told =
-            |flaw: &Value| (flaw["kind"].as_str().unwrap().to_owned(), flaw["line"].clone(), flaw["param"].clone());
-        form.check(&Bytes::from(lines.to_owned()), "/v1/x", 4).map_err(|flaws| flaws.iter().map(told).collect())
+        let format = LineFormat { body: "body".to_owned(), url: Some("url".to_owned()), method: true };
+        let summary = |problem: &Value| {
+            (problem["kind"].as_str().unwrap().to_owned(), problem["line"].clone(), problem["param"].clone())
+        };
+        format
+            .check(&Bytes::from(lines.to_owned()), "/v1/x", 4)
+            .map_err(|problems| problems.iter().map(summary).collect())
     }
 
     fn line(id: &str) -> String {
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_counted_or_all_that_is_wrong_is_told() {
+    fn a_check_returns_the_count_or_every_problem() {
         assert_eq!(checked(&format!("{}\r\n\n{}", line("a"), line("b").trim())), Ok(2));
         let one = |kind: &str, line: Value, param: Value| Err(vec![(kind.to_owned(), line, param)]);
         assert_eq!(checked(" \n\n"), one("empty", Value::Null, Value::Null));
@@ -176,16 +178,16 @@ mod tests {
             assert_eq!(checked(&format!("{}{wrong}{}", line("a"), line("c"))), one(kind, json!(2), param), "{wrong}");
         }
         let all = checked(&format!("x\n{}y\n", line("a")));
-        assert_eq!(all.unwrap_err().iter().map(|flaw| flaw.1.clone()).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(all.unwrap_err().iter().map(|problem| problem.1.clone()).collect::<Vec<_>>(), [1, 3]);
     }
 
     #[test]
-    fn json_stands_on_one_line_and_says_the_same() {
+    fn compact_json_is_one_line_with_the_same_content() {
         let json = json!({"a \" b": [1, -2.5e3, null], "c": "x,\n:\\", "d": {}});
         let pretty = serde_json::to_vec_pretty(&json).unwrap();
         let written = |spaced| {
             let mut out = Vec::new();
-            on_one_line(&pretty, spaced, &mut out);
+            write_compact(&pretty, spaced, &mut out);
             String::from_utf8(out).unwrap()
         };
         assert_eq!(written(false), json.to_string());

@@ -1,4 +1,4 @@
-//! Where the objects of a collection stand that is in others, and a view of the collections that belong together.
+//! Keys of collections within parents, and the view of one endpoint's collections.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Lookup, ResourceStore};
 use crate::protocol::StoredObjects;
 
-/// The name that those objects of a collection are kept under which are in what has these ids, the outermost first.
+/// The key of a collection within these parents, the outermost first.
 pub fn resource_key(collection: &str, parents: &[impl AsRef<str>]) -> String {
     let mut key = collection.to_owned();
     for parent in parents {
@@ -17,14 +17,13 @@ pub fn resource_key(collection: &str, parents: &[impl AsRef<str>]) -> String {
     key
 }
 
-/// Where it stands what becomes of the objects of a shelf when they are asked for. Under the id of each: by the status
-/// that it has then, `{"set": …}`, the members that change, and `"put"`, what comes to be beside it, each as
-/// `[key, id, object]`.
-pub fn plans(key: &str) -> String {
+/// The key of the planned changes to the objects under `key`, stored by object id. A plan has for each status
+/// `{"set": …}`, the members that change, and `"put"`, the objects created beside it, each as `[key, id, object]`.
+pub fn plans_key(key: &str) -> String {
     format!("{key} plans")
 }
 
-/// The collections that the answers of an endpoint are made of and kept in, each by what it is to the protocol.
+/// The collections that an endpoint reads and writes, by their role in the protocol.
 #[derive(Clone, Copy)]
 pub struct EndpointStore<'a> {
     resources: &'a ResourceStore,
@@ -32,42 +31,42 @@ pub struct EndpointStore<'a> {
 }
 
 impl<'a> EndpointStore<'a> {
-    /// Those collections which have these `names`, by what they are.
+    /// Creates a view of the collections with these names, by role.
     pub fn new(resources: &'a ResourceStore, names: &'a BTreeMap<String, String>) -> Self {
         EndpointStore { resources, names }
     }
 }
 
 impl StoredObjects for EndpointStore<'_> {
-    fn key(&self, what: &str, parents: &[&str]) -> Option<String> {
-        self.names.get(what).map(|name| resource_key(name, parents))
+    fn key(&self, role: &str, parents: &[&str]) -> Option<String> {
+        self.names.get(role).map(|name| resource_key(name, parents))
     }
 
-    fn find(&self, what: &str, parents: &[&str], id: &str) -> Lookup {
-        self.key(what, parents).map_or(Lookup::Unknown, |key| self.resources.find(&key, id))
+    fn find(&self, role: &str, parents: &[&str], id: &str) -> Lookup {
+        self.key(role, parents).map_or(Lookup::Unknown, |key| self.resources.find(&key, id))
     }
 
-    fn may_name(&self, what: &str, parents: &[&str], id: &str) -> bool {
-        match self.find(what, parents, id) {
+    fn may_name(&self, role: &str, parents: &[&str], id: &str) -> bool {
+        match self.find(role, parents, id) {
             Lookup::Stored(_) => true,
             Lookup::Unknown => !self.resources.strict,
             Lookup::Deleted => false,
         }
     }
 
-    fn all(&self, what: &str, parents: &[&str]) -> Vec<Arc<Value>> {
-        self.key(what, parents).map(|key| self.resources.all(&key)).unwrap_or_default()
+    fn all(&self, role: &str, parents: &[&str]) -> Vec<Arc<Value>> {
+        self.key(role, parents).map(|key| self.resources.all(&key)).unwrap_or_default()
     }
 
-    fn put(&self, what: &str, parents: &[&str], id: &str, value: Value) {
-        if let Some(key) = self.key(what, parents) {
+    fn put(&self, role: &str, parents: &[&str], id: &str, value: Value) {
+        if let Some(key) = self.key(role, parents) {
             self.resources.put(&key, id, value);
         }
     }
 
-    fn plan(&self, what: &str, parents: &[&str], id: &str, plan: Value) {
-        if let Some(key) = self.key(what, parents) {
-            self.resources.put(&plans(&key), id, plan);
+    fn plan(&self, role: &str, parents: &[&str], id: &str, plan: Value) {
+        if let Some(key) = self.key(role, parents) {
+            self.resources.put(&plans_key(&key), id, plan);
         }
     }
 }

@@ -1,30 +1,30 @@
-//! A list, page by page.
+//! Pages of a list.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-/// Which part of a collection is wanted.
+/// The part of a collection that a request asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
-    /// The most objects on a page.
+    /// Maximum number of objects on the page.
     pub limit: usize,
-    /// The object that the page begins after.
+    /// The id of the object before the page.
     pub after: Option<String>,
-    /// The object that the page ends before.
+    /// The id of the object after the page.
     pub before: Option<String>,
-    /// Whether the newest come first.
+    /// True if the newest come first.
     pub newest_first: bool,
-    /// The member that is an object's id, `id` if left out.
+    /// The member that holds an object's id, `id` if left out.
     pub id: Option<String>,
-    /// Members by path, such as `metadata.test`, and the text that they must have.
+    /// Filters: members by path, such as `metadata.test`, and the text that they must have.
     pub wanted: Vec<(String, String)>,
 }
 
-/// A page of some objects, as OpenAI lists them: `{"data", "first_id", "last_id", "has_more", "next",
-/// "total"}`. `next` is what the page after it is asked for by, `total` how many there are on all pages.
+/// A page of objects in OpenAI's list format: `{"data", "first_id", "last_id", "has_more", "next", "total"}`. `next`
+/// is the cursor of the following page, `total` the number of objects on all pages.
 pub fn page(mut objects: Vec<Arc<Value>>, query: &Query) -> Value {
-    objects.retain(|object| query.wanted.iter().all(|(path, text)| is(object, path, text)));
+    objects.retain(|object| query.wanted.iter().all(|(path, text)| matches(object, path, text)));
     let total = objects.len();
     let id = |object: &Value| object[query.id.as_deref().unwrap_or("id")].clone();
     if query.newest_first {
@@ -49,7 +49,7 @@ pub fn page(mut objects: Vec<Arc<Value>>, query: &Query) -> Value {
     json!({"data": data, "first_id": first, "last_id": last, "has_more": has_more, "next": next, "total": total})
 }
 
-fn is(object: &Value, path: &str, text: &str) -> bool {
+fn matches(object: &Value, path: &str, text: &str) -> bool {
     let value = path.split('.').try_fold(object, |value, name| value.get(name));
     match value {
         None => false,
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_follow_each_other() {
+    fn pages_continue_where_the_last_one_ended() {
         let all = things(5);
         let query = Query { limit: 2, newest_first: true, ..Query::default() };
         let first = page(all.clone(), &query);

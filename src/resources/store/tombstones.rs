@@ -1,47 +1,47 @@
-//! What was taken away, so that it is not there again. Bounded: of too much, the oldest is forgotten.
+//! Tombstones of deleted objects. Their number is bounded: the oldest are evicted.
 
 use std::{
     collections::{HashSet, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-/// How much is remembered.
-const MOST: usize = 10_000;
+/// Maximum number of tombstones.
+const MAX_TOMBSTONES: usize = 10_000;
 
-/// The marks of what was taken away. A mark stands for an id, which may be as long as a client likes.
+/// Hashes of the deleted ids. An id can be arbitrarily long, a hash cannot.
 #[derive(Default)]
-pub(super) struct Gone {
-    marks: HashSet<u64>,
+pub(super) struct Tombstones {
+    hashes: HashSet<u64>,
     in_order: VecDeque<u64>,
 }
 
-fn mark(collection: &str, id: &str) -> u64 {
+fn hash(collection: &str, id: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     (collection, id).hash(&mut hasher);
     hasher.finish()
 }
 
-impl Gone {
+impl Tombstones {
     pub(super) fn insert(&mut self, collection: &str, id: &str) {
-        let mark = mark(collection, id);
-        if self.marks.insert(mark) {
-            self.in_order.push_back(mark);
+        let hash = hash(collection, id);
+        if self.hashes.insert(hash) {
+            self.in_order.push_back(hash);
         }
-        while self.in_order.len() > MOST {
+        while self.in_order.len() > MAX_TOMBSTONES {
             let oldest = self.in_order.pop_front();
-            oldest.map(|mark| self.marks.remove(&mark));
+            oldest.map(|hash| self.hashes.remove(&hash));
         }
     }
 
     pub(super) fn remove(&mut self, collection: &str, id: &str) {
-        let mark = mark(collection, id);
-        if self.marks.remove(&mark) {
-            self.in_order.retain(|known| *known != mark);
+        let hash = hash(collection, id);
+        if self.hashes.remove(&hash) {
+            self.in_order.retain(|known| *known != hash);
         }
     }
 
     pub(super) fn contains(&self, collection: &str, id: &str) -> bool {
-        self.marks.contains(&mark(collection, id))
+        self.hashes.contains(&hash(collection, id))
     }
 }
 
@@ -50,17 +50,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_is_forgotten() {
-        let mut gone = Gone::default();
-        for n in 0..MOST + 2 {
-            gone.insert("things", &n.to_string());
+    fn the_oldest_tombstone_is_evicted() {
+        let mut tombstones = Tombstones::default();
+        for n in 0..MAX_TOMBSTONES + 2 {
+            tombstones.insert("things", &n.to_string());
         }
-        gone.remove("things", "5");
-        let is = |id: &str| gone.contains("things", id);
+        tombstones.remove("things", "5");
+        let is = |id: &str| tombstones.contains("things", id);
         assert_eq!(
-            [is("0"), is("1"), is("2"), is("5"), gone.contains("others", "2")],
+            [is("0"), is("1"), is("2"), is("5"), tombstones.contains("others", "2")],
             [false, false, true, false, false]
         );
-        assert_eq!((gone.marks.len(), gone.in_order.len()), (MOST - 1, MOST - 1));
+        assert_eq!((tombstones.hashes.len(), tombstones.in_order.len()), (MAX_TOMBSTONES - 1, MAX_TOMBSTONES - 1));
     }
 }

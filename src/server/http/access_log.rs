@@ -1,61 +1,61 @@
-//! The access log: a line for each answer, once it has ended.
+//! The access log: one line per response, written when the response ends.
 
 use std::{fmt, net::SocketAddr, time::Instant};
 
 use actix_http::{Request, Response as HttpResponse};
 
-use super::Sent;
+use super::SentBody;
 
-/// An answer that is to be logged when it ends.
-pub(super) struct Line {
+/// The log line of a response, written on drop.
+pub(super) struct LogLine {
     peer: Option<SocketAddr>,
     request: String,
     status: u16,
-    /// Bytes of the body that were handed out.
+    /// Number of body bytes sent.
     pub(super) sent: u64,
-    began: Instant,
+    started: Instant,
 }
 
-impl Line {
-    /// Begins with a request.
-    pub(super) fn begin(request: &Request) -> Box<Self> {
-        let (peer, began) = (request.peer_addr(), Instant::now());
-        Box::new(Line { peer, request: request_line(request), status: 0, sent: 0, began })
+impl LogLine {
+    /// Starts the line of a request.
+    pub(super) fn start(request: &Request) -> Box<Self> {
+        let (peer, started) = (request.peer_addr(), Instant::now());
+        Box::new(LogLine { peer, request: request_line(request), status: 0, sent: 0, started })
     }
 
-    /// Follows the answer to it.
-    pub(super) fn follow(mut self: Box<Self>, http_response: HttpResponse<Sent>) -> HttpResponse<Sent> {
+    /// Attaches the line to the response, to count its bytes.
+    pub(super) fn attach_to(mut self: Box<Self>, http_response: HttpResponse<SentBody>) -> HttpResponse<SentBody> {
         self.status = http_response.status().as_u16();
-        http_response.map_body(|_, sent| sent.logged(self))
+        http_response.map_body(|_, sent| sent.with_log_line(self))
     }
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for LogLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.peer {
             Some(peer) => write!(f, "{} ", peer.ip())?,
             None => f.write_str("- ")?,
         }
-        let millis = self.began.elapsed().as_secs_f64() * 1000.0;
+        let millis = self.started.elapsed().as_secs_f64() * 1000.0;
         write!(f, "\"{}\" {} {} {millis:.3}ms", self.request, self.status, self.sent)
     }
 }
 
-impl Drop for Line {
+impl Drop for LogLine {
     fn drop(&mut self) {
         log::info!(target: "access", "{self}");
     }
 }
 
-/// The request line as it is logged: a key in the query is not.
+/// The request line for the log, without the value of a key in the query.
 fn request_line(request: &Request) -> String {
     let (method, path, version) = (request.method(), request.path(), request.version());
     let query = request.uri().query().unwrap_or_default();
-    let hidden = |pair: &str| match pair.split_once('=') {
+    let without_key = |pair: &str| match pair.split_once('=') {
         Some(("key", _)) => "key=…".to_owned(),
         _ => pair.to_owned(),
     };
-    let query = query.split('&').map(hidden).collect::<Vec<_>>().join("&");
+    let query = query.split('&').map(without_key).collect::<Vec<_>>().join("&");
     let mark = if query.is_empty() { "" } else { "?" };
     format!("{method} {path}{mark}{query} {version:?}")
 }

@@ -1,4 +1,4 @@
-//! Bodies that come in, read to their end.
+//! Request bodies.
 
 use actix_http::{
     Payload,
@@ -10,17 +10,17 @@ use bytes::{Bytes, BytesMut};
 use super::{form, next};
 use crate::core::request::{File, RequestBody};
 
-/// How much more than the limit is read and thrown away before the connection is given up: a client that is still
-/// sending reads no answer.
-const PATIENCE: u64 = 16;
+/// Factor over the limit up to which a body is read and discarded. A client that is still sending does not read the
+/// response; above this the connection is closed.
+const MAX_OVERRUN: u64 = 16;
 
-/// Room that is made for a body because its head promises so much: a client that promises may send nothing.
-const PROMISED: u64 = 1024 * 1024;
+/// Maximum bytes allocated because of a `Content-Length`: the client may send less.
+const MAX_PREALLOCATED: u64 = 1024 * 1024;
 
 /// The content type of forms with files.
-const FORM: &[u8] = b"multipart/form-data";
+const MULTIPART: &[u8] = b"multipart/form-data";
 
-/// Reads a body to its end; of one that is larger than `limit` bytes nothing is kept. Files are what a form brings.
+/// Reads a body to its end. A body over `limit` bytes is discarded. The files are those of a form.
 pub(super) async fn read(
     mut payload: Payload,
     headers: &HeaderMap,
@@ -29,29 +29,29 @@ pub(super) async fn read(
     let Some(first) = next(&mut payload).await.transpose()? else {
         return Ok((RequestBody::Whole(Bytes::new()), Vec::new()));
     };
-    // Looked for only in what begins as a form does and JSON does not.
+    // The header is looked up only for bodies that start like a form and unlike JSON.
     if first.starts_with(b"--") && is_form(headers) {
         return Ok(form::read(headers, first, payload, limit).await);
     }
     let mut size = first.len() as u64;
     let Some(second) = next(&mut payload).await.transpose()? else {
-        // The usual case: all of it in one piece, which is not copied.
+        // The usual case: one chunk, which is not copied.
         return Ok((
             if size > limit { RequestBody::TooLarge { limit } } else { RequestBody::Whole(first) },
             Vec::new(),
         ));
     };
-    // At once, so that what has come need not be moved when there is more.
-    let promised = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let room = promised.unwrap_or(0).min(limit).min(PROMISED).max(size);
-    let mut whole = BytesMut::with_capacity(usize::try_from(room).unwrap_or(0));
+    // Allocated at once, to avoid copies as the body grows.
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let capacity = announced.unwrap_or(0).min(limit).min(MAX_PREALLOCATED).max(size);
+    let mut whole = BytesMut::with_capacity(usize::try_from(capacity).unwrap_or(0));
     whole.extend_from_slice(&first);
     let mut chunk = Some(second);
     while let Some(bytes) = chunk {
         size += bytes.len() as u64;
         if size <= limit {
             whole.extend_from_slice(&bytes);
-        } else if size > limit.saturating_mul(PATIENCE) {
+        } else if size > limit.saturating_mul(MAX_OVERRUN) {
             break;
         } else {
             whole = BytesMut::new();
@@ -63,5 +63,5 @@ pub(super) async fn read(
 
 fn is_form(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
-    content_type.get(..FORM.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORM))
+    content_type.get(..MULTIPART.len()).is_some_and(|start| start.eq_ignore_ascii_case(MULTIPART))
 }

@@ -1,4 +1,4 @@
-//! CORS, open to all: any origin, with credentials, any method, any header. A request without `Origin` pays nothing.
+//! CORS, open to all: any origin, method and header, with credentials. A request without `Origin` costs nothing.
 
 use actix_http::{
     HttpMessage, Request as HttpRequest, Response as HttpResponse, StatusCode,
@@ -10,35 +10,35 @@ use actix_http::{
     },
 };
 
-use super::{Sent, empty};
+use super::{SentBody, empty};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS");
 const ANY: HeaderValue = HeaderValue::from_static("*");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
-/// As OpenAI answers it.
+/// The value that OpenAI sends.
 const ONE_DAY: HeaderValue = HeaderValue::from_static("86400");
 
-/// The answer to a preflight, if the request is one.
-pub(super) fn preflight(request: &HttpRequest) -> Option<HttpResponse<Sent>> {
-    let asked = request.headers();
-    if !asked.contains_key(ORIGIN) || !asked.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+/// Returns the response to a preflight request.
+pub(super) fn preflight(request: &HttpRequest) -> Option<HttpResponse<SentBody>> {
+    let requested = request.headers();
+    if !requested.contains_key(ORIGIN) || !requested.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
         return None;
     }
     let mut http_response = empty(StatusCode::OK);
     let headers = http_response.headers_mut();
     allow(request, headers);
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-    // With credentials `*` would be taken literally: the list asked for is the answer.
-    let asked_headers = asked.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
-    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked_headers.unwrap_or(ANY));
+    // With credentials `*` is taken literally, so the requested list is returned.
+    let requested_headers = requested.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, requested_headers.unwrap_or(ANY));
     headers.insert(ACCESS_CONTROL_MAX_AGE, ONE_DAY);
     Some(http_response)
 }
 
-/// Opens a response to the page that asked for it, with every header that is on it.
+/// Allows the requesting page to read the response and all its headers.
 pub(super) fn allow(request: &HttpRequest, headers: &mut HeaderMap) {
     let Some(origin) = request.headers().get(ORIGIN) else { return };
-    // How the body is framed is nothing that a page could read.
+    // A page cannot read the transfer encoding.
     let mut exposed: Vec<_> =
         headers.keys().filter(|name| *name != TRANSFER_ENCODING).map(HeaderName::as_str).collect();
     exposed.sort_unstable();

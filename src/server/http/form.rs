@@ -1,4 +1,4 @@
-//! Forms with files that come in, read part by part.
+//! Multipart forms.
 
 use std::{
     pin::Pin,
@@ -14,28 +14,28 @@ use serde_json::{Map, Value, json};
 use super::next;
 use crate::core::request::{File, RequestBody};
 
-/// Of each file so many bytes are kept, from its beginning; the rest is counted.
-const KEPT: usize = 8 << 20;
-/// The least that a part counts against the largest body, in bytes: it takes room even if it is empty.
-const PART: u64 = 256;
+/// Number of bytes stored of each file, from its start; the rest is only counted.
+const MAX_FILE_BYTES: usize = 8 << 20;
+/// Minimum size of a part against the body limit, in bytes: even an empty part takes memory.
+const PART_OVERHEAD: u64 = 256;
 
-/// Reads a form to its end. What comes of it is a JSON object of its fields, which are texts, and of what is known of its
-/// files: `{"file": {"filename": "a.wav", "content_type": "audio/wav", "bytes": 1234}}`. A name that is given several times, or
-/// that ends with `[]`, is an array. What is no form is an empty text, which is no JSON object either.
+/// Reads a form to its end. The result is a JSON object: fields are strings, files are described like `{"file":
+/// {"filename": "a.wav", "content_type": "audio/wav", "bytes": 1234}}`. A repeated name, or one that ends with `[]`,
+/// is an array. A body that is no valid form becomes the text `form`, which is no JSON.
 ///
-/// Files may be of any size: most of a large one is let go of as it comes.
+/// Files can have any size: most of a large one is discarded as it arrives.
 pub(super) async fn read(headers: &HeaderMap, first: Bytes, rest: Payload, limit: u64) -> (RequestBody, Vec<File>) {
-    let mut form = Multipart::new(headers, Chained { first: Some(first), rest });
+    let mut form = Multipart::new(headers, FormPayload { first: Some(first), rest });
     let (mut fields, mut files, mut size) = (Map::new(), Vec::new(), 0);
     loop {
         let part = match next(&mut form).await {
-            Some(Ok(mut field)) => part(&mut field, limit.saturating_sub(size)).await,
+            Some(Ok(mut field)) => read_part(&mut field, limit.saturating_sub(size)).await,
             Some(Err(error)) => Err(error),
             None => break,
         };
-        // Half a form is none: the client is told so, in the words of what it asked for.
+        // A truncated form is rejected later, with the provider's error for invalid JSON.
         let Ok((name, part)) = part else { return (RequestBody::Whole(Bytes::from_static(b"form")), Vec::new()) };
-        size += PART + name.len() as u64;
+        size += PART_OVERHEAD + name.len() as u64;
         let value = match part {
             Part::Text(text) => {
                 size += text.len() as u64;
@@ -50,35 +50,39 @@ pub(super) async fn read(headers: &HeaderMap, first: Bytes, rest: Payload, limit
         if size > limit {
             return (RequestBody::TooLarge { limit }, Vec::new());
         }
-        put(&mut fields, &name, value);
+        insert(&mut fields, &name, value);
     }
     (RequestBody::Whole(Value::Object(fields).to_string().into()), files)
 }
 
-/// What a part of a form brings.
+/// The content of a form part.
 enum Part {
     Text(Bytes),
     File(File),
 }
 
-async fn part(field: &mut Field, limit: u64) -> Result<(String, Part), MultipartError> {
+async fn read_part(field: &mut Field, limit: u64) -> Result<(String, Part), MultipartError> {
     let name = field.name().unwrap_or_default().to_owned();
     let filename = field.content_disposition().and_then(|disposition| disposition.get_filename()).map(str::to_owned);
-    let most = if filename.is_some() { KEPT } else { usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1) };
-    let (mut kept, mut size) = (BytesMut::new(), 0);
+    let max = if filename.is_some() {
+        MAX_FILE_BYTES
+    } else {
+        usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1)
+    };
+    let (mut stored, mut size) = (BytesMut::new(), 0);
     while let Some(bytes) = next(field).await {
         let bytes = bytes?;
         size += bytes.len() as u64;
-        kept.extend_from_slice(&bytes[..bytes.len().min(most - kept.len())]);
+        stored.extend_from_slice(&bytes[..bytes.len().min(max - stored.len())]);
     }
-    let bytes = kept.freeze();
+    let bytes = stored.freeze();
     let Some(filename) = filename else { return Ok((name, Part::Text(bytes))) };
     let content_type = field.content_type().map(ToString::to_string).unwrap_or_default();
     let field = name.trim_end_matches("[]").to_owned();
     Ok((name, Part::File(File { field, name: filename, content_type, size, bytes })))
 }
 
-fn put(fields: &mut Map<String, Value>, name: &str, value: Value) {
+fn insert(fields: &mut Map<String, Value>, name: &str, value: Value) {
     let (key, is_list) = name.strip_suffix("[]").map_or((name, false), |key| (key, true));
     match fields.get_mut(key) {
         Some(Value::Array(values)) => values.push(value),
@@ -87,13 +91,13 @@ fn put(fields: &mut Map<String, Value>, name: &str, value: Value) {
     }
 }
 
-/// A payload whose first piece has been looked at.
-struct Chained {
+/// A payload with its first chunk put back.
+struct FormPayload {
     first: Option<Bytes>,
     rest: Payload,
 }
 
-impl Stream for Chained {
+impl Stream for FormPayload {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -1,4 +1,4 @@
-//! Delivery: an answer sent as it says, and at its times. The one place that sleeps, stalls, cuts and resets.
+//! Delivery: sends a response at its times. The only code that sleeps, stalls, cuts and resets.
 
 mod chunked;
 
@@ -19,71 +19,71 @@ use bytes::Bytes;
 use socket2::Socket;
 use tokio::time::{Instant, Sleep};
 
-use self::chunked::Stream;
-use super::{Connection, access_log::Line};
+use self::chunked::ChunkedStream;
+use super::{Connection, access_log::LogLine};
 use crate::server::lateness::LatenessHistogram;
 use crate::{
     core::response::{Body, HeadTiming, Response, Step, TimedBody, TimedStep},
     engine::Receipt,
 };
 
-/// What was sent before a connection is cut or reset has this long to leave the machine.
-const GRACE: Duration = Duration::from_millis(10);
+/// Time for sent bytes to leave the machine before a cut or reset.
+const FLUSH_TIME: Duration = Duration::from_millis(10);
 
-/// Waits until an answer is to begin; when that was asked for.
+/// Waits until the head of a response is due, and returns the time the wait began.
 ///
 /// # Errors
-/// It never begins: its connection is closed.
-async fn open(opening: HeadTiming, request: &Request) -> Result<Instant, HttpResponse<Sent>> {
+/// The response that closes the connection, if no head is to be sent.
+async fn wait_for_head(opening: HeadTiming, request: &Request) -> Result<Instant, HttpResponse<SentBody>> {
     let start = Instant::now();
-    let nothing = |reset| HttpResponse::with_body(StatusCode::OK, What::Nothing { reset }.into());
+    let closed = |reset| HttpResponse::with_body(StatusCode::OK, BodySource::Closed { reset }.into());
     match opening {
         HeadTiming::After(time) => {
             tokio::time::sleep_until(start + time).await;
             Ok(start)
         }
         HeadTiming::Never => pending().await,
-        // A body that fails at once takes the head with it, which is not sent yet.
-        HeadTiming::Closed => Err(nothing(None)),
-        HeadTiming::Reset => Err(nothing(socket(request))),
+        // A body that fails at once discards the head, which is still buffered.
+        HeadTiming::Closed => Err(closed(None)),
+        HeadTiming::Reset => Err(closed(socket(request))),
     }
 }
 
-/// The socket that a request came over.
+/// The socket of a request's connection.
 fn socket(request: &Request) -> Option<Arc<Socket>> {
     request.conn_data::<Connection>()?.socket.clone()
 }
 
-/// Waits until an answer is to begin, and begins it. The receipt is closed when the answer has been handed out to its end,
-/// or the client has left.
+/// Waits until a response is due and starts it. The receipt is closed when the response has ended or the client has
+/// left.
 pub(super) async fn deliver(
     response: Response,
     receipt: Receipt,
     request: &Request,
     lateness: &Arc<LatenessHistogram>,
-) -> HttpResponse<Sent> {
+) -> HttpResponse<SentBody> {
     let start = match response.head_timing {
         HeadTiming::After(Duration::ZERO) => None,
-        // Boxed, so that an answer without it does not carry the room for it.
-        opening => match Box::pin(open(opening, request)).await {
+        // Boxed, so that the future of a response without a delay stays small.
+        opening => match Box::pin(wait_for_head(opening, request)).await {
             Ok(start) => Some(start),
             Err(http_response) => return http_response,
         },
     };
-    let what = match response.body {
-        Body::Full(bytes) => What::Whole(bytes),
-        Body::Stream(frames) => What::Stream(Stream::new(frames, receipt, request)),
+    let source = match response.body {
+        Body::Full(bytes) => BodySource::Full(bytes),
+        Body::Stream(events) => BodySource::Stream(ChunkedStream::new(events, receipt, request)),
         Body::Timed(steps) => {
             let (start, lateness) = (start.unwrap_or_else(Instant::now), Arc::clone(lateness));
-            What::Play(Box::new(Play::new(steps, start, Some(receipt), socket(request), lateness)))
+            BodySource::Timed(Box::new(PacedBody::new(steps, start, Some(receipt), socket(request), lateness)))
         }
-        // What is opened over a socket is opened where sockets are.
-        Body::Session(_) => What::Whole(Bytes::new()),
+        // Sessions are only opened by WebSocket requests.
+        Body::Session(_) => BodySource::Full(Bytes::new()),
     };
-    let chunked = matches!(&what, What::Stream(stream) if stream.chunked);
-    let mut http_response = HttpResponse::with_body(response.status, what.into());
+    let chunked = matches!(&source, BodySource::Stream(stream) if stream.chunked);
+    let mut http_response = HttpResponse::with_body(response.status, source.into());
     if chunked {
-        chunked::tell(http_response.head_mut());
+        chunked::mark_chunked(http_response.head_mut());
     }
     let headers = http_response.headers_mut();
     for (name, value) in response.headers {
@@ -92,120 +92,119 @@ pub(super) async fn deliver(
     http_response
 }
 
-/// A body as it is sent.
-pub(crate) struct Sent {
-    what: What,
-    /// Its line in the log, which is written when it has been sent or given up.
-    line: Option<Box<Line>>,
+/// The body of a response, with its log line.
+pub(crate) struct SentBody {
+    source: BodySource,
+    /// The log line, written when the body is dropped.
+    line: Option<Box<LogLine>>,
 }
 
-pub(super) enum What {
+pub(super) enum BodySource {
     /// All of it at once.
-    Whole(Bytes),
-    /// Not a byte, and no head either.
-    Nothing {
+    Full(Bytes),
+    /// A connection closed without a head.
+    Closed {
         reset: Option<Arc<Socket>>,
     },
-    Stream(Stream),
-    Play(Box<Play>),
-    /// A WebSocket conversation, as long as it goes on.
+    Stream(ChunkedStream),
+    Timed(Box<PacedBody>),
+    /// A WebSocket conversation.
     Socket(Pin<Box<dyn futures_core::Stream<Item = Result<Bytes, Broken>>>>),
 }
 
-impl Default for Sent {
+impl Default for SentBody {
     fn default() -> Self {
-        What::Whole(Bytes::new()).into()
+        BodySource::Full(Bytes::new()).into()
     }
 }
 
-impl From<What> for Sent {
-    fn from(what: What) -> Self {
-        Sent { what, line: None }
+impl From<BodySource> for SentBody {
+    fn from(source: BodySource) -> Self {
+        SentBody { source, line: None }
     }
 }
 
-impl From<String> for Sent {
+impl From<String> for SentBody {
     fn from(text: String) -> Self {
-        What::Whole(text.into()).into()
+        BodySource::Full(text.into()).into()
     }
 }
 
-impl Sent {
-    /// The same, and a line in the log at its end.
-    pub(super) fn logged(self, line: Box<Line>) -> Self {
-        Sent { line: Some(line), ..self }
+impl SentBody {
+    /// Adds a log line to the body.
+    pub(super) fn with_log_line(self, line: Box<LogLine>) -> Self {
+        SentBody { line: Some(line), ..self }
     }
 }
 
-impl MessageBody for Sent {
+impl MessageBody for SentBody {
     type Error = Broken;
 
     fn size(&self) -> BodySize {
-        match &self.what {
-            What::Whole(bytes) => BodySize::Sized(bytes.len() as u64),
-            What::Nothing { .. } | What::Stream(_) | What::Socket(_) => BodySize::Stream,
-            What::Play(play) => play.steps.length.map_or(BodySize::Stream, BodySize::Sized),
+        match &self.source {
+            BodySource::Full(bytes) => BodySize::Sized(bytes.len() as u64),
+            BodySource::Closed { .. } | BodySource::Stream(_) | BodySource::Socket(_) => BodySize::Stream,
+            BodySource::Timed(timed) => timed.steps.length.map_or(BodySize::Stream, BodySize::Sized),
         }
     }
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
-        // Of a stream, what frames it is not counted.
-        let mut said = None;
-        let next = match &mut self.what {
-            What::Whole(bytes) if bytes.is_empty() => None,
-            What::Whole(bytes) => Some(Ok(std::mem::take(bytes))),
-            What::Nothing { reset: socket } => {
+        // The log counts a stream's events without their chunk framing.
+        let mut frame_bytes = None;
+        let next = match &mut self.source {
+            BodySource::Full(bytes) if bytes.is_empty() => None,
+            BodySource::Full(bytes) => Some(Ok(std::mem::take(bytes))),
+            BodySource::Closed { reset: socket } => {
                 reset(socket.as_deref());
                 Some(Err(Broken))
             }
-            What::Stream(stream) => stream.next().map(|(bytes, own)| {
-                said = Some(own);
+            BodySource::Stream(stream) => stream.next().map(|(bytes, own)| {
+                frame_bytes = Some(own);
                 Ok(bytes)
             }),
-            What::Play(play) => ready!(play.poll_next(context)),
-            What::Socket(body) => ready!(body.as_mut().poll_next(context)),
+            BodySource::Timed(timed) => ready!(timed.poll_next(context)),
+            BodySource::Socket(body) => ready!(body.as_mut().poll_next(context)),
         };
         if let (Some(line), Some(Ok(bytes))) = (&mut self.line, &next) {
-            line.sent += said.unwrap_or(bytes.len()) as u64;
+            line.sent += frame_bytes.unwrap_or(bytes.len()) as u64;
         }
         Poll::Ready(next)
     }
 }
 
-/// Why a body has no end: it was to have none.
+/// The error that ends a body early on purpose.
 #[derive(Debug)]
 pub(crate) struct Broken;
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the answer was to break off here")
+        f.write_str("the response was cut on purpose")
     }
 }
 
 impl std::error::Error for Broken {}
 
-/// Sees to it that a connection, once closed, is reset: closed with nothing to linger for.
+/// Makes the socket reset the connection when it is closed.
 fn reset(socket: Option<&Socket>) {
     let _ = socket.map(|socket| socket.set_linger(Some(Duration::ZERO)));
 }
 
-/// A body that is sent step by step. Each step has its own deadline from the start, so that none is late because one
-/// before it was.
-pub(super) struct Play {
+/// A body that is sent in timed steps. Each step has its own deadline from the start, so that delays do not add up.
+pub(super) struct PacedBody {
     steps: TimedBody,
     start: Instant,
     /// The step that is not due yet.
     next: Option<TimedStep>,
     sleep: Pin<Box<Sleep>>,
-    /// Until when `sleep` sleeps, if it does.
+    /// The deadline of `sleep`, if it is running.
     until: Option<Instant>,
     receipt: Option<Receipt>,
     socket: Option<Arc<Socket>>,
     lateness: Arc<LatenessHistogram>,
 }
 
-impl Play {
-    /// Plays steps from `start` on. The receipt is closed at their end.
+impl PacedBody {
+    /// Sends steps from `start` on. The receipt is closed at their end.
     pub(super) fn new(
         steps: TimedBody,
         start: Instant,
@@ -214,10 +213,10 @@ impl Play {
         lateness: Arc<LatenessHistogram>,
     ) -> Self {
         let sleep = Box::pin(tokio::time::sleep_until(start));
-        Play { steps, start, next: None, sleep, until: None, receipt, socket, lateness }
+        PacedBody { steps, start, next: None, sleep, until: None, receipt, socket, lateness }
     }
 
-    /// Waits until an instant; for ever if there is none.
+    /// Waits until an instant; forever without one.
     fn poll_until(&mut self, due: Option<Instant>, context: &mut Context<'_>) -> Poll<()> {
         let Some(due) = due else { return Poll::Pending };
         if self.until != Some(due) {
@@ -230,13 +229,13 @@ impl Play {
         self.sleep.as_mut().poll(context)
     }
 
-    /// What is sent next, once it is due.
+    /// The next bytes, once they are due.
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         let this = self;
         if this.next.is_none() {
             this.next = this.steps.steps.next();
             if let Some(TimedStep { at, step: Step::Cut | Step::Reset }) = &mut this.next {
-                *at = (*at).max(this.start.elapsed()).saturating_add(GRACE);
+                *at = (*at).max(this.start.elapsed()).saturating_add(FLUSH_TIME);
             }
         }
         let Some(TimedStep { at, .. }) = &this.next else {
@@ -267,12 +266,12 @@ mod tests {
 
     use super::*;
 
-    fn play(list: impl Iterator<Item = TimedStep> + Send + 'static) -> Play {
-        Play::new(TimedBody { length: None, steps: Box::new(list) }, Instant::now(), None, None, Arc::default())
+    fn timed(list: impl Iterator<Item = TimedStep> + Send + 'static) -> PacedBody {
+        PacedBody::new(TimedBody { length: None, steps: Box::new(list) }, Instant::now(), None, None, Arc::default())
     }
 
-    async fn next(play: &mut Play) -> Option<Result<Bytes, Broken>> {
-        poll_fn(|context| play.poll_next(context)).await
+    async fn next(timed: &mut PacedBody) -> Option<Result<Bytes, Broken>> {
+        poll_fn(|context| timed.poll_next(context)).await
     }
 
     /// Ten thousand events, 20.3 ms apart.
@@ -284,46 +283,46 @@ mod tests {
         Duration::from_micros(20_300) * n
     }
 
-    // The clock stands still while anything can be done, and then jumps: what is late is late by design.
+    // The paused clock jumps when nothing can run, so any lateness measured here is a fault of the code.
     #[tokio::test(start_paused = true)]
-    async fn the_last_of_ten_thousand_is_no_later_than_the_first() {
-        let (start, mut play) = (Instant::now(), play(events()));
+    async fn delays_do_not_add_up_over_ten_thousand_events() {
+        let (start, mut timed) = (Instant::now(), timed(events()));
         for n in 0..10_000 {
-            assert!(next(&mut play).await.unwrap().is_ok());
-            let late = start.elapsed().checked_sub(due(n)).expect("nothing comes early");
-            // The timer counts whole milliseconds.
+            assert!(next(&mut timed).await.unwrap().is_ok());
+            let late = start.elapsed().checked_sub(due(n)).expect("no event is early");
+            // Tokio's timer has a resolution of 1 ms.
             assert!(late <= Duration::from_millis(1), "event {n} is {late:?} late");
         }
-        assert!(next(&mut play).await.is_none());
+        assert!(next(&mut timed).await.is_none());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_reads_late_gets_at_once_what_was_due_and_the_rest_in_time() {
-        let (start, mut play) = (Instant::now(), play(events()));
-        let _ = next(&mut play).await;
+    async fn a_slow_reader_gets_overdue_events_at_once_and_the_rest_on_time() {
+        let (start, mut timed) = (Instant::now(), timed(events()));
+        let _ = next(&mut timed).await;
         tokio::time::advance(Duration::from_secs(5)).await;
         for n in 1..=246 {
-            let _ = next(&mut play).await;
+            let _ = next(&mut timed).await;
             assert_eq!(start.elapsed(), Duration::from_secs(5), "event {n} was due");
         }
-        let _ = next(&mut play).await;
+        let _ = next(&mut timed).await;
         assert!(start.elapsed() >= due(247) && start.elapsed() <= due(247) + Duration::from_millis(1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_breaks_off_does_so_after_what_came_before_has_left() {
+    async fn a_cut_comes_after_the_bytes_before_it_were_flushed() {
         let steps = [Step::Send(Bytes::from_static(b"x")), Step::Cut];
-        let (start, mut play) =
-            (Instant::now(), play(steps.into_iter().map(|step| TimedStep { at: Duration::ZERO, step })));
-        assert!(next(&mut play).await.unwrap().is_ok());
-        assert!(next(&mut play).await.unwrap().is_err());
-        assert!(start.elapsed() >= GRACE);
+        let (start, mut timed) =
+            (Instant::now(), timed(steps.into_iter().map(|step| TimedStep { at: Duration::ZERO, step })));
+        assert!(next(&mut timed).await.unwrap().is_ok());
+        assert!(next(&mut timed).await.unwrap().is_err());
+        assert!(start.elapsed() >= FLUSH_TIME);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_never_due_never_comes() {
-        let mut play = play(std::iter::once(TimedStep { at: Duration::MAX, step: Step::Cut }));
+    async fn a_step_without_a_due_time_never_comes() {
+        let mut timed = timed(std::iter::once(TimedStep { at: Duration::MAX, step: Step::Cut }));
         let year = Duration::from_secs(365 * 86_400);
-        assert!(tokio::time::timeout(year, next(&mut play)).await.is_err());
+        assert!(tokio::time::timeout(year, next(&mut timed)).await.is_err());
     }
 }

@@ -1,10 +1,10 @@
-//! Conversations over a WebSocket: the one place that speaks it. It hands messages in, asks the model, and sends what is
-//! said at its times.
+//! Realtime conversations over a WebSocket. Passes messages to the session, sends its requests to the engine, and its
+//! events to the client when they are due.
 //!
-//! All of it is the body of the answer to the handshake: it goes on only as far as the client takes what is sent, and it
-//! ends when the connection does.
+//! The conversation is the body of the response to the handshake: it advances as the client reads, and ends with the
+//! connection.
 
-mod asker;
+mod opening;
 mod socket;
 
 use std::{
@@ -29,55 +29,55 @@ use futures_core::Stream;
 use tokio::{sync::Notify, time::Instant};
 
 use self::{
-    asker::Asker,
+    opening::OpeningRequest,
     socket::{Event, Socket, Wire},
 };
 use super::{
-    Connection, Edge, Sent, empty,
-    response::{self, Broken, Play, What},
+    Connection, Edge, SentBody, empty,
+    response::{self, BodySource, Broken, PacedBody},
 };
 use crate::{
     core::response::{Body, HeadTiming, Response, Step, TimedBody, TimedStep, session::Session},
     engine::Receipt,
 };
 
-/// How often a client is asked whether it is there: one that has vanished is noticed by the system then.
-const PING: Duration = Duration::from_secs(30);
+/// Interval of pings, by which a vanished client is noticed.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Whether the server stops, and who is to be told.
+/// The signal that the server stops.
 #[derive(Default)]
-pub(crate) struct Stopping {
-    stops: AtomicBool,
-    told: Notify,
+pub(crate) struct StopSignal {
+    stopped: AtomicBool,
+    notify: Notify,
 }
 
-impl Stopping {
-    /// Tells all who listen that the server stops.
-    pub(crate) fn tell(&self) {
-        self.stops.store(true, Ordering::Release);
-        self.told.notify_waiters();
+impl StopSignal {
+    /// Notifies all waiting tasks that the server stops.
+    pub(crate) fn notify(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.notify.notify_waiters();
     }
 
-    async fn listen(&self) {
-        let mut told = pin!(self.told.notified());
-        // First, so that what is told in between is not missed.
-        told.as_mut().enable();
-        if !self.stops.load(Ordering::Acquire) {
-            told.await;
+    async fn wait(&self) {
+        let mut notified = pin!(self.notify.notified());
+        // Enabled first, so that a signal after the check below is not missed.
+        notified.as_mut().enable();
+        if !self.stopped.load(Ordering::Acquire) {
+            notified.await;
         }
     }
 }
 
-/// Whether a request wants a socket. Asked of those alone that have no body.
-pub(super) fn wants(request: &Request) -> bool {
+/// Returns true if a GET request asks for a WebSocket.
+pub(super) fn is_upgrade(request: &Request) -> bool {
     let upgrade = request.headers().get(&UPGRADE);
     upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// Answers a request for a socket: with one, or as any other where there is none.
-pub(super) async fn respond(request: &Request, payload: Payload, edge: &Arc<Edge>) -> HttpResponse<Sent> {
-    let asker = Asker::new(request, &edge.trusted_proxies);
-    let (mut response, mut receipt) = edge.engine.get().handle(&asker.request(Bytes::new())).await;
+/// Responds to a request for a WebSocket. An endpoint without one responds as to any other request.
+pub(super) async fn respond(request: &Request, payload: Payload, edge: &Arc<Edge>) -> HttpResponse<SentBody> {
+    let opening = OpeningRequest::new(request, &edge.trusted_proxies);
+    let (mut response, mut receipt) = edge.engine.get().handle(&opening.request(Bytes::new())).await;
     let (session, time) = match (response.body, response.head_timing) {
         (Body::Session(session), HeadTiming::After(time)) => (session, time),
         (content, opening) => {
@@ -89,20 +89,20 @@ pub(super) async fn respond(request: &Request, payload: Payload, edge: &Arc<Edge
         tokio::time::sleep(time).await;
     }
     let Ok(mut head) = handshake(request.head()) else { return empty(StatusCode::BAD_REQUEST) };
-    if let Some(protocol) = asker::protocol(request) {
+    if let Some(protocol) = opening::protocol(request) {
         head.insert_header((SEC_WEBSOCKET_PROTOCOL, protocol));
     }
-    receipt.let_go();
+    receipt.release();
     let socket = request.conn_data::<Connection>().and_then(|connection| connection.socket.clone());
     let wire = Wire::default();
-    let talk = Talk {
+    let conversation = Conversation {
         socket: Socket::new(payload, wire.clone()),
         session,
-        model: Model { asker: Rc::new(asker), edge: Arc::clone(edge), socket, saying: Saying::Nothing },
+        model: Model { opening: Rc::new(opening), edge: Arc::clone(edge), socket, state: ModelState::Idle },
     };
     let run = Box::pin(async move {
         let _receipt = receipt;
-        talk.run().await
+        conversation.run().await
     });
     let mut http_response =
         head.message_body(()).unwrap_or_else(|_| HttpResponse::new(StatusCode::BAD_REQUEST).drop_body());
@@ -111,10 +111,10 @@ pub(super) async fn respond(request: &Request, payload: Payload, edge: &Arc<Edge
             http_response.headers_mut().append(name, value);
         }
     }
-    http_response.map_body(|_, ()| What::Socket(Box::pin(SocketBody { run, wire })).into())
+    http_response.map_body(|_, ()| BodySource::Socket(Box::pin(SocketBody { run, wire })).into())
 }
 
-/// The body of the answer to a handshake.
+/// The body of the response to a handshake.
 struct SocketBody {
     run: Pin<Box<dyn Future<Output = Result<(), Broken>>>>,
     wire: Wire,
@@ -123,7 +123,7 @@ struct SocketBody {
 impl Stream for SocketBody {
     type Item = Result<Bytes, Broken>;
 
-    /// The next bytes to send. The conversation goes on once they are taken.
+    /// The next bytes to send. The conversation advances once they are taken.
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(bytes) = self.wire.take() {
             return Poll::Ready(Some(Ok(bytes)));
@@ -137,24 +137,27 @@ impl Stream for SocketBody {
     }
 }
 
-/// A conversation that is under way.
-struct Talk {
+/// A conversation in progress.
+struct Conversation {
     socket: Socket,
     session: Box<dyn Session>,
     model: Model,
 }
 
-impl Talk {
-    /// Goes on until one side closes; an error where the connection is to break off.
+impl Conversation {
+    /// Runs until one side closes.
+    ///
+    /// # Errors
+    /// The connection is to be cut.
     async fn run(self) -> Result<(), Broken> {
-        let Talk { mut socket, mut session, mut model } = self;
+        let Conversation { mut socket, mut session, mut model } = self;
         let edge = Arc::clone(&model.edge);
-        let mut stopping = pin!(edge.stopping.listen());
+        let mut stopping = pin!(edge.stopping.wait());
         let mut stops = false;
-        let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
-        socket.say_all(session.on_open()).await;
+        let mut ping = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
+        socket.send_all(session.on_open()).await;
         loop {
-            if model.is_silent() {
+            if model.is_idle() {
                 if stops {
                     socket.close(CloseCode::Away).await;
                     return Ok(());
@@ -163,28 +166,28 @@ impl Talk {
                     model.ask(body);
                 }
             }
-            // What is due goes first: so what a client is told does not hang on how fast it sends.
+            // Due events go first, so that their timing does not depend on how fast the client sends.
             tokio::select! {
                 biased;
-                spoken = model.next() => match spoken {
-                    Spoken::Event(event) if event.is_empty() => socket.ping().await,
-                    Spoken::Event(event) => socket.say_all(session.on_event(event)).await,
-                    Spoken::Refusal(status, body) => socket.say_all(session.on_response_error(status, &body)).await,
-                    Spoken::End => socket.say_all(session.on_response_end()).await,
-                    Spoken::Broken(broken) => return Err(broken),
+                event = model.next() => match event {
+                    ModelEvent::Event(event) if event.is_empty() => socket.ping().await,
+                    ModelEvent::Event(event) => socket.send_all(session.on_event(event)).await,
+                    ModelEvent::Failed(status, body) => socket.send_all(session.on_response_error(status, &body)).await,
+                    ModelEvent::End => socket.send_all(session.on_response_end()).await,
+                    ModelEvent::Broken(broken) => return Err(broken),
                 },
                 () = &mut stopping, if !stops => stops = true,
                 event = socket.next() => match event {
                     Event::Message(message) => {
-                        let heard = edge.engine.get().on_message(&model.asker.request(message), &mut *session);
-                        if heard.interrupts {
-                            model.hush();
+                        let outcome = edge.engine.get().on_message(&model.opening.request(message), &mut *session);
+                        if outcome.interrupts {
+                            model.cancel();
                         }
-                        socket.say_all(heard.events).await;
+                        socket.send_all(outcome.events).await;
                     }
                     Event::Ping(bytes) => socket.pong(&bytes).await,
                     Event::Closed => return Ok(()),
-                    Event::Wrong(code) => {
+                    Event::Invalid(code) => {
                         socket.close(code).await;
                         return Ok(());
                     }
@@ -195,87 +198,88 @@ impl Talk {
     }
 }
 
-/// The model, as one conversation asks it.
+/// The model's side of the conversation.
 struct Model {
-    asker: Rc<Asker>,
+    opening: Rc<OpeningRequest>,
     edge: Arc<Edge>,
-    /// The connection's own, by which it is reset.
+    /// The socket of the connection, for resets.
     socket: Option<Arc<socket2::Socket>>,
-    saying: Saying,
+    state: ModelState,
 }
 
-enum Saying {
-    Nothing,
-    /// It has been asked.
-    Asked(Pin<Box<dyn Future<Output = (Response, Receipt)>>>),
-    /// It answers.
-    Events(Box<Play>),
-    /// It refuses; what has come of the body.
-    Refusal(Box<Play>, u16, Vec<u8>),
+enum ModelState {
+    Idle,
+    /// A request was sent to the engine.
+    Waiting(Pin<Box<dyn Future<Output = (Response, Receipt)>>>),
+    /// The response is being sent.
+    Responding(Box<PacedBody>),
+    /// The response is an error; its status, and its body so far.
+    Failing(Box<PacedBody>, u16, Vec<u8>),
 }
 
-/// What the model says next.
-enum Spoken {
+/// The next event of the model's side.
+enum ModelEvent {
     Event(Bytes),
-    Refusal(u16, Vec<u8>),
+    Failed(u16, Vec<u8>),
     End,
     Broken(Broken),
 }
 
 impl Model {
-    fn is_silent(&self) -> bool {
-        matches!(self.saying, Saying::Nothing)
+    fn is_idle(&self) -> bool {
+        matches!(self.state, ModelState::Idle)
     }
 
-    /// Asks it something. That is a request like any other.
+    /// Sends a request to the engine. It is handled like any other.
     fn ask(&mut self, body: Bytes) {
-        let (asker, edge) = (Rc::clone(&self.asker), Arc::clone(&self.edge));
-        self.saying = Saying::Asked(Box::pin(async move { edge.engine.get().handle(&asker.request(body)).await }));
+        let (opening, edge) = (Rc::clone(&self.opening), Arc::clone(&self.edge));
+        self.state =
+            ModelState::Waiting(Box::pin(async move { edge.engine.get().handle(&opening.request(body)).await }));
     }
 
-    /// Breaks off what it is saying: that request is over.
-    fn hush(&mut self) {
-        self.saying = Saying::Nothing;
+    /// Drops the current response, which ends its request.
+    fn cancel(&mut self) {
+        self.state = ModelState::Idle;
     }
 
-    /// What it says next, at its time. To be asked again if something else comes in between.
-    async fn next(&mut self) -> Spoken {
+    /// Returns the next event when it is due. Cancel-safe: it can be called again after another event came first.
+    async fn next(&mut self) -> ModelEvent {
         loop {
-            match &mut self.saying {
-                Saying::Nothing => return pending().await,
-                Saying::Asked(response) => {
+            match &mut self.state {
+                ModelState::Idle => return pending().await,
+                ModelState::Waiting(response) => {
                     let (response, receipt) = response.await;
                     let status = response.status;
-                    let play = Box::new(self.play(response, receipt));
-                    self.saying = if status.is_success() {
-                        Saying::Events(play)
+                    let timed = Box::new(self.timed_body(response, receipt));
+                    self.state = if status.is_success() {
+                        ModelState::Responding(timed)
                     } else {
-                        Saying::Refusal(play, status.as_u16(), Vec::new())
+                        ModelState::Failing(timed, status.as_u16(), Vec::new())
                     };
                 }
-                Saying::Events(play) => match poll_fn(|context| play.poll_next(context)).await {
-                    Some(Ok(event)) => return Spoken::Event(event),
-                    Some(Err(broken)) => return Spoken::Broken(broken),
+                ModelState::Responding(timed) => match poll_fn(|context| timed.poll_next(context)).await {
+                    Some(Ok(event)) => return ModelEvent::Event(event),
+                    Some(Err(broken)) => return ModelEvent::Broken(broken),
                     None => {
-                        self.hush();
-                        return Spoken::End;
+                        self.cancel();
+                        return ModelEvent::End;
                     }
                 },
-                Saying::Refusal(play, status, body) => match poll_fn(|context| play.poll_next(context)).await {
+                ModelState::Failing(timed, status, body) => match poll_fn(|context| timed.poll_next(context)).await {
                     Some(Ok(bytes)) => body.extend_from_slice(&bytes),
-                    Some(Err(broken)) => return Spoken::Broken(broken),
+                    Some(Err(broken)) => return ModelEvent::Broken(broken),
                     None => {
-                        let refusal = Spoken::Refusal(*status, std::mem::take(body));
-                        self.hush();
-                        return refusal;
+                        let failed = ModelEvent::Failed(*status, std::mem::take(body));
+                        self.cancel();
+                        return failed;
                     }
                 },
             }
         }
     }
 
-    /// An answer as it is to be sent, step by step.
-    fn play(&self, response: Response, receipt: Receipt) -> Play {
+    /// Converts a response into a timed body.
+    fn timed_body(&self, response: Response, receipt: Receipt) -> PacedBody {
         let once = |at, step| -> Box<dyn Iterator<Item = TimedStep> + Send> {
             Box::new(std::iter::once(TimedStep { at, step }))
         };
@@ -285,13 +289,13 @@ impl Model {
             (HeadTiming::Reset, _) => once(Duration::ZERO, Step::Reset),
             (HeadTiming::After(_), Body::Timed(steps)) => steps.steps,
             (HeadTiming::After(at), Body::Full(bytes)) => once(at, Step::Send(bytes)),
-            (HeadTiming::After(at), Body::Stream(frames)) => {
-                Box::new(frames.events.map(move |frame| TimedStep { at, step: Step::Send(frame.bytes) }))
+            (HeadTiming::After(at), Body::Stream(events)) => {
+                Box::new(events.events.map(move |event| TimedStep { at, step: Step::Send(event.bytes) }))
             }
-            // What has a body opens no session.
+            // A request with a body opens no session.
             (HeadTiming::After(_), Body::Session(_)) => Box::new(std::iter::empty()),
         };
         let steps = TimedBody { length: None, steps: list };
-        Play::new(steps, Instant::now(), Some(receipt), self.socket.clone(), Arc::clone(&self.edge.lateness))
+        PacedBody::new(steps, Instant::now(), Some(receipt), self.socket.clone(), Arc::clone(&self.edge.lateness))
     }
 }

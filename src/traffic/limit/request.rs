@@ -51,7 +51,7 @@ pub(super) enum BucketKeyPart<'a> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::tests::{ask, limits, passes},
+        super::tests::{from_client, limits, passes},
         *,
     };
     use crate::traffic::limit::LimitSpec;
@@ -60,21 +60,21 @@ mod tests {
     fn each_value_of_a_dimension_has_its_own_quota() {
         let one = |per: &[Dimension]| LimitSpec { per: per.to_vec(), ..LimitSpec::rpm(1) };
         let other: [(Dimension, fn() -> LimitRequest<'static>); 5] = [
-            (Dimension::Ip, || ask(2)),
-            (Dimension::Key, || LimitRequest { key: Some("sk-2"), ..ask(1) }),
-            (Dimension::Model, || LimitRequest { model: "o3", ..ask(1) }),
-            (Dimension::Deployment, || LimitRequest { deployment: Some("mine"), ..ask(1) }),
-            (Dimension::Endpoint, || LimitRequest { path: "/v2", ..ask(1) }),
+            (Dimension::Ip, || from_client(2)),
+            (Dimension::Key, || LimitRequest { key: Some("sk-2"), ..from_client(1) }),
+            (Dimension::Model, || LimitRequest { model: "o3", ..from_client(1) }),
+            (Dimension::Deployment, || LimitRequest { deployment: Some("mine"), ..from_client(1) }),
+            (Dimension::Endpoint, || LimitRequest { path: "/v2", ..from_client(1) }),
         ];
-        for (dimension, other_ask) in &other {
+        for (dimension, other_request) in &other {
             let (limits, _) = limits(&[one(&[*dimension])], false);
-            assert!(passes(&limits, &ask(1)) && !passes(&limits, &ask(1)), "{dimension:?}");
-            assert!(passes(&limits, &other_ask()), "{dimension:?} separates them");
+            assert!(passes(&limits, &from_client(1)) && !passes(&limits, &from_client(1)), "{dimension:?}");
+            assert!(passes(&limits, &other_request()), "{dimension:?} separates them");
         }
         let (limits, _) = limits(&[one(&[Dimension::Global])], false);
-        assert!(passes(&limits, &ask(1)));
-        for (dimension, other_ask) in &other {
-            assert!(!passes(&limits, &other_ask()), "{dimension:?} is ignored by a global limit");
+        assert!(passes(&limits, &from_client(1)));
+        for (dimension, other_request) in &other {
+            assert!(!passes(&limits, &other_request()), "{dimension:?} is ignored by a global limit");
         }
     }
 }

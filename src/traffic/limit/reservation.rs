@@ -85,7 +85,7 @@ pub(super) fn counted_tokens(unit: Unit, cost: Cost) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::tests::{admit, ask, limits, passes},
+        super::tests::{admit, from_client, limits, passes},
         *,
     };
     use crate::{core::limit_status::LimitStatuses, traffic::limit::LimitSpec};
@@ -93,13 +93,13 @@ mod tests {
     #[test]
     fn a_slot_in_flight_is_held_until_its_reservation_is_dropped() {
         let (limits, _) = limits(&[LimitSpec::per_minute(Unit::InFlight, 2)], false);
-        let (first, second) = (admit(&limits, &ask(1)), admit(&limits, &ask(1)));
-        assert!(first.hold.is_some() && first.limit_statuses == LimitStatuses::default(), "it has no headers");
-        assert_eq!(admit(&limits, &ask(1)).limit_statuses.refusal.unwrap().unit, Unit::InFlight);
+        let (first, second) = (admit(&limits, &from_client(1)), admit(&limits, &from_client(1)));
+        assert!(first.reservation.is_some() && first.limit_statuses == LimitStatuses::default(), "it has no headers");
+        assert_eq!(admit(&limits, &from_client(1)).limit_statuses.refusal.unwrap().unit, Unit::InFlight);
         drop(first);
-        let third = admit(&limits, &ask(1));
+        let third = admit(&limits, &from_client(1));
         assert!(third.limit_statuses.refusal.is_none());
-        assert!(!passes(&limits, &ask(1)));
+        assert!(!passes(&limits, &from_client(1)));
         drop((second, third));
         assert_eq!(limits.buckets(), 0);
     }
@@ -108,11 +108,11 @@ mod tests {
     fn tokens_are_reconciled_when_the_response_ends() {
         let specs = [LimitSpec::per_minute(Unit::Tokens, 20), LimitSpec::per_minute(Unit::OutputTokens, 20)];
         let (limits, _) = limits(&specs, true);
-        let mut first = admit(&limits, &ask(1));
-        assert!(!passes(&limits, &ask(1)));
-        first.hold.as_mut().unwrap().reconcile(Cost { input: 2, output: 1 });
+        let mut first = admit(&limits, &from_client(1));
+        assert!(!passes(&limits, &from_client(1)));
+        first.reservation.as_mut().unwrap().reconcile(Cost { input: 2, output: 1 });
         drop(first);
-        let limit_statuses = admit(&limits, &ask(1)).limit_statuses;
+        let limit_statuses = admit(&limits, &from_client(1)).limit_statuses;
         assert_eq!(limit_statuses.refusal, None);
         assert_eq!(
             (

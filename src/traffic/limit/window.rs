@@ -21,9 +21,9 @@ pub enum Window {
     /// A bucket that refills evenly; OpenAI's headers follow its arithmetic
     #[default]
     Gcra,
-    /// A window that opens at the first hit and ends all at once; refused hits count
+    /// A window that opens at the first hit; refused hits count
     Fixed,
-    /// The window before counts for as much of it as still overlaps
+    /// A sliding window: the window before counts in proportion to its overlap
     Sliding,
 }
 
@@ -159,7 +159,7 @@ mod tests {
             self.algorithm.decide(self.state, self.now(), cost).admitted
         }
 
-        pub(super) fn ask(&mut self, cost: u32) -> Decision {
+        pub(super) fn charge(&mut self, cost: u32) -> Decision {
             let decision = self.algorithm.decide(self.state, self.now(), cost);
             self.state = decision.after;
             if decision.admitted {
@@ -247,7 +247,7 @@ mod tests {
             for (micros, cost, obeys) in steps {
                 bucket.clock.advance(Duration::from_micros(micros));
                 let expected = naive(window, limit, burst, bucket.now(), cost, &before);
-                let decision = bucket.ask(cost);
+                let decision = bucket.charge(cost);
                 idle_at = decision.idle_at;
                 prop_assert_eq!(decision.admitted, expected);
                 prop_assert_eq!(decision.too_large, cost > burst);
@@ -284,7 +284,7 @@ mod tests {
             let mut bucket = TestBucket::new(window, limit, limit);
             for pause in pauses {
                 bucket.clock.advance(Duration::from_millis(pause));
-                while bucket.ask(1).admitted {}
+                while bucket.charge(1).admitted {}
             }
             prop_assert!(bucket.most_beyond_refill(limit) <= u128::from(limit) * u128::from(MINUTE));
         }
@@ -310,7 +310,7 @@ mod tests {
     fn an_excess_reservation_is_returned_once() {
         for window in [Window::Gcra, Window::Fixed, Window::Sliding] {
             let mut bucket = TestBucket::new(window, 100, 100);
-            let reserved = bucket.ask(90);
+            let reserved = bucket.charge(90);
             assert!(!bucket.passes(20));
             let reconciled = |bucket: &TestBucket, spent| {
                 let now = bucket.now();

@@ -1,4 +1,4 @@
-//! What a run leaves behind: messages, steps, and the run itself in each of its states.
+//! The objects of a run: messages, steps, and the run itself in each of its states.
 
 use serde_json::{Value, json};
 
@@ -12,57 +12,57 @@ use crate::{
     protocol::openai::chat::read::list,
 };
 
-/// What happens between a request and the end of its run, or the next request that it waits for.
+/// The changes between a request and the end of its run, or its next wait for tool outputs.
 #[derive(Default)]
-pub(super) struct Happened {
-    /// The thread that is made for the run.
+pub(super) struct RunOutcome {
+    /// The thread created for the run.
     pub(super) thread: Option<Value>,
-    /// The steps that end because their calls are answered.
-    pub(super) answered: Vec<Value>,
-    /// Whether the run is new.
+    /// Earlier steps that this request's tool outputs complete.
+    pub(super) completed_steps: Vec<Value>,
+    /// True if the run is new.
     pub(super) is_new: bool,
-    /// The run before the model has said anything.
+    /// The run before the model's reply.
     pub(super) queued: Value,
-    /// What the model says, step by step.
-    pub(super) said: Vec<Said>,
-    /// How it ends.
-    pub(super) ended: Ended,
+    /// The new steps.
+    pub(super) steps: Vec<RunStep>,
+    /// The end of the run.
+    pub(super) end: RunEnd,
 }
 
-/// One step: a message, or calls.
-pub(super) struct Said {
-    /// The step once it is done; calls are not before they are answered.
-    pub(super) step: Value,
-    /// The message that it makes, once it is whole.
+/// One step: a message, or tool calls.
+pub(super) struct RunStep {
+    /// The finished step. Tool calls are finished once they have outputs.
+    pub(super) object: Value,
+    /// The finished message, if the step creates one.
     pub(super) message: Option<Value>,
-    /// What it says.
+    /// The blocks of the reply in the step.
     pub(super) blocks: Vec<Block>,
 }
 
-/// How a run ends.
+/// The end of a run, or its wait for tool outputs.
 #[derive(Default)]
-pub(super) struct Ended {
-    /// Its members that are others then.
+pub(super) struct RunEnd {
+    /// The run's members that change.
     pub(super) changes: Value,
-    /// Whether it has not ended but waits for the outputs of tools.
-    pub(super) waits: bool,
+    /// True if the run waits for tool outputs.
+    pub(super) requires_action: bool,
 }
 
-impl Happened {
-    /// The run while the model is at it.
+impl RunOutcome {
+    /// Returns the run in progress.
     pub(super) fn in_progress(&self) -> Value {
         let mut run = self.queued.clone();
         run["status"] = "in_progress".into();
         if run["started_at"].is_null() {
-            run["started_at"] = self.ended.changes["started_at"].clone();
+            run["started_at"] = self.end.changes["started_at"].clone();
         }
         run
     }
 
-    /// The run as it ends.
-    pub(super) fn after(&self) -> Value {
+    /// Returns the run at its end.
+    pub(super) fn finished(&self) -> Value {
         let mut run = self.queued.clone();
-        if let (Some(run), Some(changes)) = (run.as_object_mut(), self.ended.changes.as_object()) {
+        if let (Some(run), Some(changes)) = (run.as_object_mut(), self.end.changes.as_object()) {
             run.extend(changes.clone());
         }
         run
@@ -75,21 +75,21 @@ fn id(prefix: &str, random: &mut Random) -> String {
     String::from_utf8_lossy(&id).into_owned()
 }
 
-/// What comes of a run, which stands in the scope, when the model replies so.
-pub(super) fn happened(reply: &Reply, context: &RequestContext<'_>) -> Happened {
+/// Returns the outcome of a reply for the run in the request context.
+pub(super) fn run_outcome(reply: &Reply, context: &RequestContext<'_>) -> RunOutcome {
     let body = context.members().unwrap_or_default();
     let now = context.now.as_secs();
     let mut queued = Value::clone(&context.resource.borrow());
     let before = context.history.borrow().first().map(|before| list(before.get("steps").cloned())).unwrap_or_default();
     let outputs = outputs(body);
-    let answered = outputs.as_ref().map(|outputs| answered(&before, outputs, now)).unwrap_or_default();
+    let completed_steps = outputs.as_ref().map(|outputs| complete_steps(&before, outputs, now)).unwrap_or_default();
     if let (Some(_), Some(run)) = (&outputs, queued.as_object_mut()) {
         let changes = json!({"status": "queued", "completed_at": null, "required_action": null, "usage": null});
         run.extend(changes.as_object().cloned().unwrap_or_default());
     }
     let thread = (outputs.is_none() && context.param("thread_id").is_none()).then(|| {
-        let asked = body.get("thread").and_then(|thread| thread.to_value()).unwrap_or_default();
-        let given = |name: &str| asked.get(name).filter(|value| value.is_object()).cloned().unwrap_or(json!({}));
+        let thread = body.get("thread").and_then(|thread| thread.to_value()).unwrap_or_default();
+        let given = |name: &str| thread.get(name).filter(|value| value.is_object()).cloned().unwrap_or(json!({}));
         json!({
             "id": queued["thread_id"],
             "object": "thread",
@@ -98,15 +98,15 @@ pub(super) fn happened(reply: &Reply, context: &RequestContext<'_>) -> Happened 
             "tool_resources": given("tool_resources"),
         })
     });
-    let (said, finish) = said(reply, &queued, now, &mut context.random.borrow_mut());
-    let ended = ended(&said, finish, total(&before, &reply.usage), &queued, now);
-    Happened { thread, answered, is_new: outputs.is_none(), queued, said, ended }
+    let (steps, finish) = steps(reply, &queued, now, &mut context.random.borrow_mut());
+    let end = run_end(&steps, finish, total(&before, &reply.usage), &queued, now);
+    RunOutcome { thread, completed_steps, is_new: outputs.is_none(), queued, steps, end }
 }
 
-/// The steps whose calls have been waiting for these outputs, with them.
-fn answered(before: &[Value], outputs: &[Value], now: u64) -> Vec<Value> {
+/// Completes the steps in progress with these outputs.
+fn complete_steps(before: &[Value], outputs: &[Value], now: u64) -> Vec<Value> {
     let waiting = before.iter().filter(|step| step["status"] == "in_progress");
-    let response = |step: &Value| {
+    let complete = |step: &Value| {
         let mut step = step.clone();
         for call in step["step_details"].get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
             let output = outputs.iter().find(|output| output["tool_call_id"] == call["id"]);
@@ -116,49 +116,49 @@ fn answered(before: &[Value], outputs: &[Value], now: u64) -> Vec<Value> {
         step["completed_at"] = now.into();
         step
     };
-    waiting.map(response).collect()
+    waiting.map(complete).collect()
 }
 
-/// The steps that a reply comes to, and why it ends.
-fn said(reply: &Reply, run: &Value, now: u64, random: &mut Random) -> (Vec<Said>, FinishReason) {
-    // A run knows no alternatives, and does not show what is thought.
+/// Creates the steps of a reply, and returns its finish reason.
+fn steps(reply: &Reply, run: &Value, now: u64, random: &mut Random) -> (Vec<RunStep>, FinishReason) {
+    // A run has one choice, and does not show reasoning.
     let Some(choice) = reply.choices.first() else { return (Vec::new(), FinishReason::Stop) };
     let shown = choice.blocks.iter().filter(|block| !matches!(block, Block::Reasoning(_))).cloned();
-    let (calls, words): (Vec<_>, Vec<_>) = shown.partition(|block| matches!(block, Block::ToolCall(_)));
-    let mut said = Vec::new();
+    let (calls, texts): (Vec<_>, Vec<_>) = shown.partition(|block| matches!(block, Block::ToolCall(_)));
+    let mut steps = Vec::new();
     let has_more = !calls.is_empty();
     let reason = match choice.finish_reason {
         FinishReason::Length => Some("max_tokens"),
         FinishReason::ContentFilter => Some("content_filter"),
         FinishReason::Stop | FinishReason::ToolCalls => None,
     };
-    if !words.is_empty() {
+    if !texts.is_empty() {
         let (step_id, message_id) = (id("step_", random), id("msg_", random));
-        let message = message(&message_id, run, content(&words), reason, now);
+        let message = message(&message_id, run, content(&texts), reason, now);
         let details = json!({"type": "message_creation", "message_creation": {"message_id": message_id}});
         let mut step = step(&step_id, run, details, now);
         step["status"] = "completed".into();
         step["completed_at"] = now.into();
-        // What all of it has cost is told once.
+        // Only the last step has the usage.
         step["usage"] = if has_more { Value::Null } else { cost(&reply.usage) };
-        said.push(Said { step, message: Some(message), blocks: words });
+        steps.push(RunStep { object: step, message: Some(message), blocks: texts });
     }
     if has_more {
         let calls_made: Vec<_> = calls.iter().filter_map(|block| call(block, random)).collect();
         let mut step = step(&id("step_", random), run, json!({"type": "tool_calls", "tool_calls": calls_made}), now);
         step["usage"] = cost(&reply.usage);
-        said.push(Said { step, message: None, blocks: calls });
+        steps.push(RunStep { object: step, message: None, blocks: calls });
     }
-    (said, choice.finish_reason)
+    (steps, choice.finish_reason)
 }
 
-/// What a message says.
-fn content(words: &[Block]) -> Vec<Value> {
+/// Renders the content of a message.
+fn content(texts: &[Block]) -> Vec<Value> {
     let part = |block: &Block| match block {
         Block::Refusal(text) => json!({"type": "refusal", "refusal": text.text}),
         block => json!({"type": "text", "text": {"value": block.text().text, "annotations": []}}),
     };
-    words.iter().map(part).collect()
+    texts.iter().map(part).collect()
 }
 
 fn call(block: &Block, random: &mut Random) -> Option<Value> {
@@ -187,7 +187,7 @@ fn message(id: &str, run: &Value, content: Vec<Value>, reason: Option<&str>, now
     })
 }
 
-/// A step that has begun.
+/// Creates a step in progress.
 fn step(id: &str, run: &Value, details: Value, now: u64) -> Value {
     json!({
         "id": id,
@@ -209,7 +209,7 @@ fn step(id: &str, run: &Value, details: Value, now: u64) -> Value {
     })
 }
 
-/// What a step has cost.
+/// Renders the usage of a step.
 fn cost(usage: &Usage) -> Value {
     json!({
         "prompt_tokens": usage.prompt_tokens,
@@ -218,7 +218,7 @@ fn cost(usage: &Usage) -> Value {
     })
 }
 
-/// What a run has cost with the steps before. One of the details is called otherwise than elsewhere, as recorded.
+/// Renders the usage of a run with its earlier steps. Recorded: `prompt_token_details` lacks other endpoints' `s`.
 fn total(before: &[Value], usage: &Usage) -> Value {
     let sum = |name: &str, now: u64| {
         before.iter().filter_map(|step| step["usage"][name].as_u64()).fold(now, u64::saturating_add)
@@ -234,11 +234,11 @@ fn total(before: &[Value], usage: &Usage) -> Value {
     })
 }
 
-/// How the run ends once that is said.
-fn ended(said: &[Said], finish: FinishReason, usage: Value, run: &Value, now: u64) -> Ended {
+/// Returns the end of a run after these steps.
+fn run_end(steps: &[RunStep], finish: FinishReason, usage: Value, run: &Value, now: u64) -> RunEnd {
     let started = if run["started_at"].is_null() { json!(now) } else { run["started_at"].clone() };
-    let calls = said.iter().find(|said| said.message.is_none());
-    if let Some(Said { step, .. }) = calls {
+    let calls = steps.iter().find(|step| step.message.is_none());
+    if let Some(RunStep { object: step, .. }) = calls {
         let mut calls = step["step_details"]["tool_calls"].clone();
         for call in calls.as_array_mut().into_iter().flatten() {
             if let Some(function) = call["function"].as_object_mut() {
@@ -254,7 +254,7 @@ fn ended(said: &[Said], finish: FinishReason, usage: Value, run: &Value, now: u6
             "required_action": action,
             "usage": null,
         });
-        return Ended { changes, waits: true };
+        return RunEnd { changes, requires_action: true };
     }
     let mut changes = json!({
         "status": "completed",
@@ -267,5 +267,5 @@ fn ended(said: &[Said], finish: FinishReason, usage: Value, run: &Value, now: u6
         changes["status"] = "incomplete".into();
         changes["incomplete_details"] = json!({"reason": "max_completion_tokens"});
     }
-    Ended { changes, waits: false }
+    RunEnd { changes, requires_action: false }
 }

@@ -1,4 +1,4 @@
-//! Reading what a run asks: its instructions, what stands in its thread, and what tools have returned to it.
+//! Parsing of a run: its instructions, the messages of its thread, and its tool outputs.
 
 use serde_json::Value;
 
@@ -28,11 +28,11 @@ pub(super) fn prompt(body: json::Object<'_>, context: &RequestContext<'_>) -> Pr
             if !calls.is_empty() {
                 turns.push(Turn { role: Role::Assistant, ..Turn::default() });
             }
-            turns.extend(calls.iter().filter_map(|call| Some(returned(call["function"]["output"].as_str()?))));
+            turns.extend(calls.iter().filter_map(|call| Some(tool_output(call["function"]["output"].as_str()?))));
         }
     }
     let outputs = outputs(body).unwrap_or_default();
-    turns.extend(outputs.iter().map(|output| returned(output["output"].as_str().unwrap_or_default())));
+    turns.extend(outputs.iter().map(|output| tool_output(output["output"].as_str().unwrap_or_default())));
     let (tools, tool_choice) = tools(&value);
     Prompt {
         model: text("model").to_owned(),
@@ -48,11 +48,11 @@ pub(super) fn prompt(body: json::Object<'_>, context: &RequestContext<'_>) -> Pr
     }
 }
 
-fn returned(text: &str) -> Turn {
+fn tool_output(text: &str) -> Turn {
     Turn { role: Role::Tool, text: text.to_owned(), ..Turn::default() }
 }
 
-/// A message of the thread.
+/// Converts a message of the thread.
 fn turn(message: &Value) -> Turn {
     let parts = list(message.get("content").cloned());
     let texts = parts.iter().filter_map(|part| part["text"]["value"].as_str().or(part["text"].as_str()));
@@ -75,7 +75,7 @@ mod tests {
     use crate::core::{context::tests::with_context_of, prompt::ToolChoice};
 
     #[test]
-    fn a_run_reads_its_thread_and_what_its_tools_have_returned() {
+    fn a_run_is_read_from_its_thread_and_its_tool_outputs() {
         let run = json!({
             "model": "m", "instructions": "Be kind.", "max_completion_tokens": 300, "tool_choice": "required",
             "tools": [{"type": "function", "function": {"name": "f"}}],

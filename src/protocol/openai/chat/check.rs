@@ -1,4 +1,4 @@
-//! The rules of a chat request that are more than types and bounds of single members. The first that is broken is told.
+//! Rules of a chat request beyond types and bounds of single members. The first violation is reported.
 
 use serde_json::Value;
 
@@ -8,8 +8,8 @@ use crate::core::{
     json::{self, KeyFilter, Kind},
 };
 
-/// Members of which a model may not be able.
-const ABLE: KeyFilter = KeyFilter::of(&[
+/// Members that some models do not support.
+const CAPABILITY_KEYS: KeyFilter = KeyFilter::of(&[
     "max_tokens",
     "max_completion_tokens",
     "temperature",
@@ -18,8 +18,8 @@ const ABLE: KeyFilter = KeyFilter::of(&[
     "frequency_penalty",
     "web_search_options",
 ]);
-/// Members that want others beside them.
-const FIT: KeyFilter = KeyFilter::of(&[
+/// Members that need other members.
+const DEPENDENT_KEYS: KeyFilter = KeyFilter::of(&[
     "stream_options",
     "top_logprobs",
     "tool_choice",
@@ -28,13 +28,13 @@ const FIT: KeyFilter = KeyFilter::of(&[
     "response_format",
 ]);
 
-/// See [`super::Protocol::check`]. What a model can't do at all comes before what doesn't fit together.
+/// See [`super::Protocol::check`]. The model's capabilities are checked before members that need others.
 pub(super) fn check(body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
     let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
-    if body.may_have(ABLE) {
+    if body.may_have(CAPABILITY_KEYS) {
         capabilities(&given, context)?;
     }
-    if !body.may_have(FIT) {
+    if !body.may_have(DEPENDENT_KEYS) {
         return given("messages").map_or(Ok(()), conversation);
     }
     for (param, other, fits) in [
@@ -53,7 +53,9 @@ pub(super) fn check(body: json::Object<'_>, context: &RequestContext<'_>) -> Res
     }
     if let Some(format) = given("response_format").and_then(json::Value::to_value) {
         match format["type"].as_str() {
-            Some("json_object") if !given("messages").is_some_and(says_json) => return Err(ApiError::NoJsonWord {}),
+            Some("json_object") if !given("messages").is_some_and(mentions_json) => {
+                return Err(ApiError::NoJsonWord {});
+            }
             Some("json_schema") if format["json_schema"]["strict"] == true => {
                 let name = format["json_schema"]["name"].as_str().unwrap_or_default();
                 strict(name, &format["json_schema"]["schema"], &mut Vec::new(), 0)?;
@@ -95,14 +97,14 @@ fn capabilities<'a>(
         return Err(ApiError::NoWebSearch {});
     }
     for param in ["max_completion_tokens", "max_tokens"] {
-        if let Some(asked) = given(param).and_then(json::Value::as_u64) {
-            facts.check_max_tokens(param, asked)?;
+        if let Some(requested) = given(param).and_then(json::Value::as_u64) {
+            facts.check_max_tokens(param, requested)?;
         }
     }
     Ok(())
 }
 
-/// Every call of a tool is followed by what the tool returned, and nothing returns that was not called.
+/// Checks that tool messages follow each tool call, and that each tool message answers a call.
 fn conversation(messages: json::Value<'_>) -> Result<(), ApiError> {
     let mut open: Vec<String> = Vec::new();
     let mut called = false;
@@ -110,7 +112,7 @@ fn conversation(messages: json::Value<'_>) -> Result<(), ApiError> {
     let missing = |n: usize, open: &[String]| {
         Err(ApiError::ToolReplyMissing { param: format!("messages.[{n}]"), ids: open.join(", ") })
     };
-    let mut look = |n: usize, message: json::Object<'_>| {
+    let mut check_message = |n: usize, message: json::Object<'_>| {
         match message.get("role").map(json::Value::text) {
             Some(br#""tool""#) => {
                 let id = message.get("tool_call_id").and_then(json::Value::as_str).unwrap_or_default();
@@ -142,7 +144,7 @@ fn conversation(messages: json::Value<'_>) -> Result<(), ApiError> {
     let (mut n, mut broken) = (0, Ok(()));
     messages.each(|message| {
         if let (Ok(()), Some(message)) = (&broken, message.members()) {
-            broken = look(n, message);
+            broken = check_message(n, message);
         }
         n += 1;
     });
@@ -150,14 +152,14 @@ fn conversation(messages: json::Value<'_>) -> Result<(), ApiError> {
     if open.is_empty() { Ok(()) } else { missing(calling, &open) }
 }
 
-fn says_json(messages: json::Value<'_>) -> bool {
+fn mentions_json(messages: json::Value<'_>) -> bool {
     messages.text().windows(4).any(|word| word.eq_ignore_ascii_case(b"json"))
 }
 
-/// How deep a strict schema is looked into; OpenAI itself allows ten levels.
+/// Levels of a strict schema that are checked. OpenAI itself allows ten.
 const DEPTH: usize = 32;
 
-/// Strict output wants every object closed, and every property required.
+/// Checks a strict schema: every object is closed, and every property is required.
 fn strict(name: &str, schema: &Value, context: &mut Vec<String>, depth: usize) -> Result<(), ApiError> {
     let Some(map) = schema.as_object().filter(|_| depth < DEPTH) else { return Ok(()) };
     let bad = |context: &[String], problem: String| {

@@ -1,4 +1,4 @@
-//! Reading what a chat request asks.
+//! Parsing of a chat request.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use crate::{
     media::silence,
 };
 
-/// Members that change a reply whenever they are given.
+/// Members that change a reply whenever they are set.
 const CHANGES: [&str; 11] = [
     "stop",
     "functions",
@@ -26,7 +26,7 @@ const CHANGES: [&str; 11] = [
     "top_logprobs",
     "store",
 ];
-/// Those, and others that may change it.
+/// The same members, and others that change a reply with some values.
 const MAY_CHANGE: [KeyFilter; 2] =
     [KeyFilter::of(&CHANGES), KeyFilter::of(&["n", "logprobs", "max_tokens", "max_completion_tokens", "tool_choice"])];
 
@@ -69,7 +69,7 @@ pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
             Some(Value::String(stop)) => vec![stop],
             stops => list(stops).into_iter().filter_map(|stop| stop.as_str().map(str::to_owned)).collect(),
         },
-        // Any 64-bit integer; a negative one is as good as its bits.
+        // Any 64-bit integer. A negative one is taken by its bits.
         seed: body
             .get("seed")
             .and_then(|seed| std::str::from_utf8(seed.text()).ok()?.parse::<i64>().ok())
@@ -82,7 +82,7 @@ pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     }
 }
 
-/// The cost of [`prompt`], without building it: a limit asks before anything else is known of the request.
+/// Returns the cost of [`prompt`] without building it: limits are checked before the request is read.
 pub(super) fn cost(body: json::Object<'_>) -> Cost {
     let (mut messages, mut chars, mut images) = (0, 0, 0);
     let mut message = |message: json::Value<'_>| {
@@ -103,7 +103,7 @@ pub(super) fn cost(body: json::Object<'_>) -> Cost {
     reserved_cost(chars, messages, images, most, number("n").map_or(1, |n| n.clamp(1, 128)))
 }
 
-/// The items of an array; nothing of what is none.
+/// Returns the items of an array. Other values have none.
 pub(in crate::protocol) fn list(value: Option<Value>) -> Vec<Value> {
     match value {
         Some(Value::Array(items)) => items,
@@ -115,7 +115,7 @@ fn string(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// A message. Other protocols have such messages too.
+/// Converts a message. Other protocols share its shape.
 pub(in crate::protocol) fn turn(message: &Value) -> Turn {
     let role = match message["role"].as_str() {
         Some("system" | "developer") => Role::System,
@@ -127,7 +127,7 @@ pub(in crate::protocol) fn turn(message: &Value) -> Turn {
     Turn { role, text, images, name: message["name"].as_str().map(str::to_owned) }
 }
 
-/// The text of a message's content, a string or parts, and how many images are among them.
+/// Returns the text and the number of images of a message's content, which is a string or parts.
 fn content(content: &Value) -> (String, u64) {
     match content {
         Value::Array(parts) => {
@@ -139,7 +139,7 @@ fn content(content: &Value) -> (String, u64) {
     }
 }
 
-/// The tools of a request whose members `value` gives, and which of them must be called.
+/// Returns a request's tools and its tool choice. `value` returns a member of the request.
 pub(in crate::protocol) fn tools(value: &dyn Fn(&str) -> Option<Value>) -> (Vec<Tool>, ToolChoice) {
     let function =
         |kind: ToolKind, function: &Value| Tool::new(kind, string(&function["name"]), &function["parameters"]);
@@ -163,7 +163,7 @@ pub(in crate::protocol) fn tools(value: &dyn Fn(&str) -> Option<Value>) -> (Vec<
     let choice = value("tool_choice").unwrap_or_default();
     let choice = match (choice.as_str(), choice["type"].as_str()) {
         (Some("none"), _) => ToolChoice::None,
-        // Some hosts call it `any`.
+        // Some hosts name it `any`.
         (Some("required" | "any"), _) => ToolChoice::Required,
         (_, Some("function")) => ToolChoice::Named(string(&choice["function"]["name"])),
         (_, Some("custom")) => ToolChoice::Named(string(&choice["custom"]["name"])),
@@ -183,7 +183,7 @@ pub(in crate::protocol) fn tools(value: &dyn Fn(&str) -> Option<Value>) -> (Vec<
     (tools, choice)
 }
 
-/// The form that a `response_format` asks for.
+/// Parses a `response_format`.
 pub(in crate::protocol) fn format(format: Option<Value>) -> Format {
     let Some(format) = format else { return Format::Text };
     match format["type"].as_str() {
@@ -193,28 +193,28 @@ pub(in crate::protocol) fn format(format: Option<Value>) -> Format {
     }
 }
 
-/// What a request asks of the form of its answer.
+/// The response options of a request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wishes<'a> {
-    /// The options of the stream that is asked for, if one is.
+pub(super) struct ChatOptions<'a> {
+    /// Options of the stream. `None`: a full response.
     pub(super) stream: Option<StreamOptions>,
-    /// How many alternatives to each token; `None` for no logprobs.
+    /// Number of alternatives to each token. `None`: no log probabilities.
     pub(super) logprobs: Option<u64>,
-    /// The format of what is spoken.
-    pub(super) speech: silence::Format,
-    /// Whether the answer is to be kept.
+    /// Format of audio output.
+    pub(super) audio_format: silence::Format,
+    /// True if the response is stored.
     pub(super) store: bool,
-    /// The tier that is to serve it.
+    /// The requested service tier.
     pub(super) tier: Option<json::Value<'a>>,
 }
 
-impl Default for Wishes<'_> {
+impl Default for ChatOptions<'_> {
     fn default() -> Self {
-        Wishes { stream: None, logprobs: None, speech: silence::Format::Wav, store: false, tier: None }
+        ChatOptions { stream: None, logprobs: None, audio_format: silence::Format::Wav, store: false, tier: None }
     }
 }
 
-/// What a request asks of its stream.
+/// The `stream_options` of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StreamOptions {
     pub(super) include_usage: bool,
@@ -227,43 +227,46 @@ impl Default for StreamOptions {
     }
 }
 
-/// Members that ask something of the form of an answer.
-const FORM: KeyFilter =
+/// Members that are response options.
+const OPTION_KEYS: KeyFilter =
     KeyFilter::of(&["stream", "stream_options", "logprobs", "top_logprobs", "store", "service_tier", "audio"]);
 
-/// Reads what a request asks of the form of its answer.
-pub(super) fn wishes(body: json::Object<'_>) -> Wishes<'_> {
-    if !body.may_have(FORM) {
-        return Wishes::default();
-    }
-    let is_true = |value: json::Value<'_>| value.as_bool() == Some(true);
-    let (mut streamed, mut options, mut explained, mut top) = (false, None, false, None);
-    let mut wishes = Wishes::default();
-    for (key, value) in body.iter() {
-        match key {
-            b"stream" => streamed = is_true(value),
-            b"stream_options" => options = value.members(),
-            b"logprobs" => explained = is_true(value),
-            b"top_logprobs" => top = value.as_u64(),
-            b"store" => wishes.store = is_true(value),
-            b"service_tier" => wishes.tier = Some(value),
-            b"audio" => {
-                let format = value.members().and_then(|spoken| spoken.get("format")?.as_str());
-                wishes.speech = format.and_then(|name| silence::Format::named(&name)).unwrap_or(silence::Format::Wav);
-            }
-            _ => {}
+impl<'a> ChatOptions<'a> {
+    /// Parses the response options of a request.
+    pub(super) fn read(body: json::Object<'a>) -> Self {
+        if !body.may_have(OPTION_KEYS) {
+            return ChatOptions::default();
         }
+        let is_true = |value: json::Value<'_>| value.as_bool() == Some(true);
+        let (mut streamed, mut stream_options, mut logprobs, mut top) = (false, None, false, None);
+        let mut options = ChatOptions::default();
+        for (key, value) in body.iter() {
+            match key {
+                b"stream" => streamed = is_true(value),
+                b"stream_options" => stream_options = value.members(),
+                b"logprobs" => logprobs = is_true(value),
+                b"top_logprobs" => top = value.as_u64(),
+                b"store" => options.store = is_true(value),
+                b"service_tier" => options.tier = Some(value),
+                b"audio" => {
+                    let format = value.members().and_then(|audio| audio.get("format")?.as_str());
+                    let format = format.and_then(|name| silence::Format::named(&name));
+                    options.audio_format = format.unwrap_or(silence::Format::Wav);
+                }
+                _ => {}
+            }
+        }
+        if streamed {
+            let option = |name, default| stream_options.and_then(|list| list.get(name)?.as_bool()).unwrap_or(default);
+            let StreamOptions { include_usage, include_obfuscation } = StreamOptions::default();
+            options.stream = Some(StreamOptions {
+                include_usage: option("include_usage", include_usage),
+                include_obfuscation: option("include_obfuscation", include_obfuscation),
+            });
+        }
+        options.logprobs = logprobs.then(|| top.unwrap_or(0).min(20));
+        options
     }
-    if streamed {
-        let option = |name, usual| options.and_then(|options| options.get(name)?.as_bool()).unwrap_or(usual);
-        let StreamOptions { include_usage, include_obfuscation } = StreamOptions::default();
-        wishes.stream = Some(StreamOptions {
-            include_usage: option("include_usage", include_usage),
-            include_obfuscation: option("include_obfuscation", include_obfuscation),
-        });
-    }
-    wishes.logprobs = explained.then(|| top.unwrap_or(0).min(20));
-    wishes
 }
 
 #[cfg(test)]
@@ -274,17 +277,17 @@ mod tests {
     use crate::core::json;
 
     #[test]
-    fn tokens_are_booked_as_recorded_whether_the_prompt_is_built_or_not() {
+    fn reserved_tokens_match_recordings_with_and_without_a_built_prompt() {
         let user = |content: Value| json!({"role": "user", "content": content});
-        let said = |chars: usize| user("é".repeat(chars).into());
+        let letters = |chars: usize| user("é".repeat(chars).into());
         let seen = json!([{"type": "text", "text": "four"}, {"type": "image_url", "image_url": {"url": "u"}}]);
         for (body, input, output) in [
-            (json!({"messages": [said(18)]}), 7, 0),
-            (json!({"messages": [said(84), said(84)]}), 45, 0),
-            (json!({"messages": [said(34)]}), 11, 0),
-            (json!({"messages": [said(18)], "max_tokens": 50}), 7, 50),
-            (json!({"messages": [said(18)], "max_tokens": 50, "max_completion_tokens": 9, "n": 3}), 7, 27),
-            (json!({"messages": [said(52)], "tools": [{"type": "function", "function": {"name": "f"}}]}), 15, 0),
+            (json!({"messages": [letters(18)]}), 7, 0),
+            (json!({"messages": [letters(84), letters(84)]}), 45, 0),
+            (json!({"messages": [letters(34)]}), 11, 0),
+            (json!({"messages": [letters(18)], "max_tokens": 50}), 7, 50),
+            (json!({"messages": [letters(18)], "max_tokens": 50, "max_completion_tokens": 9, "n": 3}), 7, 27),
+            (json!({"messages": [letters(52)], "tools": [{"type": "function", "function": {"name": "f"}}]}), 15, 0),
             (json!({"messages": [user(seen)]}), 768, 0),
             (json!({"messages": [user(Value::Null), user("a\n\"".into())], "n": 500}), 4, 0),
             (json!({}), 1, 0),

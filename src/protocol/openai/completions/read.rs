@@ -1,4 +1,4 @@
-//! Reading what a request for completions asks.
+//! Parsing and checks of a completion request.
 
 use serde_json::Value;
 
@@ -10,38 +10,38 @@ use crate::core::{
 };
 use crate::protocol::inputs::{Input, estimate};
 
-/// How many tokens are said where the request does not tell.
-const USUAL_TOKENS: u64 = 16;
+/// Default of `max_tokens`.
+const DEFAULT_MAX_TOKENS: u64 = 16;
 
-/// The most choices that are made, for all prompts together.
-const MOST_CHOICES: usize = 2048;
+/// Maximum number of choices, for all prompts together.
+const MAX_CHOICES: usize = 2048;
 
-/// Members that change a reply whenever they are given; those with milder rules are in [`is_plain`].
+/// Members that change a reply whenever they are set. [`is_plain`] has the rules of the others.
 const CHANGES: [&[u8]; 3] = [b"stop", b"echo", b"logprobs"];
 
-/// What a request asks of the form of its answer.
+/// The response options of a request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wishes {
-    /// Whether it is streamed, and then whether the usage comes with it.
+pub(super) struct CompletionOptions {
+    /// `Some`: the response is streamed. `Some(true)`: with a usage chunk.
     pub(super) stream: Option<bool>,
-    /// Whether the prompt stands before what is said.
+    /// True if the prompt precedes the completion.
     pub(super) echo: bool,
-    /// How many alternatives to each token; `None` for no logprobs.
+    /// Number of alternatives to each token. `None`: no log probabilities.
     pub(super) logprobs: Option<u64>,
-    /// How many choices are wanted for each prompt.
+    /// Number of choices returned for each prompt.
     pub(super) n: usize,
-    /// Of how many: at least as many, and all are paid for.
+    /// Number of choices generated for each prompt, at least `n`. All count as usage.
     pub(super) best_of: usize,
 }
 
-impl Default for Wishes {
+impl Default for CompletionOptions {
     fn default() -> Self {
-        Wishes { stream: None, echo: false, logprobs: None, n: 1, best_of: 1 }
+        CompletionOptions { stream: None, echo: false, logprobs: None, n: 1, best_of: 1 }
     }
 }
 
-impl Wishes {
-    pub(super) fn read(body: json::Object<'_>) -> Wishes {
+impl CompletionOptions {
+    pub(super) fn read(body: json::Object<'_>) -> CompletionOptions {
         let is_true = |name| body.get(name).and_then(json::Value::as_bool) == Some(true);
         let number = |name: &str| body.get(name).and_then(json::Value::as_u64);
         let stream = is_true("stream").then(|| {
@@ -51,18 +51,18 @@ impl Wishes {
         let n = number("n").map_or(1, |n| n.clamp(1, 128) as usize);
         let best_of = number("best_of").map_or(n, |best_of| best_of.clamp(1, 128) as usize);
         let logprobs = number("logprobs").map(|top| top.min(5));
-        Wishes { stream, echo: is_true("echo"), logprobs, n, best_of: best_of.max(n) }
+        CompletionOptions { stream, echo: is_true("echo"), logprobs, n, best_of: best_of.max(n) }
     }
 
-    /// Whether the texts of the prompts are needed for the answer.
-    pub(super) fn wants_prompts(&self) -> bool {
+    /// Returns true if the response needs the texts of the prompts.
+    pub(super) fn needs_prompts(&self) -> bool {
         self.echo || self.logprobs.is_some()
     }
 }
 
 /// See [`super::Protocol::is_plain`].
 pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
-    let most = body.get("max_tokens").and_then(json::Value::as_u64).unwrap_or(USUAL_TOKENS);
+    let most = body.get("max_tokens").and_then(json::Value::as_u64).unwrap_or(DEFAULT_MAX_TOKENS);
     most >= tokens
         && body.iter().all(|(key, value)| match key {
             b"logprobs" => value.kind() == Kind::Null,
@@ -73,7 +73,7 @@ pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
         })
 }
 
-/// The prompts; none is told as an empty one, with which the model begins a text of its own.
+/// Returns the prompts. A request without one has an empty prompt.
 fn inputs(body: json::Object<'_>) -> Option<Vec<Input<'_>>> {
     match body.get("prompt").filter(|prompt| prompt.kind() != Kind::Null) {
         Some(prompt) => Input::list(prompt).filter(|inputs| !inputs.is_empty()),
@@ -81,28 +81,28 @@ fn inputs(body: json::Object<'_>) -> Option<Vec<Input<'_>>> {
     }
 }
 
-/// The texts of the prompts.
+/// Returns the texts of the prompts.
 pub(super) fn texts(body: json::Object<'_>, model: &str) -> Vec<String> {
     inputs(body).unwrap_or_default().iter().map(|input| input.text(model).into_owned()).collect()
 }
 
 /// See [`super::Protocol::read`].
 pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
-    let Wishes { best_of, .. } = Wishes::read(body);
+    let CompletionOptions { best_of, .. } = CompletionOptions::read(body);
     let mut inputs = inputs(body).unwrap_or_default();
-    inputs.truncate(MOST_CHOICES / best_of);
+    inputs.truncate(MAX_CHOICES / best_of);
     let stops = body.get("stop").and_then(json::Value::to_value);
     Prompt {
         turns: inputs.iter().map(|input| input.turn(&model)).collect(),
         model,
-        max_tokens: Some(body.get("max_tokens").and_then(json::Value::as_u64).unwrap_or(USUAL_TOKENS)),
+        max_tokens: Some(body.get("max_tokens").and_then(json::Value::as_u64).unwrap_or(DEFAULT_MAX_TOKENS)),
         n: best_of,
         stop: match stops {
             Some(Value::String(stop)) => vec![stop],
             Some(Value::Array(stops)) => stops.iter().filter_map(|stop| stop.as_str().map(str::to_owned)).collect(),
             _ => Vec::new(),
         },
-        // Any 64-bit integer; a negative one is as good as its bits.
+        // Any 64-bit integer. A negative one is taken by its bits.
         seed: body
             .get("seed")
             .and_then(|seed| std::str::from_utf8(seed.text()).ok()?.parse::<i64>().ok())
@@ -111,11 +111,11 @@ pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     }
 }
 
-/// What limits book for a request: its texts, and all that it may be answered.
+/// Returns the cost that limits reserve for a request: its prompts, and its maximum output.
 pub(super) fn cost(body: json::Object<'_>) -> Cost {
     let (texts, input) = body.get("prompt").map_or((1, 0), estimate);
-    let most = body.get("max_tokens").and_then(json::Value::as_u64).unwrap_or(USUAL_TOKENS);
-    let choices = texts.saturating_mul(Wishes::read(body).best_of as u64);
+    let most = body.get("max_tokens").and_then(json::Value::as_u64).unwrap_or(DEFAULT_MAX_TOKENS);
+    let choices = texts.saturating_mul(CompletionOptions::read(body).best_of as u64);
     Cost { input, output: most.saturating_mul(choices) }
 }
 
@@ -128,31 +128,31 @@ pub(super) fn check(body: json::Object<'_>) -> Result<(), ApiError> {
                 .to_owned(),
         );
     };
-    let wishes = Wishes::read(body);
+    let options = CompletionOptions::read(body);
     let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
-    if wishes.stream.is_none() && given("stream_options").is_some() {
+    if options.stream.is_none() && given("stream_options").is_some() {
         return Err(ApiError::NeedsOther { param: "stream_options", other: "stream" });
     }
     if let Some(best_of) = given("best_of").and_then(json::Value::as_u64).filter(|best_of| *best_of > 0) {
-        if best_of < wishes.n as u64 {
+        if best_of < options.n as u64 {
             return broken(format!(
                 "You requested that the server return more choices than it will generate (HINT: you must set 'n' \
                  (currently {}) to be at most 'best_of' (currently {best_of}), or omit either parameter if you don't \
                  specifically want to use them.)",
-                wishes.n
+                options.n
             ));
         }
-        if wishes.stream.is_some() && best_of > wishes.n as u64 {
+        if options.stream.is_some() && best_of > options.n as u64 {
             return broken(format!(
                 "Cannot stream results with best_of > n (currently best_of={best_of} and n={})",
-                wishes.n
+                options.n
             ));
         }
     }
-    if inputs.len() * wishes.best_of > MOST_CHOICES {
-        let (texts, best_of) = (inputs.len(), wishes.best_of);
+    if inputs.len() * options.best_of > MAX_CHOICES {
+        let (texts, best_of) = (inputs.len(), options.best_of);
         return broken(format!(
-            "{texts} prompts with {best_of} choices each are more than the {MOST_CHOICES} choices of one answer."
+            "{texts} prompts with {best_of} choices each are more than the {MAX_CHOICES} choices of one answer."
         ));
     }
     Ok(())
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_what_was_asked() {
+    fn request_members_are_parsed() {
         let body = json!({
             "prompt": ["a", "b"], "max_tokens": 7, "n": 2, "best_of": 3, "stop": "x", "seed": -1, "logprobs": 9,
             "echo": true, "stream": true, "stream_options": {"include_usage": true},
@@ -182,9 +182,9 @@ mod tests {
             assert!(prompt.is_texts() && prompt.last_user() == "b");
             assert_eq!((prompt.n, prompt.max_tokens, prompt.seed), (3, Some(7), Some(u64::MAX)));
             assert_eq!(prompt.stop, ["x"]);
-            let wishes = Wishes::read(body);
-            assert_eq!((wishes.stream, wishes.echo, wishes.logprobs), (Some(true), true, Some(5)));
-            assert_eq!((wishes.n, wishes.best_of), (2, 3));
+            let options = CompletionOptions::read(body);
+            assert_eq!((options.stream, options.echo, options.logprobs), (Some(true), true, Some(5)));
+            assert_eq!((options.n, options.best_of), (2, 3));
         });
         with(&json!({}), |body| {
             let prompt = prompt(body, "m".to_owned());
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_asks_for_nothing_special_is_plain() {
+    fn a_request_without_special_options_is_plain() {
         for (body, plain) in [
             (json!({"prompt": "a"}), true),
             (json!({"prompt": "a", "max_tokens": 12, "n": 1, "echo": false, "logprobs": null, "stop": null}), true),
@@ -207,14 +207,11 @@ mod tests {
         ] {
             assert_eq!(with(&body, |body| is_plain(body, 12)), plain, "{body}");
         }
-        assert!(
-            !with(&json!({"prompt": "a"}), |body| is_plain(body, 17)),
-            "16 tokens are the most unless more are asked"
-        );
+        assert!(!with(&json!({"prompt": "a"}), |body| is_plain(body, 17)), "16 tokens are the default maximum");
     }
 
     #[test]
-    fn all_that_may_be_said_is_booked() {
+    fn the_maximum_output_is_reserved() {
         for (body, input, output) in [
             (json!({"prompt": "12345"}), 2, 16),
             (json!({"prompt": ["1234", "5"], "max_tokens": 10, "n": 2, "best_of": 3}), 2, 60),
@@ -227,9 +224,9 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_together_is_refused() {
-        let refused = |body: Value| with(&body, check).unwrap_err();
-        let problem = |body: Value| match refused(body) {
+    fn inconsistent_members_are_rejected() {
+        let rejected = |body: Value| with(&body, check).unwrap_err();
+        let problem = |body: Value| match rejected(body) {
             ApiError::BrokenRule { problem } => problem,
             other => panic!("{other:?}"),
         };
@@ -240,7 +237,7 @@ mod tests {
         assert!(problem(json!({"prompt": "a", "best_of": 2, "stream": true})).contains("best_of=2 and n=1"));
         assert!(problem(json!({"prompt": vec!["a"; 17], "n": 128})).contains("2048"));
         let needs = ApiError::NeedsOther { param: "stream_options", other: "stream" };
-        assert_eq!(refused(json!({"prompt": "a", "stream_options": {}})), needs);
+        assert_eq!(rejected(json!({"prompt": "a", "stream_options": {}})), needs);
         assert_eq!(with(&json!({"prompt": vec!["a"; 16], "n": 128}), check), Ok(()));
         assert_eq!(with(&json!({"prompt": null, "best_of": 20, "n": 20, "stream": true}), check), Ok(()));
     }

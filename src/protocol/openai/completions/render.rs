@@ -1,11 +1,11 @@
-//! What the model says, as choices of a whole answer and as chunks of a stream.
+//! Rendering of choices, for full responses and for the chunks of a stream.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::read::Wishes;
+use super::read::CompletionOptions;
 use crate::protocol::interleave;
 use crate::{
     core::{
@@ -16,67 +16,67 @@ use crate::{
     model::tokens::Tokenizer,
 };
 
-/// One choice: its prompt, where that is wanted, and what is said to it.
-pub(super) struct Said<'a> {
+/// The text of one choice, with its prompt if that is needed.
+pub(super) struct ChoiceText<'a> {
     prompt: &'a str,
-    /// What is said, where it is cut in a stream; a call of a tool has no other spelling here than its arguments.
+    /// The text as the stream splits it. A tool call is rendered as its arguments.
     pieces: Vec<&'a str>,
     echo: bool,
     reason: &'static str,
 }
 
-impl<'a> Said<'a> {
-    pub(super) fn new(choice: &'a Choice, prompt: Option<&'a String>, wishes: &Wishes) -> Said<'a> {
-        let said = choice.blocks.iter().filter(|block| !matches!(block, Block::Reasoning(_)));
+impl<'a> ChoiceText<'a> {
+    pub(super) fn new(choice: &'a Choice, prompt: Option<&'a String>, options: &CompletionOptions) -> ChoiceText<'a> {
+        let blocks = choice.blocks.iter().filter(|block| !matches!(block, Block::Reasoning(_)));
         let reason = match choice.finish_reason {
             FinishReason::Stop | FinishReason::ToolCalls => "stop",
             FinishReason::Length => "length",
             FinishReason::ContentFilter => "content_filter",
         };
-        let pieces = said.flat_map(|block| block.text().pieces()).collect();
-        Said { prompt: prompt.map_or("", String::as_str), pieces, echo: wishes.echo, reason }
+        let pieces = blocks.flat_map(|block| block.text().pieces()).collect();
+        ChoiceText { prompt: prompt.map_or("", String::as_str), pieces, echo: options.echo, reason }
     }
 
-    /// A choice of a whole answer.
-    pub(super) fn whole(&self, index: usize, wishes: &Wishes, random: &mut Random) -> Value {
-        let logprobs = wishes.logprobs.map(|top| {
-            let mut logprobs = Logprobs::new(top, if self.echo { "" } else { self.prompt });
+    /// Renders a choice of a full response.
+    pub(super) fn full(&self, index: usize, options: &CompletionOptions, random: &mut Random) -> Value {
+        let logprobs = options.logprobs.map(|top| {
+            let mut logprobs = LogprobLists::new(top, if self.echo { "" } else { self.prompt });
             if self.echo {
                 logprobs.prompt(self.prompt, random);
             }
             self.pieces.iter().for_each(|piece| logprobs.push(piece, random));
-            logprobs.object()
+            logprobs.take()
         });
         let prompt = if self.echo { self.prompt } else { "" };
         let text = [&[prompt], self.pieces.as_slice()].concat().concat();
         json!({"text": text, "index": index, "logprobs": logprobs, "finish_reason": self.reason})
     }
 
-    /// Its chunks: one for each piece, the last of which tells why it ends. The prompt comes before them in one.
-    fn chunks(&self, index: usize, wishes: &Wishes, random: &mut Random) -> Vec<Chunk> {
-        let mut logprobs = wishes.logprobs.map(|top| Logprobs::new(top, if self.echo { "" } else { self.prompt }));
+    /// Renders one chunk for each piece. The last has the finish reason. The prompt, if any, is a chunk before them.
+    fn chunks(&self, index: usize, options: &CompletionOptions, random: &mut Random) -> Vec<Chunk> {
+        let mut logprobs = options.logprobs.map(|top| LogprobLists::new(top, if self.echo { "" } else { self.prompt }));
         let mut list = Vec::new();
         let mut push = |text: &str, reason: Option<&str>, logprobs: Option<Value>, tokens: u32| {
             let choices = json!([{"text": text, "index": index, "logprobs": logprobs, "finish_reason": reason}]);
             let part = if reason.is_some() { EventKind::Finish } else { EventKind::Content };
-            // Alternatives are said at the same time, and so only those of the first take any.
+            // Choices are generated in parallel, so only the first choice's chunks count tokens.
             let tokens = if index == 0 { tokens } else { 0 };
             list.push(Chunk { choices: choices.to_string(), part, tokens });
         };
         if self.echo && !self.prompt.is_empty() {
-            let of_prompt = logprobs.as_mut().map(|logprobs| {
+            let prompt_logprobs = logprobs.as_mut().map(|logprobs| {
                 logprobs.prompt(self.prompt, random);
-                logprobs.object()
+                logprobs.take()
             });
-            push(self.prompt, None, of_prompt, 0);
+            push(self.prompt, None, prompt_logprobs, 0);
         }
         for (n, piece) in self.pieces.iter().enumerate() {
-            let of_piece = logprobs.as_mut().map(|logprobs| {
+            let piece_logprobs = logprobs.as_mut().map(|logprobs| {
                 logprobs.push(piece, random);
-                logprobs.object()
+                logprobs.take()
             });
             let last = n + 1 == self.pieces.len();
-            push(piece, last.then_some(self.reason), of_piece, 1);
+            push(piece, last.then_some(self.reason), piece_logprobs, 1);
         }
         if self.pieces.is_empty() {
             push("", Some(self.reason), None, 0);
@@ -85,11 +85,11 @@ impl<'a> Said<'a> {
     }
 }
 
-/// How likely tokens are said to have been, and where they stand in the text that begins with the prompt.
-struct Logprobs {
-    /// How many alternatives.
+/// The log probabilities of tokens, and their offsets in the text that begins with the prompt.
+struct LogprobLists {
+    /// Number of alternatives.
     top: u64,
-    /// Where the next token begins, in characters.
+    /// Offset of the next token, in characters.
     offset: usize,
     tokens: Vec<Value>,
     token_logprobs: Vec<Value>,
@@ -97,14 +97,14 @@ struct Logprobs {
     text_offset: Vec<Value>,
 }
 
-impl Logprobs {
-    /// With so many alternatives, of the tokens behind a text.
+impl LogprobLists {
+    /// Creates the lists for tokens that follow the text `before`, with `top` alternatives.
     fn new(top: u64, before: &str) -> Self {
         let (tokens, token_logprobs, top_logprobs, text_offset) = Default::default();
-        Logprobs { top, offset: before.chars().count(), tokens, token_logprobs, top_logprobs, text_offset }
+        LogprobLists { top, offset: before.chars().count(), tokens, token_logprobs, top_logprobs, text_offset }
     }
 
-    /// Those of a prompt; nothing stands before its first, which so is neither likely nor unlikely.
+    /// Adds the tokens of a prompt. The first has no predecessor, so its log probability is `null`.
     fn prompt(&mut self, prompt: &str, random: &mut Random) {
         let cut = Tokenizer::Words.cut(prompt);
         let mut from = 0;
@@ -118,7 +118,7 @@ impl Logprobs {
     }
 
     fn push(&mut self, token: &str, random: &mut Random) {
-        // Six decimals, as likely as a sure model's tokens are.
+        // Six decimals, in the range of a confident model.
         let mut rounded = |scale: f64| -(random.unit() * scale * 1e6).round() / 1e6;
         let logprob = rounded(0.7);
         let mut top = Map::new();
@@ -136,8 +136,8 @@ impl Logprobs {
         self.offset += token.chars().count();
     }
 
-    /// What was pushed since this was last asked.
-    fn object(&mut self) -> Value {
+    /// Takes the tokens pushed since the last call, as a JSON object.
+    fn take(&mut self) -> Value {
         let top_logprobs = std::mem::take(&mut self.top_logprobs);
         json!({
             "tokens": std::mem::take(&mut self.tokens),
@@ -148,61 +148,61 @@ impl Logprobs {
     }
 }
 
-/// What a stream says, shared by all the streams that say it.
+/// The rendered chunks of one reply. All streams that send this reply share them.
 #[derive(Default)]
-pub(super) struct Stream {
-    /// Every chunk but those that say what it cost and that it is over.
+pub(super) struct CompletionChunks {
+    /// All chunks but the usage chunk and the end marker.
     pub(super) chunks: Vec<Chunk>,
     /// The usage object.
     pub(super) usage: String,
 }
 
-/// A chunk but for what is the same in all of them.
+/// A chunk without the members that all chunks share.
 pub(super) struct Chunk {
-    /// Its `choices`.
+    /// The value of `choices`.
     choices: String,
     part: EventKind,
     tokens: u32,
 }
 
-/// All chunks: those of the choices take turns, one to a chunk.
-pub(super) fn chunks(said: &[Said<'_>], wishes: &Wishes, random: &mut Random) -> Vec<Chunk> {
-    interleave(said.iter().enumerate().map(|(index, said)| said.chunks(index, wishes, random)).collect())
+/// Renders all chunks. Each holds one choice, and the choices take turns.
+pub(super) fn chunks(choices: &[ChoiceText<'_>], options: &CompletionOptions, random: &mut Random) -> Vec<Chunk> {
+    interleave(choices.iter().enumerate().map(|(index, choice)| choice.chunks(index, options, random)).collect())
 }
 
-/// The frames of one stream, rendered one by one.
-pub(super) struct Frames {
-    /// A chunk before the value of `choices`.
+/// The events of one stream, rendered one by one.
+pub(super) struct CompletionEvents {
+    /// The chunk up to the value of `choices`.
     before: Vec<u8>,
-    /// A chunk behind it, but for its closing brace.
-    behind: Vec<u8>,
-    stream: Arc<Stream>,
+    /// The chunk after that value, without its closing brace.
+    after: Vec<u8>,
+    stream: Arc<CompletionChunks>,
     next: usize,
     include_usage: bool,
 }
 
-impl Frames {
-    /// `around` is what stands before and behind the value of `choices`.
-    pub(super) fn new(around: &[Vec<u8>], stream: Arc<Stream>, include_usage: bool) -> Frames {
-        let piece = |n: usize| around.get(n).map(Vec::as_slice).unwrap_or_default();
-        let behind = piece(1).strip_suffix(b"}").unwrap_or_default();
-        Frames { before: piece(0).to_vec(), behind: behind.to_vec(), stream, next: 0, include_usage }
+impl CompletionEvents {
+    /// Creates the events. `envelope` holds the chunk's parts before and after the value of `choices`.
+    pub(super) fn new(envelope: &[Vec<u8>], stream: Arc<CompletionChunks>, include_usage: bool) -> CompletionEvents {
+        let piece = |n: usize| envelope.get(n).map(Vec::as_slice).unwrap_or_default();
+        let after = piece(1).strip_suffix(b"}").unwrap_or_default();
+        CompletionEvents { before: piece(0).to_vec(), after: after.to_vec(), stream, next: 0, include_usage }
     }
 
     fn chunk(&self, choices: &str) -> Bytes {
         let usage: &[u8] = if self.include_usage { b",\"usage\":null" } else { b"" };
-        [b"data: ", &*self.before, choices.as_bytes(), &self.behind, usage, b"}\n\n"].concat().into()
+        [b"data: ", &*self.before, choices.as_bytes(), &self.after, usage, b"}\n\n"].concat().into()
     }
 
-    /// The chunk that tells the usage; recorded: in it the choices come last.
+    /// Renders the usage chunk. Recorded: its choices come last.
     fn usage(&self) -> Bytes {
         let before = self.before.strip_suffix(b",\"choices\":").unwrap_or_default();
         let usage = [b",\"usage\":", self.stream.usage.as_bytes(), b",\"choices\":[]}\n\n"].concat();
-        [b"data: ", before, &self.behind, &usage].concat().into()
+        [b"data: ", before, &self.after, &usage].concat().into()
     }
 }
 
-impl Iterator for Frames {
+impl Iterator for CompletionEvents {
     type Item = StreamEvent;
 
     fn next(&mut self) -> Option<StreamEvent> {

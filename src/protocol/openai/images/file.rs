@@ -1,4 +1,4 @@
-//! `openai-image-file`: the image that an address names. The name of its file says all of it, so nothing is kept.
+//! `openai-image-file`: the image at a URL. The file name describes the image, so nothing is stored.
 
 use serde_json::{Map, Value};
 
@@ -15,23 +15,23 @@ use crate::{
     protocol::{ComputedReply, TokenCounter},
 };
 
-/// Makes the dialect; see [`crate::protocol::MakeComputedReply`].
+/// Creates the protocol; see [`crate::protocol::MakeComputedReply`].
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     match head.keys().next() {
         None => Ok(Box::new(File)),
-        Some(name) => Err(format!("`head` has `{name}`: a file has nothing around it")),
+        Some(name) => Err(format!("unknown key `{name}`; remove it, a file has no envelope")),
     }
 }
 
 struct File;
 
-/// The name of an image's file.
+/// Returns the file name of an image.
 pub(super) fn name(image: Image) -> String {
     format!("img-{:016x}-{}x{}.png", image.seed, image.width, image.height)
 }
 
-/// The image whose file has this name.
-fn named(name: &str) -> Option<Image> {
+/// Parses a file name.
+fn parse(name: &str) -> Option<Image> {
     let (seed, edges) = name.strip_prefix("img-")?.strip_suffix(".png")?.split_once('-')?;
     let seed = u64::from_str_radix(seed, 16).ok().filter(|_| seed.len() == 16)?;
     let (width, height) = size(edges)?;
@@ -55,7 +55,7 @@ impl ComputedReply for File {
     ) -> Result<Response, ApiError> {
         let id = context.param("image").unwrap_or_default();
         let image =
-            named(id).ok_or_else(|| ApiError::UnknownResource { id: id.to_owned(), noun: "image".to_owned() })?;
+            parse(id).ok_or_else(|| ApiError::UnknownResource { id: id.to_owned(), noun: "image".to_owned() })?;
         Ok(Response::ok("image/png", Body::Full(image.file(Format::Png).into())))
     }
 }
@@ -65,12 +65,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_says_all_of_its_image() {
+    fn a_file_name_describes_its_image() {
         let image = Image { width: 1024, height: 1792, seed: 77, transparent: false };
         assert_eq!(name(image), "img-000000000000004d-1024x1792.png");
-        assert_eq!(named(&name(image)), Some(image));
+        assert_eq!(parse(&name(image)), Some(image));
         for other in ["", "img-4d-1x1.png", "img-000000000000004d-9999x1.png", "img-000000000000004d-1x1.gif", "../x"] {
-            assert_eq!(named(other), None, "{other}");
+            assert_eq!(parse(other), None, "{other}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reading what a request for images asks.
+//! Parsing and checks of an image request.
 
 use crate::{
     core::{
@@ -8,36 +8,36 @@ use crate::{
     media::plain_image::{Format, LONGEST_EDGE},
 };
 
-/// The most images of one request.
-const MOST: u64 = 10;
+/// Maximum number of images per request.
+const MAX_IMAGES: u64 = 10;
 
-/// Which images a request asks for.
-pub(super) struct Wishes {
-    /// How many.
+/// The response options of a request.
+pub(super) struct ImageOptions {
+    /// Number of images.
     pub(super) n: u64,
     /// Width and height, in pixels.
     pub(super) size: (u32, u32),
     pub(super) format: Format,
     pub(super) quality: &'static str,
     pub(super) background: &'static str,
-    /// Whether they come by their addresses.
+    /// True if the response has URLs, not base64.
     pub(super) by_url: bool,
-    /// Whether the answer tells the prompt that the model made of the one that was sent.
+    /// True if the response has the model's revised prompt.
     pub(super) revises: bool,
-    /// Whether the answer tells how they are made, and what they cost.
+    /// True if the response has the settings of the images and the usage.
     pub(super) details: bool,
     pub(super) stream: bool,
-    /// How many images are shown on the way to each.
+    /// Number of partial images before each image.
     pub(super) partial_images: u64,
 }
 
-/// Those of the newer family, which are called so or have it in their names.
+/// Returns true for models of the newer family.
 fn is_newer(model: &str) -> bool {
     model.contains("gpt-image")
 }
 
-/// The sizes that a model has, quoted as its error lists them, and how long its prompts may be, in characters. Without a
-/// list it has any.
+/// Returns a model's sizes, quoted as its error lists them, and the maximum length of its prompts in characters. An
+/// empty list allows any size.
 fn bounds(model: &str) -> (&'static str, u64) {
     match model {
         _ if model.contains("gpt-image-2") => ("", 32_000),
@@ -48,27 +48,27 @@ fn bounds(model: &str) -> (&'static str, u64) {
     }
 }
 
-/// Width and height of `1024x1536`.
+/// Parses a width and height such as `1024x1536`.
 pub(super) fn size(text: &str) -> Option<(u32, u32)> {
     let (width, height) = text.split_once('x')?;
     let edge = |text: &str| text.parse().ok().filter(|edge| (1..=LONGEST_EDGE).contains(edge));
     Some((edge(width)?, edge(height)?))
 }
 
-/// The prompt; empty if there is none.
+/// Returns the prompt, which is empty by default.
 pub(super) fn prompt(body: json::Object<'_>) -> String {
     body.get("prompt").and_then(json::Value::as_str).unwrap_or_default().into_owned()
 }
 
-impl Wishes {
-    pub(super) fn read(body: json::Object<'_>, model: &str) -> Wishes {
+impl ImageOptions {
+    pub(super) fn read(body: json::Object<'_>, model: &str) -> ImageOptions {
         let text = |name: &str| body.get(name).and_then(json::Value::as_str).unwrap_or_default();
-        // In a form all is text.
+        // In a form, all values are text.
         let number = |name: &str| body.get(name)?.as_u64().or_else(|| text(name).parse().ok());
         let is_true = |name: &str| body.get(name).and_then(json::Value::as_bool) == Some(true) || text(name) == "true";
         let details = is_newer(model);
-        Wishes {
-            n: number("n").unwrap_or(1).clamp(1, MOST),
+        ImageOptions {
+            n: number("n").unwrap_or(1).clamp(1, MAX_IMAGES),
             size: size(&text("size")).unwrap_or((1024, 1024)),
             format: Format::named(&text("output_format")).filter(|_| details).unwrap_or_default(),
             quality: match &*text("quality") {
@@ -85,16 +85,16 @@ impl Wishes {
         }
     }
 
-    /// The size as answers tell it.
+    /// Returns the size as responses render it.
     pub(super) fn size_text(&self) -> String {
         format!("{}x{}", self.size.0, self.size.1)
     }
 
-    /// What an image costs, from OpenAI's guide to gpt-image-1: by quality, and as it is square, upright or lying. Models
-    /// that do not tell what they cost cost nothing.
+    /// Returns the tokens of an image by quality and orientation, from OpenAI's guide to gpt-image-1. Models without
+    /// usage have none.
     pub(super) fn output_tokens(&self) -> u64 {
         let (width, height) = self.size;
-        let [square, upright, lying] = match self.quality {
+        let [square, portrait, landscape] = match self.quality {
             _ if !self.details => return 0,
             "low" => [272, 408, 400],
             "high" => [4160, 6240, 6208],
@@ -102,8 +102,8 @@ impl Wishes {
         };
         match width.cmp(&height) {
             std::cmp::Ordering::Equal => square,
-            std::cmp::Ordering::Less => upright,
-            std::cmp::Ordering::Greater => lying,
+            std::cmp::Ordering::Less => portrait,
+            std::cmp::Ordering::Greater => landscape,
         }
     }
 }
@@ -119,20 +119,20 @@ pub(super) fn check(body: json::Object<'_>, model: &str) -> Result<(), ApiError>
     if got > bound {
         return Err(ApiError::StringTooLong { param: "prompt".to_owned(), bound, got });
     }
-    if model.starts_with("dall-e-3") && Wishes::read(body, model).n > 1 {
+    if model.starts_with("dall-e-3") && ImageOptions::read(body, model).n > 1 {
         return Err(ApiError::BrokenRule { problem: "You must provide n=1 for this model.".to_owned() });
     }
-    let Some(asked) = given("size").and_then(json::Value::as_str) else { return Ok(()) };
+    let Some(requested) = given("size").and_then(json::Value::as_str) else { return Ok(()) };
     let is_known = match sizes {
-        "" => asked == "auto" || size(&asked).is_some(),
-        sizes => sizes.contains(&format!("'{asked}'")),
+        "" => requested == "auto" || size(&requested).is_some(),
+        sizes => sizes.contains(&format!("'{requested}'")),
     };
     match is_known {
         true => Ok(()),
         false => {
             let any = if sizes.is_empty() { bounds("gpt-image-1").0 } else { sizes };
             let (supported, either) = (any.to_owned(), any.replace(", and ", " or "));
-            Err(ApiError::InvalidValue { param: "size".to_owned(), got: asked.into_owned(), supported, either })
+            Err(ApiError::InvalidValue { param: "size".to_owned(), got: requested.into_owned(), supported, either })
         }
     }
 }
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_read_and_bounded() {
+    fn sizes_are_parsed_and_bounded() {
         assert_eq!(size("1024x1536"), Some((1024, 1536)));
         for text in ["", "x", "0x1", "1x0", "4097x1", "1024", "1x1x1", "-1x1", "99999999999x1"] {
             assert_eq!(size(text), None, "{text}");
@@ -158,42 +158,43 @@ mod tests {
     }
 
     #[test]
-    fn what_a_model_does_not_give_is_refused() {
-        let refused = |model: &str, body: Value| with(&body, |body| check(body, model).err());
-        let size = |model, size| match refused(model, json!({"prompt": "a", "size": size})) {
+    fn unsupported_options_of_a_model_are_rejected() {
+        let violation = |model: &str, body: Value| with(&body, |body| check(body, model).err());
+        let size = |model, size| match violation(model, json!({"prompt": "a", "size": size})) {
             Some(ApiError::InvalidValue { got, supported, .. }) => Some(format!("{got}: {supported}")),
             None => None,
             other => panic!("{other:?}"),
         };
         let expected = "256x256: '1024x1024', '1024x1536', '1536x1024', and 'auto'";
         assert_eq!(size("gpt-image-1", "256x256").as_deref(), Some(expected));
-        for (model, asked) in [
+        for (model, requested) in [
             ("dall-e-2", "256x256"),
             ("dall-e-3", "1792x1024"),
             ("gpt-image-1", "auto"),
             ("gpt-image-2", "640x480"),
             ("", "7x9"),
         ] {
-            assert_eq!(size(model, asked), None, "{model}");
+            assert_eq!(size(model, requested), None, "{model}");
         }
-        for (model, asked) in [("dall-e-2", "auto"), ("dall-e-3", "256x256"), ("gpt-image-2", "5000x1"), ("", "large")]
+        for (model, requested) in
+            [("dall-e-2", "auto"), ("dall-e-3", "256x256"), ("gpt-image-2", "5000x1"), ("", "large")]
         {
-            assert!(size(model, asked).is_some(), "{model}");
+            assert!(size(model, requested).is_some(), "{model}");
         }
         let unknown = ApiError::UnknownParameter { param: "response_format".to_owned() };
-        assert_eq!(refused("gpt-image-1", json!({"response_format": "b64_json"})), Some(unknown));
+        assert_eq!(violation("gpt-image-1", json!({"response_format": "b64_json"})), Some(unknown));
         let long = |bound, got| Some(ApiError::StringTooLong { param: "prompt".to_owned(), bound, got });
-        assert_eq!(refused("dall-e-2", json!({"prompt": "a".repeat(1001)})), long(1000, 1001));
-        assert_eq!(refused("gpt-image-1", json!({"prompt": "a".repeat(1001)})), None);
-        assert!(matches!(refused("dall-e-3", json!({"n": 2})), Some(ApiError::BrokenRule { .. })));
+        assert_eq!(violation("dall-e-2", json!({"prompt": "a".repeat(1001)})), long(1000, 1001));
+        assert_eq!(violation("gpt-image-1", json!({"prompt": "a".repeat(1001)})), None);
+        assert!(matches!(violation("dall-e-3", json!({"n": 2})), Some(ApiError::BrokenRule { .. })));
     }
 
     #[test]
-    fn an_image_costs_what_its_quality_and_its_shape_do() {
-        let cost = |body: Value| with(&body, |body| Wishes::read(body, "gpt-image-1").output_tokens());
+    fn output_tokens_depend_on_quality_and_orientation() {
+        let cost = |body: Value| with(&body, |body| ImageOptions::read(body, "gpt-image-1").output_tokens());
         assert_eq!(cost(json!({})), 1056);
         assert_eq!(cost(json!({"quality": "high", "size": "1024x1536"})), 6240);
         assert_eq!(cost(json!({"quality": "low", "size": "1536x1024"})), 400);
-        assert_eq!(with(&json!({}), |body| Wishes::read(body, "dall-e-2").output_tokens()), 0);
+        assert_eq!(with(&json!({}), |body| ImageOptions::read(body, "dall-e-2").output_tokens()), 0);
     }
 }

@@ -1,11 +1,11 @@
-//! The names that the beta had for the same things.
+//! Conversion between the current names and the beta's.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::text;
 
-/// What events were called whose shape is the same.
+/// Current and beta names of events with the same shape.
 const EVENTS: [(&str, &str); 7] = [
     ("response.output_text.delta", "response.text.delta"),
     ("response.output_text.done", "response.text.done"),
@@ -16,17 +16,17 @@ const EVENTS: [(&str, &str); 7] = [
     ("conversation.item.added", "conversation.item.created"),
 ];
 
-/// What the beta does not tell: that an item which it has told of is complete.
-const UNTOLD: &str = "conversation.item.done";
+/// The event that the beta does not have: an item is complete.
+const NOT_IN_BETA: &str = "conversation.item.done";
 
-/// The parts of what the model says.
+/// Current and beta types of output parts.
 const PARTS: [(&str, &str); 2] = [("output_text", "text"), ("output_audio", "audio")];
 
-/// Formats of audio.
+/// Current and beta names of audio formats.
 const FORMATS: [(&str, &str); 3] = [("audio/pcm", "pcm16"), ("audio/pcmu", "g711_ulaw"), ("audio/pcma", "g711_alaw")];
 
-/// Where settings are kept that stood side by side.
-const PLACES: [(&str, &[&str]); 9] = [
+/// Settings of the beta, and their paths in the current settings.
+const SETTING_PATHS: [(&str, &[&str]); 9] = [
     ("modalities", &["output_modalities"]),
     ("max_response_output_tokens", &["max_output_tokens"]),
     ("input_audio_format", &["audio", "input", "format"]),
@@ -38,7 +38,7 @@ const PLACES: [(&str, &[&str]); 9] = [
     ("speed", &["audio", "output", "speed"]),
 ];
 
-/// Members of a session in the order of the beta; those that it has of itself have their values.
+/// Members of a session in the beta's order.
 const SESSION: [&str; 20] = [
     "object",
     "id",
@@ -62,48 +62,49 @@ const SESSION: [&str; 20] = [
     "include",
 ];
 
-/// A delta under the name that it had, whatever it brings.
+/// Renames a delta event to the beta's name.
 pub(super) fn delta(event: Bytes) -> Bytes {
     const START: &[u8] = br#"{"type":""#;
-    let renamed = EVENTS.iter().find_map(|(now, then)| {
-        let rest = event.strip_prefix(START)?.strip_prefix(now.as_bytes()).filter(|rest| rest.starts_with(b"\""))?;
-        Some([START, then.as_bytes(), rest].concat())
+    let renamed = EVENTS.iter().find_map(|(current, beta)| {
+        let rest =
+            event.strip_prefix(START)?.strip_prefix(current.as_bytes()).filter(|rest| rest.starts_with(b"\""))?;
+        Some([START, beta.as_bytes(), rest].concat())
     });
     renamed.map_or(event, Bytes::from)
 }
 
-/// An event as the beta told it, if it did.
+/// Converts an event to the beta. `None`: the beta does not have it.
 pub(super) fn event(mut event: Value) -> Option<Value> {
     let kind = text(&event["type"]).to_owned();
-    if kind == UNTOLD {
+    if kind == NOT_IN_BETA {
         return None;
     }
-    if let Some((_, then)) = EVENTS.iter().find(|(now, _)| *now == kind) {
-        event["type"] = (*then).into();
+    if let Some((_, beta)) = EVENTS.iter().find(|(current, _)| *current == kind) {
+        event["type"] = (*beta).into();
     }
-    if let Some(told) = event.get_mut("session") {
-        if told["type"] == "transcription" {
+    if let Some(sent) = event.get_mut("session") {
+        if sent["type"] == "transcription" {
             event["type"] = format!("transcription_{kind}").into();
         }
-        if let Some(told) = event.get_mut("session") {
-            *told = session(told);
+        if let Some(sent) = event.get_mut("session") {
+            *sent = session(sent);
         }
     }
-    if let Some(told) = event.get_mut("response") {
-        *told = response(told);
+    if let Some(sent) = event.get_mut("response") {
+        *sent = response(sent);
     }
-    if let Some(told) = event.get_mut("item") {
-        item(told);
+    if let Some(sent) = event.get_mut("item") {
+        item(sent);
     }
     Some(event)
 }
 
-/// Settings as the beta sends them, of a session or of one response, as they are kept.
+/// Converts a beta client's settings, of a session or of one response, to the current names.
 pub(super) fn settings(sent: &Value) -> Value {
-    let mut kept = json!({});
+    let mut converted = json!({});
     for (name, value) in sent.as_object().into_iter().flatten() {
-        let Some((_, place)) = PLACES.iter().find(|(known, _)| known == name) else {
-            kept[name] = value.clone();
+        let Some((_, path)) = SETTING_PATHS.iter().find(|(known, _)| known == name) else {
+            converted[name] = value.clone();
             continue;
         };
         let value = match (name.as_str(), value) {
@@ -111,91 +112,91 @@ pub(super) fn settings(sent: &Value) -> Value {
             ("input_audio_format" | "output_audio_format", Value::String(name)) => format(name),
             (_, value) => value.clone(),
         };
-        *place.iter().fold(&mut kept, |inner, name| &mut inner[*name]) = value;
+        *path.iter().fold(&mut converted, |inner, name| &mut inner[*name]) = value;
     }
-    kept
+    converted
 }
 
-/// An item as the beta sends it, as it is kept.
-pub(super) fn kept(item: &mut Value) {
+/// Converts a beta client's item to the current names.
+pub(super) fn client_item(item: &mut Value) {
     if item["role"] == "assistant" {
-        rename(item, |(now, then)| (then, now));
+        rename(item, |(current, beta)| (beta, current));
     }
 }
 
 fn format(name: &str) -> Value {
-    match FORMATS.iter().find(|(_, then)| *then == name) {
+    match FORMATS.iter().find(|(_, beta)| *beta == name) {
         Some(("audio/pcm", _)) | None => json!({"type": "audio/pcm", "rate": 24000}),
-        Some((now, _)) => json!({"type": now}),
+        Some((current, _)) => json!({"type": current}),
     }
 }
 
-/// One of the settings as the beta tells it.
-fn told(settings: &Value, name: &str) -> Value {
-    let Some((_, place)) = PLACES.iter().find(|(known, _)| *known == name) else { return settings[name].clone() };
-    let value = place.iter().fold(settings, |inner, name| &inner[*name]);
+/// Returns a setting in the beta's form.
+fn setting(settings: &Value, name: &str) -> Value {
+    let Some((_, path)) = SETTING_PATHS.iter().find(|(known, _)| *known == name) else { return settings[name].clone() };
+    let value = path.iter().fold(settings, |inner, name| &inner[*name]);
     match name {
         "modalities" if value.as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "audio")) => {
             json!(["audio", "text"])
         }
         "input_audio_format" | "output_audio_format" => {
-            let then = FORMATS.iter().find(|(now, _)| value["type"] == *now).map_or("pcm16", |(_, then)| then);
-            then.into()
+            let beta = FORMATS.iter().find(|(current, _)| value["type"] == *current).map_or("pcm16", |(_, beta)| beta);
+            beta.into()
         }
         _ => value.clone(),
     }
 }
 
-fn session(kept: &Value) -> Value {
-    let transcribes = kept["type"] == "transcription";
+fn session(settings: &Value) -> Value {
+    let transcribes = settings["type"] == "transcription";
     let of_transcription = |name: &str| {
         matches!(name, "object" | "id" | "expires_at" | "include" | "turn_detection") || name.starts_with("input_audio")
     };
-    let mut told_then = Map::new();
+    let mut session = Map::new();
     for name in SESSION.iter().filter(|name| !transcribes || of_transcription(name)) {
-        let value = match (*name, told(kept, name)) {
+        let value = match (*name, setting(settings, name)) {
             ("temperature", Value::Null) => json!(0.8),
             (_, value) => value,
         };
-        told_then.insert((*name).to_owned(), value);
+        session.insert((*name).to_owned(), value);
     }
-    told_then.into()
+    session.into()
 }
 
-fn response(kept: &Value) -> Value {
-    let mut output = kept["output"].clone();
+fn response(response: &Value) -> Value {
+    let mut output = response["output"].clone();
     output.as_array_mut().into_iter().flatten().for_each(item);
-    let temperature = if kept["temperature"].is_null() { json!(0.8) } else { kept["temperature"].clone() };
+    let temperature = if response["temperature"].is_null() { json!(0.8) } else { response["temperature"].clone() };
     json!({
-        "object": kept["object"],
-        "id": kept["id"],
-        "status": kept["status"],
-        "status_details": kept["status_details"],
+        "object": response["object"],
+        "id": response["id"],
+        "status": response["status"],
+        "status_details": response["status_details"],
         "output": output,
-        "conversation_id": kept["conversation_id"],
-        "modalities": told(kept, "modalities"),
-        "voice": told(kept, "voice"),
-        "output_audio_format": told(kept, "output_audio_format"),
+        "conversation_id": response["conversation_id"],
+        "modalities": setting(response, "modalities"),
+        "voice": setting(response, "voice"),
+        "output_audio_format": setting(response, "output_audio_format"),
         "temperature": temperature,
-        "max_output_tokens": kept["max_output_tokens"],
-        "usage": kept["usage"],
-        "metadata": kept["metadata"],
+        "max_output_tokens": response["max_output_tokens"],
+        "usage": response["usage"],
+        "metadata": response["metadata"],
     })
 }
 
-/// Items told what they are.
+/// Converts an item to the beta, whose items have an `object`.
 fn item(item: &mut Value) {
     rename(item, |names| names);
     let Some(members) = item.as_object_mut() else { return };
-    let mut told = Map::new();
+    let mut converted = Map::new();
     for (name, value) in std::mem::take(members) {
         let is_id = name == "id";
-        told.insert(name, value);
+        converted.insert(name, value);
         if is_id {
-            told.insert("object".to_owned(), "realtime.item".into());
+            converted.insert("object".to_owned(), "realtime.item".into());
         }
     }
-    *members = told;
+    *members = converted;
 }
 
 /// Renames the parts of an item from the first of two names to the second.
@@ -213,8 +214,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deltas_change_their_names_and_nothing_else() {
-        for (now, then) in [
+    fn only_the_type_of_a_delta_changes() {
+        for (current, beta) in [
             (
                 r#"{"type":"response.output_audio.delta","delta":"response.output_audio.delta"}"#,
                 r#"{"type":"response.audio.delta","delta":"response.output_audio.delta"}"#,
@@ -225,23 +226,23 @@ mod tests {
             ),
             ("", ""),
         ] {
-            assert_eq!(delta(Bytes::from_static(now.as_bytes())), then);
+            assert_eq!(delta(Bytes::from_static(current.as_bytes())), beta);
         }
     }
 
     #[test]
-    fn settings_find_their_places_and_come_back() {
+    fn settings_convert_in_both_directions() {
         let sent = json!({
             "modalities": ["text", "audio"], "voice": "ash", "input_audio_format": "g711_ulaw",
             "turn_detection": null, "max_response_output_tokens": 5, "instructions": "x",
         });
-        let kept = settings(&sent);
+        let converted = settings(&sent);
         let expected = json!({
             "output_modalities": ["audio"], "max_output_tokens": 5, "instructions": "x",
             "audio": {"output": {"voice": "ash"}, "input": {"format": {"type": "audio/pcmu"}, "turn_detection": null}},
         });
-        assert_eq!(kept, expected);
-        let back = session(&kept);
+        assert_eq!(converted, expected);
+        let back = session(&converted);
         assert_eq!(
             (&back["input_audio_format"], &back["voice"], &back["modalities"]),
             (&json!("g711_ulaw"), &json!("ash"), &json!(["audio", "text"]))

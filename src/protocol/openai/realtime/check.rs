@@ -1,11 +1,11 @@
-//! Checking the messages of clients beyond what the fixture says of their members.
+//! Checks of client messages beyond the fixture's rules for their members.
 
 use crate::core::{
     error::ApiError,
     json::{self, Kind},
 };
 
-/// The messages that there are, and the members that each must have.
+/// Types of client messages, and the required members of each.
 const MESSAGES: [(&str, &[&str]); 12] = [
     ("session.update", &["session"]),
     ("transcription_session.update", &["session"]),
@@ -21,8 +21,8 @@ const MESSAGES: [(&str, &[&str]); 12] = [
     ("response.cancel", &[]),
 ];
 
-/// Members of a session that only the beta has.
-const OF_BETA: [&str; 8] = [
+/// Session members that only the beta has.
+const BETA_MEMBERS: [&str; 8] = [
     "modalities",
     "voice",
     "input_audio_format",
@@ -33,7 +33,7 @@ const OF_BETA: [&str; 8] = [
     "max_response_output_tokens",
 ];
 
-/// What an item must have, by its type.
+/// Required members of items, by type.
 const ITEMS: [(&str, &[&str]); 3] = [
     ("message", &["role", "content"]),
     ("function_call", &["name", "arguments"]),
@@ -55,7 +55,7 @@ pub(super) fn check(message: json::Object<'_>, beta: bool) -> Result<(), ApiErro
     if let Some(session) = given("session").and_then(json::Value::members).filter(|_| kind == "session.update" && !beta)
     {
         needs("session.", &["type"], session)?;
-        if let Some(name) = OF_BETA.iter().find(|name| session.get(name).is_some()) {
+        if let Some(name) = BETA_MEMBERS.iter().find(|name| session.get(name).is_some()) {
             return Err(ApiError::UnknownParameter { param: format!("session.{name}") });
         }
         modalities("session.", session)?;
@@ -71,28 +71,28 @@ pub(super) fn check(message: json::Object<'_>, beta: bool) -> Result<(), ApiErro
     Ok(())
 }
 
-/// What is said is text or speech with its text, not both.
-fn modalities(place: &str, members: json::Object<'_>) -> Result<(), ApiError> {
-    let asked = members.get("output_modalities").map(json::Value::items).unwrap_or_default();
-    if asked.len() < 2 {
+/// Checks that the output is either text, or audio with its transcript.
+fn modalities(path: &str, members: json::Object<'_>) -> Result<(), ApiError> {
+    let requested = members.get("output_modalities").map(json::Value::items).unwrap_or_default();
+    if requested.len() < 2 {
         return Ok(());
     }
-    let names: Vec<_> = asked.into_iter().filter_map(json::Value::as_str).map(|name| format!("'{name}'")).collect();
+    let names: Vec<_> = requested.into_iter().filter_map(json::Value::as_str).map(|name| format!("'{name}'")).collect();
     Err(ApiError::InvalidValue {
-        param: format!("{place}output_modalities"),
+        param: format!("{path}output_modalities"),
         got: format!("[{}]", names.join(", ")),
         supported: "['text'] and ['audio']".to_owned(),
         either: "['text'] or ['audio']".to_owned(),
     })
 }
 
-fn needs(place: &str, names: &[&str], members: json::Object<'_>) -> Result<(), ApiError> {
+fn needs(path: &str, names: &[&str], members: json::Object<'_>) -> Result<(), ApiError> {
     let lacks = |name: &&&str| members.get(name).is_none_or(|value| value.kind() == Kind::Null);
-    names.iter().find(lacks).map_or(Ok(()), |name| Err(missing(place, name)))
+    names.iter().find(lacks).map_or(Ok(()), |name| Err(missing(path, name)))
 }
 
-fn missing(place: &str, name: &str) -> ApiError {
-    ApiError::MissingParameter { param: format!("{place}{name}") }
+fn missing(path: &str, name: &str) -> ApiError {
+    ApiError::MissingParameter { param: format!("{path}{name}") }
 }
 
 #[cfg(test)]
@@ -100,15 +100,15 @@ mod tests {
     use super::*;
     use crate::core::json;
 
-    fn wrong(message: &str, beta: bool) -> Option<String> {
+    fn violation(message: &str, beta: bool) -> Option<String> {
         let document = json::Document::read(message.as_bytes()).unwrap();
         let error = check(document.members(), beta).err()?;
         Some(format!("{} {}", error.kind(), error.param().unwrap_or_default()))
     }
 
     #[test]
-    fn what_is_missing_or_not_known_is_told_by_its_path() {
-        for (message, told) in [
+    fn missing_and_unknown_members_are_reported_by_path() {
+        for (message, expected) in [
             ("{}", "missing_parameter type"),
             (r#"{"type":"dance"}"#, "invalid_value type"),
             (r#"{"type":"session.update"}"#, "missing_parameter session"),
@@ -130,14 +130,14 @@ mod tests {
                 "invalid_value response.output_modalities",
             ),
         ] {
-            assert_eq!(wrong(message, false).as_deref(), Some(told), "{message}");
+            assert_eq!(violation(message, false).as_deref(), Some(expected), "{message}");
         }
     }
 
     #[test]
-    fn the_beta_has_its_own_members_and_wants_no_type() {
+    fn the_beta_has_its_own_members_and_needs_no_type() {
         let update = r#"{"type":"session.update","session":{"modalities":["text","audio"],"voice":"ash"}}"#;
-        assert_eq!(wrong(update, true), None);
-        assert_eq!(wrong(r#"{"type":"response.create"}"#, false), None);
+        assert_eq!(violation(update, true), None);
+        assert_eq!(violation(r#"{"type":"response.create"}"#, false), None);
     }
 }

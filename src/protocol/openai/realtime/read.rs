@@ -1,4 +1,4 @@
-//! Reading what the model is asked: a session, its items, and what the one response is to be.
+//! Parsing of a session's model request: the session, its items, and the settings of one response.
 
 use serde_json::Value;
 
@@ -14,14 +14,14 @@ use crate::core::{
 pub(super) fn prompt(body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
     let value = |name: &str| body.get(name).and_then(json::Value::to_value).unwrap_or_default();
     let (session, items, response) = (value("session"), value("items"), value("response"));
-    // What the response says goes before what the session does.
-    let wish = |name: &str| if response[name].is_null() { &session[name] } else { &response[name] };
+    // The response's settings override the session's.
+    let setting = |name: &str| if response[name].is_null() { &session[name] } else { &response[name] };
     let tool = |tool: &Value| Tool::new(ToolKind::Function, text(&tool["name"]).to_owned(), &tool["parameters"]);
-    let choice = wish("tool_choice");
-    let system = Turn { role: Role::System, text: text(wish("instructions")).to_owned(), ..Turn::default() };
+    let choice = setting("tool_choice");
+    let system = Turn { role: Role::System, text: text(setting("instructions")).to_owned(), ..Turn::default() };
     let before = list(&items);
     let input = response["input"].as_array().map_or(before, Vec::as_slice);
-    let named = |item: &Value| match item["type"].as_str() {
+    let resolve = |item: &Value| match item["type"].as_str() {
         Some("item_reference") => before.iter().find(|known| known["id"] == item["id"]).and_then(turn),
         _ => turn(item),
     };
@@ -31,9 +31,9 @@ pub(super) fn prompt(body: json::Object<'_>, context: &RequestContext<'_>) -> Pr
         turns: Some(system)
             .filter(|turn| !turn.text.is_empty())
             .into_iter()
-            .chain(input.iter().filter_map(named))
+            .chain(input.iter().filter_map(resolve))
             .collect(),
-        tools: list(wish("tools")).iter().filter(|tool| tool["type"] == "function").map(tool).collect(),
+        tools: list(setting("tools")).iter().filter(|tool| tool["type"] == "function").map(tool).collect(),
         tool_choice: match (choice.as_str(), choice["type"].as_str()) {
             (Some("none"), _) => ToolChoice::None,
             (Some("required"), _) => ToolChoice::Required,
@@ -41,17 +41,17 @@ pub(super) fn prompt(body: json::Object<'_>, context: &RequestContext<'_>) -> Pr
             _ => ToolChoice::Auto,
         },
         parallel_tool_calls: true,
-        max_tokens: wish("max_output_tokens").as_u64(),
+        max_tokens: setting("max_output_tokens").as_u64(),
         n: 1,
-        reasoning_effort: wish("reasoning")["effort"].as_str().map(str::to_owned),
-        audio: !transcribes && list(wish("output_modalities")).iter().any(|kind| kind == "audio"),
+        reasoning_effort: setting("reasoning")["effort"].as_str().map(str::to_owned),
+        audio: !transcribes && list(setting("output_modalities")).iter().any(|kind| kind == "audio"),
         ..Prompt::default()
     }
 }
 
-/// What an item says, and who says it.
+/// Converts an item to a turn.
 fn turn(item: &Value) -> Option<Turn> {
-    let (role, said) = match (text(&item["type"]), text(&item["role"])) {
+    let (role, text) = match (text(&item["type"]), text(&item["role"])) {
         ("message", role) => {
             let role = match role {
                 "assistant" => Role::Assistant,
@@ -66,5 +66,5 @@ fn turn(item: &Value) -> Option<Turn> {
         _ => return None,
     };
     let images = list(&item["content"]).iter().filter(|part| part["type"] == "input_image").count() as u64;
-    Some(Turn { role, text: said, images, name: None })
+    Some(Turn { role, text, images, name: None })
 }

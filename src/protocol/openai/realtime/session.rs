@@ -1,4 +1,4 @@
-//! A session: what it is told, what it answers of itself, and what it asks the model.
+//! A session: its client messages, its own events, and its model requests.
 
 mod audio;
 mod conversation;
@@ -9,82 +9,83 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use self::response::Active;
-use super::{beta, ear::VoiceActivityDetector, event, id, items::Items, settings, text};
+use self::response::ActiveResponse;
+use super::{beta, event, id, items::Items, settings, text, voice_activity::VoiceActivityDetector};
 use crate::core::{
     json,
     random::Random,
     response::session::{MessageOutcome, Session},
 };
 
-/// The most bytes that a session's settings take, as JSON.
-const LONGEST: usize = 1 << 20;
-/// The most that is waited for to ask the model.
-const MOST_ASKS: usize = 16;
+/// Maximum bytes of a session's settings, as JSON.
+const MAX_SETTINGS_BYTES: usize = 1 << 20;
+/// Maximum number of pending model requests.
+const MAX_PENDING: usize = 16;
 
 /// One session.
-pub(super) struct Conversation {
+pub(super) struct RealtimeSession {
     beta: bool,
-    /// Its settings, in the names of today.
+    /// The settings, in the current names.
     settings: Value,
-    /// What they are once it only transcribes.
+    /// The initial settings of a transcription session.
     transcription: Value,
-    /// What a user is heard to say.
+    /// The transcript of user audio.
     transcript: String,
     /// The id of the conversation.
     id: String,
     items: Items,
-    ear: VoiceActivityDetector,
-    /// The item that somebody is speaking.
+    detector: VoiceActivityDetector,
+    /// The item of the current speech.
     speaking: Option<String>,
-    asks: VecDeque<Ask>,
-    /// What the model has been asked and is answering.
-    asked: Option<Ask>,
-    active: Option<Active>,
+    pending: VecDeque<ModelRequest>,
+    /// The request that the model is answering.
+    in_progress: Option<ModelRequest>,
+    active: Option<ActiveResponse>,
     random: Random,
-    /// What the client is told next.
+    /// Events to send next.
     out: Vec<Bytes>,
 }
 
-/// Something to ask the model.
-struct Ask {
+/// A request to the model.
+struct ModelRequest {
     body: Bytes,
-    /// The item that is to be transcribed; without one it is a response that is asked for.
+    /// The item to transcribe. `None`: the request is for a response.
     transcribes: Option<String>,
 }
 
-/// What is wrong with a message, in the words of this protocol.
-struct Wrong {
+/// An error event of this protocol.
+struct SessionError {
     kind: String,
     code: Value,
     message: String,
     param: Value,
 }
 
-impl Wrong {
+impl SessionError {
     fn new(code: &str, message: String, param: Option<&str>) -> Box<Self> {
         let kind = "invalid_request_error".to_owned();
-        Box::new(Wrong { kind, code: code.into(), message, param: param.into() })
+        Box::new(SessionError { kind, code: code.into(), message, param: param.into() })
     }
 
-    /// The error that the body of an answer tells, whatever its shape.
+    /// Parses the error in a response body. Missing members get defaults.
     fn read(body: &[u8]) -> Self {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let error = &body["error"];
         let kind = error["type"].as_str().unwrap_or("invalid_request_error").to_owned();
         let message = error["message"].as_str().unwrap_or("The server had an error.").to_owned();
-        Wrong { kind, code: error["code"].clone(), message, param: error["param"].clone() }
+        SessionError { kind, code: error["code"].clone(), message, param: error["param"].clone() }
     }
 
-    fn told(&self, event_id: &Value) -> Value {
+    fn to_json(&self, event_id: &Value) -> Value {
         json!({
             "type": self.kind, "code": self.code, "message": self.message, "param": self.param, "event_id": event_id,
         })
     }
 }
 
-impl Conversation {
-    /// A session with these settings for talking and for transcribing, which begins by doing one of them.
+impl RealtimeSession {
+    /// Creates a session from the initial settings for conversation and for transcription. `transcribes` selects the
+    /// latter as the session's start.
     pub(super) fn new(
         (session, transcription): (Value, Value),
         transcribes: bool,
@@ -92,62 +93,62 @@ impl Conversation {
         transcript: &str,
         mut random: Random,
     ) -> Self {
-        Conversation {
+        RealtimeSession {
             beta,
             settings: if transcribes { transcription.clone() } else { session },
             transcription,
             transcript: transcript.to_owned(),
             id: id("conv_", 21, &mut random),
             items: Items::default(),
-            ear: VoiceActivityDetector::default(),
+            detector: VoiceActivityDetector::default(),
             speaking: None,
-            asks: VecDeque::new(),
-            asked: None,
+            pending: VecDeque::new(),
+            in_progress: None,
             active: None,
             random,
             out: Vec::new(),
         }
     }
 
-    fn tell(&mut self, kind: &str, members: Value) {
+    fn send(&mut self, kind: &str, members: Value) {
         let event = event(kind, members, &mut self.random);
-        self.tell_event(event);
+        self.send_event(event);
     }
 
-    fn tell_event(&mut self, event: Value) {
+    fn send_event(&mut self, event: Value) {
         let event = if self.beta { beta::event(event) } else { Some(event) };
         self.out.extend(event.map(|event| Bytes::from(event.to_string())));
     }
 
-    fn tell_wrong(&mut self, wrong: &Wrong, event_id: &Value) {
-        self.tell("error", json!({"error": wrong.told(event_id)}));
+    fn send_error(&mut self, error: &SessionError, event_id: &Value) {
+        self.send("error", json!({"error": error.to_json(event_id)}));
     }
 
-    /// Changes the settings to what is `wanted`, in the names of today.
-    fn update(&mut self, wanted: Value) -> Result<(), Box<Wrong>> {
+    /// Applies an update of the settings, in the current names.
+    fn update(&mut self, update: Value) -> Result<(), Box<SessionError>> {
         let mut changed = self.settings.clone();
-        if wanted["type"] == "transcription" && changed["type"] != "transcription" {
+        if update["type"] == "transcription" && changed["type"] != "transcription" {
             changed = self.transcription.clone();
         }
-        settings::update(&mut changed, wanted);
-        if changed.to_string().len() > LONGEST {
-            let message = format!("The session is larger than the {LONGEST} bytes that it may have.");
-            return Err(Wrong::new("session_too_large", message, Some("session")));
+        settings::update(&mut changed, update);
+        if changed.to_string().len() > MAX_SETTINGS_BYTES {
+            let message = format!("The session is larger than the {MAX_SETTINGS_BYTES} bytes that it may have.");
+            return Err(SessionError::new("session_too_large", message, Some("session")));
         }
         self.settings = changed;
-        self.tell("session.updated", json!({"session": self.settings}));
+        self.send("session.updated", json!({"session": self.settings}));
         Ok(())
     }
 
-    /// Whether the settings have something else than null here.
-    fn wants(&self, path: &str) -> bool {
+    /// Returns true if the settings have a value other than null at this path.
+    fn has_setting(&self, path: &str) -> bool {
         self.settings.pointer(path).is_some_and(|value| !value.is_null())
     }
 }
 
-impl Session for Conversation {
+impl Session for RealtimeSession {
     fn on_open(&mut self) -> Vec<Bytes> {
-        self.tell("session.created", json!({"session": self.settings}));
+        self.send("session.created", json!({"session": self.settings}));
         std::mem::take(&mut self.out)
     }
 
@@ -160,15 +161,15 @@ impl Session for Conversation {
             "session.update" if self.beta => self.update(beta::settings(&value("session"))),
             "session.update" => self.update(value("session")),
             "transcription_session.update" => {
-                let mut wanted = beta::settings(&value("session"));
-                wanted["type"] = "transcription".into();
-                self.update(wanted)
+                let mut update = beta::settings(&value("session"));
+                update["type"] = "transcription".into();
+                self.update(update)
             }
             "input_audio_buffer.append" => self.append(&string("audio"), &mut interrupts),
             "input_audio_buffer.commit" => self.commit_all(),
             "input_audio_buffer.clear" => {
-                self.ear.take();
-                self.tell("input_audio_buffer.cleared", json!({}));
+                self.detector.take();
+                self.send("input_audio_buffer.cleared", json!({}));
                 Ok(())
             }
             "conversation.item.create" => {
@@ -186,24 +187,24 @@ impl Session for Conversation {
                 interrupts = self.active.is_some();
                 self.cancel(text(&value("response_id")))
             }
-            // What is played is played by the client, where there is a socket.
+            // With a WebSocket, the client plays the output itself.
             _ => Ok(()),
         };
-        if let Err(wrong) = done {
-            self.tell_wrong(&wrong, &event_id);
+        if let Err(error) = done {
+            self.send_error(&error, &event_id);
         }
         MessageOutcome { events: std::mem::take(&mut self.out), interrupts }
     }
 
     fn on_rejected(&mut self, message: json::Object<'_>, error: &[u8]) -> Vec<Bytes> {
         let event_id = message.get("event_id").and_then(json::Value::to_value).unwrap_or_default();
-        self.tell_wrong(&Wrong::read(error), &event_id);
+        self.send_error(&SessionError::read(error), &event_id);
         std::mem::take(&mut self.out)
     }
 
     fn next_request(&mut self) -> Option<Bytes> {
-        self.asked = self.asks.pop_front();
-        self.asked.as_ref().map(|ask| ask.body.clone())
+        self.in_progress = self.pending.pop_front();
+        self.in_progress.as_ref().map(|request| request.body.clone())
     }
 
     fn on_event(&mut self, event: Bytes) -> Option<Bytes> {
@@ -211,22 +212,22 @@ impl Session for Conversation {
     }
 
     fn on_response_end(&mut self) -> Vec<Bytes> {
-        self.asked = None;
+        self.in_progress = None;
         self.close_failed();
         std::mem::take(&mut self.out)
     }
 
     fn on_response_error(&mut self, status: u16, error: &[u8]) -> Vec<Bytes> {
-        let wrong = Wrong::read(error);
-        match self.asked.take().and_then(|ask| ask.transcribes) {
+        let error = SessionError::read(error);
+        match self.in_progress.take().and_then(|request| request.transcribes) {
             Some(item_id) => {
                 let error = json!({
-                    "type": wrong.kind, "code": wrong.code, "message": wrong.message, "param": wrong.param,
+                    "type": error.kind, "code": error.code, "message": error.message, "param": error.param,
                 });
                 let members = json!({"item_id": item_id, "content_index": 0, "error": error});
-                self.tell("conversation.item.input_audio_transcription.failed", members);
+                self.send("conversation.item.input_audio_transcription.failed", members);
             }
-            None => self.fail_response(status, wrong),
+            None => self.fail_response(status, error),
         }
         std::mem::take(&mut self.out)
     }

@@ -1,27 +1,27 @@
-//! The settings of a session, and how a client changes them.
+//! Updates of a session's settings by the client.
 
 use serde_json::{Value, json};
 
-/// Members that stay as they are, whatever a client sends.
+/// Members that a client cannot change.
 const FIXED: [&str; 6] = ["id", "object", "type", "model", "expires_at", "client_secret"];
 
-/// Puts what a client `wanted` into a session's settings.
-pub(super) fn update(session: &mut Value, mut wanted: Value) {
-    if let Some(wanted) = wanted.as_object_mut() {
-        wanted.retain(|name, _| !FIXED.contains(&name.as_str()));
+/// Applies a client's update to a session's settings.
+pub(super) fn update(session: &mut Value, mut update: Value) {
+    if let Some(update) = update.as_object_mut() {
+        update.retain(|name, _| !FIXED.contains(&name.as_str()));
     }
-    let kind = wanted.pointer("/audio/input/turn_detection/type").and_then(Value::as_str);
+    let kind = update.pointer("/audio/input/turn_detection/type").and_then(Value::as_str);
     let known = session.pointer("/audio/input/turn_detection/type").and_then(Value::as_str);
-    // Another way to detect turns begins with its own defaults.
-    if let Some(usual) = kind.filter(|kind| known != Some(kind)).and_then(usual)
+    // A new type of turn detection starts with its own defaults.
+    if let Some(defaults) = kind.filter(|kind| known != Some(kind)).and_then(defaults)
         && let Some(detection) = session.pointer_mut("/audio/input/turn_detection")
     {
-        *detection = usual;
+        *detection = defaults;
     }
-    merge(session, wanted);
+    merge(session, update);
 }
 
-fn usual(kind: &str) -> Option<Value> {
+fn defaults(kind: &str) -> Option<Value> {
     Some(match kind {
         "server_vad" => json!({
             "type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500,
@@ -34,15 +34,15 @@ fn usual(kind: &str) -> Option<Value> {
     })
 }
 
-/// Objects are changed member by member, all else as a whole.
-fn merge(known: &mut Value, wanted: Value) {
-    match (known, wanted) {
-        (Value::Object(known), Value::Object(wanted)) => {
-            for (name, value) in wanted {
+/// Merges objects member by member. Other values are replaced.
+fn merge(known: &mut Value, update: Value) {
+    match (known, update) {
+        (Value::Object(known), Value::Object(update)) => {
+            for (name, value) in update {
                 merge(known.entry(name).or_insert(Value::Null), value);
             }
         }
-        (known, wanted) => *known = wanted,
+        (known, update) => *known = update,
     }
 }
 
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sent_is_changed_and_the_rest_stays() {
+    fn only_sent_members_change() {
         let mut session =
             json!({"id": "s", "model": "m", "audio": {"input": {"turn_detection": null, "format": 1}}, "tools": [1]});
         update(

@@ -1,4 +1,4 @@
-//! The rules of a response request that are more than types and bounds of single members. The first that is broken is told.
+//! Rules of a response request beyond types and bounds of single members. The first violation is reported.
 
 use std::collections::HashSet;
 
@@ -21,12 +21,12 @@ pub(super) fn check(body: json::Object<'_>, context: &RequestContext<'_>) -> Res
             return Err(ApiError::NeedsOther { param: "tool_choice", other: "tools" });
         }
     }
-    let asks_for_json = || {
+    let json_format = || {
         let format = given("text")?.members()?.get("format")?.members()?;
         format.get("type").filter(|kind| kind.text() == br#""json_object""#)
     };
     let input = given("input");
-    if asks_for_json().is_some() && ![input, given("instructions")].into_iter().flatten().any(says_json) {
+    if json_format().is_some() && ![input, given("instructions")].into_iter().flatten().any(mentions_json) {
         return Err(ApiError::NoJsonWord {});
     }
     match input {
@@ -53,33 +53,33 @@ fn capabilities<'a>(
         return unsupported("reasoning.effort");
     }
     match given("max_output_tokens").and_then(json::Value::as_u64) {
-        Some(asked) => facts.check_max_tokens("max_output_tokens", asked),
+        Some(requested) => facts.check_max_tokens("max_output_tokens", requested),
         None => Ok(()),
     }
 }
 
-fn says_json(value: json::Value<'_>) -> bool {
+fn mentions_json(value: json::Value<'_>) -> bool {
     value.text().windows(4).any(|word| word.eq_ignore_ascii_case(b"json"))
 }
 
-/// An item as the rules of conversations see it.
+/// The members of an item that the rules of conversations need.
 struct Item {
     kind: String,
     id: String,
     call_id: String,
-    /// Whether it is what follows thoughts: the model's, and no result of a tool.
-    said: bool,
+    /// True if the item can follow reasoning: the model's output, not a tool's.
+    by_model: bool,
 }
 
-/// What stands in the input is what may, thoughts are followed by what was thought of, and every call of a tool by what
-/// it returned. `follows` is whether the calls may have been made in a request before.
+/// Checks the shape of input items, and the items that must follow reasoning and tool calls. With `follows`, calls may
+/// have been made in an earlier request.
 fn items(input: json::Value<'_>, follows: bool) -> Result<(), ApiError> {
     let mut list = Vec::new();
     for (n, item) in input.items().into_iter().enumerate() {
-        let place = format!("input[{n}]");
+        let path = format!("input[{n}]");
         let Some(members) = item.members() else {
             let (expected, wanted) = ("an input item".to_owned(), "object");
-            return Err(ApiError::InvalidType { param: place, expected, wanted, got: item.kind().noun() });
+            return Err(ApiError::InvalidType { param: path, expected, wanted, got: item.kind().noun() });
         };
         let text = |name: &str| members.get(name).and_then(json::Value::as_str).unwrap_or_default().into_owned();
         let kind = if members.get("type").is_some() { text("type") } else { "message".to_owned() };
@@ -89,15 +89,15 @@ fn items(input: json::Value<'_>, follows: bool) -> Result<(), ApiError> {
             _ => &[],
         };
         if let Some(missing) = needed.iter().find(|name| members.get(name).is_none()) {
-            return Err(ApiError::MissingParameter { param: format!("{place}.{missing}") });
+            return Err(ApiError::MissingParameter { param: format!("{path}.{missing}") });
         }
-        let said = if kind == "message" { text("role") == "assistant" } else { !kind.ends_with("_output") };
-        list.push(Item { kind, id: text("id"), call_id: text("call_id"), said });
+        let by_model = if kind == "message" { text("role") == "assistant" } else { !kind.ends_with("_output") };
+        list.push(Item { kind, id: text("id"), call_id: text("call_id"), by_model });
     }
     conversation(&list, follows)
 }
 
-/// The ids of the calls that items of this kind make, or bring the results of.
+/// Returns the call ids of the items of this kind.
 fn calls<'a>(items: &'a [Item], kind: &'a str) -> impl Iterator<Item = &'a String> {
     items.iter().filter(move |item| item.kind == kind).map(|item| &item.call_id)
 }
@@ -105,7 +105,7 @@ fn calls<'a>(items: &'a [Item], kind: &'a str) -> impl Iterator<Item = &'a Strin
 fn conversation(items: &[Item], follows: bool) -> Result<(), ApiError> {
     let broken = |problem: String| Err(ApiError::BrokenRule { problem });
     for (n, item) in items.iter().enumerate() {
-        let is_followed = items.get(n + 1).is_some_and(|item| item.said);
+        let is_followed = items.get(n + 1).is_some_and(|item| item.by_model);
         if item.kind == "reasoning" && !item.id.is_empty() && !is_followed {
             let id = &item.id;
             return broken(format!(
@@ -115,12 +115,12 @@ fn conversation(items: &[Item], follows: bool) -> Result<(), ApiError> {
     }
     for (kind, word) in [("function_call", "function call"), ("custom_tool_call", "custom tool call")] {
         let output = format!("{kind}_output");
-        let of = |kind| calls(items, kind);
-        let (called, returned): (HashSet<_>, HashSet<_>) = (of(kind).collect(), of(&output).collect());
-        if let Some(id) = of(&output).find(|id| !follows && !called.contains(id)) {
+        let ids = |kind| calls(items, kind);
+        let (called, returned): (HashSet<_>, HashSet<_>) = (ids(kind).collect(), ids(&output).collect());
+        if let Some(id) = ids(&output).find(|id| !follows && !called.contains(id)) {
             return broken(format!("No tool call found for {word} output with call_id {id}."));
         }
-        if let Some(id) = of(kind).find(|id| !returned.contains(id)) {
+        if let Some(id) = ids(kind).find(|id| !returned.contains(id)) {
             return broken(format!("No tool output found for {word} {id}."));
         }
     }
@@ -146,17 +146,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_passes() {
+    fn valid_requests_pass() {
         let call = json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"});
         let output = json!({"type": "function_call_output", "call_id": "c", "output": "x"});
-        let thought = json!({"type": "reasoning", "id": "rs_1", "summary": []});
-        assert_eq!(refusal(&json!({"input": [{"role": "user", "content": "Hi"}, thought, call, output]})), None);
+        let reasoning = json!({"type": "reasoning", "id": "rs_1", "summary": []});
+        assert_eq!(refusal(&json!({"input": [{"role": "user", "content": "Hi"}, reasoning, call, output]})), None);
         assert_eq!(refusal(&json!({"input": [output], "previous_response_id": "resp_1"})), None);
         assert_eq!(refusal(&json!({"input": "Hi", "tool_choice": "none", "text": {"format": {"type": "text"}}})), None);
     }
 
     #[test]
-    fn the_first_thing_wrong_is_told() {
+    fn the_first_violation_is_reported() {
         for (input, expected) in [
             (json!(["Hi"]), "invalid_type input[0]"),
             (json!([{"content": "Hi"}]), "missing_parameter input[0].role"),

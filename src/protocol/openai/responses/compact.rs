@@ -1,4 +1,4 @@
-//! `openai-responses-compact`: a conversation made shorter. What the user said stays; the rest is put under seal.
+//! `openai-responses-compact`: a compacted conversation. User messages stay; the rest becomes encrypted content.
 
 use std::borrow::Cow;
 
@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     check,
-    items::{ids, seal},
-    json_answer, kept, load_history, previous_response_id, read, usage,
+    items::{encrypted_content, ids},
+    json_response, load_history, previous_response_id, read, record, usage,
 };
 use crate::{
     core::{
@@ -22,11 +22,11 @@ use crate::{
     protocol::{Protocol, Rendered, StoredObjects},
 };
 
-/// Makes the dialect; see [`crate::protocol::Make`]. Of the head of a response, the `id` and the `created_at` are told.
+/// Creates the protocol; see [`crate::protocol::Make`]. The envelope has `id` and `created_at`.
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     let template = |name: &str| match head.get(name) {
         Some(value) => Template::json(value, Layout::default(), AllowedSlots::Content),
-        None => Err(format!("`head` lacks `{name}`: give it a value or a slot")),
+        None => Err(format!("`{name}` is missing; give it a value or a slot")),
     };
     Ok(Box::new(Compact { id: template("id")?, created_at: template("created_at")? }))
 }
@@ -41,7 +41,7 @@ impl Protocol for Compact {
         check::check(body, context)
     }
 
-    /// What it comes to is the request's own.
+    /// Returns false: each response depends on its request.
     fn is_plain(&self, _: json::Object<'_>, _: u64) -> bool {
         false
     }
@@ -66,26 +66,26 @@ impl Protocol for Compact {
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
-        kept: &dyn StoredObjects,
+        store: &dyn StoredObjects,
     ) -> Result<(), ApiError> {
-        load_history(body, context, kept)
+        load_history(body, context, store)
     }
 
     fn render(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
         let (id, created_at) = (self.id.clone(), self.created_at.clone());
-        Box::new(Compacted { id, created_at, usage: usage(&reply.usage) })
+        Box::new(RenderedCompaction { id, created_at, usage: usage(&reply.usage) })
     }
 }
 
-struct Compacted {
+struct RenderedCompaction {
     id: Template,
     created_at: Template,
     usage: Value,
 }
 
-impl Rendered for Compacted {
+impl Rendered for RenderedCompaction {
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        json_answer(Layout { indent: 2, newline: false }.write(&self.record(context)))
+        json_response(Layout { indent: 2, newline: false }.write(&self.record(context)))
     }
 
     fn record(&self, context: &RequestContext<'_>) -> Value {
@@ -94,11 +94,11 @@ impl Rendered for Compacted {
         let (id, created_at) = (rendered(&self.id), rendered(&self.created_at));
         let random = &mut context.random.borrow_mut();
         let before = context.history.borrow();
-        let asked_before = before.iter().flat_map(|kept| kept["input"].as_array().into_iter().flatten()).cloned();
-        let asked = asked_before.chain(kept::items(context.members().unwrap_or_default(), random));
-        let mut output: Vec<Value> = asked.filter(|item| item["role"] == "user").collect();
+        let earlier = before.iter().flat_map(|stored| stored["input"].as_array().into_iter().flatten()).cloned();
+        let input = earlier.chain(record::input_items(context.members().unwrap_or_default(), random));
+        let mut output: Vec<Value> = input.filter(|item| item["role"] == "user").collect();
         let [compaction] = ids(id.as_str().unwrap_or_default(), &["cmp_"], random).try_into().unwrap_or_default();
-        output.push(json!({"id": compaction, "type": "compaction", "encrypted_content": seal(random)}));
+        output.push(json!({"id": compaction, "type": "compaction", "encrypted_content": encrypted_content(random)}));
         json!({"id": id, "object": "response.compaction", "created_at": created_at, "output": output, "usage": self.usage})
     }
 }

@@ -1,63 +1,63 @@
-//! What a response has put out, item by item.
+//! The output items of a response.
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use serde_json::{Value, json};
 
-use super::object::Shape;
+use super::json_form::JsonForm;
 use crate::core::{
     random::{Alphabet, Random},
     reply::{Block, Citation, FinishReason, Reply, Text, ToolCall, ToolKind},
 };
 
-/// How many bytes the seal of thoughts is of, before base64; recorded ones are of hundreds.
-const SEAL: usize = 384;
+/// Bytes of encrypted content, before base64. Recorded content has hundreds.
+const ENCRYPTED_BYTES: usize = 384;
 
-/// What is said, item by item. Calls have their ids, items have not: those follow from the id of the response.
-pub(super) struct Said<'a> {
-    pub(super) items: Vec<Item<'a>>,
-    /// Why it is not complete, if it is not.
+/// The output items of a reply. Call ids are set; item ids follow from the id of the response.
+pub(super) struct OutputItems<'a> {
+    pub(super) list: Vec<Item<'a>>,
+    /// Reason why the response is incomplete.
     pub(super) incomplete: Option<&'static str>,
 }
 
 /// One item.
 pub(super) enum Item<'a> {
-    /// What is thought: its summary if that is wanted, and all of it under seal.
-    Reasoning { summary: Option<&'a Text>, seal: Option<String> },
-    /// A search of the web.
+    /// Reasoning: its summary and its encrypted content, if requested.
+    Reasoning { summary: Option<&'a Text>, encrypted: Option<String> },
+    /// A web search.
     Search { query: &'a str },
-    /// What is said.
+    /// A message.
     Message(Part<'a>),
-    /// A call, with its id.
+    /// A tool call, with its id.
     Call(&'a ToolCall, String),
 }
 
-/// What a message is made of.
+/// The content part of a message.
 pub(super) enum Part<'a> {
     Text(&'a Text),
     Refusal(&'a Text),
 }
 
-/// How thoughts are to be shown.
+/// The form of reasoning in the output.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Thoughts {
-    /// Whether there is an item for them even where none were counted: models that think have one.
+pub(super) struct ReasoningOptions {
+    /// True if there is a reasoning item even without reasoning tokens, as with reasoning models.
     pub(super) always: bool,
-    /// Whether they come under seal.
-    pub(super) sealed: bool,
+    /// True if the item has encrypted content.
+    pub(super) encrypted: bool,
 }
 
-impl<'a> Said<'a> {
-    /// What a reply comes to; `query` is what the web is searched for.
-    pub(super) fn new(reply: &'a Reply, thoughts: Thoughts, query: &'a str, random: &mut Random) -> Self {
-        // The protocol knows no alternatives.
+impl<'a> OutputItems<'a> {
+    /// Creates the items of a reply. `query` is the query of a web search.
+    pub(super) fn new(reply: &'a Reply, reasoning: ReasoningOptions, query: &'a str, random: &mut Random) -> Self {
+        // The protocol has one choice.
         let choice = reply.choices.first();
         let blocks = choice.map_or(&[][..], |choice| &choice.blocks);
         let summary =
             blocks.iter().find_map(|block| if let Block::Reasoning(text) = block { Some(text) } else { None });
-        let mut items = Vec::new();
-        if thoughts.always || summary.is_some() || reply.usage.reasoning_tokens > 0 {
-            let seal = thoughts.sealed.then(|| seal(random));
-            items.push(Item::Reasoning { summary, seal });
+        let mut list = Vec::new();
+        if reasoning.always || summary.is_some() || reply.usage.reasoning_tokens > 0 {
+            let encrypted = reasoning.encrypted.then(|| encrypted_content(random));
+            list.push(Item::Reasoning { summary, encrypted });
         }
         let incomplete = choice.and_then(|choice| match choice.finish_reason {
             FinishReason::Length => Some("max_output_tokens"),
@@ -65,34 +65,34 @@ impl<'a> Said<'a> {
             FinishReason::Stop | FinishReason::ToolCalls => None,
         });
         if blocks.iter().any(|block| !block.text().citations.is_empty()) {
-            items.push(Item::Search { query });
+            list.push(Item::Search { query });
         }
         for block in blocks {
             match block {
                 Block::Reasoning(_) => {}
-                // All that may be said has been thought.
+                // Reasoning has used up the output tokens.
                 Block::Text(text) | Block::Audio(text) if text.text.is_empty() && incomplete.is_some() => {}
-                Block::Text(text) | Block::Audio(text) => items.push(Item::Message(Part::Text(text))),
-                Block::Refusal(text) => items.push(Item::Message(Part::Refusal(text))),
+                Block::Text(text) | Block::Audio(text) => list.push(Item::Message(Part::Text(text))),
+                Block::Refusal(text) => list.push(Item::Message(Part::Refusal(text))),
                 Block::ToolCall(call) => {
                     let mut id = b"call_".to_vec();
                     random.put(Alphabet::Alphanumeric, 24, &mut id);
-                    items.push(Item::Call(call, String::from_utf8_lossy(&id).into_owned()));
+                    list.push(Item::Call(call, String::from_utf8_lossy(&id).into_owned()));
                 }
             }
         }
-        Said { items, incomplete }
+        OutputItems { list, incomplete }
     }
 
-    /// The status that an item has in the end: that the last is not complete is what makes the response so.
+    /// Returns the final status of an item. In an incomplete response, the last item is incomplete.
     pub(super) fn status(&self, index: usize) -> &'static str {
-        if self.incomplete.is_some() && index + 1 == self.items.len() { "incomplete" } else { "completed" }
+        if self.incomplete.is_some() && index + 1 == self.list.len() { "incomplete" } else { "completed" }
     }
 
-    /// Where the text of each item is cut, as JSON: for each the ends of its pieces in bytes.
+    /// Renders the byte offsets at which the pieces of each item's text end, as JSON.
     pub(super) fn cuts(&self) -> Vec<u8> {
         let mut out = b"[".to_vec();
-        for (n, item) in self.items.iter().enumerate() {
+        for (n, item) in self.list.iter().enumerate() {
             out.extend_from_slice(if n == 0 { b"[" } else { b",[" });
             for (n, end) in item.text().into_iter().flat_map(|text| &text.ends).enumerate() {
                 out.extend_from_slice(if n == 0 { b"" } else { b"," });
@@ -104,21 +104,21 @@ impl<'a> Said<'a> {
         out
     }
 
-    /// The whole output.
-    pub(super) fn output(&self, shape: Shape) -> Output {
+    /// Renders all items.
+    pub(super) fn output(&self, form: JsonForm) -> Output {
         let mut output = Output::default();
-        let (open, next, close): (&[u8], &[u8], &[u8]) = match shape {
-            Shape::Whole => (b"[\n    ", b",\n    ", b"\n  ]"),
-            Shape::Line => (b"[", b",", b"]"),
+        let (open, next, close): (&[u8], &[u8], &[u8]) = match form {
+            JsonForm::Pretty => (b"[\n    ", b",\n    ", b"\n  ]"),
+            JsonForm::Compact => (b"[", b",", b"]"),
         };
-        if self.items.is_empty() {
+        if self.list.is_empty() {
             output.text.extend_from_slice(b"[]");
             return output;
         }
-        for (index, item) in self.items.iter().enumerate() {
+        for (index, item) in self.list.iter().enumerate() {
             output.text.extend_from_slice(if index == 0 { open } else { next });
             let from = output.text.len();
-            shape.value(&item.done(self.status(index)), 2, &mut output.text);
+            form.value(&item.done(self.status(index)), 2, &mut output.text);
             let at = output.text[from..].windows(2).position(|two| two == b"\"\"").map_or(from, |at| from + at + 1);
             output.ids.push(at);
         }
@@ -127,24 +127,24 @@ impl<'a> Said<'a> {
     }
 }
 
-/// A seal like OpenAI's: a Fernet token, which begins with its version and time.
-pub(super) fn seal(random: &mut Random) -> String {
+/// Draws encrypted content like OpenAI's: a Fernet token, which begins with its version and time.
+pub(super) fn encrypted_content(random: &mut Random) -> String {
     let mut bytes = vec![0x80, 0, 0, 0, 0];
-    random.put(Alphabet::Alphanumeric, SEAL, &mut bytes);
+    random.put(Alphabet::Alphanumeric, ENCRYPTED_BYTES, &mut bytes);
     BASE64.encode(bytes).replace('+', "-").replace('/', "_")
 }
 
-/// The output of a response, but for the ids of its items.
+/// The output of a response without the ids of its items.
 #[derive(Default)]
 pub(super) struct Output {
     text: Vec<u8>,
-    /// Where the id of each item stands.
+    /// Offset of each item's id.
     ids: Vec<usize>,
 }
 
 impl Output {
-    /// The output with these ids.
-    pub(super) fn with(&self, ids: &[String]) -> Vec<u8> {
+    /// Returns the output with these ids.
+    pub(super) fn with_ids(&self, ids: &[String]) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.text.len() + ids.iter().map(String::len).sum::<usize>());
         let mut from = 0;
         for (at, id) in self.ids.iter().zip(ids) {
@@ -157,7 +157,7 @@ impl Output {
     }
 }
 
-/// The ids of items with these prefixes: like the one of their response they are of 48 symbols, and share its first 16.
+/// Draws item ids with these prefixes. Like the response's id they have 48 symbols, and they share its first 16.
 pub(super) fn ids(response: &str, prefixes: &[&str], random: &mut Random) -> Vec<String> {
     let symbols = response.rsplit('_').next().unwrap_or_default();
     let shared = symbols.get(..16).unwrap_or(symbols);
@@ -170,7 +170,7 @@ pub(super) fn ids(response: &str, prefixes: &[&str], random: &mut Random) -> Vec
 }
 
 impl Item<'_> {
-    /// Its text, where it has one that is told in pieces.
+    /// Returns the text that is streamed in pieces.
     fn text(&self) -> Option<&Text> {
         match self {
             Item::Reasoning { summary, .. } => *summary,
@@ -180,7 +180,7 @@ impl Item<'_> {
         }
     }
 
-    /// What its id begins with.
+    /// Returns the prefix of the item's id.
     pub(super) fn prefix(&self) -> &'static str {
         match self {
             Item::Reasoning { .. } => "rs_",
@@ -191,32 +191,32 @@ impl Item<'_> {
         }
     }
 
-    /// The item before anything is said of it; its id, which comes first, is empty.
+    /// Renders the item without content. Its id, which comes first, is empty.
     pub(super) fn begun(&self) -> Value {
         match self {
-            Item::Reasoning { seal, .. } => reasoning(Vec::new(), seal.as_deref()),
+            Item::Reasoning { encrypted, .. } => reasoning(Vec::new(), encrypted.as_deref()),
             Item::Search { query } => search("in_progress", query),
             Item::Message(_) => message("in_progress", Vec::new()),
-            Item::Call(call, id) => called(call, id, "in_progress", ""),
+            Item::Call(call, id) => tool_call(call, id, "in_progress", ""),
         }
     }
 
-    /// The whole item; its id, which comes first, is empty.
+    /// Renders the complete item. Its id, which comes first, is empty.
     pub(super) fn done(&self, status: &str) -> Value {
         match self {
-            Item::Reasoning { summary, seal } => {
+            Item::Reasoning { summary, encrypted } => {
                 let summary = summary.map(|text| summary_part(&text.text));
-                reasoning(summary.into_iter().collect(), seal.as_deref())
+                reasoning(summary.into_iter().collect(), encrypted.as_deref())
             }
             Item::Search { query } => search("completed", query),
             Item::Message(part) => message(status, vec![part.done()]),
-            Item::Call(call, id) => called(call, id, status, &call.arguments.text),
+            Item::Call(call, id) => tool_call(call, id, status, &call.arguments.text),
         }
     }
 }
 
 impl Part<'_> {
-    /// The part before anything is said.
+    /// Renders the part without text.
     pub(super) fn begun(&self) -> Value {
         match self {
             Part::Text(_) => json!({"type": "output_text", "annotations": [], "logprobs": [], "text": ""}),
@@ -224,7 +224,7 @@ impl Part<'_> {
         }
     }
 
-    /// The whole part.
+    /// Renders the complete part.
     pub(super) fn done(&self) -> Value {
         match self {
             Part::Text(text) => {
@@ -245,15 +245,15 @@ fn search(status: &str, query: &str) -> Value {
     json!({"id": "", "type": "web_search_call", "status": status, "action": action})
 }
 
-fn reasoning(summary: Vec<Value>, seal: Option<&str>) -> Value {
+fn reasoning(summary: Vec<Value>, encrypted: Option<&str>) -> Value {
     let mut item = json!({"id": "", "type": "reasoning", "summary": summary});
-    if let Some(seal) = seal {
-        item["encrypted_content"] = seal.into();
+    if let Some(encrypted) = encrypted {
+        item["encrypted_content"] = encrypted.into();
     }
     item
 }
 
-fn called(call: &ToolCall, id: &str, status: &str, arguments: &str) -> Value {
+fn tool_call(call: &ToolCall, id: &str, status: &str, arguments: &str) -> Value {
     let name = &call.name;
     match call.kind {
         ToolKind::Custom => {
@@ -265,12 +265,12 @@ fn called(call: &ToolCall, id: &str, status: &str, arguments: &str) -> Value {
     }
 }
 
-/// A part of the summary of what is thought.
+/// Renders a part of a reasoning summary.
 pub(super) fn summary_part(text: &str) -> Value {
     json!({"type": "summary_text", "text": text})
 }
 
-/// A passage that quotes the web.
+/// Renders a web citation.
 pub(super) fn annotation(citation: &Citation) -> Value {
     json!({
         "type": "url_citation",

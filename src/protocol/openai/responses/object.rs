@@ -1,17 +1,18 @@
-//! The response object: what stands around the model's words, and what of the request it repeats.
+//! The response object: the members around the model's output, some of which repeat the request.
 
 use serde_json::{Map, Value, json};
 
+use super::json_form::JsonForm;
 use crate::core::{
     context::RequestContext,
     json::{self, Kind},
-    template::{AllowedSlots, Layout, Template},
+    template::{AllowedSlots, Template},
 };
 
-/// What the head must give.
-const NEEDED: [&str; 3] = ["id", "created_at", "model"];
+/// Members that the envelope must have.
+const REQUIRED: [&str; 3] = ["id", "created_at", "model"];
 
-/// The members in the order of recorded answers. What the head gives beside them follows.
+/// Members in the order of recorded responses. Other members of the envelope follow them.
 const ORDER: [&str; 36] = [
     "id",
     "object",
@@ -51,20 +52,20 @@ const ORDER: [&str; 36] = [
     "metadata",
 ];
 
-/// Members of a request that no answer repeats. Most requests have no others.
-const UNTOLD: [&[u8]; 5] = [b"model", b"input", b"stream", b"stream_options", b"include"];
+/// Request members that no response repeats. Most requests have no others.
+const UNREPEATED: [&[u8]; 5] = [b"model", b"input", b"stream", b"stream_options", b"include"];
 
-/// Members that an answer has of itself, whatever the request says.
-const UNASKED: [&str; 5] = ["object", "error", "frequency_penalty", "presence_penalty", "billing"];
+/// Members that do not depend on the request.
+const FIXED: [&str; 5] = ["object", "error", "frequency_penalty", "presence_penalty", "billing"];
 
-/// Members that an answer has only where the request does.
-const IF_ASKED: [&str; 2] = ["conversation", "prompt"];
+/// Members that a response has only if its request does.
+const OPTIONAL: [&str; 2] = ["conversation", "prompt"];
 
-/// A member whose value changes while a response is made.
+/// A member whose value changes while a response is generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Own {
+enum VolatileMember {
     Status,
-    /// Who pays, which is told at the end alone.
+    /// The payer, which only a finished response has.
     Billing,
     CompletedAt,
     IncompleteDetails,
@@ -73,155 +74,124 @@ enum Own {
     Usage,
 }
 
-impl Own {
-    const ALL: [(&'static str, Own); 7] = [
-        ("status", Own::Status),
-        ("billing", Own::Billing),
-        ("completed_at", Own::CompletedAt),
-        ("incomplete_details", Own::IncompleteDetails),
-        ("output", Own::Output),
-        ("service_tier", Own::ServiceTier),
-        ("usage", Own::Usage),
+impl VolatileMember {
+    const ALL: [(&'static str, VolatileMember); 7] = [
+        ("status", VolatileMember::Status),
+        ("billing", VolatileMember::Billing),
+        ("completed_at", VolatileMember::CompletedAt),
+        ("incomplete_details", VolatileMember::IncompleteDetails),
+        ("output", VolatileMember::Output),
+        ("service_tier", VolatileMember::ServiceTier),
+        ("usage", VolatileMember::Usage),
     ];
 }
 
-/// How the object is laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
-    /// With two spaces a level and no line break at the end, as whole answers are.
-    Whole,
-    /// On one line, as in events.
-    Line,
-}
-
-impl Shape {
-    const ALL: [Shape; 2] = [Shape::Whole, Shape::Line];
-
-    fn layout(self) -> Layout {
-        Layout { indent: if self == Shape::Whole { 2 } else { 0 }, newline: false }
-    }
-
-    /// A member, with the comma before it.
-    fn member(self, name: &str, value: &Value, out: &mut Vec<u8>) {
-        self.key(name, out);
-        self.value(value, 1, out);
-    }
-
-    fn key(self, name: &str, out: &mut Vec<u8>) {
-        out.extend_from_slice(if self == Shape::Whole { b",\n  \"" } else { b",\"" });
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(if self == Shape::Whole { b"\": " } else { b"\":" });
-    }
-
-    /// A value that stands so many levels deep.
-    pub(super) fn value(self, value: &Value, level: usize, out: &mut Vec<u8>) {
-        let layout = self.layout();
-        layout.write_inside(value, layout.indent * level, out);
-    }
-}
-
-/// The object of all answers of an endpoint, with the slots of its head.
-pub(super) struct Frame {
+/// The object of all responses of an endpoint, with the envelope's slots.
+pub(super) struct ResponseEnvelope {
     id: Template,
     /// All members after the id.
     members: Vec<Member>,
-    /// The tier that serves where the request names none.
+    /// The default service tier.
     tier: Template,
 }
 
 struct Member {
     name: String,
-    own: Option<Own>,
-    /// What it is where the request says nothing of it.
-    usual: Value,
-    /// Whether it repeats what the request says.
+    volatile: Option<VolatileMember>,
+    /// The value if the request does not set the member.
+    default: Value,
+    /// True if the member repeats the request's value.
     repeats: bool,
-    /// The whole member in each shape, as the head has it.
-    written: [Template; 2],
+    /// The member with its default value, in each form.
+    templates: [Template; 2],
 }
 
-impl Frame {
-    /// The object with this head: its members with the values that they have where the request gives none.
-    pub(super) fn new(head: &Map<String, Value>) -> Result<Frame, String> {
-        if let Some(missing) = NEEDED.iter().find(|name| !head.contains_key(**name)) {
-            return Err(format!("`head` lacks `{missing}`: give it a value or a slot"));
+impl ResponseEnvelope {
+    /// Creates the object from an envelope: its members, with the values that they have by default.
+    ///
+    /// # Errors
+    /// A member is missing, or is no template.
+    pub(super) fn new(head: &Map<String, Value>) -> Result<ResponseEnvelope, String> {
+        if let Some(missing) = REQUIRED.iter().find(|name| !head.contains_key(**name)) {
+            return Err(format!("`{missing}` is missing; give it a value or a slot"));
         }
-        let own = |name: &str| Own::ALL.iter().find(|(known, _)| *known == name).map(|(_, own)| *own);
+        let volatile =
+            |name: &str| VolatileMember::ALL.iter().find(|(known, _)| *known == name).map(|(_, volatile)| *volatile);
         let others = head.keys().map(String::as_str).filter(|name| !ORDER.contains(name));
         let mut members = Vec::new();
         for name in ORDER.into_iter().chain(others).skip(1) {
-            let usual = match (name, head.get(name)) {
+            let default = match (name, head.get(name)) {
                 (_, Some(value)) => value.clone(),
                 ("object", None) => json!("response"),
-                (name, None) if IF_ASKED.contains(&name) => Value::Null,
+                (name, None) if OPTIONAL.contains(&name) => Value::Null,
                 ("billing" | "service_tier", None) => continue,
-                (_, None) if own(name).is_some() || name == "error" => Value::Null,
+                (_, None) if volatile(name).is_some() || name == "error" => Value::Null,
                 (_, None) => continue,
             };
-            let is_there = !IF_ASKED.contains(&name) || head.contains_key(name);
-            let written = |shape: Shape| {
+            let is_there = !OPTIONAL.contains(&name) || head.contains_key(name);
+            let template = |form: JsonForm| {
                 let mut text = Vec::new();
                 if is_there {
-                    shape.member(name, &usual, &mut text);
+                    form.member(name, &default, &mut text);
                 }
-                Template::from_text(&String::from_utf8_lossy(&text), shape.layout().indent, AllowedSlots::Content)
+                Template::from_text(&String::from_utf8_lossy(&text), form.layout().indent, AllowedSlots::Content)
             };
-            let [whole, line] = Shape::ALL.map(written);
-            let repeats = own(name).is_none() && !NEEDED.contains(&name) && !UNASKED.contains(&name);
-            let written = [whole?, line?];
-            members.push(Member { name: name.to_owned(), own: own(name), usual, repeats, written });
+            let [pretty, compact] = JsonForm::ALL.map(template);
+            let repeats = volatile(name).is_none() && !REQUIRED.contains(&name) && !FIXED.contains(&name);
+            let templates = [pretty?, compact?];
+            members.push(Member { name: name.to_owned(), volatile: volatile(name), default, repeats, templates });
         }
         let text = |name: &str| match head.get(name) {
             None => Template::plain("", AllowedSlots::Content),
             Some(Value::String(text)) => Template::plain(text, AllowedSlots::Content),
-            Some(_) => Err(format!("`{name}` in `head` must be a string")),
+            Some(_) => Err(format!("`{name}` is not a string; give it one")),
         };
-        Ok(Frame { id: text("id")?, members, tier: text("service_tier")? })
+        Ok(ResponseEnvelope { id: text("id")?, members, tier: text("service_tier")? })
     }
 
-    /// The object for one request, but for what changes while the response is made.
-    pub(super) fn fill(&self, shape: Shape, context: &RequestContext<'_>) -> Filled {
+    /// Fills the object for one request, except for the members that change while the response is generated.
+    pub(super) fn fill(&self, form: JsonForm, context: &RequestContext<'_>) -> ResponseObject {
         let body = context.members().unwrap_or_default();
-        let is_told = |(key, _): (&[u8], json::Value<'_>)| !UNTOLD.contains(&key);
-        let tells = body.iter().any(is_told);
-        let thinks = context.model_facts().is_some_and(|facts| facts.reasoning);
+        let is_repeated = |(key, _): (&[u8], json::Value<'_>)| !UNREPEATED.contains(&key);
+        let repeats = body.iter().any(is_repeated);
+        let is_reasoning = context.model_facts().is_some_and(|facts| facts.reasoning);
         let id = String::from_utf8(self.id.render(context)).unwrap_or_default();
         let mut text = Vec::with_capacity(1024);
-        text.extend_from_slice(if shape == Shape::Whole { b"{\n  \"id\": \"" } else { b"{\"id\":\"" });
+        text.extend_from_slice(if form == JsonForm::Pretty { b"{\n  \"id\": \"" } else { b"{\"id\":\"" });
         text.extend_from_slice(id.as_bytes());
         text.push(b'"');
-        let mut cuts = Vec::with_capacity(Own::ALL.len());
+        let mut cuts = Vec::with_capacity(VolatileMember::ALL.len());
         for member in &self.members {
-            let template = &member.written[usize::from(shape == Shape::Line)];
-            match member.own {
-                Some(Own::Billing) => {
+            let template = &member.templates[usize::from(form == JsonForm::Compact)];
+            match member.volatile {
+                Some(VolatileMember::Billing) => {
                     let from = text.len();
                     template.render_into(context, &mut text);
-                    cuts.push((from, text.len(), Own::Billing));
+                    cuts.push((from, text.len(), VolatileMember::Billing));
                 }
-                Some(own) => cuts.push((text.len(), text.len(), own)),
+                Some(volatile) => cuts.push((text.len(), text.len(), volatile)),
                 None => {
-                    let given = if tells && member.repeats { member.given(body) } else { None };
-                    match member.repeated(given, thinks) {
-                        Some(value) => shape.member(&member.name, &value, &mut text),
+                    let given = if repeats && member.repeats { member.given(body) } else { None };
+                    match member.repeated(given, is_reasoning) {
+                        Some(value) => form.member(&member.name, &value, &mut text),
                         None => template.render_into(context, &mut text),
                     }
                 }
             }
         }
-        let (started_tier, tier) = self.tiers(body, context);
-        Filled { shape, id, text, cuts, started_tier, tier, now: context.now.as_secs() }
+        let (requested_tier, tier) = self.tiers(body, context);
+        ResponseObject { form, id, text, cuts, requested_tier, tier, now: context.now.as_secs() }
     }
 
-    /// The tier as it is asked for, and the one that serves.
+    /// Returns the requested tier, and the one that serves the request.
     fn tiers(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> (String, String) {
-        let asked = body.get("service_tier").and_then(|tier| Some(tier.as_str()?.into_owned()));
-        let serves = match asked.as_deref() {
+        let requested = body.get("service_tier").and_then(|tier| Some(tier.as_str()?.into_owned()));
+        let served = match requested.as_deref() {
             Some("priority" | "fast") => "priority".to_owned(),
             Some(tier @ ("flex" | "scale")) => tier.to_owned(),
             _ => String::from_utf8(self.tier.render(context)).unwrap_or_default(),
         };
-        (asked.unwrap_or_else(|| "auto".to_owned()), serves)
+        (requested.unwrap_or_else(|| "auto".to_owned()), served)
     }
 }
 
@@ -230,12 +200,12 @@ impl Member {
         body.get(&self.name).filter(|value| value.kind() != Kind::Null)?.to_value()
     }
 
-    /// What the object says of what the request gives; `None` for what it says where the request gives nothing.
-    fn repeated(&self, given: Option<Value>, thinks: bool) -> Option<Value> {
+    /// Returns the value in the response for a request's value. `None`: the default.
+    fn repeated(&self, given: Option<Value>, is_reasoning: bool) -> Option<Value> {
         let name = self.name.as_str();
-        if name == "reasoning" && (thinks || given.is_some()) {
-            let mut reasoning = self.usual.as_object().cloned().unwrap_or_default();
-            if thinks {
+        if name == "reasoning" && (is_reasoning || given.is_some()) {
+            let mut reasoning = self.default.as_object().cloned().unwrap_or_default();
+            if is_reasoning {
                 reasoning.insert("effort".to_owned(), json!("medium"));
             }
             let given = given.as_ref().and_then(Value::as_object).into_iter().flatten();
@@ -248,14 +218,14 @@ impl Member {
             ("temperature" | "top_p", number) => number.as_f64().map_or(number, Value::from),
             ("tools", Value::Array(tools)) => tools.into_iter().map(tool).collect(),
             ("text", text @ Value::Object(_)) => {
-                let mut told = self.usual.as_object().cloned().unwrap_or_default();
+                let mut repeated = self.default.as_object().cloned().unwrap_or_default();
                 if let Some(verbosity) = text.get("verbosity").filter(|verbosity| !verbosity.is_null()) {
-                    told.insert("verbosity".to_owned(), verbosity.clone());
+                    repeated.insert("verbosity".to_owned(), verbosity.clone());
                 }
                 if let Some(format) = text.get("format").filter(|format| format.is_object()) {
-                    told.insert("format".to_owned(), format_told(format));
+                    repeated.insert("format".to_owned(), repeated_format(format));
                 }
-                told.into()
+                repeated.into()
             }
             ("conversation", Value::String(id)) => json!({"id": id}),
             (_, value) => value,
@@ -263,26 +233,26 @@ impl Member {
     }
 }
 
-/// A tool as an answer repeats it. What is not said of a function is filled in.
+/// Returns a tool as responses repeat it, with the missing members of a function filled in.
 fn tool(tool: Value) -> Value {
     if tool["type"] != "function" {
         return tool;
     }
-    let mut told = json!({
+    let mut repeated = json!({
         "type": "function",
         "description": tool.get("description"),
         "name": tool.get("name"),
         "parameters": tool.get("parameters"),
         "strict": true,
     });
-    if let (Some(told), Value::Object(tool)) = (told.as_object_mut(), tool) {
-        told.extend(tool.into_iter().filter(|(name, value)| name != "strict" || !value.is_null()));
+    if let (Some(repeated), Value::Object(tool)) = (repeated.as_object_mut(), tool) {
+        repeated.extend(tool.into_iter().filter(|(name, value)| name != "strict" || !value.is_null()));
     }
-    told
+    repeated
 }
 
-/// A format as an answer repeats it.
-fn format_told(format: &Value) -> Value {
+/// Returns a format as responses repeat it.
+fn repeated_format(format: &Value) -> Value {
     if format["type"] != "json_schema" {
         return format.clone();
     }
@@ -295,106 +265,106 @@ fn format_told(format: &Value) -> Value {
     })
 }
 
-/// The object of one answer, but for what changes while it is made.
-pub(super) struct Filled {
-    shape: Shape,
+/// The object of one response, except for the members that change while it is generated.
+pub(super) struct ResponseObject {
+    form: JsonForm,
     pub(super) id: String,
     text: Vec<u8>,
-    /// Where what changes stands, and what of the text belongs to it.
-    cuts: Vec<(usize, usize, Own)>,
-    started_tier: String,
+    /// Start and end of each volatile member in the text.
+    cuts: Vec<(usize, usize, VolatileMember)>,
+    requested_tier: String,
     tier: String,
-    /// Seconds since 1970.
+    /// Time of the request, in seconds since 1970.
     now: u64,
 }
 
-/// How far a response has come.
+/// The state of a response.
 #[derive(Clone, Copy)]
 pub(super) enum State<'a> {
-    /// Nothing is said yet: `queued`, `in_progress`, or `cancelled` before that.
-    Before(&'static str),
-    /// All is said.
-    After {
-        /// Why it is incomplete, if it is.
+    /// No output yet: `queued`, `in_progress`, or `cancelled` in one of these states.
+    Unfinished(&'static str),
+    /// All output is there.
+    Finished {
+        /// Reason why the response is incomplete.
         incomplete: Option<&'static str>,
-        /// What is said, as JSON in the shape of the object.
+        /// The output as JSON, in the form of the object.
         output: &'a [u8],
-        /// What it has cost.
+        /// The usage object.
         usage: &'a Value,
     },
 }
 
-impl Filled {
-    /// The object of an answer that is kept, in which `started` is the tier that was asked for.
-    pub(super) fn kept(response: &Value, started: &str) -> Self {
+impl ResponseObject {
+    /// Creates the object of a stored response, for which `requested_tier` was requested.
+    pub(super) fn stored(response: &Value, requested_tier: &str) -> Self {
         let text = |name: &str| response[name].as_str().unwrap_or_default().to_owned();
-        let shape = Shape::Line;
+        let form = JsonForm::Compact;
         let id = text("id");
-        let mut filled = Filled {
-            shape,
+        let mut filled = ResponseObject {
+            form,
             text: format!(r#"{{"id":"{id}""#).into_bytes(),
             id,
             cuts: Vec::new(),
-            started_tier: started.to_owned(),
+            requested_tier: requested_tier.to_owned(),
             tier: text("service_tier"),
             now: response["completed_at"].as_u64().unwrap_or_default(),
         };
         for (name, value) in response.as_object().into_iter().flatten().filter(|(name, _)| *name != "id") {
             let from = filled.text.len();
-            let own = Own::ALL.iter().find(|(known, _)| known == name).map(|(_, own)| *own);
-            if own.is_none_or(|own| own == Own::Billing) {
-                shape.member(name, value, &mut filled.text);
+            let volatile = VolatileMember::ALL.iter().find(|(known, _)| known == name).map(|(_, volatile)| *volatile);
+            if volatile.is_none_or(|volatile| volatile == VolatileMember::Billing) {
+                form.member(name, value, &mut filled.text);
             }
-            filled.cuts.extend(own.map(|own| (from, filled.text.len(), own)));
+            filled.cuts.extend(volatile.map(|volatile| (from, filled.text.len(), volatile)));
         }
         filled
     }
 
-    /// The tier that was asked for.
-    pub(super) fn started_tier(&self) -> &str {
-        &self.started_tier
+    /// Returns the requested tier.
+    pub(super) fn requested_tier(&self) -> &str {
+        &self.requested_tier
     }
 
-    /// Appends the object as it is in this state.
+    /// Appends the object in this state.
     pub(super) fn put(&self, state: State<'_>, out: &mut Vec<u8>) {
-        let said = if let State::After { output, .. } = state { output.len() + 256 } else { 128 };
-        out.reserve(self.text.len() + said);
-        let shape = self.shape;
+        let volatile_length = if let State::Finished { output, .. } = state { output.len() + 256 } else { 128 };
+        out.reserve(self.text.len() + volatile_length);
+        let form = self.form;
         let mut at = 0;
-        for (from, to, own) in &self.cuts {
+        for (from, to, volatile) in &self.cuts {
             out.extend_from_slice(&self.text[at..*from]);
             at = *to;
-            let ended = matches!(state, State::After { .. });
-            match (own, state) {
-                (Own::Status, State::Before(status)) => shape.member("status", &status.into(), out),
-                (Own::Status, State::After { incomplete, .. }) => {
+            let is_finished = matches!(state, State::Finished { .. });
+            match (volatile, state) {
+                (VolatileMember::Status, State::Unfinished(status)) => form.member("status", &status.into(), out),
+                (VolatileMember::Status, State::Finished { incomplete, .. }) => {
                     let status = if incomplete.is_some() { "incomplete" } else { "completed" };
-                    shape.member("status", &status.into(), out);
+                    form.member("status", &status.into(), out);
                 }
-                (Own::Billing, _) if ended => out.extend_from_slice(&self.text[*from..*to]),
-                (Own::Billing, _) => {}
-                (Own::CompletedAt, State::After { incomplete: None, .. }) => {
-                    shape.member("completed_at", &self.now.into(), out);
+                (VolatileMember::Billing, _) if is_finished => out.extend_from_slice(&self.text[*from..*to]),
+                (VolatileMember::Billing, _) => {}
+                (VolatileMember::CompletedAt, State::Finished { incomplete: None, .. }) => {
+                    form.member("completed_at", &self.now.into(), out);
                 }
-                (Own::CompletedAt, _) => shape.member("completed_at", &Value::Null, out),
-                (Own::IncompleteDetails, State::After { incomplete: Some(reason), .. }) => {
-                    shape.member("incomplete_details", &json!({"reason": reason}), out);
+                (VolatileMember::CompletedAt, _) => form.member("completed_at", &Value::Null, out),
+                (VolatileMember::IncompleteDetails, State::Finished { incomplete: Some(reason), .. }) => {
+                    form.member("incomplete_details", &json!({"reason": reason}), out);
                 }
-                (Own::IncompleteDetails, _) => shape.member("incomplete_details", &Value::Null, out),
-                (Own::Output, State::After { output, .. }) => {
-                    shape.key("output", out);
+                (VolatileMember::IncompleteDetails, _) => form.member("incomplete_details", &Value::Null, out),
+                (VolatileMember::Output, State::Finished { output, .. }) => {
+                    form.key("output", out);
                     out.extend_from_slice(output);
                 }
-                (Own::Output, _) => shape.member("output", &json!([]), out),
-                (Own::ServiceTier, _) => {
-                    let tier = if ended { &self.tier } else { &self.started_tier };
-                    shape.member("service_tier", &tier.as_str().into(), out);
+                (VolatileMember::Output, _) => form.member("output", &json!([]), out),
+                (VolatileMember::ServiceTier, _) => {
+                    let tier = if is_finished { &self.tier } else { &self.requested_tier };
+                    form.member("service_tier", &tier.as_str().into(), out);
                 }
-                (Own::Usage, State::After { usage, .. }) => shape.member("usage", usage, out),
-                (Own::Usage, _) => shape.member("usage", &Value::Null, out),
+                (VolatileMember::Usage, State::Finished { usage, .. }) => form.member("usage", usage, out),
+                (VolatileMember::Usage, _) => form.member("usage", &Value::Null, out),
             }
         }
         out.extend_from_slice(&self.text[at..]);
-        out.extend_from_slice(if shape == Shape::Whole { b"\n}" } else { b"}" });
+        out.extend_from_slice(if form == JsonForm::Pretty { b"\n}" } else { b"}" });
     }
 }

@@ -1,8 +1,8 @@
-//! Reading what a response request asks.
+//! Parsing of a response request.
 
 use serde_json::Value;
 
-use super::items::Thoughts;
+use super::items::ReasoningOptions;
 use crate::core::{
     context::RequestContext,
     json::{self, Kind},
@@ -10,11 +10,11 @@ use crate::core::{
     reply::ToolKind,
 };
 
-/// Members that change a reply, or how it is told, whenever they are given; those with milder rules are in [`is_plain`].
+/// Members that change a reply or its rendering whenever they are set. [`is_plain`] has the rules of the others.
 const CHANGES: [&[u8]; 3] = [b"reasoning", b"background", b"include"];
 
-/// What the type of a tool begins with that searches the web.
-const SEARCH: &str = "web_search";
+/// Prefix of the types of web search tools.
+const WEB_SEARCH: &str = "web_search";
 
 /// See [`super::Protocol::is_plain`].
 pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
@@ -22,7 +22,7 @@ pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
         _ if matches!(value.text(), b"null" | b"false") => true,
         b"max_output_tokens" => value.as_u64().is_some_and(|most| most >= tokens),
         b"tool_choice" => matches!(value.text(), br#""auto""# | br#""none""#),
-        b"tools" => value.items().into_iter().all(|tool| kind(tool).is_none_or(|kind| !kind.starts_with(SEARCH))),
+        b"tools" => value.items().into_iter().all(|tool| kind(tool).is_none_or(|kind| !kind.starts_with(WEB_SEARCH))),
         b"text" => match value.members().and_then(|text| text.get("format")) {
             None => true,
             Some(format) => format.kind() == Kind::Null || kind(format).as_deref() == Some("text"),
@@ -31,50 +31,52 @@ pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
     })
 }
 
-/// The `type` of an object.
+/// Returns the `type` of an object.
 fn kind(value: json::Value<'_>) -> Option<String> {
     Some(value.members()?.get("type")?.as_str()?.into_owned())
 }
 
-/// What a request asks of the form of its answer.
+/// The response options of a request.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Wishes {
-    /// Whether it is to be streamed.
+pub(super) struct ResponsesOptions {
+    /// True if the response is streamed.
     pub(super) stream: bool,
-    /// Whether the deltas of the stream are to be padded.
+    /// True if the deltas of the stream have padding.
     pub(super) padded: bool,
-    /// Whether the client comes back for it later.
+    /// True if the response is generated in the background, and polled.
     pub(super) background: bool,
-    /// Whether it is kept.
-    pub(super) keep: bool,
-    /// Whether it is part of a conversation.
-    pub(super) converses: bool,
+    /// True if the response is stored.
+    pub(super) store: bool,
+    /// True if the response belongs to a conversation.
+    pub(super) in_conversation: bool,
 }
 
-/// Reads what a request asks of the form of its answer.
-pub(super) fn wishes(body: json::Object<'_>) -> Wishes {
-    let is_true = |name| body.get(name).and_then(json::Value::as_bool) == Some(true);
-    let options = body.get("stream_options").and_then(json::Value::members).unwrap_or_default();
-    let background = is_true("background");
-    Wishes {
-        stream: is_true("stream"),
-        // Recorded: streams of what is made in the background have none.
-        padded: !background && options.get("include_obfuscation").and_then(json::Value::as_bool) != Some(false),
-        background,
-        keep: body.get("store").and_then(json::Value::as_bool) != Some(false),
-        converses: super::conversation(body).is_some(),
+impl ResponsesOptions {
+    /// Parses the response options of a request.
+    pub(super) fn read(body: json::Object<'_>) -> Self {
+        let is_true = |name| body.get(name).and_then(json::Value::as_bool) == Some(true);
+        let options = body.get("stream_options").and_then(json::Value::members).unwrap_or_default();
+        let background = is_true("background");
+        ResponsesOptions {
+            stream: is_true("stream"),
+            // Recorded: streams of background responses have no padding.
+            padded: !background && options.get("include_obfuscation").and_then(json::Value::as_bool) != Some(false),
+            background,
+            store: body.get("store").and_then(json::Value::as_bool) != Some(false),
+            in_conversation: super::conversation(body).is_some(),
+        }
     }
 }
 
-/// How thoughts are to be shown.
-pub(super) fn thoughts(body: json::Object<'_>, context: &RequestContext<'_>) -> Thoughts {
-    const SEALED: &str = "reasoning.encrypted_content";
+/// Returns the form in which a request wants reasoning.
+pub(super) fn reasoning(body: json::Object<'_>, context: &RequestContext<'_>) -> ReasoningOptions {
+    const ENCRYPTED: &str = "reasoning.encrypted_content";
     let effort =
         body.get("reasoning").and_then(json::Value::members).and_then(|reasoning| reasoning.get("effort")?.as_str());
     let included = body.get("include").map(json::Value::items).unwrap_or_default();
-    Thoughts {
+    ReasoningOptions {
         always: context.model_facts().is_some_and(|facts| facts.reasoning) && effort.as_deref() != Some("none"),
-        sealed: included.into_iter().any(|one| one.as_str().as_deref() == Some(SEALED)),
+        encrypted: included.into_iter().any(|one| one.as_str().as_deref() == Some(ENCRYPTED)),
     }
 }
 
@@ -109,9 +111,9 @@ fn string(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// The tools of the caller, whether one must be called, and whether the web is searched.
+/// Returns the client's tools, the tool choice, and true if there is a web search.
 fn tools(tools: &Value, choice: &Value) -> (Vec<Tool>, ToolChoice, bool) {
-    let of_caller = |tool: &Value| {
+    let client_tool = |tool: &Value| {
         let kind = match tool["type"].as_str() {
             Some("function") => ToolKind::Function,
             Some("custom") => ToolKind::Custom,
@@ -119,8 +121,8 @@ fn tools(tools: &Value, choice: &Value) -> (Vec<Tool>, ToolChoice, bool) {
         };
         Some(Tool::new(kind, string(&tool["name"]), &tool["parameters"]))
     };
-    let mut offered: Vec<Tool> = list(tools).iter().filter_map(of_caller).collect();
-    let searches = |tool: &Value| tool["type"].as_str().is_some_and(|kind| kind.starts_with(SEARCH));
+    let mut offered: Vec<Tool> = list(tools).iter().filter_map(client_tool).collect();
+    let searches = |tool: &Value| tool["type"].as_str().is_some_and(|kind| kind.starts_with(WEB_SEARCH));
     let web_search = list(tools).iter().any(searches);
     let choice = match (choice.as_str(), choice["type"].as_str()) {
         (Some("none"), _) => ToolChoice::None,
@@ -145,21 +147,21 @@ fn format(format: &Value) -> Format {
     }
 }
 
-/// The conversation: the instructions of this request, what was asked and said before, and what is asked now.
+/// Returns the conversation: this request's instructions, the earlier input and output, and this request's input.
 fn turns(instructions: &Value, input: &Value, context: &RequestContext<'_>) -> Vec<Turn> {
     let mut turns = Vec::new();
     if let Some(text) = instructions.as_str() {
         turns.push(Turn { role: Role::System, text: text.to_owned(), ..Turn::default() });
     }
-    for kept in context.history.borrow().iter() {
-        add(&kept["input"], &mut turns);
-        add(&kept["answer"]["output"], &mut turns);
+    for record in context.history.borrow().iter() {
+        add(&record["input"], &mut turns);
+        add(&record["answer"]["output"], &mut turns);
     }
     add(input, &mut turns);
     turns
 }
 
-/// Adds the turns of an input, a text or items. Neighbouring items of the model are one turn of it.
+/// Adds the turns of an input, which is a text or items. Adjacent items of the model become one turn.
 fn add(input: &Value, turns: &mut Vec<Turn>) {
     if let Some(text) = input.as_str() {
         turns.push(Turn { text: text.to_owned(), ..Turn::default() });
@@ -168,7 +170,7 @@ fn add(input: &Value, turns: &mut Vec<Turn>) {
         let (role, (text, images)) = match item["type"].as_str() {
             None | Some("message") => (role(item), content(&item["content"])),
             Some(kind) if kind.ends_with("_output") => (Role::Tool, content(&item["output"])),
-            // A summary of what went before, which only its maker can read.
+            // The encrypted summary of earlier turns.
             Some("compaction") => continue,
             Some(_) => (Role::Assistant, (String::new(), 0)),
         };
@@ -191,7 +193,7 @@ fn role(item: &Value) -> Role {
     }
 }
 
-/// The text of a content, a string or parts, and how many images are among them.
+/// Returns the text and the number of images of a content, which is a string or parts.
 fn content(content: &Value) -> (String, u64) {
     if let Some(text) = content.as_str() {
         return (text.to_owned(), 0);
@@ -242,12 +244,12 @@ mod tests {
     }
 
     #[test]
-    fn what_went_before_comes_first_but_for_its_instructions() {
+    fn earlier_turns_come_first_without_their_instructions() {
         let turns = with_context_of(r#"{"input":"and now?","instructions":"new"}"#, |context| {
             let output =
                 json!([{"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}]);
-            let kept = json!({"input": "Hi", "answer": {"instructions": "old", "output": output}});
-            context.history.replace(vec![Arc::new(kept)]);
+            let record = json!({"input": "Hi", "answer": {"instructions": "old", "output": output}});
+            context.history.replace(vec![Arc::new(record)]);
             prompt(context.members().unwrap(), context).turns
         });
         let turns: Vec<_> = turns.iter().map(|turn| turn.text.as_str()).collect();
@@ -255,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn choices_formats_and_thoughts_are_read() {
+    fn tool_choice_format_and_reasoning_are_parsed() {
         let schema = json!({"type": "object", "properties": {}});
         let prompt = read(&json!({
             "tools": [{"type": "function", "name": "f", "parameters": schema}, {"type": "custom", "name": "g"}, {"type": "mcp"}],
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_is_what_changes_nothing() {
+    fn requests_that_do_not_change_the_reply_are_plain() {
         let plain = |body: &Value| is_plain(json::Document::read(body.to_string().as_bytes()).unwrap().members(), 20);
         for members in [
             json!({"model": "m", "input": "Hi", "stream": true, "store": false, "metadata": {"a": "b"}}),
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_input_is_read_as_nothing() {
+    fn members_of_the_wrong_type_are_ignored() {
         for (value, turns, plain) in [
             (json!(null), &[][..], true),
             (json!(1), &[], false),
@@ -316,7 +318,7 @@ mod tests {
             assert_eq!(format!("{prompt:?}"), format!("{empty:?}"), "{value}");
             let read = with_context_of(&body.to_string(), |context| {
                 let members = context.members().unwrap();
-                (is_plain(members, 1), wishes(members).padded, thoughts(members, context).sealed)
+                (is_plain(members, 1), ResponsesOptions::read(members).padded, reasoning(members, context).encrypted)
             });
             assert_eq!(read, (plain, true, false), "{value}");
         }

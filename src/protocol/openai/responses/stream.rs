@@ -1,4 +1,4 @@
-//! A streamed response: event by event.
+//! The events of a streamed response.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::{
-    Words,
-    items::{Item, Part, Said, annotation, summary_part},
-    object::{Filled, State},
+    ResponseTexts,
+    items::{Item, OutputItems, Part, annotation, summary_part},
+    object::{ResponseObject, State},
 };
 use crate::core::{
     random::{Alphabet, Random},
@@ -16,30 +16,31 @@ use crate::core::{
     response::{self, StreamEvent},
 };
 
-/// The events between those that tell of the whole response, shared by all the streams that say the same.
+/// The rendered events about the items. All streams that send this reply share them.
 #[derive(Default)]
-pub(super) struct Stream {
+pub(super) struct EventTexts {
     text: String,
     events: Vec<Event>,
 }
 
 /// One event of the text.
 struct Event {
-    /// The item that it is about, and where in the text its id stands.
+    /// Index of the item, and offset of its id in the text.
     item: (usize, usize),
-    /// Where padding stands, if it may have any.
+    /// Offset of the padding, if the event can have any.
     padding: Option<usize>,
-    /// Where it ends.
+    /// Offset of the event's end.
     end: usize,
     part: response::EventKind,
-    /// The tokens that it brings.
+    /// Number of tokens in the event.
     tokens: u32,
 }
 
-/// All events about the items. `first` is the number of the first of them: those before tell of the whole response.
-pub(super) fn events(said: &Said<'_>, first: usize) -> Stream {
-    let mut events = Events { stream: Stream::default(), number: first, index: 0 };
-    for (index, item) in said.items.iter().enumerate() {
+/// Renders all events about the items. `first` is the number of the first of them; earlier events are about the whole
+/// response.
+pub(super) fn events(items: &OutputItems<'_>, first: usize) -> EventTexts {
+    let mut events = EventBuilder { stream: EventTexts::default(), number: first, index: 0 };
+    for (index, item) in items.list.iter().enumerate() {
         events.index = index;
         events.item("response.output_item.added", &item.begun(), response::EventKind::Content);
         match item {
@@ -53,23 +54,24 @@ pub(super) fn events(said: &Said<'_>, first: usize) -> Stream {
             Item::Message(part) => events.message(part),
             Item::Call(call, _) => events.call(call),
         }
-        let is_last = index + 1 == said.items.len();
-        // That the last item is whole, or is not, is all that tells why a stream ends before its last event does.
+        let is_last = index + 1 == items.list.len();
+        // Before the final event, only the last item's status shows why the stream ends.
         let part = if is_last { response::EventKind::Finish } else { response::EventKind::Content };
-        events.item("response.output_item.done", &item.done(said.status(index)), part);
+        events.item("response.output_item.done", &item.done(items.status(index)), part);
     }
     events.stream
 }
 
-struct Events {
-    stream: Stream,
-    /// The number of the next event.
+/// Renders events into a text.
+struct EventBuilder {
+    stream: EventTexts,
+    /// The sequence number of the next event.
     number: usize,
     /// The index of the item.
     index: usize,
 }
 
-impl Events {
+impl EventBuilder {
     fn message(&mut self, part: &Part<'_>) {
         let (text, kind) = match part {
             Part::Text(text) => (text, "output_text"),
@@ -77,7 +79,7 @@ impl Events {
         };
         const HEAD: &str = r#""content_index":0,"#;
         let logprobs = if kind == "refusal" { "" } else { r#""logprobs":[],"# };
-        let whole = Value::from(text.text.as_str());
+        let full_text = Value::from(text.text.as_str());
         self.plain("response.content_part.added", HEAD, "", &format!(r#","part":{}"#, part.begun()));
         for piece in text.pieces() {
             let before = format!(r#"{HEAD}"delta":{},"#, Value::from(piece));
@@ -88,14 +90,14 @@ impl Events {
             self.plain("response.output_text.annotation.added", &before, "", "");
         }
         let member = if kind == "refusal" { "refusal" } else { "text" };
-        self.plain(&format!("response.{kind}.done"), HEAD, logprobs, &format!(r#","{member}":{whole}"#));
+        self.plain(&format!("response.{kind}.done"), HEAD, logprobs, &format!(r#","{member}":{full_text}"#));
         self.plain("response.content_part.done", HEAD, "", &format!(r#","part":{}"#, part.done()));
     }
 
     fn call(&mut self, call: &ToolCall) {
         let (kind, member, name) = match call.kind {
             ToolKind::Custom => ("custom_tool_call_input", "input", String::new()),
-            // Recordings lack the name; the schema and the SDKs' types want it.
+            // Recordings lack the name; the schema and the SDKs' types require it.
             ToolKind::Function | ToolKind::Legacy => {
                 ("function_call_arguments", "arguments", format!(r#""name":{},"#, Value::from(call.name.as_str())))
             }
@@ -103,45 +105,45 @@ impl Events {
         for piece in call.arguments.pieces() {
             self.delta(&format!("response.{kind}.delta"), &format!(r#""delta":{},"#, Value::from(piece)), "", "");
         }
-        let whole = Value::from(call.arguments.text.as_str());
-        self.plain(&format!("response.{kind}.done"), &format!(r#""{member}":{whole},"#), &name, "");
+        let full_text = Value::from(call.arguments.text.as_str());
+        self.plain(&format!("response.{kind}.done"), &format!(r#""{member}":{full_text},"#), &name, "");
     }
 
     fn summary(&mut self, text: &Text) {
         const INDEX: &str = r#","summary_index":0"#;
         let part = |text: &str| format!(r#""part":{}"#, summary_part(text));
-        let whole = Value::from(text.text.as_str());
+        let full_text = Value::from(text.text.as_str());
         self.plain("response.reasoning_summary_part.added", "", "", &format!(",{}{INDEX}", part("")));
         for piece in text.pieces() {
             let before = format!(r#""delta":{},"#, Value::from(piece));
             self.delta("response.reasoning_summary_text.delta", &before, "", INDEX);
         }
-        let after = format!(r#"{INDEX},"text":{whole}"#);
+        let after = format!(r#"{INDEX},"text":{full_text}"#);
         self.plain("response.reasoning_summary_text.done", "", "", &after);
         self.plain("response.reasoning_summary_part.done", "", "", &format!(",{}{INDEX}", part(&text.text)));
     }
 
-    /// An event with an item in it, whose id comes first.
+    /// Adds an event that contains an item, whose id comes first.
     fn item(&mut self, name: &str, item: &Value, part: response::EventKind) {
         let item = item.to_string();
         let (before, after) = item.split_once(r#""""#).unwrap_or((&item, ""));
         self.push(name, &format!(r#""item":{before}""#), &format!(r#""{after},"#), false, "", (part, 0));
     }
 
-    /// An event about an item.
+    /// Adds an event about an item.
     fn plain(&mut self, name: &str, before: &str, between: &str, after: &str) {
         let (before, between) = (format!(r#"{before}"item_id":""#), format!(r#"",{between}"#));
         self.push(name, &before, &between, false, after, (response::EventKind::Content, 0));
     }
 
-    /// An event that brings a token, and may bear padding.
+    /// Adds an event with one token, which can have padding.
     fn delta(&mut self, name: &str, before: &str, between: &str, after: &str) {
         let (before, between) = (format!(r#"{before}"item_id":""#), format!(r#"",{between}"#));
         self.push(name, &before, &between, true, after, (response::EventKind::Content, 1));
     }
 
-    /// Members stand in the order of their names, as recorded, but for the number of the event: `before` and the item's id,
-    /// `between`, padding, the item's index, `after`.
+    /// Adds an event. Its members are `before` and the item's id, `between`, padding, the item's index, `after`.
+    /// Recorded: they are sorted by name, except for the sequence number.
     fn push(
         &mut self,
         name: &str,
@@ -151,7 +153,7 @@ impl Events {
         after: &str,
         (part, tokens): (response::EventKind, u32),
     ) {
-        let Stream { text, events } = &mut self.stream;
+        let EventTexts { text, events } = &mut self.stream;
         for piece in ["event: ", name, "\ndata: {\"type\":\"", name, "\",", before] {
             text.push_str(piece);
         }
@@ -165,48 +167,49 @@ impl Events {
     }
 }
 
-/// The frames of one stream, rendered one by one.
-pub(super) struct Frames {
-    /// The object that the first events and the last tell.
-    pub(super) object: Filled,
-    pub(super) words: Arc<Words>,
+/// The events of one stream, rendered one by one.
+pub(super) struct ResponseEvents {
+    /// The object in the first events and in the last.
+    pub(super) object: ResponseObject,
+    pub(super) texts: Arc<ResponseTexts>,
     /// The ids of the items.
     pub(super) ids: Vec<String>,
-    /// What the first events tell: their names, and the states in which they find the response.
+    /// The first events: their names, and the status of the response in them.
     pub(super) first: &'static [(&'static str, &'static str)],
     pub(super) next: usize,
-    /// What padding is drawn from, where deltas have any.
+    /// The generator for padding, if deltas have any.
     pub(super) padding: Option<Random>,
 }
 
-impl Iterator for Frames {
+impl Iterator for ResponseEvents {
     type Item = StreamEvent;
 
     fn next(&mut self) -> Option<StreamEvent> {
         let number = self.next;
         self.next += 1;
         if let Some((name, status)) = self.first.get(number) {
-            return Some(StreamEvent::content(self.whole(name, State::Before(status), number), 0));
+            return Some(StreamEvent::content(self.object_event(name, State::Unfinished(status), number), 0));
         }
-        let words = Arc::clone(&self.words);
+        let texts = Arc::clone(&self.texts);
         let at = number - self.first.len();
-        if let Some(event) = words.stream.events.get(at) {
-            let from = at.checked_sub(1).map_or(0, |before| words.stream.events[before].end);
-            let bytes = self.event(&words.stream.text, from, event);
+        if let Some(event) = texts.stream.events.get(at) {
+            let from = at.checked_sub(1).map_or(0, |before| texts.stream.events[before].end);
+            let bytes = self.event(&texts.stream.text, from, event);
             return Some(StreamEvent { bytes, kind: event.part, tokens: event.tokens });
         }
-        if at > words.stream.events.len() {
+        if at > texts.stream.events.len() {
             return None;
         }
-        let output = words.line.with(&self.ids);
-        let state = State::After { incomplete: words.incomplete, output: &output, usage: &words.usage };
-        let name = if words.incomplete.is_some() { "response.incomplete" } else { "response.completed" };
-        Some(StreamEvent { bytes: self.whole(name, state, number), kind: response::EventKind::End, tokens: 0 })
+        let output = texts.compact.with_ids(&self.ids);
+        let state = State::Finished { incomplete: texts.incomplete, output: &output, usage: &texts.usage };
+        let name = if texts.incomplete.is_some() { "response.incomplete" } else { "response.completed" };
+        Some(StreamEvent { bytes: self.object_event(name, state, number), kind: response::EventKind::End, tokens: 0 })
     }
 }
 
-impl Frames {
-    fn whole(&self, name: &str, state: State<'_>, number: usize) -> Bytes {
+impl ResponseEvents {
+    /// Renders an event with the response object.
+    fn object_event(&self, name: &str, state: State<'_>, number: usize) -> Bytes {
         let mut out = format!("event: {name}\ndata: {{\"type\":\"{name}\",\"response\":").into_bytes();
         self.object.put(state, &mut out);
         out.extend_from_slice(format!(",\"sequence_number\":{number}}}\n\n").as_bytes());
@@ -222,7 +225,7 @@ impl Frames {
         let mut done = at;
         if let (Some(padding), Some(random)) = (event.padding, &mut self.padding) {
             out.extend_from_slice(&text.as_bytes()[at..padding]);
-            // Padding hides the length of a token: with it events are a multiple of 16 bytes longer than each other.
+            // Padding hides the length of a token. With it, the lengths of events differ by multiples of 16 bytes.
             let length = out.len() + event.end - padding;
             out.extend_from_slice(b"\"obfuscation\":\"");
             random.put(Alphabet::Alphanumeric, (16 - length % 16) % 16, &mut out);

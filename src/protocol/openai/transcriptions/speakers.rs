@@ -1,67 +1,68 @@
-//! Who says what in a recording: each line of what is said is one speaker's, named in front of it where a script does so.
+//! Speakers of a recording. Each line of the transcript has one speaker, whose name a script can put before it.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// Speakers without a name are called so, as by the model that tells them apart.
+/// Name of a speaker without a name, as OpenAI's model for diarization uses it.
 const UNNAMED: &str = "A";
-/// The most characters that a name in front of a line has.
-const LONGEST_NAME: usize = 32;
+/// Maximum number of characters of a name.
+const MAX_NAME: usize = 32;
 
-/// What one speaker says without a break.
+/// The uninterrupted speech of one speaker.
 #[derive(Debug, PartialEq)]
 pub(super) struct Segment {
-    /// Where in the text its line begins, in bytes.
+    /// Offset of the line in the text, in bytes.
     pub(super) from: usize,
-    /// When it begins and ends, in seconds.
+    /// Start and end, in seconds.
     times: (f64, f64),
     speaker: String,
     text: String,
 }
 
-/// The name in front of a line, and what is said behind it: `Agent: Thanks for calling.`
+/// Splits a line such as `Agent: Thanks for calling.` into its speaker's name and its speech.
 fn named(line: &str) -> Option<(&str, &str)> {
-    let (name, words) = line.split_once(": ")?;
+    let (name, speech) = line.split_once(": ")?;
     let is_name = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '_' | '-');
-    let fits = !name.is_empty() && name.chars().count() <= LONGEST_NAME && name.chars().all(is_name);
-    fits.then_some((name, words.trim()))
+    let fits = !name.is_empty() && name.chars().count() <= MAX_NAME && name.chars().all(is_name);
+    fits.then_some((name, speech.trim()))
 }
 
-/// The segments of a text, which share the time of the recording by their lengths. `known` are the names of speakers that
-/// the request knows.
+/// Splits a text into segments, whose times are proportional to their lengths. `known` has the names of the request's
+/// known speakers.
 pub(super) fn segments(text: &str, known: &[String], duration: Duration) -> Vec<Segment> {
     let seconds = duration.as_secs_f64();
     let all = text.lines().map(|line| line.trim().chars().count()).sum::<usize>().max(1) as f64;
     let time = |chars: usize| (seconds * chars as f64 / all * 100.0).round() / 100.0;
     let (mut from, mut chars, mut segments) = (0, 0, Vec::new());
     for line in text.split_inclusive('\n') {
-        let (start, said) = (from, line.trim());
+        let (start, trimmed) = (from, line.trim());
         from += line.len();
-        if said.is_empty() {
+        if trimmed.is_empty() {
             continue;
         }
-        let (name, words) = named(said).unwrap_or((known.first().map_or(UNNAMED, String::as_str), said));
+        let unnamed = (known.first().map_or(UNNAMED, String::as_str), trimmed);
+        let (name, speech) = named(trimmed).unwrap_or(unnamed);
         let speaker = known.iter().find(|known| known.eq_ignore_ascii_case(name)).map_or(name, String::as_str);
         let before = time(chars);
-        chars += said.chars().count();
-        let (speaker, text) = (speaker.to_owned(), words.to_owned());
+        chars += trimmed.chars().count();
+        let (speaker, text) = (speaker.to_owned(), speech.to_owned());
         segments.push(Segment { from: start, times: (before, time(chars)), speaker, text });
     }
     segments
 }
 
-/// What the segment of this number, from 0, is called.
+/// Returns the id of the segment with this index.
 pub(super) fn id(number: usize) -> String {
     format!("seg_{:03}", number + 1)
 }
 
 impl Segment {
-    /// The segment of this number, from 0.
-    pub(super) fn told(&self, number: usize) -> Value {
+    /// Renders the segment, which has this index.
+    pub(super) fn to_json(&self, index: usize) -> Value {
         json!({
             "type": "transcript.text.segment",
-            "id": id(number),
+            "id": id(index),
             "start": self.times.0,
             "end": self.times.1,
             "text": self.text,
@@ -75,24 +76,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_speakers_and_share_the_time() {
-        let told = |text: &str, known: &[&str]| -> Vec<_> {
+    fn each_line_is_a_segment_with_a_speaker_and_a_time() {
+        let split = |text: &str, known: &[&str]| -> Vec<_> {
             let known: Vec<_> = known.iter().map(|name| (*name).to_owned()).collect();
             let segments = segments(text, &known, Duration::from_secs(10));
             segments.into_iter().map(|one| (one.from, one.times, one.speaker, one.text)).collect()
         };
         let segment = |from, times, speaker: &str, text: &str| (from, times, speaker.to_owned(), text.to_owned());
-        assert_eq!(told("Hello.", &[]), [segment(0, (0.0, 10.0), "A", "Hello.")]);
-        assert_eq!(told("Hello.", &["agent"])[0].2, "agent");
+        assert_eq!(split("Hello.", &[]), [segment(0, (0.0, 10.0), "A", "Hello.")]);
+        assert_eq!(split("Hello.", &["agent"])[0].2, "agent");
         assert_eq!(
-            told("Agent: Hi\n\nThis: is; so\nHm: no", &["agent"]),
+            split("Agent: Hi\n\nThis: is; so\nHm: no", &["agent"]),
             [
                 segment(0, (0.0, 3.33), "agent", "Hi"),
                 segment(11, (3.33, 7.78), "This", "is; so"),
                 segment(24, (7.78, 10.0), "Hm", "no"),
             ]
         );
-        assert_eq!(told("At 10:30, he said: go", &[])[0].2, "A", "that is no name");
-        assert!(told(" \n", &[]).is_empty());
+        assert_eq!(split("At 10:30, he said: go", &[])[0].2, "A", "a name has no comma");
+        assert!(split(" \n", &[]).is_empty());
     }
 }

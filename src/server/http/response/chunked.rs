@@ -1,46 +1,46 @@
-//! Streams whose events are all ready: each in an HTTP chunk of its own, many handed out at once.
+//! Streams without delays: each event is an HTTP chunk of its own, many chunks are one write.
 //!
-//! actix takes a body piece by piece and puts each into a chunk by itself, which costs more than the event does.
+//! actix turns each piece of a body into one chunk, which costs more than rendering the event.
 
 use actix_http::{Request, ResponseHead, Version, header};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{core::response::EventStream, engine::Receipt};
 
-/// So much is handed out at once, or an event more.
-const AT_ONCE: usize = 4096;
-/// Room for that and for an event of usual size.
-const ROOM: usize = AT_ONCE + 1024;
+/// Number of bytes that end a write.
+const MIN_WRITE: usize = 4096;
+/// Capacity of the buffer: those bytes and a usual event.
+const CAPACITY: usize = MIN_WRITE + 1024;
 
-/// A lazy sequence of frames as a body. Dropping it, when the client is gone, ends the sequence.
-pub(in crate::server::http) struct Stream {
-    frames: EventStream,
+/// A lazy sequence of events as a body. It is dropped when the client is gone.
+pub(in crate::server::http) struct ChunkedStream {
+    events: EventStream,
     receipt: Option<Receipt>,
-    /// Whether frames are put into chunks here.
+    /// True if events are put into chunks here.
     pub(super) chunked: bool,
 }
 
-impl Stream {
-    /// Frames in answer to a request. The receipt is closed at their end.
-    pub(super) fn new(frames: EventStream, receipt: Receipt, request: &Request) -> Self {
+impl ChunkedStream {
+    /// The events of a response. The receipt is closed at their end.
+    pub(super) fn new(events: EventStream, receipt: Receipt, request: &Request) -> Self {
         // Before HTTP/1.1 there are no chunks: the end of the connection ends the body.
-        Stream { frames, receipt: Some(receipt), chunked: request.version() >= Version::HTTP_11 }
+        ChunkedStream { events, receipt: Some(receipt), chunked: request.version() >= Version::HTTP_11 }
     }
 
-    /// What is handed out next, and how much of it is the frames' own.
+    /// The next write, and the number of event bytes in it.
     pub(super) fn next(&mut self) -> Option<(Bytes, usize)> {
         self.receipt.as_ref()?;
         if !self.chunked {
-            let frame = self.frame()?;
-            let own = frame.len();
-            return Some((frame, own));
+            let event = self.next_event()?;
+            let own = event.len();
+            return Some((event, own));
         }
-        let (mut out, mut said) = (BytesMut::with_capacity(ROOM), 0);
-        while out.len() < AT_ONCE {
-            match self.frame() {
-                Some(frame) => {
-                    said += frame.len();
-                    put(&frame, &mut out);
+        let (mut out, mut event_bytes) = (BytesMut::with_capacity(CAPACITY), 0);
+        while out.len() < MIN_WRITE {
+            match self.next_event() {
+                Some(event) => {
+                    event_bytes += event.len();
+                    put(&event, &mut out);
                 }
                 None => {
                     put(b"", &mut out);
@@ -48,28 +48,28 @@ impl Stream {
                 }
             }
         }
-        Some((out.freeze(), said))
+        Some((out.freeze(), event_bytes))
     }
 
-    /// The next frame that is not empty; an empty chunk would end the body.
-    fn frame(&mut self) -> Option<Bytes> {
-        let frame = self.frames.events.by_ref().map(|frame| frame.bytes).find(|bytes| !bytes.is_empty());
-        if frame.is_none() {
+    /// The next event that is not empty; an empty chunk would end the body.
+    fn next_event(&mut self) -> Option<Bytes> {
+        let event = self.events.events.by_ref().map(|event| event.bytes).find(|bytes| !bytes.is_empty());
+        if event.is_none() {
             self.receipt = None;
         }
-        frame
+        event
     }
 }
 
-/// Tells the head of an answer that its body comes in chunks already.
-pub(super) fn tell(head: &mut ResponseHead) {
+/// Marks a head as having a body that is already in chunks.
+pub(super) fn mark_chunked(head: &mut ResponseHead) {
     head.no_chunking(true);
     head.headers.insert(header::TRANSFER_ENCODING, header::HeaderValue::from_static("chunked"));
 }
 
 /// Appends a chunk; an empty one is the last.
 fn put(bytes: &[u8], out: &mut BytesMut) {
-    // Its length in hexadecimal digits, from the last to the first.
+    // The length in hexadecimal digits, from the last to the first.
     let (mut digits, mut at, mut rest) = ([0; 2 * size_of::<usize>() + 2], 2 * size_of::<usize>(), bytes.len());
     digits[at..].copy_from_slice(b"\r\n");
     loop {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_are_framed_as_rfc_9112_says() {
+    fn chunks_are_framed_as_in_rfc_9112() {
         let mut out = BytesMut::new();
         put(b"data: x\n\n", &mut out);
         put(&[b'y'; 300], &mut out);

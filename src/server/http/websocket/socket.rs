@@ -1,4 +1,4 @@
-//! Frames of a WebSocket (RFC 6455), as messages that come in and go out. All that grows is bounded.
+//! The WebSocket protocol (RFC 6455): frames in, messages out. Every buffer is bounded.
 
 use std::{cell::RefCell, future::poll_fn, rc::Rc, task::Poll, time::Duration};
 
@@ -10,31 +10,31 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::next;
 
-/// The longest message taken, in bytes: OpenAI takes 15 MiB of audio at once, and JSON around it.
-const LONGEST: usize = 16 << 20;
-/// How long a client may take to answer that it closes too.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Maximum size of a message, in bytes: OpenAI accepts 15 MiB of audio at once, and JSON around it.
+const MAX_MESSAGE: usize = 16 << 20;
+/// Time that a client has to reply to a close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is handed over to be sent, one piece at a time: nothing more is written until it has been taken.
+/// A slot for the bytes to send next. Nothing more is written until they are taken.
 #[derive(Clone, Default)]
 pub(super) struct Wire(Rc<RefCell<Option<Bytes>>>);
 
 impl Wire {
-    /// Takes what is to be sent.
+    /// Takes the bytes to send.
     pub(super) fn take(&self) -> Option<Bytes> {
         self.0.borrow_mut().take()
     }
 
-    /// Hands bytes over, and waits until those before have been taken. Both ends are polled by one task, one after the
-    /// other, so that nobody need be woken.
+    /// Puts bytes into the slot and waits until they are taken. One task polls both ends in turn, so no waker is
+    /// needed.
     async fn send(&self, bytes: Bytes) {
         let mut bytes = Some(bytes);
         poll_fn(|_| {
-            let mut place = self.0.borrow_mut();
-            if place.is_some() {
+            let mut slot = self.0.borrow_mut();
+            if slot.is_some() {
                 return Poll::Pending;
             }
-            *place = bytes.take();
+            *slot = bytes.take();
             Poll::Ready(())
         })
         .await;
@@ -42,23 +42,23 @@ impl Wire {
     }
 }
 
-/// What comes in.
+/// An incoming event.
 pub(super) enum Event {
     Message(Bytes),
     Ping(Bytes),
-    /// The client has closed, or is gone.
+    /// The client closed the socket, or is gone.
     Closed,
-    /// What came is against the rules: the socket is closed with this code.
-    Wrong(CloseCode),
+    /// The input was invalid: the socket is closed with this code.
+    Invalid(CloseCode),
 }
 
-/// One socket.
+/// A WebSocket.
 pub(super) struct Socket {
     payload: Payload,
     wire: Wire,
-    /// What has come in and is no whole frame yet.
+    /// Received bytes that are not a whole frame yet.
     buffer: BytesMut,
-    /// The first parts of a message that comes in several.
+    /// The first fragments of a message.
     parts: Option<BytesMut>,
 }
 
@@ -67,12 +67,12 @@ impl Socket {
         Socket { payload, wire, buffer: BytesMut::new(), parts: None }
     }
 
-    /// The next thing that comes in. To be asked again if something else happens in between: nothing is lost.
+    /// Returns the next event. Cancel-safe: it can be called again without loss.
     pub(super) async fn next(&mut self) -> Event {
         loop {
             match self.frame() {
-                Err(code) => return Event::Wrong(code),
-                Ok(Some((is_last, code, payload))) => match self.take(is_last, code, payload) {
+                Err(code) => return Event::Invalid(code),
+                Ok(Some((is_last, code, payload))) => match self.on_frame(is_last, code, payload) {
                     Some(Event::Closed) => {
                         self.send_close(None).await;
                         return Event::Closed;
@@ -88,7 +88,7 @@ impl Socket {
         }
     }
 
-    /// Reads some more; `false` where no more comes.
+    /// Reads more bytes. Returns false at the end of the connection.
     async fn read(&mut self) -> bool {
         match next(&mut self.payload).await {
             Some(Ok(bytes)) => {
@@ -99,58 +99,58 @@ impl Socket {
         }
     }
 
-    /// The next frame, if all of it is here: whether it is the last of its message, what it is, and what it brings.
+    /// Returns the next frame if it is complete: true if it is the last of its message, its opcode, and its payload.
     fn frame(&mut self) -> Result<Option<(bool, OpCode, BytesMut)>, CloseCode> {
-        // The parser would make room for whatever is promised, and look at the bound last.
+        // The parser allocates the announced length before it checks the limit.
         match frame_length(&self.buffer) {
             None => return Ok(None),
-            Some(length) if length > LONGEST as u64 + MOST_HEAD => return Err(CloseCode::Size),
+            Some(length) if length > MAX_MESSAGE as u64 + MAX_FRAME_HEAD => return Err(CloseCode::Size),
             Some(length) if length > self.buffer.len() as u64 => return Ok(None),
             Some(_) => {}
         }
-        match Parser::parse(&mut self.buffer, true, LONGEST) {
+        match Parser::parse(&mut self.buffer, true, MAX_MESSAGE) {
             Ok(frame) => Ok(frame.map(|(is_last, code, payload)| (is_last, code, payload.unwrap_or_default()))),
             Err(ProtocolError::Overflow) => Err(CloseCode::Size),
             Err(_) => Err(CloseCode::Protocol),
         }
     }
 
-    /// What a frame brings, if it is something by itself.
-    fn take(&mut self, is_last: bool, code: OpCode, payload: BytesMut) -> Option<Event> {
+    /// Handles a frame. Returns the event that it completes, if any.
+    fn on_frame(&mut self, is_last: bool, code: OpCode, payload: BytesMut) -> Option<Event> {
         match code {
             OpCode::Text | OpCode::Binary | OpCode::Continue => {
                 let mut whole = match (self.parts.take(), code) {
                     (None, OpCode::Continue) | (Some(_), OpCode::Text | OpCode::Binary) => {
-                        return Some(Event::Wrong(CloseCode::Protocol));
+                        return Some(Event::Invalid(CloseCode::Protocol));
                     }
                     (None, _) => payload,
                     (Some(mut parts), _) => {
-                        if parts.len() + payload.len() > LONGEST {
-                            return Some(Event::Wrong(CloseCode::Size));
+                        if parts.len() + payload.len() > MAX_MESSAGE {
+                            return Some(Event::Invalid(CloseCode::Size));
                         }
                         parts.extend_from_slice(&payload);
                         parts
                     }
                 };
                 if !is_last {
-                    // What is kept of a frame is no more than the frame.
+                    // Stores only the payload, not the whole read buffer.
                     self.parts = Some(whole.split());
                     return None;
                 }
                 if std::str::from_utf8(&whole).is_err() {
-                    return Some(Event::Wrong(CloseCode::Invalid));
+                    return Some(Event::Invalid(CloseCode::Invalid));
                 }
                 Some(Event::Message(whole.freeze()))
             }
             OpCode::Ping => Some(Event::Ping(payload.freeze())),
             OpCode::Pong => None,
             OpCode::Close => Some(Event::Closed),
-            OpCode::Bad => Some(Event::Wrong(CloseCode::Protocol)),
+            OpCode::Bad => Some(Event::Invalid(CloseCode::Protocol)),
         }
     }
 
-    /// Sends messages, each once the one before has been taken.
-    pub(super) async fn say_all(&mut self, messages: impl IntoIterator<Item = Bytes>) {
+    /// Sends messages, each once the one before was taken.
+    pub(super) async fn send_all(&mut self, messages: impl IntoIterator<Item = Bytes>) {
         for message in messages {
             self.send(&message, OpCode::Text).await;
         }
@@ -176,8 +176,8 @@ impl Socket {
         self.wire.send(frame.freeze()).await;
     }
 
-    /// Closes, and waits a little for the client to close too: what it has sent and nobody has read would reset the
-    /// connection, and with it lose why.
+    /// Sends a close frame and waits briefly for the client's. Unread input would reset the connection, and the
+    /// client would lose the reason.
     pub(super) async fn close(&mut self, code: CloseCode) {
         self.send_close(Some(code)).await;
         let closed = async {
@@ -185,7 +185,7 @@ impl Socket {
                 match self.frame() {
                     Ok(Some((_, OpCode::Close, _))) => return,
                     Ok(Some(_)) => continue,
-                    // What follows is not understood any more, and is thrown away.
+                    // The rest of the input cannot be parsed and is discarded.
                     Err(_) => self.buffer.clear(),
                     Ok(None) => {}
                 }
@@ -194,14 +194,15 @@ impl Socket {
                 }
             }
         };
-        let _ = tokio::time::timeout(PATIENCE, closed).await;
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
     }
 }
 
-/// The longest head of a frame, in bytes: two, eight for the length, four for the mask.
-const MOST_HEAD: u64 = 14;
+/// Maximum size of a frame's head, in bytes: two, eight for the length, four for the mask.
+const MAX_FRAME_HEAD: u64 = 14;
 
-/// How long the frame is that begins here, in bytes with its head and its mask; none if that cannot be told yet.
+/// Returns the length of the frame that starts here, in bytes with head and mask; `None` if too few bytes have
+/// arrived.
 fn frame_length(bytes: &[u8]) -> Option<u64> {
     let second = *bytes.get(1)?;
     let (length, head) = match second & 0x7f {

@@ -49,7 +49,7 @@ fn law(text: &str) -> Result<Law, String> {
         Some(("lognormal", inner)) => match points(inner)?[..] {
             [a, b] => Ok(Law::LogNormal([a, b])),
             [_] => Err(format!("`{inner}` is one quantile; write two, such as lognormal(p50=300ms,p99=2s)")),
-            _ => Err(format!("`{inner}` is more than two quantiles; leave lognormal( ) away and write {inner}")),
+            _ => Err(format!("`{inner}` is more than two quantiles; remove lognormal() and write {inner}")),
         },
         Some(("ramp", _)) => Err(format!("`{text}` is a ramp within a ramp; write its beginning or end")),
         Some((word, _)) => Err(format!("`{word}` is not a distribution; write {FORMS}")),
@@ -223,7 +223,7 @@ mod tests {
             ("lognormal(p50=1s)", "`lognormal(p50=1s)`: `p50=1s` is one quantile; write two, such as lognormal(p50="),
             (
                 "lognormal(p1=1s,p2=1s,p3=1s)",
-                "`lognormal(p1=1s,p2=1s,p3=1s)`: `p1=1s,p2=1s,p3=1s` is more than two quantiles: leave",
+                "`lognormal(p1=1s,p2=1s,p3=1s)`: `p1=1s,p2=1s,p3=1s` is more than two quantiles; remove",
             ),
             ("lognormal(300ms,2s)", "`lognormal(300ms,2s)`: `300ms` is not a quantile; write it as p50=300ms"),
             (

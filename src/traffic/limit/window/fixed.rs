@@ -43,7 +43,7 @@ mod tests {
         let mut bucket = TestBucket::new(Window::Fixed, 100, 100);
         let mut batches = Vec::new();
         for _ in 0..13 {
-            batches.push((0..600).filter(|_| bucket.ask(1).admitted).count());
+            batches.push((0..600).filter(|_| bucket.charge(1).admitted).count());
             bucket.clock.advance(Duration::from_secs(10));
         }
         assert_eq!(batches, [100, 0, 0, 0, 0, 0, 100, 0, 0, 0, 0, 0, 100]);

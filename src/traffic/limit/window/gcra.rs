@@ -145,7 +145,7 @@ mod tests {
             let cost = (limit / 100).max(1);
             let mut bucket = TestBucket::new(Window::Gcra, limit, limit);
             for _ in 0..minutes * 600 {
-                while bucket.ask(cost).admitted {}
+                while bucket.charge(cost).admitted {}
                 bucket.clock.advance(Duration::from_millis(100));
             }
             let admitted: u64 = bucket.admitted.iter().map(|(_, cost)| u64::from(*cost)).sum();
@@ -169,14 +169,14 @@ mod tests {
         ] {
             let mut bucket = TestBucket::new(Window::Gcra, limit, limit);
             bucket.clock.advance(Duration::from_secs(3600));
-            let limit_status = bucket.ask(cost).limit_status;
+            let limit_status = bucket.charge(cost).limit_status;
             assert_eq!(limit_status.remaining, u64::from(limit - cost));
             assert_eq!(go_duration(limit_status.until_full), reset);
         }
         for (used, requested, wait) in [(22_999, 12_528, "11.054s"), (26_713, 7_669, "8.764s")] {
             let mut bucket = TestBucket::new(Window::Gcra, 30_000, 30_000);
-            bucket.ask(used);
-            let refused = bucket.ask(requested);
+            bucket.charge(used);
+            let refused = bucket.charge(requested);
             assert!(!refused.admitted);
             assert_eq!(go_duration(refused.limit_status.wait), wait);
         }

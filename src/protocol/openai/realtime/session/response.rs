@@ -1,45 +1,46 @@
-//! A session's response: asked for, followed while it is said, and ended.
+//! A session's response: its creation, its events, and its end.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
     super::{beta, id, text},
-    Ask, Conversation, Wrong,
+    ModelRequest, RealtimeSession, SessionError,
 };
 
-/// The response that is being said.
-pub(super) struct Active {
-    /// As it has begun.
+/// The response in progress.
+pub(super) struct ActiveResponse {
+    /// The response object at its creation.
     begun: Value,
-    /// The items that were said, the last perhaps not to its end.
+    /// The items so far. The last can be incomplete.
     output: Vec<Value>,
-    /// What of the last has been said, and as what.
+    /// The text so far of the last item.
     partial: String,
-    spoken: bool,
-    /// The id of the message that asked for it.
+    /// True if that text is the transcript of audio.
+    has_audio: bool,
+    /// The id of the client message that created the response.
     event_id: Value,
-    /// What it has failed by.
-    failed: Option<Wrong>,
+    /// The error that ended the response.
+    failed: Option<SessionError>,
 }
 
-impl Conversation {
-    /// Begins a response, and has something to ask the model then. `wish` is what this one is to be.
-    pub(super) fn create_response(&mut self, wish: Value, event_id: Value) -> Result<(), Box<Wrong>> {
+impl RealtimeSession {
+    /// Creates a response and its model request. `options` are the response's own settings.
+    pub(super) fn create_response(&mut self, options: Value, event_id: Value) -> Result<(), Box<SessionError>> {
         if let Some(active) = &self.active {
             let message = format!(
                 "Conversation already has an active response in progress: {}. Wait until the response is finished before creating a new one.",
                 text(&active.begun["id"])
             );
-            return Err(Wrong::new("conversation_already_has_active_response", message, None));
+            return Err(SessionError::new("conversation_already_has_active_response", message, None));
         }
-        let wish = if self.beta { beta::settings(&wish) } else { wish };
-        let pick = |name: &str| if wish[name].is_null() { &self.settings[name] } else { &wish[name] };
+        let options = if self.beta { beta::settings(&options) } else { options };
+        let pick = |name: &str| if options[name].is_null() { &self.settings[name] } else { &options[name] };
         let output = |name: &str| {
-            let of = |settings: &Value| settings["audio"]["output"][name].clone();
-            Some(of(&wish)).filter(|value| !value.is_null()).unwrap_or_else(|| of(&self.settings))
+            let value = |settings: &Value| settings["audio"]["output"][name].clone();
+            Some(value(&options)).filter(|value| !value.is_null()).unwrap_or_else(|| value(&self.settings))
         };
-        let joins = wish["conversation"] != "none";
+        let joins = options["conversation"] != "none";
         let begun = json!({
             "object": "realtime.response",
             "id": id("resp_", 21, &mut self.random),
@@ -51,146 +52,148 @@ impl Conversation {
             "max_output_tokens": pick("max_output_tokens"),
             "audio": {"output": {"format": output("format"), "voice": output("voice")}},
             "usage": null,
-            "metadata": wish["metadata"],
+            "metadata": options["metadata"],
         });
         let body = format!(
-            r#"{{"type":"response.create","response":{wish},"session":{},"begun":{begun},"previous":{},"items":[{}]}}"#,
+            r#"{{"type":"response.create","response":{options},"session":{},"begun":{begun},"previous":{},"items":[{}]}}"#,
             self.settings,
             json!(self.items.last()),
-            self.items.written()
+            self.items.to_json()
         );
-        self.asks.push_back(Ask { body: body.into(), transcribes: None });
-        self.tell("response.created", json!({"response": begun}));
+        self.pending.push_back(ModelRequest { body: body.into(), transcribes: None });
+        self.send("response.created", json!({"response": begun}));
         let (output, partial) = (Vec::new(), String::new());
-        self.active = Some(Active { begun, output, partial, spoken: false, event_id, failed: None });
+        self.active = Some(ActiveResponse { begun, output, partial, has_audio: false, event_id, failed: None });
         Ok(())
     }
 
-    /// Breaks the response off because the client wants it, if it is this one.
-    pub(super) fn cancel(&mut self, id: &str) -> Result<(), Box<Wrong>> {
-        let named = |active: &Active| id.is_empty() || active.begun["id"] == id;
+    /// Cancels the active response for the client, if it has this id.
+    pub(super) fn cancel(&mut self, id: &str) -> Result<(), Box<SessionError>> {
+        let named = |active: &ActiveResponse| id.is_empty() || active.begun["id"] == id;
         if !self.active.as_ref().is_some_and(named) {
             let message = "Cancellation failed: no active response found".to_owned();
-            return Err(Wrong::new("response_cancel_not_active", message, None));
+            return Err(SessionError::new("response_cancel_not_active", message, None));
         }
-        self.break_off("client_cancelled");
+        self.cancel_active("client_cancelled");
         Ok(())
     }
 
-    /// Breaks the response off for this reason.
-    pub(super) fn break_off(&mut self, reason: &str) {
-        self.asks.retain(|ask| ask.transcribes.is_some());
+    /// Cancels the active response for this reason.
+    pub(super) fn cancel_active(&mut self, reason: &str) {
+        self.pending.retain(|request| request.transcribes.is_some());
         if let Some(active) = self.active.take() {
             self.close(active, "cancelled", json!({"type": "cancelled", "reason": reason}));
         }
     }
 
-    /// Says that a response is over, and why. What was being said is as it is.
-    fn close(&mut self, mut active: Active, status: &str, details: Value) {
+    /// Sends the end of a response and its reason. An item in progress becomes incomplete.
+    fn close(&mut self, mut active: ActiveResponse, status: &str, details: Value) {
         let joins = !active.begun["conversation_id"].is_null();
         if let Some(item) = active.output.last_mut().filter(|item| item["status"] == "in_progress") {
             item["status"] = "incomplete".into();
-            let said = active.partial.as_str();
+            let partial = active.partial.as_str();
             match item["type"].as_str() {
-                Some("function_call") => item["arguments"] = said.into(),
-                _ if active.spoken => item["content"] = json!([{"type": "output_audio", "transcript": said}]),
-                _ => item["content"] = json!([{"type": "output_text", "text": said}]),
+                Some("function_call") => item["arguments"] = partial.into(),
+                _ if active.has_audio => item["content"] = json!([{"type": "output_audio", "transcript": partial}]),
+                _ => item["content"] = json!([{"type": "output_text", "text": partial}]),
             }
             let (item, index) = (item.clone(), active.output.len() - 1);
             self.items.replace(&item);
             if joins {
-                self.tell("conversation.item.done", json!({"previous_item_id": null, "item": item}));
+                self.send("conversation.item.done", json!({"previous_item_id": null, "item": item}));
             }
             let members = json!({"response_id": active.begun["id"], "output_index": index, "item": item});
-            self.tell("response.output_item.done", members);
+            self.send("response.output_item.done", members);
         }
         let mut response = active.begun;
         response["status"] = status.into();
         response["status_details"] = details;
         response["output"] = active.output.into();
-        self.tell("response.done", json!({"response": response}));
+        self.send("response.done", json!({"response": response}));
     }
 
-    /// The response is refused: it is told as failed; what is wrong with what was asked is an error of its own.
-    pub(super) fn fail_response(&mut self, status: u16, wrong: Wrong) {
+    /// Fails the active response because its model request was rejected. Client errors are an error event, too.
+    pub(super) fn fail_response(&mut self, status: u16, error: SessionError) {
         let Some(active) = self.active.take() else { return };
         if status < 500 && status != 429 {
             let event_id = active.event_id.clone();
-            self.tell_wrong(&wrong, &event_id);
+            self.send_error(&error, &event_id);
         }
-        let error = json!({"type": wrong.kind, "code": wrong.code, "message": wrong.message});
+        let error = json!({"type": error.kind, "code": error.code, "message": error.message});
         self.close(active, "failed", json!({"type": "failed", "error": error}));
     }
 
-    /// Ends a response that an error has broken off. One that has only lost its end is not told to have one.
+    /// Ends a response that an error has interrupted. A response that has only lost its last events gets no end.
     pub(super) fn close_failed(&mut self) {
-        let Some(mut active) = self.active.take_if(|_| self.asks.iter().all(|ask| ask.transcribes.is_some())) else {
+        let Some(mut active) =
+            self.active.take_if(|_| self.pending.iter().all(|request| request.transcribes.is_some()))
+        else {
             return;
         };
-        if let Some(wrong) = active.failed.take() {
-            let error = json!({"type": wrong.kind, "code": wrong.code, "message": wrong.message});
+        if let Some(error) = active.failed.take() {
+            let error = json!({"type": error.kind, "code": error.code, "message": error.message});
             self.close(active, "failed", json!({"type": "failed", "error": error}));
         }
     }
 
-    /// Follows an event of the model's answer, and puts it into the names that the client speaks.
+    /// Updates the session by an event of the model's response, and converts it to the names of the client's version.
     pub(super) fn follow(&mut self, event: Bytes) -> Option<Bytes> {
         let Some(kind) = kind(&event) else { return Some(self.follow_error(event)) };
         if kind.ends_with(b".delta") {
             self.follow_delta(kind.ends_with(b"audio.delta"), &event);
             return Some(if self.beta { beta::delta(event) } else { event });
         }
-        // What is broken off goes out as it is.
-        let Ok(told) = serde_json::from_slice::<Value>(&event) else { return Some(event) };
-        match (text(&told["type"]), &mut self.active) {
-            ("conversation.item.added", _) if !self.items.has(text(&told["item"]["id"])) => {
-                self.items.add(None, &told["item"]);
+        // A truncated event is sent unchanged.
+        let Ok(parsed) = serde_json::from_slice::<Value>(&event) else { return Some(event) };
+        match (text(&parsed["type"]), &mut self.active) {
+            ("conversation.item.added", _) if !self.items.has(text(&parsed["item"]["id"])) => {
+                self.items.add(None, &parsed["item"]);
             }
-            ("conversation.item.done", _) => self.items.replace(&told["item"]),
+            ("conversation.item.done", _) => self.items.replace(&parsed["item"]),
             ("response.output_item.added", Some(active)) => {
-                active.output.push(told["item"].clone());
+                active.output.push(parsed["item"].clone());
                 active.partial.clear();
             }
             ("response.output_item.done", Some(active)) => {
                 active.output.pop();
-                active.output.push(told["item"].clone());
+                active.output.push(parsed["item"].clone());
             }
             ("response.done", _) => self.active = None,
             _ => {}
         }
-        if self.beta { beta::event(told).map(|told| told.to_string().into()) } else { Some(event) }
+        if self.beta { beta::event(parsed).map(|event| event.to_string().into()) } else { Some(event) }
     }
 
-    fn follow_delta(&mut self, is_sound: bool, event: &[u8]) {
+    fn follow_delta(&mut self, is_audio: bool, event: &[u8]) {
         let Some(active) = &mut self.active else { return };
-        active.spoken |= is_sound;
-        if is_sound {
+        active.has_audio |= is_audio;
+        if is_audio {
             return;
         }
-        let told: Value = serde_json::from_slice(event).unwrap_or_default();
-        // Transcripts of what the user says are events of the session itself.
-        if told["response_id"] == active.begun["id"] {
-            active.partial.push_str(text(&told["delta"]));
+        let parsed: Value = serde_json::from_slice(event).unwrap_or_default();
+        // Transcripts of user audio are events of the session itself.
+        if parsed["response_id"] == active.begun["id"] {
+            active.partial.push_str(text(&parsed["delta"]));
         }
     }
 
-    /// An error in place of an event, which has the shape of any answer's.
+    /// Converts an error body in place of an event to an error event.
     fn follow_error(&mut self, event: Bytes) -> Bytes {
-        let is_error = serde_json::from_slice::<Value>(&event).is_ok_and(|told| told["error"].is_object());
+        let is_error = serde_json::from_slice::<Value>(&event).is_ok_and(|parsed| parsed["error"].is_object());
         if event.is_empty() || !is_error {
             return event;
         }
-        let wrong = Wrong::read(&event);
+        let error = SessionError::read(&event);
         let event_id = self.active.as_ref().map_or(Value::Null, |active| active.event_id.clone());
-        let told = super::event("error", json!({"error": wrong.told(&event_id)}), &mut self.random);
+        let event = super::event("error", json!({"error": error.to_json(&event_id)}), &mut self.random);
         if let Some(active) = &mut self.active {
-            active.failed = Some(wrong);
+            active.failed = Some(error);
         }
-        told.to_string().into()
+        event.to_string().into()
     }
 }
 
-/// The type of an event, if that stands first.
+/// Returns the type of an event, if it is the first member.
 fn kind(event: &[u8]) -> Option<&[u8]> {
     event.strip_prefix(br#"{"type":""#)?.split(|byte| *byte == b'"').next()
 }

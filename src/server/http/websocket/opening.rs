@@ -1,4 +1,4 @@
-//! Who asks over a socket: the request that opened it, which all that is asked later is made of.
+//! The request that opened a socket. Later requests of the conversation are copies of it.
 
 use std::net::IpAddr;
 
@@ -14,46 +14,47 @@ use percent_encoding::percent_decode_str;
 use super::super::client;
 use crate::core::request::{Headers, Request, RequestBody};
 
-/// What precedes a key among the subprotocols: a browser can send no header of its own with a handshake.
-const KEY: &str = "api-key.";
-/// The parameter of a query that has one, for the same reason.
-const IN_QUERY: &str = "api-key=";
+/// The prefix of a subprotocol that carries a key: browsers cannot set headers on a handshake.
+const KEY_PROTOCOL_PREFIX: &str = "api-key.";
+/// The query parameter that carries a key, for the same reason.
+const KEY_PARAMETER: &str = "api-key=";
 
 /// The request that opened a socket.
-pub(super) struct Asker {
+pub(super) struct OpeningRequest {
     path: String,
     query: String,
-    headers: AskerHeaders,
+    headers: OpeningHeaders,
     client: IpAddr,
 }
 
-struct AskerHeaders {
+struct OpeningHeaders {
     map: HeaderMap,
-    /// What stands for `Authorization` where that is missing.
+    /// The value to use if there is no `Authorization` header.
     authorization: Option<String>,
 }
 
-impl Headers for AskerHeaders {
+impl Headers for OpeningHeaders {
     fn get(&self, name: &HeaderName) -> Option<&str> {
         let sent = self.map.get(name).and_then(|value| value.to_str().ok());
         sent.or_else(|| self.authorization.as_deref().filter(|_| name == AUTHORIZATION))
     }
 }
 
-impl Asker {
+impl OpeningRequest {
     pub(super) fn new(request: &HttpRequest, trusted: &[IpNet]) -> Self {
         let map = request.headers().clone();
         let query = request.uri().query().unwrap_or_default().to_owned();
-        let key = protocols(request).find_map(|protocol| protocol.split_once(KEY).map(|(_, key)| key.to_owned()));
-        let in_query = || query.split('&').find_map(|pair| pair.strip_prefix(IN_QUERY));
+        let key = protocols(request)
+            .find_map(|protocol| protocol.split_once(KEY_PROTOCOL_PREFIX).map(|(_, key)| key.to_owned()));
+        let in_query = || query.split('&').find_map(|pair| pair.strip_prefix(KEY_PARAMETER));
         let has_key = map.contains_key("api-key");
         let key = key.or_else(|| in_query().map(|key| percent_decode_str(key).decode_utf8_lossy().into_owned()));
         let authorization = key.filter(|_| !has_key).map(|key| format!("Bearer {key}"));
         let (path, client) = (request.path().to_owned(), client(request, trusted));
-        Asker { path, query, headers: AskerHeaders { map, authorization }, client }
+        OpeningRequest { path, query, headers: OpeningHeaders { map, authorization }, client }
     }
 
-    /// A request like the one that opened the socket, with this body.
+    /// Returns a copy of the opening request with this body.
     pub(super) fn request(&self, body: Bytes) -> Request<'_> {
         Request {
             method: &Method::GET,
@@ -73,7 +74,7 @@ fn protocols(request: &HttpRequest) -> impl Iterator<Item = &str> {
     lists.flat_map(|list| list.split(',')).map(str::trim)
 }
 
-/// The subprotocol that is chosen: the first that is a name alone, since the others bring settings.
+/// Returns the accepted subprotocol: the first plain name, since the others carry settings.
 pub(super) fn protocol(request: &HttpRequest) -> Option<HeaderValue> {
     let name = protocols(request).find(|protocol| !protocol.is_empty() && !protocol.contains('.'))?;
     HeaderValue::from_str(name).ok()

@@ -1,4 +1,4 @@
-//! A whole answer: its `choices` and its `usage`.
+//! A full response's `choices` and `usage`.
 
 use std::time::Duration;
 
@@ -14,27 +14,27 @@ use crate::{
     media::silence::{Format, duration_of, silence},
 };
 
-/// Speech is sent as base64 inside the JSON: longer than this it would be megabytes.
-const LONGEST_SPEECH: Duration = Duration::from_secs(60);
+/// The longest audio output. Audio is base64 inside the JSON, so longer audio would be megabytes.
+const MAX_AUDIO: Duration = Duration::from_secs(60);
 
-/// A choice whose calls have their ids, and so is the same whole and streamed.
-pub(super) struct Said<'a> {
+/// The parts of one choice's message. Ids are drawn once, so the full and the streamed form have the same.
+pub(super) struct MessageParts<'a> {
     pub(super) choice: &'a Choice,
     /// The id of each call, in order.
     pub(super) ids: Vec<String>,
-    /// What was thought, and the member that tells it.
-    pub(super) thoughts: Option<(&'a str, &'a Text)>,
-    /// The id and the speech of what is spoken.
+    /// The reasoning, and the name of the member that holds it.
+    pub(super) reasoning: Option<(&'a str, &'a Text)>,
+    /// The `audio` object.
     pub(super) audio: Option<Value>,
 }
 
-impl<'a> Said<'a> {
-    /// `thoughts` is the member that tells what was thought, `speech` the format of what is spoken, `now` in seconds since
+impl<'a> MessageParts<'a> {
+    /// Draws the ids of a choice's message. `reasoning_member` is the member for reasoning, `now` is in seconds since
     /// 1970.
     pub(super) fn new(
         choice: &'a Choice,
-        thoughts: Option<&'a str>,
-        speech: Format,
+        reasoning_member: Option<&'a str>,
+        audio_format: Format,
         random: &mut Random,
         now: u64,
     ) -> Self {
@@ -48,15 +48,15 @@ impl<'a> Said<'a> {
         let audio = choice.blocks.iter().find_map(|block| match block {
             Block::Audio(text) => Some(json!({
                 "id": fresh("audio_", Alphabet::Hex, 32),
-                "data": BASE64.encode(silence(speech, duration_of(&text.text).min(LONGEST_SPEECH))),
+                "data": BASE64.encode(silence(audio_format, duration_of(&text.text).min(MAX_AUDIO))),
                 "expires_at": now + 3600,
                 "transcript": text.text,
             })),
             _ => None,
         });
-        let thought =
+        let reasoning =
             choice.blocks.iter().find_map(|block| if let Block::Reasoning(text) = block { Some(text) } else { None });
-        Said { choice, ids, thoughts: thoughts.zip(thought), audio }
+        MessageParts { choice, ids, reasoning: reasoning_member.zip(reasoning), audio }
     }
 
     pub(super) fn calls(&self) -> impl Iterator<Item = (&'a ToolCall, &String)> {
@@ -67,7 +67,7 @@ impl<'a> Said<'a> {
         calls.zip(&self.ids)
     }
 
-    /// What is said before the calls.
+    /// Returns the text before the calls.
     pub(super) fn text(&self) -> Option<&'a Text> {
         self.choice.blocks.iter().find_map(|block| if let Block::Text(text) = block { Some(text) } else { None })
     }
@@ -76,7 +76,7 @@ impl<'a> Said<'a> {
         self.choice.blocks.iter().find_map(|block| if let Block::Refusal(text) = block { Some(text) } else { None })
     }
 
-    /// The call of the time before there were tools.
+    /// Returns the `function_call`, the predecessor of tool calls.
     pub(super) fn legacy(&self) -> Option<&'a ToolCall> {
         self.calls().map(|(call, _)| call).find(|call| call.kind == ToolKind::Legacy)
     }
@@ -92,24 +92,24 @@ impl<'a> Said<'a> {
     }
 }
 
-/// A choice of a whole answer.
-pub(super) fn choice(index: usize, said: &Said<'_>, logprobs: &Logprobs, random: &mut Random) -> Value {
+/// Renders a choice of a full response.
+pub(super) fn choice(index: usize, parts: &MessageParts<'_>, logprobs: &Logprobs, random: &mut Random) -> Value {
     let text = |text: Option<&Text>| text.map_or(Value::Null, |text| text.text.clone().into());
     let mut message = Map::new();
     message.insert("role".into(), "assistant".into());
-    message.insert("content".into(), text(said.text()));
-    message.extend(said.thoughts.map(|(member, thought)| (member.to_owned(), thought.text.clone().into())));
-    if let Some(call) = said.legacy() {
+    message.insert("content".into(), text(parts.text()));
+    message.extend(parts.reasoning.map(|(member, reasoning)| (member.to_owned(), reasoning.text.clone().into())));
+    if let Some(call) = parts.legacy() {
         message.insert("function_call".into(), json!({"name": call.name, "arguments": call.arguments.text}));
-    } else if !said.ids.is_empty() {
+    } else if !parts.ids.is_empty() {
         message.insert(
             "tool_calls".into(),
-            said.calls().map(|(call, id)| tool_call(call, id, &call.arguments.text)).collect(),
+            parts.calls().map(|(call, id)| tool_call(call, id, &call.arguments.text)).collect(),
         );
     }
-    message.insert("refusal".into(), text(said.refusal()));
-    message.insert("annotations".into(), said.text().map_or_else(Vec::new, annotations).into());
-    message.extend(said.audio.clone().map(|audio| ("audio".to_owned(), audio)));
+    message.insert("refusal".into(), text(parts.refusal()));
+    message.insert("annotations".into(), parts.text().map_or_else(Vec::new, annotations).into());
+    message.extend(parts.audio.clone().map(|audio| ("audio".to_owned(), audio)));
 
     let mut choice = Map::new();
     choice.insert("index".into(), index.into());
@@ -118,19 +118,19 @@ pub(super) fn choice(index: usize, said: &Said<'_>, logprobs: &Logprobs, random:
         Logprobs::Absent => {}
         Logprobs::Null => _ = choice.insert("logprobs".into(), Value::Null),
         Logprobs::Given(top) => {
-            let of = |text: Option<&Text>, random: &mut Random| match text {
+            let logprobs = |text: Option<&Text>, random: &mut Random| match text {
                 Some(text) => text.pieces().map(|piece| logprob(piece, *top, random)).collect(),
                 None => Value::Null,
             };
-            let (content, refusal) = (of(said.text(), random), of(said.refusal(), random));
+            let (content, refusal) = (logprobs(parts.text(), random), logprobs(parts.refusal(), random));
             choice.insert("logprobs".into(), json!({"content": content, "refusal": refusal}));
         }
     }
-    choice.insert("finish_reason".into(), said.finish_reason().into());
+    choice.insert("finish_reason".into(), parts.finish_reason().into());
     choice.into()
 }
 
-/// A call; `arguments` may be only their beginning.
+/// Renders a tool call. `arguments` may be incomplete.
 pub(super) fn tool_call(call: &ToolCall, id: &str, arguments: &str) -> Value {
     match call.kind {
         ToolKind::Custom => json!({"id": id, "type": "custom", "custom": {"name": call.name, "input": arguments}}),
@@ -138,7 +138,7 @@ pub(super) fn tool_call(call: &ToolCall, id: &str, arguments: &str) -> Value {
     }
 }
 
-/// The passages of a text that quote the web.
+/// Renders the web citations of a text.
 pub(super) fn annotations(text: &Text) -> Vec<Value> {
     let annotation = |citation: &crate::core::reply::Citation| {
         let (start, end) = (citation.start, citation.end);
@@ -148,9 +148,9 @@ pub(super) fn annotations(text: &Text) -> Vec<Value> {
     text.citations.iter().map(annotation).collect()
 }
 
-/// How likely a piece is said to have been, with `top` alternatives, the piece itself first.
+/// Draws the log probability of a token, with `top` alternatives, of which the first is the token itself.
 pub(super) fn logprob(piece: &str, top: u64, random: &mut Random) -> Value {
-    // Six decimals, as likely as a sure model's tokens are.
+    // Six decimals, in the range of a confident model.
     let mut rounded = |scale: f64| -(random.unit() * scale * 1e6).round() / 1e6;
     let logprob = rounded(0.7);
     let entry = |token: &str, logprob: f64| json!({"token": token, "logprob": logprob, "bytes": token.as_bytes()});
@@ -172,7 +172,7 @@ fn alternative(n: u64) -> char {
     char::from(b'a' + ((n - 1) % 26) as u8)
 }
 
-/// The usage object, with both `*_tokens_details` as they have always been there since 2024.
+/// Renders the usage object. Both `*_tokens_details` have always been present since 2024.
 pub(super) fn usage(usage: &Usage) -> Value {
     json!({
         "prompt_tokens": usage.prompt_tokens,

@@ -1,4 +1,4 @@
-//! What is kept of a response, for those who ask for it again or go on from it.
+//! The stored record of a response, from which it is retrieved and continued.
 
 use serde_json::{Map, Value, json};
 
@@ -7,7 +7,7 @@ use crate::core::{
     random::{Alphabet, Random},
 };
 
-/// What the ids of items begin with, by type. Those of results begin as those of their calls do.
+/// Prefixes of item ids, by type. Outputs have the prefix of their calls.
 const PREFIXES: [(&str, &str); 7] = [
     ("message", "msg_"),
     ("reasoning", "rs_"),
@@ -18,8 +18,8 @@ const PREFIXES: [(&str, &str); 7] = [
     ("compaction", "cmp_"),
 ];
 
-/// What was asked for, item by item, as it is told to who asks for it: each item has an id, and each message parts.
-pub(super) fn items(body: json::Object<'_>, random: &mut Random) -> Vec<Value> {
+/// Returns a request's input items in the form in which they are listed: each item has an id, and each message parts.
+pub(super) fn input_items(body: json::Object<'_>, random: &mut Random) -> Vec<Value> {
     let items = match body.get("input").and_then(json::Value::to_value) {
         Some(text @ Value::String(_)) => vec![json!({"role": "user", "content": text})],
         Some(Value::Array(items)) => items,
@@ -27,11 +27,11 @@ pub(super) fn items(body: json::Object<'_>, random: &mut Random) -> Vec<Value> {
     };
     items
         .into_iter()
-        .filter_map(|item| if let Value::Object(item) = item { Some(whole(item, random)) } else { None })
+        .filter_map(|item| if let Value::Object(item) = item { Some(listed(item, random)) } else { None })
         .collect()
 }
 
-fn whole(mut item: Map<String, Value>, random: &mut Random) -> Value {
+fn listed(mut item: Map<String, Value>, random: &mut Random) -> Value {
     let kind = item.get("type").and_then(Value::as_str).unwrap_or("message").to_owned();
     let id = item.shift_remove("id").filter(Value::is_string).unwrap_or_else(|| {
         let prefix = PREFIXES.iter().find(|(known, _)| *known == kind).map_or("item_", |(_, prefix)| prefix);
@@ -39,13 +39,13 @@ fn whole(mut item: Map<String, Value>, random: &mut Random) -> Value {
         random.put(Alphabet::Hex, 48, &mut id);
         String::from_utf8_lossy(&id).into()
     });
-    let mut whole = Map::new();
-    whole.insert("id".to_owned(), id);
-    whole.insert("type".to_owned(), kind.as_str().into());
+    let mut listed = Map::new();
+    listed.insert("id".to_owned(), id);
+    listed.insert("type".to_owned(), kind.as_str().into());
     item.shift_remove("type");
     if kind != "message" {
-        whole.extend(item);
-        return whole.into();
+        listed.extend(item);
+        return listed.into();
     }
     let part = if item.get("role").is_some_and(|role| role == "assistant") { "output_text" } else { "input_text" };
     let content = match item.shift_remove("content") {
@@ -55,21 +55,21 @@ fn whole(mut item: Map<String, Value>, random: &mut Random) -> Value {
         Some(Value::String(text)) => json!([{"type": part, "text": text}]),
         content => content.unwrap_or_else(|| json!([])),
     };
-    whole.insert("status".to_owned(), "completed".into());
-    whole.insert("content".to_owned(), content);
-    whole.extend(item);
-    whole.into()
+    listed.insert("status".to_owned(), "completed".into());
+    listed.insert("content".to_owned(), content);
+    listed.extend(item);
+    listed.into()
 }
 
-/// What is kept, as JSON: the `answer`, what it becomes each time that somebody asks (`stages`; none at all where it is
-/// made at once), the `input`, the response that it goes on from (`after`), and how it is told event by event (`told`).
+/// Renders the record as JSON: the response (`answer`), its later states, one for each retrieval (`stages`; absent if
+/// it is finished at once), the `input`, the previous response's id (`after`), and the facts for its events (`told`).
 pub(super) fn record(
     id: &str,
     response: &[u8],
     stages: Option<&[Vec<u8>]>,
     input: &[Value],
     body: json::Object<'_>,
-    told: &[u8],
+    replay: &[u8],
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(response.len() * 2);
     let mut member = |before: &str, value: &[u8]| {
@@ -84,7 +84,7 @@ pub(super) fn record(
     }
     member(r#","input":"#, json!(input).to_string().as_bytes());
     member(r#","after":"#, body.get("previous_response_id").map_or(b"null", json::Value::text));
-    member(r#","told":"#, told);
+    member(r#","told":"#, replay);
     member("}", b"");
     out
 }
@@ -96,20 +96,20 @@ mod tests {
 
     fn items_of(input: &Value) -> Vec<Value> {
         let body = json!({"input": input}).to_string();
-        items(json::Document::read(body.as_bytes()).unwrap().members(), &mut Random::seeded(1))
+        input_items(json::Document::read(body.as_bytes()).unwrap().members(), &mut Random::seeded(1))
     }
 
     #[test]
     fn every_item_has_an_id_and_every_message_has_parts() {
-        let said = items_of(&json!("Hi"));
-        let [message] = said.as_slice() else { panic!("{said:?}") };
+        let items = items_of(&json!("Hi"));
+        let [message] = items.as_slice() else { panic!("{items:?}") };
         assert!(message["id"].as_str().unwrap().len() == 52);
         assert_eq!(message["content"], json!([{"type": "input_text", "text": "Hi"}]));
-        let said = items_of(&json!([
+        let items = items_of(&json!([
             {"role": "assistant", "content": "x", "id": "msg_1"}, 7,
             {"type": "function_call_output", "call_id": "c", "output": "y"},
         ]));
-        let texts: Vec<_> = said.iter().map(Value::to_string).collect();
+        let texts: Vec<_> = items.iter().map(Value::to_string).collect();
         assert_eq!(
             texts[0],
             r#"{"id":"msg_1","type":"message","status":"completed","content":[{"type":"output_text","annotations":[],"logprobs":[],"text":"x"}],"role":"assistant"}"#

@@ -1,0 +1,85 @@
+//! The delays of a response, and the `Server-Timing` header.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue};
+
+use super::{Engine, faults::FaultConfig};
+use crate::{
+    core::{
+        context::RequestContext,
+        response::{Body, Response},
+    },
+    fixtures::Endpoint,
+    traffic::{fault::Plan, latency::Pace},
+};
+
+/// The `Server-Timing` header, in milliseconds: the fake's own time, time in the queue, and the intended time to the
+/// head.
+pub(super) fn server_timing(context: &RequestContext<'_>) -> (HeaderName, HeaderValue) {
+    let millis = |time: Duration| time.as_secs_f64() * 1000.0;
+    let own = millis(context.elapsed().saturating_sub(context.queued));
+    let (queued, intended) = (millis(context.queued), millis(context.intended));
+    let text = format!("fake;dur={own:.3}, queue;dur={queued:.3}, intended;dur={intended:.3}");
+    let value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+    (HeaderName::from_static("server-timing"), value)
+}
+
+/// The delays of a response.
+#[derive(Default)]
+pub(super) struct ResponseTiming {
+    /// Time until the head is sent.
+    pub(super) before_head: Duration,
+    /// Delays between tokens, for a stream.
+    pub(super) pace: Option<Pace>,
+}
+
+impl ResponseTiming {
+    /// Returns true if there is any delay.
+    pub(super) fn has_delay(&self) -> bool {
+        !self.before_head.is_zero() || self.pace.is_some()
+    }
+}
+
+impl Engine {
+    /// Returns the delays of a response; `None` stands for an error.
+    pub(super) fn response_timing(
+        &self,
+        endpoint: Option<&Endpoint>,
+        plan: &Plan,
+        context: &RequestContext<'_>,
+        response: Option<&Response>,
+    ) -> ResponseTiming {
+        let FaultConfig { latency, itl, speed, capacity, .. } = &self.faults;
+        // Only generated responses have a latency of their own.
+        let cost = response.and_then(|response| response.cost).filter(|_| endpoint.is_some_and(Endpoint::is_generated));
+        let (planned_ttft, planned_itl) = (plan.ttft(), plan.itl());
+        if planned_ttft.is_none() && (cost.is_none() || planned_itl.is_none() && latency.is_zero()) {
+            return ResponseTiming::default();
+        }
+        let mut random = context.random.borrow_mut().fork();
+        let factor = {
+            let (speed, capacity) = (*speed, capacity.clone());
+            move || capacity.as_ref().map_or(1.0, |capacity| capacity.slowdown()) / speed
+        };
+        let ttft = match (planned_ttft, cost) {
+            (Some((time, progress)), _) => time.sample_at(&mut random, progress),
+            (None, Some(cost)) => {
+                let prompt = u32::try_from(cost.input).unwrap_or(u32::MAX);
+                latency.ttft.sample_at(&mut random, 1.0).saturating_add(latency.prefill.saturating_mul(prompt))
+            }
+            (None, None) => Duration::ZERO,
+        };
+        let before_head = if factor() == 1.0 { ttft } else { ttft.mul_f64(factor()) };
+        let Some(cost) = cost else { return ResponseTiming { before_head, pace: None } };
+        let (itl, progress) = match planned_itl {
+            Some((time, progress)) => (Arc::new(time.clone()), progress),
+            None => (Arc::clone(itl), 1.0),
+        };
+        let mut pace = Pace::new(before_head, itl, progress, Box::new(factor), random);
+        match response.map(|response| &response.body) {
+            Some(Body::Stream(_)) => ResponseTiming { before_head, pace: Some(pace) },
+            _ => ResponseTiming { before_head: pace.total(cost.output), pace: None },
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! `openai-response`: a stored response, full or as the same events as when it was created.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::{
+    FIRST_EVENTS, FIRST_EVENTS_QUEUED, ResponseTexts,
+    items::{Item, OutputItems, Part},
+    json_response,
+    object::ResponseObject,
+    read::ResponsesOptions,
+    stream::ResponseEvents,
+};
+use crate::{
+    core::{
+        context::RequestContext,
+        error::ApiError,
+        json,
+        prompt::Prompt,
+        random::Random,
+        reply::{Citation, Text, ToolCall, ToolKind},
+        response::{self, Body, Response, StreamFormat},
+        template::{Layout, query},
+    },
+    protocol::{ComputedReply, TokenCounter},
+};
+
+/// Creates the protocol; see [`crate::protocol::MakeComputedReply`].
+pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
+    match head.keys().next() {
+        None => Ok(Box::new(Retrieve)),
+        Some(name) => Err(format!("unknown key `{name}`; remove it, a stored response has all its members")),
+    }
+}
+
+struct Retrieve;
+
+impl ComputedReply for Retrieve {
+    fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    fn read(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Prompt {
+        Prompt::default()
+    }
+
+    fn respond(
+        &self,
+        _: json::Object<'_>,
+        context: &RequestContext<'_>,
+        _: TokenCounter<'_>,
+    ) -> Result<Response, ApiError> {
+        let found = Arc::clone(&context.resource.borrow());
+        let parameter = |name: &str| query(context.request.query, name);
+        if parameter("stream").as_deref() != Some("true") {
+            return Ok(json_response(Layout { indent: 2, newline: false }.write(&found["answer"])));
+        }
+        // The number of the last event that the client has received.
+        let seen = parameter("starting_after").and_then(|number| number.parse::<usize>().ok());
+        let from = seen.map_or(0, |seen| seen.saturating_add(1));
+        let is_padded = parameter("include_obfuscation").as_deref() != Some("false");
+        let random = is_padded.then(|| context.random.borrow().clone());
+        let events = Body::Stream(response::EventStream {
+            events: Box::new(events(&found, random).skip(from)),
+            format: StreamFormat::Named,
+        });
+        Ok(Response::ok("text/event-stream; charset=utf-8", events))
+    }
+}
+
+/// Splits a text at the stored offsets, except for those that are no character boundaries.
+fn text(text: &Value, cuts: &Value) -> Text {
+    let text = text.as_str().unwrap_or_default().to_owned();
+    let ends = cuts.as_array().into_iter().flatten().filter_map(|end| usize::try_from(end.as_u64()?).ok());
+    let ends: Vec<_> = ends.filter(|end| text.is_char_boundary(*end)).collect();
+    Text { text, ends, ..Text::default() }
+}
+
+/// The text of a stored output item.
+enum StoredText {
+    Text(Text),
+    Refusal(Text),
+    Call(ToolCall),
+    Other,
+}
+
+fn stored_text(item: &Value, cuts: &Value) -> StoredText {
+    let call = |kind, arguments| {
+        let name = item["name"].as_str().unwrap_or_default().to_owned();
+        StoredText::Call(ToolCall { kind, name, arguments: text(arguments, cuts) })
+    };
+    let part = &item["content"][0];
+    match item["type"].as_str() {
+        Some("message") if part["type"] == "refusal" => StoredText::Refusal(text(&part["refusal"], cuts)),
+        Some("message") => {
+            let citations = part["annotations"].as_array().into_iter().flatten().map(citation).collect();
+            StoredText::Text(Text { citations, ..text(&part["text"], cuts) })
+        }
+        Some("reasoning") if item["summary"][0].is_object() => {
+            StoredText::Text(text(&item["summary"][0]["text"], cuts))
+        }
+        Some("function_call") => call(ToolKind::Function, &item["arguments"]),
+        Some("custom_tool_call") => call(ToolKind::Custom, &item["input"]),
+        _ => StoredText::Other,
+    }
+}
+
+fn citation(annotation: &Value) -> Citation {
+    let number = |name: &str| usize::try_from(annotation[name].as_u64().unwrap_or_default()).unwrap_or_default();
+    let text = |name: &str| annotation[name].as_str().unwrap_or_default().to_owned();
+    Citation { start: number("start_index"), end: number("end_index"), url: text("url"), title: text("title") }
+}
+
+/// Converts a stored output item back.
+fn item<'k>(item: &'k Value, text: &'k StoredText) -> Option<Item<'k>> {
+    let string = |value: &'k Value| value.as_str().unwrap_or_default();
+    Some(match (string(&item["type"]), text) {
+        ("reasoning", text) => {
+            let summary = if let StoredText::Text(text) = text { Some(text) } else { None };
+            Item::Reasoning { summary, encrypted: item["encrypted_content"].as_str().map(str::to_owned) }
+        }
+        ("web_search_call", _) => Item::Search { query: string(&item["action"]["query"]) },
+        (_, StoredText::Text(text)) => Item::Message(Part::Text(text)),
+        (_, StoredText::Refusal(text)) => Item::Message(Part::Refusal(text)),
+        (_, StoredText::Call(call)) => Item::Call(call, string(&item["call_id"]).to_owned()),
+        (_, StoredText::Other) => return None,
+    })
+}
+
+/// Renders all events of a stored response. One that was cancelled before it finished has only the first events.
+fn events(record: &Value, padding: Option<Random>) -> impl Iterator<Item = response::StreamEvent> + Send + use<> {
+    let (response, replay) = (&record["answer"], &record["told"]);
+    let output = response["output"].as_array().map_or(&[][..], Vec::as_slice);
+    let string = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let texts: Vec<_> = output.iter().enumerate().map(|(n, item)| stored_text(item, &replay["cuts"][n])).collect();
+    let list: Vec<Item<'_>> = output.iter().zip(&texts).filter_map(|(value, text)| item(value, text)).collect();
+    let incomplete = match response["incomplete_details"]["reason"].as_str() {
+        Some("content_filter") => Some("content_filter"),
+        Some(_) => Some("max_output_tokens"),
+        None => None,
+    };
+    let background = response["background"] == true;
+    let first: &[_] = if background { &FIRST_EVENTS_QUEUED } else { &FIRST_EVENTS };
+    let is_finished = matches!(response["status"].as_str(), Some("completed" | "incomplete"));
+    let options = ResponsesOptions { stream: true, background, ..ResponsesOptions::default() };
+    let texts = ResponseTexts::new(&OutputItems { list, incomplete }, response["usage"].clone(), Some(options));
+    let object = ResponseObject::stored(response, replay["tier"].as_str().unwrap_or("auto"));
+    let ids = output.iter().map(|item| string(&item["id"])).collect();
+    let padding = padding.filter(|_| !background);
+    let events = ResponseEvents { object, texts: Arc::new(texts), ids, first, next: 0, padding };
+    events.take(if is_finished { usize::MAX } else { first.len() })
+}
