@@ -1,4 +1,4 @@
-//! `fake-openai`: answers like OpenAI, without a model.
+//! `fake-openai`: a fake LLM API server for load tests and CI.
 
 #![forbid(unsafe_code)]
 
@@ -9,8 +9,8 @@ use std::{future::Future, process::ExitCode};
 use cli::{Failure, Task};
 use fake_openai::{Config, Server};
 
-/// What is logged unless `RUST_LOG` says otherwise. Not each client that speaks no HTTP: a scan would fill the disk.
-const LOG: &str = "warn,actix_http::h1::dispatcher=off,fake_openai=info,access=info";
+/// Default of `RUST_LOG`. Clients that send no HTTP are not logged: a port scan would fill the disk.
+const LOG_FILTER: &str = "warn,actix_http::h1::dispatcher=off,fake_openai=info,access=info";
 
 fn main() -> ExitCode {
     match cli::parse().and_then(execute) {
@@ -34,24 +34,24 @@ fn execute(task: Task) -> Result<(), Failure> {
     }
 }
 
-/// What a process needs that serves.
+/// Prepares the process for serving: logging, and the limit on open files.
 fn prepare() {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG)).init();
-    // A load test opens more connections than the 1024 files that many systems start a program with.
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG_FILTER)).init();
+    // Many systems start a program with a limit of 1024 open files. A load test opens more connections.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        log::warn!("cannot raise the limit on open files: {error}");
+        log::warn!("the limit on open files cannot be raised: {error}");
     }
 }
 
 fn serve(config: Config) -> Result<(), Failure> {
     prepare();
-    let machine = |error: std::io::Error| Failure::Machine(error.to_string());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(machine)?;
+    let failure = |error: std::io::Error| Failure::Machine(error.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failure)?;
     runtime.block_on(async {
-        let stop = signals().map_err(machine)?;
+        let stop = signals().map_err(failure)?;
         let server = Server::bind(config)?;
-        // Before the URL is known to anybody who could send the signal.
-        reload_on_hangup(server.reloader()).map_err(machine)?;
+        // Before the URL is printed: a reader of the URL may send the signal.
+        reload_on_hangup(server.reloader()).map_err(failure)?;
         cli::announce(&server);
         let stopped = server.run(stop).await?;
         log::info!("stopped: {} requests taken, {} of them cut", stopped.taken, stopped.cut);
@@ -59,7 +59,7 @@ fn serve(config: Config) -> Result<(), Failure> {
     })
 }
 
-/// Completes at the first SIGTERM or SIGINT; the second ends the program at once.
+/// Returns a future that completes at the first SIGTERM or SIGINT. The second ends the program at once.
 #[cfg(unix)]
 fn signals() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -67,12 +67,12 @@ fn signals() -> std::io::Result<impl Future<Output = ()>> {
     Ok(async move {
         let mut next = async || tokio::select! { _ = term.recv() => "SIGTERM", _ = int.recv() => "SIGINT" };
         log::info!(
-            "{}: no more connections are taken, requests under way are finished; again to end at once",
+            "{}: no new connections are accepted, running requests finish; send it again to stop at once",
             next().await
         );
         tokio::spawn(async move {
             tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-            log::warn!("ended at once");
+            log::warn!("stopped at once");
             std::process::exit(1);
         });
     })
@@ -100,7 +100,7 @@ fn reload_on_hangup(_: fake_openai::Reloader) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Completes at Ctrl-C; the second ends the program at once.
+/// Returns a future that completes at Ctrl-C. The second ends the program at once.
 #[cfg(not(unix))]
 fn signals() -> std::io::Result<impl Future<Output = ()>> {
     Ok(async {

@@ -1,7 +1,7 @@
-//! `bench`: how much this fake can do on this very machine, so that a load test of a gateway is not read as one of the
-//! gateway when it is one of the fake.
+//! `bench`: the requests per second that this server handles on this machine.
 //!
-//! A server in this process is loaded over the loopback interface from threads beside it.
+//! Above that rate, a load test of a gateway measures the fake and not the gateway. Client threads load a server in the same
+//! process over the loopback interface.
 
 mod load;
 mod report;
@@ -18,64 +18,71 @@ use fake_openai::{Config, LimitSpec, Server};
 use serde_json::json;
 
 use self::{
-    load::{Connection, Phase, Tally},
+    load::{Connection, LoadCounts, Phase},
     report::{Case, Report},
     times::Threads,
 };
 use super::Failure;
 
-/// Longest time before what is measured: whatever is slow the first time is past by then.
+/// Longest warm-up. Slow first requests are over by its end.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// A limit that admits all there can be: four billion a minute.
+/// Requests per minute of a limit that refuses nothing.
 const GENEROUS: u32 = 4_000_000_000;
 /// Length of the long prompt in bytes.
 const LONG: usize = 100_000;
-/// A request that the load has given up need not be waited for when its server stops.
+/// Longest drain: requests that the load has given up need not finish.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// How it is measured.
+/// Options of a measurement.
 #[derive(clap::Args)]
 pub struct Options {
     /// Time that each case is measured
     #[arg(long, value_name = "N", default_value = "5", value_parser = seconds)]
     seconds: Duration,
-    /// Connections, each with one request under way
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    /// Connections, with one request at a time on each
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = connections)]
     connections: u16,
-    /// Print one JSON object
+    /// Print the result as a JSON object
     #[arg(long)]
     json: bool,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().ok().filter(|seconds| (0.05..=3600.0).contains(seconds));
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| "give seconds, from 0.05 to 3600".to_owned())
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| format!("`{text}` is not a number of seconds; give 0.05 to 3600"))
 }
 
-/// What is asked in one case.
-struct Asked {
+fn connections(text: &str) -> Result<u16, String> {
+    let connections = text.parse().ok().filter(|connections| *connections > 0);
+    connections.ok_or_else(|| format!("`{text}` is not a number of connections; give 1 to {}", u16::MAX))
+}
+
+/// A kind of request to measure.
+struct Workload {
     name: &'static str,
     prompt: String,
     stream: bool,
     limited: bool,
 }
 
-fn cases() -> [Asked; 4] {
-    let plain = |name| Asked { name, prompt: LINE.trim_end().to_owned(), stream: false, limited: false };
-    // Lines as long as those of a text: each break is an escape, at which a reader of JSON has to stop.
+fn workloads() -> [Workload; 4] {
+    let plain = |name| Workload { name, prompt: LINE.trim_end().to_owned(), stream: false, limited: false };
+    // Line breaks as in a real text: each is an escape, at which a JSON parser stops.
     let long: String = LINE.chars().cycle().take(LONG).collect();
     [
         plain("plain chat"),
-        Asked { limited: true, ..plain("limit") },
-        Asked { prompt: long, ..plain("100 KB prompt") },
-        Asked { stream: true, ..plain("streamed") },
+        Workload { limited: true, ..plain("limit") },
+        Workload { prompt: long, ..plain("100 KB prompt") },
+        Workload { stream: true, ..plain("streamed") },
     ]
 }
 
 const LINE: &str = "Say hello to the gateway, and tell it what all this is for.\n";
 
-impl Asked {
-    /// The request, with the key and the model that the server takes.
+impl Workload {
+    /// Returns the bytes of the request, with a key and a model that the server accepts.
     fn request(&self, config: &Config, address: SocketAddr) -> Vec<u8> {
         let model = config.access.models.first().map_or("gpt-4o", String::as_str);
         let key = config.access.keys.first().map_or("sk-fake", String::as_str);
@@ -93,17 +100,17 @@ impl Asked {
     }
 }
 
-/// Measures every case, and tells the result.
+/// Measures every workload and returns the report.
 ///
 /// # Errors
-/// The server does not start, or the machine has not enough files, ports or threads.
+/// The server does not start, or the machine has too few files, ports or threads.
 pub(super) fn run(config: &Config, options: &Options) -> Result<String, Failure> {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let config = Config {
         host: "127.0.0.1".to_owned(),
         port: 0,
         strict_port: false,
-        // Whoever reads it looks for a server that stays.
+        // Readers of the file expect a server that keeps running.
         port_file: None,
         drain: config.drain.min(DRAIN),
         ..config.clone()
@@ -117,50 +124,56 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<String, Failure>
         // With fewer, workers wait for requests.
         client_threads: cores.min(options.connections.into()),
         seconds: options.seconds.as_secs_f64(),
-        // What a request asks for by its model or key is no setting, and none of these do.
-        told: config.capacity.is_some() || !config.faults.is_empty() || !config.rules.is_empty(),
+        // These requests ask for no fault themselves.
+        is_altered: config.capacity.is_some() || !config.faults.is_empty() || !config.rules.is_empty(),
         cases: Vec::new(),
     };
-    for asked in cases() {
+    for workload in workloads() {
         let warm_up = options.seconds.min(WARM_UP);
-        eprintln!("{}: {:?} to warm up, {:?} measured", asked.name, warm_up, options.seconds);
+        eprintln!("{}: {:?} to warm up, {:?} measured", workload.name, warm_up, options.seconds);
         let mut config = config.clone();
-        if asked.limited {
+        if workload.limited {
             config.limits.push(LimitSpec::rpm(GENEROUS));
         }
         let server = Server::bind(config.clone())?;
-        report.told |= !server.latency().is_zero();
-        let request = asked.request(&config, server.address());
-        let case = measure(server, &asked, &request, report.client_threads, options)?;
+        report.is_altered |= !server.latency().is_zero();
+        let request = workload.request(&config, server.address());
+        let case = measure(server, &workload, &request, report.client_threads, options)?;
         report.cases.push(case);
     }
     if options.json { report.json() } else { Ok(report.text()) }
 }
 
-/// Without enough of them the server would take some connections and leave the others waiting for ever.
+/// Checks the limit on open files. Beyond it, the server would leave connections waiting for ever.
 fn enough_files(connections: u16, workers: usize) -> Result<(), Failure> {
-    // Both ends of a connection are here, and the server keeps a second handle on its own.
+    // This process has both ends of a connection, and the server a second handle on its own end.
     let needed = 3 * u64::from(connections) + 8 * workers as u64 + 64;
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(most) if cfg!(unix) && most < needed => Err(Failure::Machine(format!(
-            "{connections} connections need {needed} open files, and the system allows {most}: \
-             give fewer --connections, or raise the limit (ulimit -Hn)"
+            "--connections: {connections} connections need {needed} open files, and the system allows {most}; \
+             give fewer connections, or raise the limit (ulimit -Hn)"
         ))),
         _ => Ok(()),
     }
 }
 
-fn measure(server: Server, asked: &Asked, request: &[u8], threads: usize, options: &Options) -> Result<Case, Failure> {
+fn measure(
+    server: Server,
+    workload: &Workload,
+    request: &[u8],
+    threads: usize,
+    options: &Options,
+) -> Result<Case, Failure> {
     let machine = |what: String| move |error: std::io::Error| Failure::Machine(format!("{what}: {error}"));
     let server = server.spawn().map_err(machine("cannot serve".to_owned()))?;
     let (address, phase) = (server.address(), Phase::new());
     let mut shares: Vec<Vec<Connection>> = (0..threads).map(|_| Vec::new()).collect();
     for n in 0..usize::from(options.connections) {
-        let what = || format!("cannot open {} connections (--connections takes fewer)", options.connections);
+        let what = || format!("--connections: cannot open {} connections, give fewer", options.connections);
         shares[n % threads].push(Connection::open(address).map_err(|error| machine(what())(error))?);
     }
-    let (tally, time, before, after) = thread::scope(|scope| {
-        // Whatever happens, the threads end.
+    let (counts, time, before, after) = thread::scope(|scope| {
+        // Dropped on every path, so that the threads end.
         let stop = Stop(&phase);
         let mut clients = Vec::new();
         for (n, share) in shares.into_iter().enumerate() {
@@ -175,19 +188,19 @@ fn measure(server: Server, asked: &Asked, request: &[u8], threads: usize, option
         wait(options.seconds);
         let (time, after) = (start.elapsed(), Threads::now());
         drop(stop);
-        let mut tally = Tally::new();
+        let mut counts = LoadCounts::new();
         for client in clients {
-            tally.merge(&client.join().map_err(|_| Failure::Machine("a thread of the client failed".to_owned()))?);
+            counts.merge(&client.join().map_err(|_| Failure::Machine("a client thread panicked".to_owned()))?);
         }
-        Ok::<_, Failure>((tally, time, before, after))
+        Ok::<_, Failure>((counts, time, before, after))
     })?;
-    // Its connections are closed: nothing is left to drain.
+    // The connections are closed: nothing is left to drain.
     server.stop()?;
-    let spent = before.zip(after).map(|(before, after)| after.since(&before)).filter(|times| times.client > 0);
-    Ok(Case::new(asked.name, asked.stream, &tally, time, spent))
+    let cpu = before.zip(after).map(|(before, after)| after.since(&before)).filter(|times| times.client > 0);
+    Ok(Case::new(workload.name, workload.stream, &counts, time, cpu))
 }
 
-/// Tells the threads to stop, when dropped.
+/// Stops the threads when dropped.
 struct Stop<'a>(&'a Phase);
 
 impl Drop for Stop<'_> {
@@ -196,7 +209,7 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Lets time pass for this thread, which has nothing to do.
+/// Blocks this thread for a time.
 fn wait(time: Duration) {
     let end = Instant::now() + time;
     while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {

@@ -1,4 +1,4 @@
-//! `healthcheck`: one GET, so that a container without curl can be probed.
+//! `healthcheck`: one GET request, for probes in containers without curl.
 
 use std::{
     io::{Read, Write},
@@ -8,23 +8,28 @@ use std::{
 
 use super::Failure;
 
+/// Time limit for connecting, for each read and for each write.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks `url`, which must be plain `http`, and wants a status of 200 to 299.
-pub(super) fn ask(url: &str) -> Result<(), Failure> {
+/// Requests `url`, which must be plain `http`.
+///
+/// # Errors
+/// The URL is not an HTTP URL, the server is unreachable, or the status is not 200 to 299.
+pub(super) fn check(url: &str) -> Result<(), Failure> {
     let Some(rest) = url.strip_prefix("http://") else {
-        return Err(Failure::User(format!("`{url}` is not a URL to check: write http://host:port/health")));
+        return Err(Failure::User(format!("{url}: this is not an HTTP URL; write http://host:port/health")));
     };
     let (authority, path) = rest.find('/').map_or((rest, "/health"), |at| rest.split_at(at));
     let host = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
-    let status = get(&host, path).map_err(|error| Failure::Machine(format!("{url} does not answer: {error}")))?;
+    let status = get(&host, path)
+        .map_err(|error| Failure::Machine(format!("{url}: no response: {error}; check that the server is running")))?;
     match status.split(' ').nth(1) {
         Some(code) if code.starts_with('2') => Ok(()),
-        _ => Err(Failure::Machine(format!("{url} answers `{}`", status.trim()))),
+        _ => Err(Failure::Machine(format!("{url}: not healthy, the response is `{}`", status.trim()))),
     }
 }
 
-/// The status line of the answer.
+/// Returns the status line of the response.
 fn get(host: &str, path: &str) -> std::io::Result<String> {
     let mut last = std::io::ErrorKind::NotFound.into();
     for address in host.to_socket_addrs()? {

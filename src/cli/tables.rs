@@ -1,4 +1,4 @@
-//! What is listed: routes, faults, profiles.
+//! Tables: routes, faults, latency profiles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,14 +8,14 @@ use fake_openai::{
 };
 use http::Method;
 
-/// Every route, and what answers it. Methods that are answered by the same file share a line, and so does a path with and
-/// without `/v1`: `[/v1]/models`.
+/// Renders all routes. Methods with the same fixture share a line, and so does a path with and without `/v1`:
+/// `[/v1]/models`.
 pub(super) fn routes(fixtures: &Fixtures) -> String {
     let mut lines: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();
     for EndpointListing { file, routes, endpoint, .. } in fixtures.endpoints() {
         let response = match endpoint.kind() {
             EndpointKind::Canned => "canned",
-            EndpointKind::Generated(dialect) => dialect,
+            EndpointKind::Generated(protocol) => protocol,
         };
         let limited = if endpoint.limited { "limited" } else { "-" };
         let has =
@@ -26,12 +26,12 @@ pub(super) fn routes(fixtures: &Fixtures) -> String {
                 None if has(method, &format!("/v1{path}")) => continue,
                 _ => path.clone(),
             };
-            // In the order of the whole path.
+            // The lines are sorted by the whole path.
             let key = (path, shown, response, limited, file);
             lines.entry(key).or_default().insert(method.as_str());
         }
     }
-    let mut rows = vec![["METHODS", "PATH", "ANSWER", "LIMIT", "FIXTURE"].map(str::to_owned)];
+    let mut rows = vec![["METHODS", "PATH", "RESPONSE", "LIMIT", "FIXTURE"].map(str::to_owned)];
     rows.extend(lines.into_iter().map(|((_, shown, response, limited, file), methods)| {
         let methods = methods.into_iter().collect::<Vec<_>>().join(" ");
         [&methods, &shown, response, limited, file].map(str::to_owned)
@@ -39,32 +39,33 @@ pub(super) fn routes(fixtures: &Fixtures) -> String {
     table(&rows)
 }
 
-/// Every fault, and how it is asked for.
+/// Renders all faults, their modifiers and the places where a fault can be given.
 pub(super) fn faults() -> String {
-    let mut rows = vec![["FAULT", "WHAT HAPPENS"].map(str::to_owned)];
+    let mut rows = vec![["FAULT", "EFFECT"].map(str::to_owned)];
     rows.extend(FAULTS.iter().map(|row| [row.syntax, row.effect].map(str::to_owned)));
-    let mut behind = vec![["BEHIND IT", "WHEN"].map(str::to_owned)];
-    behind.extend(MODIFIERS.iter().map(|(spelled, does)| [*spelled, does].map(str::to_owned)));
-    format!("{}\n{}\n{WAYS}", table(&rows), table(&behind))
+    let mut modifiers = vec![["MODIFIER", "MEANING"].map(str::to_owned)];
+    modifiers.extend(MODIFIERS.iter().map(|(syntax, does)| [*syntax, does].map(str::to_owned)));
+    format!("{}\n{}\n{WAYS}", table(&rows), table(&modifiers))
 }
 
 const WAYS: &str = "\
-Several are a chain: 429x2~retry-after=2s. Events are those of a stream; in a whole body they are bytes.
+Join several faults with `~`: 429x2~retry-after=2s. A modifier follows its fault: 503%5.
+Positions count events in a stream, and bytes in any other body.
 
-WHERE                  SUCH AS, WHAT COMES FIRST COUNTING FOR MORE
+PLACE                  EXAMPLE (THE FIRST PLACE THAT GIVES A FAULT WINS)
 header                 x-fake-openai: cut@40
 query                  /v1/chat/completions?fake=cut@40
 path                   http://host:8080/~cut@40/v1
 model                  gpt-4o~cut@40
 key                    sk-fake~cut@40
-last message of user   Hi [[fake: cut@40]]
-rules of a running one POST /__admin/rules {\"when\": {\"model\": \"gpt-4o\"}, \"fault\": \"cut@40\"}
-rules of the file      rules: [{when: {model: gpt-4o}, fault: cut@40}]
-rules of the fixtures  rules.json
+last user message      Hi [[fake: cut@40]]
+admin API              POST /__admin/rules {\"when\": {\"model\": \"gpt-4o\"}, \"fault\": \"cut@40\"}
+configuration file     rules: [{when: {model: gpt-4o}, fault: cut@40}]
+fixtures               rules.json
 flag                   --fault cut@40
 ";
 
-/// Every profile, and where its numbers come from.
+/// Renders all latency profiles and the sources of their numbers.
 pub(super) fn profiles(fixtures: &Fixtures) -> String {
     let mut rows = vec![["PROFILE", "TTFT", "ITL", "PREFILL", "SOURCE"].map(str::to_owned)];
     rows.extend(fixtures.profiles().map(|(name, profile)| {
@@ -81,14 +82,14 @@ pub(super) fn profiles(fixtures: &Fixtures) -> String {
     table(&rows)
 }
 
-/// Rows whose cells stand below each other.
+/// Renders rows in aligned columns.
 fn table<const N: usize>(rows: &[[String; N]]) -> String {
     columns(rows, N)
 }
 
-/// Rows of as many cells each, which stand below each other: words begin, and from column `figures` on, figures end, in
-/// one line.
-pub(super) fn columns(rows: &[impl AsRef<[String]>], figures: usize) -> String {
+/// Renders rows of equally many cells in aligned columns: text to the left, and numbers, from column `numbers` on, to the
+/// right.
+pub(super) fn columns(rows: &[impl AsRef<[String]>], numbers: usize) -> String {
     let mut widths = vec![0; rows.first().map_or(0, |row| row.as_ref().len())];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row.as_ref()) {
@@ -96,7 +97,7 @@ pub(super) fn columns(rows: &[impl AsRef<[String]>], figures: usize) -> String {
         }
     }
     let line = |row: &[String]| {
-        let cells = row.iter().zip(&widths).enumerate().map(|(n, (cell, width))| match n < figures {
+        let cells = row.iter().zip(&widths).enumerate().map(|(n, (cell, width))| match n < numbers {
             true => format!("{cell:<width$}"),
             false => format!("{cell:>width$}"),
         });

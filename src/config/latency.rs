@@ -1,4 +1,4 @@
-//! From the settings that speak of time and of faults to what holds.
+//! Latency, concurrency and faults, from the settings.
 
 use std::{str::FromStr, time::Duration};
 
@@ -9,19 +9,19 @@ use crate::traffic::{
     latency::{Distribution, Latency, Span},
 };
 
-/// What is asked of latency; what is left out is the profile's, or nothing.
+/// Latency settings that override those of a profile; `None` leaves the profile's value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LatencySpec {
-    /// The time to the first token.
+    /// Time to first token.
     pub ttft: Option<Distribution>,
-    /// The time from token to token.
+    /// Inter-token latency: time from one token to the next.
     pub itl: Option<Distribution>,
-    /// The time that each token of the prompt adds.
+    /// Time that each prompt token adds to `ttft`.
     pub prefill: Option<Duration>,
 }
 
 impl LatencySpec {
-    /// The latency of a profile, as far as nothing else is asked for.
+    /// Returns the profile's latency with these overrides.
     pub fn over(&self, profile: &Latency) -> Latency {
         Latency {
             ttft: self.ttft.clone().unwrap_or_else(|| profile.ttft.clone()),
@@ -31,55 +31,64 @@ impl LatencySpec {
     }
 }
 
-/// Answers that wait for a place, unless more or fewer may.
+/// Default number of requests that may wait for a concurrency permit.
 const QUEUE: usize = 1000;
 
-/// The most answers at once that can be asked for.
-const MOST: usize = 1_000_000;
+/// Largest concurrency limit.
+const MAX_CONCURRENCY: usize = 1_000_000;
 
-fn read<T: FromStr<Err = String>>(name: &str, text: Option<&String>) -> Result<Option<T>, ConfigError> {
-    text.map(|text| text.parse().map_err(|problem| ConfigError(format!("{name} {problem}")))).transpose()
+fn parse<T: FromStr<Err = String>>(setting: &str, text: Option<&String>) -> Result<Option<T>, ConfigError> {
+    text.map(|text| text.parse().map_err(|problem: String| ConfigError::of(setting, problem))).transpose()
 }
 
-/// The latency that is asked for, and how many times faster than real all of it is.
-pub(super) fn latency(asked: &Settings) -> Result<(LatencySpec, f64), ConfigError> {
-    let ttft: Option<Distribution> = read("ttft", asked.ttft.as_ref())?;
-    let itl: Option<Distribution> = read("itl", asked.itl.as_ref())?;
-    if [&ttft, &itl].into_iter().flatten().any(Distribution::is_ramp) {
-        return Err(ConfigError(
-            "a ramp has a beginning and an end: write --fault 'ttft=ramp(300ms,3s)@60s+120s'".to_owned(),
-        ));
+/// Returns the latency overrides and the speed factor.
+pub(super) fn latency(settings: &Settings) -> Result<(LatencySpec, f64), ConfigError> {
+    let ttft: Option<Distribution> = parse("ttft", settings.ttft.as_ref())?;
+    let itl: Option<Distribution> = parse("itl", settings.itl.as_ref())?;
+    for (setting, distribution) in [("ttft", &ttft), ("itl", &itl)] {
+        if distribution.as_ref().is_some_and(Distribution::is_ramp) {
+            return Err(ConfigError::of(
+                setting,
+                format!("a ramp needs a time span; write it as a fault: --fault '{setting}=ramp(300ms,3s)@60s+120s'"),
+            ));
+        }
     }
-    let prefill = read("prefill", asked.prefill.as_ref())?.map(|Span(span)| span);
-    let speed = asked.speed.unwrap_or(1.0);
+    let prefill = parse("prefill", settings.prefill.as_ref())?.map(|Span(span)| span);
+    let speed = settings.speed.unwrap_or(1.0);
     if !(speed > 0.0 && (0.001..=1000.0).contains(&speed)) {
-        return Err(ConfigError(format!(
-            "speed {speed} is out of range: give 0.001 to 1000, 10 for ten times as fast"
-        )));
+        let problem = format!("{speed} is out of range; give 0.001 to 1000, such as 10 for ten times as fast");
+        return Err(ConfigError::of("speed", problem));
     }
     Ok((LatencySpec { ttft, itl, prefill }, speed))
 }
 
-/// How many answers are said at once, if there is a bound.
-pub(super) fn capacity(asked: &Settings) -> Result<Option<ConcurrencySpec>, ConfigError> {
-    let Some(most) = asked.max_concurrency else {
-        return match (asked.queue, asked.slowdown) {
-            (None, None) => Ok(None),
-            _ => Err(ConfigError("queue and slowdown are for a server with a max_concurrency: give that too".into())),
-        };
+/// Returns the concurrency limit, if there is one.
+pub(super) fn capacity(settings: &Settings) -> Result<Option<ConcurrencySpec>, ConfigError> {
+    let Some(most) = settings.max_concurrency else {
+        for (setting, is_given) in [("queue", settings.queue.is_some()), ("slowdown", settings.slowdown.is_some())] {
+            if is_given {
+                return Err(ConfigError::of(setting, "this needs a concurrency limit; give max_concurrency too"));
+            }
+        }
+        return Ok(None);
     };
-    if !(1..=MOST).contains(&most) {
-        return Err(ConfigError(format!("max_concurrency {most} is out of range: give 1 to {MOST}")));
+    if !(1..=MAX_CONCURRENCY).contains(&most) {
+        let problem = format!("{most} is out of range; give 1 to {MAX_CONCURRENCY}");
+        return Err(ConfigError::of("max_concurrency", problem));
     }
-    let slowdown = asked.slowdown.unwrap_or(1.0);
+    let slowdown = settings.slowdown.unwrap_or(1.0);
     if !(1.0..=1000.0).contains(&slowdown) {
-        return Err(ConfigError(format!("slowdown {slowdown} is out of range: give 1 to 1000, 2 for half the speed")));
+        let problem = format!("{slowdown} is out of range; give 1 to 1000, such as 2 for half the speed");
+        return Err(ConfigError::of("slowdown", problem));
     }
-    Ok(Some(ConcurrencySpec { max: most, queue: asked.queue.unwrap_or(QUEUE), slowdown }))
+    Ok(Some(ConcurrencySpec { max: most, queue: settings.queue.unwrap_or(QUEUE), slowdown }))
 }
 
-/// What goes wrong with all requests.
-pub(super) fn faults(asked: &Settings) -> Result<Vec<FaultSpec>, ConfigError> {
-    let texts = asked.fault.iter().flatten();
-    texts.map(|text| text.parse().map_err(|problem| ConfigError(format!("fault {problem}")))).collect()
+/// Returns the faults for all requests.
+pub(super) fn faults(settings: &Settings) -> Result<Vec<FaultSpec>, ConfigError> {
+    let texts = settings.fault.iter().flatten().enumerate();
+    let parse = |(n, text): (usize, &String)| {
+        text.parse().map_err(|problem: String| ConfigError::of(format!("fault[{n}]"), problem))
+    };
+    texts.map(parse).collect()
 }

@@ -1,9 +1,9 @@
-//! From the settings that speak of limits to the limits that hold.
+//! Limits, their store and the trusted proxies, from the settings.
 
-use std::{net::IpAddr, str::FromStr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize, de::IntoDeserializer};
+use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, Settings};
 use crate::{
@@ -11,123 +11,135 @@ use crate::{
     traffic::limit::{LimitSpec, Period, StoreSpec, Window},
 };
 
-/// A known server whose limit is taken over.
+/// A known server whose limit is imitated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Preset {
-    /// The fake of LiteLLM's load-testing guide: 100 requests a minute for each address and path, in fixed windows, and
-    /// nothing told
+    /// The fake server of LiteLLM's load-testing guide: 100 requests per minute for each address and path, in fixed
+    /// windows, without rate-limit headers
     #[serde(rename = "litellm-guide")]
     LitellmGuide,
 }
 
-impl FromStr for Preset {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Preset::deserialize(text.into_deserializer()).map_err(|error: serde::de::value::Error| error.to_string())
-    }
-}
-
-/// The guide's own number, unless `rpm` says another.
+/// Requests per minute of LiteLLM's guide, unless `rpm` is given.
 const GUIDE_RPM: u32 = 100;
 
-/// All limits that are asked for, but for those of a tier.
-pub(super) fn limits(asked: &Settings) -> Result<Vec<LimitSpec>, ConfigError> {
-    let flags = [
-        ("rpm", asked.rpm, Unit::Requests, Period::MINUTE),
-        ("rpd", asked.rpd, Unit::Requests, Period::DAY),
-        ("tpm", asked.tpm, Unit::Tokens, Period::MINUTE),
-        ("itpm", asked.itpm, Unit::InputTokens, Period::MINUTE),
-        ("otpm", asked.otpm, Unit::OutputTokens, Period::MINUTE),
-        ("max_in_flight", asked.max_in_flight, Unit::InFlight, Period::MINUTE),
-        ("quota", asked.quota, Unit::Requests, Period::NEVER),
-    ];
-    let mut limits = Vec::new();
-    for (name, quota, unit, period) in flags {
-        let Some(quota) = quota else { continue };
-        if quota == 0 && period != Period::NEVER {
-            let remedy = "give 1 or more, or leave it out for no limit";
-            return Err(ConfigError(format!("{name} 0 would admit nothing: {remedy}")));
-        }
-        limits.push(LimitSpec { period, ..LimitSpec::per_minute(unit, quota) });
-    }
-    if asked.limit_preset == Some(Preset::LitellmGuide) {
+/// Returns the limits of all settings except `tier`.
+pub(super) fn limits(settings: &Settings) -> Result<Vec<LimitSpec>, ConfigError> {
+    let mut limits = limits_of_flags(settings)?;
+    if settings.limit_preset == Some(Preset::LitellmGuide) {
         limits.retain(|limit| (limit.unit, limit.period) != (Unit::Requests, Period::MINUTE));
-        let set = [("window", asked.window.is_some()), ("burst", asked.burst.is_some()), ("per", asked.per.is_some())];
-        if let Some((name, _)) = set.iter().find(|(_, given)| *given) {
-            return Err(ConfigError(format!("{name} is given by limit_preset: leave one of them out")));
+        if let Some(setting) = shape_settings(settings).next() {
+            return Err(ConfigError::of(setting, "limit_preset sets this already; leave one of the two out"));
         }
-        limits.insert(0, LimitSpec::litellm_guide(asked.rpm.unwrap_or(GUIDE_RPM)));
+        limits.insert(0, LimitSpec::litellm_guide(settings.rpm.unwrap_or(GUIDE_RPM)));
     } else {
-        shape(asked, &mut limits)?;
+        shape(settings, &mut limits)?;
     }
-    for (n, limit) in asked.limits.iter().flatten().enumerate() {
-        limit.check().map_err(|what| ConfigError(format!("limits[{n}]: {what}")))?;
+    for (n, limit) in settings.limits.iter().flatten().enumerate() {
+        limit.check().map_err(|problem| ConfigError::of(format!("limits[{n}]"), problem))?;
         limits.push(limit.clone());
     }
     Ok(limits)
 }
 
-/// Applies `per`, `window` and `burst` to the limits that flags give.
-fn shape(asked: &Settings, limits: &mut [LimitSpec]) -> Result<(), ConfigError> {
-    let given = [("per", asked.per.is_some()), ("window", asked.window.is_some()), ("burst", asked.burst.is_some())];
-    if let Some((name, _)) = given.iter().find(|(_, given)| *given && limits.is_empty()) {
-        let remedy = "give rpm, tpm or another limit too (those under `limits` have their own)";
-        return Err(ConfigError(format!("{name} says how a limit works, and there is none: {remedy}")));
+fn limits_of_flags(settings: &Settings) -> Result<Vec<LimitSpec>, ConfigError> {
+    let flags = [
+        ("rpm", settings.rpm, Unit::Requests, Period::MINUTE),
+        ("rpd", settings.rpd, Unit::Requests, Period::DAY),
+        ("tpm", settings.tpm, Unit::Tokens, Period::MINUTE),
+        ("itpm", settings.itpm, Unit::InputTokens, Period::MINUTE),
+        ("otpm", settings.otpm, Unit::OutputTokens, Period::MINUTE),
+        ("max_in_flight", settings.max_in_flight, Unit::InFlight, Period::MINUTE),
+        ("quota", settings.quota, Unit::Requests, Period::NEVER),
+    ];
+    let mut limits = Vec::new();
+    for (setting, quota, unit, period) in flags {
+        let Some(quota) = quota else { continue };
+        if quota == 0 && period != Period::NEVER {
+            let problem = "0 would admit no request; give 1 or more, or leave it out for no limit";
+            return Err(ConfigError::of(setting, problem));
+        }
+        limits.push(LimitSpec { period, ..LimitSpec::per_minute(unit, quota) });
+    }
+    Ok(limits)
+}
+
+/// Returns the given settings among those that shape the limits of flags.
+fn shape_settings(settings: &Settings) -> impl Iterator<Item = &'static str> {
+    let given =
+        [("per", settings.per.is_some()), ("window", settings.window.is_some()), ("burst", settings.burst.is_some())];
+    given.into_iter().filter(|(_, is_given)| *is_given).map(|(setting, _)| setting)
+}
+
+/// Applies `per`, `window` and `burst` to the limits of flags.
+fn shape(settings: &Settings, limits: &mut [LimitSpec]) -> Result<(), ConfigError> {
+    if let Some(setting) = shape_settings(settings).next().filter(|_| limits.is_empty()) {
+        let problem = "there is no limit to apply this to; give rpm, tpm or another too (entries of `limits` have \
+                       their own)";
+        return Err(ConfigError::of(setting, problem));
     }
     for limit in limits {
-        limit.window = asked.window.unwrap_or_default();
-        if let Some(per) = &asked.per {
+        limit.window = settings.window.unwrap_or_default();
+        if let Some(per) = &settings.per {
             limit.per.clone_from(per);
         }
-        let bursts = limit.unit != Unit::InFlight && limit.period != Period::NEVER;
-        if let Some(text) = asked.burst.as_deref().filter(|_| bursts) {
+        let has_burst = limit.unit != Unit::InFlight && limit.period != Period::NEVER;
+        if let Some(text) = settings.burst.as_deref().filter(|_| has_burst) {
             if limit.window != Window::Gcra {
-                return Err(ConfigError("burst belongs to the gcra window: leave one of them out".to_owned()));
+                return Err(ConfigError::of("burst", "only the gcra window has a burst; leave window or burst out"));
             }
-            let wrong =
-                || ConfigError(format!("burst `{text}` is not a number: write 10 for requests, or 50% of every limit"));
-            limit.burst = match text.strip_suffix('%') {
-                Some(share) => {
-                    let share: f64 = share.trim().parse().ok().filter(|share| *share > 0.0).ok_or_else(wrong)?;
-                    Some((f64::from(limit.quota) * share / 100.0).round().max(1.0) as u32)
-                }
-                None if limit.unit == Unit::Requests => Some(text.parse().map_err(|_| wrong())?),
-                None => None,
-            };
+            limit.burst = burst(text, limit)?;
         }
-        limit.check().map_err(ConfigError)?;
+        let setting = if settings.burst.is_some() { "burst" } else { "per" };
+        limit.check().map_err(|problem| ConfigError::of(setting, problem))?;
     }
     Ok(())
 }
 
-/// The store that keeps them, where one is asked for.
-pub(super) fn store(asked: &Settings, limited: bool) -> Result<Option<StoreSpec>, ConfigError> {
-    let Some(url) = &asked.limit_store else {
-        return match asked.limit_store_failure {
+/// Parses a burst: a number of requests, or a share of every limit. A number does not apply to limits on tokens.
+fn burst(text: &str, limit: &LimitSpec) -> Result<Option<u32>, ConfigError> {
+    let wrong = || {
+        let problem = format!("`{text}` is not a burst; write 10 for requests, or 50% of every limit");
+        ConfigError::of("burst", problem)
+    };
+    Ok(match text.strip_suffix('%') {
+        Some(share) => {
+            let share: f64 = share.trim().parse().ok().filter(|share| *share > 0.0).ok_or_else(wrong)?;
+            Some((f64::from(limit.quota) * share / 100.0).round().max(1.0) as u32)
+        }
+        None if limit.unit == Unit::Requests => Some(text.parse().map_err(|_| wrong())?),
+        None => None,
+    })
+}
+
+/// Returns the shared store of the limits, if there is one.
+pub(super) fn store(settings: &Settings, is_limited: bool) -> Result<Option<StoreSpec>, ConfigError> {
+    let Some(url) = &settings.limit_store else {
+        return match settings.limit_store_failure {
             None => Ok(None),
-            Some(_) => Err(ConfigError("limit_store_failure is for a limit_store: give that too".to_owned())),
+            Some(_) => Err(ConfigError::of("limit_store_failure", "there is no limit store; give limit_store too")),
         };
     };
-    if !limited {
-        return Err(ConfigError("limit_store has no limit to keep: give rpm, tpm or another".to_owned()));
+    if !is_limited {
+        return Err(ConfigError::of("limit_store", "there is no limit to store; give rpm, tpm or another too"));
     }
     let store = StoreSpec {
         url: url.clone(),
-        failure: asked.limit_store_failure.unwrap_or_default(),
+        failure: settings.limit_store_failure.unwrap_or_default(),
         timeout: StoreSpec::DEFAULT_TIMEOUT,
     };
-    store.check().map_err(|what| ConfigError(format!("limit_store: {what}")))?;
+    store.check().map_err(|problem| ConfigError::of("limit_store", problem))?;
     Ok(Some(store))
 }
 
-/// The networks of the proxies that are trusted.
-pub(super) fn proxies(asked: &Settings) -> Result<Vec<IpNet>, ConfigError> {
-    let network = |text: &String| {
+/// Returns the networks of the trusted proxies.
+pub(super) fn proxies(settings: &Settings) -> Result<Vec<IpNet>, ConfigError> {
+    let network = |(n, text): (usize, &String)| {
         let address = || text.parse::<IpAddr>().map(IpNet::from);
-        text.parse::<IpNet>()
-            .or_else(|_| address())
-            .map_err(|_| ConfigError(format!("trusted_proxy `{text}` is no network: write 10.0.0.0/8, or one address")))
+        text.parse::<IpNet>().or_else(|_| address()).map_err(|_| {
+            let problem = format!("`{text}` is not a network; write one such as 10.0.0.0/8, or an address");
+            ConfigError::of(format!("trusted_proxy[{n}]"), problem)
+        })
     };
-    asked.trusted_proxy.iter().flatten().map(network).collect()
+    settings.trusted_proxy.iter().flatten().enumerate().map(network).collect()
 }

@@ -1,14 +1,11 @@
-//! What was asked: flags, environment and file alike.
+//! The settings: flags, environment variables and keys of the configuration file.
 
-use std::{
-    fmt, fs,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Config, ConfigError, limits::Preset};
+use super::{Config, limits::Preset, values};
 use crate::{
     model::{ContentSource, Counting},
     traffic::{
@@ -17,182 +14,186 @@ use crate::{
     },
 };
 
-/// What was asked. A field is a flag, a variable of the environment (`FAKE_OPENAI_` and its name) and a key of the file.
+/// Settings as the user gives them; `None` if a setting is not given.
+///
+/// Each field is a flag, an environment variable (`FAKE_OPENAI_` and its name) and a key of the configuration file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, default)]
-#[command(next_help_heading = "Settings")]
+#[command(next_help_heading = "Server")]
 pub struct Settings {
-    /// Address to listen on; 0.0.0.0 takes IPv6 too [default: 0.0.0.0]
+    /// Address to listen on; 0.0.0.0 is all interfaces, IPv6 too [default: 0.0.0.0]
     #[arg(long, value_name = "ADDR")]
     pub host: Option<String>,
-    /// First port to try, the next free one is taken; 0 for any [default: 8080]
-    #[arg(long, value_name = "PORT")]
+    /// Port; the next free one if taken, 0 for any [default: 8080]
+    #[arg(long, value_name = "PORT", value_parser = values::port)]
     pub port: Option<u16>,
-    /// Take this port or none
-    #[arg(long, value_name = "BOOL")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    /// Fail if the port is taken, instead of using the next free one
+    #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub strict_port: Option<bool>,
+    /// File to write the port to, once requests are accepted
+    #[arg(long, value_name = "PATH", value_parser = values::path)]
+    pub port_file: Option<PathBuf>,
     /// Directory whose files override the built-in fixtures
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = values::path)]
     pub fixtures: Option<PathBuf>,
-    /// Make every byte of the answers repeat
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
-    /// What the model says where no reply is scripted for the request [default: canned]
-    #[arg(long, value_name = "canned|echo|lorem")]
-    pub content: Option<ContentSource>,
-    /// Length of lorem where the request sets none, in tokens [default: 64..256]
-    #[arg(long, value_name = "MIN..MAX")]
-    pub lorem_tokens: Option<String>,
-    /// Where the numbers of tokens come from [default: canned]
-    #[arg(long, value_name = "canned|estimate|exact")]
-    pub usage: Option<Counting>,
-    /// Tokens a model holds, a number or `model` for those of the real one; any number if left out
-    #[arg(long, value_name = "N|model")]
-    #[serde(deserialize_with = "text_or_number")]
-    pub context_window: Option<String>,
-    /// Name that models answer under [default: echo]
-    #[arg(long)]
-    pub model_names: Option<ModelNames>,
-    /// The models that there are; any if left out
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
-    pub models: Option<Vec<String>>,
-    /// Key that is let in, repeatable; any or none if left out
-    #[arg(long, value_name = "KEY", value_delimiter = ',')]
-    pub api_key: Option<Vec<String>>,
-    /// Take any JSON object without looking into it
-    #[arg(long, value_name = "BOOL")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
-    pub lenient: Option<bool>,
-    /// Have nothing under an id that was never created
-    #[arg(long, value_name = "BOOL")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
-    pub strict_ids: Option<bool>,
-    /// Worker threads; one for each core if left out
-    #[arg(long, value_name = "N")]
+    /// Log one line per request to stderr
+    #[arg(long, value_name = "BOOL", value_parser = values::boolean, visible_aliases = ["log-requests", "verbose"])]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub access_log: Option<bool>,
+    /// Send a Server-Timing header: planned, waited and own time of each response
+    #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub server_timing: Option<bool>,
+    /// Worker threads [default: one per core]
+    #[arg(long, value_name = "N", value_parser = values::size)]
     pub workers: Option<usize>,
-    /// Largest request body taken [default: 64MiB]
+    /// Largest accepted request body [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "text_or_number")]
     pub max_body: Option<String>,
-    /// Time that requests under way get when stopping [default: 5s]
+    /// Time for running requests to finish at shutdown [default: 5s]
     #[arg(long, value_name = "TIME")]
     pub drain: Option<String>,
-    /// Log a line per request to stderr
-    #[arg(long, value_name = "BOOL")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
-    pub access_log: Option<bool>,
-    /// File to write the port to, once requests are accepted
-    #[arg(long, value_name = "PATH")]
-    pub port_file: Option<PathBuf>,
-    /// How long answers take: that of a known model, such as gpt-4o or llama-70b-h100
-    #[arg(long, help_heading = "Time", value_name = "NAME")]
+    /// Accepted API key, repeatable [default: any key, or none]
+    #[arg(long, help_heading = "Access", value_name = "KEY", value_delimiter = ',')]
+    pub api_key: Option<Vec<String>>,
+    /// Token that opens /__admin to clients on other machines
+    #[arg(long, help_heading = "Access", value_name = "TOKEN")]
+    pub admin_token: Option<String>,
+    /// Proxy whose X-Forwarded-For or Forwarded header names the client, repeatable
+    #[arg(long, help_heading = "Access", value_name = "CIDR", value_delimiter = ',')]
+    pub trusted_proxy: Option<Vec<String>>,
+    /// Available models [default: any name]
+    #[arg(long, help_heading = "Model", value_name = "A,B", value_delimiter = ',')]
+    pub models: Option<Vec<String>>,
+    /// Model name in responses: as requested, or the dated snapshot [default: echo]
+    #[arg(long, help_heading = "Model", value_name = "echo|snapshot", value_parser = values::choice::<ModelNames>)]
+    pub model_names: Option<ModelNames>,
+    /// Reply to a request that no script matches [default: canned]
+    #[arg(long, help_heading = "Model", value_name = "canned|echo|lorem", value_parser = values::choice::<ContentSource>)]
+    pub content: Option<ContentSource>,
+    /// Length of lorem replies if the request sets none, in tokens [default: 64..256]
+    #[arg(long, help_heading = "Model", value_name = "MIN..MAX")]
+    pub lorem_tokens: Option<String>,
+    /// Source of token counts [default: canned]
+    #[arg(long, help_heading = "Model", value_name = "canned|estimate|exact")]
+    #[arg(value_parser = values::choice::<Counting>)]
+    pub usage: Option<Counting>,
+    /// Context window in tokens, or `model` for the real model's [default: no limit]
+    #[arg(long, help_heading = "Model", value_name = "N|model")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub context_window: Option<String>,
+    /// Accept any JSON object without validation
+    #[arg(long, help_heading = "Model", value_name = "BOOL", value_parser = values::boolean)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub lenient: Option<bool>,
+    /// Return 404 for ids that were never created
+    #[arg(long, help_heading = "Model", value_name = "BOOL", value_parser = values::boolean)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub strict_ids: Option<bool>,
+    /// Seed that makes response bodies reproducible
+    #[arg(long, help_heading = "Model", value_name = "N", value_parser = values::long)]
+    pub seed: Option<u64>,
+    /// Latency of a known model, such as gpt-4o; `fake-openai profiles` lists them
+    #[arg(long, help_heading = "Latency", value_name = "NAME")]
     pub profile: Option<String>,
-    /// Time to the first token: 300ms, 300ms±50ms, uniform(100ms,500ms), lognormal(p50=300ms,p99=2s), p50=300ms,p90=1s
-    #[arg(long, help_heading = "Time", value_name = "TIME")]
+    /// Time to first token: 300ms, 300ms±50ms, lognormal(p50=300ms,p99=2s)
+    #[arg(long, help_heading = "Latency", value_name = "TIME", visible_aliases = ["latency", "delay"])]
     pub ttft: Option<String>,
-    /// Time from token to token; a whole answer takes ttft and this for each of its tokens
-    #[arg(long, help_heading = "Time", value_name = "TIME")]
+    /// Inter-token latency: time from one token to the next, written like --ttft
+    #[arg(long, help_heading = "Latency", value_name = "TIME")]
     pub itl: Option<String>,
-    /// Time that each token of the prompt adds to ttft
-    #[arg(long, help_heading = "Time", value_name = "TIME")]
+    /// Time that each prompt token adds to the time to first token
+    #[arg(long, help_heading = "Latency", value_name = "TIME")]
     pub prefill: Option<String>,
-    /// How many times faster than real time passes [default: 1]
-    #[arg(long, help_heading = "Time", value_name = "N")]
+    /// Factor by which all latencies are sped up [default: 1]
+    #[arg(long, help_heading = "Latency", value_name = "N", value_parser = values::decimal)]
     pub speed: Option<f64>,
-    /// Answers that are said at once; the next ones wait
-    #[arg(long, help_heading = "Time", value_name = "N")]
+    /// Responses generated at once; further requests wait [default: no limit]
+    #[arg(long, help_heading = "Latency", value_name = "N", value_parser = values::size)]
     pub max_concurrency: Option<usize>,
-    /// Requests that wait at the most; the next ones are refused as overload [default: 1000]
-    #[arg(long, help_heading = "Time", value_name = "N")]
+    /// Requests that may wait; further ones are refused as overload [default: 1000]
+    #[arg(long, help_heading = "Latency", value_name = "N", value_parser = values::size)]
     pub queue: Option<usize>,
-    /// How many times longer tokens take when max-concurrency is reached [default: 1]
-    #[arg(long, help_heading = "Time", value_name = "N")]
+    /// Factor by which tokens slow down towards --max-concurrency [default: 1]
+    #[arg(long, help_heading = "Latency", value_name = "N", value_parser = values::decimal)]
     pub slowdown: Option<f64>,
-    /// Tell in a Server-Timing header how long each answer took by itself, waited, and was meant to take
-    #[arg(long, help_heading = "Time", value_name = "BOOL")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
-    pub server_timing: Option<bool>,
-    /// What goes wrong, such as 503%5 or ttft=20s~cut@40, repeatable; `fake-openai faults` lists all
-    #[arg(long, help_heading = "Faults", value_name = "FAULTS")]
+    /// Fault to inject, such as 503%5 or cut@40, repeatable; `fake-openai faults` lists them
+    #[arg(long, help_heading = "Faults", value_name = "FAULT")]
     pub fault: Option<Vec<String>>,
-    /// What goes wrong with which requests; in the file only
+    /// Faults for matching requests; in the file only
     #[arg(skip)]
     pub rules: Option<Vec<Rule>>,
-    /// Let no request ask for faults by its model, key, path, query, header or message
-    #[arg(long, help_heading = "Faults", value_name = "BOOL")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    /// Ignore faults that requests ask for by model, key, path, query, header or message
+    #[arg(long, help_heading = "Faults", value_name = "BOOL", value_parser = values::boolean)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub no_request_faults: Option<bool>,
-    /// Token that opens /__admin to clients on other machines
-    #[arg(long, help_heading = "Faults", value_name = "TOKEN")]
-    pub admin_token: Option<String>,
-    /// Requests per minute for each client address; no limit if left out
-    #[arg(long, help_heading = "Limits", value_name = "N")]
+    /// Requests per minute, for each client address unless --per is given
+    #[arg(long, help_heading = "Limits", value_name = "N", value_parser = values::count)]
     pub rpm: Option<u32>,
     /// Requests per day
-    #[arg(long, help_heading = "Limits", value_name = "N")]
+    #[arg(long, help_heading = "Limits", value_name = "N", value_parser = values::count)]
     pub rpd: Option<u32>,
-    /// Tokens per minute: those of the prompt, as estimated, and all that the reply may have
-    #[arg(long, help_heading = "Limits", value_name = "N")]
+    /// Tokens per minute: estimated prompt tokens plus the longest reply allowed
+    #[arg(long, help_heading = "Limits", value_name = "N", value_parser = values::count)]
     pub tpm: Option<u32>,
-    /// Tokens of prompts per minute
-    #[arg(long, help_heading = "Limits", value_name = "N")]
+    /// Prompt tokens per minute
+    #[arg(long, help_heading = "Limits", value_name = "N", value_parser = values::count)]
     pub itpm: Option<u32>,
-    /// Tokens of replies per minute
-    #[arg(long, help_heading = "Limits", value_name = "N")]
+    /// Reply tokens per minute
+    #[arg(long, help_heading = "Limits", value_name = "N", value_parser = values::count)]
     pub otpm: Option<u32>,
-    /// Requests whose answers are under way at once
-    #[arg(long, help_heading = "Limits", value_name = "N")]
+    /// Requests in flight
+    #[arg(long, help_heading = "Limits", value_name = "N", value_parser = values::count)]
     pub max_in_flight: Option<u32>,
-    /// Requests in all, and then 429 with insufficient_quota; 0 for at once
-    #[arg(long, help_heading = "Limits", value_name = "N")]
+    /// Requests in all, then 429 insufficient_quota; 0 for at once
+    #[arg(long, help_heading = "Limits", value_name = "N", value_parser = values::count)]
     pub quota: Option<u32>,
-    /// Who has limits of their own: ip, key, model, deployment, endpoint, global [default: ip]
+    /// Scope of a limit: ip, key, model, deployment, endpoint, global [default: ip]
     #[arg(long, help_heading = "Limits", value_name = "A,B", value_delimiter = ',')]
+    #[arg(value_parser = values::choice::<Dimension>)]
     pub per: Option<Vec<Dimension>>,
-    /// How requests and tokens are counted [default: gcra]
-    #[arg(long, help_heading = "Limits", value_name = "gcra|fixed|sliding")]
+    /// Algorithm that counts requests and tokens [default: gcra]
+    #[arg(long, help_heading = "Limits", value_name = "gcra|fixed|sliding", value_parser = values::choice::<Window>)]
     pub window: Option<Window>,
-    /// gcra: how much may be taken at once, requests or a share of every limit [default: 100%]
+    /// Burst of gcra: requests at once, or a share of each limit [default: 100%]
     #[arg(long, help_heading = "Limits", value_name = "N|N%")]
     #[serde(deserialize_with = "text_or_number")]
     pub burst: Option<String>,
-    /// Give booked tokens back that the reply did not have
-    #[arg(long, help_heading = "Limits", value_name = "BOOL")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    /// Give back reserved tokens that the reply did not use
+    #[arg(long, help_heading = "Limits", value_name = "BOOL", value_parser = values::boolean)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub settle: Option<bool>,
-    /// The limits of an OpenAI account: free, tier-1, tier-5
+    /// Limits of an OpenAI usage tier: free, tier-1, tier-5
     #[arg(long, help_heading = "Limits", value_name = "NAME")]
     pub tier: Option<String>,
-    /// The limit of a known server: litellm-guide
-    #[arg(long, help_heading = "Limits", value_name = "NAME")]
+    /// Limit of a known server: litellm-guide
+    #[arg(long, help_heading = "Limits", value_name = "NAME", value_parser = values::choice::<Preset>)]
     pub limit_preset: Option<Preset>,
-    /// Any number of limits; in the file only
+    /// List of limits; in the file only
     #[arg(skip)]
     pub limits: Option<Vec<LimitSpec>>,
-    /// Redis that keeps the limits of several servers: redis://host:6379
+    /// Redis that several servers share limits in: redis://host:6379
     #[arg(long, help_heading = "Limits", value_name = "URL")]
     pub limit_store: Option<String>,
-    /// What happens to requests while it does not answer: they pass, or are refused [default: closed]
-    #[arg(long, help_heading = "Limits", value_name = "open|closed")]
+    /// While the store is unreachable: open lets requests through, closed refuses them [default: closed]
+    #[arg(long, help_heading = "Limits", value_name = "MODE", value_parser = values::choice::<FailurePolicy>)]
     pub limit_store_failure: Option<FailurePolicy>,
-    /// Addresses of proxies whose X-Forwarded-For or Forwarded tells the client, repeatable
-    #[arg(long, help_heading = "Limits", value_name = "CIDR", value_delimiter = ',')]
-    pub trusted_proxy: Option<Vec<String>>,
 }
 
-/// Under which name models answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+/// Model name that a response contains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModelNames {
-    /// The name asked for
+    /// The requested name
     #[default]
     Echo,
-    /// The dated name, as OpenAI does
+    /// The dated name, as OpenAI returns it
     Snapshot,
 }
 
-/// Takes `67108864` as well as `64MiB`.
+/// Deserializes `67108864` as well as `64MiB`.
 fn text_or_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -207,33 +208,15 @@ fn text_or_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<O
 }
 
 impl Settings {
-    /// Reads a YAML file. Its paths are relative to the directory that it stands in.
-    ///
-    /// # Errors
-    /// The file cannot be read, is not YAML, or has a key or a value that is not a setting's.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let failed = |error: &dyn fmt::Display| ConfigError(format!("{}: {error}", path.display()));
-        let text = fs::read_to_string(path).map_err(|error| failed(&error))?;
-        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-            return Ok(Settings::default());
-        }
-        let mut settings: Settings = serde_saphyr::from_str(&text).map_err(|error| failed(error.without_snippet()))?;
-        let directory = path.parent().unwrap_or(Path::new(""));
-        for relative in [&mut settings.fixtures, &mut settings.port_file].into_iter().flatten() {
-            *relative = directory.join(&relative);
-        }
-        Ok(settings)
-    }
-
-    /// These settings, and where they are silent those.
+    /// Returns these settings, with those of `other` where these are not given.
     pub fn or(self, other: Settings) -> Settings {
         let mut settings = other.given();
         settings.extend(self.given());
-        // Both came from `Settings`, so what they make together is one.
+        // Both came from `Settings`, so the union deserializes.
         Settings::deserialize(Value::Object(settings)).unwrap_or_default()
     }
 
-    /// What holds where nothing is asked.
+    /// Returns the default values of all settings that have one.
     pub fn defaults() -> Self {
         let config = Config::default();
         let lorem = &config.behavior.lorem_tokens;
@@ -257,11 +240,19 @@ impl Settings {
         }
     }
 
-    /// The settings that are given, by key.
+    /// Returns the settings that are given, by key.
     pub fn given(&self) -> Map<String, Value> {
         match serde_json::to_value(self) {
             Ok(Value::Object(map)) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),
             _ => Map::new(),
+        }
+    }
+
+    /// Returns the keys of all settings, in the order of the fields.
+    pub fn keys() -> Vec<String> {
+        match serde_json::to_value(Settings::default()) {
+            Ok(Value::Object(map)) => map.into_iter().map(|(key, _)| key).collect(),
+            _ => Vec::new(),
         }
     }
 }

@@ -54,6 +54,8 @@ pub struct RequestContext<'a> {
     pub file: RefCell<Option<Bytes>>,
     /// The models that the server accepts. Empty: it accepts every model.
     pub models: &'a [String],
+    /// True if the server accepts configured keys alone.
+    pub needs_key: bool,
     /// True if responses use the dated names of models.
     pub snapshots: bool,
     /// Time that the response head is delayed by on purpose.
@@ -111,6 +113,7 @@ impl<'a> RequestContext<'a> {
             file: RefCell::default(),
             model_catalog: &[],
             models: &[],
+            needs_key: false,
             snapshots: false,
             intended: Duration::ZERO,
             queued: Duration::ZERO,

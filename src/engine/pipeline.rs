@@ -158,6 +158,7 @@ impl Engine {
         let mut context = RequestContext::new(request, self.seeds.next(), now);
         context.model_catalog = self.fixtures.facts();
         context.models = &self.access.models;
+        context.needs_key = !self.access.keys.is_empty();
         context.snapshots = self.snapshots;
         context.names_carry_faults = self.faults.by_request;
         context.path_faults = path_faults;

@@ -320,7 +320,7 @@ fn ejected_fixtures_load_without_a_difference() {
     assert!(check.status.success() && told.contains("0 added"), "{told}");
     let again = run(&["eject", &path]);
     assert_eq!(again.status.code(), Some(2));
-    assert!(String::from_utf8(again.stderr).unwrap().contains("is there already"));
+    assert!(String::from_utf8(again.stderr).unwrap().contains("the file exists"));
 }
 
 #[test]

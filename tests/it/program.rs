@@ -154,3 +154,50 @@ fn healthcheck_reports_by_its_exit_status() {
     assert_eq!(run(&["healthcheck", &url]).status.code(), Some(1));
     assert_eq!(run(&["healthcheck", "ftp://x"]).status.code(), Some(2));
 }
+
+/// Starts a server with these settings, requests `/`, and returns the banner and the page.
+fn banner_and_index(args: &[&str]) -> (String, serde_json::Value) {
+    let program = Program::start(&[&["--port", "0"], args].concat());
+    let response = crate::client::Connection::open(program.address).get("/");
+    assert_eq!(response.status, 200);
+    program.signal("TERM");
+    let (_, _, error) = program.end();
+    (error, serde_json::from_slice(&response.body).unwrap())
+}
+
+#[test]
+fn the_banner_shows_examples_that_work_without_a_key() {
+    let (banner, page) = banner_and_index(&["--host", "127.0.0.1"]);
+    assert!(banner.contains("/v1/chat/completions -d '{\"model\":\"gpt-4o\","), "{banner}");
+    assert!(banner.contains("OPENAI_API_KEY=sk-fake"), "{banner}");
+    for page in ["/metrics", "/__admin", "--access-log"] {
+        assert!(banner.contains(page), "{page}: {banner}");
+    }
+    assert!(!banner.contains("all interfaces"), "{banner}");
+    assert!(page["try"].as_str().unwrap().contains("/v1/chat/completions -d"), "{page}");
+}
+
+#[test]
+fn with_keys_the_examples_send_a_key_and_never_show_one() {
+    let (banner, page) = banner_and_index(&["--host", "127.0.0.1", "--api-key", "sk-s3cret"]);
+    for text in [&banner, &page.to_string().replace("\\\"", "\"")] {
+        assert!(text.contains("export OPENAI_API_KEY=<one of your keys>"), "{text}");
+        assert!(text.contains("-H \"Authorization: Bearer $OPENAI_API_KEY\" -d"), "{text}");
+        assert!(!text.contains("s3cret") && !text.contains("sk-fake"), "{text}");
+    }
+}
+
+#[test]
+fn with_models_the_examples_use_the_first() {
+    let (banner, page) = banner_and_index(&["--host", "127.0.0.1", "--models", "my-model,other"]);
+    for text in [&banner, &page.to_string().replace("\\\"", "\"")] {
+        assert!(text.contains("\"model\":\"my-model\",") && text.contains("openai/my-model"), "{text}");
+        assert!(!text.contains("gpt-4o"), "{text}");
+    }
+}
+
+#[test]
+fn the_banner_tells_when_all_interfaces_are_open() {
+    let (banner, _) = banner_and_index(&["--host", "0.0.0.0"]);
+    assert!(banner.contains("on all interfaces"), "{banner}");
+}

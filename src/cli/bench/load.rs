@@ -1,4 +1,4 @@
-//! The load: threads that keep connections busy, one request at a time on each.
+//! The load: client threads that keep connections busy, with one request at a time on each.
 
 use std::{
     io::{self, Read, Write},
@@ -15,23 +15,23 @@ use fake_openai::core::{
     http1::{Malformed, Piece, ResponseParser},
 };
 
-/// How often a thread that waits for the server looks whether it is to stop.
-const LOOK: Duration = Duration::from_millis(100);
-/// Time that the server gets before it is asked for connections again, when it gives none.
+/// Interval at which a waiting thread checks whether the load has ended.
+const POLL: Duration = Duration::from_millis(100);
+/// Pause before new attempts to connect, if all have failed.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Longest time that is counted as it is: 18 minutes, in nanoseconds.
+/// Longest counted time in nanoseconds: 18 minutes. Longer times count as this one.
 const LONGEST: u64 = (1 << 40) - 1;
 
-/// What the threads are to do, set by whoever measures.
+/// The phase of a measurement, shared by all threads.
 pub(super) struct Phase(AtomicU8);
 
 impl Phase {
-    /// Load, and count nothing.
+    /// Load without counting.
     pub(super) const WARM: u8 = 0;
-    /// Load and count.
+    /// Load with counting.
     pub(super) const MEASURE: u8 = 1;
-    /// End.
+    /// Stop.
     pub(super) const STOP: u8 = 2;
 
     pub(super) fn new() -> Self {
@@ -47,28 +47,28 @@ impl Phase {
     }
 }
 
-/// What was counted.
-pub(super) struct Tally {
-    /// Answers that came whole.
+/// Counts of a measurement.
+pub(super) struct LoadCounts {
+    /// Complete responses.
     pub(super) requests: u64,
-    /// Chunks of chunked ones.
+    /// Chunks of chunked responses.
     pub(super) frames: u64,
-    /// Bytes of these answers, and of their requests.
+    /// Bytes of complete responses and of their requests.
     pub(super) bytes: u64,
-    /// From the first byte of the request to the last of the answer.
+    /// Times from the first byte of a request to the last byte of its response.
     pub(super) times: Histogram<7>,
-    /// Answers by status.
+    /// Responses by status.
     pub(super) statuses: [u64; 1000],
-    /// Requests without a whole answer: the server closed or reset, took no connection, or sent something else.
+    /// Requests without a complete response: refused connection, close, reset, or malformed bytes.
     pub(super) broken: u64,
 }
 
-impl Tally {
+impl LoadCounts {
     pub(super) fn new() -> Self {
-        Tally { requests: 0, frames: 0, bytes: 0, times: Histogram::new(LONGEST), statuses: [0; 1000], broken: 0 }
+        LoadCounts { requests: 0, frames: 0, bytes: 0, times: Histogram::new(LONGEST), statuses: [0; 1000], broken: 0 }
     }
 
-    pub(super) fn merge(&mut self, other: &Tally) {
+    pub(super) fn merge(&mut self, other: &LoadCounts) {
         self.requests += other.requests;
         self.frames += other.frames;
         self.bytes += other.bytes;
@@ -80,30 +80,30 @@ impl Tally {
     }
 }
 
-/// Why there is no answer.
-enum Lack {
+/// A reason for a missing response.
+enum NoResponse {
     Broken,
     Stopped,
 }
 
-impl From<Malformed> for Lack {
+impl From<Malformed> for NoResponse {
     fn from(_: Malformed) -> Self {
-        Lack::Broken
+        NoResponse::Broken
     }
 }
 
-/// One connection, and when its request was sent. Without a stream it is to be opened again.
+/// A connection and the time at which its request was sent. Without a stream, it is opened again.
 pub(super) struct Connection {
     stream: Option<TcpStream>,
     parser: ResponseParser,
     sent: Option<Instant>,
 }
 
-/// A response, as far as it is counted.
+/// The counted properties of a response.
 #[derive(Default)]
 struct Response {
     status: u16,
-    /// Number of chunks, without the last, which is empty.
+    /// Number of chunks, without the empty last one.
     chunks: u64,
     /// Bytes of head and body on the wire.
     bytes: u64,
@@ -113,27 +113,27 @@ impl Connection {
     pub(super) fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(LOOK))?;
-        stream.set_write_timeout(Some(LOOK))?;
+        stream.set_read_timeout(Some(POLL))?;
+        stream.set_write_timeout(Some(POLL))?;
         Ok(Connection { stream: Some(stream), parser: ResponseParser::new(), sent: None })
     }
 
-    fn send(&mut self, mut request: &[u8], phase: &Phase) -> Result<(), Lack> {
-        let stream = self.stream.as_mut().ok_or(Lack::Broken)?;
+    fn send(&mut self, mut request: &[u8], phase: &Phase) -> Result<(), NoResponse> {
+        let stream = self.stream.as_mut().ok_or(NoResponse::Broken)?;
         self.sent = Some(Instant::now());
         while !request.is_empty() {
-            let sent = patiently(phase, || stream.write(request))?;
+            let sent = until_stopped(phase, || stream.write(request))?;
             request = &request[sent..];
         }
         Ok(())
     }
 
-    fn receive(&mut self, buffer: &mut [u8], phase: &Phase) -> Result<Response, Lack> {
-        let stream = self.stream.as_mut().ok_or(Lack::Broken)?;
+    fn receive(&mut self, buffer: &mut [u8], phase: &Phase) -> Result<Response, NoResponse> {
+        let stream = self.stream.as_mut().ok_or(NoResponse::Broken)?;
         let mut response = Response::default();
         self.parser.reset();
         loop {
-            let length = patiently(phase, || stream.read(buffer))?;
+            let length = until_stopped(phase, || stream.read(buffer))?;
             if length == 0 {
                 self.parser.close()?;
                 return Ok(response);
@@ -147,8 +147,8 @@ impl Connection {
                     Piece::Status(status) => response.status = status,
                     Piece::ChunkEnd => response.chunks += 1,
                     Piece::End if bytes.is_empty() => return Ok(response),
-                    // Nobody has asked for more.
-                    Piece::End => return Err(Lack::Broken),
+                    // There was one request.
+                    Piece::End => return Err(NoResponse::Broken),
                     Piece::Incomplete => break,
                     Piece::Header(..) | Piece::HeadEnd | Piece::Data(_) => {}
                 }
@@ -156,7 +156,7 @@ impl Connection {
         }
     }
 
-    /// Closes it so that its port is free at once: thousands of these in a second would use up all there are.
+    /// Resets the connection, which frees its port at once: thousands of closes per second would use up all ports.
     fn discard(&mut self) {
         if let Some(stream) = self.stream.take() {
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
@@ -165,42 +165,42 @@ impl Connection {
     }
 }
 
-/// Reads or writes, for as long as the load goes on.
-fn patiently(phase: &Phase, mut act: impl FnMut() -> io::Result<usize>) -> Result<usize, Lack> {
+/// Reads or writes, again after each timeout until the load ends.
+fn until_stopped(phase: &Phase, mut operation: impl FnMut() -> io::Result<usize>) -> Result<usize, NoResponse> {
     loop {
-        match act() {
+        match operation() {
             Ok(length) => return Ok(length),
             Err(error) => match error.kind() {
                 io::ErrorKind::Interrupted => {}
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if !phase.is(Phase::STOP) => {}
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Err(Lack::Stopped),
-                _ => return Err(Lack::Broken),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Err(NoResponse::Stopped),
+                _ => return Err(NoResponse::Broken),
             },
         }
     }
 }
 
-/// Sends a request on each of the connections, then reads all answers, over and over until the phase says to stop.
-pub(super) fn load(address: SocketAddr, request: &[u8], mut connections: Vec<Connection>, phase: &Phase) -> Tally {
-    let mut tally = Tally::new();
+/// Sends a request on each connection, then reads all responses, and repeats until the phase is [`Phase::STOP`].
+pub(super) fn load(address: SocketAddr, request: &[u8], mut connections: Vec<Connection>, phase: &Phase) -> LoadCounts {
+    let mut counts = LoadCounts::new();
     let mut buffer = vec![0; 64 * 1024];
     while !phase.is(Phase::STOP) {
-        let broken = |connection: &mut Connection, tally: &mut Tally| {
+        let broken = |connection: &mut Connection, counts: &mut LoadCounts| {
             connection.discard();
-            tally.broken += u64::from(phase.is(Phase::MEASURE));
+            counts.broken += u64::from(phase.is(Phase::MEASURE));
         };
         for connection in &mut connections {
             if connection.stream.is_none() {
                 let Ok(open) = Connection::open(address) else {
-                    broken(connection, &mut tally);
+                    broken(connection, &mut counts);
                     continue;
                 };
                 *connection = open;
             }
             match connection.send(request, phase) {
                 Ok(()) => {}
-                Err(Lack::Broken) => broken(connection, &mut tally),
-                Err(Lack::Stopped) => return tally,
+                Err(NoResponse::Broken) => broken(connection, &mut counts),
+                Err(NoResponse::Stopped) => return counts,
             }
         }
         if connections.iter().all(|connection| connection.stream.is_none()) {
@@ -211,20 +211,20 @@ pub(super) fn load(address: SocketAddr, request: &[u8], mut connections: Vec<Con
             match connection.receive(&mut buffer, phase) {
                 Ok(response) => {
                     if phase.is(Phase::MEASURE) {
-                        tally.requests += 1;
-                        tally.frames += response.chunks;
-                        tally.bytes += request.len() as u64 + response.bytes;
-                        tally.times.add(u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX));
-                        tally.statuses[usize::from(response.status) % 1000] += 1;
+                        counts.requests += 1;
+                        counts.frames += response.chunks;
+                        counts.bytes += request.len() as u64 + response.bytes;
+                        counts.times.add(u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX));
+                        counts.statuses[usize::from(response.status) % 1000] += 1;
                     }
                     if !connection.parser.keep_alive() {
                         connection.discard();
                     }
                 }
-                Err(Lack::Broken) => broken(connection, &mut tally),
-                Err(Lack::Stopped) => return tally,
+                Err(NoResponse::Broken) => broken(connection, &mut counts),
+                Err(NoResponse::Stopped) => return counts,
             }
         }
     }
-    tally
+    counts
 }

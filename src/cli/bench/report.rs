@@ -1,13 +1,13 @@
-//! What was measured, for people and for programs.
+//! The report of a measurement: a table for people, or JSON for programs.
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use serde::Serialize;
 
-use super::{load::Tally, times::Times};
+use super::{load::LoadCounts, times::CpuTimes};
 use crate::cli::{Failure, tables};
 
-/// All that was measured, and on what.
+/// All measured cases and their conditions.
 #[derive(Serialize)]
 pub(super) struct Report {
     pub(super) version: &'static str,
@@ -15,68 +15,73 @@ pub(super) struct Report {
     pub(super) workers: usize,
     pub(super) client_threads: usize,
     pub(super) connections: usize,
-    /// That each case was measured.
+    /// Time that each case was measured.
     pub(super) seconds: f64,
-    /// Whether answers were told to take time or to go wrong: then it is not the machine that bounds the rates.
+    /// True if settings delay responses or inject faults: the rates are then not the limit of the machine.
     #[serde(skip)]
-    pub(super) told: bool,
+    pub(super) is_altered: bool,
     pub(super) cases: Vec<Case>,
 }
 
-/// What was measured in one case. Answers count that came whole, whatever their status.
+/// One measured case. Complete responses count, with any status.
 #[derive(Serialize)]
 pub(super) struct Case {
     case: &'static str,
     requests: u64,
     requests_per_second: f64,
-    /// Events of streams.
+    /// Events of streams per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     frames_per_second: Option<f64>,
-    /// Millions of bytes, both ways together.
+    /// Megabytes per second, requests and responses together.
     megabytes_per_second: f64,
-    /// From the first byte of the request to the last of the answer.
+    /// Median time from the first byte of a request to the last byte of its response.
     #[serde(skip_serializing_if = "Option::is_none")]
     p50_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     p99_ms: Option<f64>,
-    /// CPU time of the server's threads, the kernel's work for them included.
+    /// CPU time of the server's threads, including the kernel's work for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     server_cpu_us_per_request: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_cpu_us_per_request: Option<f64>,
-    /// Cores that server and client used together: with others on the machine, fewer than there are.
+    /// Cores that server and client used together. Other programs on the machine take the rest.
     #[serde(skip_serializing_if = "Option::is_none")]
     cores_used: Option<f64>,
-    /// Answers that were no success, by status; `broken` are requests without a whole answer.
+    /// Responses with an error status, by status; `broken` counts requests without a complete response.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     errors: BTreeMap<String, u64>,
 }
 
-/// The name among errors of requests without a whole answer.
+/// Key in `errors` of requests without a complete response.
 const BROKEN: &str = "broken";
 
 impl Case {
-    pub(super) fn new(case: &'static str, streamed: bool, tally: &Tally, time: Duration, spent: Option<Times>) -> Self {
-        let a_second = |count: u64| thousandths(count as f64 / time.as_secs_f64());
-        let quantile = |share| tally.times.quantile(share).map(|nanos| thousandths(nanos as f64 / 1e6));
-        let each = |nanos: u64| (tally.requests > 0).then(|| thousandths(nanos as f64 / 1e3 / tally.requests as f64));
-        let failed = tally.statuses.iter().enumerate().filter(|(status, count)| **count > 0 && status / 100 != 2);
+    pub(super) fn new(
+        case: &'static str,
+        streamed: bool,
+        counts: &LoadCounts,
+        time: Duration,
+        cpu: Option<CpuTimes>,
+    ) -> Self {
+        let per_second = |count: u64| thousandths(count as f64 / time.as_secs_f64());
+        let quantile = |share| counts.times.quantile(share).map(|nanos| thousandths(nanos as f64 / 1e6));
+        let each = |nanos: u64| (counts.requests > 0).then(|| thousandths(nanos as f64 / 1e3 / counts.requests as f64));
+        let failed = counts.statuses.iter().enumerate().filter(|(status, count)| **count > 0 && status / 100 != 2);
         let mut errors: BTreeMap<_, _> = failed.map(|(status, count)| (status.to_string(), *count)).collect();
-        if tally.broken > 0 {
-            errors.insert(BROKEN.to_owned(), tally.broken);
+        if counts.broken > 0 {
+            errors.insert(BROKEN.to_owned(), counts.broken);
         }
         Case {
             case,
-            requests: tally.requests,
-            requests_per_second: a_second(tally.requests),
-            frames_per_second: streamed.then(|| a_second(tally.frames)),
-            megabytes_per_second: thousandths(tally.bytes as f64 / 1e6 / time.as_secs_f64()),
+            requests: counts.requests,
+            requests_per_second: per_second(counts.requests),
+            frames_per_second: streamed.then(|| per_second(counts.frames)),
+            megabytes_per_second: thousandths(counts.bytes as f64 / 1e6 / time.as_secs_f64()),
             p50_ms: quantile(0.5),
             p99_ms: quantile(0.99),
-            server_cpu_us_per_request: spent.and_then(|spent| each(spent.server)),
-            client_cpu_us_per_request: spent.and_then(|spent| each(spent.client)),
-            cores_used: spent
-                .map(|spent| thousandths((spent.server + spent.client) as f64 / time.as_nanos().max(1) as f64)),
+            server_cpu_us_per_request: cpu.and_then(|cpu| each(cpu.server)),
+            client_cpu_us_per_request: cpu.and_then(|cpu| each(cpu.client)),
+            cores_used: cpu.map(|cpu| thousandths((cpu.server + cpu.client) as f64 / time.as_nanos().max(1) as f64)),
             errors,
         }
     }
@@ -87,20 +92,20 @@ fn thousandths(value: f64) -> f64 {
 }
 
 impl Report {
-    /// One object.
+    /// Renders one JSON object.
     pub(super) fn json(&self) -> Result<String, Failure> {
         #[derive(Serialize)]
-        struct Whole<'a> {
+        struct JsonReport<'a> {
             #[serde(flatten)]
             report: &'a Report,
             in_words: String,
         }
-        let whole = Whole { report: self, in_words: self.words() };
+        let whole = JsonReport { report: self, in_words: self.conclusion() };
         let text = serde_json::to_string_pretty(&whole).map_err(|error| Failure::Machine(error.to_string()))?;
         Ok(text + "\n")
     }
 
-    /// A table, and what to make of it.
+    /// Renders a table and the conclusion.
     pub(super) fn text(&self) -> String {
         let timed = self.cases.iter().any(|case| case.cores_used.is_some());
         let failed = self.cases.iter().any(|case| !case.errors.is_empty());
@@ -133,15 +138,15 @@ impl Report {
                 .errors
                 .iter()
                 .map(|(what, count)| match what.as_str() {
-                    BROKEN => format!("{count} broken off"),
-                    status => format!("{count} answered {status}"),
+                    BROKEN => format!("{count} without a complete response"),
+                    status => format!("{count} with status {status}"),
                 })
                 .collect();
             let _ = writeln!(text, "Errors, {}: {}.", case.case, errors.join(", "));
         }
         let _ = writeln!(
             text,
-            "fake-openai {}, {}, {}. The client, {}, {} over loopback, shared the cores with it.",
+            "fake-openai {}, {}, {}. The client ({}, {}) ran on the same cores, over loopback.",
             self.version,
             counted(self.cores, "core"),
             counted(self.workers, "worker"),
@@ -149,30 +154,31 @@ impl Report {
             counted(self.connections, "connection"),
         );
         text.push_str(match timed {
-            true => "CPU is the server's for a request; CORES are those that both used: fewer when others use the machine.\n",
-            false => "This system does not tell the CPU time of threads.\n",
+            true => "CPU µS: the server's CPU time per request. CORES: cores that server and client used; other programs take the rest.\n",
+            false => "This system does not report the CPU time of threads.\n",
         });
-        let _ = writeln!(text, "{}", self.words());
+        let _ = writeln!(text, "{}", self.conclusion());
         text
     }
 
-    /// What it means for a test.
-    fn words(&self) -> String {
+    /// Returns the conclusion for a load test.
+    fn conclusion(&self) -> String {
         let rate = |name: &str| {
             let case = self.cases.iter().find(|case| case.case == name);
             rounded(case.map_or(0.0, |case| case.requests_per_second))
         };
         let failed = self.cases.iter().any(|case| !case.errors.is_empty());
-        if self.told || failed || self.cases.iter().any(|case| case.requests == 0) {
+        if self.is_altered || failed || self.cases.iter().any(|case| case.requests == 0) {
             return format!(
-                "With these settings answers take time or go wrong: this is what {} get, not the most that this machine does.",
+                "With these settings responses are delayed or fail: these are the rates of {}, not the limit of this machine.",
                 counted(self.connections, "connection")
             );
         }
-        let build = if cfg!(debug_assertions) { " This is a debug build: others are many times faster." } else { "" };
+        let build =
+            if cfg!(debug_assertions) { " This is a debug build; a release build is many times faster." } else { "" };
         format!(
-            "Above {} requests/s ({} with prompts of 100 KB, {} streamed) a gateway test on this machine measures the fake \
-             (and its client), not the gateway.{build}",
+            "Above {} requests/s ({} with 100 KB prompts, {} streamed), a gateway test on this machine measures the fake \
+             and its client, not the gateway.{build}",
             rate("plain chat"),
             rate("100 KB prompt"),
             rate("streamed")
@@ -184,13 +190,13 @@ fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A rate as it is told: the first two digits, since no two runs agree on more.
+/// Rounds a rate down to two digits: further digits differ between runs.
 fn rounded(rate: f64) -> String {
     let unit = 10_f64.powf((rate.max(1.0).log10().floor() - 1.0).max(0.0));
     grouped((rate / unit).floor() * unit)
 }
 
-/// A whole number with its thousands apart.
+/// Formats a whole number with thousands separators.
 fn grouped(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
@@ -208,15 +214,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_easily_read() {
-        for (value, whole, told) in [
+    fn numbers_are_rounded_and_grouped() {
+        for (value, whole, rounded_down) in [
             (0.0, "0", "0"),
             (7.4, "7", "7"),
             (999.6, "1,000", "990"),
             (24_310.0, "24,310", "24,000"),
             (1_234_567.0, "1,234,567", "1,200,000"),
         ] {
-            assert_eq!((grouped(value).as_str(), rounded(value).as_str()), (whole, told));
+            assert_eq!((grouped(value).as_str(), rounded(value).as_str()), (whole, rounded_down));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The slots of templates, and their values.
 
+mod example;
 mod limits;
 
 use std::{borrow::Cow, fmt, time::Duration};
@@ -8,6 +9,7 @@ use http::HeaderName;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
+use self::example::Example;
 pub use self::limits::{LimitFamily, LimitField};
 use super::{SlotPosition, SlotValue};
 use crate::core::context::RequestContext;
@@ -59,6 +61,8 @@ pub enum Slot {
     Version,
     /// `{{requests.…}}`, `{{tokens.…}}`, `{{refusal.…}}`: the state of a limit.
     LimitStatus(LimitFamily, LimitField),
+    /// `{{example.curl_header}}` and others: a part of an example request that works with the settings.
+    Example(Example),
     /// `{{error.name}}`: a field of the error that is rendered.
     Error(Box<str>),
     /// `{{part.name}}`: the position of a part that a protocol renders itself. [`Template::split`] cuts here.
@@ -141,6 +145,9 @@ impl Slot {
             ("server", "version") => Ok(Slot::Version),
             ("server", "models") => Ok(Slot::Models),
             ("server", _) => choose(&["version", "models"]),
+            ("example", name) => {
+                Example::named(name).map_or_else(|| choose(&Example::NAMES), |part| Ok(Slot::Example(part)))
+            }
             ("error", name) => {
                 only(&[AllowedSlots::Error], "a provider's `errors`")?;
                 Ok(Slot::Error(name.into()))
@@ -155,7 +162,7 @@ impl Slot {
                 }
                 None => Err(format!(
                     "`{{{{{text}}}}}` has the unknown space `{space}`; use path, query, header, body, model, request, \
-                     resource, id, now, server, requests, tokens, input_tokens, output_tokens, refusal or error"
+                     resource, id, now, server, example, requests, tokens, input_tokens, output_tokens, refusal or error"
                 )),
             },
         }
@@ -205,6 +212,7 @@ impl Slot {
                 text(Some(Rfc3339(context.now + Duration::from_secs(*seconds)).to_string().into()))
             }
             Slot::Version => text(Some(env!("CARGO_PKG_VERSION").into())),
+            Slot::Example(part) => text(Some(part.text(context))),
             Slot::LimitStatus(family, field) => limits::value(*family, *field, &context.limit_statuses, context.now),
             Slot::Error(name) => match context.error.as_ref().and_then(|error| error.field(name)) {
                 None => SlotValue::Null,
@@ -241,6 +249,7 @@ impl fmt::Display for Slot {
             Slot::Rfc3339In(0) => f.write_str("now.rfc3339"),
             Slot::Rfc3339In(seconds) => write!(f, "now.rfc3339_in_{seconds}"),
             Slot::Version => f.write_str("server.version"),
+            Slot::Example(part) => write!(f, "example.{part}"),
             Slot::LimitStatus(family, field) => write!(f, "{family}.{field}"),
             Slot::Error(name) => write!(f, "error.{name}"),
             Slot::Part(name) => write!(f, "part.{name}"),

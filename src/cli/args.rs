@@ -1,0 +1,190 @@
+//! The command line: options, commands, and the task that they ask for.
+
+use std::{env, fs, path::PathBuf};
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use fake_openai::{
+    Config, ConfigError, Settings, StartError,
+    config::{Environment, SettingsFile, Sources, variable},
+    fixtures::Fixtures,
+};
+
+use super::{Failure, Task, bench, eject, tables, usage};
+
+/// Fake LLM API server for load tests and CI: OpenAI, Anthropic, Gemini and others, without a model
+#[derive(Parser)]
+#[command(name = "fake-openai", version, after_help = AFTER_HELP, arg_required_else_help = false)]
+#[command(subcommand_help_heading = "Commands")]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// YAML file with any of the settings
+    #[arg(long, value_name = "FILE", display_order = 0)]
+    config: Option<PathBuf>,
+    /// Print the effective settings as a YAML file, with the origin of each
+    #[arg(long, display_order = 1)]
+    print_config: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+const AFTER_HELP: &str = "\
+Each setting is also an environment variable (FAKE_OPENAI_RPM=100) and a key of the file (rpm: 100).
+Flags override the environment, the environment overrides the file. A flag with [=<BOOL>] is true if given alone.
+The file also takes `limits` and `rules`: lists of limits, and of faults for matching requests.";
+
+const EVERY_SETTING: &str = "Every setting listed by `fake-openai --help` is accepted too.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server, as without a command
+    Serve,
+    /// List all routes
+    Routes,
+    /// List all faults and the ways to ask for one
+    Faults,
+    /// List the latency profiles of known models, with sources
+    Profiles,
+    /// Check settings and fixtures, without serving
+    #[command(after_help = EVERY_SETTING)]
+    Check,
+    /// Write the built-in fixtures to a directory, to edit them
+    Eject {
+        /// Directory to write to; no file is overwritten
+        dir: PathBuf,
+    },
+    /// Check that a server is healthy: exit status 0 or 1
+    Healthcheck {
+        /// URL to request [default: /health at --port on this machine]
+        url: Option<String>,
+    },
+    /// Measure the requests per second that this machine can serve
+    #[command(after_help = EVERY_SETTING)]
+    Bench(bench::Options),
+}
+
+/// Returns the settings that the help of a command lists; `None` for all of them.
+fn used_settings(command: &str) -> Option<&'static [&'static str]> {
+    match command {
+        "serve" => None,
+        "routes" | "profiles" => Some(&["config", "fixtures"]),
+        "check" => Some(&["config", "fixtures", "print_config"]),
+        "healthcheck" => Some(&["config", "port", "port_file"]),
+        "bench" => Some(&["config", "workers"]),
+        _ => Some(&[]),
+    }
+}
+
+/// Returns the command line's definition. Each setting is accepted before and after a command, and hidden from the help of
+/// commands that do not use it.
+pub(super) fn command() -> clap::Command {
+    let command = Args::command().mut_args(|arg| match arg.get_id().as_str() {
+        "help" | "version" => arg,
+        _ => arg.global(true),
+    });
+    let settings: Vec<_> = command.get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();
+    command.mut_subcommands(|subcommand| match used_settings(subcommand.get_name()) {
+        None => subcommand,
+        Some(used) => {
+            // An argument that a command defines itself is not replaced by the global one of the same name.
+            let hidden = settings.iter().filter(|arg| !used.contains(&arg.get_id().as_str()));
+            let hidden: Vec<_> = hidden.map(|arg| arg.clone().hide(true)).collect();
+            subcommand.args(hidden)
+        }
+    })
+}
+
+/// Reads the command line, the environment and the file. Variables that are ignored are reported to standard error.
+///
+/// # Errors
+/// [`Failure::User`] for a mistake of the user; help and version are printed, and end the program.
+pub fn parse() -> Result<Task, Failure> {
+    let Given { command, print_config, sources } = read()?;
+    for warning in &sources.environment.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let config = sources.config().map_err(|error| Failure::User(error.to_string()))?;
+    if print_config {
+        return Ok(Task::Print(sources.to_yaml()));
+    }
+    task(command.unwrap_or(Command::Serve), config)
+}
+
+/// Reads the command line, the environment and the file again, for a reload.
+///
+/// # Errors
+/// [`Failure::User`] if the file can no longer be read, or has a mistake.
+pub fn configuration() -> Result<Config, Failure> {
+    read()?.sources.config().map_err(|error| Failure::User(error.to_string()))
+}
+
+/// The command and the settings that the user gives.
+struct Given {
+    command: Option<Command>,
+    print_config: bool,
+    sources: Sources,
+}
+
+fn read() -> Result<Given, Failure> {
+    let matches = command().try_get_matches().map_err(|error| usage::failure(&error))?;
+    let args = Args::from_arg_matches(&matches).map_err(|error| usage::failure(&error))?;
+    let user = |error: ConfigError| Failure::User(error.to_string());
+    let environment = Environment::read(env::vars_os()).map_err(user)?;
+    let path = args.config.or_else(|| env::var_os(variable("config")).map(PathBuf::from));
+    let file = path.as_deref().map(SettingsFile::read).transpose().map_err(user)?;
+    let sources = Sources { flags: args.settings, environment, file };
+    Ok(Given { command: args.command, print_config: args.print_config, sources })
+}
+
+fn task(command: Command, config: Config) -> Result<Task, Failure> {
+    let fixtures =
+        || Fixtures::load(config.fixtures.as_deref()).map_err(|problems| StartError::Fixtures(problems).into());
+    match command {
+        Command::Serve => Ok(Task::Serve(Box::new(config))),
+        Command::Routes => fixtures().map(|fixtures| Task::Print(tables::routes(&fixtures))),
+        Command::Faults => Ok(Task::Print(tables::faults())),
+        Command::Profiles => fixtures().map(|fixtures| Task::Print(tables::profiles(&fixtures))),
+        Command::Check => check(&config, &fixtures()?).map(Task::Print),
+        Command::Eject { dir } => eject(&dir).map(Task::Print),
+        Command::Bench(options) => Ok(Task::Bench(Box::new(config), options)),
+        Command::Healthcheck { url } => url.map_or_else(|| health_url(&config), Ok).map(Task::Healthcheck),
+    }
+}
+
+fn check(config: &Config, fixtures: &Fixtures) -> Result<String, Failure> {
+    let wrong = |problem| Failure::from(StartError::Fixtures(vec![problem]));
+    if let Some(tier) = &config.tier {
+        fixtures.tier(tier).map_err(wrong)?;
+    }
+    if let Some(profile) = &config.profile {
+        fixtures.profile(profile).map_err(wrong)?;
+    }
+    config.check_faults(fixtures).map_err(StartError::Fixtures)?;
+    fixtures.check().map_err(StartError::Fixtures)?;
+    let routes: usize = fixtures.endpoints().map(|listed| listed.routes.len()).sum();
+    Ok(format!("ok: {routes} routes, {}\n", fixtures_source(config, fixtures)))
+}
+
+/// Returns the health page of the server that this configuration would start.
+fn health_url(config: &Config) -> Result<String, Failure> {
+    let port = match &config.port_file {
+        None => config.port.to_string(),
+        Some(path) => fs::read_to_string(path).map_err(|error| {
+            let path = path.display();
+            Failure::Machine(format!(
+                "{path}: the port cannot be read: {error}; start the server with --port-file {path}"
+            ))
+        })?,
+    };
+    Ok(format!("http://127.0.0.1:{}/health", port.trim()))
+}
+
+/// Describes the source of the fixtures.
+pub(super) fn fixtures_source(config: &Config, fixtures: &Fixtures) -> String {
+    match (&config.fixtures, fixtures.overlaid()) {
+        (None, _) => "built-in fixtures".to_owned(),
+        (Some(dir), (overridden, added)) => {
+            format!("built-in fixtures, {overridden} overridden and {added} added by {}", dir.display())
+        }
+    }
+}
