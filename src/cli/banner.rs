@@ -41,7 +41,7 @@ fn banner(server: &Server) -> String {
         &config.seed.map_or("none (--seed N makes responses reproducible)".to_owned(), |seed| seed.to_string()),
     );
     row("log", if config.access_log { "one line per request" } else { "no requests (--access-log logs each)" });
-    row("pages", &format!("{url}/metrics for Prometheus, {url}/__admin to change rules and see requests"));
+    row("pages", &format!("{url}/metrics for Prometheus, {url}/__admin to change fault rules"));
     text.push('\n');
     text.push_str(&examples(&url, config));
     text

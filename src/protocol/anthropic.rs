@@ -43,7 +43,7 @@ const USAGE: &str = "usage";
 /// Creates the protocol; see [`super::Make`].
 pub(super) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     if let Some(missing) = REQUIRED.iter().find(|name| !envelope.contains_key(**name)) {
-        return Err(format!("`head` lacks `{missing}`: give it a value or a slot"));
+        return Err(format!("`{missing}` is missing; give it a value or a slot"));
     }
     let more = match envelope.get(USAGE) {
         None => Map::new(),

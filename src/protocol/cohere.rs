@@ -33,7 +33,7 @@ const ID: &str = "id";
 
 /// Creates the protocol; see [`super::Make`].
 pub(super) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    let Some(id) = envelope.get(ID) else { return Err(format!("`head` lacks `{ID}`: give it a value or a slot")) };
+    let Some(id) = envelope.get(ID) else { return Err(format!("`{ID}` is missing; give it a value or a slot")) };
     if let Some(name) = envelope.keys().find(|name| *name != ID) {
         return Err(format!("`head` has `{name}`, which the protocol does not use; only `{ID}` is allowed"));
     }

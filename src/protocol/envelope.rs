@@ -70,7 +70,7 @@ pub(super) fn envelope_members(
     for (name, own) in fields {
         let value = match (envelope.get(*name), own) {
             (Some(given), Value::Null) => given,
-            (None, Value::Null) => return Err(format!("`head` lacks `{name}`: give it a value or a slot")),
+            (None, Value::Null) => return Err(format!("`{name}` is missing; give it a value or a slot")),
             (Some(_), _) => return Err(format!("`head` gives `{name}`, which the protocol renders; remove it")),
             (None, own) => own,
         };
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn an_envelope_that_does_not_fit_is_refused() {
         let rejection = |members| envelope(members).err().unwrap();
-        assert_eq!(rejection(json!({})), "`head` lacks `id`: give it a value or a slot");
+        assert_eq!(rejection(json!({})), "`id` is missing; give it a value or a slot");
         assert_eq!(
             rejection(json!({"id": 1, "data": 2})),
             "`head` gives `data`, which the protocol renders; remove it"

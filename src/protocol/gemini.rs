@@ -38,7 +38,7 @@ const MEMBERS: [(&str, bool); 3] = [("modelVersion", true), ("createTime", false
 /// `trafficType` and `serviceTier` in the usage.
 pub(super) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     if let Some((missing, _)) = MEMBERS.iter().find(|(name, needed)| *needed && !envelope.contains_key(*name)) {
-        return Err(format!("`head` lacks `{missing}`: give it a value or a slot"));
+        return Err(format!("`{missing}` is missing; give it a value or a slot"));
     }
     let mut envelope = envelope.clone();
     let mut fixed_member = |name: &str| {

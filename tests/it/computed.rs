@@ -318,10 +318,12 @@ fn an_endpoint_that_computes_its_response_takes_no_replies() {
     let told = run(&["check", "--fixtures", directory.path().to_str().unwrap()]);
     let told = String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned();
     assert!(
-        told.contains("replies: belongs to what the model says: `openai-embeddings` computes its answers"),
+        told.contains(
+            "replies: belongs to replies of the model, but `openai-embeddings` computes its replies; leave it out"
+        ),
         "{told}"
     );
-    assert!(told.contains("head: `head` lacks `model`"), "{told}");
+    assert!(told.contains("head: `model` is missing"), "{told}");
 }
 
 /// Sends a recording of three seconds with these form fields.

@@ -175,7 +175,7 @@ fn impossible_settings_are_reported_with_the_remedy() {
         change(&mut settings);
         refused(settings)
     };
-    assert!(of(|asked| asked.ttft = Some("300".into())).contains("ttft `300` has no unit; write 300ms"));
+    assert!(of(|asked| asked.ttft = Some("300".into())).contains("ttft: `300` has no unit; write 300ms"));
     assert!(of(|asked| asked.itl = Some("ramp(1s,2s)".into())).contains("--fault"));
     assert!(of(|asked| asked.speed = Some(0.0)).contains("0.001 to 1000"));
     assert!(of(|asked| asked.queue = Some(3)).contains("max_concurrency"));

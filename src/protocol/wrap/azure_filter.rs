@@ -46,7 +46,7 @@ impl ContentFilter {
     pub(in crate::protocol) fn take(envelope: &mut Map<String, Value>) -> Result<Self, String> {
         let mut take = |name: &str| match envelope.shift_remove(name) {
             Some(value @ Value::Object(_)) => Ok(value),
-            _ => Err(format!("`head` lacks `{name}`: give it an object of filter results, by category")),
+            _ => Err(format!("`{name}` is missing; give it an object of filter results, by category")),
         };
         Ok(ContentFilter { prompt: take("prompt")?, completion: take("said")?, blocked: take("blocked")? })
     }

@@ -66,7 +66,7 @@ impl CountResponse {
     /// A member is missing or wrong.
     pub(in crate::protocol) fn take(envelope: &mut Map<String, Value>) -> Result<Self, String> {
         let counted =
-            envelope.shift_remove("counted").ok_or("`head` lacks `counted`: give it the JSON of the response")?;
+            envelope.shift_remove("counted").ok_or("`counted` is missing; give it the JSON of the response")?;
         let layout = envelope.shift_remove("layout").map(Layout::deserialize).transpose();
         let content_type = envelope.shift_remove("content_type").map(String::deserialize).transpose();
         let content_type = content_type.map_err(|error| format!("`content_type`: {error}"))?;

@@ -46,7 +46,7 @@ pub(in crate::protocol) fn computed_protocol(
 fn unknown_name<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<_> = known.collect();
     match name {
-        "" => format!("`head` lacks `{INNER}`: name the inner protocol, one of {}", known.join(", ")),
+        "" => format!("`{INNER}` is missing; name the inner protocol, one of {}", known.join(", ")),
         name => format!("`{name}` can't be an inner protocol; use one of {}", known.join(", ")),
     }
 }
@@ -68,13 +68,13 @@ mod tests {
         let all = json!({"any": [{"where": "a", "dialect": "nobody"}]});
         assert!(problem("either", all).contains("`any[0].head`: `nobody` can't be an inner protocol"));
         assert!(problem("either", json!({"any": []})).contains("`any` is empty"));
-        assert!(problem("count-tokens", json!({"counted": 1})).contains("`head` lacks `of`"));
-        assert!(problem("count-tokens", json!({"of": "ollama-chat"})).contains("`head` lacks `counted`"));
+        assert!(problem("count-tokens", json!({"counted": 1})).contains("`of` is missing"));
+        assert!(problem("count-tokens", json!({"of": "ollama-chat"})).contains("`counted` is missing"));
         assert!(
             problem("payload-parts", json!({"of": "embeddings"})).contains("`embeddings` can't be an inner protocol")
         );
         assert!(problem("filtered", json!({"of": "openai-chat", "prompt": {}, "said": {}})).contains("`blocked`"));
         // A wrapper around itself ends: the inner envelope has no `of`.
-        assert!(problem("bedrock-invoke", json!({"of": "bedrock-invoke"})).contains("`head` lacks `of`"));
+        assert!(problem("bedrock-invoke", json!({"of": "bedrock-invoke"})).contains("`of` is missing"));
     }
 }

@@ -188,7 +188,7 @@ impl Plan {
         let length = (bytes.len() as u64).saturating_add(padding);
         let mut list = timeline::full_body(bytes, &breaks);
         if more.is_some_and(|more| more > 0) {
-            // The body is shorter than declared: only the end of the connection tells the client.
+            // The body is shorter than declared: only the end of the connection ends the response for the client.
             let at = list.last().map_or(Duration::ZERO, |timed| timed.at);
             list.push(TimedStep { at, step: Step::Cut });
         }
