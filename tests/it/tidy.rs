@@ -32,10 +32,10 @@ fn sources() -> Vec<(PathBuf, String)> {
             } else {
                 // Tests inside a module may use what they like.
                 let text = fs::read_to_string(&path).unwrap();
-                // A module of tests has a file `tests.rs`, or stands at the end of its file.
+                // A module of tests has a file `tests.rs`, or is at the end of its parent's file.
+                let text = text.replace("#[cfg(test)]\nmod tests;", "");
                 let is_tests = path.ends_with("tests.rs");
-                let code =
-                    if is_tests { "" } else { text.split("#[cfg(test)]\nmod tests {").next().unwrap() }.to_owned();
+                let code = if is_tests { "" } else { text.split("#[cfg(test)]").next().unwrap() }.to_owned();
                 found.push((path, code));
             }
         }
