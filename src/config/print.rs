@@ -24,7 +24,7 @@ pub(super) fn to_yaml(settings: &Settings, origin: impl Fn(&str) -> String) -> S
         }
     }
     let has_password = settings.limit_store.as_mut().is_some_and(remove_password);
-    let given = settings.given();
+    let given = settings.set_values();
     let (mut text, mut unset) = (String::new(), Vec::new());
     for key in Settings::keys() {
         let Some(value) = given.get(&key) else {
@@ -220,7 +220,7 @@ mod tests {
         let settings = every_setting();
         let text = to_yaml(&settings, |key| format!("origin of {key}"));
         let read: Settings = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-        assert_eq!(Value::Object(read.given()), Value::Object(settings.given()), "{text}");
+        assert_eq!(Value::Object(read.set_values()), Value::Object(settings.set_values()), "{text}");
         for hard in HARD {
             let settings = Settings { host: Some((*hard).to_owned()), ..Settings::default() };
             let text = to_yaml(&settings, |_| "a\nb: c".to_owned());

@@ -210,8 +210,8 @@ fn text_or_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<O
 impl Settings {
     /// Returns these settings, with those of `other` where these are not given.
     pub fn or(self, other: Settings) -> Settings {
-        let mut settings = other.given();
-        settings.extend(self.given());
+        let mut settings = other.set_values();
+        settings.extend(self.set_values());
         // Both came from `Settings`, so the union deserializes.
         Settings::deserialize(Value::Object(settings)).unwrap_or_default()
     }
@@ -241,7 +241,7 @@ impl Settings {
     }
 
     /// Returns the settings that are given, by key.
-    pub fn given(&self) -> Map<String, Value> {
+    pub fn set_values(&self) -> Map<String, Value> {
         match serde_json::to_value(self) {
             Ok(Value::Object(map)) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),
             _ => Map::new(),

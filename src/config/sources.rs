@@ -58,14 +58,14 @@ impl Sources {
     }
 
     fn origin(&self, key: &str) -> Origin {
-        if self.flags.given().contains_key(key) {
+        if self.flags.set_values().contains_key(key) {
             return Origin::Flag(format!("--{}", values::flag(key)));
         }
-        if self.environment.settings.given().contains_key(key) {
+        if self.environment.settings.set_values().contains_key(key) {
             return Origin::Variable(variable(key));
         }
         match &self.file {
-            Some(file) if file.settings.given().contains_key(key) => Origin::File(file.place(key)),
+            Some(file) if file.settings.set_values().contains_key(key) => Origin::File(file.place(key)),
             _ => Origin::Default,
         }
     }

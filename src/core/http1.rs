@@ -64,7 +64,7 @@ enum State {
 }
 
 /// Meaning of a line that is complete.
-enum Line {
+enum LineKind {
     Status,
     /// A header or trailer, with the length of its name.
     Header {
@@ -140,19 +140,19 @@ impl ResponseParser {
         while let Some(length) = self.take_line(&bytes[taken..])? {
             taken += length;
             match self.end_line()? {
-                Line::Header { name } => {
+                LineKind::Header { name } => {
                     let (name, value) = self.line.split_at(name);
                     return Ok((taken, Piece::Header(name, value[1..].trim_ascii())));
                 }
-                Line::Status => return Ok((taken, Piece::Status(self.status))),
-                Line::HeadEnd => return Ok((taken, Piece::HeadEnd)),
-                Line::ChunkEnd => return Ok((taken, Piece::ChunkEnd)),
-                Line::End => return Ok((taken, Piece::End)),
-                Line::ChunkSize if matches!(self.state, State::Chunk(_)) => {
+                LineKind::Status => return Ok((taken, Piece::Status(self.status))),
+                LineKind::HeadEnd => return Ok((taken, Piece::HeadEnd)),
+                LineKind::ChunkEnd => return Ok((taken, Piece::ChunkEnd)),
+                LineKind::End => return Ok((taken, Piece::End)),
+                LineKind::ChunkSize if matches!(self.state, State::Chunk(_)) => {
                     let (more, piece) = self.next_data(&bytes[taken..]);
                     return Ok((taken + more, piece));
                 }
-                Line::ChunkSize => {}
+                LineKind::ChunkSize => {}
             }
         }
         Ok((bytes.len(), Piece::Incomplete))
@@ -194,13 +194,13 @@ impl ResponseParser {
     }
 
     /// Interprets a line that is complete.
-    fn end_line(&mut self) -> Result<Line, Malformed> {
+    fn end_line(&mut self) -> Result<LineKind, Malformed> {
         let line = self.line.as_slice();
         let (state, found) = match self.state {
             State::Status => {
                 let code = line.strip_prefix(b"HTTP/1.1 ").and_then(|rest| number(rest.get(..3)?, 10));
                 self.status = code.and_then(|code| u16::try_from(code).ok()).ok_or(Malformed)?;
-                (State::Header, Line::Status)
+                (State::Header, LineKind::Status)
             }
             State::Header if line.is_empty() => {
                 let state = match (self.status, self.length) {
@@ -212,7 +212,7 @@ impl ResponseParser {
                     (_, Some(length)) => State::Body(length),
                     (_, None) => State::UntilClose,
                 };
-                (state, Line::HeadEnd)
+                (state, LineKind::HeadEnd)
             }
             State::Header | State::Trailer if !line.is_empty() => {
                 let colon = memchr(b':', line).ok_or(Malformed)?;
@@ -224,17 +224,17 @@ impl ResponseParser {
                 } else if name.eq_ignore_ascii_case(b"connection") {
                     self.keep_alive = !value.eq_ignore_ascii_case(b"close");
                 }
-                (self.state, Line::Header { name: colon })
+                (self.state, LineKind::Header { name: colon })
             }
             State::ChunkSize => {
                 let size = line.split(|byte| *byte == b';').next().unwrap_or_default();
                 match number(size.trim_ascii(), 16).ok_or(Malformed)? {
-                    0 => (State::Trailer, Line::ChunkSize),
-                    size => (State::Chunk(size), Line::ChunkSize),
+                    0 => (State::Trailer, LineKind::ChunkSize),
+                    size => (State::Chunk(size), LineKind::ChunkSize),
                 }
             }
-            State::ChunkLineEnd if line.is_empty() => (State::ChunkSize, Line::ChunkEnd),
-            State::Trailer => (State::Done, Line::End),
+            State::ChunkLineEnd if line.is_empty() => (State::ChunkSize, LineKind::ChunkEnd),
+            State::Trailer => (State::Done, LineKind::End),
             _ => return Err(Malformed),
         };
         self.state = state;

@@ -156,7 +156,7 @@ impl Engine {
     pub(super) fn context<'a>(&'a self, request: &'a Request<'a>, path_faults: Option<&'a str>) -> RequestContext<'a> {
         let now = if self.seeded { FIXED_EPOCH } else { self.clock.unix() };
         let mut context = RequestContext::new(request, self.seeds.next(), now);
-        context.model_catalog = self.fixtures.facts();
+        context.model_catalog = self.fixtures.model_catalog();
         context.models = &self.access.models;
         context.needs_key = !self.access.keys.is_empty();
         context.snapshots = self.snapshots;

@@ -18,7 +18,7 @@ fn the_printed_configuration_gives_the_same_settings_when_read() {
     };
     let settings = |text: &str| {
         let settings: Settings = serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-        settings.given()
+        settings.set_values()
     };
     let first = print("tests/cli/config.in/values.yaml");
     std::fs::write(directory.path().join("printed.yaml"), &first).unwrap();

@@ -33,12 +33,15 @@ pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn
         return Err(format!("`head` has `{name}`, which the protocol does not use; only `{METRICS}` is allowed"));
     }
     let metrics = envelope.get(METRICS).cloned();
-    Ok(Box::new(Converse { framing: if metrics.is_some() { Framing::Frames } else { Framing::Nested }, metrics }))
+    Ok(Box::new(Converse {
+        framing: if metrics.is_some() { EventFraming::Frames } else { EventFraming::Nested },
+        metrics,
+    }))
 }
 
 /// Framing of the events of a stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Framing {
+enum EventFraming {
     /// Each event is a binary frame.
     Frames,
     /// Each event is an object with one member, which InvokeModel frames.
@@ -46,7 +49,7 @@ enum Framing {
 }
 
 struct Converse {
-    framing: Framing,
+    framing: EventFraming,
     metrics: Option<Value>,
 }
 
@@ -93,7 +96,7 @@ fn full(parts: &ConverseParts<'_>, metrics: Option<&Value>) -> String {
 }
 
 struct RenderedConverse {
-    framing: Framing,
+    framing: EventFraming,
     full: Bytes,
     events: Arc<[Event]>,
 }
@@ -111,8 +114,8 @@ impl Rendered for RenderedConverse {
         let list =
             Box::new(ConverseEvents { framing: self.framing, events: Arc::clone(&self.events), next: 0, random });
         let (content_type, format) = match self.framing {
-            Framing::Frames => ("application/vnd.amazon.eventstream", StreamFormat::Binary),
-            Framing::Nested => ("text/event-stream", StreamFormat::Data("\n")),
+            EventFraming::Frames => ("application/vnd.amazon.eventstream", StreamFormat::Binary),
+            EventFraming::Nested => ("text/event-stream", StreamFormat::Data("\n")),
         };
         Response::ok(content_type, Body::Stream(response::EventStream { events: list, format }))
     }

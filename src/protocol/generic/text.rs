@@ -52,7 +52,7 @@ struct TextEnvelope {
     last: Option<Value>,
     calls: Option<CallsFile>,
     #[serde(default)]
-    framing: Framing,
+    framing: EventFraming,
     content_type: Option<String>,
 }
 
@@ -85,7 +85,7 @@ struct Reasons {
 /// Framing of the events of a stream.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Framing {
+enum EventFraming {
     /// Server-sent events.
     #[default]
     Events,
@@ -93,18 +93,18 @@ enum Framing {
     Lines,
 }
 
-impl Framing {
+impl EventFraming {
     fn content_type(self) -> &'static str {
         match self {
-            Framing::Events => "text/event-stream",
-            Framing::Lines => "application/x-ndjson",
+            EventFraming::Events => "text/event-stream",
+            EventFraming::Lines => "application/x-ndjson",
         }
     }
 
     fn format(self) -> StreamFormat {
         match self {
-            Framing::Events => StreamFormat::Data("\n"),
-            Framing::Lines => StreamFormat::Lines,
+            EventFraming::Events => StreamFormat::Data("\n"),
+            EventFraming::Lines => StreamFormat::Lines,
         }
     }
 }
@@ -189,7 +189,7 @@ struct Shapes {
     piece: Option<Shape>,
     last: Option<Shape>,
     calls: Option<CallShapes>,
-    framing: Framing,
+    framing: EventFraming,
     /// Content type of a stream.
     content_type: HeaderValue,
 }
@@ -286,7 +286,7 @@ struct Content {
 
 /// State of a response at one of its shapes.
 #[derive(Clone, Copy)]
-struct Progress<'a> {
+struct StreamPosition<'a> {
     /// The piece of the text in this shape.
     text: &'a str,
     /// The calls, as JSON.
@@ -299,7 +299,11 @@ struct Progress<'a> {
 
 impl Content {
     /// Returns a shape with its placeholders filled.
-    fn fill(&self, shape: &RenderedShape, Progress { text, calls, so_far, is_last }: Progress<'_>) -> Vec<u8> {
+    fn fill(
+        &self,
+        shape: &RenderedShape,
+        StreamPosition { text, calls, so_far, is_last }: StreamPosition<'_>,
+    ) -> Vec<u8> {
         let Usage { prompt_tokens: input, completion_tokens: output, .. } = self.usage;
         let mut out = Vec::with_capacity(text.len() + calls.len() + 256);
         shape.fill(&mut out, |placeholder, out| match placeholder {
@@ -347,7 +351,7 @@ impl RenderedText {
             Some(shapes) => (&shapes.whole, content.calls(shapes, context)),
             None => (&self.shapes.whole, NO_CALLS.to_vec()),
         };
-        let end = Progress {
+        let end = StreamPosition {
             text: &content.text.text,
             calls: &calls,
             so_far: content.usage.completion_tokens,

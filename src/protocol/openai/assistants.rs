@@ -40,12 +40,12 @@ const INHERITED: [&str; 8] =
 /// Creates the protocol; see [`crate::protocol::Make`].
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
     match head.keys().next() {
-        None => Ok(Box::new(Runs)),
+        None => Ok(Box::new(RunsProtocol)),
         Some(name) => Err(format!("unknown key `{name}`; set it in the collection of runs")),
     }
 }
 
-struct Runs;
+struct RunsProtocol;
 
 /// Returns a request's tool outputs.
 fn outputs(body: json::Object<'_>) -> Option<Vec<Value>> {
@@ -94,7 +94,7 @@ fn check_outputs(run: &Value, outputs: &[Value]) -> Result<(), ApiError> {
     Err(ApiError::BrokenRule { problem })
 }
 
-impl Protocol for Runs {
+impl Protocol for RunsProtocol {
     fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }

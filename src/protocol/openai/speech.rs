@@ -29,12 +29,12 @@ const EVENT_BYTES: usize = 15_999;
 /// Creates the protocol; see [`crate::protocol::MakeComputedReply`].
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     match head.keys().next() {
-        None => Ok(Box::new(Speech)),
+        None => Ok(Box::new(SpeechProtocol)),
         Some(name) => Err(format!("unknown key `{name}`; remove it, speech has no envelope")),
     }
 }
 
-struct Speech;
+struct SpeechProtocol;
 
 fn text(body: json::Object<'_>) -> String {
     body.get("input").and_then(json::Value::as_str).unwrap_or_default().into_owned()
@@ -63,7 +63,7 @@ fn events(speech: Vec<u8>, Cost { input, output }: Cost) -> response::EventStrea
     response::EventStream { events: Box::new(deltas.chain([done])), format: StreamFormat::Data("\n") }
 }
 
-impl ComputedReply for Speech {
+impl ComputedReply for SpeechProtocol {
     fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
@@ -103,8 +103,8 @@ mod tests {
     fn with_response<T>(body: Value, test: impl FnOnce(Response) -> T) -> T {
         with_context_of(&body.to_string(), |context| {
             let members = context.members().unwrap();
-            Speech.check(members, context).unwrap();
-            test(Speech.respond(members, context, &|text| text.chars().count().div_ceil(4) as u64).unwrap())
+            SpeechProtocol.check(members, context).unwrap();
+            test(SpeechProtocol.respond(members, context, &|text| text.chars().count().div_ceil(4) as u64).unwrap())
         })
     }
 

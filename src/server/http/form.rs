@@ -37,11 +37,11 @@ pub(super) async fn read(headers: &HeaderMap, first: Bytes, rest: Payload, limit
         let Ok((name, part)) = part else { return (RequestBody::Whole(Bytes::from_static(b"form")), Vec::new()) };
         size += PART_OVERHEAD + name.len() as u64;
         let value = match part {
-            Part::Text(text) => {
+            FormPart::Text(text) => {
                 size += text.len() as u64;
                 Value::from(String::from_utf8_lossy(&text))
             }
-            Part::File(file) => {
+            FormPart::File(file) => {
                 let about = json!({"filename": file.name, "content_type": file.content_type, "bytes": file.size});
                 files.push(file);
                 about
@@ -56,12 +56,12 @@ pub(super) async fn read(headers: &HeaderMap, first: Bytes, rest: Payload, limit
 }
 
 /// The content of a form part.
-enum Part {
+enum FormPart {
     Text(Bytes),
     File(File),
 }
 
-async fn read_part(field: &mut Field, limit: u64) -> Result<(String, Part), MultipartError> {
+async fn read_part(field: &mut Field, limit: u64) -> Result<(String, FormPart), MultipartError> {
     let name = field.name().unwrap_or_default().to_owned();
     let filename = field.content_disposition().and_then(|disposition| disposition.get_filename()).map(str::to_owned);
     let max = if filename.is_some() {
@@ -76,10 +76,10 @@ async fn read_part(field: &mut Field, limit: u64) -> Result<(String, Part), Mult
         stored.extend_from_slice(&bytes[..bytes.len().min(max - stored.len())]);
     }
     let bytes = stored.freeze();
-    let Some(filename) = filename else { return Ok((name, Part::Text(bytes))) };
+    let Some(filename) = filename else { return Ok((name, FormPart::Text(bytes))) };
     let content_type = field.content_type().map(ToString::to_string).unwrap_or_default();
     let field = name.trim_end_matches("[]").to_owned();
-    Ok((name, Part::File(File { field, name: filename, content_type, size, bytes })))
+    Ok((name, FormPart::File(File { field, name: filename, content_type, size, bytes })))
 }
 
 fn insert(fields: &mut Map<String, Value>, name: &str, value: Value) {

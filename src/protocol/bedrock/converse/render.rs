@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{super::padding, Framing};
+use super::{super::padding, EventFraming};
 use crate::{
     core::{
         random::{Alphabet, Random},
@@ -165,7 +165,7 @@ impl EventList {
 
 /// The events of one stream, rendered one by one.
 pub(super) struct ConverseEvents {
-    pub(super) framing: Framing,
+    pub(super) framing: EventFraming,
     pub(super) events: Arc<[Event]>,
     pub(super) next: usize,
     /// Source of the padding's lengths.
@@ -179,12 +179,12 @@ impl Iterator for ConverseEvents {
         let Event { kind, before, after, part, tokens } = self.events.get(self.next)?;
         self.next += 1;
         let bytes: Bytes = match self.framing {
-            Framing::Frames => {
+            EventFraming::Frames => {
                 let padding = padding(&mut self.random);
                 let payload = format!(r#"{{{before}"p":"{padding}"{after}}}"#);
                 event_stream::event(kind, "application/json", payload.as_bytes())
             }
-            Framing::Nested => {
+            EventFraming::Nested => {
                 // Without padding in between, one comma is too many.
                 let (before, after) = (before.trim_end_matches(','), after.trim_start_matches(','));
                 let comma = if before.is_empty() || after.is_empty() { "" } else { "," };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Content, Framing, Progress, RenderedShape};
+use super::{Content, EventFraming, RenderedShape, StreamPosition};
 use crate::core::{
     reply::Text,
     response::{EventKind, StreamEvent},
@@ -13,7 +13,7 @@ use crate::core::{
 /// The events of one stream, rendered one by one.
 pub(super) struct TextEvents {
     pub(super) content: Arc<Content>,
-    pub(super) framing: Framing,
+    pub(super) framing: EventFraming,
     /// All calls, as JSON.
     pub(super) calls: Vec<u8>,
     pub(super) first: Option<RenderedShape>,
@@ -29,10 +29,10 @@ pub(super) struct TextEvents {
 
 impl TextEvents {
     fn event(&self, shape: &RenderedShape, text: &str, so_far: u64, is_last: bool) -> Bytes {
-        let event = self.content.fill(shape, Progress { text, calls: &self.calls, so_far, is_last });
+        let event = self.content.fill(shape, StreamPosition { text, calls: &self.calls, so_far, is_last });
         match self.framing {
-            Framing::Events => [b"data: ", &*event, b"\n\n"].concat().into(),
-            Framing::Lines => [&*event, b"\n"].concat().into(),
+            EventFraming::Events => [b"data: ", &*event, b"\n\n"].concat().into(),
+            EventFraming::Lines => [&*event, b"\n"].concat().into(),
         }
     }
 }

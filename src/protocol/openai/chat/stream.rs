@@ -186,23 +186,23 @@ impl ChunkBuilder<'_> {
             }
         };
         let choices = format!(r#"[{{"index":{},"delta":{delta},{logprobs}"finish_reason":null}}]"#, self.index);
-        self.list.push(Chunk { choices: self.filtered(choices), part: EventKind::Content, tokens });
+        self.list.push(Chunk { choices: self.with_filter_results(choices), part: EventKind::Content, tokens });
     }
 
     /// Adds the last chunk, which has a finish reason and no text.
     fn finish(&mut self, reason: &str) {
         let logprobs = if matches!(self.logprobs, Logprobs::Absent) { "" } else { r#""logprobs":null,"# };
         let choices = format!(r#"[{{"index":{},"delta":{{}},{logprobs}"finish_reason":"{reason}"}}]"#, self.index);
-        self.list.push(Chunk { choices: self.filtered(choices), part: EventKind::Finish, tokens: 0 });
+        self.list.push(Chunk { choices: self.with_filter_results(choices), part: EventKind::Finish, tokens: 0 });
     }
 
     /// Adds the filter's results to choices, if the endpoint has a filter.
-    fn filtered(&self, choices: String) -> String {
+    fn with_filter_results(&self, choices: String) -> String {
         let Some(filter) = self.filter else { return choices };
-        let mut filtered: Value = serde_json::from_str(&choices).unwrap_or_default();
-        filter.annotate(&mut filtered);
-        filtered.sort_all_objects();
-        filtered.to_string()
+        let mut with_filter_results: Value = serde_json::from_str(&choices).unwrap_or_default();
+        filter.annotate(&mut with_filter_results);
+        with_filter_results.sort_all_objects();
+        with_filter_results.to_string()
     }
 }
 

@@ -26,13 +26,13 @@ pub(super) enum Item<'a> {
     /// A web search.
     Search { query: &'a str },
     /// A message.
-    Message(Part<'a>),
+    Message(ContentPart<'a>),
     /// A tool call, with its id.
     Call(&'a ToolCall, String),
 }
 
 /// The content part of a message.
-pub(super) enum Part<'a> {
+pub(super) enum ContentPart<'a> {
     Text(&'a Text),
     Refusal(&'a Text),
 }
@@ -72,8 +72,8 @@ impl<'a> OutputItems<'a> {
                 Block::Reasoning(_) => {}
                 // Reasoning has used up the output tokens.
                 Block::Text(text) | Block::Audio(text) if text.text.is_empty() && incomplete.is_some() => {}
-                Block::Text(text) | Block::Audio(text) => list.push(Item::Message(Part::Text(text))),
-                Block::Refusal(text) => list.push(Item::Message(Part::Refusal(text))),
+                Block::Text(text) | Block::Audio(text) => list.push(Item::Message(ContentPart::Text(text))),
+                Block::Refusal(text) => list.push(Item::Message(ContentPart::Refusal(text))),
                 Block::ToolCall(call) => {
                     let mut id = b"call_".to_vec();
                     random.put(Alphabet::Alphanumeric, 24, &mut id);
@@ -175,7 +175,7 @@ impl Item<'_> {
         match self {
             Item::Reasoning { summary, .. } => *summary,
             Item::Search { .. } => None,
-            Item::Message(Part::Text(text) | Part::Refusal(text)) => Some(text),
+            Item::Message(ContentPart::Text(text) | ContentPart::Refusal(text)) => Some(text),
             Item::Call(call, _) => Some(&call.arguments),
         }
     }
@@ -215,23 +215,23 @@ impl Item<'_> {
     }
 }
 
-impl Part<'_> {
+impl ContentPart<'_> {
     /// Renders the part without text.
     pub(super) fn begun(&self) -> Value {
         match self {
-            Part::Text(_) => json!({"type": "output_text", "annotations": [], "logprobs": [], "text": ""}),
-            Part::Refusal(_) => json!({"type": "refusal", "refusal": ""}),
+            ContentPart::Text(_) => json!({"type": "output_text", "annotations": [], "logprobs": [], "text": ""}),
+            ContentPart::Refusal(_) => json!({"type": "refusal", "refusal": ""}),
         }
     }
 
     /// Renders the complete part.
     pub(super) fn done(&self) -> Value {
         match self {
-            Part::Text(text) => {
+            ContentPart::Text(text) => {
                 let annotations: Vec<_> = text.citations.iter().map(annotation).collect();
                 json!({"type": "output_text", "annotations": annotations, "logprobs": [], "text": text.text})
             }
-            Part::Refusal(text) => json!({"type": "refusal", "refusal": text.text}),
+            ContentPart::Refusal(text) => json!({"type": "refusal", "refusal": text.text}),
         }
     }
 }

@@ -171,7 +171,7 @@ impl ResponseEnvelope {
                 }
                 Some(volatile) => cuts.push((text.len(), text.len(), volatile)),
                 None => {
-                    let given = if repeats && member.repeats { member.given(body) } else { None };
+                    let given = if repeats && member.repeats { member.requested_value(body) } else { None };
                     match member.repeated(given, is_reasoning) {
                         Some(value) => form.member(&member.name, &value, &mut text),
                         None => template.render_into(context, &mut text),
@@ -196,7 +196,7 @@ impl ResponseEnvelope {
 }
 
 impl Member {
-    fn given(&self, body: json::Object<'_>) -> Option<Value> {
+    fn requested_value(&self, body: json::Object<'_>) -> Option<Value> {
         body.get(&self.name).filter(|value| value.kind() != Kind::Null)?.to_value()
     }
 

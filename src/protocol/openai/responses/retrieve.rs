@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     FIRST_EVENTS, FIRST_EVENTS_QUEUED, ResponseTexts,
-    items::{Item, OutputItems, Part},
+    items::{ContentPart, Item, OutputItems},
     json_response,
     object::ResponseObject,
     read::ResponsesOptions,
@@ -121,8 +121,8 @@ fn item<'k>(item: &'k Value, text: &'k StoredText) -> Option<Item<'k>> {
             Item::Reasoning { summary, encrypted: item["encrypted_content"].as_str().map(str::to_owned) }
         }
         ("web_search_call", _) => Item::Search { query: string(&item["action"]["query"]) },
-        (_, StoredText::Text(text)) => Item::Message(Part::Text(text)),
-        (_, StoredText::Refusal(text)) => Item::Message(Part::Refusal(text)),
+        (_, StoredText::Text(text)) => Item::Message(ContentPart::Text(text)),
+        (_, StoredText::Refusal(text)) => Item::Message(ContentPart::Refusal(text)),
         (_, StoredText::Call(call)) => Item::Call(call, string(&item["call_id"]).to_owned()),
         (_, StoredText::Other) => return None,
     })

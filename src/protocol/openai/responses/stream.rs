@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     ResponseTexts,
-    items::{Item, OutputItems, Part, annotation, summary_part},
+    items::{ContentPart, Item, OutputItems, annotation, summary_part},
     object::{ResponseObject, State},
 };
 use crate::core::{
@@ -72,10 +72,10 @@ struct EventBuilder {
 }
 
 impl EventBuilder {
-    fn message(&mut self, part: &Part<'_>) {
+    fn message(&mut self, part: &ContentPart<'_>) {
         let (text, kind) = match part {
-            Part::Text(text) => (text, "output_text"),
-            Part::Refusal(text) => (text, "refusal"),
+            ContentPart::Text(text) => (text, "output_text"),
+            ContentPart::Refusal(text) => (text, "refusal"),
         };
         const HEAD: &str = r#""content_index":0,"#;
         let logprobs = if kind == "refusal" { "" } else { r#""logprobs":[],"# };
