@@ -1,6 +1,6 @@
 //! The README and the pages under `docs/`: what is generated, and what a reader may try.
 //!
-//! After an intended change of the program's output, `SNAPSHOTS=overwrite cargo test --test it -- docs` rewrites the
+//! After an intended change of the program's output, `SNAPSHOTS=overwrite cargo test --test it -- docs::` rewrites the
 //! generated blocks.
 
 use std::{
@@ -156,7 +156,7 @@ fn generated_blocks_match_the_program() {
         let differs = fresh.lines().zip(page.text.lines()).position(|(new, old)| new != old);
         let number = differs.unwrap_or_else(|| fresh.lines().count().min(page.text.lines().count()));
         panic!(
-            "{}:{}: not what the program prints: {:?}; run `SNAPSHOTS=overwrite cargo test --test it -- docs`",
+            "{}:{}: not what the program prints: {:?}; run `SNAPSHOTS=overwrite cargo test --test it -- docs::`",
             page.shown(),
             number + 1,
             fresh.lines().nth(number).unwrap_or("nothing more"),
