@@ -301,7 +301,7 @@ fn a_429_has_its_retry_delay_in_the_body_only() {
 #[test]
 fn an_impossible_envelope_is_refused_at_start() {
     for (head, word) in [
-        (r#"{"responseId": null}"#, "lacks `responseId`"),
+        (r#"{"responseId": null}"#, "`responseId` is missing"),
         (r#"{"trafficType": "{{body.x}}"}"#, "`head.trafficType`"),
         (r#"{"more": "{{part.more}}"}"#, "{{part.…}}"),
     ] {
