@@ -9,7 +9,7 @@ use fake_openai::{
     fixtures::Fixtures,
 };
 
-use super::{Failure, Task, bench, eject, tables, usage};
+use super::{Failure, Task, bench, eject, print_to_stderr, tables, usage};
 
 /// Fake LLM API server for load tests and CI: OpenAI, Anthropic, Gemini and others, without a model
 #[derive(Parser)]
@@ -101,7 +101,7 @@ pub(super) fn command() -> clap::Command {
 pub fn parse() -> Result<Task, Failure> {
     let Given { command, print_config, sources } = read()?;
     for warning in &sources.environment.warnings {
-        eprintln!("warning: {warning}");
+        print_to_stderr(format_args!("warning: {warning}"));
     }
     let config = sources.config().map_err(|error| Failure::User(error.to_string()))?;
     if print_config {

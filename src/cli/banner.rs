@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use fake_openai::{Config, Server};
 
-use super::{args::fixtures_source, print};
+use super::{args::fixtures_source, print, print_to_stderr};
 
 /// Prints the base URL to standard output, for programs, and the banner to standard error, for people.
 pub fn announce(server: &Server) {
     print(&format!("{}\n", server.url()));
-    eprintln!("{}", banner(server));
+    print_to_stderr(format_args!("{}", banner(server)));
 }
 
 fn banner(server: &Server) -> String {

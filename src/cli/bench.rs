@@ -22,7 +22,7 @@ use self::{
     report::{Case, Report},
     times::Threads,
 };
-use super::Failure;
+use super::{Failure, print_to_stderr};
 
 /// Longest warm-up. Slow first requests are over by its end.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -130,7 +130,7 @@ pub(super) fn run(config: &Config, options: &Options) -> Result<String, Failure>
     };
     for workload in workloads() {
         let warm_up = options.seconds.min(WARM_UP);
-        eprintln!("{}: {:?} to warm up, {:?} measured", workload.name, warm_up, options.seconds);
+        print_to_stderr(format_args!("{}: {:?} to warm up, {:?} measured", workload.name, warm_up, options.seconds));
         let mut config = config.clone();
         if workload.limited {
             config.limits.push(LimitSpec::rpm(GENEROUS));

@@ -43,7 +43,7 @@ impl Failure {
             Failure::Machine(text) => (text, 1),
         };
         for line in text.lines() {
-            eprintln!("error: {line}");
+            print_to_stderr(format_args!("error: {line}"));
         }
         ExitCode::from(code)
     }
@@ -97,6 +97,12 @@ fn eject(directory: &Path) -> Result<String, Failure> {
         }
         Err(error) => Err(Failure::Machine(format!("{dir}: the fixtures cannot be written: {error}"))),
     }
+}
+
+/// Prints a line to standard error. A full disk or a closed reader is not an error: logging never ends the server, and
+/// `eprintln!` would panic.
+pub fn print_to_stderr(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Prints to standard output. A closed reader is not an error.

@@ -200,7 +200,7 @@ impl Server {
     ///
     /// # Errors
     /// [`StartError::Io`] if the system lacks threads, or the port file cannot be written.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Stopped, StartError> {
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<Stopped, StartError> {
         let edge = self.edge.clone();
         let connections = Arc::new(Connections::default());
         let server = self.serve(&connections).map_err(|error| StartError::Io("cannot serve".to_owned(), error))?;
@@ -245,7 +245,7 @@ impl Server {
         Ok(Stopped { taken, cut })
     }
 
-    fn serve(&self, connections: &Arc<Connections>) -> io::Result<ActixServer> {
+    fn serve(&mut self, connections: &Arc<Connections>) -> io::Result<ActixServer> {
         let (edge, connections) = (Arc::clone(&self.edge), Arc::clone(connections));
         let mut server = HttpServer::new(move || {
             tokio::task::spawn_local(watch::measure_loop_lag(Arc::clone(&edge)));
@@ -274,8 +274,9 @@ impl Server {
         // `run` itself waits for the drain, to the millisecond.
         .shutdown_timeout(self.config.drain.as_secs() + 1)
         .disable_signals();
-        for listener in &self.listeners {
-            server = server.listen(listener.try_clone()?)?;
+        // Moved, not cloned: a clone kept here would hold the port open while requests drain.
+        for listener in std::mem::take(&mut self.listeners) {
+            server = server.listen(listener)?;
         }
         Ok(server.run())
     }

@@ -58,6 +58,11 @@ impl Program {
         kill.unwrap();
     }
 
+    /// Waits for the end of a program whose stderr is not read.
+    pub fn status(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }

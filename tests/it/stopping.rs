@@ -1,6 +1,8 @@
 //! Stopping: no accepted request is lost, and the drain ends in time.
 
 use std::{
+    net::TcpStream,
+    process::Stdio,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::Duration,
@@ -10,7 +12,7 @@ use fake_openai::Config;
 
 use crate::{
     client::{CHAT, Connection, eventually, serve},
-    program::Program,
+    program::{Program, command},
     streaming::endless,
 };
 
@@ -131,5 +133,41 @@ fn one_process_runs_many_servers() {
     for server in servers {
         assert_eq!(server.taken(), 1);
         assert_eq!(server.stop().unwrap().taken, 1);
+    }
+}
+
+#[test]
+fn new_connections_are_refused_while_requests_drain() {
+    let fixtures = endless();
+    let directory = fixtures.path().to_str().unwrap();
+    let program = Program::start(&["--host", "127.0.0.1", "--port", "0", "--drain", "1h", "--fixtures", directory]);
+    let mut reader = Connection::open(program.address);
+    reader.send(STREAM.as_bytes()).unwrap();
+    assert_eq!(reader.head().unwrap().status, 200);
+    program.signal("TERM");
+    let refused = || {
+        let connected = TcpStream::connect_timeout(&program.address, Duration::from_secs(1));
+        connected.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    };
+    eventually("the port is closed", refused);
+    assert!(!reader.chunk().unwrap().is_empty(), "the request in flight goes on");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_stderr_that_cannot_be_written_does_not_end_the_server() {
+    let (closed_reader, closed) = std::io::pipe().unwrap();
+    drop(closed_reader);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    for stderr in [Stdio::from(full), Stdio::from(closed)] {
+        let args = ["--host", "127.0.0.1", "--port", "0", "--access-log"];
+        let child = command(&args).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+        let mut program = Program::await_url(child);
+        for _ in 0..3 {
+            assert_eq!(Connection::open(program.address).chat(CHAT).status, 200);
+        }
+        program.signal("TERM");
+        eventually("it ends", || program.has_ended());
+        assert_eq!(program.status().code(), Some(0));
     }
 }
