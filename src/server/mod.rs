@@ -6,17 +6,17 @@ pub mod http;
 pub(crate) mod lateness;
 mod listen;
 pub(crate) mod metrics;
+mod port_file;
 mod reload;
 mod running;
 mod watch;
 
 use std::{
     convert::Infallible,
-    fmt, fs,
+    fmt,
     future::Future,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
-    path::Path,
     pin::pin,
     rc::Rc,
     sync::{Arc, Mutex},
@@ -36,6 +36,7 @@ use self::{
     connections::Connections,
     http::Edge,
     lateness::LatenessHistogram,
+    port_file::PortFile,
     reload::{CurrentEngine, Worker},
     watch::Watch,
 };
@@ -107,6 +108,8 @@ impl std::error::Error for StartError {}
 pub struct Server {
     config: Config,
     listeners: Vec<TcpListener>,
+    /// Removed when the server ends.
+    _port_file: Option<PortFile>,
     address: SocketAddr,
     edge: Arc<Edge>,
     /// The engine of the start.
@@ -136,6 +139,11 @@ impl Server {
         let listeners = listen::listen(&config.host, config.port, config.strict_port).map_err(StartError::Listen)?;
         let local = listeners[0].local_addr();
         let address = local.map_err(|error| StartError::Io("cannot read the bound port".to_owned(), error))?;
+        let port_file = config.port_file.as_deref().map(|path| {
+            let failed = |error| StartError::Io(format!("cannot write the port file {}", path.display()), error);
+            PortFile::write(path, address.port()).map_err(failed)
+        });
+        let port_file = port_file.transpose()?;
         let (max_body, trusted_proxies) = (config.max_body, config.trusted_proxies.clone());
         let admin_token = config.admin_token.clone();
         let edge = Arc::new(Edge {
@@ -149,7 +157,7 @@ impl Server {
             stopping: http::StopSignal::default(),
         });
         let reloaded = Arc::new(Mutex::new(config.clone()));
-        Ok(Server { config, listeners, address, edge, engine, reloaded })
+        Ok(Server { config, listeners, _port_file: port_file, address, edge, engine, reloaded })
     }
 
     /// The address that the server listens on.
@@ -213,10 +221,6 @@ impl Server {
             biased;
             ended = &mut server => ended.map_err(failed)?,
             () = tokio::task::yield_now() => {}
-        }
-        if let Some(path) = &self.config.port_file {
-            let shown = format!("cannot write the port file {}", path.display());
-            write_port_file(path, self.address.port()).map_err(|error| StartError::Io(shown, error))?;
         }
         let mut forget = tokio::time::interval(FORGET_INTERVAL);
         let mut watch = Watch::start(edge.engine.get().metrics().taken);
@@ -318,12 +322,4 @@ fn latency_of(config: &Config, fixtures: &Fixtures) -> Result<Latency, StartErro
             config.latency.over(fixtures.profile(name).map_err(|problem| StartError::Fixtures(vec![problem]))?)
         }
     })
-}
-
-/// Writes the port file atomically: a reader sees all of it or no file.
-fn write_port_file(path: &Path, port: u16) -> io::Result<()> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(format!(".{}", std::process::id()));
-    fs::write(&partial, format!("{port}\n"))?;
-    fs::rename(&partial, path)
 }

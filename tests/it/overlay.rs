@@ -361,3 +361,26 @@ fn a_form_is_read_as_an_object_and_its_files_may_have_any_size() {
         connection.request("POST", "/form", "content-type: multipart/form-data; boundary=x\r\n", "--x\r\nwhat");
     assert_eq!(broken.unwrap().status, 400);
 }
+
+#[test]
+fn a_fixture_that_is_not_utf_8_is_refused_by_name() {
+    let directory = Directory::with(&[("replies.json", "[]")]);
+    std::fs::write(directory.path().join("replies.json"), b"[{\"text\": \"\xff\"}]").unwrap();
+    let problems = Fixtures::load(Some(directory.path())).err().expect("the fixtures are refused");
+    let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+    let problem = problem.to_string();
+    assert!(problem.contains("replies.json") && problem.contains("UTF-8"), "{problem}");
+}
+
+#[test]
+#[cfg(unix)]
+fn eject_writes_through_no_dangling_link() {
+    let directory = Directory::new();
+    let (into, elsewhere) = (directory.path().join("into"), directory.path().join("elsewhere.json"));
+    std::fs::create_dir_all(&into).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, into.join("replies.json")).unwrap();
+    let output = run(&["eject", into.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("replies.json"));
+    assert!(!elsewhere.exists());
+}

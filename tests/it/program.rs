@@ -136,16 +136,29 @@ fn standard_output_has_the_base_url_and_nothing_else() {
 }
 
 #[test]
-fn the_port_file_is_written_once_requests_are_accepted() {
+fn the_port_file_exists_from_the_url_to_the_end() {
     let directory = Directory::new();
     let path = directory.file("port");
     let program = Program::start(&["--host", "127.0.0.1", "--port", "0", "--port-file", &path]);
-    crate::client::eventually("the port file exists", || std::path::Path::new(&path).exists());
     let port: u16 = std::fs::read_to_string(&path).unwrap().trim().parse().unwrap();
     assert_eq!(port, program.address.port());
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "the temporary file is gone");
     let healthy = run(&["healthcheck", "--port-file", &path]);
     assert!(healthy.status.success(), "{healthy:?}");
+    program.signal("TERM");
+    assert!(program.end().0.success());
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "the port file is gone");
+}
+
+#[test]
+fn no_url_is_printed_if_the_port_file_cannot_be_written() {
+    let directory = Directory::with(&[("port/taken", "")]);
+    let path = directory.file("port");
+    let output = run(&["--host", "127.0.0.1", "--port", "0", "--port-file", &path]);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.starts_with("error: cannot write the port file") && error.contains(&path), "{error}");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "the temporary file is gone");
 }
 
 #[test]
