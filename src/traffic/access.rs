@@ -4,8 +4,9 @@ mod forwarded;
 
 use std::net::IpAddr;
 
-pub use self::forwarded::{canonical, client};
+use percent_encoding::percent_decode_str;
 
+pub use self::forwarded::{canonical, client};
 use crate::core::{context::RequestContext, error::ApiError};
 
 /// The accepted keys and models; by default all are.
@@ -71,9 +72,51 @@ pub fn mask(key: &str) -> String {
     key.chars().enumerate().map(shown).collect()
 }
 
+/// Parameters of a query whose value is a secret, in lower case and without `-` and `_`.
+const SECRETS: [&str; 10] = [
+    "key",
+    "apikey",
+    "xapikey",
+    "xgoogapikey",
+    "subscriptionkey",
+    "token",
+    "accesstoken",
+    "admintoken",
+    "authorization",
+    "xamzsignature",
+];
+
+/// Returns a query for display: the values of secrets are replaced, however their names are written or encoded.
+pub fn without_secrets(query: &str) -> String {
+    let shown = |pair: &str| match pair.split_once('=') {
+        Some((name, _)) if is_secret(name) => format!("{name}=…"),
+        _ => pair.to_owned(),
+    };
+    query.split('&').map(shown).collect::<Vec<_>>().join("&")
+}
+
+fn is_secret(name: &str) -> bool {
+    let decoded = percent_decode_str(name).decode_utf8_lossy();
+    let plain: String = decoded.chars().filter(char::is_ascii_alphanumeric).collect();
+    SECRETS.contains(&plain.to_ascii_lowercase().as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_of_a_query_are_replaced_however_they_are_written() {
+        for name in
+            ["key", "api-key", "api_key", "access_token", "KEY", "k%65y", "x-goog-api-key", "%61pi%5Fkey", "token"]
+        {
+            let shown = without_secrets(&format!("a=1&{name}=hidden&alt=sse"));
+            assert_eq!(shown, format!("a=1&{name}=…&alt=sse"));
+        }
+        for query in ["", "keys=1", "monkey=2&x", "model=gpt-4o", "api-version=2024-10-21"] {
+            assert_eq!(without_secrets(query), query);
+        }
+    }
 
     #[test]
     fn the_middle_of_a_key_is_masked() {

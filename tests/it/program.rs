@@ -219,3 +219,16 @@ fn the_banner_tells_when_all_interfaces_are_open() {
     let (banner, _) = banner_and_index(&["--host", "0.0.0.0"]);
     assert!(banner.contains("on all interfaces"), "{banner}");
 }
+
+#[test]
+fn no_key_of_a_query_is_in_the_access_log() {
+    let program = Program::start(&["--host", "127.0.0.1", "--port", "0", "--access-log"]);
+    for name in ["key", "api-key", "api_key", "access_token", "KEY", "k%65y"] {
+        let path = format!("/v1/models?{name}=sk-not-to-be-logged&alt=sse");
+        assert_eq!(crate::client::Connection::open(program.address).get(&path).status, 200);
+    }
+    program.signal("TERM");
+    let log = program.end().2;
+    assert_eq!(log.matches("&alt=sse").count(), 6, "{log}");
+    assert!(!log.contains("sk-not-to-be-logged"), "{log}");
+}

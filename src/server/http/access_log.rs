@@ -5,6 +5,7 @@ use std::{fmt, net::SocketAddr, time::Instant};
 use actix_http::{Request, Response as HttpResponse};
 
 use super::SentBody;
+use crate::traffic::access;
 
 /// The log line of a response, written on drop.
 pub(super) struct LogLine {
@@ -47,15 +48,11 @@ impl Drop for LogLine {
     }
 }
 
-/// The request line for the log, without the value of a key in the query.
+/// The request line for the log, without secrets of the query.
 fn request_line(request: &Request) -> String {
     let (method, path, version) = (request.method(), request.path(), request.version());
     let query = request.uri().query().unwrap_or_default();
-    let without_key = |pair: &str| match pair.split_once('=') {
-        Some(("key", _)) => "key=…".to_owned(),
-        _ => pair.to_owned(),
-    };
-    let query = query.split('&').map(without_key).collect::<Vec<_>>().join("&");
+    let query = access::without_secrets(query);
     let mark = if query.is_empty() { "" } else { "?" };
     format!("{method} {path}{mark}{query} {version:?}")
 }
