@@ -73,7 +73,7 @@ pub struct Settings {
     /// Reply to a request that no script matches [default: canned]
     #[arg(long, help_heading = "Model", value_name = "canned|echo|lorem", value_parser = values::choice::<ContentSource>)]
     pub content: Option<ContentSource>,
-    /// Length of lorem replies if the request sets none, in tokens [default: 64..256]
+    /// Length of lorem replies in tokens; the request can shorten them [default: 64..256]
     #[arg(long, help_heading = "Model", value_name = "MIN..MAX")]
     pub lorem_tokens: Option<String>,
     /// Source of token counts [default: canned]

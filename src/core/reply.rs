@@ -1,9 +1,13 @@
 //! The reply of the fake model, before a protocol renders it.
 
+mod filler;
+mod text;
+
+pub use self::text::{Citation, Piece, PieceCursor, Text};
 use super::limit_status::Cost;
 
 /// One reply of the fake model: one or more choices, and their usage.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Reply {
     /// The choices; one, unless the request asks for more.
     pub choices: Vec<Choice>,
@@ -12,7 +16,7 @@ pub struct Reply {
 }
 
 /// One alternative of a reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Choice {
     /// The content, in order.
     pub blocks: Vec<Block>,
@@ -23,7 +27,7 @@ pub struct Choice {
 }
 
 /// One block of a choice's content.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Block {
     /// The reasoning before the output, if the request asks for it.
     Reasoning(Text),
@@ -63,46 +67,8 @@ impl Block {
     }
 }
 
-/// Text, and the pieces in which it is streamed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Text {
-    /// The whole text.
-    pub text: String,
-    /// The end of each piece, in bytes. The last one is the end of the text.
-    pub ends: Vec<usize>,
-    /// Number of tokens.
-    pub tokens: u64,
-    /// The passages that cite web pages.
-    pub citations: Vec<Citation>,
-}
-
-/// A passage that cites a web page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Citation {
-    /// The start of the passage, in characters.
-    pub start: usize,
-    /// The end of the passage, in characters.
-    pub end: usize,
-    /// The page's URL.
-    pub url: String,
-    /// The page's title.
-    pub title: String,
-}
-
-impl Text {
-    /// Returns the pieces; joined, they are the text.
-    pub fn pieces(&self) -> impl Iterator<Item = &str> {
-        let mut from = 0;
-        self.ends.iter().map(move |end| {
-            let piece = &self.text[from..*end];
-            from = *end;
-            piece
-        })
-    }
-}
-
 /// A call of a tool.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ToolCall {
     /// The kind of the tool.
     pub kind: ToolKind,

@@ -23,14 +23,14 @@ pub(super) fn effort(effort: &str) -> u64 {
 }
 
 /// Estimates the number of tokens: a quarter of the characters, as OpenAI's own limits do.
-fn estimate(text: &str) -> u64 {
-    text.chars().count().div_ceil(4) as u64
+fn estimate(characters: usize) -> u64 {
+    characters.div_ceil(4) as u64
 }
 
 /// Number of tokens of a text by itself. Without an encoding it is an estimate.
 pub(super) fn tokens(text: &str, tokenizer: Tokenizer) -> u64 {
     match tokenizer {
-        Tokenizer::Words => estimate(text),
+        Tokenizer::Words => estimate(text.chars().count()),
         exact => exact.count(text) as u64,
     }
 }
@@ -100,7 +100,7 @@ impl ReplyBuilder<'_> {
     fn content_tokens(&self, counted: &CountedChoice) -> u64 {
         let count = |text: &Text| match self.behavior.usage {
             // A text that was cut at a number of tokens has that number.
-            Counting::Estimate if counted.choice.finish_reason != FinishReason::Length => estimate(&text.text),
+            Counting::Estimate if counted.choice.finish_reason != FinishReason::Length => estimate(text.characters()),
             _ => text.tokens,
         };
         // Reasoning tokens are counted before their text exists: the caller adds them.
@@ -113,10 +113,10 @@ impl ReplyBuilder<'_> {
         let predicted = self.tokenizer.cut(prediction);
         for counted in choices {
             let text = counted.choice.blocks.iter().find_map(|block| match block {
-                Block::Text(text) => Some(text.text.as_str()),
+                Block::Text(text) => Some(text.whole()),
                 _ => None,
             });
-            let common = text.unwrap_or("").bytes().zip(prediction.bytes()).take_while(|(a, b)| a == b).count();
+            let common = text.unwrap_or_default().bytes().zip(prediction.bytes()).take_while(|(a, b)| a == b).count();
             let accepted = predicted.ends.iter().filter(|end| **end <= common).count() as u64;
             let rejected = (predicted.tokens as u64).saturating_sub(accepted);
             usage.accepted_prediction_tokens += accepted;

@@ -1,8 +1,8 @@
 //! The fake model: it makes a reply from a script's specification and a request's prompt.
 
+mod context_window;
 mod count;
 pub mod embedding;
-mod lorem;
 mod reply_spec;
 pub mod schema;
 pub mod tokens;
@@ -12,11 +12,12 @@ use std::{ops::RangeInclusive, str::FromStr};
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 use serde_json::{Value, json};
 
-pub use self::reply_spec::{ReplyContent, ReplySpec};
 use self::tokens::Tokenizer;
+pub use self::{
+    context_window::{ContextWindow, check_context_window},
+    reply_spec::{ReplyContent, ReplySpec},
+};
 use crate::core::{
-    error::ApiError,
-    model_catalog::ModelFacts,
     prompt::{Format, Prompt, Tool, ToolChoice},
     random::Random,
     reply::{Block, Choice, Citation, FinishReason, Reply, Text, ToolCall, ToolKind, Usage},
@@ -27,24 +28,12 @@ use crate::core::{
 pub struct ModelBehavior {
     /// The source of replies.
     pub content: ContentSource,
-    /// Number of tokens of filler if the request sets no limit.
+    /// Number of tokens of filler if the request sets no limit, or a limit beyond this range: a reply ends by itself.
     pub lorem_tokens: RangeInclusive<u64>,
     /// The method of counting tokens.
     pub usage: Counting,
     /// Maximum number of tokens of prompt and reply together.
     pub context: ContextWindow,
-}
-
-/// The context window of models.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ContextWindow {
-    /// Unlimited.
-    #[default]
-    Unbounded,
-    /// The window of the real model; unlimited if it is unknown.
-    OfModel,
-    /// This number of tokens for every model.
-    Tokens(u64),
 }
 
 impl Default for ModelBehavior {
@@ -117,42 +106,6 @@ fn tokenizer(model: &str, behavior: &ModelBehavior) -> Tokenizer {
     }
 }
 
-/// Checks that the prompt and its longest allowed reply fit into the context window.
-///
-/// # Errors
-/// The kind of [`ApiError`] that names the part that does not fit.
-pub fn check_context_window(
-    prompt: &Prompt,
-    behavior: &ModelBehavior,
-    facts: Option<&ModelFacts>,
-) -> Result<(), ApiError> {
-    let window = match behavior.context {
-        ContextWindow::Unbounded => None,
-        ContextWindow::OfModel => facts.and_then(|facts| facts.context_window),
-        ContextWindow::Tokens(window) => Some(window),
-    };
-    let Some(window) = window else { return Ok(()) };
-    prompt.split_texts().iter().try_for_each(|prompt| check_prompt(prompt, tokenizer(&prompt.model, behavior), window))
-}
-
-fn check_prompt(prompt: &Prompt, tokenizer: Tokenizer, window: u64) -> Result<(), ApiError> {
-    let cost = count::prompt_cost(prompt, tokenizer);
-    let (messages, functions) = (cost.messages, cost.functions);
-    let (requested, completion) = (messages + functions, prompt.max_tokens.unwrap_or(0));
-    // `max_tokens` may be any u64.
-    if requested.saturating_add(completion) <= window {
-        return Ok(());
-    }
-    Err(match (completion, functions) {
-        (1.., _) => {
-            let requested = requested.saturating_add(completion);
-            ApiError::CompletionExceedsContext { window, requested, prompt: messages + functions, completion }
-        }
-        (_, 1..) => ApiError::FunctionsExceedContext { window, requested, messages, functions },
-        _ => ApiError::ContextLengthExceeded { window, requested },
-    })
-}
-
 /// Number of tokens of a text that is sent to a model outside of a conversation.
 pub fn tokens(text: &str, model: &str, behavior: &ModelBehavior) -> u64 {
     count::tokens(text, tokenizer(model, behavior))
@@ -223,8 +176,7 @@ impl ReplyBuilder<'_> {
             *room -= text.tokens;
         }
         if self.prompt.show_reasoning && reasoning_tokens > 0 {
-            let filler = || self.cut(lorem::words(reasoning_tokens.min(LONGEST_LOREM), random));
-            let mut reasoning = reasoning.unwrap_or_else(filler);
+            let mut reasoning = reasoning.unwrap_or_else(|| filler(reasoning_tokens.min(LONGEST_LOREM), random));
             if reasoning.tokens > most {
                 self.shorten(&mut reasoning, most);
             }
@@ -246,7 +198,7 @@ impl ReplyBuilder<'_> {
         }
         if let Some(tool) = self.forced_tool() {
             let arguments = match tool.kind {
-                ToolKind::Custom => self.text(room, random),
+                ToolKind::Custom => self.text(room, random).whole(),
                 ToolKind::Function | ToolKind::Legacy => schema::instance(&tool.parameters, random).to_string(),
             };
             return ChoiceDraft::new(vec![self.call(tool.kind, &tool.name, arguments)], false);
@@ -254,42 +206,60 @@ impl ReplyBuilder<'_> {
         if let ReplyContent::Refusal(text) = &self.spec.content {
             return ChoiceDraft::new(vec![Block::Refusal(self.cut(text.clone()))], true);
         }
-        let (mut text, mut as_scripted) = self.formatted_text(room, random);
-        let filler = self.spec.content == ReplyContent::Lorem && room.is_some() && as_scripted;
-        let stops = self.prompt.stop.iter().filter(|stop| !stop.is_empty());
-        let first = stops.filter_map(|stop| Some((text.find(stop)?, stop))).min_by_key(|(at, _)| *at);
-        if let Some((at, _)) = first {
-            text.truncate(at);
-            as_scripted = false;
-        }
-        let mut text = match &self.spec.content {
-            ReplyContent::Pieces(pieces) if as_scripted => in_pieces(pieces),
-            _ => self.cut(text),
+        let (draft, mut as_scripted) = self.formatted_text(room, random);
+        let fills_room = match &draft {
+            TextDraft::Filler(text) => room == Some(text.tokens) && as_scripted,
+            TextDraft::Written(_) => false,
+        };
+        let (draft, stopped_by) = self.stopped(draft);
+        as_scripted &= stopped_by.is_none();
+        let mut text = match (draft, &self.spec.content) {
+            (TextDraft::Filler(text), _) => text,
+            (TextDraft::Written(_), ReplyContent::Pieces(pieces)) if as_scripted => in_pieces(pieces),
+            (TextDraft::Written(text), _) => self.cut(text),
         };
         if self.prompt.web_search {
-            text = self.cited(text.text);
+            text = self.cited(text.whole().into_owned());
             as_scripted = false;
         }
         let block = if self.prompt.audio { Block::Audio(text) } else { Block::Text(text) };
-        let stopped_by = first.map(|(_, stop)| stop.clone());
-        ChoiceDraft { fills_room: filler && first.is_none(), stopped_by, ..ChoiceDraft::new(vec![block], as_scripted) }
+        let fills_room = fills_room && stopped_by.is_none();
+        ChoiceDraft { fills_room, stopped_by, ..ChoiceDraft::new(vec![block], as_scripted) }
+    }
+
+    /// Ends a text before the first of the request's stop sequences, which is returned.
+    fn stopped(&self, draft: TextDraft) -> (TextDraft, Option<String>) {
+        let stops = self.prompt.stop.iter().filter(|stop| !stop.is_empty());
+        let stops: Vec<_> = match draft {
+            TextDraft::Written(_) => stops.collect(),
+            TextDraft::Filler(_) => stops.filter(|stop| Text::filler_can_contain(stop)).collect(),
+        };
+        if stops.is_empty() {
+            return (draft, None);
+        }
+        let mut text = draft.whole();
+        let found = stops.into_iter().filter_map(|stop| Some((text.find(stop)?, stop)));
+        let Some((at, stop)) = found.min_by_key(|(at, _)| *at) else { return (TextDraft::Written(text), None) };
+        text.truncate(at);
+        (TextDraft::Written(text), Some(stop.clone()))
     }
 
     /// Returns the text in the requested format, and true if it is exactly the script's.
-    fn formatted_text(&self, room: Option<u64>, random: &mut Random) -> (String, bool) {
-        let is_object = |text: &String| serde_json::from_str::<Value>(text).is_ok_and(|value| value.is_object());
-        let text = self.text(room, random);
-        match &self.prompt.format {
-            Format::Text => (text, true),
+    fn formatted_text(&self, room: Option<u64>, random: &mut Random) -> (TextDraft, bool) {
+        let is_object = |text: &str| serde_json::from_str::<Value>(text).is_ok_and(|value| value.is_object());
+        let draft = self.text(room, random);
+        let value = match (&self.prompt.format, &draft) {
+            (Format::Text, _) => return (draft, true),
             // A scripted JSON object is returned even if it does not match the schema.
-            Format::JsonObject | Format::JsonSchema(_) if is_object(&text) => (text, true),
-            Format::JsonObject => (json!({"message": text}).to_string(), false),
-            Format::JsonSchema(schema) => (schema::instance(schema, random).to_string(), false),
-        }
+            (_, TextDraft::Written(text)) if is_object(text) => return (draft, true),
+            (Format::JsonObject, _) => json!({"message": draft.whole()}),
+            (Format::JsonSchema(schema), _) => schema::instance(schema, random),
+        };
+        (TextDraft::Written(value.to_string()), false)
     }
 
-    fn text(&self, room: Option<u64>, random: &mut Random) -> String {
-        match &self.spec.content {
+    fn text(&self, room: Option<u64>, random: &mut Random) -> TextDraft {
+        TextDraft::Written(match &self.spec.content {
             ReplyContent::Text(text) | ReplyContent::Refusal(text) => text.clone(),
             ReplyContent::Pieces(pieces) => pieces.concat(),
             ReplyContent::Echo => {
@@ -299,10 +269,13 @@ impl ReplyBuilder<'_> {
                 text[..end].to_owned()
             }
             ReplyContent::Lorem | ReplyContent::ToolCalls(_) => {
-                let length = room.unwrap_or_else(|| random.number(self.behavior.lorem_tokens.clone()));
-                lorem::words(length.min(LONGEST_LOREM / self.choices as u64), random)
+                let usual = self.behavior.lorem_tokens.clone();
+                // A limit beyond it is often an SDK's default, such as the longest output of the model.
+                let wanted = room.filter(|room| room <= usual.end());
+                let length = wanted.unwrap_or_else(|| random.number(usual));
+                return TextDraft::Filler(filler(length.min(LONGEST_LOREM / self.choices as u64), random));
             }
-        }
+        })
     }
 
     /// Returns the tool that the request forces; `None` after a tool result, so that an agent's loop ends.
@@ -332,25 +305,43 @@ impl ReplyBuilder<'_> {
         let start = text.chars().count() + 1;
         let (url, title) = ("https://example.com/".to_owned(), "Example Domain".to_owned());
         let citation = Citation { start, end: start + QUOTE.len(), url, title };
-        Text { citations: vec![citation], ..self.cut(format!("{text} {QUOTE}")) }
+        self.cut(format!("{text} {QUOTE}")).with_citations(vec![citation])
     }
 
     /// Truncates a text to its first `room` tokens.
     fn shorten(&self, text: &mut Text, room: u64) {
         let most = usize::try_from(room).unwrap_or(usize::MAX);
-        let length = match &self.spec.content {
-            ReplyContent::Pieces(_) => text.ends.get(..most).and_then(<[_]>::last).copied().unwrap_or(0),
-            _ => self.tokenizer.prefix(&text.text, most),
-        };
-        text.ends.retain(|end| *end <= length);
-        text.text.truncate(length);
-        text.tokens = room;
-        text.citations.clear();
+        text.truncate(room, |text, ends| match &self.spec.content {
+            ReplyContent::Pieces(_) => ends.get(..most).and_then(<[_]>::last).copied().unwrap_or(0),
+            _ => self.tokenizer.prefix(text, most),
+        });
     }
 
     fn cut(&self, text: String) -> Text {
         let cut = self.tokenizer.cut(&text);
-        Text { text, ends: cut.ends, tokens: cut.tokens as u64, citations: Vec::new() }
+        Text::written(text, cut.ends, cut.tokens as u64)
+    }
+}
+
+/// Makes filler of so many tokens, which is generated when it is needed.
+fn filler(tokens: u64, random: &mut Random) -> Text {
+    let words = random.clone();
+    *random = random.fork();
+    Text::filler(tokens, words)
+}
+
+/// A text before it is cut into pieces.
+enum TextDraft {
+    Written(String),
+    Filler(Text),
+}
+
+impl TextDraft {
+    fn whole(self) -> String {
+        match self {
+            TextDraft::Written(text) => text,
+            TextDraft::Filler(text) => text.whole().into_owned(),
+        }
     }
 }
 
@@ -376,5 +367,5 @@ fn in_pieces(pieces: &[String]) -> Text {
         *end += piece.len();
         Some(*end)
     });
-    Text { text: pieces.concat(), ends: ends.collect(), tokens: pieces.len() as u64, citations: Vec::new() }
+    Text::written(pieces.concat(), ends.collect(), pieces.len() as u64)
 }

@@ -96,11 +96,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::core::{random::Random, reply::Text};
 
     #[test]
     fn a_sentence_is_cut_like_tokens() {
         let cut: Vec<_> = pieces("\n\nHello there, how may I assist you today?").collect();
         assert_eq!(cut, ["\n\n", "Hello", " there", ",", " how", " may", " I", " assist", " you", " today", "?"]);
+    }
+
+    #[test]
+    fn filler_has_the_same_number_of_tokens_in_every_encoding() {
+        for length in [0, 1, 2, 7, 100, 3000] {
+            let text = Text::filler(length, Random::seeded(length)).whole().into_owned();
+            for tokenizer in [Tokenizer::Words, Tokenizer::Exact(Encoding::O200k), Tokenizer::Exact(Encoding::Cl100k)] {
+                assert_eq!(tokenizer.count(&text), length as usize, "{tokenizer:?} {text}");
+            }
+        }
     }
 
     proptest! {

@@ -17,12 +17,7 @@ use http::{
 use serde_json::{Map, Value, json};
 
 use self::message::MessageParts;
-use super::{
-    Protocol, Rendered,
-    envelope::Envelope,
-    events::{EventIter, RenderedEvents},
-    wants_stream,
-};
+use super::{Protocol, Rendered, envelope::Envelope, events::RenderedEvents, forms, wants_stream};
 use crate::core::{
     context::RequestContext,
     error::ApiError,
@@ -139,12 +134,11 @@ impl Protocol for Messages {
             // Replies for all plain requests have no calls and no thinking, so nothing is drawn.
             None => MessageParts::new(reply, omits, &mut Random::seeded(0)),
         };
-        // Without a context, both forms are needed.
-        let streams = context.map(wants_stream);
+        let (needs_full, streams, time) = forms(context);
         Box::new(RenderedMessage {
             envelopes: Arc::clone(&self.envelopes),
-            content: if streams == Some(true) { Vec::new() } else { parts.content() },
-            stream: if streams == Some(false) { RenderedEvents::default() } else { stream::events(&parts) },
+            content: if needs_full { parts.content() } else { Vec::new() },
+            stream: streams.then(|| stream::events(&parts, time)),
             stop_reason: parts.stop_reason(),
             stop_sequence: parts.stop_sequence().to_string(),
             counts: parts.counts,
@@ -158,7 +152,7 @@ struct RenderedMessage {
     /// The content blocks, as JSON.
     content: Vec<u8>,
     /// All events after the first.
-    stream: RenderedEvents,
+    stream: Option<RenderedEvents>,
     /// As JSON.
     stop_reason: &'static str,
     /// As JSON.
@@ -201,14 +195,14 @@ impl Rendered for RenderedMessage {
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        if !wants_stream(context) {
+        let Some(stream) = self.stream.as_ref().filter(|_| wants_stream(context)) else {
             return Response::ok("application/json", Body::Full(self.full(context)));
-        }
+        };
         let headers = vec![
             (CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
             (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         ];
-        let list = Box::new(EventIter::with_first(self.start(context), self.stream.clone()));
+        let list = Box::new(stream.stream_after(self.start(context)));
         let stream = response::EventStream { events: list, format: StreamFormat::Named };
         Response::new(StatusCode::OK, headers, Body::Stream(stream))
     }

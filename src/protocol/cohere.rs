@@ -14,8 +14,8 @@ use serde_json::{Map, Value, json};
 use self::render::ChatParts;
 use super::{
     Protocol, Rendered,
-    events::{EventIter, RenderedEvents, event_data},
-    wants_stream,
+    events::{RenderedEvents, event_data},
+    forms, wants_stream,
 };
 use crate::core::{
     context::RequestContext,
@@ -66,16 +66,22 @@ impl Protocol for Chat {
             // Replies for all plain requests have no calls, so nothing is drawn.
             None => ChatParts::new(reply, &mut Random::seeded(0)),
         };
-        Box::new(RenderedChat { id: Arc::clone(&self.id), full: parts.full().into(), stream: parts.events() })
+        let id = Arc::clone(&self.id);
+        let (needs_full, streams, time) = forms(context);
+        Box::new(RenderedChat {
+            id,
+            full: if needs_full { parts.full().into() } else { Bytes::new() },
+            stream: streams.then(|| parts.events(time)),
+        })
     }
 }
 
 struct RenderedChat {
     id: Arc<Template>,
-    /// The full response after its id.
+    /// The full response after its id; empty if the request does not need it.
     full: Bytes,
     /// All events after the first.
-    stream: RenderedEvents,
+    stream: Option<RenderedEvents>,
 }
 
 impl RenderedChat {
@@ -103,10 +109,10 @@ impl Rendered for RenderedChat {
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {
-        if !wants_stream(context) {
+        let Some(stream) = self.stream.as_ref().filter(|_| wants_stream(context)) else {
             return Response::ok("application/json", Body::Full(self.full(context)));
-        }
-        let events = EventIter::with_first(self.start(context), self.stream.clone());
+        };
+        let events = stream.stream_after(self.start(context));
         let (content_type, list, framing): (_, Box<dyn Iterator<Item = StreamEvent> + Send>, _) =
             match wants_lines(context) {
                 true => ("application/stream+json", Box::new(events.filter_map(line)), StreamFormat::Lines),

@@ -14,10 +14,11 @@ use std::sync::Arc;
 use http::{HeaderValue, header::CONTENT_DISPOSITION};
 use serde_json::{Map, Value, json};
 
-use self::render::{EndpointStyle, Message};
+use self::render::{ChunkStream, Chunks, EndpointStyle, Message};
 use super::{
     Protocol, Rendered,
     envelope::{LAYOUT, member},
+    events::RenderTime,
 };
 use crate::core::{
     context::RequestContext,
@@ -63,7 +64,9 @@ pub(super) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, S
     let pretty = Template::json(&response, LAYOUT, AllowedSlots::Part)?.split();
     let line = Template::from_text(&String::from_utf8_lossy(&line(&response)), 0, AllowedSlots::Part)?.split();
     match (<[Template; 3]>::try_from(pretty), <[Template; 3]>::try_from(line)) {
-        (Ok(pretty), Ok(line)) => Ok(Box::new(Generate { templates: Arc::new(Templates { pretty, line }), style })),
+        (Ok(pretty), Ok(line)) => {
+            Ok(Box::new(Generate { templates: Arc::new(Templates { pretty, line }), style: Arc::new(style) }))
+        }
         _ => Err("`head` may not use {{part.…}}: only the protocol does; remove it".to_owned()),
     }
 }
@@ -75,7 +78,7 @@ fn line(value: &Value) -> Vec<u8> {
 
 struct Generate {
     templates: Arc<Templates>,
-    style: EndpointStyle,
+    style: Arc<EndpointStyle>,
 }
 
 /// The response before the candidates, between them and the usage, and after the usage.
@@ -133,22 +136,15 @@ impl Protocol for Generate {
             || render::candidates(reply, &model, unquoted, None),
             |context| render::candidates(reply, &model, unquoted, Some(&mut context.random.borrow_mut())),
         );
-        let mut rendered = RenderedContent {
-            templates: Arc::clone(&self.templates),
-            full: Message::default(),
-            events: Arc::default(),
-            array: Arc::default(),
+        let full = match needs(Form::Full) || is_stored() {
+            true => render::full(&candidates, &reply.usage, &self.style, member),
+            false => Message::default(),
         };
-        if needs(Form::Full) || is_stored() {
-            rendered.full = render::full(&candidates, &reply.usage, &self.style, member);
-        }
-        if needs(Form::Events) {
-            rendered.events = render::chunks(&candidates, &reply.usage, &self.style, line).into();
-        }
-        if needs(Form::Array) {
-            rendered.array = render::chunks(&candidates, &reply.usage, &self.style, member).into();
-        }
-        Box::new(rendered)
+        let time = if context.is_some() { RenderTime::Late } else { RenderTime::Now };
+        let chunks =
+            |wanted, write| needs(wanted).then(|| Chunks::new(&candidates, &reply.usage, &self.style, write, time));
+        let (events, array) = (chunks(Form::Events, line), chunks(Form::Array, member));
+        Box::new(RenderedContent { templates: Arc::clone(&self.templates), full, events, array })
     }
 }
 
@@ -156,8 +152,8 @@ impl Protocol for Generate {
 struct RenderedContent {
     templates: Arc<Templates>,
     full: Message,
-    events: Arc<[Message]>,
-    array: Arc<[Message]>,
+    events: Option<Chunks>,
+    array: Option<Chunks>,
 }
 
 impl RenderedContent {
@@ -174,12 +170,13 @@ impl RenderedContent {
     }
 
     fn stream(&self, form: Form, context: &RequestContext<'_>) -> response::EventStream {
-        let (templates, messages, framing) = match form {
+        let (templates, chunks, framing) = match form {
             Form::Events => (&self.templates.line, &self.events, StreamFormat::Data("\r\n")),
             _ => (&self.templates.pretty, &self.array, StreamFormat::Array),
         };
         let around = templates.each_ref().map(|template| template.render(context));
-        let list = GeminiEvents { around, messages: Arc::clone(messages), is_sse: form == Form::Events, next: 0 };
+        let chunks = chunks.as_ref().map(Chunks::stream);
+        let list = GeminiEvents { around, chunks, is_sse: form == Form::Events, is_first: true };
         response::EventStream { events: Box::new(list), format: framing }
     }
 }
@@ -208,29 +205,29 @@ impl Rendered for RenderedContent {
 struct GeminiEvents {
     /// The rendered templates, the same for all events.
     around: [Vec<u8>; 3],
-    messages: Arc<[Message]>,
+    chunks: Option<ChunkStream>,
     /// True for server-sent events, false for an array.
     is_sse: bool,
-    next: usize,
+    is_first: bool,
 }
 
 impl Iterator for GeminiEvents {
     type Item = StreamEvent;
 
     fn next(&mut self) -> Option<StreamEvent> {
-        let message = self.messages.get(self.next)?;
-        self.next += 1;
-        let (open, close): (&[u8], &[u8]) = match (self.is_sse, self.next) {
-            (true, _) => (b"data: ", b"\r\n\r\n"),
-            (false, n) => (if n == 1 { b"[" } else { b",\r\n" }, if n == self.messages.len() { b"]" } else { b"" }),
+        let (chunk, usage, is_last) = self.chunks.as_mut()?.next()?;
+        let is_first = std::mem::replace(&mut self.is_first, false);
+        let (open, close): (&[u8], &[u8]) = match self.is_sse {
+            true => (b"data: ", b"\r\n\r\n"),
+            false => (if is_first { b"[" } else { b",\r\n" }, if is_last { b"]" } else { b"" }),
         };
         let [before, between, after] = &self.around;
-        let parts = [open, before, &message.candidates, between, &message.usage, after, close];
+        let parts = [open, before, &chunk.candidates, between, &usage, after, close];
         let mut out = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
         for part in parts {
             out.extend_from_slice(part);
         }
-        let part = if self.next == self.messages.len() { EventKind::Finish } else { EventKind::Content };
-        Some(StreamEvent { bytes: out.into(), kind: part, tokens: message.tokens })
+        let kind = if is_last { EventKind::Finish } else { EventKind::Content };
+        Some(StreamEvent { bytes: out.into(), kind, tokens: chunk.paced })
     }
 }

@@ -34,6 +34,8 @@ pub use self::{
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use self::events::RenderTime;
+
 use crate::core::{
     context::RequestContext,
     error::ApiError,
@@ -204,20 +206,17 @@ fn wants_stream(context: &RequestContext<'_>) -> bool {
         || context.members().is_ok_and(|body| body.get("stream").and_then(json::Value::as_bool) == Some(true))
 }
 
+/// Returns the forms of a reply that a request needs: full, and streamed. Without a context both are needed, rendered at
+/// once. A streamed response is stored in its full form.
+fn forms(context: Option<&RequestContext<'_>>) -> (bool, bool, RenderTime) {
+    let Some(context) = context else { return (true, true, RenderTime::Now) };
+    let streams = wants_stream(context);
+    let is_stored =
+        || context.members().is_ok_and(|body| body.get("store").and_then(json::Value::as_bool) == Some(true));
+    (!streams || is_stored(), streams, RenderTime::Late)
+}
+
 /// Parses a JSON object. Other text, such as arguments cut off at the token limit, becomes an empty object.
 fn object_or_empty(text: &str) -> Value {
     serde_json::from_str(text).ok().filter(Value::is_object).unwrap_or_else(|| Value::Object(Map::new()))
-}
-
-/// Merges lists item by item: the first of each, then the second of each. Alternatives share a stream in this order.
-fn interleave<T>(lists: Vec<Vec<T>>) -> Vec<T> {
-    let mut lists: Vec<_> = lists.into_iter().map(Vec::into_iter).collect();
-    let mut all = Vec::new();
-    loop {
-        let before = all.len();
-        all.extend(lists.iter_mut().filter_map(Iterator::next));
-        if all.len() == before {
-            return all;
-        }
-    }
 }

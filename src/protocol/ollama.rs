@@ -15,7 +15,7 @@ use crate::core::{
     json,
     prompt::Prompt,
     random::{Alphabet, Random},
-    reply::{Block, FinishReason, Reply, Text, Usage},
+    reply::{Block, FinishReason, PieceCursor, Reply, Text, Usage},
     response::{self, Body, EventKind, Response, StreamEvent, StreamFormat},
     template::{AllowedSlots, Layout, Template},
 };
@@ -135,7 +135,7 @@ impl LineContent {
                 Block::ToolCall(call) => {
                     let mut id = b"call_".to_vec();
                     random.put(Alphabet::Alphanumeric, 8, &mut id);
-                    let function = json!({"index": calls.len(), "name": call.name, "arguments": object_or_empty(&call.arguments.text)});
+                    let function = json!({"index": calls.len(), "name": call.name, "arguments": object_or_empty(&call.arguments.whole())});
                     calls.push(json!({"id": String::from_utf8_lossy(&id).to_lowercase(), "function": function}));
                     content.call_tokens += u32::try_from(call.arguments.tokens).unwrap_or(u32::MAX);
                 }
@@ -194,7 +194,7 @@ impl RenderedLines {
 
     fn full(&self, context: &RequestContext<'_>) -> Vec<u8> {
         let (content, mut out) = (&self.content, self.prefix(context));
-        content.put_content(&content.thinking.text, &content.text.text, &content.calls, &mut out);
+        content.put_content(&content.thinking.whole(), &content.text.whole(), &content.calls, &mut out);
         out.extend_from_slice(content.tail.as_bytes());
         out
     }
@@ -210,11 +210,10 @@ impl Rendered for RenderedLines {
             return Response::ok("application/json; charset=utf-8", Body::Full(self.full(context).into()));
         }
         let list = OllamaLines {
+            thinking: self.content.thinking.cursor(),
+            text: self.content.text.cursor(),
             content: Arc::clone(&self.content),
             prefix: self.prefix(context),
-            thinking: 0,
-            text: 0,
-            start: 0,
             remaining: 2,
         };
         let body = Body::Stream(response::EventStream { events: Box::new(list), format: StreamFormat::Lines });
@@ -226,12 +225,10 @@ impl Rendered for RenderedLines {
 struct OllamaLines {
     content: Arc<LineContent>,
     prefix: Vec<u8>,
-    /// Number of pieces of the thinking sent.
-    thinking: usize,
-    /// Number of pieces of the text sent.
-    text: usize,
-    /// Start of the next piece in the thinking or the text, in bytes.
-    start: usize,
+    /// The position in the thinking.
+    thinking: PieceCursor,
+    /// The position in the text.
+    text: PieceCursor,
     /// Lines left after the text. 2: the calls, if any, and the last line; 1: the last line.
     remaining: u8,
 }
@@ -243,13 +240,10 @@ impl Iterator for OllamaLines {
         let content = Arc::clone(&self.content);
         let mut out = self.prefix.clone();
         let (mut part, mut tokens, mut tail) = (EventKind::Content, 1, r#","done":false}"#);
-        if let Some(end) = content.thinking.ends.get(self.thinking) {
-            content.put_content(&content.thinking.text[self.start..*end], "", "", &mut out);
-            self.thinking += 1;
-            self.start = if self.thinking == content.thinking.ends.len() { 0 } else { *end };
-        } else if let Some(end) = content.text.ends.get(self.text) {
-            content.put_content("", &content.text.text[self.start..*end], "", &mut out);
-            (self.text, self.start) = (self.text + 1, *end);
+        if let Some(piece) = self.thinking.next(&content.thinking) {
+            content.put_content(piece.text, "", "", &mut out);
+        } else if let Some(piece) = self.text.next(&content.text) {
+            content.put_content("", piece.text, "", &mut out);
         } else if self.remaining == 2 && !content.calls.is_empty() {
             content.put_content("", "", &content.calls, &mut out);
             (self.remaining, tokens) = (1, content.call_tokens);

@@ -127,15 +127,18 @@ fn echo_and_lorem_replace_the_default_reply() {
         let behavior =
             ModelBehavior { content: ContentSource::Lorem, lorem_tokens: 20..=30, usage, ..ModelBehavior::default() };
         let (_server, mut connection) = with(behavior);
-        let answer = ask(&mut connection, json!({"max_tokens": 333}));
+        let answer = ask(&mut connection, json!({"max_tokens": 30}));
         assert_eq!(
             (&answer["usage"]["completion_tokens"], &answer["choices"][0]["finish_reason"]),
-            (&333.into(), &"length".into())
+            (&30.into(), &"length".into())
         );
-        let free = ask(&mut connection, json!({}));
-        let length = free["usage"]["completion_tokens"].as_u64().unwrap();
-        assert!((20..=30).contains(&length), "{length}");
-        assert_eq!(free["choices"][0]["finish_reason"], "stop");
+        // A limit that no reply reaches, such as an SDK's default, does not lengthen it.
+        for parameters in [json!({}), json!({"max_tokens": 31}), json!({"max_tokens": 16_000})] {
+            let free = ask(&mut connection, parameters);
+            let length = free["usage"]["completion_tokens"].as_u64().unwrap();
+            assert!((20..=30).contains(&length), "{length}");
+            assert_eq!(free["choices"][0]["finish_reason"], "stop");
+        }
         let texts = [1, 1, 2]
             .map(|seed| ask(&mut connection, json!({"seed": seed}))["choices"][0]["message"]["content"].clone());
         assert!(texts[0] == texts[1] && texts[0] != texts[2], "the same seed gives the same text");

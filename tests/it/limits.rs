@@ -275,6 +275,7 @@ fn requests_in_flight_count_until_their_responses_end() {
     let (server, _) = with(Settings {
         max_in_flight: Some(2),
         content: Some(fake_openai::model::ContentSource::Lorem),
+        lorem_tokens: Some("90000".to_owned()),
         ..Settings::default()
     });
     let long = r#"{"model":"fake","messages":[{"role":"user","content":"Hi"}],"stream":true,"max_tokens":90000}"#;

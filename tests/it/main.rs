@@ -15,6 +15,7 @@ mod edge;
 mod embeddings;
 mod faults;
 mod gemini;
+mod generated;
 mod golden;
 mod hosts;
 mod limits;

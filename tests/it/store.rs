@@ -208,7 +208,11 @@ fn permits_are_returned_to_the_store() {
     let clock = ManualClock::new();
     let servers = [(); 2].map(|()| server(&redis.url(), settings.clone(), &clock));
     servers.iter().for_each(connected);
-    let asked = Settings { content: Some(fake_openai::model::ContentSource::Lorem), ..settings };
+    let asked = Settings {
+        content: Some(fake_openai::model::ContentSource::Lorem),
+        lorem_tokens: Some("90000".to_owned()),
+        ..settings
+    };
     let slow = server(&redis.url(), asked, &clock);
     connected(&slow);
     let long = r#"{"model":"fake","messages":[{"role":"user","content":"Hi"}],"stream":true,"max_tokens":90000}"#;

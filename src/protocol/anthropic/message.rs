@@ -55,7 +55,7 @@ impl<'a> MessageParts<'a> {
                 let id = String::from_utf8_lossy(&id).into_owned();
                 Some(ContentBlock::ToolUse { id, name: &call.name, input: &call.arguments })
             }
-            Block::Text(text) | Block::Refusal(text) | Block::Audio(text) if text.text.is_empty() => None,
+            Block::Text(text) | Block::Refusal(text) | Block::Audio(text) if text.is_empty() => None,
             Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => Some(ContentBlock::Text(text)),
         };
         let blocks = choice.iter().flat_map(|choice| &choice.blocks).filter_map(&mut to_block).collect();
@@ -93,12 +93,12 @@ impl ContentBlock<'_> {
     fn to_json(&self) -> Value {
         match self {
             ContentBlock::Thinking { text, signature } => {
-                let text = text.map_or("", |text| &text.text);
+                let text = text.map(|text| text.whole()).unwrap_or_default();
                 json!({"type": "thinking", "thinking": text, "signature": signature})
             }
-            ContentBlock::Text(text) => json!({"type": "text", "text": text.text}),
+            ContentBlock::Text(text) => json!({"type": "text", "text": text.whole()}),
             ContentBlock::ToolUse { id, name, input } => {
-                json!({"type": "tool_use", "id": id, "name": name, "input": object_or_empty(&input.text)})
+                json!({"type": "tool_use", "id": id, "name": name, "input": object_or_empty(&input.whole())})
             }
         }
     }

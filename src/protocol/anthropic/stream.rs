@@ -4,16 +4,19 @@ use serde_json::{Value, json};
 
 use super::message::{ContentBlock, MessageParts};
 use crate::{
-    core::{reply::Text, response::EventKind},
-    protocol::events::{self, RenderedEvents},
+    core::{
+        reply::Text,
+        response::{EventKind, StreamEvent},
+    },
+    protocol::events::{EventList, RenderTime, RenderedEvents, named_event},
 };
 
 /// Recorded with a space, unlike all other events.
 const PING: &str = r#"{"type": "ping"}"#;
 
 /// Returns all events after the first. A ping follows the start of the first block.
-pub(super) fn events(parts: &MessageParts<'_>) -> RenderedEvents {
-    let mut events = MessageEvents::default();
+pub(super) fn events(parts: &MessageParts<'_>, time: RenderTime) -> RenderedEvents {
+    let mut events = MessageEvents(EventList::new(time));
     if parts.blocks.is_empty() {
         events.push("ping", PING);
     }
@@ -34,8 +37,7 @@ pub(super) fn events(parts: &MessageParts<'_>) -> RenderedEvents {
     events.0.into()
 }
 
-#[derive(Default)]
-struct MessageEvents(events::EventBuilder);
+struct MessageEvents(EventList<StreamEvent>);
 
 impl MessageEvents {
     fn block(&mut self, index: usize, block: &ContentBlock<'_>) {
@@ -45,7 +47,7 @@ impl MessageEvents {
                 if let Some(text) = text {
                     self.deltas(index, "thinking_delta", "thinking", text);
                 }
-                self.delta(index, "signature_delta", "signature", signature, 0);
+                self.0.push(delta(index, "signature_delta", "signature", signature, 0));
             }
             ContentBlock::Text(text) => {
                 self.start(index, &json!({"type": "text", "text": ""}));
@@ -53,7 +55,7 @@ impl MessageEvents {
             }
             ContentBlock::ToolUse { id, name, input } => {
                 self.start(index, &json!({"type": "tool_use", "id": id, "name": name, "input": {}}));
-                self.delta(index, "input_json_delta", "partial_json", "", 0);
+                self.0.push(delta(index, "input_json_delta", "partial_json", "", 0));
                 self.deltas(index, "input_json_delta", "partial_json", input);
             }
         }
@@ -68,16 +70,8 @@ impl MessageEvents {
         }
     }
 
-    fn deltas(&mut self, index: usize, kind: &str, member: &str, text: &Text) {
-        for piece in text.pieces() {
-            self.delta(index, kind, member, piece, 1);
-        }
-    }
-
-    fn delta(&mut self, index: usize, kind: &str, member: &str, piece: &str, tokens: u32) {
-        let delta = format!(r#"{{"type":"{kind}","{member}":{}}}"#, Value::from(piece));
-        let data = format!(r#"{{"type":"content_block_delta","index":{index},"delta":{delta}}}"#);
-        self.put("content_block_delta", &data, EventKind::Content, tokens);
+    fn deltas(&mut self, index: usize, kind: &'static str, member: &'static str, text: &Text) {
+        self.0.push_pieces(text, move |piece| delta(index, kind, member, piece.text, 1));
     }
 
     fn push(&mut self, event: &str, data: &str) {
@@ -85,6 +79,12 @@ impl MessageEvents {
     }
 
     fn put(&mut self, event: &str, data: &str, part: EventKind, tokens: u32) {
-        self.0.push_named(event, data, part, tokens);
+        self.0.push(named_event(event, data, part, tokens));
     }
+}
+
+fn delta(index: usize, kind: &str, member: &str, piece: &str, tokens: u32) -> StreamEvent {
+    let delta = format!(r#"{{"type":"{kind}","{member}":{}}}"#, Value::from(piece));
+    let data = format!(r#"{{"type":"content_block_delta","index":{index},"delta":{delta}}}"#);
+    named_event("content_block_delta", &data, EventKind::Content, tokens)
 }

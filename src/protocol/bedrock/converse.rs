@@ -21,7 +21,11 @@ use crate::{
         reply::Reply,
         response::{self, Body, Response, StreamFormat},
     },
-    protocol::{Protocol, Rendered, wants_stream},
+    protocol::{
+        Protocol, Rendered,
+        events::{EventLists, Events},
+        forms, wants_stream,
+    },
 };
 
 /// Optional member of the envelope: the reported latency. Without it, the bodies are those of InvokeModel.
@@ -77,10 +81,12 @@ impl Protocol for Converse {
             // Replies for all plain requests have no calls and no reasoning, so nothing is drawn.
             None => ConverseParts::new(reply, &mut Random::seeded(0)),
         };
+        let (needs_full, streams, time) = forms(context);
+        let metrics = self.metrics.as_ref();
         Box::new(RenderedConverse {
             framing: self.framing,
-            full: full(&parts, self.metrics.as_ref()).into(),
-            events: render::events(&parts, self.metrics.as_ref()),
+            full: if needs_full { full(&parts, metrics).into() } else { Bytes::new() },
+            events: if streams { render::events(&parts, metrics, time) } else { Arc::new([]) },
         })
     }
 }
@@ -97,8 +103,10 @@ fn full(parts: &ConverseParts<'_>, metrics: Option<&Value>) -> String {
 
 struct RenderedConverse {
     framing: EventFraming,
+    /// The full response; empty if the request does not need it.
     full: Bytes,
-    events: Arc<[Event]>,
+    /// The events; empty if the request does not need them.
+    events: EventLists<Event>,
 }
 
 impl Rendered for RenderedConverse {
@@ -111,8 +119,7 @@ impl Rendered for RenderedConverse {
             return Response::ok("application/json", Body::Full(self.full.clone()));
         }
         let random = context.random.borrow_mut().fork();
-        let list =
-            Box::new(ConverseEvents { framing: self.framing, events: Arc::clone(&self.events), next: 0, random });
+        let list = Box::new(ConverseEvents { framing: self.framing, events: Events::new(&self.events), random });
         let (content_type, format) = match self.framing {
             EventFraming::Frames => ("application/vnd.amazon.eventstream", StreamFormat::Binary),
             EventFraming::Nested => ("text/event-stream", StreamFormat::Data("\n")),

@@ -1,14 +1,15 @@
 //! Rendering of a reply, full and as events.
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::{
     core::{
         random::{Alphabet, Random},
         reply::{Block, FinishReason, Reply, Text},
-        response::EventKind,
+        response::{EventKind, StreamEvent},
     },
-    protocol::events::{EventBuilder, RenderedEvents},
+    protocol::events::{EventList, RenderTime, RenderedEvents, named_event},
 };
 
 /// A reply with ids for its calls, so that the full and streamed forms agree.
@@ -77,50 +78,53 @@ impl<'a> ChatParts<'a> {
     pub(super) fn full(&self) -> String {
         let mut message = Map::from_iter([("role".to_owned(), json!("assistant"))]);
         if let Some(plan) = self.plan {
-            message.insert("tool_plan".into(), plan.text.as_str().into());
+            message.insert("tool_plan".into(), plan.whole().into());
         }
         if !self.calls.is_empty() {
             message.insert(
                 "tool_calls".into(),
-                self.calls.iter().map(|call| call.to_json(&call.arguments.text)).collect(),
+                self.calls.iter().map(|call| call.to_json(&call.arguments.whole())).collect(),
             );
         }
         if self.calls.is_empty() || !self.content.is_empty() {
-            message.insert("content".into(), self.content.iter().map(|(kind, text)| part(kind, &text.text)).collect());
+            message
+                .insert("content".into(), self.content.iter().map(|(kind, text)| part(kind, &text.whole())).collect());
         }
         let (message, reason, usage) = (Value::Object(message), self.finish_reason, &self.usage);
         format!(r#","message":{message},"finish_reason":"{reason}","usage":{usage}}}"#)
     }
 
-    /// Returns all events of a stream after the first.
-    pub(super) fn events(&self) -> RenderedEvents {
-        let mut events = ChatEvents(EventBuilder::default());
+    /// Returns all events of a stream after the first. Those of texts are rendered at `time`.
+    pub(super) fn events(&self, time: RenderTime) -> RenderedEvents {
+        let mut events = EventList::new(time);
         if let Some(plan) = self.plan {
-            for piece in plan.pieces() {
-                events.push("tool-plan-delta", None, &json!({"message": {"tool_plan": piece}}), 1);
-            }
+            events.push_pieces(plan, |piece| {
+                event("tool-plan-delta", None, &json!({"message": {"tool_plan": piece.text}}), 1)
+            });
         }
         for (index, (kind, text)) in self.content.iter().enumerate() {
-            events.push("content-start", Some(index), &content(part(kind, "")), 0);
-            for piece in text.pieces() {
-                events.push("content-delta", Some(index), &content(json!({*kind: piece})), 1);
-            }
-            events.end("content-end", index);
+            let kind = *kind;
+            events.push(event("content-start", Some(index), &content(part(kind, "")), 0));
+            events.push_pieces(text, move |piece| {
+                event("content-delta", Some(index), &content(json!({kind: piece.text})), 1)
+            });
+            events.push(end("content-end", index));
         }
         for (index, call) in self.calls.iter().enumerate() {
-            events.push("tool-call-start", Some(index), &calls(call.to_json("")), 0);
-            for piece in call.arguments.pieces() {
-                let delta = calls(json!({"function": {"arguments": piece}}));
-                events.push("tool-call-delta", Some(index), &delta, 1);
-            }
-            events.end("tool-call-end", index);
+            events.push(event("tool-call-start", Some(index), &calls(call.to_json("")), 0));
+            events.push_pieces(call.arguments, move |piece| {
+                let delta = calls(json!({"function": {"arguments": piece.text}}));
+                event("tool-call-delta", Some(index), &delta, 1)
+            });
+            events.push(end("tool-call-end", index));
         }
         let (reason, usage) = (self.finish_reason, &self.usage);
         let data = format!(r#"{{"type":"message-end","delta":{{"finish_reason":"{reason}","usage":{usage}}}}}"#);
-        events.0.push_named("message-end", &data, EventKind::Finish, 0);
+        events.push(named_event("message-end", &data, EventKind::Finish, 0));
         // Recorded: this event has no name.
-        events.0.push(&["data: [DONE]\n\n"], EventKind::End, 0);
-        events.0.into()
+        let done = Bytes::from_static(b"data: [DONE]\n\n");
+        events.push(StreamEvent { bytes: done, kind: EventKind::End, tokens: 0 });
+        events.into()
     }
 }
 
@@ -137,16 +141,12 @@ fn calls(call: Value) -> Value {
     json!({"message": {"tool_calls": call}})
 }
 
-struct ChatEvents(EventBuilder);
+fn event(kind: &str, index: Option<usize>, delta: &Value, tokens: u32) -> StreamEvent {
+    let index = index.map_or_else(String::new, |index| format!(r#","index":{index}"#));
+    let data = format!(r#"{{"type":"{kind}"{index},"delta":{delta}}}"#);
+    named_event(kind, &data, EventKind::Content, tokens)
+}
 
-impl ChatEvents {
-    fn push(&mut self, kind: &str, index: Option<usize>, delta: &Value, tokens: u32) {
-        let index = index.map_or_else(String::new, |index| format!(r#","index":{index}"#));
-        let data = format!(r#"{{"type":"{kind}"{index},"delta":{delta}}}"#);
-        self.0.push_named(kind, &data, EventKind::Content, tokens);
-    }
-
-    fn end(&mut self, kind: &str, index: usize) {
-        self.0.push_named(kind, &format!(r#"{{"type":"{kind}","index":{index}}}"#), EventKind::Content, 0);
-    }
+fn end(kind: &str, index: usize) -> StreamEvent {
+    named_event(kind, &format!(r#"{{"type":"{kind}","index":{index}}}"#), EventKind::Content, 0)
 }

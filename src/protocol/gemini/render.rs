@@ -1,11 +1,15 @@
 //! Rendering of replies in Google's shapes: candidates, parts and usage.
 
+use std::{borrow::Cow, sync::Arc};
+
 use serde_json::{Map, Value, json};
 
-use super::super::interleave;
-use crate::core::{
-    random::{Alphabet, Random},
-    reply::{Block, FinishReason, Reply, ToolCall, Usage},
+use crate::{
+    core::{
+        random::{Alphabet, Random},
+        reply::{Block, FinishReason, Reply, Text, ToolCall, Usage},
+    },
+    protocol::events::{EventList, EventLists, Events, RenderTime},
 };
 
 /// Fixed values of an endpoint's responses. They also distinguish Vertex AI from the Gemini API.
@@ -31,23 +35,20 @@ impl EndpointStyle {
 pub(super) struct Message {
     pub(super) candidates: Vec<u8>,
     pub(super) usage: Vec<u8>,
-    /// Number of tokens for the pace of a stream. Candidates are generated in parallel, so only the first one counts.
-    pub(super) tokens: u32,
 }
 
-/// A candidate in the pieces of a stream.
+/// A candidate.
 pub(super) struct Candidate {
-    pieces: Vec<Piece>,
+    parts: Vec<Part>,
     finish: &'static str,
 }
 
-/// A part, or a piece of a part that is one chunk of a stream.
-struct Piece {
-    part: Value,
-    /// True if it continues the part of the piece before it.
-    continues: bool,
-    /// Number of tokens. Thoughts are counted separately.
-    tokens: u64,
+/// A part of a candidate.
+enum Part {
+    /// A part that is one chunk of a stream, with its number of tokens. Thoughts are counted separately.
+    Fixed(Value, u64),
+    /// A text that is streamed in pieces.
+    Text(Text),
 }
 
 /// Returns the candidates of a reply. `unquoted` removes the quotes of a JSON string. Calls draw ids and signatures
@@ -65,31 +66,23 @@ pub(super) fn candidates(
             FinishReason::Length => "MAX_TOKENS",
             FinishReason::ContentFilter => "SAFETY",
         };
-        let mut pieces = Vec::new();
+        let mut parts = Vec::new();
         let mut signed = false;
         for block in &choice.blocks {
             match block {
-                Block::Reasoning(text) => {
-                    pieces.push(Piece {
-                        part: json!({"text": text.text, "thought": true}),
-                        continues: false,
-                        tokens: 0,
-                    });
+                Block::Reasoning(text) => parts.push(Part::Fixed(json!({"text": text.whole(), "thought": true}), 0)),
+                Block::Text(text) if unquoted && text.whole().starts_with('"') => {
+                    let quoted = text.whole();
+                    let truncated = || quoted.trim_matches('"').to_owned();
+                    let value: String = serde_json::from_str(&quoted).unwrap_or_else(|_| truncated());
+                    parts.push(Part::Fixed(json!({"text": value}), text.tokens));
                 }
-                Block::Text(text) if unquoted && text.text.starts_with('"') => {
-                    let truncated = || text.text.trim_matches('"').to_owned();
-                    let value: String = serde_json::from_str(&text.text).unwrap_or_else(|_| truncated());
-                    pieces.push(Piece { part: json!({"text": value}), continues: false, tokens: text.tokens });
-                }
-                Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => {
-                    let piece = |(n, piece)| Piece { part: json!({"text": piece}), continues: n > 0, tokens: 1 };
-                    pieces.extend(text.pieces().enumerate().map(piece));
-                }
+                Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => parts.push(Part::Text(text.clone())),
                 Block::ToolCall(call) => {
                     match function_call(call, random.as_deref_mut().filter(|_| has_signatures), !signed) {
                         Some(part) => {
                             signed = true;
-                            pieces.push(Piece { part, continues: false, tokens: call.arguments.tokens });
+                            parts.push(Part::Fixed(part, call.arguments.tokens));
                         }
                         // Arguments cut off at the token limit are not an object.
                         None if finish == "STOP" => finish = "MALFORMED_FUNCTION_CALL",
@@ -98,7 +91,9 @@ pub(super) fn candidates(
                 }
             }
         }
-        Candidate { pieces, finish }
+        // A text without pieces has no part.
+        parts.retain(|part| !matches!(part, Part::Text(text) if text.piece_count() == 0));
+        Candidate { parts, finish }
     };
     reply.choices.iter().map(choice).collect()
 }
@@ -106,7 +101,7 @@ pub(super) fn candidates(
 /// Returns the part of a function call; `None` if its arguments are not an object. With `random` the call has an id,
 /// and the first call a signature.
 fn function_call(call: &ToolCall, random: Option<&mut Random>, first: bool) -> Option<Value> {
-    let arguments: Map<String, Value> = serde_json::from_str(&call.arguments.text).ok()?;
+    let arguments: Map<String, Value> = serde_json::from_str(&call.arguments.whole()).ok()?;
     let mut part = json!({"functionCall": {"name": call.name, "args": arguments}});
     if let Some(random) = random {
         let mut fresh = |length| {
@@ -131,56 +126,120 @@ pub(super) fn full(
     write: fn(&Value) -> Vec<u8>,
 ) -> Message {
     let candidates = candidates.iter().enumerate().map(|(n, candidate)| {
-        let mut parts: Vec<Value> = Vec::new();
-        for piece in &candidate.pieces {
-            match parts.last_mut() {
-                Some(Value::Object(last)) if piece.continues => {
-                    if let (Some(Value::String(text)), Some(more)) = (last.get_mut("text"), piece.part["text"].as_str())
-                    {
-                        text.push_str(more);
-                    }
-                }
-                _ => parts.push(piece.part.clone()),
-            }
-        }
+        let part = |part: &Part| match part {
+            Part::Fixed(value, _) => value.clone(),
+            Part::Text(text) => json!({"text": text.whole()}),
+        };
+        let parts = candidate.parts.iter().map(part).collect();
         candidate_json(n, parts, Some(candidate.finish), style.average_logprobs.as_ref(), style)
     });
     let usage = usage_json(usage, output_tokens(usage), style);
-    Message { candidates: write(&candidates.collect()), usage: write(&usage), tokens: 0 }
+    Message { candidates: write(&candidates.collect()), usage: write(&usage) }
 }
 
-/// Returns the messages of a stream. The candidates take turns, one piece per message.
-pub(super) fn chunks(
-    candidates: &[Candidate],
-    usage: &Usage,
-    style: &EndpointStyle,
+/// A chunk of a stream, without its usage.
+#[derive(Clone)]
+pub(super) struct Chunk {
+    /// The candidate in it, as a JSON array.
+    pub(super) candidates: Vec<u8>,
+    /// Number of tokens for the usage.
+    tokens: u64,
+    /// Number of tokens for the pace of a stream. Candidates are generated in parallel, so only the first one counts.
+    pub(super) paced: u32,
+}
+
+/// Returns the chunks of a candidate with index `n`, one piece each. Those of texts are rendered at `time`.
+fn chunks_of(
+    n: usize,
+    candidate: &Candidate,
+    style: &Arc<EndpointStyle>,
     write: fn(&Value) -> Vec<u8>,
-) -> Vec<Message> {
-    let chunks_of = |n, candidate: &Candidate| {
-        let last = candidate.pieces.len().saturating_sub(1);
-        let finish = |at| (at == last).then_some(candidate.finish);
-        if candidate.pieces.is_empty() {
-            return vec![(candidate_json(n, Vec::new(), finish(0), None, style), 0)];
+    time: RenderTime,
+) -> EventList<Chunk> {
+    let (style, finish) = (Arc::clone(style), candidate.finish);
+    let chunk = move |part: Option<Value>, is_last: bool, tokens: u64| {
+        let candidate = candidate_json(n, part.into_iter().collect(), is_last.then_some(finish), None, &style);
+        let paced = if n == 0 { u32::try_from(tokens).unwrap_or(u32::MAX) } else { 0 };
+        Chunk { candidates: write(&json!([candidate])), tokens, paced }
+    };
+    let mut list = EventList::new(time);
+    let last = candidate.parts.len().checked_sub(1);
+    for (at, part) in candidate.parts.iter().enumerate() {
+        let is_last = Some(at) == last;
+        match part {
+            Part::Fixed(value, tokens) => list.push(chunk(Some(value.clone()), is_last, *tokens)),
+            Part::Text(text) => {
+                let (chunk, last) = (chunk.clone(), text.piece_count().saturating_sub(1));
+                list.push_pieces(text, move |piece| {
+                    chunk(Some(json!({"text": piece.text})), is_last && piece.index == last, 1)
+                });
+            }
         }
-        let pieces = candidate.pieces.iter().enumerate();
-        pieces
-            .map(|(at, piece)| (candidate_json(n, vec![piece.part.clone()], finish(at), None, style), piece.tokens))
-            .collect()
-    };
-    let chunks = interleave(candidates.iter().enumerate().map(|(n, candidate)| chunks_of(n, candidate)).collect());
-    let (total, length) = (output_tokens(usage), chunks.len());
-    let mut so_far = 0;
-    let message = |(at, (candidate, tokens)): (usize, (Value, u64))| {
-        so_far = if at + 1 == length { total } else { total.min(so_far + tokens) };
+    }
+    if candidate.parts.is_empty() {
+        list.push(chunk(None, true, 0));
+    }
+    list
+}
+
+/// The chunks of a reply. The candidates take turns, one piece per chunk.
+#[derive(Clone)]
+pub(super) struct Chunks {
+    lists: EventLists<Chunk>,
+    usage: Usage,
+    style: Arc<EndpointStyle>,
+    write: fn(&Value) -> Vec<u8>,
+}
+
+impl Chunks {
+    /// Creates the chunks, whose texts are rendered at `time`. `write` renders their values.
+    pub(super) fn new(
+        candidates: &[Candidate],
+        usage: &Usage,
+        style: &Arc<EndpointStyle>,
+        write: fn(&Value) -> Vec<u8>,
+        time: RenderTime,
+    ) -> Self {
+        let lists = candidates.iter().enumerate();
+        let lists = lists.map(|(n, candidate)| chunks_of(n, candidate, style, write, time)).collect();
+        Chunks { lists, usage: *usage, style: Arc::clone(style), write }
+    }
+
+    /// Returns the stream of these chunks.
+    pub(super) fn stream(&self) -> ChunkStream {
+        let mut events = Events::new(&self.lists);
+        let next = events.next().map(Cow::into_owned);
+        ChunkStream { chunks: self.clone(), events, next, so_far: 0 }
+    }
+}
+
+/// The chunks of one stream, with their usage.
+pub(super) struct ChunkStream {
+    chunks: Chunks,
+    events: Events<Chunk>,
+    /// The next chunk, read one ahead: the last one is special.
+    next: Option<Chunk>,
+    /// Number of tokens sent.
+    so_far: u64,
+}
+
+impl Iterator for ChunkStream {
+    /// A chunk, its usage, and true for the last one.
+    type Item = (Chunk, Vec<u8>, bool);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let chunk = self.next.take()?;
+        self.next = self.events.next().map(Cow::into_owned);
+        let Chunks { usage, style, write, .. } = &self.chunks;
+        let (total, is_last) = (output_tokens(usage), self.next.is_none());
+        self.so_far = if is_last { total } else { total.min(self.so_far + chunk.tokens) };
         let usage = match &style.traffic_type {
-            Some(traffic) if at + 1 < length => json!({"trafficType": traffic}),
-            _ => usage_json(usage, so_far, style),
+            Some(traffic) if !is_last => json!({"trafficType": traffic}),
+            _ => usage_json(usage, self.so_far, style),
         };
-        let tokens =
-            if candidate["index"].as_u64().unwrap_or(0) == 0 { u32::try_from(tokens).unwrap_or(u32::MAX) } else { 0 };
-        Message { candidates: write(&json!([candidate])), usage: write(&usage), tokens }
-    };
-    chunks.into_iter().enumerate().map(message).collect()
+        let usage = write(&usage);
+        Some((chunk, usage, is_last))
+    }
 }
 
 /// Returns the candidate with index `n`.

@@ -308,7 +308,7 @@ impl Content {
         let mut out = Vec::with_capacity(text.len() + calls.len() + 256);
         shape.fill(&mut out, |placeholder, out| match placeholder {
             Placeholder::Text => out.extend_from_slice(Value::from(text).to_string().as_bytes()),
-            Placeholder::All => out.extend_from_slice(Value::from(&*self.text.text).to_string().as_bytes()),
+            Placeholder::All => out.extend_from_slice(Value::from(self.text.whole()).to_string().as_bytes()),
             Placeholder::Reason => out.extend_from_slice(if is_last { self.reason.as_bytes() } else { b"null" }),
             Placeholder::Input => put_number(input, out),
             Placeholder::Output => put_number(output, out),
@@ -326,7 +326,7 @@ impl Content {
             call.fill(out, |placeholder, out| match placeholder {
                 CallPlaceholder::Name => out.extend_from_slice(Value::from(&**name).to_string().as_bytes()),
                 CallPlaceholder::Arguments => {
-                    out.extend_from_slice(object_or_empty(&arguments.text).to_string().as_bytes())
+                    out.extend_from_slice(object_or_empty(&arguments.whole()).to_string().as_bytes())
                 }
             });
         });
@@ -352,7 +352,7 @@ impl RenderedText {
             None => (&self.shapes.whole, NO_CALLS.to_vec()),
         };
         let end = StreamPosition {
-            text: &content.text.text,
+            text: &content.text.whole(),
             calls: &calls,
             so_far: content.usage.completion_tokens,
             is_last: true,
@@ -385,8 +385,7 @@ impl Rendered for RenderedText {
             piece,
             call_event,
             last,
-            next: 0,
-            start: 0,
+            pieces: self.content.text.cursor(),
             ended: false,
         });
         let body = Body::Stream(response::EventStream { events: list, format: framing.format() });

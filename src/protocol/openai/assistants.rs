@@ -15,11 +15,7 @@ use self::{
     objects::{RunEnd, RunOutcome, run_outcome},
     stream::events,
 };
-use crate::protocol::{
-    Protocol, Rendered,
-    events::{EventIter, RenderedEvents},
-    wants_stream,
-};
+use crate::protocol::{Protocol, Rendered, wants_stream};
 use crate::{
     core::{
         context::RequestContext,
@@ -199,7 +195,7 @@ impl Rendered for RenderedRun {
             let body = Layout { indent: 2, newline: false }.write(&self.0.queued);
             return Response::ok("application/json", Body::Full(body.into()));
         }
-        let list = Box::new(EventIter::new(RenderedEvents::from(events(&self.0))));
+        let list = Box::new(events(&self.0).stream());
         let events = Body::Stream(response::EventStream { events: list, format: StreamFormat::Named });
         Response::ok("text/event-stream; charset=utf-8", events)
     }

@@ -18,11 +18,12 @@ use serde_json::{Map, Value, json};
 use self::{
     full::MessageParts,
     read::{ChatOptions, StreamOptions},
-    stream::{ChatChunks, ChatEvents, ChunkEnvelope},
+    stream::{ChatChunks, ChatEvents, ChunkEnvelope, ChunkStyle},
 };
 use crate::protocol::{
     Protocol, Rendered,
     envelope::{LAYOUT, member},
+    events::{EventLists, RenderTime},
     wants_stream,
     wrap::azure_filter::{ContentFilter, PROMPT_RESULTS},
 };
@@ -117,7 +118,11 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
     if (full.len(), chunk.len()) != (3 + tiers, 2 + tiers) || tail.slots().any(|slot| matches!(slot, Slot::Part(_))) {
         return Err("{{part.…}} is reserved for the protocol; remove it".to_owned());
     }
-    let filter = filter.map(|filter| FilterParts { first_event: filter.first_event(), filter, chunk_tail: tail });
+    let filter = filter.map(|filter| FilterParts {
+        first_event: filter.first_event(),
+        filter: Arc::new(filter),
+        chunk_tail: tail,
+    });
     Ok(Box::new(Chat { envelope: Arc::new(ChatEnvelope { full, chunk, tier, reasoning_member, by_path, filter }) }))
 }
 
@@ -143,7 +148,7 @@ struct ChatEnvelope {
 
 /// The content filter and the parts of a stream that it adds or moves.
 struct FilterParts {
-    filter: ContentFilter,
+    filter: Arc<ContentFilter>,
     /// The event before all others.
     first_event: Bytes,
     /// The chunk's members after the padding, as an object of their own: Azure sorts keys.
@@ -196,13 +201,12 @@ impl ChatEnvelope {
         ChunkEnvelope { first: Some(filter.first_event.clone()), head, middle, tail }
     }
 
-    /// Renders a reply in the given forms.
+    /// Renders a reply in the given forms. The stream's events are rendered at `time`.
     fn texts(
         &self,
         reply: &Reply,
-        logprobs: &Logprobs,
-        audio_format: Format,
-        forms: Forms,
+        (logprobs, audio_format): (Logprobs, Format),
+        (forms, time): (Forms, RenderTime),
         random: &mut Random,
         now: u64,
     ) -> ChatTexts {
@@ -210,20 +214,17 @@ impl ChatEnvelope {
         let laid_out = |value: &Value| if filter.is_some() { value.to_string().into() } else { member(value) };
         let member_name = self.reasoning_member.as_deref();
         let messages = reply.choices.iter();
-        let messages = messages.map(|choice| MessageParts::new(choice, member_name, audio_format, random, now));
+        let messages =
+            messages.map(|choice| MessageParts::new(choice, member_name, audio_format, logprobs, random, now));
         let messages: Vec<_> = messages.collect();
         let mut usage = full::usage(&reply.usage);
         if filter.is_some() {
             usage.sort_all_objects();
         }
-        let mut texts = ChatTexts {
-            choices: Vec::new(),
-            usage: laid_out(&usage),
-            stream: Arc::new(ChatChunks { chunks: Vec::new(), usage: usage.to_string() }),
-        };
+        let mut texts = ChatTexts { choices: Vec::new(), usage: laid_out(&usage), stream: ChatChunks::default() };
         if forms != Forms::Stream {
             let choices = messages.iter().enumerate();
-            let choices = choices.map(|(n, message)| full::choice(n, message, logprobs, random)).collect();
+            let choices = choices.map(|(n, message)| full::choice(n, message, logprobs)).collect();
             let mut choices = Value::Array(choices);
             if let Some(filter) = filter {
                 filter.annotate(&mut choices);
@@ -232,8 +233,14 @@ impl ChatEnvelope {
             texts.choices = laid_out(&choices);
         }
         if forms != Forms::Full {
-            let chunks = stream::chunks(&messages, logprobs, filter, random);
-            texts.stream = Arc::new(ChatChunks { chunks, usage: usage.to_string() });
+            let style = |message: &MessageParts<'_>, index| {
+                let (seed, filter) = (message.logprob_seed, filter.map(Arc::clone));
+                ChunkStyle { index, logprobs, seed, filter }
+            };
+            let chunks = messages.iter().enumerate();
+            let chunks: EventLists<_> =
+                chunks.map(|(n, message)| stream::chunks(message, style(message, n), time)).collect();
+            texts.stream = ChatChunks { chunks, usage: usage.to_string().into() };
         }
         texts
     }
@@ -250,6 +257,7 @@ impl ChatEnvelope {
 }
 
 /// The value of `logprobs`.
+#[derive(Clone, Copy)]
 enum Logprobs {
     /// No key, as with reasoning models.
     Absent,
@@ -282,7 +290,8 @@ impl Protocol for Chat {
         let Some(context) = context else {
             // A reply shared by all plain requests has no calls, so no id is drawn.
             let mut random = Random::seeded(0);
-            let mut texts = |logprobs| envelope.texts(reply, &logprobs, Format::Wav, Forms::Both, &mut random, 0);
+            let forms = (Forms::Both, RenderTime::Now);
+            let mut texts = |logprobs| envelope.texts(reply, (logprobs, Format::Wav), forms, &mut random, 0);
             let (with, without) = (texts(Logprobs::Null), texts(Logprobs::Absent));
             return Box::new(RenderedChat { envelope, texts: with, reasoning_texts: Some(without) });
         };
@@ -301,7 +310,8 @@ impl Protocol for Chat {
             Some(_) => Forms::Stream,
         };
         let random = &mut context.random.borrow_mut();
-        let texts = envelope.texts(reply, &logprobs, options.audio_format, forms, random, now);
+        let parts = (logprobs, options.audio_format);
+        let texts = envelope.texts(reply, parts, (forms, RenderTime::Late), random, now);
         Box::new(RenderedChat { envelope, texts, reasoning_texts: None })
     }
 }
@@ -318,7 +328,7 @@ struct RenderedChat {
 struct ChatTexts {
     choices: Vec<u8>,
     usage: Vec<u8>,
-    stream: Arc<ChatChunks>,
+    stream: ChatChunks,
 }
 
 impl ChatTexts {

@@ -27,6 +27,7 @@ use crate::core::{
 use crate::protocol::{
     Protocol, Rendered,
     envelope::{Envelope, LAYOUT, envelope_members, member},
+    events::RenderTime,
 };
 
 /// Creates the protocol; see [`crate::protocol::Make`].
@@ -87,18 +88,20 @@ impl Protocol for Completions {
         };
         // The first `n` of each prompt's `best_of` choices; the choices of one prompt are adjacent.
         let best = reply.choices.iter().enumerate().filter(|(n, _)| n % options.best_of < options.n);
-        let choices = best.map(|(n, choice)| ChoiceText::new(choice, prompts.get(n / options.best_of), &options));
-        let choices: Vec<_> = choices.collect();
         // A reply shared by all plain requests has no log probabilities, so nothing is drawn.
         let mut random = context.map_or_else(|| Random::seeded(0), |context| context.random.borrow_mut().fork());
-        let mut texts = CompletionTexts { choices: Vec::new(), usage: member(&usage), stream: Arc::default() };
+        let choices =
+            best.map(|(n, choice)| ChoiceText::new(choice, prompts.get(n / options.best_of), &options, &mut random));
+        let choices: Vec<_> = choices.collect();
+        let mut texts = CompletionTexts { choices: Vec::new(), usage: member(&usage), stream: Default::default() };
         if context.is_none() || options.stream.is_none() {
-            let choices = choices.iter().enumerate().map(|(n, choice)| choice.full(n, &options, &mut random));
+            let choices = choices.iter().enumerate().map(|(n, choice)| choice.full(n));
             texts.choices = member(&choices.collect::<Vec<_>>());
         }
         if context.is_none() || options.stream.is_some() {
-            let chunks = render::chunks(&choices, &options, &mut random);
-            texts.stream = Arc::new(CompletionChunks { chunks, usage: usage.to_string() });
+            let time = if context.is_none() { RenderTime::Now } else { RenderTime::Late };
+            let chunks = choices.iter().enumerate().map(|(n, choice)| choice.chunks(n, time)).collect();
+            texts.stream = CompletionChunks { chunks, usage: usage.to_string().into() };
         }
         Box::new(RenderedCompletion { envelope: Arc::clone(&self.envelope), texts })
     }
@@ -108,7 +111,7 @@ impl Protocol for Completions {
 struct CompletionTexts {
     choices: Vec<u8>,
     usage: Vec<u8>,
-    stream: Arc<CompletionChunks>,
+    stream: CompletionChunks,
 }
 
 /// A reply rendered but for the envelope's slots.
@@ -132,7 +135,7 @@ impl Rendered for RenderedCompletion {
             }
             Some(include_usage) => {
                 let envelope = self.envelope.chunk.pieces(context);
-                let events = CompletionEvents::new(&envelope, Arc::clone(&self.texts.stream), include_usage);
+                let events = CompletionEvents::new(&envelope, &self.texts.stream, include_usage);
                 let events = response::EventStream { events: Box::new(events), format: StreamFormat::Data("\n") };
                 // Recorded: unlike chat, there is no charset.
                 ("text/event-stream", Body::Stream(events))

@@ -23,9 +23,12 @@ use self::{
     json_form::JsonForm,
     object::{ResponseEnvelope, ResponseObject, State},
     read::ResponsesOptions,
-    stream::{EventTexts, ResponseEvents, events},
+    stream::{ItemEvent, ResponseEvents, events},
 };
-use crate::protocol::{Protocol, Rendered};
+use crate::protocol::{
+    Protocol, Rendered,
+    events::{EventLists, Events, RenderTime},
+};
 use crate::{
     core::{
         context::RequestContext,
@@ -90,8 +93,8 @@ impl Protocol for Responses {
             // A reply shared by all plain requests has no calls and no encrypted reasoning, so nothing is drawn.
             let texts = |always| {
                 let reasoning = ReasoningOptions { always, encrypted: false };
-                let output = OutputItems::new(reply, reasoning, "", &mut Random::seeded(0));
-                Arc::new(ResponseTexts::new(&output, usage(&reply.usage), None))
+                let output = OutputItems::new(reply, reasoning, String::new(), &mut Random::seeded(0));
+                Arc::new(ResponseTexts::new(output, usage(&reply.usage), None))
             };
             return Box::new(RenderedResponse { envelope, texts: texts(false), reasoning_texts: Some(texts(true)) });
         };
@@ -100,8 +103,8 @@ impl Protocol for Responses {
         let cites =
             reply.choices.iter().flat_map(|choice| &choice.blocks).any(|block| !block.text().citations.is_empty());
         let query = if cites { read::prompt(body, context).last_user().to_owned() } else { String::new() };
-        let output = OutputItems::new(reply, reasoning, &query, &mut context.random.borrow_mut());
-        let texts = Arc::new(ResponseTexts::new(&output, usage(&reply.usage), Some(options)));
+        let output = OutputItems::new(reply, reasoning, query, &mut context.random.borrow_mut());
+        let texts = Arc::new(ResponseTexts::new(output, usage(&reply.usage), Some(options)));
         Box::new(RenderedResponse { envelope, texts, reasoning_texts: None })
     }
 }
@@ -159,44 +162,45 @@ struct RenderedResponse {
     reasoning_texts: Option<Arc<ResponseTexts>>,
 }
 
-/// The model's output in all forms, or in the forms that one request needs.
+/// The model's output. For a reply that many requests share, all forms are rendered once.
 struct ResponseTexts {
-    /// Prefixes of the items' ids.
-    prefixes: Vec<&'static str>,
-    /// The output with indentation, for full responses.
-    pretty: Output,
-    /// The output on one line, for events and for storage.
-    compact: Output,
-    stream: EventTexts,
-    /// Reason why the response is incomplete.
-    incomplete: Option<&'static str>,
+    items: Arc<OutputItems>,
+    /// The output in the layouts of full responses and of events, if it is shared.
+    shared: Option<[Output; 2]>,
+    /// The events about the items; empty for a request that wants a full response.
+    stream: EventLists<ItemEvent>,
     usage: Value,
-    /// Offsets of the pieces of each item's text, as JSON.
-    cuts: Vec<u8>,
 }
 
 impl ResponseTexts {
-    fn new(items: &OutputItems<'_>, usage: Value, options: Option<ResponsesOptions>) -> Self {
+    fn new(items: OutputItems, usage: Value, options: Option<ResponsesOptions>) -> Self {
         let streams = options.is_none_or(|options| options.stream);
-        let needs_pretty = options.is_none_or(|options| !options.stream);
-        let needs_compact = options.is_none_or(|options| options.stream || options.store || options.in_conversation);
         let is_background = options.is_some_and(|options| options.background);
         let first = if is_background { FIRST_EVENTS_QUEUED.len() } else { FIRST_EVENTS.len() };
+        let time = if options.is_none() { RenderTime::Now } else { RenderTime::Late };
+        let items = Arc::new(items);
         ResponseTexts {
-            prefixes: items.list.iter().map(items::Item::prefix).collect(),
-            pretty: if needs_pretty { items.output(JsonForm::Pretty) } else { Output::default() },
-            compact: if needs_compact { items.output(JsonForm::Compact) } else { Output::default() },
-            stream: if streams { events(items, first) } else { EventTexts::default() },
-            incomplete: items.incomplete,
+            shared: options.is_none().then(|| [items.output(JsonForm::Pretty), items.output(JsonForm::Compact)]),
+            stream: if streams { [events(&items, first, time)].into() } else { Arc::new([]) },
+            items,
             usage,
-            cuts: if options.is_none_or(|options| options.store) { items.cuts() } else { Vec::new() },
+        }
+    }
+
+    /// Renders the output in this layout.
+    fn output(&self, form: JsonForm) -> Cow<'_, Output> {
+        match (&self.shared, form) {
+            (None, _) => Cow::Owned(self.items.output(form)),
+            (Some([pretty, _]), JsonForm::Pretty) => Cow::Borrowed(pretty),
+            (Some([_, compact]), JsonForm::Compact) => Cow::Borrowed(compact),
         }
     }
 
     /// Renders the object of a finished response.
-    fn finished(&self, object: &ResponseObject, output: &Output, ids: &[String]) -> Vec<u8> {
-        let (mut out, output) = (Vec::new(), output.with_ids(ids));
-        object.put(State::Finished { incomplete: self.incomplete, output: &output, usage: &self.usage }, &mut out);
+    fn finished(&self, object: &ResponseObject, form: JsonForm, ids: &[String]) -> Vec<u8> {
+        let (mut out, output) = (Vec::new(), self.output(form).with_ids(ids));
+        let state = State::Finished { incomplete: self.items.incomplete, output: &output, usage: &self.usage };
+        object.put(state, &mut out);
         out
     }
 }
@@ -212,7 +216,8 @@ impl RenderedResponse {
     /// Draws the object's id and the ids of its items, in this order.
     fn draw(&self, form: JsonForm, context: &RequestContext<'_>) -> (ResponseObject, Vec<String>) {
         let object = self.envelope.fill(form, context);
-        let ids = ids(&object.id, &self.texts(context).prefixes, &mut context.random.borrow_mut());
+        let prefixes: Vec<_> = self.texts(context).items.list.iter().map(items::Item::prefix).collect();
+        let ids = ids(&object.id, &prefixes, &mut context.random.borrow_mut());
         (object, ids)
     }
 }
@@ -225,7 +230,7 @@ impl Rendered for RenderedResponse {
     fn record(&self, context: &RequestContext<'_>) -> Value {
         let (object, ids) = self.draw(JsonForm::Compact, context);
         let texts = self.texts(context);
-        serde_json::from_slice(&texts.finished(&object, &texts.compact, &ids)).unwrap_or_default()
+        serde_json::from_slice(&texts.finished(&object, JsonForm::Compact, &ids)).unwrap_or_default()
     }
 
     fn id(&self, context: &RequestContext<'_>) -> Option<String> {
@@ -237,7 +242,7 @@ impl Rendered for RenderedResponse {
         let (object, ids) = self.draw(JsonForm::Compact, context);
         let texts = self.texts(context);
         let input = record::input_items(body, &mut context.random.borrow_mut());
-        let finished = texts.finished(&object, &texts.compact, &ids);
+        let finished = texts.finished(&object, JsonForm::Compact, &ids);
         let ResponsesOptions { background, stream, .. } = ResponsesOptions::read(body);
         let unfinished = |status| {
             let mut out = Vec::new();
@@ -245,7 +250,7 @@ impl Rendered for RenderedResponse {
             out
         };
         let tier = Value::from(object.requested_tier()).to_string();
-        let replay = [br#"{"tier":"#, tier.as_bytes(), br#","cuts":"#, &texts.cuts, b"}"].concat();
+        let replay = [br#"{"tier":"#, tier.as_bytes(), br#","cuts":"#, &texts.items.cuts(), b"}"].concat();
         let text = match (background, stream) {
             (false, _) => record::record(&object.id, &finished, None, &input, body, &replay),
             // The stream shows its stages.
@@ -280,7 +285,7 @@ impl Rendered for RenderedResponse {
         if !options.stream {
             let (object, ids) = self.draw(JsonForm::Pretty, context);
             if !options.background {
-                return json_response(texts.finished(&object, &texts.pretty, &ids));
+                return json_response(texts.finished(&object, JsonForm::Pretty, &ids));
             }
             let mut out = Vec::new();
             object.put(State::Unfinished("queued"), &mut out);
@@ -293,6 +298,8 @@ impl Rendered for RenderedResponse {
             ids,
             first: if options.background { &FIRST_EVENTS_QUEUED } else { &FIRST_EVENTS },
             next: 0,
+            items: Events::new(&texts.stream),
+            is_ended: false,
             padding: options.padded.then(|| context.random.borrow().clone()),
         };
         let events = response::EventStream { events: Box::new(events), format: StreamFormat::Named };

@@ -152,23 +152,27 @@ impl RenderedTranscript {
             tokens,
         };
         // Leading blanks of a scripted reply are not part of the transcript.
-        let blanks = self.text.text.len() - self.text.text.trim_start().len();
-        let ends = self.text.ends.iter().filter(|end| **end > blanks);
-        let mut from = blanks;
+        let whole = self.text.whole();
+        let blanks = whole.len() - whole.trim_start().len();
         let (mut list, mut number) = (Vec::new(), 0);
         let segment = |number: usize| segments.get(number).map(|one| event(one.to_json(number), EventKind::Content, 0));
-        for end in ends {
+        let mut end = 0;
+        for piece in self.text.pieces() {
+            let from = blanks.max(end);
+            end += piece.text.len();
+            if end <= blanks {
+                continue;
+            }
             // A piece belongs to the segment in which it begins.
             if segments.get(number + 1).is_some_and(|next| from >= blanks + next.from) {
                 list.extend(segment(number));
                 number += 1;
             }
-            let mut delta = json!({"type": "transcript.text.delta", "delta": &self.text.text[from..*end]});
+            let mut delta = json!({"type": "transcript.text.delta", "delta": &whole[from..end]});
             if number < segments.len() {
                 delta["segment_id"] = speakers::id(number).into();
             }
             list.push(event(delta, EventKind::Content, 1));
-            from = *end;
         }
         list.extend((number..segments.len()).filter_map(segment));
         list.push(event(json!({"type": "transcript.text.done", "text": text, "usage": usage}), EventKind::Finish, 0));
@@ -185,7 +189,8 @@ impl Rendered for RenderedTranscript {
         let body = context.members().unwrap_or_default();
         let text_of = |name: &str| body.get(name).and_then(json::Value::as_str).unwrap_or_default();
         let duration = duration(context.request.files.first());
-        let (text, usage) = (self.text.text.trim(), self.usage(&context.model(), duration));
+        let whole = self.text.whole();
+        let (text, usage) = (whole.trim(), self.usage(&context.model(), duration));
         let diarizes = !self.translates && text_of("response_format") == "diarized_json";
         let known = body.get("known_speaker_names").and_then(json::Value::to_value);
         let known = known.as_ref().and_then(Value::as_array).into_iter().flatten();

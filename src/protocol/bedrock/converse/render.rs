@@ -1,7 +1,5 @@
 //! Rendering of a reply, full and as events. Keys are sorted, as recorded.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -12,7 +10,10 @@ use crate::{
         reply::{Block, Choice, FinishReason, Reply, Text, Usage},
         response::{EventKind, StreamEvent, event_stream},
     },
-    protocol::object_or_empty,
+    protocol::{
+        events::{EventList, EventLists, Events, RenderTime},
+        object_or_empty,
+    },
 };
 
 /// Length of a signature, in bytes. Recorded ones have hundreds.
@@ -47,7 +48,7 @@ impl<'a> ConverseParts<'a> {
                 Some(ContentBlock::ToolUse { id: drawn("tooluse_", 22), name: &call.name, input: &call.arguments })
             }
             Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => {
-                (!text.text.is_empty()).then_some(ContentBlock::Text(text))
+                (!text.is_empty()).then_some(ContentBlock::Text(text))
             }
         };
         let blocks = choice.iter().flat_map(|choice| &choice.blocks).filter_map(to_block).collect();
@@ -70,11 +71,11 @@ impl<'a> ConverseParts<'a> {
     pub(super) fn message(&self) -> Value {
         let block = |block: &ContentBlock<'_>| match block {
             ContentBlock::Reasoning { text, signature } => {
-                json!({"reasoningContent": {"reasoningText": {"signature": signature, "text": text.text}}})
+                json!({"reasoningContent": {"reasoningText": {"signature": signature, "text": text.whole()}}})
             }
-            ContentBlock::Text(text) => json!({"text": text.text}),
+            ContentBlock::Text(text) => json!({"text": text.whole()}),
             ContentBlock::ToolUse { id, name, input } => {
-                json!({"toolUse": {"input": object_or_empty(&input.text), "name": name, "toolUseId": id}})
+                json!({"toolUse": {"input": object_or_empty(&input.whole()), "name": name, "toolUseId": id}})
             }
         };
         json!({"content": self.blocks.iter().map(block).collect::<Vec<_>>(), "role": "assistant"})
@@ -94,6 +95,7 @@ fn usage(usage: &Usage) -> Value {
 }
 
 /// An event without its padding.
+#[derive(Clone)]
 pub(super) struct Event {
     kind: &'static str,
     /// Members before the padding, each followed by a comma.
@@ -104,9 +106,10 @@ pub(super) struct Event {
     tokens: u32,
 }
 
-/// Returns all events of a stream. The last one contains `metrics` beside the usage.
-pub(super) fn events(parts: &ConverseParts<'_>, metrics: Option<&Value>) -> Arc<[Event]> {
-    let mut events = EventList(Vec::new());
+/// Returns all events of a stream. Those of texts are rendered at `time`. The last one contains `metrics` beside the
+/// usage.
+pub(super) fn events(parts: &ConverseParts<'_>, metrics: Option<&Value>, time: RenderTime) -> EventLists<Event> {
+    let mut events = ConverseList(EventList::new(time));
     events.push("messageStart", String::new(), r#","role":"assistant""#.to_owned(), EventKind::Content);
     for (index, block) in parts.blocks.iter().enumerate() {
         events.block(index, block);
@@ -115,12 +118,12 @@ pub(super) fn events(parts: &ConverseParts<'_>, metrics: Option<&Value>) -> Arc<
     events.push("messageStop", String::new(), stop, EventKind::Finish);
     let metrics = metrics.map_or_else(String::new, |metrics| format!(r#""metrics":{metrics},"#));
     events.push("metadata", metrics, format!(r#","usage":{}"#, parts.usage), EventKind::Usage);
-    events.0.into()
+    [events.0].into()
 }
 
-struct EventList(Vec<Event>);
+struct ConverseList(EventList<Event>);
 
-impl EventList {
+impl ConverseList {
     fn push(&mut self, kind: &'static str, before: String, after: String, part: EventKind) {
         self.0.push(Event { kind, before, after, part, tokens: 0 });
     }
@@ -130,7 +133,7 @@ impl EventList {
         match block {
             ContentBlock::Reasoning { text, signature } => {
                 self.deltas(index, text, |piece| json!({"reasoningContent": {"text": piece}}));
-                self.delta(index, &json!({"reasoningContent": {"signature": signature}}), 0);
+                self.0.push(delta(index, &json!({"reasoningContent": {"signature": signature}}), 0));
             }
             ContentBlock::Text(text) => self.deltas(index, text, |piece| json!({"text": piece})),
             ContentBlock::ToolUse { id, name, input } => {
@@ -138,36 +141,27 @@ impl EventList {
                 let index_first = format!(r#""contentBlockIndex":{index},"#);
                 self.push("contentBlockStart", index_first, format!(r#","start":{start}"#), EventKind::Content);
                 let to_delta = |piece: &str| json!({"toolUse": {"input": piece}});
-                self.delta(index, &to_delta(""), 0);
+                self.0.push(delta(index, &to_delta(""), 0));
                 self.deltas(index, input, to_delta);
             }
         }
         self.push("contentBlockStop", format!(r#""contentBlockIndex":{index},"#), String::new(), EventKind::Content);
     }
 
-    fn deltas(&mut self, index: usize, text: &Text, to_delta: impl Fn(&str) -> Value) {
-        for piece in text.pieces() {
-            self.delta(index, &to_delta(piece), 1);
-        }
+    fn deltas(&mut self, index: usize, text: &Text, to_delta: impl Fn(&str) -> Value + Send + Sync + 'static) {
+        self.0.push_pieces(text, move |piece| delta(index, &to_delta(piece.text), 1));
     }
+}
 
-    fn delta(&mut self, index: usize, delta: &Value, tokens: u32) {
-        let before = format!(r#""contentBlockIndex":{index},"delta":{delta},"#);
-        self.0.push(Event {
-            kind: "contentBlockDelta",
-            before,
-            after: String::new(),
-            part: EventKind::Content,
-            tokens,
-        });
-    }
+fn delta(index: usize, delta: &Value, tokens: u32) -> Event {
+    let before = format!(r#""contentBlockIndex":{index},"delta":{delta},"#);
+    Event { kind: "contentBlockDelta", before, after: String::new(), part: EventKind::Content, tokens }
 }
 
 /// The events of one stream, rendered one by one.
 pub(super) struct ConverseEvents {
     pub(super) framing: EventFraming,
-    pub(super) events: Arc<[Event]>,
-    pub(super) next: usize,
+    pub(super) events: Events<Event>,
     /// Source of the padding's lengths.
     pub(super) random: Random,
 }
@@ -176,8 +170,8 @@ impl Iterator for ConverseEvents {
     type Item = StreamEvent;
 
     fn next(&mut self) -> Option<StreamEvent> {
-        let Event { kind, before, after, part, tokens } = self.events.get(self.next)?;
-        self.next += 1;
+        let event = self.events.next()?;
+        let Event { kind, before, after, part, tokens } = &*event;
         let bytes: Bytes = match self.framing {
             EventFraming::Frames => {
                 let padding = padding(&mut self.random);

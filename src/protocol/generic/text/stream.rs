@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Content, EventFraming, RenderedShape, StreamPosition};
 use crate::core::{
-    reply::Text,
+    reply::PieceCursor,
     response::{EventKind, StreamEvent},
 };
 
@@ -20,10 +20,8 @@ pub(super) struct TextEvents {
     pub(super) piece: RenderedShape,
     pub(super) call_event: Option<RenderedShape>,
     pub(super) last: Option<RenderedShape>,
-    /// Index of the next piece.
-    pub(super) next: usize,
-    /// Start of the next piece, in bytes.
-    pub(super) start: usize,
+    /// The position in the text.
+    pub(super) pieces: PieceCursor,
     pub(super) ended: bool,
 }
 
@@ -44,18 +42,15 @@ impl Iterator for TextEvents {
         if let Some(first) = self.first.take() {
             return Some(StreamEvent::content(self.event(&first, "", 0, false), 0));
         }
-        let Text { text, ends, tokens, .. } = &self.content.text;
-        if let Some(end) = ends.get(self.next).copied() {
-            let piece = &text[self.start..end];
-            (self.next, self.start) = (self.next + 1, end);
+        let content = Arc::clone(&self.content);
+        let count = content.text.piece_count();
+        if let Some(piece) = self.pieces.next(&content.text) {
+            let sent = piece.index + 1;
             // Without a `last` event, the last piece contains the finish reason.
-            let is_last = self.last.is_none() && self.next == ends.len();
-            let bytes = self.event(&self.piece, piece, self.next as u64, is_last);
-            return Some(StreamEvent {
-                bytes,
-                kind: if is_last { EventKind::Finish } else { EventKind::Content },
-                tokens: 1,
-            });
+            let is_last = self.last.is_none() && sent == count;
+            let bytes = self.event(&self.piece, piece.text, sent as u64, is_last);
+            let kind = if is_last { EventKind::Finish } else { EventKind::Content };
+            return Some(StreamEvent { bytes, kind, tokens: 1 });
         }
         if let Some(call_event) = self.call_event.take() {
             let tokens: u64 = self.content.calls.iter().map(|call| call.arguments.tokens).sum();
@@ -68,7 +63,7 @@ impl Iterator for TextEvents {
             return None;
         }
         // Without a `last` event, an empty text still gets one event.
-        let last = self.last.as_ref().or(Some(&self.piece).filter(|_| ends.is_empty()))?;
-        Some(StreamEvent { bytes: self.event(last, "", *tokens, true), kind: EventKind::Finish, tokens: 0 })
+        let last = self.last.as_ref().or(Some(&self.piece).filter(|_| count == 0))?;
+        Some(StreamEvent { bytes: self.event(last, "", content.text.tokens, true), kind: EventKind::Finish, tokens: 0 })
     }
 }

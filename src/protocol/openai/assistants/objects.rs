@@ -155,15 +155,15 @@ fn steps(reply: &Reply, run: &Value, now: u64, random: &mut Random) -> (Vec<RunS
 /// Renders the content of a message.
 fn content(texts: &[Block]) -> Vec<Value> {
     let part = |block: &Block| match block {
-        Block::Refusal(text) => json!({"type": "refusal", "refusal": text.text}),
-        block => json!({"type": "text", "text": {"value": block.text().text, "annotations": []}}),
+        Block::Refusal(text) => json!({"type": "refusal", "refusal": text.whole()}),
+        block => json!({"type": "text", "text": {"value": block.text().whole(), "annotations": []}}),
     };
     texts.iter().map(part).collect()
 }
 
 fn call(block: &Block, random: &mut Random) -> Option<Value> {
     let Block::ToolCall(ToolCall { name, arguments, .. }) = block else { return None };
-    let function = json!({"name": name, "arguments": arguments.text, "output": null});
+    let function = json!({"name": name, "arguments": arguments.whole(), "output": null});
     Some(json!({"id": id("call_", random), "type": "function", "function": function}))
 }
 

@@ -5,55 +5,55 @@ use serde_json::{Value, json};
 use super::objects::{RunOutcome, RunStep};
 use crate::{
     core::{
-        reply::{Block, Text},
-        response::EventKind,
+        reply::Block,
+        response::{EventKind, StreamEvent},
     },
-    protocol::events::EventBuilder,
+    protocol::events::{EventList, RenderTime, RenderedEvents, named_event},
 };
 
 /// Renders all events of a run.
-pub(super) fn events(outcome: &RunOutcome) -> EventBuilder {
-    let mut events = EventBuilder::default();
-    let mut add = |name: &str, data: &Value, part, tokens| events.push_named(name, &data.to_string(), part, tokens);
+pub(super) fn events(outcome: &RunOutcome) -> RenderedEvents {
+    let mut events = EventList::new(RenderTime::Late);
     if let Some(thread) = &outcome.thread {
-        add("thread.created", thread, EventKind::Content, 0);
+        events.push(content_event("thread.created", thread, 0));
     }
     for step in &outcome.completed_steps {
-        add("thread.run.step.completed", step, EventKind::Content, 0);
+        events.push(content_event("thread.run.step.completed", step, 0));
     }
     if outcome.is_new {
-        add("thread.run.created", &outcome.queued, EventKind::Content, 0);
+        events.push(content_event("thread.run.created", &outcome.queued, 0));
     }
-    add("thread.run.queued", &outcome.queued, EventKind::Content, 0);
-    add("thread.run.in_progress", &outcome.in_progress(), EventKind::Content, 0);
+    events.push(content_event("thread.run.queued", &outcome.queued, 0));
+    events.push(content_event("thread.run.in_progress", &outcome.in_progress(), 0));
     for step in &outcome.steps {
         let begun = begun_step(step);
-        add("thread.run.step.created", &begun, EventKind::Content, 0);
-        add("thread.run.step.in_progress", &begun, EventKind::Content, 0);
+        events.push(content_event("thread.run.step.created", &begun, 0));
+        events.push(content_event("thread.run.step.in_progress", &begun, 0));
         match &step.message {
             Some(message) => {
                 let begun = begun_message(message);
-                add("thread.message.created", &begun, EventKind::Content, 0);
-                add("thread.message.in_progress", &begun, EventKind::Content, 0);
+                events.push(content_event("thread.message.created", &begun, 0));
+                events.push(content_event("thread.message.in_progress", &begun, 0));
                 for (index, block) in step.blocks.iter().enumerate() {
-                    message_deltas(&message["id"], index, block, &mut add);
+                    message_deltas(&message["id"], index, block, &mut events);
                 }
                 let state = message["status"].as_str().unwrap_or_default();
-                add(&format!("thread.message.{state}"), message, EventKind::Content, 0);
-                add("thread.run.step.completed", &step.object, EventKind::Content, 0);
+                events.push(content_event(&format!("thread.message.{state}"), message, 0));
+                events.push(content_event("thread.run.step.completed", &step.object, 0));
             }
-            None => call_deltas(step, &mut add),
+            None => call_deltas(step, &mut events),
         }
     }
     let finished = outcome.finished();
     let state = finished["status"].as_str().unwrap_or_default();
-    add(&format!("thread.run.{state}"), &finished, EventKind::Finish, 0);
-    events.push_named("done", "[DONE]", EventKind::End, 0);
-    events
+    events.push(named_event(&format!("thread.run.{state}"), &finished.to_string(), EventKind::Finish, 0));
+    events.push(named_event("done", "[DONE]", EventKind::End, 0));
+    events.into()
 }
 
-/// Adds an event. Arguments: name, data, kind, number of tokens.
-type AddEvent<'t> = dyn FnMut(&str, &Value, EventKind, u32) + 't;
+fn content_event(name: &str, data: &Value, tokens: u32) -> StreamEvent {
+    named_event(name, &data.to_string(), EventKind::Content, tokens)
+}
 
 /// Returns a step at its start, without its calls.
 fn begun_step(step: &RunStep) -> Value {
@@ -78,36 +78,34 @@ fn begun_message(message: &Value) -> Value {
 }
 
 /// Adds the deltas of a message's part.
-fn message_deltas(id: &Value, index: usize, block: &Block, add: &mut AddEvent<'_>) {
-    for (n, piece) in pieces(block.text()).enumerate() {
-        let part = match (block, n) {
-            (Block::Refusal(_), _) => json!({"index": index, "type": "refusal", "refusal": piece}),
-            (_, 0) => json!({"index": index, "type": "text", "text": {"value": piece, "annotations": []}}),
-            _ => json!({"index": index, "type": "text", "text": {"value": piece}}),
+fn message_deltas(id: &Value, index: usize, block: &Block, events: &mut EventList<StreamEvent>) {
+    let (id, refuses) = (id.clone(), matches!(block, Block::Refusal(_)));
+    events.push_pieces(block.text(), move |piece| {
+        let part = match (refuses, piece.index) {
+            (true, _) => json!({"index": index, "type": "refusal", "refusal": piece.text}),
+            (_, 0) => json!({"index": index, "type": "text", "text": {"value": piece.text, "annotations": []}}),
+            _ => json!({"index": index, "type": "text", "text": {"value": piece.text}}),
         };
         let delta = json!({"id": id, "object": "thread.message.delta", "delta": {"content": [part]}});
-        add("thread.message.delta", &delta, EventKind::Content, 1);
-    }
+        content_event("thread.message.delta", &delta, 1)
+    });
 }
 
 /// Adds the deltas of tool calls: for each its name, then the pieces of its arguments.
-fn call_deltas(step: &RunStep, add: &mut AddEvent<'_>) {
+fn call_deltas(step: &RunStep, events: &mut EventList<StreamEvent>) {
     let calls = step.object["step_details"]["tool_calls"].as_array().map_or(&[][..], Vec::as_slice);
-    let mut delta = |call: Value, tokens| {
+    let id = step.object["id"].clone();
+    let delta = move |call: Value, tokens| {
         let details = json!({"type": "tool_calls", "tool_calls": [call]});
-        let delta =
-            json!({"id": step.object["id"], "object": "thread.run.step.delta", "delta": {"step_details": details}});
-        add("thread.run.step.delta", &delta, EventKind::Content, tokens);
+        let delta = json!({"id": id, "object": "thread.run.step.delta", "delta": {"step_details": details}});
+        content_event("thread.run.step.delta", &delta, tokens)
     };
     for (index, (call, block)) in calls.iter().zip(&step.blocks).enumerate() {
         let function = json!({"name": call["function"]["name"], "arguments": "", "output": null});
-        delta(json!({"index": index, "id": call["id"], "type": "function", "function": function}), 0);
-        for piece in pieces(block.text()) {
-            delta(json!({"index": index, "type": "function", "function": {"arguments": piece}}), 1);
-        }
+        events.push(delta(json!({"index": index, "id": call["id"], "type": "function", "function": function}), 0));
+        let delta = delta.clone();
+        events.push_pieces(block.text(), move |piece| {
+            delta(json!({"index": index, "type": "function", "function": {"arguments": piece.text}}), 1)
+        });
     }
-}
-
-fn pieces(text: &Text) -> impl Iterator<Item = &str> {
-    text.pieces().filter(|piece| !piece.is_empty())
 }

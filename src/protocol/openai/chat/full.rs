@@ -9,7 +9,7 @@ use super::Logprobs;
 use crate::{
     core::{
         random::{Alphabet, Random},
-        reply::{Block, Choice, FinishReason, Text, ToolCall, ToolKind, Usage},
+        reply::{Block, Choice, FinishReason, Piece, Text, ToolCall, ToolKind, Usage},
     },
     media::silence::{Format, duration_of, silence},
 };
@@ -26,6 +26,8 @@ pub(super) struct MessageParts<'a> {
     pub(super) reasoning: Option<(&'a str, &'a Text)>,
     /// The `audio` object.
     pub(super) audio: Option<Value>,
+    /// The seed of the log probabilities; 0 if there are none.
+    pub(super) logprob_seed: u64,
 }
 
 impl<'a> MessageParts<'a> {
@@ -35,9 +37,14 @@ impl<'a> MessageParts<'a> {
         choice: &'a Choice,
         reasoning_member: Option<&'a str>,
         audio_format: Format,
+        logprobs: Logprobs,
         random: &mut Random,
         now: u64,
     ) -> Self {
+        let logprob_seed = match logprobs {
+            Logprobs::Given(_) => random.number(0..=u64::MAX),
+            Logprobs::Absent | Logprobs::Null => 0,
+        };
         let mut fresh = |prefix: &str, alphabet, length| {
             let mut id = prefix.as_bytes().to_vec();
             random.put(alphabet, length, &mut id);
@@ -48,15 +55,15 @@ impl<'a> MessageParts<'a> {
         let audio = choice.blocks.iter().find_map(|block| match block {
             Block::Audio(text) => Some(json!({
                 "id": fresh("audio_", Alphabet::Hex, 32),
-                "data": BASE64.encode(silence(audio_format, duration_of(&text.text).min(MAX_AUDIO))),
+                "data": BASE64.encode(silence(audio_format, duration_of(&text.whole()).min(MAX_AUDIO))),
                 "expires_at": now + 3600,
-                "transcript": text.text,
+                "transcript": text.whole(),
             })),
             _ => None,
         });
         let reasoning =
             choice.blocks.iter().find_map(|block| if let Block::Reasoning(text) = block { Some(text) } else { None });
-        MessageParts { choice, ids, reasoning: reasoning_member.zip(reasoning), audio }
+        MessageParts { choice, ids, reasoning: reasoning_member.zip(reasoning), audio, logprob_seed }
     }
 
     pub(super) fn calls(&self) -> impl Iterator<Item = (&'a ToolCall, &String)> {
@@ -93,18 +100,18 @@ impl<'a> MessageParts<'a> {
 }
 
 /// Renders a choice of a full response.
-pub(super) fn choice(index: usize, parts: &MessageParts<'_>, logprobs: &Logprobs, random: &mut Random) -> Value {
-    let text = |text: Option<&Text>| text.map_or(Value::Null, |text| text.text.clone().into());
+pub(super) fn choice(index: usize, parts: &MessageParts<'_>, logprobs: Logprobs) -> Value {
+    let text = |text: Option<&Text>| text.map_or(Value::Null, |text| text.whole().into());
     let mut message = Map::new();
     message.insert("role".into(), "assistant".into());
     message.insert("content".into(), text(parts.text()));
-    message.extend(parts.reasoning.map(|(member, reasoning)| (member.to_owned(), reasoning.text.clone().into())));
+    message.extend(parts.reasoning.map(|(member, reasoning)| (member.to_owned(), reasoning.whole().into())));
     if let Some(call) = parts.legacy() {
-        message.insert("function_call".into(), json!({"name": call.name, "arguments": call.arguments.text}));
+        message.insert("function_call".into(), json!({"name": call.name, "arguments": call.arguments.whole()}));
     } else if !parts.ids.is_empty() {
         message.insert(
             "tool_calls".into(),
-            parts.calls().map(|(call, id)| tool_call(call, id, &call.arguments.text)).collect(),
+            parts.calls().map(|(call, id)| tool_call(call, id, &call.arguments.whole())).collect(),
         );
     }
     message.insert("refusal".into(), text(parts.refusal()));
@@ -118,11 +125,11 @@ pub(super) fn choice(index: usize, parts: &MessageParts<'_>, logprobs: &Logprobs
         Logprobs::Absent => {}
         Logprobs::Null => _ = choice.insert("logprobs".into(), Value::Null),
         Logprobs::Given(top) => {
-            let logprobs = |text: Option<&Text>, random: &mut Random| match text {
-                Some(text) => text.pieces().map(|piece| logprob(piece, *top, random)).collect(),
+            let logprobs = |text: Option<&Text>| match text {
+                Some(text) => text.pieces().map(|piece| logprob(piece, top, parts.logprob_seed)).collect(),
                 None => Value::Null,
             };
-            let (content, refusal) = (logprobs(parts.text(), random), logprobs(parts.refusal(), random));
+            let (content, refusal) = (logprobs(parts.text()), logprobs(parts.refusal()));
             choice.insert("logprobs".into(), json!({"content": content, "refusal": refusal}));
         }
     }
@@ -148,8 +155,10 @@ pub(super) fn annotations(text: &Text) -> Vec<Value> {
     text.citations.iter().map(annotation).collect()
 }
 
-/// Draws the log probability of a token, with `top` alternatives, of which the first is the token itself.
-pub(super) fn logprob(piece: &str, top: u64, random: &mut Random) -> Value {
+/// Draws the log probability of a token, with `top` alternatives, of which the first is the token itself. The same
+/// piece of a message with the same seed always has the same one.
+pub(super) fn logprob(piece: Piece<'_>, top: u64, seed: u64) -> Value {
+    let (mut random, piece) = (Random::seeded(seed ^ piece.index as u64), piece.text);
     // Six decimals, in the range of a confident model.
     let mut rounded = |scale: f64| -(random.unit() * scale * 1e6).round() / 1e6;
     let logprob = rounded(0.7);

@@ -11,20 +11,25 @@ use super::{
 };
 use crate::core::{
     random::{Alphabet, Random},
-    reply::{Text, ToolKind},
+    reply::{Piece, Text, ToolKind},
     response::{EventKind, StreamEvent},
 };
-use crate::protocol::{interleave, wrap::azure_filter::ContentFilter};
+use crate::protocol::{
+    events::{EventList, EventLists, Events, RenderTime},
+    wrap::azure_filter::ContentFilter,
+};
 
-/// The rendered chunks of one reply. All streams that send this reply share them.
+/// The chunks of one reply. Clones share them.
+#[derive(Clone, Default)]
 pub(super) struct ChatChunks {
-    /// All chunks but the usage chunk and the end marker.
-    pub(super) chunks: Vec<Chunk>,
+    /// All chunks but the usage chunk and the end marker. Each holds one choice, and the choices take turns.
+    pub(super) chunks: EventLists<Chunk>,
     /// The usage object.
-    pub(super) usage: String,
+    pub(super) usage: Arc<str>,
 }
 
 /// A chunk without the members that all chunks share.
+#[derive(Clone)]
 pub(super) struct Chunk {
     /// The value of `choices`.
     choices: String,
@@ -33,28 +38,29 @@ pub(super) struct Chunk {
     tokens: u32,
 }
 
-/// Renders all chunks. Each holds one choice, and the choices take turns.
-pub(super) fn chunks(
-    messages: &[MessageParts<'_>],
-    logprobs: &Logprobs,
-    filter: Option<&ContentFilter>,
-    random: &mut Random,
-) -> Vec<Chunk> {
-    let each = messages.iter().enumerate().map(|(index, message)| {
-        let mut chunks = ChunkBuilder { index, logprobs, filter, random: &mut *random, list: Vec::new() };
-        chunks.message(message);
-        chunks.list
-    });
-    interleave(each.collect())
+/// The properties that all chunks of one choice share.
+#[derive(Clone)]
+pub(super) struct ChunkStyle {
+    /// The index of the choice.
+    pub(super) index: usize,
+    pub(super) logprobs: Logprobs,
+    /// The seed of the log probabilities.
+    pub(super) seed: u64,
+    /// Azure's content filter, if the endpoint has one.
+    pub(super) filter: Option<Arc<ContentFilter>>,
 }
 
-/// Renders the chunks of one choice.
-struct ChunkBuilder<'a> {
-    index: usize,
-    logprobs: &'a Logprobs,
-    filter: Option<&'a ContentFilter>,
-    random: &'a mut Random,
-    list: Vec<Chunk>,
+/// Returns the chunks of one choice. Those of texts are rendered at `time`.
+pub(super) fn chunks(message: &MessageParts<'_>, style: ChunkStyle, time: RenderTime) -> EventList<Chunk> {
+    let mut chunks = ChunkBuilder { style, list: EventList::new(time) };
+    chunks.message(message);
+    chunks.list
+}
+
+/// The builder of one choice's chunks.
+struct ChunkBuilder {
+    style: ChunkStyle,
+    list: EventList<Chunk>,
 }
 
 /// The text that a chunk's `logprobs` describe.
@@ -63,11 +69,11 @@ enum LogprobText<'a> {
     None,
     /// The first chunk, before any text.
     Start(&'static str),
-    Content(&'a str),
-    Refusal(&'a str),
+    Content(Piece<'a>),
+    Refusal(Piece<'a>),
 }
 
-impl ChunkBuilder<'_> {
+impl ChunkBuilder {
     fn message(&mut self, message: &MessageParts<'_>) {
         let calls: Vec<_> = message.calls().collect();
         match (message.text(), message.refusal(), message.legacy(), calls.as_slice()) {
@@ -75,9 +81,10 @@ impl ChunkBuilder<'_> {
                 let head = json!({"name": call.name, "arguments": ""});
                 let delta = json!({"role": "assistant", "content": null, "function_call": head, "refusal": null});
                 self.push(&delta.to_string(), LogprobText::None);
-                for piece in call.arguments.pieces() {
-                    self.token(&json!({"function_call": {"arguments": piece}}).to_string(), LogprobText::None);
-                }
+                self.pieces(&call.arguments, |piece| {
+                    let delta = json!({"function_call": {"arguments": piece.text}});
+                    (delta.to_string(), LogprobText::None)
+                });
             }
             // A single call is in the chunk with the role.
             (None, None, None, [(call, id)]) if message.reasoning.is_none() => {
@@ -105,24 +112,23 @@ impl ChunkBuilder<'_> {
                 }
             }
         }
-        self.finish(message.finish_reason());
+        self.list.push(self.style.finish(message.finish_reason()));
     }
 
-    /// Renders the reasoning, which comes between the role and the text.
+    /// Adds the reasoning, which comes between the role and the text.
     fn reasoning(&mut self, message: &MessageParts<'_>) {
         let Some((member, reasoning)) = message.reasoning else { return };
-        for piece in reasoning.pieces() {
-            self.token(&json!({(member): piece}).to_string(), LogprobText::None);
-        }
+        let member = member.to_owned();
+        self.pieces(reasoning, move |piece| (json!({&member: piece.text}).to_string(), LogprobText::None));
     }
 
-    /// Renders the role with an empty text first, then the text.
+    /// Adds the role with an empty text first, then the text.
     fn text(&mut self, text: &Text, message: &MessageParts<'_>) {
         self.push(r#"{"role":"assistant","content":"","refusal":null}"#, LogprobText::Start("content"));
         self.reasoning(message);
-        for piece in text.pieces() {
-            self.token(&format!(r#"{{"content":{}}}"#, Value::from(piece)), LogprobText::Content(piece));
-        }
+        self.pieces(text, |piece| {
+            (format!(r#"{{"content":{}}}"#, Value::from(piece.text)), LogprobText::Content(piece))
+        });
         if !text.citations.is_empty() {
             self.push(&json!({"annotations": annotations(text)}).to_string(), LogprobText::None);
         }
@@ -131,9 +137,9 @@ impl ChunkBuilder<'_> {
     fn refusal(&mut self, refusal: &Text, message: &MessageParts<'_>) {
         self.push(r#"{"role":"assistant","content":null,"refusal":""}"#, LogprobText::Start("refusal"));
         self.reasoning(message);
-        for piece in refusal.pieces() {
-            self.token(&format!(r#"{{"refusal":{}}}"#, Value::from(piece)), LogprobText::Refusal(piece));
-        }
+        self.pieces(refusal, |piece| {
+            (format!(r#"{{"refusal":{}}}"#, Value::from(piece.text)), LogprobText::Refusal(piece))
+        });
     }
 
     fn audio(&mut self, message: &MessageParts<'_>) {
@@ -145,32 +151,48 @@ impl ChunkBuilder<'_> {
         self.push(&json!({"audio": {"transcript": audio["transcript"]}}).to_string(), LogprobText::None);
         let data = audio["data"].as_str().unwrap_or_default().as_bytes();
         for data in data.chunks(DATA).filter_map(|data| std::str::from_utf8(data).ok()) {
-            self.token(&json!({"audio": {"data": data}}).to_string(), LogprobText::None);
+            let delta = json!({"audio": {"data": data}}).to_string();
+            self.list.push(self.style.token(&delta, LogprobText::None));
         }
         self.push(&json!({"audio": {"expires_at": audio["expires_at"]}}).to_string(), LogprobText::None);
     }
 
     fn arguments(&mut self, n: usize, kind: ToolKind, arguments: &Text) {
-        for piece in arguments.pieces() {
+        self.pieces(arguments, move |piece| {
             let fragment = match kind {
-                ToolKind::Custom => json!({"index": n, "custom": {"input": piece}}),
-                _ => json!({"index": n, "function": {"arguments": piece}}),
+                ToolKind::Custom => json!({"index": n, "custom": {"input": piece.text}}),
+                _ => json!({"index": n, "function": {"arguments": piece.text}}),
             };
-            self.token(&json!({"tool_calls": [fragment]}).to_string(), LogprobText::None);
-        }
+            (json!({"tool_calls": [fragment]}).to_string(), LogprobText::None)
+        });
     }
 
     /// Adds a chunk without a token.
     fn push(&mut self, delta: &str, text: LogprobText<'_>) {
-        self.chunk(delta, text, 0);
+        self.list.push(self.style.chunk(delta, text, 0));
     }
 
-    /// Adds a chunk with one token.
-    fn token(&mut self, delta: &str, text: LogprobText<'_>) {
-        self.chunk(delta, text, u32::from(self.index == 0));
+    /// Adds a chunk for each piece of a text.
+    fn pieces(
+        &mut self,
+        text: &Text,
+        delta: impl for<'p> Fn(Piece<'p>) -> (String, LogprobText<'p>) + Send + Sync + 'static,
+    ) {
+        let style = self.style.clone();
+        self.list.push_pieces(text, move |piece| {
+            let (delta, text) = delta(piece);
+            style.token(&delta, text)
+        });
+    }
+}
+
+impl ChunkStyle {
+    /// Renders a chunk with one token.
+    fn token(&self, delta: &str, text: LogprobText<'_>) -> Chunk {
+        self.chunk(delta, text, u32::from(self.index == 0))
     }
 
-    fn chunk(&mut self, delta: &str, text: LogprobText<'_>, tokens: u32) {
+    fn chunk(&self, delta: &str, text: LogprobText<'_>, tokens: u32) -> Chunk {
         let logprobs = match (self.logprobs, text) {
             (Logprobs::Absent, _) => String::new(),
             (Logprobs::Null, _) | (Logprobs::Given(_), LogprobText::None) => r#""logprobs":null,"#.to_owned(),
@@ -179,26 +201,26 @@ impl ChunkBuilder<'_> {
             }
             (Logprobs::Given(_), LogprobText::Start(_)) => r#""logprobs":{"content":null,"refusal":[]},"#.to_owned(),
             (Logprobs::Given(top), LogprobText::Content(piece)) => {
-                format!(r#""logprobs":{{"content":[{}],"refusal":null}},"#, logprob(piece, *top, self.random))
+                format!(r#""logprobs":{{"content":[{}],"refusal":null}},"#, logprob(piece, top, self.seed))
             }
             (Logprobs::Given(top), LogprobText::Refusal(piece)) => {
-                format!(r#""logprobs":{{"content":null,"refusal":[{}]}},"#, logprob(piece, *top, self.random))
+                format!(r#""logprobs":{{"content":null,"refusal":[{}]}},"#, logprob(piece, top, self.seed))
             }
         };
         let choices = format!(r#"[{{"index":{},"delta":{delta},{logprobs}"finish_reason":null}}]"#, self.index);
-        self.list.push(Chunk { choices: self.with_filter_results(choices), part: EventKind::Content, tokens });
+        Chunk { choices: self.with_filter_results(choices), part: EventKind::Content, tokens }
     }
 
-    /// Adds the last chunk, which has a finish reason and no text.
-    fn finish(&mut self, reason: &str) {
+    /// Renders the last chunk, which has a finish reason and no text.
+    fn finish(&self, reason: &str) -> Chunk {
         let logprobs = if matches!(self.logprobs, Logprobs::Absent) { "" } else { r#""logprobs":null,"# };
         let choices = format!(r#"[{{"index":{},"delta":{{}},{logprobs}"finish_reason":"{reason}"}}]"#, self.index);
-        self.list.push(Chunk { choices: self.with_filter_results(choices), part: EventKind::Finish, tokens: 0 });
+        Chunk { choices: self.with_filter_results(choices), part: EventKind::Finish, tokens: 0 }
     }
 
     /// Adds the filter's results to choices, if the endpoint has a filter.
     fn with_filter_results(&self, choices: String) -> String {
-        let Some(filter) = self.filter else { return choices };
+        let Some(filter) = &self.filter else { return choices };
         let mut with_filter_results: Value = serde_json::from_str(&choices).unwrap_or_default();
         filter.annotate(&mut with_filter_results);
         with_filter_results.sort_all_objects();
@@ -217,9 +239,12 @@ fn indexed(n: usize, call: Value) -> Value {
 
 /// The events of one stream, rendered one by one.
 pub(super) struct ChatEvents {
-    stream: Arc<ChatChunks>,
-    next: usize,
+    chunks: Events<Chunk>,
+    /// The usage object; `None` once it was sent, or if the request does not want it.
+    usage: Option<Arc<str>>,
+    /// True if chunks have a null `usage`, as the request wants the usage at the end.
     include_usage: bool,
+    is_ended: bool,
     writer: ChunkWriter,
 }
 
@@ -251,13 +276,14 @@ const BUFFER_SIZE: usize = 2048;
 impl ChatEvents {
     /// Creates the events. `obfuscation` pads chunks, which hides the length of tokens.
     pub(super) fn new(
-        stream: &Arc<ChatChunks>,
+        stream: &ChatChunks,
         envelope: ChunkEnvelope,
         include_usage: bool,
         obfuscation: Option<Random>,
     ) -> Self {
         let writer = ChunkWriter { envelope, obfuscation, buffer: BytesMut::new() };
-        ChatEvents { stream: Arc::clone(stream), next: 0, include_usage, writer }
+        let usage = include_usage.then(|| Arc::clone(&stream.usage));
+        ChatEvents { chunks: Events::new(&stream.chunks), usage, include_usage, is_ended: false, writer }
     }
 }
 
@@ -265,22 +291,19 @@ impl Iterator for ChatEvents {
     type Item = StreamEvent;
 
     fn next(&mut self) -> Option<StreamEvent> {
-        let ChatEvents { stream, next, include_usage, writer } = self;
+        let ChatEvents { chunks, usage, include_usage, is_ended, writer } = self;
         if let Some(first) = writer.envelope.first.take() {
             return Some(StreamEvent::content(first, 0));
         }
-        let after = next.checked_sub(stream.chunks.len());
-        *next += 1;
-        let (bytes, part, tokens) = match (after, *include_usage) {
-            (None, include_usage) => {
-                let Chunk { choices, part, tokens } = &stream.chunks[*next - 1];
-                (writer.chunk(choices, include_usage.then_some("null")), *part, *tokens)
-            }
-            (Some(0), true) => (writer.chunk("[]", Some(&stream.usage)), EventKind::Usage, 0),
-            (Some(0), false) | (Some(1), true) => (Bytes::from_static(b"data: [DONE]\n\n"), EventKind::End, 0),
-            _ => return None,
-        };
-        Some(StreamEvent { bytes, kind: part, tokens })
+        if let Some(chunk) = chunks.next() {
+            let bytes = writer.chunk(&chunk.choices, include_usage.then_some("null"));
+            return Some(StreamEvent { bytes, kind: chunk.part, tokens: chunk.tokens });
+        }
+        if let Some(usage) = usage.take() {
+            return Some(StreamEvent { bytes: writer.chunk("[]", Some(&usage)), kind: EventKind::Usage, tokens: 0 });
+        }
+        let end = Bytes::from_static(b"data: [DONE]\n\n");
+        (!std::mem::replace(is_ended, true)).then_some(StreamEvent { bytes: end, kind: EventKind::End, tokens: 0 })
     }
 }
 

@@ -1,16 +1,16 @@
 //! Rendering of choices, for full responses and for the chunks of a stream.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::read::CompletionOptions;
-use crate::protocol::interleave;
+use crate::protocol::events::{EventList, EventLists, Events, RenderTime};
 use crate::{
     core::{
         random::Random,
-        reply::{Block, Choice, FinishReason},
+        reply::{Block, Choice, FinishReason, Piece, Text},
         response::{EventKind, StreamEvent},
     },
     model::tokens::Tokenizer,
@@ -19,78 +19,117 @@ use crate::{
 /// The text of one choice, with its prompt if that is needed.
 pub(super) struct ChoiceText<'a> {
     prompt: &'a str,
-    /// The text as the stream splits it. A tool call is rendered as its arguments.
-    pieces: Vec<&'a str>,
+    /// The texts of the choice. A tool call is rendered as its arguments.
+    texts: Vec<&'a Text>,
     echo: bool,
     reason: &'static str,
+    /// The number of alternatives and the seed of the log probabilities, if there are any.
+    logprobs: Option<(u64, u64)>,
 }
 
 impl<'a> ChoiceText<'a> {
-    pub(super) fn new(choice: &'a Choice, prompt: Option<&'a String>, options: &CompletionOptions) -> ChoiceText<'a> {
+    pub(super) fn new(
+        choice: &'a Choice,
+        prompt: Option<&'a String>,
+        options: &CompletionOptions,
+        random: &mut Random,
+    ) -> ChoiceText<'a> {
         let blocks = choice.blocks.iter().filter(|block| !matches!(block, Block::Reasoning(_)));
         let reason = match choice.finish_reason {
             FinishReason::Stop | FinishReason::ToolCalls => "stop",
             FinishReason::Length => "length",
             FinishReason::ContentFilter => "content_filter",
         };
-        let pieces = blocks.flat_map(|block| block.text().pieces()).collect();
-        ChoiceText { prompt: prompt.map_or("", String::as_str), pieces, echo: options.echo, reason }
+        ChoiceText {
+            prompt: prompt.map_or("", String::as_str),
+            texts: blocks.map(Block::text).collect(),
+            echo: options.echo,
+            reason,
+            logprobs: options.logprobs.map(|top| (top, random.number(0..=u64::MAX))),
+        }
     }
 
     /// Renders a choice of a full response.
-    pub(super) fn full(&self, index: usize, options: &CompletionOptions, random: &mut Random) -> Value {
-        let logprobs = options.logprobs.map(|top| {
-            let mut logprobs = LogprobLists::new(top, if self.echo { "" } else { self.prompt });
+    pub(super) fn full(&self, index: usize) -> Value {
+        let logprobs = self.logprobs.map(|(top, seed)| {
+            let mut logprobs = LogprobLists::new(top);
             if self.echo {
-                logprobs.prompt(self.prompt, random);
+                logprobs.prompt(self.prompt, seed);
             }
-            self.pieces.iter().for_each(|piece| logprobs.push(piece, random));
+            for (text, place) in self.places() {
+                text.pieces().for_each(|piece| logprobs.push(piece, place, seed));
+            }
             logprobs.take()
         });
-        let prompt = if self.echo { self.prompt } else { "" };
-        let text = [&[prompt], self.pieces.as_slice()].concat().concat();
-        json!({"text": text, "index": index, "logprobs": logprobs, "finish_reason": self.reason})
+        let mut whole = if self.echo { self.prompt.to_owned() } else { String::new() };
+        whole.extend(self.texts.iter().map(|text| text.whole()));
+        json!({"text": whole, "index": index, "logprobs": logprobs, "finish_reason": self.reason})
     }
 
-    /// Renders one chunk for each piece. The last has the finish reason. The prompt, if any, is a chunk before them.
-    fn chunks(&self, index: usize, options: &CompletionOptions, random: &mut Random) -> Vec<Chunk> {
-        let mut logprobs = options.logprobs.map(|top| LogprobLists::new(top, if self.echo { "" } else { self.prompt }));
-        let mut list = Vec::new();
-        let mut push = |text: &str, reason: Option<&str>, logprobs: Option<Value>, tokens: u32| {
+    /// Returns the texts with their places in the choice.
+    fn places(&self) -> impl Iterator<Item = (&'a Text, Place)> {
+        let start = if self.logprobs.is_some() { self.prompt.chars().count() } else { 0 };
+        let count = |place: &mut Place, text: &&'a Text| {
+            let here = *place;
+            place.pieces += text.piece_count();
+            place.characters += text.characters();
+            Some((*text, here))
+        };
+        self.texts.iter().scan(Place { pieces: 0, characters: start }, count)
+    }
+
+    /// Returns one chunk for each piece, rendered at `time`. The last has the finish reason. The prompt, if any, is a
+    /// chunk before them.
+    pub(super) fn chunks(&self, index: usize, time: RenderTime) -> EventList<Chunk> {
+        let chunk = move |text: &str, reason: Option<&str>, logprobs: Option<Value>, tokens: u32| {
             let choices = json!([{"text": text, "index": index, "logprobs": logprobs, "finish_reason": reason}]);
             let part = if reason.is_some() { EventKind::Finish } else { EventKind::Content };
             // Choices are generated in parallel, so only the first choice's chunks count tokens.
             let tokens = if index == 0 { tokens } else { 0 };
-            list.push(Chunk { choices: choices.to_string(), part, tokens });
+            Chunk { choices: choices.to_string(), part, tokens }
         };
+        let mut list = EventList::new(time);
         if self.echo && !self.prompt.is_empty() {
-            let prompt_logprobs = logprobs.as_mut().map(|logprobs| {
-                logprobs.prompt(self.prompt, random);
+            let prompt_logprobs = self.logprobs.map(|(top, seed)| {
+                let mut logprobs = LogprobLists::new(top);
+                logprobs.prompt(self.prompt, seed);
                 logprobs.take()
             });
-            push(self.prompt, None, prompt_logprobs, 0);
+            list.push(chunk(self.prompt, None, prompt_logprobs, 0));
         }
-        for (n, piece) in self.pieces.iter().enumerate() {
-            let piece_logprobs = logprobs.as_mut().map(|logprobs| {
-                logprobs.push(piece, random);
-                logprobs.take()
+        let last = self.texts.iter().map(|text| text.piece_count()).sum::<usize>().checked_sub(1);
+        let (logprobs, reason) = (self.logprobs, self.reason);
+        for (text, place) in self.places() {
+            list.push_pieces(text, move |piece| {
+                let piece_logprobs = logprobs.map(|(top, seed)| {
+                    let mut logprobs = LogprobLists::new(top);
+                    logprobs.push(piece, place, seed);
+                    logprobs.take()
+                });
+                let is_last = Some(place.pieces + piece.index) == last;
+                chunk(piece.text, is_last.then_some(reason), piece_logprobs, 1)
             });
-            let last = n + 1 == self.pieces.len();
-            push(piece, last.then_some(self.reason), piece_logprobs, 1);
         }
-        if self.pieces.is_empty() {
-            push("", Some(self.reason), None, 0);
+        if last.is_none() {
+            list.push(chunk("", Some(self.reason), None, 0));
         }
         list
     }
+}
+
+/// The start of a text in its choice.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Number of pieces before it.
+    pieces: usize,
+    /// Number of characters before it, those of the prompt included.
+    characters: usize,
 }
 
 /// The log probabilities of tokens, and their offsets in the text that begins with the prompt.
 struct LogprobLists {
     /// Number of alternatives.
     top: u64,
-    /// Offset of the next token, in characters.
-    offset: usize,
     tokens: Vec<Value>,
     token_logprobs: Vec<Value>,
     top_logprobs: Vec<Value>,
@@ -98,26 +137,30 @@ struct LogprobLists {
 }
 
 impl LogprobLists {
-    /// Creates the lists for tokens that follow the text `before`, with `top` alternatives.
-    fn new(top: u64, before: &str) -> Self {
+    /// Creates the lists for tokens with `top` alternatives.
+    fn new(top: u64) -> Self {
         let (tokens, token_logprobs, top_logprobs, text_offset) = Default::default();
-        LogprobLists { top, offset: before.chars().count(), tokens, token_logprobs, top_logprobs, text_offset }
+        LogprobLists { top, tokens, token_logprobs, top_logprobs, text_offset }
     }
 
     /// Adds the tokens of a prompt. The first has no predecessor, so its log probability is `null`.
-    fn prompt(&mut self, prompt: &str, random: &mut Random) {
+    fn prompt(&mut self, prompt: &str, seed: u64) {
         let cut = Tokenizer::Words.cut(prompt);
-        let mut from = 0;
-        for (n, end) in cut.ends.into_iter().enumerate() {
-            self.push(&prompt[from..end], random);
-            if let (0, Some(logprob), Some(top)) = (n, self.token_logprobs.last_mut(), self.top_logprobs.last_mut()) {
+        let text = Text::written(prompt.to_owned(), cut.ends, cut.tokens as u64);
+        for piece in text.pieces() {
+            // The tokens of the prompt have other numbers than those of the text.
+            self.push(piece, Place { pieces: 0, characters: 0 }, !seed);
+            if let (0, Some(logprob), Some(top)) =
+                (piece.index, self.token_logprobs.last_mut(), self.top_logprobs.last_mut())
+            {
                 (*logprob, *top) = (Value::Null, Value::Null);
             }
-            from = end;
         }
     }
 
-    fn push(&mut self, token: &str, random: &mut Random) {
+    /// Adds a token. The same piece of a choice with the same seed always has the same log probability.
+    fn push(&mut self, piece: Piece<'_>, place: Place, seed: u64) {
+        let (mut random, token) = (Random::seeded(seed ^ (place.pieces + piece.index) as u64), piece.text);
         // Six decimals, in the range of a confident model.
         let mut rounded = |scale: f64| -(random.unit() * scale * 1e6).round() / 1e6;
         let logprob = rounded(0.7);
@@ -132,8 +175,7 @@ impl LogprobLists {
         self.tokens.push(token.into());
         self.token_logprobs.push(json!(logprob));
         self.top_logprobs.push(top.into());
-        self.text_offset.push(self.offset.into());
-        self.offset += token.chars().count();
+        self.text_offset.push((place.characters + piece.start).into());
     }
 
     /// Takes the tokens pushed since the last call, as a JSON object.
@@ -148,26 +190,22 @@ impl LogprobLists {
     }
 }
 
-/// The rendered chunks of one reply. All streams that send this reply share them.
-#[derive(Default)]
+/// The chunks of one reply. Clones share them.
+#[derive(Clone, Default)]
 pub(super) struct CompletionChunks {
-    /// All chunks but the usage chunk and the end marker.
-    pub(super) chunks: Vec<Chunk>,
+    /// All chunks but the usage chunk and the end marker. Each holds one choice, and the choices take turns.
+    pub(super) chunks: EventLists<Chunk>,
     /// The usage object.
-    pub(super) usage: String,
+    pub(super) usage: Arc<str>,
 }
 
 /// A chunk without the members that all chunks share.
+#[derive(Clone)]
 pub(super) struct Chunk {
     /// The value of `choices`.
     choices: String,
     part: EventKind,
     tokens: u32,
-}
-
-/// Renders all chunks. Each holds one choice, and the choices take turns.
-pub(super) fn chunks(choices: &[ChoiceText<'_>], options: &CompletionOptions, random: &mut Random) -> Vec<Chunk> {
-    interleave(choices.iter().enumerate().map(|(index, choice)| choice.chunks(index, options, random)).collect())
 }
 
 /// The events of one stream, rendered one by one.
@@ -176,17 +214,26 @@ pub(super) struct CompletionEvents {
     before: Vec<u8>,
     /// The chunk after that value, without its closing brace.
     after: Vec<u8>,
-    stream: Arc<CompletionChunks>,
-    next: usize,
+    chunks: Events<Chunk>,
+    /// The usage object; `None` once it was sent, or if the request does not want it.
+    usage: Option<Arc<str>>,
     include_usage: bool,
+    is_ended: bool,
 }
 
 impl CompletionEvents {
     /// Creates the events. `envelope` holds the chunk's parts before and after the value of `choices`.
-    pub(super) fn new(envelope: &[Vec<u8>], stream: Arc<CompletionChunks>, include_usage: bool) -> CompletionEvents {
+    pub(super) fn new(envelope: &[Vec<u8>], stream: &CompletionChunks, include_usage: bool) -> CompletionEvents {
         let piece = |n: usize| envelope.get(n).map(Vec::as_slice).unwrap_or_default();
         let after = piece(1).strip_suffix(b"}").unwrap_or_default();
-        CompletionEvents { before: piece(0).to_vec(), after: after.to_vec(), stream, next: 0, include_usage }
+        CompletionEvents {
+            before: piece(0).to_vec(),
+            after: after.to_vec(),
+            chunks: Events::new(&stream.chunks),
+            usage: include_usage.then(|| Arc::clone(&stream.usage)),
+            include_usage,
+            is_ended: false,
+        }
     }
 
     fn chunk(&self, choices: &str) -> Bytes {
@@ -195,9 +242,9 @@ impl CompletionEvents {
     }
 
     /// Renders the usage chunk. Recorded: its choices come last.
-    fn usage(&self) -> Bytes {
+    fn usage(&self, usage: &str) -> Bytes {
         let before = self.before.strip_suffix(b",\"choices\":").unwrap_or_default();
-        let usage = [b",\"usage\":", self.stream.usage.as_bytes(), b",\"choices\":[]}\n\n"].concat();
+        let usage = [b",\"usage\":", usage.as_bytes(), b",\"choices\":[]}\n\n"].concat();
         [b"data: ", before, &self.after, &usage].concat().into()
     }
 }
@@ -206,17 +253,14 @@ impl Iterator for CompletionEvents {
     type Item = StreamEvent;
 
     fn next(&mut self) -> Option<StreamEvent> {
-        let after = self.next.checked_sub(self.stream.chunks.len());
-        self.next += 1;
-        let (bytes, part, tokens) = match (after, self.include_usage) {
-            (None, _) => {
-                let Chunk { choices, part, tokens } = self.stream.chunks.get(self.next - 1)?;
-                (self.chunk(choices), *part, *tokens)
-            }
-            (Some(0), true) => (self.usage(), EventKind::Usage, 0),
-            (Some(0), false) | (Some(1), true) => (Bytes::from_static(b"data: [DONE]\n\n"), EventKind::End, 0),
-            _ => return None,
-        };
-        Some(StreamEvent { bytes, kind: part, tokens })
+        if let Some(chunk) = self.chunks.next().map(Cow::into_owned) {
+            return Some(StreamEvent { bytes: self.chunk(&chunk.choices), kind: chunk.part, tokens: chunk.tokens });
+        }
+        if let Some(usage) = self.usage.take() {
+            return Some(StreamEvent { bytes: self.usage(&usage), kind: EventKind::Usage, tokens: 0 });
+        }
+        let end = Bytes::from_static(b"data: [DONE]\n\n");
+        let is_last = !std::mem::replace(&mut self.is_ended, true);
+        is_last.then_some(StreamEvent { bytes: end, kind: EventKind::End, tokens: 0 })
     }
 }

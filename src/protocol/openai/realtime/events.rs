@@ -1,6 +1,6 @@
 //! The events of one response. Each is rendered when it is due, because a long audio response is megabytes.
 
-use std::{sync::Arc, vec::IntoIter};
+use std::{borrow::Cow, sync::Arc, vec::IntoIter};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::{
         json,
         limit_status::{LimitStatuses, Unit},
         random::Random,
-        reply::{Block, FinishReason, Reply, Usage},
+        reply::{Block, FinishReason, PieceCursor, Reply, Usage},
         response::{Body, EventKind, EventStream, Response, StreamEvent, StreamFormat},
     },
     media::silence,
@@ -72,7 +72,8 @@ impl Rendered for RenderedRealtime {
 fn transcript(reply: &ReplyParts, audio: &Value, mut random: Random) -> Vec<StreamEvent> {
     let Some(block) = reply.blocks.first() else { return Vec::new() };
     let (text, tokens) = (block.text(), reply.usage.completion_tokens);
-    let mut events = transcript_events(text.pieces(), text.text.trim(), audio, tokens, &mut random);
+    let pieces = text.pieces().map(|piece| piece.text);
+    let mut events = transcript_events(pieces, text.whole().trim(), audio, tokens, &mut random);
     let last = events.pop();
     let mut list: Vec<_> = events.into_iter().map(|event| stream_event(&event, EventKind::Content, 1)).collect();
     list.extend(last.map(|event| stream_event(&event, EventKind::End, 0)));
@@ -147,8 +148,8 @@ struct RealtimeEvents {
     ids: Vec<String>,
     calls: Vec<String>,
     steps: IntoIter<Step>,
-    /// The position in the current text: the block's index, the index of the next piece, and its offset in bytes.
-    position: Option<(usize, usize, usize)>,
+    /// The position in the current text, and the index of its block.
+    position: Option<(usize, PieceCursor)>,
     /// The block's index and the audio length, in milliseconds, that belong to the previous piece.
     audio: Option<(usize, u64)>,
     /// Length of all audio so far, in milliseconds.
@@ -194,7 +195,7 @@ impl RealtimeEvents {
     /// Renders the part of a message, complete or without text. `prefix` is the prefix of its type.
     fn part(&self, n: usize, prefix: &str, complete: bool) -> Value {
         let block = &self.reply.blocks[n];
-        let text = if complete { block.text().text.as_str() } else { "" };
+        let text = if complete { block.text().whole() } else { Cow::default() };
         match block {
             Block::Audio(_) => json!({"type": format!("{prefix}audio"), "transcript": text}),
             _ => json!({"type": format!("{prefix}text"), "text": text}),
@@ -217,7 +218,7 @@ impl RealtimeEvents {
                 "status": status,
                 "name": call.name,
                 "call_id": self.calls[n],
-                "arguments": if complete { call.arguments.text.as_str() } else { "" },
+                "arguments": if complete { call.arguments.whole() } else { Cow::default() },
             }),
             _ => {
                 let content = if complete { vec![self.part(n, "output_", true)] } else { Vec::new() };
@@ -268,20 +269,20 @@ impl RealtimeEvents {
                 ("response.content_part.added", self.located(n, json!({"part": self.part(n, "", false)})))
             }
             Step::Deltas(n) => {
-                self.position = Some((n, 0, 0));
+                self.position = Some((n, self.reply.blocks[n].text().cursor()));
                 return None;
             }
             Step::AudioDone(n) => ("response.output_audio.done", self.located(n, json!({}))),
             Step::TextDone(n) => match &self.reply.blocks[n] {
                 Block::ToolCall(call) => {
-                    let (name, arguments) = (&call.name, &call.arguments.text);
+                    let (name, arguments) = (&call.name, call.arguments.whole());
                     let rest = json!({"call_id": self.calls[n], "name": name, "arguments": arguments});
                     ("response.function_call_arguments.done", self.located(n, rest))
                 }
                 Block::Audio(text) => {
-                    ("response.output_audio_transcript.done", self.located(n, json!({"transcript": text.text})))
+                    ("response.output_audio_transcript.done", self.located(n, json!({"transcript": text.whole()})))
                 }
-                block => ("response.output_text.done", self.located(n, json!({"text": block.text().text}))),
+                block => ("response.output_text.done", self.located(n, json!({"text": block.text().whole()}))),
             },
             Step::PartDone(n) => {
                 ("response.content_part.done", self.located(n, json!({"part": self.part(n, "", true)})))
@@ -311,13 +312,14 @@ impl RealtimeEvents {
                 0,
             ));
         }
-        let (n, piece, from) = self.position?;
+        let (n, cursor) = self.position.as_mut()?;
+        let n = *n;
         let block = &self.reply.blocks[n];
-        let Some(end) = block.text().ends.get(piece).copied() else {
+        let Some(piece) = cursor.next(block.text()) else {
             self.position = None;
             return None;
         };
-        let text = &block.text().text[from..end];
+        let text = piece.text;
         let (kind, rest) = match block {
             Block::ToolCall(_) => {
                 ("response.function_call_arguments.delta", json!({"call_id": self.calls[n], "delta": text}))
@@ -333,7 +335,6 @@ impl RealtimeEvents {
             _ => ("response.output_text.delta", json!({"delta": text})),
         };
         let members = self.located(n, rest);
-        self.position = Some((n, piece + 1, end));
         Some(stream_event(&padded(kind, members, &mut self.random), EventKind::Content, 1))
     }
 }

@@ -13,28 +13,29 @@ use crate::core::{
 const ENCRYPTED_BYTES: usize = 384;
 
 /// The output items of a reply. Call ids are set; item ids follow from the id of the response.
-pub(super) struct OutputItems<'a> {
-    pub(super) list: Vec<Item<'a>>,
+pub(super) struct OutputItems {
+    pub(super) list: Vec<Item>,
     /// Reason why the response is incomplete.
     pub(super) incomplete: Option<&'static str>,
 }
 
 /// One item.
-pub(super) enum Item<'a> {
+pub(super) enum Item {
     /// Reasoning: its summary and its encrypted content, if requested.
-    Reasoning { summary: Option<&'a Text>, encrypted: Option<String> },
+    Reasoning { summary: Option<Text>, encrypted: Option<String> },
     /// A web search.
-    Search { query: &'a str },
+    Search { query: String },
     /// A message.
-    Message(ContentPart<'a>),
+    Message(ContentPart),
     /// A tool call, with its id.
-    Call(&'a ToolCall, String),
+    Call(ToolCall, String),
 }
 
 /// The content part of a message.
-pub(super) enum ContentPart<'a> {
-    Text(&'a Text),
-    Refusal(&'a Text),
+#[derive(Clone)]
+pub(super) enum ContentPart {
+    Text(Text),
+    Refusal(Text),
 }
 
 /// The form of reasoning in the output.
@@ -46,9 +47,9 @@ pub(super) struct ReasoningOptions {
     pub(super) encrypted: bool,
 }
 
-impl<'a> OutputItems<'a> {
+impl OutputItems {
     /// Creates the items of a reply. `query` is the query of a web search.
-    pub(super) fn new(reply: &'a Reply, reasoning: ReasoningOptions, query: &'a str, random: &mut Random) -> Self {
+    pub(super) fn new(reply: &Reply, reasoning: ReasoningOptions, query: String, random: &mut Random) -> Self {
         // The protocol has one choice.
         let choice = reply.choices.first();
         let blocks = choice.map_or(&[][..], |choice| &choice.blocks);
@@ -57,7 +58,7 @@ impl<'a> OutputItems<'a> {
         let mut list = Vec::new();
         if reasoning.always || summary.is_some() || reply.usage.reasoning_tokens > 0 {
             let encrypted = reasoning.encrypted.then(|| encrypted_content(random));
-            list.push(Item::Reasoning { summary, encrypted });
+            list.push(Item::Reasoning { summary: summary.cloned(), encrypted });
         }
         let incomplete = choice.and_then(|choice| match choice.finish_reason {
             FinishReason::Length => Some("max_output_tokens"),
@@ -71,13 +72,13 @@ impl<'a> OutputItems<'a> {
             match block {
                 Block::Reasoning(_) => {}
                 // Reasoning has used up the output tokens.
-                Block::Text(text) | Block::Audio(text) if text.text.is_empty() && incomplete.is_some() => {}
-                Block::Text(text) | Block::Audio(text) => list.push(Item::Message(ContentPart::Text(text))),
-                Block::Refusal(text) => list.push(Item::Message(ContentPart::Refusal(text))),
+                Block::Text(text) | Block::Audio(text) if text.is_empty() && incomplete.is_some() => {}
+                Block::Text(text) | Block::Audio(text) => list.push(Item::Message(ContentPart::Text(text.clone()))),
+                Block::Refusal(text) => list.push(Item::Message(ContentPart::Refusal(text.clone()))),
                 Block::ToolCall(call) => {
                     let mut id = b"call_".to_vec();
                     random.put(Alphabet::Alphanumeric, 24, &mut id);
-                    list.push(Item::Call(call, String::from_utf8_lossy(&id).into_owned()));
+                    list.push(Item::Call(call.clone(), String::from_utf8_lossy(&id).into_owned()));
                 }
             }
         }
@@ -94,8 +95,10 @@ impl<'a> OutputItems<'a> {
         let mut out = b"[".to_vec();
         for (n, item) in self.list.iter().enumerate() {
             out.extend_from_slice(if n == 0 { b"[" } else { b",[" });
-            for (n, end) in item.text().into_iter().flat_map(|text| &text.ends).enumerate() {
-                out.extend_from_slice(if n == 0 { b"" } else { b"," });
+            let mut end = 0;
+            for piece in item.text().into_iter().flat_map(Text::pieces) {
+                end += piece.text.len();
+                out.extend_from_slice(if piece.index == 0 { b"" } else { b"," });
                 out.extend_from_slice(end.to_string().as_bytes());
             }
             out.push(b']');
@@ -135,7 +138,7 @@ pub(super) fn encrypted_content(random: &mut Random) -> String {
 }
 
 /// The output of a response without the ids of its items.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Output {
     text: Vec<u8>,
     /// Offset of each item's id.
@@ -169,11 +172,11 @@ pub(super) fn ids(response: &str, prefixes: &[&str], random: &mut Random) -> Vec
     prefixes.iter().map(id).collect()
 }
 
-impl Item<'_> {
+impl Item {
     /// Returns the text that is streamed in pieces.
     fn text(&self) -> Option<&Text> {
         match self {
-            Item::Reasoning { summary, .. } => *summary,
+            Item::Reasoning { summary, .. } => summary.as_ref(),
             Item::Search { .. } => None,
             Item::Message(ContentPart::Text(text) | ContentPart::Refusal(text)) => Some(text),
             Item::Call(call, _) => Some(&call.arguments),
@@ -205,17 +208,17 @@ impl Item<'_> {
     pub(super) fn done(&self, status: &str) -> Value {
         match self {
             Item::Reasoning { summary, encrypted } => {
-                let summary = summary.map(|text| summary_part(&text.text));
+                let summary = summary.as_ref().map(|text| summary_part(&text.whole()));
                 reasoning(summary.into_iter().collect(), encrypted.as_deref())
             }
             Item::Search { query } => search("completed", query),
             Item::Message(part) => message(status, vec![part.done()]),
-            Item::Call(call, id) => tool_call(call, id, status, &call.arguments.text),
+            Item::Call(call, id) => tool_call(call, id, status, &call.arguments.whole()),
         }
     }
 }
 
-impl ContentPart<'_> {
+impl ContentPart {
     /// Renders the part without text.
     pub(super) fn begun(&self) -> Value {
         match self {
@@ -229,9 +232,9 @@ impl ContentPart<'_> {
         match self {
             ContentPart::Text(text) => {
                 let annotations: Vec<_> = text.citations.iter().map(annotation).collect();
-                json!({"type": "output_text", "annotations": annotations, "logprobs": [], "text": text.text})
+                json!({"type": "output_text", "annotations": annotations, "logprobs": [], "text": text.whole()})
             }
-            ContentPart::Refusal(text) => json!({"type": "refusal", "refusal": text.text}),
+            ContentPart::Refusal(text) => json!({"type": "refusal", "refusal": text.whole()}),
         }
     }
 }

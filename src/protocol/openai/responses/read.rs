@@ -47,8 +47,6 @@ pub(super) struct ResponsesOptions {
     pub(super) background: bool,
     /// True if the response is stored.
     pub(super) store: bool,
-    /// True if the response belongs to a conversation.
-    pub(super) in_conversation: bool,
 }
 
 impl ResponsesOptions {
@@ -63,7 +61,6 @@ impl ResponsesOptions {
             padded: !background && options.get("include_obfuscation").and_then(json::Value::as_bool) != Some(false),
             background,
             store: body.get("store").and_then(json::Value::as_bool) != Some(false),
-            in_conversation: super::conversation(body).is_some(),
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::{
         response::{self, Body, Response, StreamFormat},
         template::{Layout, query},
     },
-    protocol::{ComputedReply, TokenCounter},
+    protocol::{ComputedReply, TokenCounter, events::Events},
 };
 
 /// Creates the protocol; see [`crate::protocol::MakeComputedReply`].
@@ -74,36 +74,7 @@ fn text(text: &Value, cuts: &Value) -> Text {
     let text = text.as_str().unwrap_or_default().to_owned();
     let ends = cuts.as_array().into_iter().flatten().filter_map(|end| usize::try_from(end.as_u64()?).ok());
     let ends: Vec<_> = ends.filter(|end| text.is_char_boundary(*end)).collect();
-    Text { text, ends, ..Text::default() }
-}
-
-/// The text of a stored output item.
-enum StoredText {
-    Text(Text),
-    Refusal(Text),
-    Call(ToolCall),
-    Other,
-}
-
-fn stored_text(item: &Value, cuts: &Value) -> StoredText {
-    let call = |kind, arguments| {
-        let name = item["name"].as_str().unwrap_or_default().to_owned();
-        StoredText::Call(ToolCall { kind, name, arguments: text(arguments, cuts) })
-    };
-    let part = &item["content"][0];
-    match item["type"].as_str() {
-        Some("message") if part["type"] == "refusal" => StoredText::Refusal(text(&part["refusal"], cuts)),
-        Some("message") => {
-            let citations = part["annotations"].as_array().into_iter().flatten().map(citation).collect();
-            StoredText::Text(Text { citations, ..text(&part["text"], cuts) })
-        }
-        Some("reasoning") if item["summary"][0].is_object() => {
-            StoredText::Text(text(&item["summary"][0]["text"], cuts))
-        }
-        Some("function_call") => call(ToolKind::Function, &item["arguments"]),
-        Some("custom_tool_call") => call(ToolKind::Custom, &item["input"]),
-        _ => StoredText::Other,
-    }
+    Text::written(text, ends, 0)
 }
 
 fn citation(annotation: &Value) -> Citation {
@@ -112,19 +83,29 @@ fn citation(annotation: &Value) -> Citation {
     Citation { start: number("start_index"), end: number("end_index"), url: text("url"), title: text("title") }
 }
 
-/// Converts a stored output item back.
-fn item<'k>(item: &'k Value, text: &'k StoredText) -> Option<Item<'k>> {
-    let string = |value: &'k Value| value.as_str().unwrap_or_default();
-    Some(match (string(&item["type"]), text) {
-        ("reasoning", text) => {
-            let summary = if let StoredText::Text(text) = text { Some(text) } else { None };
-            Item::Reasoning { summary, encrypted: item["encrypted_content"].as_str().map(str::to_owned) }
+/// Converts a stored output item back. `cuts` are the stored offsets of its text.
+fn item(item: &Value, cuts: &Value) -> Option<Item> {
+    let string = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let call = |kind, arguments| {
+        let call = ToolCall { kind, name: string(&item["name"]), arguments: text(arguments, cuts) };
+        Item::Call(call, string(&item["call_id"]))
+    };
+    let part = &item["content"][0];
+    Some(match item["type"].as_str()? {
+        "message" if part["type"] == "refusal" => Item::Message(ContentPart::Refusal(text(&part["refusal"], cuts))),
+        "message" => {
+            let citations = part["annotations"].as_array().into_iter().flatten().map(citation).collect();
+            Item::Message(ContentPart::Text(text(&part["text"], cuts).with_citations(citations)))
         }
-        ("web_search_call", _) => Item::Search { query: string(&item["action"]["query"]) },
-        (_, StoredText::Text(text)) => Item::Message(ContentPart::Text(text)),
-        (_, StoredText::Refusal(text)) => Item::Message(ContentPart::Refusal(text)),
-        (_, StoredText::Call(call)) => Item::Call(call, string(&item["call_id"]).to_owned()),
-        (_, StoredText::Other) => return None,
+        "reasoning" => {
+            let summary = item["summary"].get(0).filter(|part| part.is_object());
+            let encrypted = item["encrypted_content"].as_str().map(str::to_owned);
+            Item::Reasoning { summary: summary.map(|part| text(&part["text"], cuts)), encrypted }
+        }
+        "web_search_call" => Item::Search { query: string(&item["action"]["query"]) },
+        "function_call" => call(ToolKind::Function, &item["arguments"]),
+        "custom_tool_call" => call(ToolKind::Custom, &item["input"]),
+        _ => return None,
     })
 }
 
@@ -133,8 +114,7 @@ fn events(record: &Value, padding: Option<Random>) -> impl Iterator<Item = respo
     let (response, replay) = (&record["answer"], &record["told"]);
     let output = response["output"].as_array().map_or(&[][..], Vec::as_slice);
     let string = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let texts: Vec<_> = output.iter().enumerate().map(|(n, item)| stored_text(item, &replay["cuts"][n])).collect();
-    let list: Vec<Item<'_>> = output.iter().zip(&texts).filter_map(|(value, text)| item(value, text)).collect();
+    let list = output.iter().enumerate().filter_map(|(n, value)| item(value, &replay["cuts"][n])).collect();
     let incomplete = match response["incomplete_details"]["reason"].as_str() {
         Some("content_filter") => Some("content_filter"),
         Some(_) => Some("max_output_tokens"),
@@ -144,10 +124,12 @@ fn events(record: &Value, padding: Option<Random>) -> impl Iterator<Item = respo
     let first: &[_] = if background { &FIRST_EVENTS_QUEUED } else { &FIRST_EVENTS };
     let is_finished = matches!(response["status"].as_str(), Some("completed" | "incomplete"));
     let options = ResponsesOptions { stream: true, background, ..ResponsesOptions::default() };
-    let texts = ResponseTexts::new(&OutputItems { list, incomplete }, response["usage"].clone(), Some(options));
+    let texts = ResponseTexts::new(OutputItems { list, incomplete }, response["usage"].clone(), Some(options));
     let object = ResponseObject::stored(response, replay["tier"].as_str().unwrap_or("auto"));
     let ids = output.iter().map(|item| string(&item["id"])).collect();
     let padding = padding.filter(|_| !background);
-    let events = ResponseEvents { object, texts: Arc::new(texts), ids, first, next: 0, padding };
+    let items = Events::new(&texts.stream);
+    let events =
+        ResponseEvents { object, texts: Arc::new(texts), ids, first, next: 0, items, is_ended: false, padding };
     events.take(if is_finished { usize::MAX } else { first.len() })
 }

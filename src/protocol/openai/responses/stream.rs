@@ -1,6 +1,6 @@
 //! The events of a streamed response.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     ResponseTexts,
     items::{ContentPart, Item, OutputItems, annotation, summary_part},
+    json_form::JsonForm,
     object::{ResponseObject, State},
 };
 use crate::core::{
@@ -15,34 +16,31 @@ use crate::core::{
     reply::{Text, ToolCall, ToolKind},
     response::{self, StreamEvent},
 };
+use crate::protocol::events::{EventList, Events, RenderTime};
 
-/// The rendered events about the items. All streams that send this reply share them.
-#[derive(Default)]
-pub(super) struct EventTexts {
+/// One event about an item, without the item's id and the padding.
+#[derive(Clone)]
+pub(super) struct ItemEvent {
     text: String,
-    events: Vec<Event>,
-}
-
-/// One event of the text.
-struct Event {
-    /// Index of the item, and offset of its id in the text.
-    item: (usize, usize),
+    /// Index of the item.
+    item: usize,
+    /// Offset of the item's id in the text.
+    id: usize,
     /// Offset of the padding, if the event can have any.
     padding: Option<usize>,
-    /// Offset of the event's end.
-    end: usize,
     part: response::EventKind,
     /// Number of tokens in the event.
     tokens: u32,
 }
 
-/// Renders all events about the items. `first` is the number of the first of them; earlier events are about the whole
-/// response.
-pub(super) fn events(items: &OutputItems<'_>, first: usize) -> EventTexts {
-    let mut events = EventBuilder { stream: EventTexts::default(), number: first, index: 0 };
+/// Returns all events about the items. Those of texts are rendered at `time`. `first` is the number of the first of
+/// them; earlier events are about the whole response.
+pub(super) fn events(items: &Arc<OutputItems>, first: usize, time: RenderTime) -> EventList<ItemEvent> {
+    let mut events = EventBuilder { list: EventList::new(time), number: first, index: 0 };
     for (index, item) in items.list.iter().enumerate() {
         events.index = index;
-        events.item("response.output_item.added", &item.begun(), response::EventKind::Content);
+        let begun = events.next();
+        events.list.push(begun.item("response.output_item.added", &item.begun(), response::EventKind::Content));
         match item {
             Item::Reasoning { summary: None, .. } => {}
             Item::Reasoning { summary: Some(text), .. } => events.summary(text),
@@ -57,14 +55,17 @@ pub(super) fn events(items: &OutputItems<'_>, first: usize) -> EventTexts {
         let is_last = index + 1 == items.list.len();
         // Before the final event, only the last item's status shows why the stream ends.
         let part = if is_last { response::EventKind::Finish } else { response::EventKind::Content };
-        events.item("response.output_item.done", &item.done(items.status(index)), part);
+        let (done, items) = (events.next(), Arc::clone(items));
+        events.list.push_late(move || {
+            done.item("response.output_item.done", &items.list[index].done(items.status(index)), part)
+        });
     }
-    events.stream
+    events.list
 }
 
-/// Renders events into a text.
+/// The builder of the events about the items.
 struct EventBuilder {
-    stream: EventTexts,
+    list: EventList<ItemEvent>,
     /// The sequence number of the next event.
     number: usize,
     /// The index of the item.
@@ -72,26 +73,34 @@ struct EventBuilder {
 }
 
 impl EventBuilder {
-    fn message(&mut self, part: &ContentPart<'_>) {
+    /// Takes the place of the next event.
+    fn next(&mut self) -> Place {
+        self.number += 1;
+        Place { index: self.index, number: self.number - 1 }
+    }
+
+    fn message(&mut self, part: &ContentPart) {
         let (text, kind) = match part {
             ContentPart::Text(text) => (text, "output_text"),
             ContentPart::Refusal(text) => (text, "refusal"),
         };
         const HEAD: &str = r#""content_index":0,"#;
         let logprobs = if kind == "refusal" { "" } else { r#""logprobs":[],"# };
-        let full_text = Value::from(text.text.as_str());
         self.plain("response.content_part.added", HEAD, "", &format!(r#","part":{}"#, part.begun()));
-        for piece in text.pieces() {
-            let before = format!(r#"{HEAD}"delta":{},"#, Value::from(piece));
-            self.delta(&format!("response.{kind}.delta"), &before, logprobs, "");
-        }
+        let name = format!("response.{kind}.delta");
+        self.deltas(text, move |place, delta| place.delta(&name, &format!(r#"{HEAD}"delta":{delta},"#), logprobs, ""));
         for (n, citation) in text.citations.iter().enumerate() {
             let before = format!(r#""annotation":{},"annotation_index":{n},{HEAD}"#, annotation(citation));
             self.plain("response.output_text.annotation.added", &before, "", "");
         }
         let member = if kind == "refusal" { "refusal" } else { "text" };
-        self.plain(&format!("response.{kind}.done"), HEAD, logprobs, &format!(r#","{member}":{full_text}"#));
-        self.plain("response.content_part.done", HEAD, "", &format!(r#","part":{}"#, part.done()));
+        self.late(text, move |place, text| {
+            place.plain(&format!("response.{kind}.done"), HEAD, logprobs, &format!(r#","{member}":{text}"#))
+        });
+        let (place, part) = (self.next(), part.clone());
+        self.list.push_late(move || {
+            place.plain("response.content_part.done", HEAD, "", &format!(r#","part":{}"#, part.done()))
+        });
     }
 
     fn call(&mut self, call: &ToolCall) {
@@ -102,68 +111,97 @@ impl EventBuilder {
                 ("function_call_arguments", "arguments", format!(r#""name":{},"#, Value::from(call.name.as_str())))
             }
         };
-        for piece in call.arguments.pieces() {
-            self.delta(&format!("response.{kind}.delta"), &format!(r#""delta":{},"#, Value::from(piece)), "", "");
-        }
-        let full_text = Value::from(call.arguments.text.as_str());
-        self.plain(&format!("response.{kind}.done"), &format!(r#""{member}":{full_text},"#), &name, "");
+        self.deltas(&call.arguments, move |place, delta| {
+            place.delta(&format!("response.{kind}.delta"), &format!(r#""delta":{delta},"#), "", "")
+        });
+        self.late(&call.arguments, move |place, text| {
+            place.plain(&format!("response.{kind}.done"), &format!(r#""{member}":{text},"#), &name, "")
+        });
     }
 
     fn summary(&mut self, text: &Text) {
         const INDEX: &str = r#","summary_index":0"#;
-        let part = |text: &str| format!(r#""part":{}"#, summary_part(text));
-        let full_text = Value::from(text.text.as_str());
-        self.plain("response.reasoning_summary_part.added", "", "", &format!(",{}{INDEX}", part("")));
-        for piece in text.pieces() {
-            let before = format!(r#""delta":{},"#, Value::from(piece));
-            self.delta("response.reasoning_summary_text.delta", &before, "", INDEX);
-        }
-        let after = format!(r#"{INDEX},"text":{full_text}"#);
-        self.plain("response.reasoning_summary_text.done", "", "", &after);
-        self.plain("response.reasoning_summary_part.done", "", "", &format!(",{}{INDEX}", part(&text.text)));
+        let part = |text: &str| format!(r#","part":{}{INDEX}"#, summary_part(text));
+        self.plain("response.reasoning_summary_part.added", "", "", &part(""));
+        self.deltas(text, |place, delta| {
+            place.delta("response.reasoning_summary_text.delta", &format!(r#""delta":{delta},"#), "", INDEX)
+        });
+        self.late(text, |place, text| {
+            place.plain("response.reasoning_summary_text.done", "", "", &format!(r#"{INDEX},"text":{text}"#))
+        });
+        let (place, text) = (self.next(), text.clone());
+        self.list.push_late(move || place.plain("response.reasoning_summary_part.done", "", "", &part(&text.whole())));
     }
 
-    /// Adds an event that contains an item, whose id comes first.
-    fn item(&mut self, name: &str, item: &Value, part: response::EventKind) {
+    /// Adds an event about the item.
+    fn plain(&mut self, name: &str, before: &str, between: &str, after: &str) {
+        let place = self.next();
+        self.list.push(place.plain(name, before, between, after));
+    }
+
+    /// Adds an event for each piece of a text, given as JSON.
+    fn deltas(&mut self, text: &Text, render: impl Fn(Place, Value) -> ItemEvent + Send + Sync + 'static) {
+        let (first, index) = (self.number, self.index);
+        self.number += text.piece_count();
+        self.list.push_pieces(text, move |piece| {
+            render(Place { index, number: first + piece.index }, Value::from(piece.text))
+        });
+    }
+
+    /// Adds an event that contains a whole text, given as JSON.
+    fn late(&mut self, text: &Text, render: impl Fn(Place, Value) -> ItemEvent + Send + Sync + 'static) {
+        let (place, text) = (self.next(), text.clone());
+        self.list.push_late(move || render(place, Value::from(text.whole())));
+    }
+}
+
+/// The place of an event in the stream.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Index of the item.
+    index: usize,
+    /// The sequence number.
+    number: usize,
+}
+
+impl Place {
+    /// Renders an event that contains the item, whose id comes first.
+    fn item(self, name: &str, item: &Value, part: response::EventKind) -> ItemEvent {
         let item = item.to_string();
         let (before, after) = item.split_once(r#""""#).unwrap_or((&item, ""));
-        self.push(name, &format!(r#""item":{before}""#), &format!(r#""{after},"#), false, "", (part, 0));
+        self.event(name, &format!(r#""item":{before}""#), &format!(r#""{after},"#), false, "", (part, 0))
     }
 
-    /// Adds an event about an item.
-    fn plain(&mut self, name: &str, before: &str, between: &str, after: &str) {
+    /// Renders an event about the item.
+    fn plain(self, name: &str, before: &str, between: &str, after: &str) -> ItemEvent {
         let (before, between) = (format!(r#"{before}"item_id":""#), format!(r#"",{between}"#));
-        self.push(name, &before, &between, false, after, (response::EventKind::Content, 0));
+        self.event(name, &before, &between, false, after, (response::EventKind::Content, 0))
     }
 
-    /// Adds an event with one token, which can have padding.
-    fn delta(&mut self, name: &str, before: &str, between: &str, after: &str) {
+    /// Renders an event with one token, which can have padding.
+    fn delta(self, name: &str, before: &str, between: &str, after: &str) -> ItemEvent {
         let (before, between) = (format!(r#"{before}"item_id":""#), format!(r#"",{between}"#));
-        self.push(name, &before, &between, true, after, (response::EventKind::Content, 1));
+        self.event(name, &before, &between, true, after, (response::EventKind::Content, 1))
     }
 
-    /// Adds an event. Its members are `before` and the item's id, `between`, padding, the item's index, `after`.
+    /// Renders an event. Its members are `before` and the item's id, `between`, padding, the item's index, `after`.
     /// Recorded: they are sorted by name, except for the sequence number.
-    fn push(
-        &mut self,
+    fn event(
+        self,
         name: &str,
         before: &str,
         between: &str,
         padded: bool,
         after: &str,
         (part, tokens): (response::EventKind, u32),
-    ) {
-        let EventTexts { text, events } = &mut self.stream;
-        for piece in ["event: ", name, "\ndata: {\"type\":\"", name, "\",", before] {
-            text.push_str(piece);
-        }
-        let item = (self.index, text.len());
+    ) -> ItemEvent {
+        let Place { index, number } = self;
+        let mut text = ["event: ", name, "\ndata: {\"type\":\"", name, "\",", before].concat();
+        let id = text.len();
         text.push_str(between);
         let padding = padded.then_some(text.len());
-        let (index, number) = (self.index, self.number);
         text.push_str(&format!("\"output_index\":{index}{after},\"sequence_number\":{number}}}\n\n"));
-        events.push(Event { item, padding, end: text.len(), part, tokens });
-        self.number += 1;
+        ItemEvent { text, item: index, id, padding, part, tokens }
     }
 }
 
@@ -176,7 +214,11 @@ pub(super) struct ResponseEvents {
     pub(super) ids: Vec<String>,
     /// The first events: their names, and the status of the response in them.
     pub(super) first: &'static [(&'static str, &'static str)],
+    /// The number of the next event.
     pub(super) next: usize,
+    /// The events about the items.
+    pub(super) items: Events<ItemEvent>,
+    pub(super) is_ended: bool,
     /// The generator for padding, if deltas have any.
     pub(super) padding: Option<Random>,
 }
@@ -190,19 +232,17 @@ impl Iterator for ResponseEvents {
         if let Some((name, status)) = self.first.get(number) {
             return Some(StreamEvent::content(self.object_event(name, State::Unfinished(status), number), 0));
         }
-        let texts = Arc::clone(&self.texts);
-        let at = number - self.first.len();
-        if let Some(event) = texts.stream.events.get(at) {
-            let from = at.checked_sub(1).map_or(0, |before| texts.stream.events[before].end);
-            let bytes = self.event(&texts.stream.text, from, event);
+        if let Some(event) = self.items.next().map(Cow::into_owned) {
+            let bytes = self.event(&event);
             return Some(StreamEvent { bytes, kind: event.part, tokens: event.tokens });
         }
-        if at > texts.stream.events.len() {
+        if std::mem::replace(&mut self.is_ended, true) {
             return None;
         }
-        let output = texts.compact.with_ids(&self.ids);
-        let state = State::Finished { incomplete: texts.incomplete, output: &output, usage: &texts.usage };
-        let name = if texts.incomplete.is_some() { "response.incomplete" } else { "response.completed" };
+        let texts = Arc::clone(&self.texts);
+        let output = texts.output(JsonForm::Compact).with_ids(&self.ids);
+        let state = State::Finished { incomplete: texts.items.incomplete, output: &output, usage: &texts.usage };
+        let name = if texts.items.incomplete.is_some() { "response.incomplete" } else { "response.completed" };
         Some(StreamEvent { bytes: self.object_event(name, state, number), kind: response::EventKind::End, tokens: 0 })
     }
 }
@@ -216,23 +256,23 @@ impl ResponseEvents {
         out.into()
     }
 
-    fn event(&mut self, text: &str, from: usize, event: &Event) -> Bytes {
-        let (item, at) = event.item;
-        let id = self.ids.get(item).map_or("", String::as_str);
-        let mut out = Vec::with_capacity(event.end - from + id.len() + 48);
-        out.extend_from_slice(&text.as_bytes()[from..at]);
+    fn event(&mut self, event: &ItemEvent) -> Bytes {
+        let text = event.text.as_bytes();
+        let id = self.ids.get(event.item).map_or("", String::as_str);
+        let mut out = Vec::with_capacity(text.len() + id.len() + 48);
+        out.extend_from_slice(&text[..event.id]);
         out.extend_from_slice(id.as_bytes());
-        let mut done = at;
+        let mut done = event.id;
         if let (Some(padding), Some(random)) = (event.padding, &mut self.padding) {
-            out.extend_from_slice(&text.as_bytes()[at..padding]);
+            out.extend_from_slice(&text[event.id..padding]);
             // Padding hides the length of a token. With it, the lengths of events differ by multiples of 16 bytes.
-            let length = out.len() + event.end - padding;
+            let length = out.len() + text.len() - padding;
             out.extend_from_slice(b"\"obfuscation\":\"");
             random.put(Alphabet::Alphanumeric, (16 - length % 16) % 16, &mut out);
             out.extend_from_slice(b"\",");
             done = padding;
         }
-        out.extend_from_slice(&text.as_bytes()[done..event.end]);
+        out.extend_from_slice(&text[done..]);
         out.into()
     }
 }
