@@ -18,6 +18,7 @@ mod gemini;
 mod golden;
 mod hosts;
 mod limits;
+mod notices;
 mod ollama;
 mod overlay;
 mod ports;
