@@ -1,8 +1,29 @@
-//! Lists the files under `fixtures/` so that the binary carries them all: a new fixture needs no line of code.
+//! Lists the files under `fixtures/` so that the binary carries them all: a new fixture needs no line of code. Compresses
+//! the notices that the binary carries.
 
-use std::{env, fmt::Write, fs, io, path::Path};
+use std::{
+    env,
+    fmt::Write as _,
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use flate2::{Compression, write::GzEncoder};
+
+const NOTICES: &str = "THIRD-PARTY-NOTICES";
 
 fn main() -> io::Result<()> {
+    let out = PathBuf::from(env::var("OUT_DIR").map_err(io::Error::other)?);
+    list_fixtures(&out.join("built_in.rs"))?;
+    println!("cargo:rerun-if-changed={NOTICES}");
+    let mut compressed = GzEncoder::new(fs::File::create(out.join("notices.gz"))?, Compression::best());
+    compressed.write_all(&fs::read(NOTICES)?)?;
+    compressed.finish()?;
+    Ok(())
+}
+
+fn list_fixtures(target: &Path) -> io::Result<()> {
     println!("cargo:rerun-if-changed=fixtures");
     let root = fs::canonicalize("fixtures")?;
     let mut files = Vec::new();
@@ -15,7 +36,6 @@ fn main() -> io::Result<()> {
         let _ = writeln!(table, "    ({name:?}, include_str!({file:?})),");
     }
     table.push(']');
-    let target = Path::new(&env::var("OUT_DIR").map_err(io::Error::other)?).join("built_in.rs");
     fs::write(target, table)
 }
 

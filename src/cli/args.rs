@@ -9,7 +9,7 @@ use fake_openai::{
     fixtures::Fixtures,
 };
 
-use super::{Failure, Task, bench, eject, print_to_stderr, tables, usage};
+use super::{Failure, Task, bench, eject, licenses, print_to_stderr, tables, usage};
 
 /// Fake LLM API server for load tests and CI: OpenAI, Anthropic, Gemini and others, without a model
 #[derive(Parser)]
@@ -24,6 +24,9 @@ struct Args {
     /// Print the effective settings as a YAML file, with the origin of each
     #[arg(long, display_order = 1)]
     print_config: bool,
+    /// Print the licences of this program and of the software in it
+    #[arg(long, display_order = 2)]
+    licenses: bool,
     #[command(flatten)]
     settings: Settings,
 }
@@ -79,7 +82,7 @@ fn used_settings(command: &str) -> Option<&'static [&'static str]> {
 /// commands that do not use it.
 pub(super) fn command() -> clap::Command {
     let command = Args::command().mut_args(|arg| match arg.get_id().as_str() {
-        "help" | "version" => arg,
+        "help" | "version" | "licenses" => arg,
         _ => arg.global(true),
     });
     let settings: Vec<_> = command.get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();
@@ -99,7 +102,12 @@ pub(super) fn command() -> clap::Command {
 /// # Errors
 /// [`Failure::User`] for a mistake of the user; help and version are printed, and end the program.
 pub fn parse() -> Result<Task, Failure> {
-    let Given { command, print_config, sources } = read()?;
+    let args = args()?;
+    if args.licenses {
+        return licenses::text().map(Task::Print);
+    }
+    let Args { command, print_config, config, settings, .. } = args;
+    let sources = sources(settings, config)?;
     for warning in &sources.environment.warnings {
         print_to_stderr(format_args!("warning: {warning}"));
     }
@@ -115,25 +123,22 @@ pub fn parse() -> Result<Task, Failure> {
 /// # Errors
 /// [`Failure::User`] if the file can no longer be read, or has a mistake.
 pub fn configuration() -> Result<Config, Failure> {
-    read()?.sources.config().map_err(|error| Failure::User(error.to_string()))
+    let Args { config, settings, .. } = args()?;
+    sources(settings, config)?.config().map_err(|error| Failure::User(error.to_string()))
 }
 
-/// The command and the settings that the user gives.
-struct Given {
-    command: Option<Command>,
-    print_config: bool,
-    sources: Sources,
-}
-
-fn read() -> Result<Given, Failure> {
+fn args() -> Result<Args, Failure> {
     let matches = command().try_get_matches().map_err(|error| usage::failure(&error))?;
-    let args = Args::from_arg_matches(&matches).map_err(|error| usage::failure(&error))?;
+    Args::from_arg_matches(&matches).map_err(|error| usage::failure(&error))
+}
+
+/// Reads the environment and the file, beside these flags.
+fn sources(flags: Settings, config: Option<PathBuf>) -> Result<Sources, Failure> {
     let user = |error: ConfigError| Failure::User(error.to_string());
     let environment = Environment::read(env::vars_os()).map_err(user)?;
-    let path = args.config.or_else(|| env::var_os(variable("config")).map(PathBuf::from));
+    let path = config.or_else(|| env::var_os(variable("config")).map(PathBuf::from));
     let file = path.as_deref().map(SettingsFile::read).transpose().map_err(user)?;
-    let sources = Sources { flags: args.settings, environment, file };
-    Ok(Given { command: args.command, print_config: args.print_config, sources })
+    Ok(Sources { flags, environment, file })
 }
 
 fn task(command: Command, config: Config) -> Result<Task, Failure> {

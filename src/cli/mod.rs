@@ -4,6 +4,7 @@ mod args;
 mod banner;
 mod bench;
 mod healthcheck;
+mod licenses;
 mod tables;
 mod usage;
 

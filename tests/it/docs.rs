@@ -15,9 +15,11 @@ use crate::program::{Directory, run};
 const COMMANDS: [&str; 7] = ["routes", "faults", "profiles", "check", "eject", "healthcheck", "bench"];
 
 /// Flags that help does not list: hidden aliases, and flags of other programs.
-const OTHER_FLAGS: [(&str, &[&str]); 6] = [
+const OTHER_FLAGS: [(&str, &[&str]); 8] = [
     ("fake-openai", &["--latency", "--delay", "--log-requests", "--verbose"]),
     ("cargo", &["--release", "--path", "--test", "--bench", "--bin", "--profile", "--all-targets", "--all", "--check"]),
+    ("cargo install", &["--locked", "--features"]),
+    ("cargo bench --bench soak", &["--requests", "--only"]),
     ("docker", &["--rm"]),
     ("curl", &["--max-time"]),
     ("litellm", &["--config", "--port"]),

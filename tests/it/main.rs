@@ -19,6 +19,7 @@ mod generated;
 mod golden;
 mod hosts;
 mod limits;
+mod notices;
 mod ollama;
 mod overlay;
 mod ports;
