@@ -10,7 +10,7 @@
 -- bucket of a later time then becomes one of now, at once: a refused request charges nothing and would not store it.
 --
 -- A window is named by the time at which it opened, as the clock was then. The name stays when the clock goes back, so
--- that reserved tokens still find their window.
+-- that reserved tokens still find their window. It is stored only if it differs from the time.
 
 local now
 if ARGV[1] == '' then
@@ -76,7 +76,8 @@ local function fixed(key, limit, burst, period, cost)
   local used, at, name = fetch(key, '(%S+) (%S+) ?(%S*)')
   local function put(taken)
     used = taken
-    save(key, string.format('%.0f %.0f %.0f', used, at, name), period > 0 and at + period - now or nil)
+    local text = string.format(name == at and '%.0f %.0f' or '%.0f %.0f %.0f', used, at, name)
+    save(key, text, period > 0 and at + period - now or nil)
   end
   if not used or (period > 0 and now >= at + period) then
     used, at, name = 0, now, now
@@ -105,7 +106,8 @@ local function sliding(key, limit, burst, period, cost)
   local used, before, at, name = fetch(key, '(%S+) (%S+) (%S+) ?(%S*)')
   name = name or at
   local function put()
-    save(key, string.format('%.0f %.0f %.0f %.0f', used, before, at, name), at + 2 * period - now)
+    local text = string.format(name == at and '%.0f %.0f %.0f' or '%.0f %.0f %.0f %.0f', used, before, at, name)
+    save(key, text, at + 2 * period - now)
   end
   if not used or now - at >= 2 * period then
     used, before, at, name = 0, 0, now, now
@@ -144,7 +146,8 @@ end
 
 -- The score of a lease is the time at which it ends. A cancelled lease has the negative of it, and cannot begin.
 local function slots(key, limit, burst, period, cost, lease)
-  redis.call('ZREMRANGEBYSCORE', key, string.format('%.0f', -now), string.format('%.0f', now))
+  local time = string.format('%.0f', now)
+  redis.call('ZREMRANGEBYSCORE', key, '-' .. time, time)
   local used = redis.call('ZCOUNT', key, '(0', '+inf')
   local ends = string.format('%.0f', now + LEASE)
   if used + cost > limit then

@@ -61,7 +61,8 @@ impl Delivery {
         }
     }
 
-    /// Sends one batch until it is confirmed. All copies have the same number, so the store applies one of them.
+    /// Sends one batch until it is confirmed. All copies have the same number, so the store applies only one
+    /// of them.
     async fn deliver(&self, batch: &[Change], number: u64) {
         loop {
             if let Some((id, mut connection)) = self.connections.get() {
@@ -80,7 +81,11 @@ impl Delivery {
     fn script(&self, batch: &[Change], number: u64) -> ScriptInvocation<'static> {
         let mut call = SETTLE.prepare_invoke();
         call.key(format!("fake-openai:server:{:016x}", self.server));
-        call.arg(manual_micros(&self.clock)).arg(LEASE.as_micros() as u64).arg(number);
+        call.arg(manual_micros(&self.clock)).arg(LEASE.as_micros() as u64);
+        // A batch that only ends leases needs no number, and costs less without one.
+        let ends_leases = |change: &Change| matches!(change.action, Action::Release(_) | Action::Cancel(_));
+        let needs_number = !batch.iter().all(ends_leases);
+        call.arg(if needs_number { number.to_string() } else { String::new() });
         for Change { key, action } in batch {
             call.key(&**key);
             let mut lease = |action: &str, id| {
