@@ -150,6 +150,22 @@ fn a_request_that_was_given_up_is_charged_nothing() {
 }
 
 #[test]
+fn a_demoted_store_gets_everything_back_when_it_is_promoted() {
+    let Some(redis) = Redis::start("a_demoted_store_gets_everything_back_when_it_is_promoted") else { return };
+    let server = server(&redis.url(), one_slot(), &ManualClock::new());
+    connected(&server);
+    let running = stream(server.address());
+    // A replica refuses scripts that write.
+    assert!(redis.ask("REPLICAOF 127.0.0.1 1").starts_with("+OK"));
+    eventually("the store counts as lost", || status(&server) == 503);
+    drop(running);
+    assert_eq!((status(&server), redis.held()), (503, 1));
+    assert!(redis.ask("REPLICAOF NO ONE").starts_with("+OK"));
+    eventually("the slot is given back", || redis.held() == 0);
+    eventually("the store decides again", || status(&server) == 200);
+}
+
+#[test]
 fn connections_cut_under_load_leave_nothing_behind() {
     let Some(redis) = Redis::start("connections_cut_under_load_leave_nothing_behind") else { return };
     let proxy = Proxy::start(&redis);

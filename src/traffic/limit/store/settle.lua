@@ -17,15 +17,28 @@ end
 
 local LEASE = tonumber(ARGV[2])
 
-local function now()
-  if ARGV[1] ~= '' then return tonumber(ARGV[1]) end
-  local time = call('TIME')
-  return time[1] * 1000000 + time[2]
+-- The end of a lease that begins now.
+local ends
+local function lease_end()
+  if not ends then
+    local now = tonumber(ARGV[1])
+    if not now then
+      local time = call('TIME')
+      now = time[1] * 1000000 + time[2]
+    end
+    ends = format('%.0f', now + LEASE)
+  end
+  return ends
 end
 
+-- The key whose expiry was set last; it need not be set for each of its slots.
+local expiring
 local function slot(key, score, name)
-  call('ZADD', key, format('%.0f', score), name)
-  call('PEXPIRE', key, LEASE / 1000)
+  call('ZADD', key, score, name)
+  if key ~= expiring then
+    call('PEXPIRE', key, LEASE / 1000)
+    expiring = key
+  end
 end
 
 -- Replaces the charge of a window in the state of a bucket. `nil` if the window is over.
@@ -56,12 +69,13 @@ local function apply(n)
   if action == 'release' then
     -- The slot of a response that has ended.
     call('ZREM', key, name)
+    if key == expiring then expiring = nil end
   elseif action == 'cancel' then
     -- A slot of which it is unknown if it was given. Its request may still be on its way, so it is marked.
-    slot(key, -(now() + LEASE), name)
+    slot(key, '-' .. lease_end(), name)
   elseif action == 'renew' then
     -- The slot of a response that still runs. It is given again if the store has lost it.
-    slot(key, now() + LEASE, name)
+    slot(key, lease_end(), name)
   else
     local text = call('GET', key)
     -- A bucket that has expired is full again.
