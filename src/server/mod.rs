@@ -245,6 +245,7 @@ impl Server {
             () = connections.all_closed() => {}
             () = tokio::time::sleep(self.config.drain) => {}
         }
+        edge.engine.get().limits().close().await;
         let MetricsSnapshot { taken, in_flight: cut, .. } = edge.engine.get().metrics();
         Ok(Stopped { taken, cut })
     }

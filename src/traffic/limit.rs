@@ -200,6 +200,13 @@ impl Limits {
         nanos(self.clock.elapsed())
     }
 
+    /// Gives back what requests still hold in a shared store. The server ends, and their responses with it.
+    pub async fn close(&self) {
+        if let Some(store) = &self.store {
+            store.close().await;
+        }
+    }
+
     /// Removes every bucket that equals an unused one.
     pub fn forget_idle(&self) {
         let now = self.now();

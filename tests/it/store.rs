@@ -2,8 +2,8 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    net::{TcpListener, TcpStream},
+    process::Stdio,
     time::Duration,
 };
 
@@ -14,104 +14,10 @@ use fake_openai::{
 };
 
 use crate::{
-    client::{CHAT, Connection, PATIENCE, Response, eventually, serve, skip_for_want_of},
+    client::{CHAT, Connection, Response, eventually, serve},
     program::{Directory, Program, command},
+    redis_server::{Redis, connected, patient, server},
 };
-
-/// A Redis for one test. It is killed when dropped.
-struct Redis {
-    address: SocketAddr,
-    process: Option<Child>,
-}
-
-impl Redis {
-    /// Starts a Redis. Without `redis-server` the test is skipped, or fails where `CI` is set.
-    fn start(test: &str) -> Option<Redis> {
-        if Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_err() {
-            skip_for_want_of("redis-server", test);
-            return None;
-        }
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut redis = Redis { address, process: None };
-        redis.resume();
-        Some(redis)
-    }
-
-    /// Starts it empty, at the same address.
-    fn resume(&mut self) {
-        let port = self.address.port().to_string();
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        self.process = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-        eventually("Redis answers", || self.ask("PING").starts_with("+PONG"));
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-
-    /// Sends an inline command and returns the whole response.
-    fn ask(&self, command: &str) -> String {
-        let Ok(mut stream) = TcpStream::connect(self.address) else { return String::new() };
-        let mut answer = String::new();
-        let _ = stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes());
-        let _ = stream.read_to_string(&mut answer);
-        answer
-    }
-
-    /// The number of scripts that it has run successfully.
-    fn scripts_run(&self) -> u64 {
-        let number = |field: &str, text: &str| -> u64 {
-            let value = text.split(field).nth(1).unwrap_or("0").split([',', '\r', '\n']).next();
-            value.and_then(|digits| digits.parse().ok()).unwrap_or(0)
-        };
-        let stats = self.ask("INFO commandstats");
-        let of = stats.lines().find(|line| line.starts_with("cmdstat_evalsha:")).unwrap_or_default();
-        number("calls=", of) - number("failed_calls=", of)
-    }
-
-    fn url(&self) -> String {
-        format!("redis://{}", self.address)
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// A server with these settings and its limits in the store.
-fn server(url: &str, settings: Settings, clock: &ManualClock) -> Running {
-    patient(url, settings, clock, PATIENCE)
-}
-
-fn patient(url: &str, settings: Settings, clock: &ManualClock, patience: Duration) -> Running {
-    let asked = Settings {
-        host: Some("127.0.0.1".to_owned()),
-        port: Some(0),
-        workers: Some(2),
-        limit_store: Some(url.to_owned()),
-        ..settings
-    };
-    let mut config = Config { clock: clock.clone().into(), ..Config::try_from(asked).unwrap() };
-    if let Some(store) = &mut config.limit_store {
-        // Long, so that a busy machine does not look like a lost store.
-        store.timeout = patience;
-    }
-    serve(config)
-}
-
-/// Waits until the server has reached its store.
-fn connected(server: &Running) {
-    let mut connection = Connection::open(server.address());
-    eventually("the server reaches its store", || {
-        connection.post("/v1/chat/completions?key=probe", CHAT).status != 503
-    });
-}
 
 fn told(response: &Response) -> Vec<(&str, &str)> {
     let known = |name: &str| name.starts_with("x-ratelimit") || name.starts_with("retry-after");
@@ -232,11 +138,6 @@ fn permits_are_returned_to_the_store() {
     for other in &mut others {
         assert_eq!(other.chat(CHAT).status, 429);
     }
-    // Permits that a server does not return expire after ten minutes.
-    clock.advance(Duration::from_secs(599));
-    assert_eq!(others[0].chat(CHAT).status, 429);
-    clock.advance(Duration::from_secs(1));
-    assert_eq!(others[0].chat(CHAT).status, 200);
     drop(streams);
     for other in &mut others {
         eventually("the permits are free", || other.chat(CHAT).status == 200);
