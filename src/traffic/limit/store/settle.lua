@@ -48,18 +48,18 @@ local function corrected(algorithm, text, charged, change, period)
     return format('%.17g %s', math.max(0, missing + change), at)
   end
   if algorithm == 'fixed' then
-    local used, at, name = match(text, '(%S+) (%S+) ?(%S*)')
+    local used, at, name = match(text, '(%S+) (%S+)(.*)')
     if (tonumber(name) or tonumber(at)) == charged then
-      return format('%.0f %s %s', math.max(0, used + change), at, name)
+      return format('%.0f %s%s', math.max(0, used + change), at, name)
     end
     return nil
   end
-  local used, before, at, name = match(text, '(%S+) (%S+) (%S+) ?(%S*)')
+  local used, before, at, name = match(text, '(%S+) (%S+) (%S+)(.*)')
   local window = tonumber(name) or tonumber(at)
   if window == charged then
-    return format('%.0f %s %s %s', math.max(0, used + change), before, at, name)
+    return format('%.0f %s %s%s', math.max(0, used + change), before, at, name)
   elseif window == charged + period then
-    return format('%s %.0f %s %s', used, math.max(0, before + change), at, name)
+    return format('%s %.0f %s%s', used, math.max(0, before + change), at, name)
   end
 end
 
