@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use memchr::memchr;
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
 use super::{
@@ -90,6 +90,15 @@ impl FoundResource {
     /// Replaces the object.
     pub fn replace(&self, found: Arc<Value>) {
         self.0.replace(Some(found));
+    }
+
+    /// Removes the object and returns one of its members, without a copy of it.
+    pub fn take_member(&self, name: &str) -> Map<String, Value> {
+        let found = self.0.take().map(Arc::unwrap_or_clone);
+        match found.and_then(|mut found| Some(found.get_mut(name)?.take())) {
+            Some(Value::Object(member)) => member,
+            _ => Map::new(),
+        }
     }
 
     /// Returns the object; `null` if there is none.

@@ -22,6 +22,14 @@ pub use self::{
 /// Maximum nesting depth of values; the same as serde_json's.
 pub const MAX_DEPTH: usize = 128;
 
+/// Parses JSON that this program wrote, at any depth; `null` if it is no JSON. A request body is at most
+/// [`MAX_DEPTH`] deep, and an object that contains a part of it is a few levels deeper.
+pub fn parse_deep(text: &[u8]) -> serde_json::Value {
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    reader.disable_recursion_limit();
+    serde::Deserialize::deserialize(&mut reader).unwrap_or_default()
+}
+
 /// The error for text that is not a JSON object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed {

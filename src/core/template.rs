@@ -5,7 +5,7 @@
 
 mod slot;
 
-use std::io;
+use std::{borrow::Cow, io};
 
 use serde::Serialize;
 use serde_json::{
@@ -263,9 +263,9 @@ pub enum SlotValue<'a> {
     /// A duration in Go's notation.
     Duration(GoDuration),
     /// A text.
-    Text(std::borrow::Cow<'a, str>),
+    Text(Cow<'a, str>),
     /// A JSON value of any type.
-    Json(Value),
+    Json(Cow<'a, Value>),
     /// A JSON number or literal, as it was sent.
     Raw(&'a [u8]),
 }
@@ -283,7 +283,7 @@ impl SlotValue<'_> {
             (SlotValue::Text(text), SlotPosition::Plain) => out.extend_from_slice(text.as_bytes()),
             (SlotValue::Raw(text), _) => out.extend_from_slice(text),
             (SlotValue::Json(value), SlotPosition::Value { indent, lead }) => {
-                Layout { indent, newline: false }.write_inside(value, lead, out);
+                Layout { indent, newline: false }.write_inside(&**value, lead, out);
             }
             (SlotValue::Json(value), SlotPosition::Text) => put_escaped(&value.to_string(), out),
             (SlotValue::Json(value), SlotPosition::Plain) => out.extend_from_slice(value.to_string().as_bytes()),

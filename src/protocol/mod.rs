@@ -28,7 +28,7 @@ use std::borrow::Cow;
 
 pub use self::{
     registry::{Make, MakeComputedReply, all, computed},
-    stored::{Lookup, StoredObjects},
+    stored::{ChangeStep, Lookup, StoredObjects, StoredPut},
 };
 
 use bytes::Bytes;
@@ -164,7 +164,12 @@ pub trait Rendered: Send + Sync {
     }
 
     /// Stores the objects that a response creates beside itself, such as new items of a conversation.
-    fn store(&self, _: &RequestContext<'_>, _: &dyn StoredObjects) {}
+    ///
+    /// # Errors
+    /// Another request has changed an object so that this one does not apply any more.
+    fn store(&self, _: &RequestContext<'_>, _: &dyn StoredObjects) -> Result<(), ApiError> {
+        Ok(())
+    }
 }
 
 /// A wire format whose responses follow from the request alone, such as embeddings. No scripted reply is used.

@@ -1,19 +1,53 @@
 //! The stored objects that a protocol reads and writes: the runs of a thread, the items of a conversation.
 
-use std::sync::Arc;
-
 use serde_json::Value;
+
+use crate::core::error::ApiError;
 
 /// Result of a lookup by id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lookup {
+pub enum Lookup<T = Value> {
     /// The object in its current state.
-    Stored(Arc<Value>),
+    Stored(T),
     /// The object was deleted, or was created unstored, not too long ago.
     Deleted,
     /// The object was never created, or was evicted long ago.
     Unknown,
 }
+
+impl<T> Lookup<T> {
+    /// Applies `convert` to the object.
+    pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> Lookup<U> {
+        match self {
+            Lookup::Stored(object) => Lookup::Stored(convert(object)),
+            Lookup::Deleted => Lookup::Deleted,
+            Lookup::Unknown => Lookup::Unknown,
+        }
+    }
+
+    /// Borrows the object.
+    pub fn as_ref(&self) -> Lookup<&T> {
+        match self {
+            Lookup::Stored(object) => Lookup::Stored(object),
+            Lookup::Deleted => Lookup::Deleted,
+            Lookup::Unknown => Lookup::Unknown,
+        }
+    }
+}
+
+/// An object to store. It replaces one with the same id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredPut {
+    /// The key of its collection.
+    pub key: String,
+    /// Its id.
+    pub id: String,
+    /// The object.
+    pub value: Value,
+}
+
+/// Computes what a change stores from the state of an object. It can run more than once.
+pub type ChangeStep<'a> = dyn FnMut(Lookup) -> Result<Vec<StoredPut>, ApiError> + 'a;
 
 /// The stored objects of one endpoint. `role` is the part that a collection plays in the protocol, such as `runs`; the
 /// endpoint's fixture maps it to a collection. `parents` are the ids of the enclosing objects, the outermost first.
@@ -28,13 +62,21 @@ pub trait StoredObjects {
     fn may_name(&self, role: &str, parents: &[&str], id: &str) -> bool;
 
     /// Returns all objects of a collection, the oldest first.
-    fn all(&self, role: &str, parents: &[&str]) -> Vec<Arc<Value>>;
+    fn all(&self, role: &str, parents: &[&str]) -> Vec<Value>;
 
     /// Stores an object. It replaces one with the same id.
-    fn put(&self, role: &str, parents: &[&str], id: &str, value: Value);
+    fn put(&self, role: &str, parents: &[&str], id: &str, value: &Value);
 
-    /// Stores the changes that an object goes through when it is next read, keyed by status.
+    /// Changes an object: stores what `step` returns, the object included, all at once. If another request changes the
+    /// object meanwhile, `step` runs again with the new state.
+    ///
+    /// # Errors
+    /// The error of `step`. Nothing is stored then.
+    fn change(&self, role: &str, parents: &[&str], id: &str, step: &mut ChangeStep<'_>) -> Result<(), ApiError>;
+
+    /// Returns the key of the changes that an object goes through when it is next read, stored by the object's id and
+    /// keyed by status.
     ///
     /// A change has `set`, the members that change, and `put`, the objects created with it as `[key, id, object]`.
-    fn plan(&self, role: &str, parents: &[&str], id: &str, plan: Value);
+    fn plans_key(&self, role: &str, parents: &[&str]) -> Option<String>;
 }

@@ -73,8 +73,7 @@ impl CascadeCreate {
             InputSource::Items(items) => items.select(sent),
         };
         for sent in all {
-            let (id, object) = self.collection.create(context, resources, &above, sent);
-            resources.put(&self.collection.resource_key(&above), &id, object);
+            self.collection.insert(context, resources, &above, sent, &|_, _| {});
         }
     }
 }

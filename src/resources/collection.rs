@@ -32,7 +32,7 @@ pub(crate) struct Collection {
     /// The parent's collection, and the noun of its objects.
     pub(crate) parent: Option<(String, String)>,
     pub(crate) parents: Parents,
-    id: Option<Template>,
+    pub(super) id: Option<Template>,
     object: Option<Template>,
     /// The input that each member of an object accepts.
     members: Vec<(String, MemberType)>,
@@ -43,9 +43,9 @@ pub(crate) struct Collection {
     /// The member that holds an object's id, if it is not `id`.
     pub(crate) id_member: Option<String>,
     /// Default input for members that the request body lacks.
-    defaults: Option<Template>,
+    pub(super) defaults: Option<Template>,
     open: bool,
-    merges: bool,
+    pub(super) merges: bool,
     pub(crate) single: bool,
     /// The path parameter that holds the id, if it is not `id`.
     pub(crate) parameter: Option<String>,
@@ -56,7 +56,7 @@ pub(crate) struct Collection {
     pub(crate) seed_unknown_parents: bool,
     steps: Vec<(String, Template)>,
     /// True if ids contain a running number.
-    has_numbered_ids: bool,
+    pub(super) has_numbered_ids: bool,
     /// The members that are recounted whenever an object is returned.
     pub(crate) count_rules: Vec<(String, CountRule)>,
     deadlines: Vec<(String, Deadline)>,
@@ -160,7 +160,7 @@ impl Collection {
     }
 
     /// Returns the request body with defaults filled in and its items brought into their shape.
-    fn prepare_input(&self, context: &RequestContext<'_>, sent: Map<String, Value>) -> Map<String, Value> {
+    pub(super) fn prepare_input(&self, context: &RequestContext<'_>, sent: Map<String, Value>) -> Map<String, Value> {
         let mut all = self.defaults.as_ref().map(|defaults| render_object(defaults, context)).unwrap_or_default();
         all.extend(sent);
         for (member, kind, shape) in &self.items {
@@ -221,31 +221,6 @@ impl Collection {
         resource_key(&self.name, parents)
     }
 
-    /// Returns a new object and its id. The caller stores it.
-    pub(crate) fn create(
-        &self,
-        context: &RequestContext<'_>,
-        resources: &ResourceStore,
-        parents: &[String],
-        sent: Map<String, Value>,
-    ) -> (String, Value) {
-        let number =
-            self.has_numbered_ids.then(|| self.seed_objects.len() + resources.count(&self.resource_key(parents)) + 1);
-        context.resource.replace(Arc::new(json!({"parent": parents.last(), "number": number, "sent": sent})));
-        let id = self.id.as_ref().map(|id| render_text(id, context)).unwrap_or_default();
-        if self.merges
-            && let Some(known) = resources.get(&self.resource_key(parents), &id)
-        {
-            let mut object = Value::clone(&known);
-            if let Some(object) = object.as_object_mut() {
-                self.apply(object, self.prepare_input(context, sent), None);
-            }
-            return (id, object);
-        }
-        let object = self.render(context, &id, parents, sent);
-        (id, object)
-    }
-
     pub(crate) fn render(
         &self,
         context: &RequestContext<'_>,
@@ -255,9 +230,11 @@ impl Collection {
     ) -> Value {
         let sent = self.prepare_input(context, sent);
         let count = count_items(&sent, &self.counted_arrays);
-        let about = json!({"id": id, "parent": parents.last(), "count": count, "sent": sent});
+        let mut about = json!({"id": id, "parent": parents.last(), "count": count, "sent": null});
+        about["sent"] = sent.into();
         context.resource.replace(Arc::new(about));
         let mut object = self.object.as_ref().map(|object| render_object(object, context)).unwrap_or_default();
+        let sent = context.resource.take_member("sent");
         for (name, _) in self.members.iter().filter(|(_, kind)| kind.is_from_input()) {
             if sent.get(name).is_none_or(Value::is_null) {
                 object.shift_remove(name);
@@ -306,7 +283,7 @@ impl Collection {
 
     /// Returns true if the object runs a batch job. The collection's own steps then do not apply.
     pub(crate) fn has_job(&self, resources: &ResourceStore, key: &str, id: &str) -> bool {
-        self.batch_job.is_some() && JobLocation { key, id, resources }.job().is_some()
+        self.batch_job.is_some() && JobLocation { key, id, resources }.exists()
     }
 }
 

@@ -7,7 +7,6 @@ mod lines;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::Method;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value, json};
@@ -19,7 +18,7 @@ use self::{
     lines::{LineFormat, PROBLEM_KINDS, next_line, problem, write_compact},
 };
 use super::collection::{Collection, apply_patch_with_run, files_key, json_template, render_object, render_text};
-use super::store::ResourceStore;
+use super::store::{ResourceStore, StoredText, Writes};
 use crate::core::{
     context::RequestContext,
     error::ApiError,
@@ -140,14 +139,14 @@ impl BatchJob {
         sent: &Map<String, Value>,
         context: &RequestContext<'_>,
         resources: &ResourceStore,
-    ) -> Result<Option<(Job, Bytes)>, ApiError> {
+    ) -> Result<Option<(Job, StoredText)>, ApiError> {
         let mut job =
             Job { collected: self.sums.iter().map(|(name, _)| (name.clone(), json!(0))).collect(), ..Job::default() };
         if let Some(of) = &self.files {
             let (id, key) = (sent.get(&self.member).and_then(Value::as_str).unwrap_or_default(), of.resource_key(&[]));
             let Some(input) = resources.text(&files_key(&key), id) else { return Ok(None) };
             let sent = resources.get(&key, id).and_then(|file| file.get("bytes")?.as_u64());
-            job.is_whole = sent.is_none_or(|bytes| bytes <= input.len() as u64);
+            job.is_whole = sent.is_none_or(|bytes| bytes <= input.bytes().len() as u64);
             return Ok(Some((job, input)));
         }
         let mut input = Vec::new();
@@ -159,8 +158,8 @@ impl BatchJob {
         if input.len() > MAX_BYTES {
             return Err(ApiError::BodyTooLarge { limit: MAX_BYTES as u64 });
         }
-        let input = Bytes::from(input);
-        match self.format.check(&input, "", self.max_lines) {
+        let input = StoredText::from(input);
+        match self.format.check(input.bytes(), "", self.max_lines) {
             Ok(total) => Ok(Some((Job { total, is_whole: true, ..job }, input))),
             Err(problems) => {
                 let rendered = self.render_problems(&problems, context);
@@ -180,10 +179,8 @@ impl BatchJob {
     ) {
         let Some(_lock) = location.try_lock() else { return };
         let (Some(mut job), Some(object)) = (location.job(), location.object()) else { return };
-        let mut object = Value::clone(&object);
-        let Some(step) = object.get(status).and_then(Value::as_str).and_then(|status| self.step(status)) else {
-            return;
-        };
+        let Some(state) = object.get(status).and_then(Value::as_str) else { return };
+        let Some(step) = self.step(state) else { return };
         let path = {
             context.resource.replace(Arc::new(object.clone()));
             render_text(&self.path, context)
@@ -198,20 +195,23 @@ impl BatchJob {
             };
         }
         let mut about = job.template_values();
-        match outcome {
-            Ok(is_done) => {
-                apply_patch_with_run(&mut object, &step.on_poll, about.clone(), context);
-                if is_done {
-                    apply_patch_with_run(&mut object, &step.on_done, about, context);
-                }
-            }
+        let patches = match outcome {
+            Ok(true) => vec![&step.on_poll, &step.on_done],
+            Ok(false) => vec![&step.on_poll],
             Err(problems) => {
                 about.insert("wrong".to_owned(), self.render_problems(&problems, context).into());
-                apply_patch_with_run(&mut object, &step.on_failure, about, context);
                 location.clear(&mut job);
+                vec![&step.on_failure]
             }
-        }
-        location.save(&job, object);
+        };
+        location.save(job, |object| {
+            // With another status, the job was cancelled meanwhile. The step of that status comes next.
+            if object[status] == *state {
+                for patch in &patches {
+                    apply_patch_with_run(object, patch, about.clone(), context);
+                }
+            }
+        });
     }
 
     fn step(&self, status: &str) -> Option<&Step> {
@@ -300,21 +300,24 @@ impl BatchJob {
         object: &Value,
     ) -> Outcome {
         for output in 0..OUTPUTS {
-            let Some(bytes) = location.take_output(job, output) else { return Err(vec![problem("lost", None, None)]) };
-            if bytes.is_empty() {
+            let Some(text) = location.take_output(job, output) else { return Err(vec![problem("lost", None, None)]) };
+            let bytes = text.bytes().len();
+            if bytes == 0 {
                 continue;
             }
             let (Some(of), Some(outputs)) = (&self.files, &self.outputs) else {
-                location.resources.put_text(&files_key(location.key), location.id, bytes);
+                location.resources.put_text(&files_key(location.key), location.id, text);
                 continue;
             };
             let mut seen = object.clone();
-            seen["run"] = json!({"bytes": bytes.len()});
+            seen["run"] = json!({"bytes": bytes});
             context.resource.replace(Arc::new(seen));
             let sent = render_object(&outputs[output], context);
             let ((id, file), key) = (of.create(context, location.resources, &[], sent), of.resource_key(&[]));
-            location.resources.put(&key, &id, file);
-            location.resources.put_text(&files_key(&key), &id, bytes);
+            let mut writes = Writes::default();
+            writes.put(&key, &id, &file);
+            writes.put_text(&files_key(&key), &id, text);
+            location.resources.write(writes);
             job.files[output] = Some(id);
         }
         location.clear(job);

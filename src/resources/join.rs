@@ -1,10 +1,11 @@
 //! The action that joins several objects' files into one.
 
-use bytes::BytesMut;
+use std::collections::HashSet;
+
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::store::ResourceStore;
+use super::store::{ResourceStore, StoredText, Writes};
 use super::{
     collection::{Collection, files_key, json_template, render_object},
     input::{items, read_object},
@@ -43,7 +44,7 @@ impl JoinFiles {
         Ok(JoinFiles { each: file.each.clone(), of, to, with, into: file.into.clone() })
     }
 
-    /// Joins the files of an object's parts and deletes the parts' files.
+    /// Joins the files of an object's parts. Adds the joined file and the removal of the parts' files to `writes`.
     ///
     /// # Errors
     /// A part does not exist.
@@ -53,26 +54,28 @@ impl JoinFiles {
         resources: &ResourceStore,
         (parents, id): (&[String], &str),
         object: &mut Value,
+        writes: &mut Writes,
     ) -> Result<(), ApiError> {
         let sent = read_object(context)?;
         let above = [parents, &[id.to_owned()]].concat();
-        let key = files_key(&self.of.resource_key(&above));
+        let (key, files) = (self.of.resource_key(&above), files_key(&self.of.resource_key(&above)));
         let listed = items(sent.get(&self.each));
         let ids: Vec<_> = listed.iter().filter_map(|item| item.get("item")?.as_str()).collect();
         for id in &ids {
-            self.of.find(context, resources, &above, id)?;
+            self.of.object(context, resources, (&above, id), resources.find(&key, id))?;
         }
-        let mut joined = BytesMut::new();
-        for id in ids {
-            joined.extend_from_slice(&resources.text(&key, id).unwrap_or_default());
-            resources.delete(&key, id);
+        let (mut parts, mut is_used) = (Vec::new(), HashSet::new());
+        for id in ids.into_iter().filter(|id| is_used.insert(*id)) {
+            parts.extend(resources.text(&files, id).map(StoredText::into_bytes));
+            writes.remove(&files, id);
         }
+        let joined = parts.concat();
         context.resource.replace(object.clone().into());
         let (id, made) = self.to.create(context, resources, &[], render_object(&self.with, context));
         let key = self.to.resource_key(&[]);
-        resources.put(&key, &id, made.clone());
+        writes.put(&key, &id, &made);
         if !joined.is_empty() {
-            resources.put_text(&files_key(&key), &id, joined.freeze());
+            writes.put_text(&files_key(&key), &id, joined.into());
         }
         object[&self.into] = made;
         Ok(())

@@ -1,10 +1,8 @@
 //! Lists: query parameters, items inside an object, and responses stored for later.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
-use super::store::{Query, ResourceStore};
+use super::store::{Listed, Query, ResourceStore};
 use crate::core::{json, template::query as parameter};
 
 /// Number of objects on a page without a `limit`.
@@ -38,7 +36,7 @@ pub(crate) fn query(text: &str, newest_first: bool, default_limit: usize, filter
 }
 
 /// The items of an array inside an object, each with an id. `path` is the array and the member to take of each item.
-pub(crate) fn items_inside(object: &Value, id: &str, path: &str) -> Vec<Arc<Value>> {
+pub(crate) fn items_inside(object: &Value, id: &str, path: &str) -> Vec<Listed> {
     let (array, member) = path.split_once('.').unwrap_or((path, ""));
     let items = object.get(array).and_then(Value::as_array).into_iter().flatten();
     let numbered = items.enumerate().map(|(n, item)| {
@@ -46,7 +44,7 @@ pub(crate) fn items_inside(object: &Value, id: &str, path: &str) -> Vec<Arc<Valu
         if let Some(value) = value.as_object_mut() {
             value.entry("id").or_insert_with(|| format!("{id}-{n}").into());
         }
-        Arc::new(value)
+        Listed::Value(value)
     });
     numbered.collect()
 }
@@ -59,5 +57,5 @@ pub(crate) fn store_response(resources: &ResourceStore, collection: &str, body: 
     {
         response.insert("metadata".to_owned(), metadata);
     }
-    resources.put(collection, &id, response);
+    resources.put(collection, &id, &response);
 }

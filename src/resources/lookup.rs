@@ -20,7 +20,7 @@ impl Collection {
     /// Checks that the parent still exists.
     pub(crate) fn check_parent(&self, resources: &ResourceStore, parents: &[String]) -> Result<(), ApiError> {
         let (Some((collection, noun)), Some((id, above))) = (&self.parent, parents.split_last()) else { return Ok(()) };
-        match resources.find(&resource_key(collection, above), id) {
+        match resources.find_text(&resource_key(collection, above), id) {
             Lookup::Stored(_) => Ok(()),
             Lookup::Unknown if !resources.strict || matches!(self.parents, Parents::Templates(_)) => Ok(()),
             _ => Err(ApiError::UnknownResource { id: id.clone(), noun: noun.clone() }),
@@ -51,16 +51,16 @@ impl Collection {
         Ok(())
     }
 
-    /// Returns the object of an id, and true if it was created by a client.
-    pub(crate) fn find(
+    /// Returns the object of an id for what was found in the store, and true if it was created by a client.
+    pub(crate) fn object(
         &self,
         context: &RequestContext<'_>,
         resources: &ResourceStore,
-        parents: &[String],
-        id: &str,
+        (parents, id): (&[String], &str),
+        found: Lookup,
     ) -> Result<(Value, bool), ApiError> {
-        match resources.find(&self.resource_key(parents), id) {
-            Lookup::Stored(object) => return Ok((Value::clone(&object), true)),
+        match found {
+            Lookup::Stored(object) => return Ok((object, true)),
             Lookup::Deleted => return Err(self.not_found(id)),
             Lookup::Unknown => {}
         }
@@ -104,7 +104,7 @@ impl Collection {
     ) -> Vec<(String, Value)> {
         if let (true, Some((collection, _)), Some((id, above))) =
             (self.seed_unknown_parents, &self.parent, parents.split_last())
-            && resources.get(&resource_key(collection, above), id).is_some()
+            && resources.text(&resource_key(collection, above), id).is_some()
         {
             return Vec::new();
         }

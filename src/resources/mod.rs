@@ -3,6 +3,7 @@
 pub(crate) mod cascade;
 pub(crate) mod collection;
 pub(crate) mod count;
+mod create;
 pub(crate) mod deadline;
 pub(crate) mod file;
 pub(crate) mod input;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::store::{Lookup, Query, ResourceStore, page, plans_key};
+use super::store::{Listed, Lookup, Query, ResourceStore, StoredText, Writes, page, plans_key};
 use super::{
     cascade::CascadeCreate,
     collection::{Collection, MAX_STEPS, apply_patch, files_key},
@@ -63,6 +63,16 @@ pub(crate) enum Action {
     SetEach(String, Option<Template>),
 }
 
+/// The object that an action is about.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    /// The key of its collection.
+    key: &'a str,
+    /// The ids of the objects around it.
+    parents: &'a [String],
+    id: &'a str,
+}
+
 impl Operation {
     /// Returns true if the action is about one object.
     pub(crate) fn needs_id(&self) -> bool {
@@ -77,119 +87,81 @@ impl Operation {
         let collection = &*self.collection;
         let parents = collection.parents(context);
         collection.check_parent(resources, &parents)?;
-        let key = collection.resource_key(&parents);
         let id = collection.id(context);
-        let find = || collection.find(context, resources, &parents, &id).map(|(object, _)| object);
-        if !self.only_if.is_empty()
-            && let Lookup::Stored(object) = resources.find(&key, &id)
-        {
-            self.only_if.check(&self.name, &object, &id, &collection.noun)?;
-        }
+        let target = Target { key: &collection.resource_key(&parents), parents: &parents, id: &id };
+        let find = || self.find(context, resources, target, resources.find(target.key, &id)).map(|(object, _)| object);
         let mut found = match &self.action {
             Action::Create { from, on_create } => {
                 self.create((from.as_deref(), on_create), context, resources, &parents)?
             }
             Action::Get(made_if) => {
-                let (mut object, was_created) = collection.find(context, resources, &parents, &id)?;
                 let requested = made_if.as_ref().and_then(|name| parameter(context.request.query, name));
                 let polls = if requested.as_deref() == Some("true") { MAX_STEPS } else { 1 };
-                let is_done = !was_created || collection.has_job(resources, &key, &id);
-                for _ in 0..if is_done { 0 } else { polls } {
-                    if !self.poll(context, resources, (&parents, &id), &mut object) {
-                        break;
-                    }
-                }
-                object
+                self.poll(context, resources, target, polls)?
             }
             Action::List { newest_first, limit, filters } => {
-                let mut objects = Vec::new();
-                for (id, object) in collection.seed_objects(context, resources, &parents) {
-                    if resources.find(&key, &id) == Lookup::Unknown {
-                        objects.push(Arc::new(object));
-                    }
-                }
-                objects.extend(resources.all(&key));
-                for object in objects.iter_mut().filter(|_| !collection.count_rules.is_empty()) {
-                    let mut counted = Value::clone(object);
-                    collection.update_counts(
-                        resources,
-                        (&parents, object["id"].as_str().unwrap_or_default()),
-                        &mut counted,
-                    );
-                    *object = Arc::new(counted);
-                }
                 let query = query(context.request.query, *newest_first, *limit, filters);
-                page(objects, &Query { id: collection.id_member.clone(), ..query })
+                self.list(context, resources, target, query)
             }
             Action::ListInside { path, newest_first } => {
                 let items = items_inside(&find()?, &id, path);
                 page(items, &query(context.request.query, *newest_first, list::DEFAULT_PAGE_SIZE, &[]))
             }
-            Action::Cancel => {
-                let object = cancel(find()?, &id, &collection.noun)?;
-                resources.put(&key, &id, object.clone());
-                object
-            }
-            Action::Update(fields) => {
-                // A single object can be updated even after it was deleted.
-                let mut object = match find() {
-                    Err(_) if collection.single => collection.create(context, resources, &parents, Map::new()).1,
-                    found => found?,
-                };
+            Action::Cancel => self.change(context, resources, target, &mut |object, _| {
+                *object = cancel(std::mem::take(object), &id, &collection.noun)?;
+                Ok(())
+            })?,
+            Action::Update(fields) => self.change(context, resources, target, &mut |object, _| {
                 let sent = read_object(context)?;
                 if let Some(object) = object.as_object_mut() {
                     collection.apply(object, sent, fields.as_deref());
                 }
-                resources.put(&key, &id, object.clone());
-                object
-            }
+                Ok(())
+            })?,
             Action::Delete => {
-                let object = find()?;
-                resources.delete(&key, &id);
-                resources.delete(&files_key(&key), &id);
+                let object = resources.change(target.key, &id, |found, writes| {
+                    let (object, _) = self.find(context, resources, target, found)?;
+                    writes.delete(target.key, &id);
+                    writes.remove(&files_key(target.key), &id);
+                    Ok::<_, ApiError>(object)
+                })?;
                 if collection.batch_job.is_some() {
-                    JobLocation { key: &key, id: &id, resources }.delete();
+                    JobLocation { key: target.key, id: &id, resources }.delete();
                 }
                 object
             }
             Action::File => {
                 let object = find()?;
-                let file = resources.text(&files_key(&key), &id);
-                if file.is_none() && collection.has_job(resources, &key, &id) {
+                let file = resources.text(&files_key(target.key), &id);
+                if file.is_none() && collection.has_job(resources, target.key, &id) {
                     return Err(collection.not_found(&id));
                 }
-                context.file.replace(file);
+                context.file.replace(file.map(StoredText::into_bytes));
                 object
             }
             // The action has no object.
             Action::Set(None) if context.param("id").is_none() => Value::Null,
-            Action::Set(patch) => {
-                let mut object = find()?;
+            Action::Set(None) => find()?,
+            Action::Set(Some(patch)) => self.change(context, resources, target, &mut |object, _| {
+                apply_patch(object, patch, context);
+                Ok(())
+            })?,
+            Action::Join(joins, patch) => self.change(context, resources, target, &mut |object, writes| {
                 if let Some(patch) = patch {
-                    apply_patch(&mut object, patch, context);
-                    resources.put(&key, &id, object.clone());
+                    apply_patch(object, patch, context);
                 }
-                object
-            }
-            Action::Join(joins, patch) => {
-                let mut object = find()?;
-                if let Some(patch) = patch {
-                    apply_patch(&mut object, patch, context);
-                }
-                joins.execute(context, resources, (&parents, &id), &mut object)?;
-                resources.put(&key, &id, object.clone());
-                object
-            }
+                joins.execute(context, resources, (&parents, &id), object, writes)
+            })?,
             Action::SetEach(member, patch) => {
                 let mut objects = Vec::new();
                 for id in items(read_object(context)?.get(member)) {
                     let Some(id) = id.get("item").and_then(Value::as_str) else { continue };
-                    let (mut object, _) = collection.find(context, resources, &parents, id)?;
-                    if let Some(patch) = patch {
-                        apply_patch(&mut object, patch, context);
-                    }
-                    resources.put(&key, id, object.clone());
-                    objects.push(Arc::new(object));
+                    objects.push(self.change(context, resources, Target { id, ..target }, &mut |object, _| {
+                        if let Some(patch) = patch {
+                            apply_patch(object, patch, context);
+                        }
+                        Ok(())
+                    })?);
                 }
                 full_page(objects)
             }
@@ -201,18 +173,112 @@ impl Operation {
         Ok(())
     }
 
-    /// Advances an object that was created by a client to its next status. Returns false if there is none.
+    /// Returns the object of an id for what was found in the store, and true if it was created by a client. Checks the
+    /// condition of the action.
+    fn find(
+        &self,
+        context: &RequestContext<'_>,
+        resources: &ResourceStore,
+        Target { parents, id, .. }: Target<'_>,
+        found: Lookup,
+    ) -> Result<(Value, bool), ApiError> {
+        if let Lookup::Stored(object) = &found {
+            self.only_if.check(&self.name, object, id, &self.collection.noun)?;
+        }
+        self.collection.object(context, resources, (parents, id), found)
+    }
+
+    /// Changes an object and stores it with what `step` adds. `step` runs again if another request came first.
+    fn change(
+        &self,
+        context: &RequestContext<'_>,
+        resources: &ResourceStore,
+        target: Target<'_>,
+        step: &mut dyn FnMut(&mut Value, &mut Writes) -> Result<(), ApiError>,
+    ) -> Result<Value, ApiError> {
+        resources.change(target.key, target.id, |found, writes| {
+            let mut object = match self.find(context, resources, target, found) {
+                // A single object can be updated even after it was deleted.
+                Err(_) if self.collection.single && matches!(self.action, Action::Update(_)) => {
+                    self.collection.create(context, resources, target.parents, Map::new()).1
+                }
+                found => found?.0,
+            };
+            step(&mut object, writes)?;
+            writes.put(target.key, target.id, &object);
+            Ok(object)
+        })
+    }
+
+    fn list(
+        &self,
+        context: &RequestContext<'_>,
+        resources: &ResourceStore,
+        Target { key, parents, .. }: Target<'_>,
+        query: Query,
+    ) -> Value {
+        let collection = &*self.collection;
+        let mut objects = Vec::new();
+        for (id, object) in collection.seed_objects(context, resources, parents) {
+            if resources.find_text(key, &id) == Lookup::Unknown {
+                objects.push(Listed::Value(object));
+            }
+        }
+        objects.extend(resources.list(key));
+        let mut page = page(objects, &Query { id: collection.id_member.clone(), ..query });
+        if !collection.count_rules.is_empty() {
+            for object in page["data"].as_array_mut().into_iter().flatten() {
+                let id = object["id"].as_str().unwrap_or_default().to_owned();
+                collection.update_counts(resources, (parents, &id), object);
+            }
+        }
+        page
+    }
+
+    /// Returns an object. One that was created by a client and runs no batch job advances by so many statuses.
     fn poll(
         &self,
         context: &RequestContext<'_>,
         resources: &ResourceStore,
-        (parents, id): (&[String], &str),
+        target: Target<'_>,
+        polls: usize,
+    ) -> Result<Value, ApiError> {
+        let (collection, Target { key, parents, id }) = (&*self.collection, target);
+        let (object, reached) = resources.change(key, id, |found, writes| {
+            let (mut object, was_created) = self.find(context, resources, target, found)?;
+            let mut reached = Vec::new();
+            let is_done = !was_created || collection.has_job(resources, key, id);
+            for _ in 0..if is_done { 0 } else { polls } {
+                if !self.advance(context, resources, target, &mut object, writes) {
+                    break;
+                }
+                let status = &object[&collection.status];
+                let cascades = collection.on_status.iter().filter(|(name, _)| *status == **name);
+                reached.extend(cascades.map(|(_, cascade)| (cascade, object.clone())));
+                writes.put(key, id, &object);
+            }
+            Ok::<_, ApiError>((object, reached))
+        })?;
+        for (cascade, object) in reached {
+            context.resource.replace(Arc::new(object));
+            cascade.create(context, resources, (parents, id), &Map::new());
+        }
+        Ok(object)
+    }
+
+    /// Advances an object to its next status, with what is planned for that. Returns false if there is none.
+    fn advance(
+        &self,
+        context: &RequestContext<'_>,
+        resources: &ResourceStore,
+        Target { key, id, .. }: Target<'_>,
         object: &mut Value,
+        writes: &mut Writes,
     ) -> bool {
-        let (collection, key) = (&*self.collection, self.collection.resource_key(parents));
-        let plan = resources.get(&plans_key(&key), id);
-        let plan = plan.as_ref().and_then(|plan| plan.get(object.get(&collection.status)?.as_str()?));
-        if !collection.advance(context, object) && plan.is_none() {
+        let plan = resources.get(&plans_key(key), id);
+        let status = object.get(&self.collection.status).and_then(Value::as_str);
+        let plan = plan.as_ref().zip(status).and_then(|(plan, status)| plan.get(status));
+        if !self.collection.advance(context, object) && plan.is_none() {
             return false;
         }
         if let Some((object, set)) = object.as_object_mut().zip(plan.and_then(|plan| plan["set"].as_object())) {
@@ -220,13 +286,8 @@ impl Operation {
         }
         for one in plan.and_then(|plan| plan["put"].as_array()).into_iter().flatten() {
             if let (Some(key), Some(id)) = (one[0].as_str(), one[1].as_str()) {
-                resources.put(key, id, one[2].clone());
+                writes.put(key, id, &one[2]);
             }
-        }
-        resources.put(&key, id, object.clone());
-        context.resource.replace(Arc::new(object.clone()));
-        for (_, cascade) in collection.on_status.iter().filter(|(status, _)| object[&collection.status] == **status) {
-            cascade.create(context, resources, (parents, id), &Map::new());
         }
         true
     }
@@ -260,11 +321,8 @@ impl Operation {
                 cascade.create(context, resources, (parents, ""), &sent);
             }
             let list = if sent.contains_key(member) { items(sent.get(member)) } else { vec![sent] };
-            let created = list.into_iter().map(|sent| {
-                let (id, object) = collection.create(context, resources, parents, sent);
-                resources.put(&key, &id, object.clone());
-                Arc::new(object)
-            });
+            let created =
+                list.into_iter().map(|sent| collection.insert(context, resources, parents, sent, &|_, _| {}).1);
             return Ok(full_page(created.collect()));
         }
         let input = collection
@@ -274,14 +332,14 @@ impl Operation {
             .transpose()?
             .flatten();
         let within = if on_create.is_empty() { Map::new() } else { sent.clone() };
-        let (id, object) = collection.create(context, resources, parents, sent);
-        resources.put(&key, &id, object.clone());
-        if let [file, ..] = context.request.files {
-            resources.put_text(&files_key(&key), &id, file.bytes.clone());
-        }
-        if let Some((job, input)) = input {
-            JobLocation { key: &key, id: &id, resources }.start(&job, input);
-        }
+        let (id, object) = collection.insert(context, resources, parents, sent, &|id, writes| {
+            if let [file, ..] = context.request.files {
+                writes.put_text(&files_key(&key), id, StoredText::copy_of(&file.bytes));
+            }
+            if let Some((job, input)) = &input {
+                JobLocation { key: &key, id, resources }.start(job, input.clone(), writes);
+            }
+        });
         for cascade in on_create {
             cascade.create(context, resources, (parents, &id), &within);
         }
@@ -290,9 +348,9 @@ impl Operation {
 }
 
 /// A page with all objects.
-fn full_page(objects: Vec<Arc<Value>>) -> Value {
+fn full_page(objects: Vec<Value>) -> Value {
     let limit = objects.len();
-    page(objects, &Query { limit, ..Default::default() })
+    page(objects.into_iter().map(Listed::Value).collect(), &Query { limit, ..Default::default() })
 }
 
 #[cfg(test)]

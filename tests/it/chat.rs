@@ -507,7 +507,9 @@ fn huge_token_limits_are_refused_or_bounded() {
     let refused = connection.chat(&body(json!({"model": "m", "max_tokens": u64::MAX})));
     assert_eq!((refused.status, refused.json()["error"]["code"].as_str()), (400, Some("context_length_exceeded")));
 
-    let (_server, mut connection) = with(ModelBehavior { content: ContentSource::Lorem, ..ModelBehavior::default() });
+    let lorem_tokens = 100_000..=100_000;
+    let (_server, mut connection) =
+        with(ModelBehavior { content: ContentSource::Lorem, lorem_tokens, ..ModelBehavior::default() });
     let answer = ask(&mut connection, json!({"model": "m", "max_tokens": u64::MAX, "n": 128}));
     assert_eq!(answer["choices"].as_array().unwrap().len(), 128);
     assert!(answer["usage"]["completion_tokens"].as_u64().unwrap() <= 100_000, "all choices share one limit for lorem");

@@ -59,11 +59,11 @@ impl Program {
         kill.unwrap();
     }
 
-    /// Memory that the program has in use, in KiB.
-    pub fn resident(&self) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+    /// Memory that the program has in use, in KiB. `None` where the system does not report it.
+    pub fn resident(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        Some(line.trim().trim_end_matches(" kB").parse().unwrap())
     }
 
     /// Waits for the end of a program whose stderr is not read.

@@ -22,7 +22,8 @@ use crate::{
 const BRIEF: Duration = Duration::from_millis(50);
 
 fn one_slot() -> Settings {
-    Settings { max_in_flight: Some(1), content: Some(ContentSource::Lorem), ..Settings::default() }
+    let lorem_tokens = Some("90000".to_owned());
+    Settings { max_in_flight: Some(1), content: Some(ContentSource::Lorem), lorem_tokens, ..Settings::default() }
 }
 
 /// Begins a stream that does not end while the test runs.

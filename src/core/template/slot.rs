@@ -180,6 +180,8 @@ impl Slot {
             // Written where they belong: no symbol of them needs an escape.
             Slot::Id(alphabet, length) => quoted(out, &|out| context.random.borrow_mut().put(*alphabet, *length, out)),
             Slot::Uuid => quoted(out, &|out| context.random.borrow_mut().put_uuid(out)),
+            // Borrowed: an object can be as large as a request body.
+            Slot::Resource(path) => resource(&context.resource.borrow(), path).put(position, out),
             _ => self.value(context).put(position, out),
         }
     }
@@ -196,16 +198,7 @@ impl Slot {
             Slot::FullPath => text(Some(context.request.path.into())),
             Slot::ProcessingMs => SlotValue::Number((context.intended + context.elapsed()).as_millis() as u64),
             Slot::RequestId => text(Some(context.request_id().into())),
-            Slot::Resource(path) => {
-                let resource = context.resource.borrow();
-                let found = path.iter().try_fold(&*resource, |value, name| value.get(&**name));
-                match found {
-                    None | Some(Value::Null) => SlotValue::Null,
-                    Some(Value::String(text)) => SlotValue::Text(text.clone().into()),
-                    Some(value) => SlotValue::Json(value.clone()),
-                }
-            }
-            Slot::Models => SlotValue::Json(models(context)),
+            Slot::Models => SlotValue::Json(Cow::Owned(models(context))),
             Slot::Unix => SlotValue::Number(context.now.as_secs()),
             Slot::UnixIn(seconds) => SlotValue::Number(context.now.as_secs() + seconds),
             Slot::Rfc3339In(seconds) => {
@@ -219,8 +212,8 @@ impl Slot {
                 Some(Field::Number(number)) => SlotValue::Number(number),
                 Some(Field::Text(text)) => SlotValue::Text(text),
             },
-            // `put` renders the first two, and the protocol renders parts.
-            Slot::Id(..) | Slot::Uuid | Slot::Part(_) => SlotValue::Null,
+            // `put` renders the first three, and the protocol renders parts.
+            Slot::Id(..) | Slot::Uuid | Slot::Resource(_) | Slot::Part(_) => SlotValue::Null,
         }
     }
 }
@@ -281,6 +274,15 @@ fn id(name: &str) -> Option<Slot> {
     Some(Slot::Id(alphabet, length))
 }
 
+/// Returns a member of the object that was found for the request.
+fn resource<'a>(found: &'a Value, path: &[Box<str>]) -> SlotValue<'a> {
+    match path.iter().try_fold(found, |value, name| value.get(&**name)) {
+        None | Some(Value::Null) => SlotValue::Null,
+        Some(Value::String(text)) => SlotValue::Text(Cow::Borrowed(text)),
+        Some(value) => SlotValue::Json(Cow::Borrowed(value)),
+    }
+}
+
 fn text(text: Option<Cow<'_, str>>) -> SlotValue<'_> {
     text.map_or(SlotValue::Null, SlotValue::Text)
 }
@@ -290,7 +292,7 @@ fn json(raw: json::Value<'_>) -> SlotValue<'_> {
         Kind::String => text(raw.as_str()),
         Kind::Null => SlotValue::Null,
         Kind::Integer | Kind::Decimal | Kind::Boolean => SlotValue::Raw(raw.text()),
-        _ => raw.to_value().map_or(SlotValue::Null, SlotValue::Json),
+        _ => raw.to_value().map_or(SlotValue::Null, |value| SlotValue::Json(Cow::Owned(value))),
     }
 }
 

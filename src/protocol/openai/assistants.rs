@@ -26,12 +26,15 @@ use crate::{
         response::{self, Body, Response, StreamFormat},
         template::Layout,
     },
-    protocol::{Lookup, StoredObjects},
+    protocol::{Lookup, StoredObjects, StoredPut},
 };
 
 /// Members that a run inherits from its assistant unless its request sets them.
 const INHERITED: [&str; 8] =
     ["model", "instructions", "tools", "tool_resources", "temperature", "top_p", "reasoning_effort", "response_format"];
+
+/// Members of a run that change when its tool outputs arrive.
+const REQUEUED: [&str; 4] = ["status", "completed_at", "required_action", "usage"];
 
 /// Creates the protocol; see [`crate::protocol::Make`].
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
@@ -128,10 +131,8 @@ impl Protocol for RunsProtocol {
                 _ => inherit(&mut run, body, &Value::Null),
             },
         }
-        let all = |what: &str, parents: &[&str]| -> Vec<Value> {
-            store.all(what, parents).iter().map(|one| Value::clone(one)).collect()
-        };
-        let before = json!({"messages": all("messages", &[&thread]), "steps": all("steps", &[&thread, &id])});
+        let before =
+            json!({"messages": store.all("messages", &[&thread]), "steps": store.all("steps", &[&thread, &id])});
         context.history.replace(vec![Arc::new(before)]);
         context.resource.replace(Arc::new(run));
         Ok(())
@@ -146,6 +147,43 @@ impl Protocol for RunsProtocol {
 /// A rendered run, from its state at the request to its end or its next wait for tool outputs.
 struct RenderedRun(RunOutcome);
 
+impl RenderedRun {
+    /// Returns what is stored for the run in its state before the reply. A streamed run ends at once, another one when
+    /// it is polled.
+    fn puts(&self, mut run: Value, is_streamed: bool, store: &dyn StoredObjects) -> Vec<StoredPut> {
+        let RunOutcome { completed_steps, queued, steps, end, .. } = &self.0;
+        let text = |object: &Value, name: &str| object[name].as_str().unwrap_or_default().to_owned();
+        let (id, thread) = (text(queued, "id"), text(queued, "thread_id"));
+        let put = |role: &str, parents: &[&str], object: &Value| {
+            Some(StoredPut { key: store.key(role, parents)?, id: text(object, "id"), value: object.clone() })
+        };
+        let step = |step: &Value| put("steps", &[&thread, &id], step);
+        let mut puts: Vec<_> = completed_steps.iter().filter_map(step).collect();
+        let created = steps.iter().flat_map(|made| {
+            let message = made.message.as_ref().and_then(|message| put("messages", &[&thread], message));
+            message.into_iter().chain(step(&made.object))
+        });
+        if is_streamed {
+            puts.extend(created);
+            if let (Some(run), Some(changes)) = (run.as_object_mut(), end.changes.as_object()) {
+                run.extend(changes.clone());
+            }
+            puts.extend(put("runs", &[&thread], &run));
+            return puts;
+        }
+        let on_poll: Vec<_> = created.map(|put| json!([put.key, put.id, put.value])).collect();
+        let mut set = end.changes.clone();
+        if let (RunEnd { requires_action: false, .. }, Some(set)) = (end, set.as_object_mut()) {
+            // The run completes when it is polled, so the poll sets the time.
+            set.shift_remove("completed_at");
+        }
+        puts.extend(put("runs", &[&thread], &run));
+        let plan = json!({"in_progress": {"set": set, "put": on_poll}});
+        puts.extend(store.plans_key("runs", &[&thread]).map(|key| StoredPut { key, id, value: plan }));
+        puts
+    }
+}
+
 impl Rendered for RenderedRun {
     /// Returns true if the run is not streamed: the client polls it.
     fn is_deferred(&self, context: &RequestContext<'_>) -> bool {
@@ -156,38 +194,33 @@ impl Rendered for RenderedRun {
         self.0.queued.clone()
     }
 
-    fn store(&self, context: &RequestContext<'_>, store: &dyn StoredObjects) {
-        let RunOutcome { thread, completed_steps, queued, steps, end, .. } = &self.0;
+    fn store(&self, context: &RequestContext<'_>, store: &dyn StoredObjects) -> Result<(), ApiError> {
+        let RunOutcome { thread, queued, .. } = &self.0;
         let text = |name: &str| queued[name].as_str().unwrap_or_default();
         let (run, thread_id) = (text("id"), text("thread_id"));
         if let Some(thread) = thread {
-            store.put("threads", &[], thread_id, thread.clone());
+            store.put("threads", &[], thread_id, thread);
         }
-        let id = |object: &Value| object["id"].as_str().unwrap_or_default().to_owned();
-        for step in completed_steps {
-            store.put("steps", &[thread_id, run], &id(step), step.clone());
-        }
-        let created = steps.iter().flat_map(|step| {
-            let message = step.message.as_ref().map(|message| ("messages", vec![thread_id], message.clone()));
-            message.into_iter().chain([("steps", vec![thread_id, run], step.object.clone())])
-        });
-        if wants_stream(context) {
-            for (what, parents, object) in created {
-                store.put(what, &parents, &id(&object), object);
+        let outputs = context.members().ok().and_then(outputs);
+        store.change("runs", &[thread_id], run, &mut |found| match found {
+            // A run of another test, which was never created.
+            Lookup::Unknown => Ok(self.puts(queued.clone(), wants_stream(context), store)),
+            Lookup::Deleted => Ok(Vec::new()),
+            Lookup::Stored(mut stored) => {
+                match &outputs {
+                    Some(outputs) => check_outputs(&stored, outputs)?,
+                    // Another request has ended the run.
+                    None if stored["status"] != queued["status"] => return Ok(Vec::new()),
+                    None => {}
+                }
+                for name in INHERITED.iter().chain(outputs.iter().flat_map(|_| &REQUEUED)) {
+                    if let (Some(value), Some(stored)) = (queued.get(*name), stored.as_object_mut()) {
+                        stored.insert((*name).to_owned(), value.clone());
+                    }
+                }
+                Ok(self.puts(stored, wants_stream(context), store))
             }
-            store.put("runs", &[thread_id], run, self.0.finished());
-            return;
-        }
-        store.put("runs", &[thread_id], run, queued.clone());
-        let put: Vec<Value> = created
-            .filter_map(|(what, parents, object)| Some(json!([store.key(what, &parents)?, id(&object), object])))
-            .collect();
-        let mut set = end.changes.clone();
-        if let (RunEnd { requires_action: false, .. }, Some(set)) = (end, set.as_object_mut()) {
-            // The run completes when it is polled, so the poll sets the time.
-            set.shift_remove("completed_at");
-        }
-        store.plan("runs", &[thread_id], run, json!({"in_progress": {"set": set, "put": put}}));
+        })
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {

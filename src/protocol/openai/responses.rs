@@ -133,8 +133,9 @@ fn load_history(
     if !store.may_name("conversations", &[], &id) {
         return Err(ApiError::UnknownResource { id: id.into_owned(), noun: "conversation".to_owned() });
     }
-    let items: Vec<Value> = store.all("items", &[&id]).iter().map(|item| Value::clone(item)).collect();
-    context.history.replace(vec![Arc::new(json!({"input": items}))]);
+    let mut history = json!({"input": null});
+    history["input"] = store.all("items", &[&id]).into();
+    context.history.replace(vec![Arc::new(history)]);
     Ok(())
 }
 
@@ -263,9 +264,9 @@ impl Rendered for RenderedResponse {
         Some((object.id, text.into()))
     }
 
-    fn store(&self, context: &RequestContext<'_>, store: &dyn StoredObjects) {
-        let Ok(body) = context.members() else { return };
-        let Some(conversation) = conversation(body) else { return };
+    fn store(&self, context: &RequestContext<'_>, store: &dyn StoredObjects) -> Result<(), ApiError> {
+        let Ok(body) = context.members() else { return Ok(()) };
+        let Some(conversation) = conversation(body) else { return Ok(()) };
         // The response is rendered with the same random state, so its items have the same ids.
         let random = context.random.borrow().clone();
         let mut response = self.record(context);
@@ -274,9 +275,10 @@ impl Rendered for RenderedResponse {
         let output = response["output"].as_array_mut().map(std::mem::take).unwrap_or_default();
         for item in input.into_iter().chain(output) {
             if let Some(id) = item["id"].as_str().map(str::to_owned) {
-                store.put("items", &[&conversation], &id, item);
+                store.put("items", &[&conversation], &id, &item);
             }
         }
+        Ok(())
     }
 
     fn respond(&self, context: &RequestContext<'_>) -> Response {

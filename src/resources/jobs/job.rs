@@ -1,12 +1,13 @@
 //! The progress of a batch job, and its output so far.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::resources::store::{ObjectLock, ResourceStore};
+use crate::resources::{
+    collection::files_key,
+    store::{Lookup, ObjectLock, ResourceStore, StoredText, Writes},
+};
 
 /// Number of outputs: one for lines that succeeded, one for lines that failed.
 pub(super) const OUTPUTS: usize = 2;
@@ -60,29 +61,45 @@ impl JobLocation<'_> {
 
     /// The job, if there is one.
     pub(crate) fn job(&self) -> Option<Job> {
-        Job::deserialize(&*self.resources.get(&self.jobs(), self.id)?).ok()
+        Job::deserialize(self.resources.get(&self.jobs(), self.id)?).ok()
+    }
+
+    /// Returns true if there is a job.
+    pub(crate) fn exists(&self) -> bool {
+        self.resources.text(&self.jobs(), self.id).is_some()
     }
 
     /// The object that runs the job.
-    pub(super) fn object(&self) -> Option<Arc<Value>> {
+    pub(super) fn object(&self) -> Option<Value> {
         self.resources.get(self.key, self.id)
     }
 
-    /// Stores the job and its object.
-    pub(super) fn save(&self, job: &Job, object: Value) {
-        self.resources.put(&self.jobs(), self.id, json!(job));
-        self.resources.put(self.key, self.id, object);
+    /// Stores the job after some of its work, and its object, which `patch` changes. Both are removed entirely if the
+    /// object was deleted meanwhile.
+    pub(super) fn save(&self, mut job: Job, mut patch: impl FnMut(&mut Value)) {
+        let saved = self.resources.change(self.key, self.id, |found, writes| {
+            let Lookup::Stored(mut object) = found else { return Err(()) };
+            patch(&mut object);
+            writes.put(&self.jobs(), self.id, &json!(job));
+            writes.put(self.key, self.id, &object);
+            Ok(())
+        });
+        if saved.is_err() {
+            self.clear(&mut job);
+            self.resources.take(&self.jobs(), self.id);
+            self.resources.take(&files_key(self.key), self.id);
+        }
     }
 
-    /// Stores a new job and its input.
-    pub(crate) fn start(&self, job: &Job, input: Bytes) {
-        self.resources.put_text(&self.inputs(), self.id, input);
-        self.resources.put(&self.jobs(), self.id, json!(job));
+    /// Adds a new job and its input to `writes`.
+    pub(crate) fn start(&self, job: &Job, input: StoredText, writes: &mut Writes) {
+        writes.put_text(&self.inputs(), self.id, input);
+        writes.put(&self.jobs(), self.id, &json!(job));
     }
 
     /// The lines; `None` if they were evicted.
     pub(super) fn input(&self) -> Option<Bytes> {
-        self.resources.text(&self.inputs(), self.id)
+        self.resources.text(&self.inputs(), self.id).map(StoredText::into_bytes)
     }
 
     /// Appends to an output.
@@ -96,7 +113,7 @@ impl JobLocation<'_> {
 
     /// Removes a whole output from the store and returns it, empty if nothing was written. `None`: a part was
     /// evicted.
-    pub(super) fn take_output(&self, job: &mut Job, output: usize) -> Option<Bytes> {
+    pub(super) fn take_output(&self, job: &mut Job, output: usize) -> Option<StoredText> {
         let (key, count) = (self.parts(output), std::mem::take(&mut job.parts[output]));
         let mut parts = (0..count).map(|n| self.resources.take(&key, &n.to_string()));
         if count == 1 {
@@ -104,7 +121,8 @@ impl JobLocation<'_> {
         }
         // Removes every part, even if one is missing.
         let parts: Vec<_> = parts.collect();
-        Some(parts.into_iter().collect::<Option<Vec<_>>>()?.concat().into())
+        let parts: Vec<_> = parts.into_iter().map(|part| part.map(StoredText::into_bytes)).collect::<Option<_>>()?;
+        Some(parts.concat().into())
     }
 
     /// Removes the input and the outputs.

@@ -1,11 +1,14 @@
 //! Keys of collections within parents, and the view of one endpoint's collections.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::{Lookup, ResourceStore};
-use crate::protocol::StoredObjects;
+use crate::{
+    core::error::ApiError,
+    protocol::{ChangeStep, StoredObjects},
+};
 
 /// The key of a collection within these parents, the outermost first.
 pub fn resource_key(collection: &str, parents: &[impl AsRef<str>]) -> String {
@@ -47,26 +50,35 @@ impl StoredObjects for EndpointStore<'_> {
     }
 
     fn may_name(&self, role: &str, parents: &[&str], id: &str) -> bool {
-        match self.find(role, parents, id) {
+        let found = self.key(role, parents).map_or(Lookup::Unknown, |key| self.resources.find_text(&key, id));
+        match found {
             Lookup::Stored(_) => true,
             Lookup::Unknown => !self.resources.strict,
             Lookup::Deleted => false,
         }
     }
 
-    fn all(&self, role: &str, parents: &[&str]) -> Vec<Arc<Value>> {
+    fn all(&self, role: &str, parents: &[&str]) -> Vec<Value> {
         self.key(role, parents).map(|key| self.resources.all(&key)).unwrap_or_default()
     }
 
-    fn put(&self, role: &str, parents: &[&str], id: &str, value: Value) {
+    fn put(&self, role: &str, parents: &[&str], id: &str, value: &Value) {
         if let Some(key) = self.key(role, parents) {
             self.resources.put(&key, id, value);
         }
     }
 
-    fn plan(&self, role: &str, parents: &[&str], id: &str, plan: Value) {
-        if let Some(key) = self.key(role, parents) {
-            self.resources.put(&plans_key(&key), id, plan);
-        }
+    fn change(&self, role: &str, parents: &[&str], id: &str, step: &mut ChangeStep<'_>) -> Result<(), ApiError> {
+        let Some(key) = self.key(role, parents) else { return Ok(()) };
+        self.resources.change(&key, id, |found, writes| {
+            for put in step(found)? {
+                writes.put(&put.key, &put.id, &put.value);
+            }
+            Ok(())
+        })
+    }
+
+    fn plans_key(&self, role: &str, parents: &[&str]) -> Option<String> {
+        self.key(role, parents).map(|key| plans_key(&key))
     }
 }

@@ -19,14 +19,14 @@ pub(super) struct Items {
 }
 
 struct Item {
-    id: String,
+    id: Box<str>,
     /// The item as JSON.
-    text: String,
+    text: Box<str>,
 }
 
 impl Items {
     fn position(&self, id: &str) -> Option<usize> {
-        self.list.iter().position(|item| item.id == id)
+        self.list.iter().position(|item| *item.id == *id)
     }
 
     /// Returns true if there is an item with this id.
@@ -36,7 +36,7 @@ impl Items {
 
     /// Returns the id of the last item.
     pub(super) fn last(&self) -> Option<&str> {
-        self.list.back().map(|item| item.id.as_str())
+        self.list.back().map(|item| &*item.id)
     }
 
     /// Adds an item and returns the id of the one before it. `None` for `after` is the end, an unknown id is the start.
@@ -45,8 +45,8 @@ impl Items {
             None => self.list.len(),
             Some(id) => self.position(id).map_or(0, |position| position + 1),
         };
-        let previous = at.checked_sub(1).and_then(|at| self.list.get(at)).map(|item| item.id.clone());
-        let item = Item { id: text(&item["id"]).to_owned(), text: item.to_string() };
+        let previous = at.checked_sub(1).and_then(|at| self.list.get(at)).map(|item| item.id.to_string());
+        let item = Item { id: text(&item["id"]).into(), text: item.to_string().into() };
         self.bytes += item.text.len();
         self.list.insert(at, item);
         // An item that is too long by itself stays until the next one.
@@ -60,7 +60,7 @@ impl Items {
     /// Replaces the item with the same id, if there is one.
     pub(super) fn replace(&mut self, item: &Value) {
         let Some(position) = self.position(text(&item["id"])) else { return };
-        let written = item.to_string();
+        let written: Box<str> = item.to_string().into();
         self.bytes = self.bytes + written.len() - self.list[position].text.len();
         self.list[position].text = written;
     }
@@ -79,7 +79,7 @@ impl Items {
 
     /// Renders all items as the inside of a JSON array.
     pub(super) fn to_json(&self) -> String {
-        let texts: Vec<_> = self.list.iter().map(|item| item.text.as_str()).collect();
+        let texts: Vec<_> = self.list.iter().map(|item| &*item.text).collect();
         texts.join(",")
     }
 }

@@ -10,7 +10,13 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use self::response::ActiveResponse;
-use super::{beta, event, id, items::Items, settings, text, voice_activity::VoiceActivityDetector};
+use super::{
+    beta, event, id,
+    items::Items,
+    settings::{self, Settings},
+    text,
+    voice_activity::VoiceActivityDetector,
+};
 use crate::core::{
     json,
     random::Random,
@@ -26,7 +32,7 @@ const MAX_PENDING: usize = 16;
 pub(super) struct RealtimeSession {
     beta: bool,
     /// The settings, in the current names.
-    settings: Value,
+    settings: Settings,
     /// The initial settings of a transcription session.
     transcription: Value,
     /// The transcript of user audio.
@@ -95,7 +101,7 @@ impl RealtimeSession {
     ) -> Self {
         RealtimeSession {
             beta,
-            settings: if transcribes { transcription.clone() } else { session },
+            settings: Settings::new(if transcribes { &transcription } else { &session }),
             transcription,
             transcript: transcript.to_owned(),
             id: id("conv_", 21, &mut random),
@@ -126,29 +132,30 @@ impl RealtimeSession {
 
     /// Applies an update of the settings, in the current names.
     fn update(&mut self, update: Value) -> Result<(), Box<SessionError>> {
-        let mut changed = self.settings.clone();
+        let mut changed = self.settings.value();
         if update["type"] == "transcription" && changed["type"] != "transcription" {
             changed = self.transcription.clone();
         }
         settings::update(&mut changed, update);
-        if changed.to_string().len() > MAX_SETTINGS_BYTES {
+        let settings = Settings::new(&changed);
+        if settings.text().len() > MAX_SETTINGS_BYTES {
             let message = format!("The session is larger than the {MAX_SETTINGS_BYTES} bytes that it may have.");
             return Err(SessionError::new("session_too_large", message, Some("session")));
         }
-        self.settings = changed;
-        self.send("session.updated", json!({"session": self.settings}));
+        self.settings = settings;
+        self.send("session.updated", json!({"session": changed}));
         Ok(())
     }
 
     /// Returns true if the settings have a value other than null at this path.
     fn has_setting(&self, path: &str) -> bool {
-        self.settings.pointer(path).is_some_and(|value| !value.is_null())
+        !self.settings.get(path).is_null()
     }
 }
 
 impl Session for RealtimeSession {
     fn on_open(&mut self) -> Vec<Bytes> {
-        self.send("session.created", json!({"session": self.settings}));
+        self.send("session.created", json!({"session": self.settings.value()}));
         std::mem::take(&mut self.out)
     }
 

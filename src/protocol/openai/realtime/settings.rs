@@ -1,9 +1,43 @@
-//! Updates of a session's settings by the client.
+//! A session's settings, and their updates by the client.
 
 use serde_json::{Value, json};
 
+use crate::core::json::{Document, parse_deep};
+
 /// Members that a client cannot change.
 const FIXED: [&str; 6] = ["id", "object", "type", "model", "expires_at", "client_secret"];
+
+/// The settings, as JSON. A tree would take many times as much memory for as long as the session lasts.
+pub(super) struct Settings(Box<str>);
+
+impl Settings {
+    pub(super) fn new(value: &Value) -> Self {
+        Settings(value.to_string().into())
+    }
+
+    /// Returns all settings.
+    pub(super) fn value(&self) -> Value {
+        parse_deep(self.0.as_bytes())
+    }
+
+    /// Returns the settings as JSON.
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the setting at a path, such as `audio.input`; `null` if there is none.
+    pub(super) fn get(&self, path: &str) -> Value {
+        let mut names = path.split('.');
+        let Ok(document) = Document::read(self.0.as_bytes()) else {
+            // Deeper than a request body.
+            return names
+                .fold(self.value(), |mut value, name| value.get_mut(name).map(Value::take).unwrap_or_default());
+        };
+        let first = names.next().and_then(|name| document.members().get(name));
+        let found = first.and_then(|first| names.try_fold(first, |value, name| value.members()?.get(name)));
+        found.and_then(|found| found.to_value()).unwrap_or_default()
+    }
+}
 
 /// Applies a client's update to a session's settings.
 pub(super) fn update(session: &mut Value, mut update: Value) {
@@ -49,6 +83,17 @@ fn merge(known: &mut Value, update: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_setting_is_read_by_its_path() {
+        let deep = (0..140).fold(json!(1), |inner, _| json!([inner]));
+        for value in [json!({"a": {"b": [1]}, "c": "x"}), json!({"a": {"b": [1]}, "c": "x", "deep": deep})] {
+            let settings = Settings::new(&value);
+            assert_eq!((settings.get("a.b"), settings.get("c")), (json!([1]), json!("x")));
+            assert_eq!((settings.get("a.c"), settings.get("d")), (Value::Null, Value::Null));
+            assert_eq!(settings.value().to_string(), settings.text());
+        }
+    }
 
     #[test]
     fn only_sent_members_change() {

@@ -20,7 +20,7 @@ impl RealtimeSession {
             let message = "Invalid 'audio'. Expected base64-encoded audio bytes.".to_owned();
             return Err(SessionError::new("invalid_value", message, Some("audio")));
         };
-        for speech in self.detector.push(&audio, &self.settings["audio"]["input"]) {
+        for speech in self.detector.push(&audio, &self.settings.get("audio.input")) {
             match speech {
                 SpeechEvent::Started { at } => {
                     let item_id = item_id(&mut self.random);
@@ -36,7 +36,8 @@ impl RealtimeSession {
                     self.send("input_audio_buffer.speech_stopped", json!({"audio_end_ms": at, "item_id": item_id}));
                     self.commit(item_id, lasted);
                     // No recording has a turn during an active response. Here it creates no response.
-                    if self.settings["type"] == "realtime" && self.is_on("create_response") && self.active.is_none() {
+                    if self.settings.get("type") == "realtime" && self.is_on("create_response") && self.active.is_none()
+                    {
                         self.create_response(Value::Null, Value::Null)?;
                     }
                 }
@@ -47,7 +48,7 @@ impl RealtimeSession {
 
     /// Returns true unless turn detection disables this automatic step.
     fn is_on(&self, name: &str) -> bool {
-        self.settings["audio"]["input"]["turn_detection"][name].as_bool() != Some(false)
+        self.settings.get("audio.input.turn_detection")[name].as_bool() != Some(false)
     }
 
     /// Commits the uncommitted audio as a user item.
@@ -66,7 +67,7 @@ impl RealtimeSession {
     }
 
     fn commit(&mut self, item_id: String, millis: u64) {
-        let transcription = self.settings["audio"]["input"]["transcription"].clone();
+        let transcription = self.settings.get("audio.input.transcription");
         // The transcription prompt, if set, becomes the transcript, so a client can choose it.
         let prompt = transcription["prompt"].as_str().filter(|prompt| !prompt.is_empty());
         let transcript = prompt.unwrap_or(&self.transcript).to_owned();
@@ -80,14 +81,14 @@ impl RealtimeSession {
             self.send(kind, json!({"previous_item_id": previous, "item": item(Value::Null)}));
         }
         let audio = json!({"item_id": item_id, "millis": millis, "model": transcription["model"]});
-        if self.settings["type"] == "transcription" {
+        if self.settings.get("type") == "transcription" {
             if self.pending.len() < MAX_PENDING {
                 let user = item(transcript.into());
                 let body = json!({"type": "response.create", "transcribes": audio, "items": [user]});
                 self.pending
                     .push_back(ModelRequest { body: Bytes::from(body.to_string()), transcribes: Some(item_id) });
             }
-        } else if self.has_setting("/audio/input/transcription") {
+        } else if self.has_setting("audio.input.transcription") {
             let tokens = transcript.split_whitespace().count() as u64;
             let pieces = transcript.split_inclusive(' ');
             for event in transcript_events(pieces, &transcript, &audio, tokens, &mut self.random) {

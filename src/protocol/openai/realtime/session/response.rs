@@ -35,10 +35,10 @@ impl RealtimeSession {
             return Err(SessionError::new("conversation_already_has_active_response", message, None));
         }
         let options = if self.beta { beta::settings(&options) } else { options };
-        let pick = |name: &str| if options[name].is_null() { &self.settings[name] } else { &options[name] };
+        let pick = |name: &str| if options[name].is_null() { self.settings.get(name) } else { options[name].clone() };
         let output = |name: &str| {
-            let value = |settings: &Value| settings["audio"]["output"][name].clone();
-            Some(value(&options)).filter(|value| !value.is_null()).unwrap_or_else(|| value(&self.settings))
+            let own = &options["audio"]["output"][name];
+            if own.is_null() { self.settings.get(&format!("audio.output.{name}")) } else { own.clone() }
         };
         let joins = options["conversation"] != "none";
         let begun = json!({
@@ -56,7 +56,7 @@ impl RealtimeSession {
         });
         let body = format!(
             r#"{{"type":"response.create","response":{options},"session":{},"begun":{begun},"previous":{},"items":[{}]}}"#,
-            self.settings,
+            self.settings.text(),
             json!(self.items.last()),
             self.items.to_json()
         );
