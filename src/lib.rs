@@ -60,6 +60,7 @@
 //! 6. Same seed, same requests in order: same bodies and ids, except for real times; headers in any order.
 //! 7. Locks guard a push or a few sums, never a render. Everything that grows is bounded.
 //! 8. Nothing is global except constant vocabularies and header texts: one process can run many engines.
+//! 9. No output shows a secret whole. [`core::secret`] decides what is one.
 //!
 //! ## Where to add
 //! | to add | touch |

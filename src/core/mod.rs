@@ -15,5 +15,6 @@ pub mod random;
 pub mod reply;
 pub mod request;
 pub mod response;
+pub mod secret;
 pub mod suggest;
 pub mod template;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::http::{SentBody, empty, page};
 use crate::{
-    core::request::RequestBody,
+    core::{request::RequestBody, secret},
     engine::Engine,
     traffic::{
         access,
@@ -133,11 +133,12 @@ fn put(engine: &Engine, id: Option<&str>, body: &RequestBody) -> Result<Value, P
     }
 }
 
-/// Returns a rule as JSON, with its id.
+/// Returns a rule as JSON, with its id. Keys in its conditions are masked.
 fn rule_json(live: &LiveRule) -> Value {
     let mut shown = json!({"id": live.id});
     if let (Some(shown), Some(written)) = (shown.as_object_mut(), live.rule.json().as_object()) {
         shown.extend(written.iter().map(|(key, value)| (key.clone(), value.clone())));
     }
+    secret::in_json(&mut shown);
     shown
 }

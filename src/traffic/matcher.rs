@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::{Map, Value};
 
 use super::mismatch::{Mismatch, cut, quoted};
-use crate::core::{glob::Glob, json, pattern, prompt::Prompt};
+use crate::core::{glob::Glob, json, pattern, prompt::Prompt, secret};
 
 /// Conditions that must all hold for a request; without any, every request matches.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -164,8 +164,9 @@ impl RequestMatcher {
         }
         for (path, wanted) in self.body.iter().filter(|(path, wanted)| !has_member(asked.body, path, wanted)) {
             let sent = member(asked.body, path).map(json::Value::text).map(String::from_utf8_lossy);
-            let actual = sent.map_or_else(|| "nothing".to_owned(), |sent| cut(&sent).into_owned());
-            add(path, cut(&wanted.to_string()).into_owned(), actual);
+            let shown = |text: &str| secret::in_member(path, &cut(text)).into_owned();
+            let actual = sent.map_or_else(|| "nothing".to_owned(), |sent| shown(&sent));
+            add(path, shown(&wanted.to_string()), actual);
         }
         mismatches
     }

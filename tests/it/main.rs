@@ -1,5 +1,6 @@
 //! Integration tests: over real sockets, with the same server or program that users start.
 
+mod access_log;
 mod anthropic;
 mod batches;
 mod bedrock;
@@ -29,6 +30,7 @@ mod responses;
 mod rules;
 mod runs;
 mod schema;
+mod secrets;
 mod sinks;
 mod states;
 mod stopping;
