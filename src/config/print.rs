@@ -156,6 +156,7 @@ mod tests {
             drain: Some("1m 5s".to_owned()),
             api_key: None,
             admin_token: None,
+            admin_host: Some(vec!["fake.test".to_owned(), "::1".to_owned()]),
             trusted_proxy: Some(vec!["10.0.0.0/8".to_owned(), "::1".to_owned()]),
             models: Some(hard()),
             model_names: Some(ModelNames::Snapshot),

@@ -5,6 +5,7 @@ pub(crate) mod context;
 pub mod error;
 pub mod glob;
 pub mod histogram;
+pub mod host;
 pub mod http1;
 pub(crate) mod json;
 pub mod limit_status;

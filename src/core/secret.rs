@@ -113,9 +113,11 @@ pub fn in_url(url: &str) -> Cow<'_, str> {
         let (name, value) = pair.split_once('=').unwrap_or(("", pair));
         !is_secret_pair(name, value)
     };
-    let open = query.split('&').filter(is_open).collect::<Vec<_>>().join("&");
-    let mark = if open.is_empty() { "" } else { "?" };
-    let mut shown = format!("{base}{mark}{open}");
+    let mut shown = match query.split('&').filter(is_open).collect::<Vec<_>>().join("&") {
+        open if open == query => url.to_owned(),
+        open if open.is_empty() => base.to_owned(),
+        open => format!("{base}?{open}"),
+    };
     // A password may contain any character that the user did not encode.
     if let (Some(scheme), Some(at)) = (shown.find("://"), shown.rfind('@'))
         && scheme + 3 <= at
@@ -281,6 +283,7 @@ mod tests {
             ("redis+unix:///run/redis?pass=s3cret&db=1", "redis+unix:///run/redis?db=1"),
             ("http://h/x?key=s3cret", "http://h/x"),
             ("http://h/x?a=1", "http://h/x?a=1"),
+            ("http://h/x?", "http://h/x?"),
             ("redis+unix:///run/redis?pass=s3@cret", "redis+unix:///run/redis"),
         ] {
             assert_eq!(in_url(url), shown, "{url}");

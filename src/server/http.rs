@@ -24,6 +24,7 @@ use ipnet::IpNet;
 use socket2::Socket;
 
 use self::access_log::LogLine;
+pub(in crate::server) use self::{body::read_plain, websocket::is_upgrade};
 pub(crate) use self::{response::SentBody, websocket::StopSignal};
 use super::{
     admin,
@@ -44,8 +45,8 @@ pub(crate) struct Edge {
     pub(crate) max_body: u64,
     /// The proxies whose headers about the client's address are trusted.
     pub(crate) trusted_proxies: Vec<IpNet>,
-    /// The token for the admin pages.
-    pub(crate) admin_token: Option<String>,
+    /// The guard of the admin pages.
+    pub(crate) admin: admin::Guard,
     /// Lateness of the events that had a due time.
     pub(crate) lateness: Arc<LatenessHistogram>,
     /// Lateness of the workers' own timers.
@@ -80,6 +81,10 @@ async fn respond(
     line: Option<&mut LogLine>,
 ) -> HttpResponse<SentBody> {
     let (edge, engine) = (&worker.edge, worker.engine());
+    if request.path().starts_with(admin::PREFIX) {
+        // Before CORS and sockets, which have no place there. Boxed, so that the future of other requests stays small.
+        return Box::pin(admin::respond(request, payload, &engine, &edge.admin)).await;
+    }
     if request.method() == Method::OPTIONS
         && let Some(http_response) = options(request, &engine)
     {
@@ -93,9 +98,6 @@ async fn respond(
     let Ok((body, files)) = body::read(payload, request.headers(), edge.max_body).await else {
         return empty(StatusCode::BAD_REQUEST);
     };
-    if request.path().starts_with(admin::PREFIX) {
-        return admin::respond(request, &body, &engine, edge.admin_token.as_deref());
-    }
     if request.path() == metrics::PATH {
         return metrics::respond(edge);
     }

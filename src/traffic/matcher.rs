@@ -58,6 +58,15 @@ impl<'de> Deserialize<'de> for TextPattern {
 }
 
 impl TextPattern {
+    /// Returns an estimate of the memory that the pattern takes, in bytes.
+    fn memory(&self) -> usize {
+        match self {
+            TextPattern::Exact(text) => text.len(),
+            TextPattern::Glob(glob) => glob.as_str().len(),
+            TextPattern::Regex(regex) => regex.as_str().len() + pattern::size(regex.as_str()),
+        }
+    }
+
     fn is_match(&self, text: &str) -> bool {
         match self {
             TextPattern::Exact(exact) => exact == text,
@@ -169,6 +178,14 @@ impl RequestMatcher {
             add(path, shown(&wanted.to_string()), actual);
         }
         mismatches
+    }
+
+    /// Returns an estimate of the memory that the conditions take, in bytes.
+    pub fn memory(&self) -> usize {
+        let texts = self.texts().into_iter().filter_map(|(_, pattern, _)| pattern);
+        let texts: usize = texts.map(TextPattern::memory).sum();
+        let members = self.body.iter().map(|(path, value)| json::member_memory(path, value));
+        texts + members.sum::<usize>()
     }
 
     /// Returns the conditions on texts, each with its name and the text that it is about.

@@ -19,7 +19,7 @@ const OTHER_FLAGS: [(&str, &[&str]); 6] = [
     ("fake-openai", &["--latency", "--delay", "--log-requests", "--verbose"]),
     ("cargo", &["--release", "--path", "--test", "--bench", "--bin", "--profile", "--all-targets", "--all", "--check"]),
     ("docker", &["--rm"]),
-    ("curl", &["--max-time"]),
+    ("curl", &["--json", "--max-time"]),
     ("litellm", &["--config", "--port"]),
     ("pip", &["--upgrade"]),
 ];

@@ -1,6 +1,7 @@
 //! Integration tests: over real sockets, with the same server or program that users start.
 
 mod access_log;
+mod admin;
 mod anthropic;
 mod batches;
 mod bedrock;
@@ -27,6 +28,7 @@ mod realtime;
 mod reload;
 mod resources;
 mod responses;
+mod rule_memory;
 mod rules;
 mod runs;
 mod schema;

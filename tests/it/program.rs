@@ -64,6 +64,13 @@ impl Program {
         kill.unwrap();
     }
 
+    /// The resident memory, in bytes; `None` where the system does not have Linux's files about processes.
+    pub fn memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
+    }
+
     /// Waits for the end of a program whose stderr is not read.
     pub fn status(&mut self) -> ExitStatus {
         self.child.wait().unwrap()

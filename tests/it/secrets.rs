@@ -149,6 +149,7 @@ fn the_texts_of_the_program_show_no_secret() {
         &["--admin-token", "s3cretpw", "--api-key", "s3cretpw", "--port", "x"],
         &["--port", "sk-s3cretpw"],
         &["--host", "http://u:s3cretpw@h"],
+        &["--admin-host", "http://u:s3cretpw@h"],
         &["healthcheck", "http://u:s3cretpw@127.0.0.1:1/x"],
         &["healthcheck", "ftp://u:s3cretpw@127.0.0.1:1/x"],
         &["healthcheck", "http://127.0.0.1:1/x?key=s3cretpw"],

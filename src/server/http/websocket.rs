@@ -70,8 +70,8 @@ impl StopSignal {
     }
 }
 
-/// Returns true if a GET request asks for a WebSocket.
-pub(super) fn is_upgrade(request: &Request) -> bool {
+/// Returns true if a request asks for a WebSocket.
+pub(in crate::server) fn is_upgrade(request: &Request) -> bool {
     let upgrade = request.headers().get(&UPGRADE);
     upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
