@@ -60,6 +60,9 @@
 //! 6. Same seed, same requests in order: same bodies and ids, except for real times; headers in any order.
 //! 7. Locks guard a push or a few sums, never a render. Everything that grows is bounded.
 //! 8. Nothing is global except constant vocabularies and header texts: one process can run many engines.
+//! 9. What can be changed at run time is under `/__admin`. It is closed to other machines without a token, and to web
+//!    pages of other origins always.
+//! 10. No output shows a secret whole. [`core::secret`] decides what is one.
 //!
 //! ## Where to add
 //! | to add | touch |

@@ -9,12 +9,13 @@ mod tables;
 mod usage;
 
 use std::{
+    borrow::Cow,
     io::{self, Write as _},
     path::Path,
     process::ExitCode,
 };
 
-use fake_openai::{Config, StartError, fixtures};
+use fake_openai::{Config, StartError, core::secret, fixtures};
 
 pub use self::{
     args::{configuration, parse},
@@ -30,20 +31,20 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Returns the error text.
-    pub fn text(&self) -> &str {
+    /// Returns the error text, without the secrets that the user gave in a wrong place.
+    pub fn text(&self) -> Cow<'_, str> {
         match self {
-            Failure::User(text) | Failure::Machine(text) => text,
+            Failure::User(text) | Failure::Machine(text) => secret::in_text(text),
         }
     }
 
     /// Prints the failure and returns the exit status.
     pub fn report(&self) -> ExitCode {
-        let (text, code) = match self {
-            Failure::User(text) => (text, 2),
-            Failure::Machine(text) => (text, 1),
+        let code = match self {
+            Failure::User(_) => 2,
+            Failure::Machine(_) => 1,
         };
-        for line in text.lines() {
+        for line in self.text().lines() {
             print_to_stderr(format_args!("error: {line}"));
         }
         ExitCode::from(code)

@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 
 use super::{Config, ConfigError, ModelNames, Settings, latency, limits};
 use crate::{
+    core::host::Host,
     model::{ContextWindow, ModelBehavior},
     traffic::access::Access,
 };
@@ -22,6 +23,7 @@ impl TryFrom<Settings> for Config {
         let is_limited = !limits.is_empty() || settings.tier.is_some();
         let limit_store = limits::store(&settings, is_limited)?;
         let trusted_proxies = limits::proxies(&settings)?;
+        let admin_hosts = admin_hosts(&settings)?;
         let (latency, speed) = latency::latency(&settings)?;
         let capacity = latency::capacity(&settings)?;
         let faults = latency::faults(&settings)?;
@@ -68,6 +70,7 @@ impl TryFrom<Settings> for Config {
             rules: settings.rules.unwrap_or_default(),
             request_faults: !settings.no_request_faults.unwrap_or_default(),
             admin_token: settings.admin_token,
+            admin_hosts,
             clock: default.clock,
         })
     }
@@ -88,6 +91,13 @@ fn no_blanks(settings: &Settings) -> Result<(), ConfigError> {
         return Err(ConfigError::of("models", "a name is empty; give a name, or leave models out to accept any"));
     }
     Ok(())
+}
+
+fn admin_hosts(settings: &Settings) -> Result<Vec<Host>, ConfigError> {
+    let host = |(n, text): (usize, &String)| {
+        text.parse().map_err(|problem: String| ConfigError::of(format!("admin_host[{n}]"), problem))
+    };
+    settings.admin_host.iter().flatten().enumerate().map(host).collect()
 }
 
 fn behavior(settings: &Settings, default: &Config) -> Result<ModelBehavior, ConfigError> {

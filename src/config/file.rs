@@ -12,7 +12,7 @@ use serde_saphyr::{DeserializeError as YamlError, Location};
 
 use super::{ConfigError, Settings, values};
 use crate::{
-    core::suggest::suggest_in,
+    core::{secret, suggest::suggest_in},
     traffic::{limit::LimitSpec, rule::Rule},
 };
 
@@ -165,7 +165,7 @@ fn problem_of(key: &str, value: &Value) -> Option<(String, String)> {
                 Some(problem) => whole(problem),
                 None if values::is_list(key) => {
                     // Error output ends up in logs: a key is not repeated there.
-                    let text = if key == "api_key" { "KEY" } else { &text };
+                    let text = if secret::is_secret_name(key) { "KEY" } else { &text };
                     whole(format!("this takes a list; write `{key}: [{text}]`"))
                 }
                 None => deserialize_problem(key, value).and_then(whole),
@@ -178,7 +178,7 @@ fn problem_of(key: &str, value: &Value) -> Option<(String, String)> {
 fn deserialize_problem(key: &str, value: &Value) -> Option<String> {
     let settings = Value::Object([(key.to_owned(), value.clone())].into_iter().collect());
     Settings::deserialize(settings).err().map(|_| match value {
-        _ if key == "admin_token" => "the token is not a text; write it in quotes".to_owned(),
+        _ if secret::is_secret_name(key) => "the token is not a text; write it in quotes".to_owned(),
         Value::String(text) => format!("\"{text}\" is a text; write it without quotes"),
         value => format!("`{value}` is not a text; write it in quotes"),
     })

@@ -28,7 +28,7 @@ pub use self::{
     values::refused_value,
 };
 use crate::{
-    core::clock::Clock,
+    core::{clock::Clock, host::Host},
     model::ModelBehavior,
     traffic::{
         access::Access,
@@ -100,6 +100,8 @@ pub struct Config {
     pub request_faults: bool,
     /// Token that opens `/__admin` to clients on other machines.
     pub admin_token: Option<String>,
+    /// Hosts, besides `localhost` and the addresses listened on, under which `/__admin` is open to this machine.
+    pub admin_hosts: Vec<Host>,
     /// Source of the time. Not a setting: tests replace it by a manual clock.
     pub clock: Clock,
 }
@@ -137,6 +139,7 @@ impl Default for Config {
             rules: Vec::new(),
             request_faults: true,
             admin_token: None,
+            admin_hosts: Vec::new(),
             clock: Clock::system(),
         }
     }

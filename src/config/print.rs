@@ -1,10 +1,11 @@
 //! The effective settings as a configuration file.
 
-use std::{fmt::Write as _, path};
+use std::{borrow::Cow, fmt::Write as _, path};
 
 use serde_json::{Map, Value};
 
 use super::Settings;
+use crate::core::secret;
 
 /// Columns in front of the space and the comment that end a line.
 const COMMENT_COLUMN: usize = 31;
@@ -23,7 +24,13 @@ pub(super) fn to_yaml(settings: &Settings, origin: impl Fn(&str) -> String) -> S
             *path = absolute;
         }
     }
-    let has_password = settings.limit_store.as_mut().is_some_and(remove_password);
+    let has_password = settings.limit_store.as_mut().is_some_and(|url| match secret::in_url(url) {
+        Cow::Owned(shown) => {
+            *url = shown;
+            true
+        }
+        Cow::Borrowed(_) => false,
+    });
     let given = settings.set_values();
     let (mut text, mut unset) = (String::new(), Vec::new());
     for key in Settings::keys() {
@@ -33,7 +40,7 @@ pub(super) fn to_yaml(settings: &Settings, origin: impl Fn(&str) -> String) -> S
         };
         let origin = origin(&key);
         match key.as_str() {
-            "api_key" | "admin_token" => {
+            key if secret::is_secret_name(key) => {
                 let _ = writeln!(text, "# {key} is set and not shown: {origin}");
             }
             "limit_store" if has_password => entry(&mut text, &key, value, &format!("{origin}; password not shown")),
@@ -74,20 +81,6 @@ fn not_set(text: &mut String, keys: &[String]) {
     if !keys.is_empty() {
         let _ = writeln!(text, "{line}");
     }
-}
-
-/// Removes user, password and query from a store's URL; true if there was something to remove.
-fn remove_password(url: &mut String) -> bool {
-    let before = url.len();
-    if let Some(query) = url.find('?').filter(|at| url[*at..].contains("pass=")) {
-        url.truncate(query);
-    }
-    if let (Some(scheme), Some(at)) = (url.find("://"), url.rfind('@'))
-        && scheme + 3 <= at
-    {
-        url.replace_range(scheme + 3..=at, "");
-    }
-    url.len() < before
 }
 
 #[cfg(test)]
@@ -163,6 +156,7 @@ mod tests {
             drain: Some("1m 5s".to_owned()),
             api_key: None,
             admin_token: None,
+            admin_host: Some(vec!["fake.test".to_owned(), "::1".to_owned()]),
             trusted_proxy: Some(vec!["10.0.0.0/8".to_owned(), "::1".to_owned()]),
             models: Some(hard()),
             model_names: Some(ModelNames::Snapshot),

@@ -61,6 +61,9 @@ pub struct Settings {
     /// Token that opens /__admin to clients on other machines
     #[arg(long, help_heading = "Access", value_name = "TOKEN")]
     pub admin_token: Option<String>,
+    /// Another host name under which this machine may use /__admin, repeatable
+    #[arg(long, help_heading = "Access", value_name = "NAME", value_delimiter = ',')]
+    pub admin_host: Option<Vec<String>>,
     /// Proxy whose X-Forwarded-For or Forwarded header names the client, repeatable
     #[arg(long, help_heading = "Access", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Option<Vec<String>>,

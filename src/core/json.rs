@@ -7,6 +7,7 @@
 
 mod key_filter;
 mod reader;
+mod tree;
 mod value;
 
 use std::borrow::Cow;
@@ -16,6 +17,7 @@ use smallvec::SmallVec;
 use self::reader::Reader;
 pub use self::{
     key_filter::{KeyFilter, slot},
+    tree::{depth, member_memory, memory},
     value::{Kind, Value},
 };
 

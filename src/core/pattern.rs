@@ -2,6 +2,9 @@
 
 use regex::{Error, Regex, RegexBuilder};
 
+/// The largest table of states that one thread builds while it matches, in bytes.
+const MAX_TABLE: usize = 256 << 10;
+
 /// The largest compiled expression, in bytes. Rules are put at run time, so each has a bound.
 const MAX_SIZE: usize = 1 << 20;
 
@@ -10,7 +13,7 @@ const MAX_SIZE: usize = 1 << 20;
 /// # Errors
 /// The text is not an expression, or its compiled form is larger than 1 MiB.
 pub fn compile(text: &str) -> Result<Regex, String> {
-    RegexBuilder::new(text).size_limit(MAX_SIZE).build().map_err(|error| match error {
+    build(text, MAX_SIZE).map_err(|error| match error {
         Error::CompiledTooBig(_) => format!(
             "the regex `{text}` is larger than 1 MiB when compiled; repeat less, or write (?-u:\\w) for ASCII letters only"
         ),
@@ -21,6 +24,16 @@ pub fn compile(text: &str) -> Result<Regex, String> {
             format!("the regex `{text}` is not valid: {}", mistake.strip_prefix("error: ").unwrap_or(mistake))
         }
     })
+}
+
+fn build(text: &str, size: usize) -> Result<Regex, Error> {
+    RegexBuilder::new(text).size_limit(size).dfa_size_limit(MAX_TABLE).build()
+}
+
+/// Returns a bound of the size of a compiled expression, in bytes. It takes time: the expression is compiled again.
+pub fn size(text: &str) -> usize {
+    let mut bounds = (12..).map(|power| 1 << power).take_while(|bound| *bound < MAX_SIZE);
+    bounds.find(|bound| build(text, *bound).is_ok()).unwrap_or(MAX_SIZE)
 }
 
 #[cfg(test)]

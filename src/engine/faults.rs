@@ -20,6 +20,7 @@ use crate::{
         prompt::Prompt,
         request::RequestBody,
         response::{Body, Response},
+        secret,
         template::query,
     },
     fixtures::{Endpoint, Fixtures},
@@ -98,8 +99,13 @@ impl Engine {
             // The body of a sink contains other requests' models and messages.
             let sources = if endpoint.keyed { SOURCES } else { UNKEYED_SOURCES };
             for (source, text) in requested_faults(endpoint, context).into_iter().take(sources).flatten() {
-                let spec = text.parse::<FaultSpec>().map_err(|problem| ApiError::BadFault { problem })?;
-                self.fixtures.check_fault(&spec).map_err(|problem| ApiError::BadFault { problem })?;
+                let bad = |problem: String| {
+                    // What follows the `~` may be the rest of a real key.
+                    let problem = if source == KEY { BAD_KEY_FAULT.to_owned() } else { problem };
+                    ApiError::BadFault { problem }
+                };
+                let spec = text.parse::<FaultSpec>().map_err(bad)?;
+                self.fixtures.check_fault(&spec).map_err(bad)?;
                 self.add_faults(&spec, source, context, &mut plan);
             }
         }
@@ -146,7 +152,7 @@ pub(super) fn planned_error(
     let window = context.model_facts().and_then(|facts| facts.context_window).unwrap_or(128_000);
     let injected = || ApiError::Injected { status: status.into(), name: name.to_owned() };
     let error = match (status, name) {
-        (401, "") => ApiError::WrongKey { key: context.credential().key.map(access::mask).unwrap_or_default() },
+        (401, "") => ApiError::WrongKey { key: context.credential().key.map(secret::mask).unwrap_or_default() },
         (404, "") => ApiError::ModelNotFound { model: context.model().into_owned() },
         (413, "") => ApiError::BodyTooLarge { limit: context.request.body.len() / 2 },
         (400, "context_length_exceeded") => {
@@ -201,6 +207,12 @@ fn may_request_faults(context: &RequestContext<'_>) -> bool {
         || contains_marker(&request.body)
 }
 
+/// The source of the faults after a key.
+const KEY: &str = "key";
+/// The problem of faults after a key, which are not shown.
+const BAD_KEY_FAULT: &str = "the text after `~` in the key is no list of faults; send it in the header x-fake-openai \
+                             to see its mistake";
+
 /// Number of sources within a request.
 const SOURCES: usize = 6;
 /// Number of sources for endpoints without a key: header, query and path.
@@ -219,7 +231,7 @@ fn requested_faults<'a>(
         in_query.map(|text| ("query", text)),
         in_path.map(|text| ("path", text)),
         context.model_faults().map(|text| ("model", text)),
-        context.credential().faults.map(|text| ("key", Cow::Borrowed(text))),
+        context.credential().faults.map(|text| (KEY, Cow::Borrowed(text))),
         message_faults(endpoint, context).map(|text| ("message", Cow::Owned(text))),
     ]
 }

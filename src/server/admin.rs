@@ -1,18 +1,20 @@
 //! The `/__admin` pages, which change rules at run time. They are open to this machine, or to clients with the token.
 
-use std::net::IpAddr;
+mod guard;
 
-use actix_http::{HttpMessage, Method, Request as HttpRequest, Response as HttpResponse, StatusCode, header};
+use actix_http::{
+    HttpMessage, Method, Payload, Request as HttpRequest, Response as HttpResponse, StatusCode,
+    header::{CACHE_CONTROL, CROSS_ORIGIN_RESOURCE_POLICY, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS},
+};
+use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::http::{SentBody, empty, page};
+pub(crate) use self::guard::Guard;
+use super::http::{SentBody, empty, is_upgrade, page, read_plain};
 use crate::{
-    core::request::RequestBody,
+    core::{request::RequestBody, secret},
     engine::Engine,
-    traffic::{
-        access,
-        rule::{LiveRule, RuleError},
-    },
+    traffic::rule::{LiveRule, MAX_RULE_BYTES, RuleError},
 };
 
 /// The path that all pages start with.
@@ -24,52 +26,49 @@ const JSON: &str = "application/json";
 /// The list of pages, for error messages.
 const PAGES: &str = "GET, POST or DELETE /__admin/rules; GET, PUT or DELETE /__admin/rules/{id}; POST /__admin/reset";
 
+/// Headers of all pages: browsers show none of them inside the pages of other origins.
+const HEADERS: [(HeaderName, HeaderValue); 3] = [
+    (CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+];
+
 /// The status and the message of an error.
 struct Problem(StatusCode, String);
 
 /// Handles a request to one of the pages.
-pub(super) fn respond(
+pub(super) async fn respond(
     request: &HttpRequest,
-    body: &RequestBody,
+    payload: Payload,
     engine: &Engine,
-    token: Option<&str>,
+    guard: &Guard,
 ) -> HttpResponse<SentBody> {
-    match authorize(request, token).and_then(|()| dispatch(request, body, engine)) {
+    let admitted = guard.check(request);
+    let body = match is_upgrade(request) {
+        // The end of the connection is the end of its body.
+        true => Ok(RequestBody::Whole(Bytes::new())),
+        // The body of a refused request is read too: a client that is still sending does not read the response.
+        false => read_plain(payload, request.headers(), MAX_RULE_BYTES as u64).await,
+    };
+    let Ok(body) = body else { return empty(StatusCode::BAD_REQUEST) };
+    let result = admitted.and_then(|()| {
+        if !body.is_empty() {
+            guard::check_content_type(request.headers())?;
+        }
+        dispatch(request, &body, engine)
+    });
+    let mut http_response = match result {
         Ok((status, Some(value))) => page(status, JSON, format!("{value:#}\n")),
         Ok((status, None)) => empty(status),
         Err(Problem(status, message)) => {
             let body = json!({"error": {"message": message, "type": "fake_openai_admin"}});
             page(status, JSON, format!("{body:#}\n"))
         }
+    };
+    for (name, value) in HEADERS {
+        http_response.headers_mut().insert(name, value);
     }
-}
-
-/// Checks that a client may use the pages. Only the peer's own address counts, not one that a proxy reports.
-fn authorize(request: &HttpRequest, token: Option<&str>) -> Result<(), Problem> {
-    let is_local = request.peer_addr().is_some_and(|peer| match access::canonical(peer.ip()) {
-        IpAddr::V4(ip) => ip.is_loopback(),
-        IpAddr::V6(ip) => ip.is_loopback(),
-    });
-    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|text| text.to_str().ok());
-    let sent_token = authorization.map(|text| text.strip_prefix("Bearer ").unwrap_or(text).trim());
-    match (token, sent_token) {
-        (Some(token), Some(sent)) if equal_in_constant_time(token, sent) => Ok(()),
-        (None, _) if is_local => Ok(()),
-        (Some(_), _) => Err(Problem(
-            StatusCode::UNAUTHORIZED,
-            "This page needs the token of --admin-token; send it as `Authorization: Bearer TOKEN`.".to_owned(),
-        )),
-        (None, _) => Err(Problem(
-            StatusCode::FORBIDDEN,
-            "This page is open to the server's own machine only; start the server with --admin-token to use it from others."
-                .to_owned(),
-        )),
-    }
-}
-
-/// Compares two texts in a time that does not depend on where they differ.
-fn equal_in_constant_time(one: &str, other: &str) -> bool {
-    one.len() == other.len() && one.bytes().zip(other.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+    http_response
 }
 
 fn dispatch(
@@ -118,7 +117,8 @@ fn dispatch(
 fn put(engine: &Engine, id: Option<&str>, body: &RequestBody) -> Result<Value, Problem> {
     let bad = |what: String| Problem(StatusCode::BAD_REQUEST, what);
     let RequestBody::Whole(bytes) = body else {
-        return Err(bad("The body is too large for a rule; send one rule as a JSON object.".to_owned()));
+        let message = format!("The rule is larger than {} KiB; send a shorter one.", MAX_RULE_BYTES / 1024);
+        return Err(Problem(StatusCode::PAYLOAD_TOO_LARGE, message));
     };
     let written: Value = serde_json::from_slice(bytes).map_err(|error| {
         bad(format!(r#"The rule is not valid JSON: {error}; send a rule such as {{"when": {{"model": "gpt-4o"}}, "fault": "429x2"}}."#))
@@ -126,18 +126,26 @@ fn put(engine: &Engine, id: Option<&str>, body: &RequestBody) -> Result<Value, P
     match engine.put_rule(id, &written) {
         Ok(live) => Ok(rule_json(&live)),
         Err(RuleError::Invalid(what)) => Err(bad(format!("The rule is invalid: {what}."))),
-        Err(RuleError::Full(most)) => Err(Problem(
+        Err(RuleError::TooMany(most)) => Err(Problem(
             StatusCode::INSUFFICIENT_STORAGE,
             format!("There are {most} rules already; delete some first."),
+        )),
+        Err(RuleError::NoSpace(most)) => Err(Problem(
+            StatusCode::INSUFFICIENT_STORAGE,
+            format!(
+                "All rules together would take more than {} MiB of memory; delete some first, or write shorter conditions.",
+                most / (1024 * 1024)
+            ),
         )),
     }
 }
 
-/// Returns a rule as JSON, with its id.
+/// Returns a rule as JSON, with its id. Keys in its conditions are masked.
 fn rule_json(live: &LiveRule) -> Value {
     let mut shown = json!({"id": live.id});
     if let (Some(shown), Some(written)) = (shown.as_object_mut(), live.rule.json().as_object()) {
         shown.extend(written.iter().map(|(key, value)| (key.clone(), value.clone())));
     }
+    secret::in_json(&mut shown);
     shown
 }

@@ -23,6 +23,8 @@ use futures_core::Stream;
 use ipnet::IpNet;
 use socket2::Socket;
 
+use self::access_log::LogLine;
+pub(in crate::server) use self::{body::read_plain, websocket::is_upgrade};
 pub(crate) use self::{response::SentBody, websocket::StopSignal};
 use super::{
     admin,
@@ -43,8 +45,8 @@ pub(crate) struct Edge {
     pub(crate) max_body: u64,
     /// The proxies whose headers about the client's address are trusted.
     pub(crate) trusted_proxies: Vec<IpNet>,
-    /// The token for the admin pages.
-    pub(crate) admin_token: Option<String>,
+    /// The guard of the admin pages.
+    pub(crate) admin: admin::Guard,
     /// Lateness of the events that had a due time.
     pub(crate) lateness: Arc<LatenessHistogram>,
     /// Lateness of the workers' own timers.
@@ -63,17 +65,26 @@ pub(crate) struct Connection {
 
 /// Handles every request. Routing is the engine's own: actix's would take a fifth of a bare server's time.
 pub(crate) async fn serve(mut request: HttpRequest, worker: &Worker) -> HttpResponse<SentBody> {
-    let line = worker.edge.access_log.then(|| access_log::LogLine::start(&request));
+    let mut line = worker.edge.access_log.then(|| LogLine::start(&request, &worker.engine()));
     let payload = request.take_payload();
-    let http_response = respond(&request, payload, worker).await;
+    let http_response = respond(&request, payload, worker, line.as_deref_mut()).await;
     match line {
         None => http_response,
         Some(line) => line.attach_to(http_response),
     }
 }
 
-async fn respond(request: &HttpRequest, payload: Payload, worker: &Worker) -> HttpResponse<SentBody> {
+async fn respond(
+    request: &HttpRequest,
+    payload: Payload,
+    worker: &Worker,
+    line: Option<&mut LogLine>,
+) -> HttpResponse<SentBody> {
     let (edge, engine) = (&worker.edge, worker.engine());
+    if request.path().starts_with(admin::PREFIX) {
+        // Before CORS and sockets, which have no place there. Boxed, so that the future of other requests stays small.
+        return Box::pin(admin::respond(request, payload, &engine, &edge.admin)).await;
+    }
     if request.method() == Method::OPTIONS
         && let Some(http_response) = options(request, &engine)
     {
@@ -81,15 +92,12 @@ async fn respond(request: &HttpRequest, payload: Payload, worker: &Worker) -> Ht
     }
     if request.method() == Method::GET && websocket::is_upgrade(request) {
         // Boxed, so that the future of other requests stays small.
-        return Box::pin(websocket::respond(request, payload, edge)).await;
+        return Box::pin(websocket::respond(request, payload, edge, line)).await;
     }
     // A client that aborts its body does not read a response.
     let Ok((body, files)) = body::read(payload, request.headers(), edge.max_body).await else {
         return empty(StatusCode::BAD_REQUEST);
     };
-    if request.path().starts_with(admin::PREFIX) {
-        return admin::respond(request, &body, &engine, edge.admin_token.as_deref());
-    }
     if request.path() == metrics::PATH {
         return metrics::respond(edge);
     }
@@ -104,7 +112,7 @@ async fn respond(request: &HttpRequest, payload: Payload, worker: &Worker) -> Ht
             files: &files,
         })
         .await;
-    let mut http_response = response::deliver(response, receipt, request, &edge.lateness).await;
+    let mut http_response = response::deliver(response, receipt, request, &edge.lateness, line).await;
     cors::allow(request, http_response.headers_mut());
     http_response
 }

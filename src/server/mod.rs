@@ -145,12 +145,11 @@ impl Server {
         });
         let port_file = port_file.transpose()?;
         let (max_body, trusted_proxies) = (config.max_body, config.trusted_proxies.clone());
-        let admin_token = config.admin_token.clone();
         let edge = Arc::new(Edge {
             engine: CurrentEngine::new(Arc::clone(&engine)),
             max_body,
             trusted_proxies,
-            admin_token,
+            admin: admin::Guard::new(&config),
             lateness: Arc::default(),
             lag: LatenessHistogram::default(),
             access_log: config.access_log,

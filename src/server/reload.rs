@@ -167,6 +167,7 @@ fn compare(old: &Config, new: &Config) -> Reloaded {
         port_file,
         capacity,
         admin_token,
+        admin_hosts,
     ];
     Reloaded {
         changed: live.iter().filter(|(_, differs)| *differs).map(|(name, _)| (*name).to_owned()).collect(),

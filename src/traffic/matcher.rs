@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::{Map, Value};
 
 use super::mismatch::{Mismatch, cut, quoted};
-use crate::core::{glob::Glob, json, pattern, prompt::Prompt};
+use crate::core::{glob::Glob, json, pattern, prompt::Prompt, secret};
 
 /// Conditions that must all hold for a request; without any, every request matches.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -58,6 +58,15 @@ impl<'de> Deserialize<'de> for TextPattern {
 }
 
 impl TextPattern {
+    /// Returns an estimate of the memory that the pattern takes, in bytes.
+    fn memory(&self) -> usize {
+        match self {
+            TextPattern::Exact(text) => text.len(),
+            TextPattern::Glob(glob) => glob.as_str().len(),
+            TextPattern::Regex(regex) => regex.as_str().len() + pattern::size(regex.as_str()),
+        }
+    }
+
     fn is_match(&self, text: &str) -> bool {
         match self {
             TextPattern::Exact(exact) => exact == text,
@@ -164,10 +173,19 @@ impl RequestMatcher {
         }
         for (path, wanted) in self.body.iter().filter(|(path, wanted)| !has_member(asked.body, path, wanted)) {
             let sent = member(asked.body, path).map(json::Value::text).map(String::from_utf8_lossy);
-            let actual = sent.map_or_else(|| "nothing".to_owned(), |sent| cut(&sent).into_owned());
-            add(path, cut(&wanted.to_string()).into_owned(), actual);
+            let shown = |text: &str| secret::in_member(path, &cut(text)).into_owned();
+            let actual = sent.map_or_else(|| "nothing".to_owned(), |sent| shown(&sent));
+            add(path, shown(&wanted.to_string()), actual);
         }
         mismatches
+    }
+
+    /// Returns an estimate of the memory that the conditions take, in bytes.
+    pub fn memory(&self) -> usize {
+        let texts = self.texts().into_iter().filter_map(|(_, pattern, _)| pattern);
+        let texts: usize = texts.map(TextPattern::memory).sum();
+        let members = self.body.iter().map(|(path, value)| json::member_memory(path, value));
+        texts + members.sum::<usize>()
     }
 
     /// Returns the conditions on texts, each with its name and the text that it is about.

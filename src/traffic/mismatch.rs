@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt};
 
+use crate::core::secret;
+
 /// The number of characters above which a value is cut.
 const LONGEST_VALUE: usize = 80;
 
@@ -34,9 +36,9 @@ pub fn list(mismatches: &[Mismatch]) -> String {
     texts.join("; ")
 }
 
-/// Renders a text as a JSON string, cut if it is long.
+/// Renders a text as a JSON string, cut if it is long. Keys in it are masked.
 pub(super) fn quoted(text: &str) -> String {
-    serde_json::Value::from(cut(text)).to_string()
+    serde_json::Value::from(&*secret::in_text(&cut(text))).to_string()
 }
 
 /// Returns the text, cut if it is long.

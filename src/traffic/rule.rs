@@ -15,9 +15,18 @@ use super::{
     fault::FaultSpec,
     matcher::{MatchInput, RequestMatcher},
 };
+use crate::core::json;
 
 /// Maximum number of rules put at run time.
 const MAX_RULES: usize = 1000;
+/// Maximum memory that they take together, in bytes.
+const MAX_MEMORY: usize = 32 << 20;
+/// Maximum size of the text of a rule put at run time, in bytes.
+pub const MAX_RULE_BYTES: usize = 64 << 10;
+/// Maximum depth of its JSON. Deep values take far more text when they are listed.
+const MAX_DEPTH: usize = 16;
+/// Maximum length of its id, in bytes.
+const MAX_ID: usize = 100;
 
 /// A fault and the requests that it applies to: `{"when": {"model": "gpt-4o"}, "fault": "429x2"}`.
 #[derive(Clone, Debug)]
@@ -37,6 +46,11 @@ impl Rule {
     /// Returns the rule as the user wrote it.
     pub fn json(&self) -> &Value {
         &self.json
+    }
+
+    /// Returns an estimate of the memory that the rule takes, in bytes.
+    fn memory(&self) -> usize {
+        size_of::<Rule>() + json::memory(&self.json) + self.when.memory() + self.fault.memory()
     }
 }
 
@@ -120,7 +134,9 @@ pub struct LiveRule {
     /// The id of the rule.
     pub id: String,
     /// The rule itself.
-    pub rule: Rule,
+    pub rule: Arc<Rule>,
+    /// The memory that it takes, in bytes.
+    memory: usize,
 }
 
 /// A rule was not accepted.
@@ -129,7 +145,9 @@ pub enum RuleError {
     /// The rule is invalid, for this reason.
     Invalid(String),
     /// There are already this many rules.
-    Full(usize),
+    TooMany(usize),
+    /// All rules together would take more than this memory, in bytes.
+    NoSpace(usize),
 }
 
 impl LiveRules {
@@ -167,19 +185,31 @@ impl LiveRules {
     /// Adds a rule, or replaces the one with this id; `check` checks its fault.
     ///
     /// # Errors
-    /// The rule is invalid, or there are too many.
+    /// The rule is invalid, or there are too many, or too large ones.
     pub fn put(
         &self,
         id: Option<&str>,
         json: &Value,
         check: impl FnOnce(&FaultSpec) -> Result<(), String>,
     ) -> Result<LiveRule, RuleError> {
+        if id.is_some_and(|id| id.len() > MAX_ID) {
+            return Err(RuleError::Invalid(format!("its id is longer than {MAX_ID} bytes; give it a shorter one")));
+        }
+        if json::depth(json) > MAX_DEPTH {
+            return Err(RuleError::Invalid(format!("it is nested deeper than {MAX_DEPTH} levels; write it flatter")));
+        }
         let rule = Rule::deserialize(json).map_err(|error| RuleError::Invalid(error.to_string()))?;
         check(&rule.fault).map_err(RuleError::Invalid)?;
+        let (memory, rule) = (rule.memory(), Arc::new(rule));
         self.change(|state| {
             let known = state.list.iter().position(|live| Some(live.id.as_str()) == id);
             if known.is_none() && state.list.len() >= MAX_RULES {
-                return Err(RuleError::Full(MAX_RULES));
+                return Err(RuleError::TooMany(MAX_RULES));
+            }
+            let replaced = known.map_or(0, |index| state.list[index].memory);
+            let taken: usize = state.list.iter().map(|live| live.memory).sum();
+            if taken - replaced + memory > MAX_MEMORY {
+                return Err(RuleError::NoSpace(MAX_MEMORY));
             }
             let id = match id {
                 Some(id) => id.to_owned(),
@@ -188,7 +218,7 @@ impl LiveRules {
                     format!("rule-{}", state.last_id)
                 }
             };
-            let put = LiveRule { id, rule };
+            let put = LiveRule { id, rule, memory };
             match known {
                 Some(index) => state.list[index] = put.clone(),
                 None => state.list.insert(0, put.clone()),
@@ -217,7 +247,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::{json, prompt::Prompt};
+    use crate::core::prompt::Prompt;
 
     fn put(rules: &LiveRules, id: Option<&str>, rule: &Value) -> Result<LiveRule, RuleError> {
         rules.put(id, rule, |_| Ok(()))
@@ -267,7 +297,7 @@ mod tests {
         for _ in 2..MAX_RULES {
             put(&rules, None, &json!({"fault": "503"})).unwrap();
         }
-        assert_eq!(put(&rules, None, &json!({"fault": "503"})).err(), Some(RuleError::Full(MAX_RULES)));
+        assert_eq!(put(&rules, None, &json!({"fault": "503"})).err(), Some(RuleError::TooMany(MAX_RULES)));
         rules.clear();
         assert!(rules.is_empty());
     }

@@ -100,8 +100,15 @@ impl Connection {
 
     pub fn request(&mut self, method: &str, path: &str, headers: &str, body: &str) -> io::Result<Response> {
         let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
-        self.send(format!("{method} {path} HTTP/1.1\r\nhost: fake\r\n{headers}{length}\r\n{body}").as_bytes())?;
+        let host = if headers.starts_with("host:") { "" } else { "host: fake\r\n" };
+        self.send(format!("{method} {path} HTTP/1.1\r\n{host}{headers}{length}\r\n{body}").as_bytes())?;
         self.response(method == "HEAD")
+    }
+
+    /// Sends a request to a page of the admin API: `admin("GET", "/rules", "")`.
+    pub fn admin(&mut self, method: &str, page: &str, body: &str) -> Response {
+        let headers = "host: localhost\r\ncontent-type: application/json\r\n";
+        self.request(method, &format!("/__admin{page}"), headers, body).unwrap()
     }
 
     pub fn post(&mut self, path: &str, body: &str) -> Response {

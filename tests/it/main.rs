@@ -1,5 +1,7 @@
 //! Integration tests: over real sockets, with the same server or program that users start.
 
+mod access_log;
+mod admin;
 mod anthropic;
 mod batches;
 mod bedrock;
@@ -30,9 +32,11 @@ mod redis_server;
 mod reload;
 mod resources;
 mod responses;
+mod rule_memory;
 mod rules;
 mod runs;
 mod schema;
+mod secrets;
 mod sinks;
 mod states;
 mod stopping;

@@ -39,6 +39,12 @@ impl Program {
         Program::await_url(command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
+    /// Starts the program with standard error in a file.
+    pub fn start_logging_to(path: &str, args: &[&str]) -> Program {
+        let log = std::fs::File::create(path).unwrap();
+        Program::await_url(command(args).stdout(Stdio::piped()).stderr(log).spawn().unwrap())
+    }
+
     /// Waits for the URL, which a started program prints as its first line.
     pub fn await_url(mut child: Child) -> Program {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -46,7 +52,7 @@ impl Program {
         stdout.read_line(&mut url).unwrap();
         if url.is_empty() {
             let mut error = String::new();
-            child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+            let _ = child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut error));
             panic!("did not start: {error}");
         }
         let url = url.trim_end().to_owned();
@@ -226,17 +232,4 @@ fn with_models_the_examples_use_the_first() {
 fn the_banner_tells_when_all_interfaces_are_open() {
     let (banner, _) = banner_and_index(&["--host", "0.0.0.0"]);
     assert!(banner.contains("on all interfaces"), "{banner}");
-}
-
-#[test]
-fn no_key_of_a_query_is_in_the_access_log() {
-    let program = Program::start(&["--host", "127.0.0.1", "--port", "0", "--access-log"]);
-    for name in ["key", "api-key", "api_key", "access_token", "KEY", "k%65y"] {
-        let path = format!("/v1/models?{name}=sk-not-to-be-logged&alt=sse");
-        assert_eq!(crate::client::Connection::open(program.address).get(&path).status, 200);
-    }
-    program.signal("TERM");
-    let log = program.end().2;
-    assert_eq!(log.matches("&alt=sse").count(), 6, "{log}");
-    assert!(!log.contains("sk-not-to-be-logged"), "{log}");
 }

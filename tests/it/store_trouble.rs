@@ -106,7 +106,8 @@ fn a_killed_server_holds_no_slot_for_long() {
     let Some(redis) = Redis::start("a_killed_server_holds_no_slot_for_long") else { return };
     let url = redis.url();
     let args = ["--host", "127.0.0.1", "--port", "0", "--max-in-flight", "1", "--limit-store", &url];
-    let [killed, other] = [(); 2].map(|()| Program::start(&[&args[..], &["--content", "lorem"]].concat()));
+    let [killed, other] =
+        [(); 2].map(|()| Program::start(&[&args[..], &["--content", "lorem", "--lorem-tokens", "90000"]].concat()));
     let _stream = stream(killed.address);
     let mut connection = Connection::open(other.address);
     eventually("the other server reaches the store", || connection.chat(CHAT).status == 429);
@@ -119,7 +120,8 @@ fn a_stopped_server_holds_no_slot() {
     let Some(redis) = Redis::start("a_stopped_server_holds_no_slot") else { return };
     let url = redis.url();
     let args = ["--host", "127.0.0.1", "--port", "0", "--max-in-flight", "3", "--limit-store", &url];
-    let program = Program::start(&[&args[..], &["--content", "lorem", "--drain", "0s"]].concat());
+    let program =
+        Program::start(&[&args[..], &["--content", "lorem", "--lorem-tokens", "90000", "--drain", "0s"]].concat());
     let _streams = [(); 3].map(|()| stream(program.address));
     assert_eq!(redis.held(), 3);
     program.signal("TERM");

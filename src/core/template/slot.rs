@@ -20,6 +20,7 @@ use crate::core::{
     limit_status::Unit,
     model_catalog::ModelFacts,
     random::Alphabet,
+    secret,
 };
 
 /// A placeholder for a value of the request, its outcome or the server.
@@ -195,7 +196,7 @@ impl Slot {
             Slot::Body(path) => body(context, path).map_or(SlotValue::Null, json),
             Slot::ModelName => SlotValue::Text(context.model_name()),
             Slot::Method => text(Some(context.request.method.as_str().into())),
-            Slot::FullPath => text(Some(context.request.path.into())),
+            Slot::FullPath => text(Some(secret::in_path(context.request.path, &[]))),
             Slot::ProcessingMs => SlotValue::Number((context.intended + context.elapsed()).as_millis() as u64),
             Slot::RequestId => text(Some(context.request_id().into())),
             Slot::Models => SlotValue::Json(Cow::Owned(models(context))),

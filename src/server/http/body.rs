@@ -33,13 +33,32 @@ pub(super) async fn read(
     if first.starts_with(b"--") && is_form(headers) {
         return Ok(form::read(headers, first, payload, limit).await);
     }
+    Ok((read_from(first, payload, headers, limit).await?, Vec::new()))
+}
+
+/// Reads a body that is no form to its end. A body over `limit` bytes is discarded.
+pub(in crate::server) async fn read_plain(
+    mut payload: Payload,
+    headers: &HeaderMap,
+    limit: u64,
+) -> Result<RequestBody, PayloadError> {
+    match next(&mut payload).await.transpose()? {
+        None => Ok(RequestBody::Whole(Bytes::new())),
+        Some(first) => read_from(first, payload, headers, limit).await,
+    }
+}
+
+/// Reads the rest of a body, after its first chunk.
+async fn read_from(
+    first: Bytes,
+    mut payload: Payload,
+    headers: &HeaderMap,
+    limit: u64,
+) -> Result<RequestBody, PayloadError> {
     let mut size = first.len() as u64;
     let Some(second) = next(&mut payload).await.transpose()? else {
         // The usual case: one chunk, which is not copied.
-        return Ok((
-            if size > limit { RequestBody::TooLarge { limit } } else { RequestBody::Whole(first) },
-            Vec::new(),
-        ));
+        return Ok(if size > limit { RequestBody::TooLarge { limit } } else { RequestBody::Whole(first) });
     };
     // Allocated at once, to avoid copies as the body grows.
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -58,7 +77,7 @@ pub(super) async fn read(
         }
         chunk = next(&mut payload).await.transpose()?;
     }
-    Ok((if size > limit { RequestBody::TooLarge { limit } } else { RequestBody::Whole(whole.freeze()) }, Vec::new()))
+    Ok(if size > limit { RequestBody::TooLarge { limit } } else { RequestBody::Whole(whole.freeze()) })
 }
 
 fn is_form(headers: &HeaderMap) -> bool {

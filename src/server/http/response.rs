@@ -20,7 +20,10 @@ use socket2::Socket;
 use tokio::time::{Instant, Sleep};
 
 use self::chunked::ChunkedStream;
-use super::{Connection, access_log::LogLine};
+use super::{
+    Connection,
+    access_log::{End, LogLine},
+};
 use crate::server::lateness::LatenessHistogram;
 use crate::{
     core::response::{Body, HeadTiming, Response, Step, TimedBody, TimedStep},
@@ -34,18 +37,27 @@ const FLUSH_TIME: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// The response that closes the connection, if no head is to be sent.
-async fn wait_for_head(opening: HeadTiming, request: &Request) -> Result<Instant, HttpResponse<SentBody>> {
+async fn wait_for_head(
+    opening: HeadTiming,
+    request: &Request,
+    line: Option<&mut LogLine>,
+) -> Result<Instant, HttpResponse<SentBody>> {
     let start = Instant::now();
-    let closed = |reset| HttpResponse::with_body(StatusCode::OK, BodySource::Closed { reset }.into());
+    let closed = |broken, reset| HttpResponse::with_body(StatusCode::OK, BodySource::Closed { broken, reset }.into());
     match opening {
         HeadTiming::After(time) => {
             tokio::time::sleep_until(start + time).await;
             Ok(start)
         }
-        HeadTiming::Never => pending().await,
+        HeadTiming::Never => {
+            if let Some(line) = line {
+                line.end = End::Fault("hang");
+            }
+            pending().await
+        }
         // A body that fails at once discards the head, which is still buffered.
-        HeadTiming::Closed => Err(closed(None)),
-        HeadTiming::Reset => Err(closed(socket(request))),
+        HeadTiming::Closed => Err(closed(Broken::Empty, None)),
+        HeadTiming::Reset => Err(closed(Broken::Reset, socket(request))),
     }
 }
 
@@ -61,11 +73,12 @@ pub(super) async fn deliver(
     receipt: Receipt,
     request: &Request,
     lateness: &Arc<LatenessHistogram>,
+    line: Option<&mut LogLine>,
 ) -> HttpResponse<SentBody> {
     let start = match response.head_timing {
         HeadTiming::After(Duration::ZERO) => None,
         // Boxed, so that the future of a response without a delay stays small.
-        opening => match Box::pin(wait_for_head(opening, request)).await {
+        opening => match Box::pin(wait_for_head(opening, request, line)).await {
             Ok(start) => Some(start),
             Err(http_response) => return http_response,
         },
@@ -104,6 +117,7 @@ pub(super) enum BodySource {
     Full(Bytes),
     /// A connection closed without a head.
     Closed {
+        broken: Broken,
         reset: Option<Arc<Socket>>,
     },
     Stream(ChunkedStream),
@@ -131,8 +145,17 @@ impl From<String> for SentBody {
 }
 
 impl SentBody {
+    /// Returns false if the connection is closed without a head.
+    pub(super) fn sends_head(&self) -> bool {
+        !matches!(self.source, BodySource::Closed { .. })
+    }
+
     /// Adds a log line to the body.
-    pub(super) fn with_log_line(self, line: Box<LogLine>) -> Self {
+    pub(super) fn with_log_line(self, mut line: Box<LogLine>) -> Self {
+        if matches!(&self.source, BodySource::Full(bytes) if bytes.is_empty()) {
+            // An empty body is not polled.
+            line.end = End::Complete;
+        }
         SentBody { line: Some(line), ..self }
     }
 }
@@ -154,9 +177,9 @@ impl MessageBody for SentBody {
         let next = match &mut self.source {
             BodySource::Full(bytes) if bytes.is_empty() => None,
             BodySource::Full(bytes) => Some(Ok(std::mem::take(bytes))),
-            BodySource::Closed { reset: socket } => {
+            BodySource::Closed { broken, reset: socket } => {
                 reset(socket.as_deref());
-                Some(Err(Broken))
+                Some(Err(*broken))
             }
             BodySource::Stream(stream) => stream.next().map(|(bytes, own)| {
                 frame_bytes = Some(own);
@@ -165,16 +188,44 @@ impl MessageBody for SentBody {
             BodySource::Timed(timed) => ready!(timed.poll_next(context)),
             BodySource::Socket(body) => ready!(body.as_mut().poll_next(context)),
         };
-        if let (Some(line), Some(Ok(bytes))) = (&mut self.line, &next) {
-            line.sent += frame_bytes.unwrap_or(bytes.len()) as u64;
+        let is_full = matches!(self.source, BodySource::Full(_));
+        if let Some(line) = &mut self.line {
+            match &next {
+                Some(Ok(bytes)) => {
+                    line.sent += frame_bytes.unwrap_or(bytes.len()) as u64;
+                    if is_full {
+                        line.end = End::Complete;
+                    }
+                }
+                Some(Err(broken)) => line.end = End::Fault(broken.name()),
+                None => line.end = End::Complete,
+            }
         }
         Poll::Ready(next)
     }
 }
 
-/// The error that ends a body early on purpose.
-#[derive(Debug)]
-pub(crate) struct Broken;
+/// The error that ends a body early on purpose: the fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// The connection is closed in the middle of the body.
+    Cut,
+    /// The connection is closed before the head.
+    Empty,
+    /// The connection is reset.
+    Reset,
+}
+
+impl Broken {
+    /// Returns the name of the fault.
+    fn name(self) -> &'static str {
+        match self {
+            Broken::Cut => "cut",
+            Broken::Empty => "empty",
+            Broken::Reset => "reset",
+        }
+    }
+}
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -253,9 +304,9 @@ impl PacedBody {
             }
             Some(Step::Reset) => {
                 reset(this.socket.as_deref());
-                Poll::Ready(Some(Err(Broken)))
+                Poll::Ready(Some(Err(Broken::Reset)))
             }
-            Some(Step::Cut) | None => Poll::Ready(Some(Err(Broken))),
+            Some(Step::Cut) | None => Poll::Ready(Some(Err(Broken::Cut))),
         }
     }
 }

@@ -33,7 +33,9 @@ use self::{
     socket::{Event, Socket, Wire},
 };
 use super::{
-    Connection, Edge, SentBody, empty,
+    Connection, Edge, SentBody,
+    access_log::LogLine,
+    empty,
     response::{self, BodySource, Broken, PacedBody},
 };
 use crate::{
@@ -68,21 +70,26 @@ impl StopSignal {
     }
 }
 
-/// Returns true if a GET request asks for a WebSocket.
-pub(super) fn is_upgrade(request: &Request) -> bool {
+/// Returns true if a request asks for a WebSocket.
+pub(in crate::server) fn is_upgrade(request: &Request) -> bool {
     let upgrade = request.headers().get(&UPGRADE);
     upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Responds to a request for a WebSocket. An endpoint without one responds as to any other request.
-pub(super) async fn respond(request: &Request, payload: Payload, edge: &Arc<Edge>) -> HttpResponse<SentBody> {
+pub(super) async fn respond(
+    request: &Request,
+    payload: Payload,
+    edge: &Arc<Edge>,
+    line: Option<&mut LogLine>,
+) -> HttpResponse<SentBody> {
     let opening = OpeningRequest::new(request, &edge.trusted_proxies);
     let (mut response, mut receipt) = edge.engine.get().handle(&opening.request(Bytes::new())).await;
     let (session, time) = match (response.body, response.head_timing) {
         (Body::Session(session), HeadTiming::After(time)) => (session, time),
         (content, opening) => {
             response = Response { body: content, head_timing: opening, ..response };
-            return response::deliver(response, receipt, request, &edge.lateness).await;
+            return response::deliver(response, receipt, request, &edge.lateness, line).await;
         }
     };
     if !time.is_zero() {

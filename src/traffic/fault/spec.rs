@@ -31,6 +31,11 @@ impl FaultSpec {
         &self.text
     }
 
+    /// Returns an estimate of the memory that it takes beside itself, in bytes.
+    pub fn memory(&self) -> usize {
+        self.text.len() + self.faults.capacity() * size_of::<Fault>()
+    }
+
     /// Returns the names of the errors that it requests, each with its status; `None` for an error within a stream.
     pub fn error_names(&self) -> impl Iterator<Item = (Option<u16>, &str)> {
         let names = self.faults.iter().filter_map(|fault| match &fault.kind {
