@@ -63,6 +63,8 @@
 //! 9. What can be changed at run time is under `/__admin`. It is closed to other machines without a token, and to web
 //!    pages of other origins always.
 //! 10. No output shows a secret whole. [`core::secret`] decides what is one.
+//! 11. A panic ends one request ([`core::panics`]): its response is an error or is cut, and `Drop` gives back what it
+//!     held.
 //!
 //! ## Where to add
 //! | to add | touch |

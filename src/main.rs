@@ -7,7 +7,7 @@ mod cli;
 use std::{future::Future, process::ExitCode};
 
 use cli::{Failure, Task};
-use fake_openai::{Config, Server};
+use fake_openai::{Config, Server, core::panics};
 
 /// Default of `RUST_LOG`. Clients that send no HTTP are not logged: a port scan would fill the disk.
 const LOG_FILTER: &str = "warn,actix_http::h1::dispatcher=off,fake_openai=info,access=info";
@@ -37,6 +37,7 @@ fn execute(task: Task) -> Result<(), Failure> {
 /// Prepares the process for serving: logging, and the limit on open files.
 fn prepare() {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG_FILTER)).init();
+    panics::install_hook();
     // Many systems start a program with a limit of 1024 open files. A load test opens more connections.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         log::warn!("the limit on open files cannot be raised: {error}");
@@ -84,7 +85,9 @@ fn reload_on_hangup(reloader: fake_openai::Reloader) -> std::io::Result<()> {
     let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            match cli::configuration().and_then(|config| Ok(reloader.reload(config)?)) {
+            let reload = || cli::configuration().and_then(|config| Ok(reloader.reload(config)?));
+            let defect = |panic: panics::Panic| Err(Failure::Machine(panic.to_string()));
+            match panics::catch(reload).unwrap_or_else(defect) {
                 Ok(reloaded) => log::info!("SIGHUP: {reloaded}"),
                 Err(failure) => {
                     log::error!("SIGHUP: not reloaded, the server goes on as before: {}", failure.text().trim_end());

@@ -42,7 +42,8 @@ impl TryFrom<Settings> for Config {
         let behavior = behavior(&settings, &default)?;
         Ok(Config {
             workers: workers(&settings, &default)?,
-            max_body: max_body(&settings, &default)?,
+            max_body: size("max_body", settings.max_body.as_deref(), default.max_body)?,
+            max_body_memory: size("max_body_memory", settings.max_body_memory.as_deref(), default.max_body_memory)?,
             drain: drain(&settings, &default)?,
             host: settings.host.unwrap_or(default.host),
             port: settings.port.unwrap_or(default.port),
@@ -127,11 +128,11 @@ fn workers(settings: &Settings, default: &Config) -> Result<NonZeroUsize, Config
         .ok_or_else(|| ConfigError::of("workers", format!("{workers} is out of range; give 1 to {MAX_WORKERS}")))
 }
 
-fn max_body(settings: &Settings, default: &Config) -> Result<u64, ConfigError> {
-    let Some(text) = &settings.max_body else { return Ok(default.max_body) };
-    text.parse::<ByteSize>().map(|size| size.as_u64()).map_err(|_| {
-        ConfigError::of("max_body", format!("`{text}` is not a size; write 64MiB, 500KB or a number of bytes"))
-    })
+fn size(key: &str, text: Option<&str>, default: u64) -> Result<u64, ConfigError> {
+    let Some(text) = text else { return Ok(default) };
+    text.parse::<ByteSize>()
+        .map(|size| size.as_u64())
+        .map_err(|_| ConfigError::of(key, format!("`{text}` is not a size; write 64MiB, 500KB or a number of bytes")))
 }
 
 fn drain(settings: &Settings, default: &Config) -> Result<Duration, ConfigError> {

@@ -7,6 +7,7 @@ mod faults;
 mod file;
 mod latency;
 mod limits;
+mod memory;
 mod print;
 mod settings;
 mod sources;
@@ -76,6 +77,8 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// Largest accepted request body, in bytes.
     pub max_body: u64,
+    /// Memory for all request bodies at once, in bytes.
+    pub max_body_memory: u64,
     /// Time for running requests to finish at shutdown.
     pub drain: Duration,
     /// True if each request is logged.
@@ -127,6 +130,7 @@ impl Default for Config {
             strict_ids: false,
             workers: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             max_body: ByteSize::mib(64).as_u64(),
+            max_body_memory: memory::default_for_bodies(),
             drain: Duration::from_secs(5),
             access_log: false,
             port_file: None,

@@ -153,6 +153,7 @@ mod tests {
             server_timing: Some(true),
             workers: Some(3),
             max_body: Some("1000".to_owned()),
+            max_body_memory: Some("1GiB".to_owned()),
             drain: Some("1m 5s".to_owned()),
             api_key: None,
             admin_token: None,

@@ -52,6 +52,10 @@ pub struct Settings {
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "text_or_number")]
     pub max_body: Option<String>,
+    /// Memory for all request bodies at once; 503 beyond [default: a quarter of the machine's or container's]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub max_body_memory: Option<String>,
     /// Time for running requests to finish at shutdown [default: 5s]
     #[arg(long, value_name = "TIME")]
     pub drain: Option<String>,
@@ -235,6 +239,7 @@ impl Settings {
             strict_ids: Some(config.strict_ids),
             workers: Some(config.workers.get()),
             max_body: Some("64MiB".to_owned()),
+            max_body_memory: Some(config.max_body_memory.to_string()),
             drain: Some(humantime::format_duration(config.drain).to_string()),
             access_log: Some(config.access_log),
             speed: Some(config.speed),

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
 use super::{
+    body_memory::BodyMemory,
     error::ApiError,
     json::{self, Malformed},
     limit_status::LimitStatuses,
@@ -66,6 +67,8 @@ pub struct RequestContext<'a> {
     pub reply_override: Option<ReplyOverride>,
     /// True if the response names another model than the requested one.
     pub returns_wrong_model: bool,
+    /// The memory of request bodies.
+    pub body_memory: Option<&'a Arc<BodyMemory>>,
     /// True if `~` and faults may follow the name of a model.
     pub names_carry_faults: bool,
     /// The faults in front of the path.
@@ -128,6 +131,7 @@ impl<'a> RequestContext<'a> {
             queued: Duration::ZERO,
             reply_override: None,
             returns_wrong_model: false,
+            body_memory: None,
             names_carry_faults: false,
             path_faults: None,
             model_faults: None,
@@ -165,7 +169,7 @@ impl<'a> RequestContext<'a> {
     fn document(&self) -> &Result<json::Document<'a>, Malformed> {
         self.document.get_or_init(|| match &self.request.body {
             RequestBody::Whole(bytes) => json::Document::read(bytes),
-            RequestBody::TooLarge { .. } => Ok(json::Document::default()),
+            RequestBody::Discarded(_) => Ok(json::Document::default()),
         })
     }
 

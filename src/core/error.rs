@@ -2,7 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::limit_status::{LimitExceeded, Reason};
+use super::{
+    body_memory::MemoryFull,
+    limit_status::{LimitExceeded, Reason},
+    request::Discarded,
+};
 
 /// A value of one field of an error.
 pub enum Field<'a> {
@@ -79,6 +83,8 @@ api_errors! {
     MethodNotAllowed = "method_not_allowed" { allow: String }
     /// The body is larger than `limit` bytes, the most that the server accepts.
     BodyTooLarge = "body_too_large" { limit: u64 }
+    /// The body needs `needed` bytes, and there is no room for them in the `limit` bytes for all bodies.
+    BodyMemoryFull = "body_memory_full" { needed: u64, limit: u64 }
     /// The request has no API key, and the server requires one.
     MissingKey = "missing_key" {}
     /// The API key is not accepted; `key` is masked.
@@ -171,6 +177,21 @@ impl From<LimitExceeded> for ApiError {
             Reason::Spent => ApiError::InsufficientQuota {},
             Reason::Hidden => ApiError::SilentlyLimited {},
         }
+    }
+}
+
+impl From<Discarded> for ApiError {
+    fn from(discarded: Discarded) -> Self {
+        match discarded {
+            Discarded::TooLarge { limit } => ApiError::BodyTooLarge { limit },
+            Discarded::NoMemory(full) => full.into(),
+        }
+    }
+}
+
+impl From<MemoryFull> for ApiError {
+    fn from(MemoryFull { needed, max }: MemoryFull) -> Self {
+        ApiError::BodyMemoryFull { needed, limit: max }
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod key_filter;
 mod reader;
+mod size;
 mod tree;
 mod value;
 
@@ -17,6 +18,7 @@ use smallvec::SmallVec;
 use self::reader::Reader;
 pub use self::{
     key_filter::{KeyFilter, slot},
+    size::{max_tree_size, tree_size},
     tree::{depth, member_memory, memory},
     value::{Kind, Value},
 };

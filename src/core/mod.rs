@@ -1,5 +1,6 @@
 //! Layer `core`: requests, responses, replies, errors, templates, JSON, clock and randomness.
 
+pub mod body_memory;
 pub mod clock;
 pub(crate) mod context;
 pub mod error;
@@ -10,6 +11,7 @@ pub mod http1;
 pub(crate) mod json;
 pub mod limit_status;
 pub mod model_catalog;
+pub mod panics;
 pub mod pattern;
 pub mod prompt;
 pub mod random;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderName, Method};
 
 pub use self::credential::Credential;
+use super::body_memory::MemoryFull;
 
 /// One request, borrowed from the edge that received it.
 #[derive(Clone)]
@@ -47,19 +48,29 @@ pub struct File {
 pub enum RequestBody {
     /// The whole body; empty if there was none.
     Whole(Bytes),
-    /// A body over the server's size limit. Its bytes have been discarded.
+    /// A body that was not accepted. Its bytes have been discarded.
+    Discarded(Discarded),
+}
+
+/// The reason that a body was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discarded {
+    /// It is over the server's size limit.
     TooLarge {
         /// The size limit, in bytes.
         limit: u64,
     },
+    /// The server has no memory left for it.
+    NoMemory(MemoryFull),
 }
 
 impl RequestBody {
-    /// Returns the size in bytes; for a body over the limit, the limit.
+    /// Returns the size in bytes; for a body over the limit, the limit; for one without memory, zero.
     pub fn len(&self) -> u64 {
         match self {
             RequestBody::Whole(bytes) => bytes.len() as u64,
-            RequestBody::TooLarge { limit } => *limit,
+            RequestBody::Discarded(Discarded::TooLarge { limit }) => *limit,
+            RequestBody::Discarded(Discarded::NoMemory(_)) => 0,
         }
     }
 

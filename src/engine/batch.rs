@@ -5,6 +5,7 @@ use crate::{
     core::{
         context::RequestContext,
         error::ApiError,
+        panics::catch,
         request::Request,
         response::{Body, Response},
     },
@@ -14,8 +15,13 @@ use crate::{
 
 impl Engine {
     /// Handles one line and returns a full response without delays. The key, the limits and the concurrency limit do
-    /// not apply: they were checked for the batch. Of the faults only errors can happen.
+    /// not apply: they were checked for the batch. Of the faults only errors can happen. A panic is the error of this
+    /// line alone.
     pub(super) fn execute_batch_item(&self, request: &Request<'_>) -> Response {
+        catch(|| self.respond_to_line(request)).unwrap_or_else(|panic| self.respond_to_panic(request, panic))
+    }
+
+    fn respond_to_line(&self, request: &Request<'_>) -> Response {
         let mut context = self.context(request, None);
         let Target { provider, endpoint } = self.fixtures.find(request.method, request.path);
         let (endpoint, result) = match endpoint {

@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use http::HeaderValue;
+
 use crate::{
     core::limit_status::Cost,
     traffic::{capacity::Permit, limit::Reservation},
@@ -17,6 +19,7 @@ pub(super) struct Metrics {
     ended: AtomicU64,
     input: AtomicU64,
     output: AtomicU64,
+    panics: AtomicU64,
 }
 
 /// The numbers at one time.
@@ -28,6 +31,8 @@ pub struct MetricsSnapshot {
     pub in_flight: u64,
     /// Number of tokens, as reported in the responses' usage.
     pub tokens: Cost,
+    /// Number of panics that ended a request or a part of one.
+    pub panics: u64,
 }
 
 impl Metrics {
@@ -36,13 +41,20 @@ impl Metrics {
         let ended = self.ended.load(Ordering::Acquire);
         let taken = self.taken.load(Ordering::Acquire);
         let tokens = Cost { input: self.input.load(Ordering::Relaxed), output: self.output.load(Ordering::Relaxed) };
-        MetricsSnapshot { taken, in_flight: taken - ended, tokens }
+        let panics = self.panics.load(Ordering::Relaxed);
+        MetricsSnapshot { taken, in_flight: taken - ended, tokens, panics }
+    }
+
+    pub(super) fn add_panic(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// The open entry of one request. It is closed on drop: when the response is complete or cut, or the client has left.
 pub struct Receipt {
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
+    /// The id that the client got in the head. It is set while the body can still fail.
+    pub(super) request_id: Option<HeaderValue>,
     /// The request's reservation in its limits.
     reservation: Option<Reservation>,
     /// The request's permit of the concurrency limit.
@@ -52,7 +64,7 @@ pub struct Receipt {
 impl Receipt {
     pub(super) fn open(metrics: &Arc<Metrics>) -> Self {
         metrics.taken.fetch_add(1, Ordering::AcqRel);
-        Receipt { metrics: Arc::clone(metrics), reservation: None, permit: None }
+        Receipt { metrics: Arc::clone(metrics), request_id: None, reservation: None, permit: None }
     }
 
     /// Holds a reservation until the response has ended.

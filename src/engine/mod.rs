@@ -3,6 +3,7 @@
 mod batch;
 mod faults;
 mod metrics;
+mod panics;
 mod pipeline;
 mod realtime;
 mod timing;

@@ -5,18 +5,20 @@ use std::{borrow::Cow, sync::Arc};
 use super::{
     faults::{FaultConfig, planned_error, planned_error_for_full_body, set_stream_error},
     metrics::{Metrics, MetricsSnapshot, Receipt},
+    panics::is_request_id,
     timing::server_timing,
 };
 use crate::{
     config::Config,
     core::{
+        body_memory::BodyMemory,
         clock::{Clock, FIXED_EPOCH},
         context::RequestContext,
         error::ApiError,
         limit_status::{Cost, LimitStatuses},
         random::Seeds,
         request::{Request, RequestBody},
-        response::Response,
+        response::{Body, Response},
     },
     fixtures::{Endpoint, Fixtures, Provider, Target},
     resources::{state::EngineState, store::ResourceStore},
@@ -47,7 +49,8 @@ pub struct Engine {
     pub(super) clock: Clock,
     /// True if there is a seed. Responses then have a fixed date, so that every byte repeats.
     seeded: bool,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
+    body_memory: Arc<BodyMemory>,
 }
 
 /// The route of a request: its endpoint and the provider whose errors it returns.
@@ -77,6 +80,7 @@ impl Engine {
             clock: config.clock.clone(),
             seeded: config.seed.is_some(),
             metrics: Arc::default(),
+            body_memory: Arc::new(BodyMemory::new(config.max_body_memory)),
         }
     }
 
@@ -100,6 +104,7 @@ impl Engine {
             clock: self.clock.clone(),
             seeded: self.seeded,
             metrics: Arc::clone(&self.metrics),
+            body_memory: Arc::clone(&self.body_memory),
         }
     }
 
@@ -150,6 +155,10 @@ impl Engine {
             let error = set_stream_error(&plan, &response, &mut context).then(|| provider.in_band(endpoint, &context));
             response = plan.apply(response, timing.before_head, timing.pace, error);
         }
+        if !matches!(response.body, Body::Full(_)) {
+            let id = response.headers.iter().find(|(name, _)| is_request_id(name));
+            receipt.request_id = id.map(|(_, value)| value.clone());
+        }
         (response, receipt)
     }
 
@@ -160,6 +169,7 @@ impl Engine {
         context.models = &self.access.models;
         context.needs_key = !self.access.keys.is_empty();
         context.snapshots = self.snapshots;
+        context.body_memory = Some(&self.body_memory);
         context.names_carry_faults = self.faults.by_request;
         context.path_faults = path_faults;
         context
@@ -174,8 +184,9 @@ impl Engine {
         plan: &mut Plan,
     ) -> Result<Response, ApiError> {
         let MatchedRoute { endpoint, .. } = route;
-        if let RequestBody::TooLarge { limit } = context.request.body {
-            return Err(ApiError::BodyTooLarge { limit });
+        match context.request.body {
+            RequestBody::Whole(_) => {}
+            RequestBody::Discarded(discarded) => return Err(discarded.into()),
         }
         if endpoint.keyed {
             self.access.check_key(context.credential().key)?;
@@ -308,6 +319,11 @@ impl Engine {
     /// The current load, if concurrency is limited.
     pub fn load(&self) -> Option<Load> {
         self.faults.capacity.as_ref().map(|capacity| capacity.load())
+    }
+
+    /// The memory of request bodies.
+    pub fn body_memory(&self) -> &Arc<BodyMemory> {
+        &self.body_memory
     }
 
     /// The metrics since the start.

@@ -7,13 +7,17 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::{Map, Value};
 
 use crate::core::{
+    body_memory::{BodyMemory, MemoryFull, Share},
     context::RequestContext,
     error::ApiError,
+    json::tree_size,
     request::{Headers, RequestBody},
 };
 
 /// Maximum size of a decompressed gzip body, in bytes.
 const MAX_UNZIPPED: u64 = 64 << 20;
+/// Number of bytes that are decompressed at first.
+const UNZIP_STEP: usize = 64 << 10;
 
 /// Reads the body as a JSON object. A body that declares another format counts as empty.
 pub(crate) fn read_object(context: &RequestContext<'_>) -> Result<Map<String, Value>, ApiError> {
@@ -29,7 +33,8 @@ pub(crate) fn read_object_or_list(
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
     }
-    let unzipped = unzipped(context.request.headers, bytes);
+    let mut share = context.body_memory.map(BodyMemory::share);
+    let unzipped = unzipped(context.request.headers, bytes, share.as_mut())?;
     match (serde_json::from_slice(unzipped.as_deref().unwrap_or(bytes)), member) {
         (Ok(Value::Object(sent)), _) => return Ok(sent),
         (Ok(list @ Value::Array(_)), Some(member)) => return Ok(Map::from_iter([(member.to_owned(), list)])),
@@ -40,12 +45,26 @@ pub(crate) fn read_object_or_list(
     if is_other { Ok(Map::new()) } else { Err(ApiError::NotJson {}) }
 }
 
-/// Returns the decompressed body if its encoding is gzip, cut off at the maximum size.
-fn unzipped(headers: &dyn Headers, body: &[u8]) -> Option<Vec<u8>> {
-    headers.get(&CONTENT_ENCODING).filter(|coding| coding.eq_ignore_ascii_case("gzip"))?;
-    let mut unzipped = Vec::new();
-    GzDecoder::new(body).take(MAX_UNZIPPED).read_to_end(&mut unzipped).ok()?;
-    Some(unzipped)
+/// Returns the decompressed body if its encoding is gzip, cut off at the maximum size. The share grows by it, and by
+/// what a tree of its JSON takes: few bytes unzip to a thousand times as many.
+fn unzipped(headers: &dyn Headers, body: &[u8], mut share: Option<&mut Share>) -> Result<Option<Vec<u8>>, MemoryFull> {
+    if !headers.get(&CONTENT_ENCODING).is_some_and(|coding| coding.eq_ignore_ascii_case("gzip")) {
+        return Ok(None);
+    }
+    let (mut decoder, mut unzipped) = (GzDecoder::new(body).take(MAX_UNZIPPED), Vec::new());
+    let mut reserve = |bytes: u64| share.as_mut().map_or(Ok(()), |share| share.grow_to(bytes));
+    loop {
+        let step = unzipped.len().max(UNZIP_STEP);
+        reserve((unzipped.len() + step) as u64)?;
+        unzipped.reserve_exact(step);
+        match decoder.by_ref().take(step as u64).read_to_end(&mut unzipped) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(_) => return Ok(None),
+        }
+    }
+    reserve(unzipped.capacity() as u64 + tree_size(&unzipped))?;
+    Ok(Some(unzipped))
 }
 
 /// The items of an array as input objects. An item that is no object becomes `{"item": …}`.

@@ -48,7 +48,7 @@ pub(super) async fn respond(
         // The end of the connection is the end of its body.
         true => Ok(RequestBody::Whole(Bytes::new())),
         // The body of a refused request is read too: a client that is still sending does not read the response.
-        false => read_plain(payload, request.headers(), MAX_RULE_BYTES as u64).await,
+        false => read_plain(payload, MAX_RULE_BYTES as u64).await,
     };
     let Ok(body) = body else { return empty(StatusCode::BAD_REQUEST) };
     let result = admitted.and_then(|()| {

@@ -10,7 +10,7 @@ mod websocket;
 use std::{
     future::poll_fn,
     net::{IpAddr, Ipv4Addr},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
 };
 
@@ -19,11 +19,12 @@ use actix_web::http::{
     Method,
     header::{self, HeaderName},
 };
+use bytes::Bytes;
 use futures_core::Stream;
 use ipnet::IpNet;
 use socket2::Socket;
 
-use self::access_log::LogLine;
+use self::{access_log::LogLine, body::Received};
 pub(in crate::server) use self::{body::read_plain, websocket::is_upgrade};
 pub(crate) use self::{response::SentBody, websocket::StopSignal};
 use super::{
@@ -33,7 +34,10 @@ use super::{
     reload::{CurrentEngine, Worker},
 };
 use crate::{
-    core::request::{Headers, Request},
+    core::{
+        panics::{Panic, catch_async},
+        request::{Headers, Request, RequestBody},
+    },
     engine::Engine,
     traffic::access,
 };
@@ -67,11 +71,33 @@ pub(crate) struct Connection {
 pub(crate) async fn serve(mut request: HttpRequest, worker: &Worker) -> HttpResponse<SentBody> {
     let mut line = worker.edge.access_log.then(|| LogLine::start(&request, &worker.engine()));
     let payload = request.take_payload();
-    let http_response = respond(&request, payload, worker, line.as_deref_mut()).await;
+    let http_response = match catch_async(pin!(respond(&request, payload, worker, line.as_deref_mut()))).await {
+        Ok(http_response) => http_response,
+        Err(panic) => respond_to_panic(&request, worker, panic),
+    };
     match line {
         None => http_response,
         Some(line) => line.attach_to(http_response),
     }
+}
+
+/// Responds to a request whose handling panicked. What it held was given back as it unwound.
+fn respond_to_panic(request: &HttpRequest, worker: &Worker, panic: Panic) -> HttpResponse<SentBody> {
+    let response = worker.engine().respond_to_panic(
+        &Request {
+            method: request.method(),
+            path: request.path(),
+            query: request.uri().query().unwrap_or_default(),
+            headers: &HeaderView(request),
+            client: client(request, &worker.edge.trusted_proxies),
+            body: RequestBody::Whole(Bytes::new()),
+            files: &[],
+        },
+        panic,
+    );
+    let mut http_response = response::deliver_now(response);
+    cors::allow(request, http_response.headers_mut());
+    http_response
 }
 
 async fn respond(
@@ -95,7 +121,8 @@ async fn respond(
         return Box::pin(websocket::respond(request, payload, edge, line)).await;
     }
     // A client that aborts its body does not read a response.
-    let Ok((body, files)) = body::read(payload, request.headers(), edge.max_body).await else {
+    let received = body::read(payload, request.headers(), edge.max_body, engine.body_memory()).await;
+    let Ok(Received { body, files, share }) = received else {
         return empty(StatusCode::BAD_REQUEST);
     };
     if request.path() == metrics::PATH {
@@ -112,6 +139,8 @@ async fn respond(
             files: &files,
         })
         .await;
+    // The body is dropped by now: its memory does not wait for the response.
+    drop((files, share));
     let mut http_response = response::deliver(response, receipt, request, &edge.lateness, line).await;
     cors::allow(request, http_response.headers_mut());
     http_response
@@ -163,3 +192,6 @@ impl Headers for HeaderView<'_> {
         std::str::from_utf8(self.0.headers().get(name)?.as_bytes()).ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,11 @@ pub enum ListenError {
         /// The first port tried.
         first: u16,
     },
+    /// The system has no port left to pick from.
+    NoPortLeft {
+        /// The host as given.
+        host: String,
+    },
     /// The system refuses the port.
     Refused {
         /// The address.
@@ -67,6 +72,11 @@ impl fmt::Display for ListenError {
                      or --port 0 for any free port"
                 )
             }
+            ListenError::NoPortLeft { host } => write!(
+                f,
+                "--port 0: the system has no free port left for {host}; stop programs that hold many ports, \
+                 widen net.ipv4.ip_local_port_range, or give a --port outside that range"
+            ),
             ListenError::Refused { address, source } => {
                 let remedy =
                     if address.port() < 1024 { "; ports below 1024 need privileges, give a higher --port" } else { "" };
@@ -86,6 +96,7 @@ pub(super) fn listen(host: &str, first: u16, strict: bool) -> Result<Vec<TcpList
     for port in first..=last {
         match bind_all(host, &addresses, port)? {
             Some(listeners) => return Ok(listeners),
+            None if port == 0 => return Err(ListenError::NoPortLeft { host: host.to_owned() }),
             None if strict => return Err(ListenError::PortInUse { host: host.to_owned(), port }),
             None => {}
         }
@@ -164,5 +175,17 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         }
         drop(socket);
         thread::sleep(Duration::from_micros(fastrand::u64(100..2000)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_remedy_for_no_port_left_is_not_the_port_that_was_given() {
+        let text = ListenError::NoPortLeft { host: "127.0.0.1".to_owned() }.to_string();
+        assert!(text.starts_with("--port 0: the system has no free port left for 127.0.0.1; "), "{text}");
+        assert!(!text.contains("or --port 0") && text.contains("ip_local_port_range"), "{text}");
     }
 }

@@ -18,13 +18,14 @@ pub(super) const PATH: &str = "/metrics";
 
 pub(super) fn respond(edge: &Edge) -> HttpResponse<SentBody> {
     let engine = edge.engine.get();
-    let MetricsSnapshot { taken, in_flight, tokens: Cost { input, output } } = engine.metrics();
+    let MetricsSnapshot { taken, in_flight, tokens: Cost { input, output }, panics } = engine.metrics();
     let Load { running, waiting, max } = engine.load().unwrap_or(UNLIMITED);
     let mut text = String::new();
     let mut put = |name: &str, kind: &str, help: &str, value: f64| {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
     };
-    let [taken, in_flight, input, output] = [taken, in_flight, input, output].map(|number| number as f64);
+    let [taken, in_flight, input, output, panics] =
+        [taken, in_flight, input, output, panics].map(|number| number as f64);
     let [running, waiting, max] = [running, waiting, max].map(|number| number as f64);
     put("fake_openai_requests_total", "counter", "Requests received.", taken);
     put("fake_openai_requests_in_flight", "gauge", "Requests whose response is not complete.", in_flight);
@@ -32,6 +33,9 @@ pub(super) fn respond(edge: &Edge) -> HttpResponse<SentBody> {
     put("fake_openai_requests_waiting", "gauge", "Requests that wait for such a permit.", waiting);
     put("fake_openai_prompt_tokens_total", "counter", "Prompt tokens, as reported in responses.", input);
     put("fake_openai_completion_tokens_total", "counter", "Completion tokens, as reported in responses.", output);
+    put("fake_openai_panics_total", "counter", "Defects that ended a request or a part of one.", panics);
+    let body_bytes = engine.body_memory().used() as f64;
+    put("fake_openai_body_memory_bytes", "gauge", "Memory of large request bodies, of --max-body-memory.", body_bytes);
     // Names by which routers choose among vLLM servers.
     put("vllm:num_requests_running", "gauge", "Requests in flight that do not wait for a permit.", in_flight - waiting);
     put("vllm:num_requests_waiting", "gauge", "Requests that wait for a permit.", waiting);

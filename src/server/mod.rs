@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 mod connections;
 pub mod http;
+mod last_calls;
 pub(crate) mod lateness;
 mod listen;
 pub(crate) mod metrics;
@@ -47,6 +48,7 @@ pub use self::{
 };
 use crate::{
     config::Config,
+    core::panics,
     engine::{Engine, MetricsSnapshot},
     fixtures::{Fixtures, Problem},
     model::{Counting, tokens::Tokenizer},
@@ -210,6 +212,7 @@ impl Server {
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<Stopped, StartError> {
         let edge = self.edge.clone();
         let connections = Arc::new(Connections::default());
+        let listeners = self.listeners.iter().filter_map(|listener| listener.try_clone().ok()).collect();
         let server = self.serve(&connections).map_err(|error| StartError::Io("cannot serve".to_owned(), error))?;
         let handle = server.handle();
         let failed = |error| StartError::Io("the server failed".to_owned(), error);
@@ -228,13 +231,20 @@ impl Server {
                 ended = &mut server => { ended.map_err(failed)?; break }
                 () = &mut stop => break,
                 _ = forget.tick() => {
-                    edge.engine.get().forget_idle();
-                    if let Some(warning) = watch.check(edge.engine.get().metrics().taken) {
-                        log::warn!("{warning}");
+                    let checked = panics::catch(|| {
+                        edge.engine.get().forget_idle();
+                        watch.check(edge.engine.get().metrics().taken)
+                    });
+                    match checked {
+                        Ok(Some(warning)) => log::warn!("{warning}"),
+                        Ok(None) => {}
+                        Err(panic) => log::error!("removal of idle clients: {panic}"),
                     }
                 }
             }
         }
+        // The copies are dropped, or the port would stay open.
+        last_calls::accept(listeners, &connections, self.config.drain, || edge.engine.get().metrics().taken).await;
         // Idle connections are closed at once, the others after their response. Actix itself checks only once a
         // second if all are closed.
         drop(handle.stop(true));

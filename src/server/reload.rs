@@ -162,6 +162,7 @@ fn compare(old: &Config, new: &Config) -> Reloaded {
         strict_ids,
         workers,
         max_body,
+        max_body_memory,
         drain,
         access_log,
         port_file,

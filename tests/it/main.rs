@@ -6,6 +6,8 @@ mod anthropic;
 mod batches;
 mod bedrock;
 mod bench;
+mod bounds;
+mod bounds_table;
 mod chat;
 mod cli;
 mod client;

@@ -21,10 +21,10 @@ use crate::{
 /// A client with an open session.
 struct Client(WebSocket<TcpStream>);
 
-const MODEL: &str = "/v1/realtime?model=gpt-realtime";
+pub const MODEL: &str = "/v1/realtime?model=gpt-realtime";
 
 /// Sends a handshake. Returns the head of the response, and the stream after it.
-fn shake_hands(server: &Running, path: &str, headers: &str) -> (String, TcpStream) {
+pub fn shake_hands(server: &Running, path: &str, headers: &str) -> (String, TcpStream) {
     let mut stream = TcpStream::connect(server.address()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();

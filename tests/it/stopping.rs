@@ -155,6 +155,50 @@ fn new_connections_are_refused_while_requests_drain() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn connections_that_wait_at_the_signal_are_served() {
+    for count in [1, 30, 300] {
+        let program = Program::start(&["--host", "127.0.0.1", "--port", "0", "--drain", "60s"]);
+        assert_eq!(Connection::open(program.address).get("/health").status, 200);
+        // Stopped, it accepts nothing: everything waits when the signal is handled.
+        program.signal("STOP");
+        let mut waiting: Vec<_> = (0..count).map(|_| Connection::open(program.address)).collect();
+        for connection in &mut waiting {
+            connection.send(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        }
+        program.signal("TERM");
+        program.signal("CONT");
+        for (n, connection) in waiting.iter_mut().enumerate() {
+            let response = connection.response(false).unwrap_or_else(|error| panic!("{n} of {count}: {error}"));
+            assert_eq!(response.status, 200);
+        }
+        let (status, _, log) = program.end();
+        assert!(status.success());
+        assert_eq!(counted(&log, " requests taken"), count + 1);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_server_without_descriptors_recovers() {
+    let binary = env!("CARGO_BIN_EXE_fake-openai");
+    let script = format!("ulimit -n 64 && exec {binary} --host 127.0.0.1 --port 0");
+    let mut shell = std::process::Command::new("sh");
+    let child = shell.args(["-c", &script]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let program = Program::await_url(child);
+    let mut first = Connection::open(program.address);
+    assert_eq!(first.get("/health").status, 200);
+    let others: Vec<_> = (0..100).map(|_| TcpStream::connect(program.address).unwrap()).collect();
+    assert_eq!(first.chat(CHAT).status, 200, "an open connection is served");
+    drop(others);
+    assert_eq!(Connection::open(program.address).get("/health").status, 200, "a new one is accepted again");
+    program.signal("TERM");
+    drop(first);
+    let (status, _, log) = program.end();
+    assert!(status.success() && log.contains("Too many open files"), "{log}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn a_stderr_that_cannot_be_written_does_not_end_the_server() {
     let (closed_reader, closed) = std::io::pipe().unwrap();
     drop(closed_reader);

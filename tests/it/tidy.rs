@@ -15,6 +15,7 @@ const NAMES: &[(&str, &[&str])] = &[
     ("actix_multipart", &["server"]),
     ("actix_web", &["server"]),
     ("governor", &["traffic"]),
+    ("mio::", &["server"]),
     ("clap", &["config", "cli"]),
     ("thread::sleep", &["server"]),
     ("time::sleep", &["server"]),

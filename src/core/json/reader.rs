@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
 
     /// Reads a string. Returns true if it is known to contain no escape.
     #[inline]
-    fn string(&mut self) -> Result<bool, Malformed> {
+    pub(super) fn string(&mut self) -> Result<bool, Malformed> {
         self.expect(b'"')?;
         // Most keys and many values end before a `memchr` search would pay off.
         let mut is_plain = true;

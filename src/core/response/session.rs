@@ -22,6 +22,9 @@ pub trait Session: Send {
     /// Returns the body of the next request to the model, if one is due.
     fn next_request(&mut self) -> Option<Bytes>;
 
+    /// Number of bytes that the session stores: its conversation and its pending requests.
+    fn stored_bytes(&self) -> usize;
+
     /// Handles an event of the model's response. Returns the event to send, if any.
     fn on_event(&mut self, event: Bytes) -> Option<Bytes>;
 

@@ -11,30 +11,45 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use serde_json::{Map, Value, json};
 
-use super::next;
-use crate::core::request::{File, RequestBody};
+use super::{
+    body::{MAX_OVERRUN, Received},
+    next,
+};
+use crate::core::{
+    body_memory::{MemoryFull, Share},
+    request::{Discarded, File, RequestBody},
+};
 
 /// Number of bytes stored of each file, from its start; the rest is only counted.
 const MAX_FILE_BYTES: usize = 8 << 20;
 /// Minimum size of a part against the body limit, in bytes: even an empty part takes memory.
 const PART_OVERHEAD: u64 = 256;
+/// Initial capacity of a part, in bytes.
+const MIN_CAPACITY: usize = 4096;
 
 /// Reads a form to its end. The result is a JSON object: fields are strings, files are described like `{"file":
 /// {"filename": "a.wav", "content_type": "audio/wav", "bytes": 1234}}`. A repeated name, or one that ends with `[]`,
 /// is an array. A body that is no valid form becomes the text `form`, which is no JSON.
 ///
 /// Files can have any size: most of a large one is discarded as it arrives.
-pub(super) async fn read(headers: &HeaderMap, first: Bytes, rest: Payload, limit: u64) -> (RequestBody, Vec<File>) {
+pub(super) async fn read(headers: &HeaderMap, first: Bytes, rest: Payload, limit: u64, mut share: Share) -> Received {
     let mut form = Multipart::new(headers, FormPayload { first: Some(first), rest });
     let (mut fields, mut files, mut size) = (Map::new(), Vec::new(), 0);
     loop {
         let part = match next(&mut form).await {
-            Some(Ok(mut field)) => read_part(&mut field, limit.saturating_sub(size)).await,
-            Some(Err(error)) => Err(error),
+            Some(Ok(mut field)) => read_part(&mut field, limit.saturating_sub(size), &mut share).await,
+            Some(Err(error)) => Err(error.into()),
             None => break,
         };
-        // A truncated form is rejected later, with the provider's error for invalid JSON.
-        let Ok((name, part)) = part else { return (RequestBody::Whole(Bytes::from_static(b"form")), Vec::new()) };
+        let (name, part) = match part {
+            Ok(read) => read,
+            // A truncated form is rejected later, with the provider's error for invalid JSON.
+            Err(PartError::Malformed) => return RequestBody::Whole(Bytes::from_static(b"form")).into(),
+            Err(PartError::NoMemory(full)) => {
+                discard_rest(form, limit).await;
+                return Discarded::NoMemory(full).into();
+            }
+        };
         size += PART_OVERHEAD + name.len() as u64;
         let value = match part {
             FormPart::Text(text) => {
@@ -48,11 +63,37 @@ pub(super) async fn read(headers: &HeaderMap, first: Bytes, rest: Payload, limit
             }
         };
         if size > limit {
-            return (RequestBody::TooLarge { limit }, Vec::new());
+            return Discarded::TooLarge { limit }.into();
         }
         insert(&mut fields, &name, value);
     }
-    (RequestBody::Whole(Value::Object(fields).to_string().into()), files)
+    let body = RequestBody::Whole(Value::Object(fields).to_string().into());
+    Received { body, files, share: Some(share) }
+}
+
+/// A part that cannot be used.
+enum PartError {
+    Malformed,
+    NoMemory(MemoryFull),
+}
+
+impl From<MultipartError> for PartError {
+    fn from(_: MultipartError) -> Self {
+        PartError::Malformed
+    }
+}
+
+/// Discards what is left of a form: a client that is still sending does not read the response.
+async fn discard_rest(mut form: Multipart, limit: u64) {
+    let mut size = 0;
+    while let Some(Ok(mut field)) = next(&mut form).await {
+        while let Some(Ok(bytes)) = next(&mut field).await {
+            size += bytes.len() as u64;
+            if size > limit.saturating_mul(MAX_OVERRUN) {
+                return;
+            }
+        }
+    }
 }
 
 /// The content of a form part.
@@ -61,7 +102,7 @@ enum FormPart {
     File(File),
 }
 
-async fn read_part(field: &mut Field, limit: u64) -> Result<(String, FormPart), MultipartError> {
+async fn read_part(field: &mut Field, limit: u64, share: &mut Share) -> Result<(String, FormPart), PartError> {
     let name = field.name().unwrap_or_default().to_owned();
     let filename = field.content_disposition().and_then(|disposition| disposition.get_filename()).map(str::to_owned);
     let max = if filename.is_some() {
@@ -73,7 +114,13 @@ async fn read_part(field: &mut Field, limit: u64) -> Result<(String, FormPart), 
     while let Some(bytes) = next(field).await {
         let bytes = bytes?;
         size += bytes.len() as u64;
-        stored.extend_from_slice(&bytes[..bytes.len().min(max - stored.len())]);
+        let more = &bytes[..bytes.len().min(max - stored.len())];
+        if stored.len() + more.len() > stored.capacity() {
+            let capacity = (2 * stored.capacity()).max(MIN_CAPACITY).max(stored.len() + more.len()).min(max);
+            share.grow_to(share.bytes() + (capacity - stored.capacity()) as u64).map_err(PartError::NoMemory)?;
+            stored.reserve(capacity - stored.len());
+        }
+        stored.extend_from_slice(more);
     }
     let bytes = stored.freeze();
     let Some(filename) = filename else { return Ok((name, FormPart::Text(bytes))) };

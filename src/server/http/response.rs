@@ -15,6 +15,7 @@ use actix_http::{
     Request, Response as HttpResponse, StatusCode,
     body::{BodySize, MessageBody},
 };
+use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use socket2::Socket;
 use tokio::time::{Instant, Sleep};
@@ -26,12 +27,15 @@ use super::{
 };
 use crate::server::lateness::LatenessHistogram;
 use crate::{
-    core::response::{Body, HeadTiming, Response, Step, TimedBody, TimedStep},
+    core::{
+        panics::{Panic, catch},
+        response::{Body, HeadTiming, Response, Step, TimedBody, TimedStep},
+    },
     engine::Receipt,
 };
 
 /// Time for sent bytes to leave the machine before a cut or reset.
-const FLUSH_TIME: Duration = Duration::from_millis(10);
+pub(super) const FLUSH_TIME: Duration = Duration::from_millis(10);
 
 /// Waits until the head of a response is due, and returns the time the wait began.
 ///
@@ -94,12 +98,24 @@ pub(super) async fn deliver(
         Body::Session(_) => BodySource::Full(Bytes::new()),
     };
     let chunked = matches!(&source, BodySource::Stream(stream) if stream.chunked);
-    let mut http_response = HttpResponse::with_body(response.status, source.into());
+    let mut http_response = head(response.status, response.headers, source);
     if chunked {
         chunked::mark_chunked(http_response.head_mut());
     }
+    http_response
+}
+
+/// Starts a response with a full body, without its delays.
+pub(super) fn deliver_now(response: Response) -> HttpResponse<SentBody> {
+    let bytes = if let Body::Full(bytes) = response.body { bytes } else { Bytes::new() };
+    head(response.status, response.headers, BodySource::Full(bytes))
+}
+
+#[inline]
+fn head(status: StatusCode, sent: Vec<(HeaderName, HeaderValue)>, source: BodySource) -> HttpResponse<SentBody> {
+    let mut http_response = HttpResponse::with_body(status, source.into());
     let headers = http_response.headers_mut();
-    for (name, value) in response.headers {
+    for (name, value) in sent {
         headers.append(name, value);
     }
     http_response
@@ -181,10 +197,17 @@ impl MessageBody for SentBody {
                 reset(socket.as_deref());
                 Some(Err(*broken))
             }
-            BodySource::Stream(stream) => stream.next().map(|(bytes, own)| {
-                frame_bytes = Some(own);
-                Ok(bytes)
-            }),
+            BodySource::Stream(stream) => match stream.next() {
+                Ok(next) => next.map(|(bytes, own)| {
+                    frame_bytes = Some(own);
+                    Ok(bytes)
+                }),
+                Err(_) => {
+                    // The head and the events before it leave the machine first.
+                    self.source = BodySource::Timed(Box::new(PacedBody::cut()));
+                    return self.poll_next(context);
+                }
+            },
             BodySource::Timed(timed) => ready!(timed.poll_next(context)),
             BodySource::Socket(body) => ready!(body.as_mut().poll_next(context)),
         };
@@ -235,6 +258,13 @@ impl fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
+/// Records a panic in the middle of a response, and closes its receipt.
+pub(super) fn record_panic(panic: &Panic, receipt: &mut Option<Receipt>) {
+    if let Some(receipt) = receipt.take() {
+        receipt.record_panic(panic);
+    }
+}
+
 /// Makes the socket reset the connection when it is closed.
 fn reset(socket: Option<&Socket>) {
     let _ = socket.map(|socket| socket.set_linger(Some(Duration::ZERO)));
@@ -267,6 +297,12 @@ impl PacedBody {
         PacedBody { steps, start, next: None, sleep, until: None, receipt, socket, lateness }
     }
 
+    /// A body that is cut at once.
+    fn cut() -> Self {
+        let steps = std::iter::once(TimedStep { at: Duration::ZERO, step: Step::Cut });
+        PacedBody::new(TimedBody { length: None, steps: Box::new(steps) }, Instant::now(), None, None, Arc::default())
+    }
+
     /// Waits until an instant; forever without one.
     fn poll_until(&mut self, due: Option<Instant>, context: &mut Context<'_>) -> Poll<()> {
         let Some(due) = due else { return Poll::Pending };
@@ -280,11 +316,14 @@ impl PacedBody {
         self.sleep.as_mut().poll(context)
     }
 
-    /// The next bytes, once they are due.
+    /// The next bytes, once they are due. A panic of the steps cuts the response.
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         let this = self;
         if this.next.is_none() {
-            this.next = this.steps.steps.next();
+            this.next = catch(|| this.steps.steps.next()).unwrap_or_else(|panic| {
+                record_panic(&panic, &mut this.receipt);
+                Some(TimedStep { at: Duration::ZERO, step: Step::Cut })
+            });
             if let Some(TimedStep { at, step: Step::Cut | Step::Reset }) = &mut this.next {
                 *at = (*at).max(this.start.elapsed()).saturating_add(FLUSH_TIME);
             }

@@ -9,6 +9,7 @@ mod socket;
 
 use std::{
     future::{Future, pending, poll_fn},
+    net::Shutdown,
     pin::{Pin, pin},
     rc::Rc,
     sync::{
@@ -36,10 +37,13 @@ use super::{
     Connection, Edge, SentBody,
     access_log::LogLine,
     empty,
-    response::{self, BodySource, Broken, PacedBody},
+    response::{self, BodySource, Broken, PacedBody, record_panic},
 };
 use crate::{
-    core::response::{Body, HeadTiming, Response, Step, TimedBody, TimedStep, session::Session},
+    core::{
+        panics::catch,
+        response::{Body, HeadTiming, Response, Step, TimedBody, TimedStep, session::Session},
+    },
     engine::Receipt,
 };
 
@@ -101,15 +105,18 @@ pub(super) async fn respond(
     }
     receipt.release();
     let socket = request.conn_data::<Connection>().and_then(|connection| connection.socket.clone());
-    let wire = Wire::default();
+    let (wire, handle) = (Wire::default(), socket.clone());
     let conversation = Conversation {
-        socket: Socket::new(payload, wire.clone()),
+        socket: Socket::new(payload, wire.clone(), edge.engine.get().body_memory()),
         session,
         model: Model { opening: Rc::new(opening), edge: Arc::clone(edge), socket, state: ModelState::Idle },
     };
     let run = Box::pin(async move {
-        let _receipt = receipt;
-        conversation.run().await
+        conversation.run().await?;
+        // Closed for writing at once: actix waits for the client to close, and the client for the server.
+        tokio::time::sleep(response::FLUSH_TIME).await;
+        let _ = handle.map(|socket| socket.shutdown(Shutdown::Write));
+        Ok(())
     });
     let mut http_response =
         head.message_body(()).unwrap_or_else(|_| HttpResponse::new(StatusCode::BAD_REQUEST).drop_body());
@@ -118,13 +125,16 @@ pub(super) async fn respond(
             http_response.headers_mut().append(name, value);
         }
     }
-    http_response.map_body(|_, ()| BodySource::Socket(Box::pin(SocketBody { run, wire })).into())
+    http_response
+        .map_body(|_, ()| BodySource::Socket(Box::pin(SocketBody { run, wire, receipt: Some(receipt) })).into())
 }
 
 /// The body of the response to a handshake.
 struct SocketBody {
     run: Pin<Box<dyn Future<Output = Result<(), Broken>>>>,
     wire: Wire,
+    /// Held until the conversation has ended.
+    receipt: Option<Receipt>,
 }
 
 impl Stream for SocketBody {
@@ -135,7 +145,17 @@ impl Stream for SocketBody {
         if let Some(bytes) = self.wire.take() {
             return Poll::Ready(Some(Ok(bytes)));
         }
-        match (self.run.as_mut().poll(context), self.wire.take()) {
+        let polled = match catch(|| self.run.as_mut().poll(context)) {
+            Ok(polled) => polled,
+            Err(panic) => {
+                record_panic(&panic, &mut self.receipt);
+                return Poll::Ready(Some(Err(Broken::Cut)));
+            }
+        };
+        if polled.is_ready() {
+            self.receipt = None;
+        }
+        match (polled, self.wire.take()) {
             (Poll::Pending, None) => Poll::Pending,
             (Poll::Pending, Some(bytes)) => Poll::Ready(Some(Ok(bytes))),
             (Poll::Ready(Ok(())), _) => Poll::Ready(None),
@@ -184,7 +204,7 @@ impl Conversation {
                     ModelEvent::Broken(broken) => return Err(broken),
                 },
                 () = &mut stopping, if !stops => stops = true,
-                event = socket.next() => match event {
+                event = socket.next(session.stored_bytes()) => match event {
                     Event::Message(message) => {
                         let outcome = edge.engine.get().on_message(&model.opening.request(message), &mut *session);
                         if outcome.interrupts {
@@ -194,8 +214,8 @@ impl Conversation {
                     }
                     Event::Ping(bytes) => socket.pong(&bytes).await,
                     Event::Closed => return Ok(()),
-                    Event::Invalid(code) => {
-                        socket.close(code).await;
+                    Event::Refused(reason) => {
+                        socket.close(reason).await;
                         return Ok(());
                     }
                 },

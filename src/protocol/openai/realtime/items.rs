@@ -25,6 +25,11 @@ struct Item {
 }
 
 impl Items {
+    /// Number of bytes of all items.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn position(&self, id: &str) -> Option<usize> {
         self.list.iter().position(|item| *item.id == *id)
     }

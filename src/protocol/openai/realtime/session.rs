@@ -214,6 +214,11 @@ impl Session for RealtimeSession {
         self.in_progress.as_ref().map(|request| request.body.clone())
     }
 
+    fn stored_bytes(&self) -> usize {
+        let requests = self.pending.iter().chain(&self.in_progress);
+        self.items.bytes() + requests.map(|request| request.body.len()).sum::<usize>()
+    }
+
     fn on_event(&mut self, event: Bytes) -> Option<Bytes> {
         self.follow(event)
     }

@@ -5,7 +5,11 @@
 use actix_http::{Request, ResponseHead, Version, header};
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::{core::response::EventStream, engine::Receipt};
+use super::{Broken, record_panic};
+use crate::{
+    core::{panics::catch, response::EventStream},
+    engine::Receipt,
+};
 
 /// Number of bytes that end a write.
 const MIN_WRITE: usize = 4096;
@@ -28,8 +32,20 @@ impl ChunkedStream {
     }
 
     /// The next write, and the number of event bytes in it.
-    pub(super) fn next(&mut self) -> Option<(Bytes, usize)> {
-        self.receipt.as_ref()?;
+    ///
+    /// # Errors
+    /// The events panicked. The response is to be cut.
+    pub(super) fn next(&mut self) -> Result<Option<(Bytes, usize)>, Broken> {
+        if self.receipt.is_none() {
+            return Ok(None);
+        }
+        catch(|| self.next_write()).map_err(|panic| {
+            record_panic(&panic, &mut self.receipt);
+            Broken::Cut
+        })
+    }
+
+    fn next_write(&mut self) -> Option<(Bytes, usize)> {
         if !self.chunked {
             let event = self.next_event()?;
             let own = event.len();

@@ -1,19 +1,26 @@
 //! The WebSocket protocol (RFC 6455): frames in, messages out. Every buffer is bounded.
 
-use std::{cell::RefCell, future::poll_fn, rc::Rc, task::Poll, time::Duration};
+use std::{cell::RefCell, future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use actix_http::{
     Payload,
-    ws::{CloseCode, OpCode, Parser, ProtocolError},
+    ws::{CloseCode, CloseReason, OpCode, Parser, ProtocolError},
 };
 use bytes::{Bytes, BytesMut};
 
 use super::super::next;
+use crate::core::{
+    body_memory::{BodyMemory, MemoryFull, Share},
+    json::tree_size,
+};
 
 /// Maximum size of a message, in bytes: OpenAI accepts 15 MiB of audio at once, and JSON around it.
 const MAX_MESSAGE: usize = 16 << 20;
 /// Time that a client has to reply to a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Bytes of the buffers that take no memory of request bodies: connections bound them.
+const FREE: u64 = 64 << 10;
 
 /// A slot for the bytes to send next. Nothing more is written until they are taken.
 #[derive(Clone, Default)]
@@ -48,8 +55,8 @@ pub(super) enum Event {
     Ping(Bytes),
     /// The client closed the socket, or is gone.
     Closed,
-    /// The input was invalid: the socket is closed with this code.
-    Invalid(CloseCode),
+    /// The input was not accepted: the socket is closed with this reason.
+    Refused(CloseReason),
 }
 
 /// A WebSocket.
@@ -60,18 +67,28 @@ pub(super) struct Socket {
     buffer: BytesMut,
     /// The first fragments of a message.
     parts: Option<BytesMut>,
+    /// Number of bytes that the session stores.
+    stored: u64,
+    /// The memory of the buffers and of the session, if they are large.
+    share: Share,
 }
 
 impl Socket {
-    pub(super) fn new(payload: Payload, wire: Wire) -> Self {
-        Socket { payload, wire, buffer: BytesMut::new(), parts: None }
+    pub(super) fn new(payload: Payload, wire: Wire, memory: &Arc<BodyMemory>) -> Self {
+        Socket { payload, wire, buffer: BytesMut::new(), parts: None, stored: 0, share: memory.share() }
     }
 
-    /// Returns the next event. Cancel-safe: it can be called again without loss.
-    pub(super) async fn next(&mut self) -> Event {
+    /// Returns the next event. Cancel-safe: it can be called again without loss. The message before it is done with, and
+    /// `stored` bytes of it are in the session.
+    pub(super) async fn next(&mut self, stored: usize) -> Event {
+        self.stored = stored as u64;
+        self.release();
+        if let Err(full) = self.reserve(0) {
+            return refused(full);
+        }
         loop {
             match self.frame() {
-                Err(code) => return Event::Invalid(code),
+                Err(code) => return Event::Refused(code.into()),
                 Ok(Some((is_last, code, payload))) => match self.on_frame(is_last, code, payload) {
                     Some(Event::Closed) => {
                         self.send_close(None).await;
@@ -85,6 +102,30 @@ impl Socket {
             if !self.read().await {
                 return Event::Closed;
             }
+            if let Err(full) = self.reserve(0) {
+                return refused(full);
+            }
+        }
+    }
+
+    /// Number of bytes in the buffers and in the session.
+    fn held(&self) -> u64 {
+        (self.buffer.capacity() + self.parts.as_ref().map_or(0, BytesMut::capacity)) as u64 + self.stored
+    }
+
+    /// Takes memory for what is held and `more` bytes, if they are many.
+    fn reserve(&mut self, more: u64) -> Result<(), MemoryFull> {
+        let needed = self.held() + more;
+        if needed > FREE { self.share.grow_to(needed) } else { Ok(()) }
+    }
+
+    /// Gives back the memory of a message that is done with.
+    fn release(&mut self) {
+        if self.share.bytes() > 0 {
+            if self.buffer.is_empty() {
+                self.buffer = BytesMut::new();
+            }
+            self.share.shrink_to(if self.held() > FREE { self.held() } else { 0 });
         }
     }
 
@@ -121,12 +162,12 @@ impl Socket {
             OpCode::Text | OpCode::Binary | OpCode::Continue => {
                 let mut whole = match (self.parts.take(), code) {
                     (None, OpCode::Continue) | (Some(_), OpCode::Text | OpCode::Binary) => {
-                        return Some(Event::Invalid(CloseCode::Protocol));
+                        return Some(Event::Refused(CloseCode::Protocol.into()));
                     }
                     (None, _) => payload,
                     (Some(mut parts), _) => {
                         if parts.len() + payload.len() > MAX_MESSAGE {
-                            return Some(Event::Invalid(CloseCode::Size));
+                            return Some(Event::Refused(CloseCode::Size.into()));
                         }
                         parts.extend_from_slice(&payload);
                         parts
@@ -138,14 +179,19 @@ impl Socket {
                     return None;
                 }
                 if std::str::from_utf8(&whole).is_err() {
-                    return Some(Event::Invalid(CloseCode::Invalid));
+                    return Some(Event::Refused(CloseCode::Invalid.into()));
+                }
+                if whole.len() as u64 > FREE
+                    && let Err(full) = self.reserve(whole.len() as u64 + tree_size(&whole))
+                {
+                    return Some(refused(full));
                 }
                 Some(Event::Message(whole.freeze()))
             }
             OpCode::Ping => Some(Event::Ping(payload.freeze())),
             OpCode::Pong => None,
             OpCode::Close => Some(Event::Closed),
-            OpCode::Bad => Some(Event::Invalid(CloseCode::Protocol)),
+            OpCode::Bad => Some(Event::Refused(CloseCode::Protocol.into())),
         }
     }
 
@@ -170,16 +216,16 @@ impl Socket {
         self.wire.send(frame.freeze()).await;
     }
 
-    async fn send_close(&mut self, code: Option<CloseCode>) {
+    async fn send_close(&mut self, reason: Option<CloseReason>) {
         let mut frame = BytesMut::new();
-        Parser::write_close(&mut frame, code.map(Into::into), false);
+        Parser::write_close(&mut frame, reason, false);
         self.wire.send(frame.freeze()).await;
     }
 
     /// Sends a close frame and waits briefly for the client's. Unread input would reset the connection, and the
     /// client would lose the reason.
-    pub(super) async fn close(&mut self, code: CloseCode) {
-        self.send_close(Some(code)).await;
+    pub(super) async fn close(&mut self, reason: impl Into<CloseReason>) {
+        self.send_close(Some(reason.into())).await;
         let closed = async {
             loop {
                 match self.frame() {
@@ -187,6 +233,7 @@ impl Socket {
                     Ok(Some(_)) => continue,
                     // The rest of the input cannot be parsed and is discarded.
                     Err(_) => self.buffer.clear(),
+                    Ok(None) if self.held() > FREE => self.buffer.clear(),
                     Ok(None) => {}
                 }
                 if !self.read().await {
@@ -196,6 +243,12 @@ impl Socket {
         };
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
     }
+}
+
+/// Returns the event that closes the socket because there is no memory for a message.
+fn refused(MemoryFull { max, .. }: MemoryFull) -> Event {
+    let text = format!("no room in the {max} bytes for request bodies (--max-body-memory); try again later");
+    Event::Refused(CloseReason { code: CloseCode::Again, description: Some(text) })
 }
 
 /// Maximum size of a frame's head, in bytes: two, eight for the length, four for the mask.
