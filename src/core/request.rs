@@ -39,7 +39,7 @@ pub struct File {
     pub content_type: String,
     /// The size, in bytes.
     pub size: u64,
-    /// The bytes, or only the first of them.
+    /// The bytes, or only the first of them. They are alone in their allocation.
     pub bytes: Bytes,
 }
 

@@ -334,7 +334,7 @@ impl Operation {
         let within = if on_create.is_empty() { Map::new() } else { sent.clone() };
         let (id, object) = collection.insert(context, resources, parents, sent, &|id, writes| {
             if let [file, ..] = context.request.files {
-                writes.put_text(&files_key(&key), id, StoredText::copy_of(&file.bytes));
+                writes.put_text(&files_key(&key), id, StoredText::of_file(file));
             }
             if let Some((job, input)) = &input {
                 JobLocation { key: &key, id, resources }.start(job, input.clone(), writes);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Connection, serve},
+    program::Directory,
     resources::{Client, text},
 };
 
@@ -202,5 +203,34 @@ fn a_batch_that_is_cancelled_while_it_runs_ends_cancelled() {
             assert!(matches!(statuses, [200, 200 | 404]), "{statuses:?}");
             assert_eq!(watcher.try_to(&poll, Value::Null).0, 404);
         }
+    }
+}
+
+#[test]
+fn a_run_accepts_its_tool_outputs_once() {
+    let replies = json!([
+        {"when": {"tool_result": true}, "text": "Warm."},
+        {"tool_calls": [{"name": "f", "arguments": {}}]}
+    ]);
+    let directory = Directory::with(&[("replies.json", &replies.to_string())]);
+    let fixtures = Some(directory.path().to_owned());
+    let server = serve(Config { fixtures, workers: NonZeroUsize::new(2).unwrap(), ..Config::for_test() });
+    let mut watcher = client(&server);
+    for _ in 0..ROUNDS / 4 {
+        let asked = json!({"assistant_id": "asst_1", "thread": {"messages": [{"role": "user", "content": "Hi"}]}});
+        let run = watcher.post("/v1/threads/runs", asked);
+        let thread = format!("/v1/threads/{}", text(&run["thread_id"]));
+        let path = format!("{thread}/runs/{}", text(&run["id"]));
+        watcher.get(&path);
+        let calls = watcher.get(&path)["required_action"]["submit_tool_outputs"]["tool_calls"].clone();
+        let outputs = json!({"tool_outputs": [{"tool_call_id": calls[0]["id"], "output": "20"}]});
+        let submit = format!("POST {path}/submit_tool_outputs");
+        let mut statuses = race(&server, [(&submit, outputs.clone()), (&submit, outputs)]);
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 400]);
+        let ended = [(); 3].map(|()| watcher.get(&path)["status"].clone());
+        assert_eq!(ended, ["in_progress", "completed", "completed"]);
+        let messages = watcher.get(&format!("{thread}/messages"))["data"].as_array().unwrap().len();
+        assert_eq!(messages, 2, "one reply to one submission");
     }
 }

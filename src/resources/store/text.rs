@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::core::json::parse_deep;
+use crate::core::{json::parse_deep, request::File};
 
 /// Bytes in an allocation of exactly their size. A slice of a request body would retain the whole body, and a vector
 /// its spare capacity.
@@ -14,6 +14,11 @@ impl StoredText {
     /// Copies bytes.
     pub fn copy_of(bytes: &[u8]) -> Self {
         StoredText(Bytes::copy_from_slice(bytes))
+    }
+
+    /// Shares the bytes of an uploaded file, which are alone in their allocation.
+    pub fn of_file(file: &File) -> Self {
+        StoredText(file.bytes.clone())
     }
 
     /// Renders an object. Its members keep their order.

@@ -122,8 +122,9 @@ async fn read_part(field: &mut Field, limit: u64, share: &mut Share) -> Result<(
         }
         stored.extend_from_slice(more);
     }
-    let bytes = stored.freeze();
-    let Some(filename) = filename else { return Ok((name, FormPart::Text(bytes))) };
+    let Some(filename) = filename else { return Ok((name, FormPart::Text(stored.freeze()))) };
+    // Files can be stored for long, so that spare capacity is released.
+    let bytes = Vec::from(stored).into_boxed_slice().into();
     let content_type = field.content_type().map(ToString::to_string).unwrap_or_default();
     let field = name.trim_end_matches("[]").to_owned();
     Ok((name, FormPart::File(File { field, name: filename, content_type, size, bytes })))
