@@ -23,7 +23,7 @@ pub(super) enum RenderTime {
 }
 
 /// Maximum number of pieces of a text whose events are kept. The events take about 130 bytes a piece, in every protocol.
-const MAX_SHARED_PIECES: usize = 1000;
+const SHARED_PIECES: usize = 1000;
 
 /// A list of events of type `E`.
 pub(super) struct EventList<E> {
@@ -66,7 +66,7 @@ impl<E: Clone> EventList<E> {
     /// Adds one event for each piece of a text.
     pub(super) fn push_pieces(&mut self, text: &Text, render: impl Fn(Piece<'_>) -> E + Send + Sync + 'static) {
         match self.time {
-            RenderTime::Now if text.piece_count() <= MAX_SHARED_PIECES => {
+            RenderTime::Now if text.piece_count() <= SHARED_PIECES => {
                 self.entries.extend(text.pieces().map(|piece| Entry::One(render(piece))));
             }
             RenderTime::Now | RenderTime::Late => self.entries.push(Entry::Pieces(text.clone(), Box::new(render))),

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use crate::program::run;
 
 /// Maxima that do not bound what clients send: of settings, of the command line, of single computations.
-const OTHERS: [&str; 24] = [
+const OTHERS: [&str; 25] = [
     "body::MAX_PREALLOCATED",
     "check::MAX_WORKERS",
     "collection::MAX_STEPS",
@@ -22,6 +22,7 @@ const OTHERS: [&str; 24] = [
     "mismatch::MOST_LISTED",
     "nearest::MOST_SEGMENTS",
     "number::MOST_PLACES",
+    "outbox::MAX_BATCH",
     "parse::MAX_LENGTH",
     "parse::MAX_QUANTILES",
     "print::LONGEST_LINE",

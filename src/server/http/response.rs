@@ -1,9 +1,9 @@
 //! Delivery: sends a response at its times. The only code that sleeps, stalls, cuts and resets.
 
+mod broken;
 mod chunked;
 
 use std::{
-    fmt,
     future::{Future, pending},
     pin::Pin,
     sync::Arc,
@@ -20,6 +20,7 @@ use bytes::Bytes;
 use socket2::Socket;
 use tokio::time::{Instant, Sleep};
 
+pub(crate) use self::broken::Broken;
 use self::chunked::ChunkedStream;
 use super::{
     Connection,
@@ -227,36 +228,6 @@ impl MessageBody for SentBody {
         Poll::Ready(next)
     }
 }
-
-/// The error that ends a body early on purpose: the fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Broken {
-    /// The connection is closed in the middle of the body.
-    Cut,
-    /// The connection is closed before the head.
-    Empty,
-    /// The connection is reset.
-    Reset,
-}
-
-impl Broken {
-    /// Returns the name of the fault.
-    fn name(self) -> &'static str {
-        match self {
-            Broken::Cut => "cut",
-            Broken::Empty => "empty",
-            Broken::Reset => "reset",
-        }
-    }
-}
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the response was cut on purpose")
-    }
-}
-
-impl std::error::Error for Broken {}
 
 /// Records a panic in the middle of a response, and closes its receipt.
 pub(super) fn record_panic(panic: &Panic, receipt: &mut Option<Receipt>) {
