@@ -132,30 +132,20 @@ fn an_upload_is_completed_or_cancelled_but_not_both() {
 }
 
 #[test]
-fn a_cancelled_job_stays_cancelled_while_others_poll() {
+fn what_is_cancelled_stays_cancelled_while_others_poll() {
     let server = served();
     let mut watcher = client(&server);
-    let asked = json!({"model": "gpt-4o-mini", "training_file": "file-1"});
-    for _ in 0..ROUNDS {
-        let path = format!("/v1/fine_tuning/jobs/{}", text(&watcher.post("/v1/fine_tuning/jobs", asked.clone())["id"]));
-        let (cancel, poll) = (format!("POST {path}/cancel"), format!("GET {path}"));
-        let statuses = race(&server, [(&cancel, Value::Null), (&poll, Value::Null)]);
-        assert_eq!(statuses, [200, 200]);
-        assert_eq!(watcher.get(&path)["status"], "cancelled");
-    }
-}
-
-#[test]
-fn a_cancelled_response_stays_cancelled_while_others_poll() {
-    let server = served();
-    let mut watcher = client(&server);
-    let asked = json!({"model": "gpt-4o", "input": "Hi", "background": true});
-    for _ in 0..ROUNDS {
-        let path = format!("/v1/responses/{}", text(&watcher.post("/v1/responses", asked.clone())["id"]));
-        let (cancel, poll) = (format!("POST {path}/cancel"), format!("GET {path}"));
-        let statuses = race(&server, [(&cancel, Value::Null), (&poll, Value::Null)]);
-        assert_eq!(statuses, [200, 200]);
-        assert_eq!(watcher.get(&path)["status"], "cancelled");
+    for (collection, asked) in [
+        ("/v1/fine_tuning/jobs", json!({"model": "gpt-4o-mini", "training_file": "file-1"})),
+        ("/v1/responses", json!({"model": "gpt-4o", "input": "Hi", "background": true})),
+    ] {
+        for _ in 0..ROUNDS {
+            let path = format!("{collection}/{}", text(&watcher.post(collection, asked.clone())["id"]));
+            let (cancel, poll) = (format!("POST {path}/cancel"), format!("GET {path}"));
+            let statuses = race(&server, [(&cancel, Value::Null), (&poll, Value::Null)]);
+            assert_eq!(statuses, [200, 200]);
+            assert_eq!(watcher.get(&path)["status"], "cancelled");
+        }
     }
 }
 
