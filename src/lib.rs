@@ -106,7 +106,7 @@ pub mod server;
 #[doc(hidden)]
 pub mod traffic;
 
-pub use config::{Config, ConfigError, LatencySpec, ModelNames, Preset, Settings};
+pub use config::{AccessLog, Config, ConfigError, JournalSpec, LatencySpec, ModelNames, Preset, Settings};
 pub use core::{clock, limit_status::Unit};
 pub use fixtures::Problem;
 pub use model::{ContentSource, ContextWindow, Counting, ModelBehavior};

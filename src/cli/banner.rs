@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use fake_openai::{Config, Server};
+use fake_openai::{AccessLog, Config, Server};
 
 use super::{args::fixtures_source, print, print_to_stderr};
 
@@ -40,7 +40,14 @@ fn banner(server: &Server) -> String {
         "seed",
         &config.seed.map_or("none (--seed N makes responses reproducible)".to_owned(), |seed| seed.to_string()),
     );
-    row("log", if config.access_log { "one line per request" } else { "no requests (--access-log logs each)" });
+    row(
+        "log",
+        match config.access_log {
+            AccessLog::Off => "no requests (--access-log logs each)",
+            AccessLog::Text => "one line per request",
+            AccessLog::Json => "one line of JSON per request",
+        },
+    );
     row("pages", &format!("{url}/metrics for Prometheus, {url}/__admin to change fault rules"));
     text.push('\n');
     text.push_str(&examples(&url, config));

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, ops::RangeInclusive, time::Duration};
 
 use bytesize::ByteSize;
 
-use super::{Config, ConfigError, ModelNames, Settings, latency, limits};
+use super::{Config, ConfigError, JournalSpec, ModelNames, Settings, latency, limits};
 use crate::{
     core::host::Host,
     model::{ContextWindow, ModelBehavior},
@@ -40,6 +40,7 @@ impl TryFrom<Settings> for Config {
             return Err(ConfigError::of("fixtures", problem));
         }
         let behavior = behavior(&settings, &default)?;
+        let journal = JournalSpec::new(&settings)?;
         Ok(Config {
             workers: workers(&settings, &default)?,
             max_body: size("max_body", settings.max_body.as_deref(), default.max_body)?,
@@ -61,6 +62,8 @@ impl TryFrom<Settings> for Config {
             lenient: settings.lenient.unwrap_or(default.lenient),
             strict_ids: settings.strict_ids.unwrap_or(default.strict_ids),
             access_log: settings.access_log.unwrap_or(default.access_log),
+            journal,
+            journal_file: settings.journal_file,
             port_file: settings.port_file,
             profile: settings.profile,
             latency,
@@ -128,7 +131,7 @@ fn workers(settings: &Settings, default: &Config) -> Result<NonZeroUsize, Config
         .ok_or_else(|| ConfigError::of("workers", format!("{workers} is out of range; give 1 to {MAX_WORKERS}")))
 }
 
-fn size(key: &str, text: Option<&str>, default: u64) -> Result<u64, ConfigError> {
+pub(super) fn size(key: &str, text: Option<&str>, default: u64) -> Result<u64, ConfigError> {
     let Some(text) = text else { return Ok(default) };
     text.parse::<ByteSize>()
         .map(|size| size.as_u64())

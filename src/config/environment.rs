@@ -82,7 +82,7 @@ mod tests {
     fn each_variable_is_the_setting_of_its_name() {
         let variables = [("FAKE_OPENAI_RPM", "5"), ("FAKE_OPENAI_API_KEY", "a,b"), ("FAKE_OPENAI_ACCESS_LOG", "false")];
         let Environment { settings, warnings } = read(&variables).unwrap();
-        assert_eq!((settings.rpm, settings.access_log), (Some(5), Some(false)));
+        assert_eq!((settings.rpm, settings.access_log), (Some(5), Some(crate::config::AccessLog::Off)));
         assert_eq!((settings.api_key, warnings), (Some(vec!["a".to_owned(), "b".to_owned()]), vec![]));
     }
 

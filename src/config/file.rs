@@ -222,7 +222,7 @@ mod tests {
             ("models: gpt-4o", "fake.yaml:1: models: this takes a list; write `models: [gpt-4o]`"),
             ("api_key: s3cret", "fake.yaml:1: api_key: this takes a list; write `api_key: [KEY]`"),
             ("host: [a, b]", "fake.yaml:1: host: this takes one value, not several; give one"),
-            ("access_log: 1", "fake.yaml:1: access_log: `1` is neither true nor false; give one of them"),
+            ("access_log: 1", "fake.yaml:1: access_log: `1` is unknown; give true, false or json"),
             ("limits: 5", "fake.yaml:1: limits: this is not a list; begin each entry with `- `"),
             ("{rpm: many}", "fake.yaml:1: rpm: `many` is not a whole number; give 0 to 4294967295"),
             ("max_body: true", "fake.yaml:1: max_body: `true` is not a text; write it in quotes"),

@@ -9,6 +9,7 @@ mod latency;
 mod limits;
 mod memory;
 mod print;
+mod records;
 mod settings;
 mod sources;
 mod values;
@@ -24,6 +25,7 @@ pub use self::{
     file::SettingsFile,
     latency::LatencySpec,
     limits::Preset,
+    records::{AccessLog, JournalSpec},
     settings::{ModelNames, Settings},
     sources::Sources,
     values::refused_value,
@@ -81,8 +83,12 @@ pub struct Config {
     pub max_body_memory: u64,
     /// Time for running requests to finish at shutdown.
     pub drain: Duration,
-    /// True if each request is logged.
-    pub access_log: bool,
+    /// Form of the access log.
+    pub access_log: AccessLog,
+    /// Size of the journal.
+    pub journal: JournalSpec,
+    /// File that closed entries of the journal are appended to.
+    pub journal_file: Option<PathBuf>,
     /// File to write the port to.
     pub port_file: Option<PathBuf>,
     /// Name of a latency profile in the fixtures.
@@ -132,7 +138,9 @@ impl Default for Config {
             max_body: ByteSize::mib(64).as_u64(),
             max_body_memory: memory::default_for_bodies(),
             drain: Duration::from_secs(5),
-            access_log: false,
+            access_log: AccessLog::Off,
+            journal: JournalSpec::default(),
+            journal_file: None,
             port_file: None,
             profile: None,
             latency: LatencySpec::default(),
@@ -171,9 +179,9 @@ mod tests {
 
     #[test]
     fn the_first_source_that_gives_a_setting_wins() {
-        let first = Settings { rpm: Some(1), access_log: Some(false), ..Settings::default() };
-        let second = Settings { rpm: Some(2), access_log: Some(true), port: Some(3), ..Settings::default() };
+        let first = Settings { rpm: Some(1), access_log: Some(AccessLog::Off), ..Settings::default() };
+        let second = Settings { rpm: Some(2), access_log: Some(AccessLog::Text), port: Some(3), ..Settings::default() };
         let both = first.or(second);
-        assert_eq!((both.rpm, both.access_log, both.port), (Some(1), Some(false), Some(3)));
+        assert_eq!((both.rpm, both.access_log, both.port), (Some(1), Some(AccessLog::Off), Some(3)));
     }
 }

@@ -87,7 +87,7 @@ fn not_set(text: &mut String, keys: &[String]) {
 mod tests {
     use super::*;
     use crate::{
-        config::{ModelNames, Preset},
+        config::{AccessLog, ModelNames, Preset},
         model::{ContentSource, Counting},
         traffic::limit::{Dimension, FailurePolicy, Window},
     };
@@ -149,7 +149,11 @@ mod tests {
             strict_port: Some(true),
             port_file: Some("/a b/#port".into()),
             fixtures: Some("/fix: tures".into()),
-            access_log: Some(true),
+            access_log: Some(AccessLog::Json),
+            journal: Some(7),
+            journal_body: Some("1KiB".to_owned()),
+            journal_memory: Some("1MiB".to_owned()),
+            journal_file: Some("/j: o".into()),
             server_timing: Some(true),
             workers: Some(3),
             max_body: Some("1000".to_owned()),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Config, limits::Preset, values};
+use super::{AccessLog, Config, limits::Preset, values};
 use crate::{
     model::{ContentSource, Counting},
     traffic::{
@@ -37,10 +37,25 @@ pub struct Settings {
     /// Directory whose files override the built-in fixtures
     #[arg(long, value_name = "DIR", value_parser = values::path)]
     pub fixtures: Option<PathBuf>,
-    /// Log one line per request to stderr
-    #[arg(long, value_name = "BOOL", value_parser = values::boolean, visible_aliases = ["log-requests", "verbose"])]
+    /// Log one line per request to stderr, as words or as JSON
+    #[arg(long, value_name = "BOOL|json", value_parser = AccessLog::parse)]
+    #[arg(visible_aliases = ["log-requests", "verbose"])]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub access_log: Option<bool>,
+    pub access_log: Option<AccessLog>,
+    /// Newest requests to keep for /__admin/requests; 0 for none [default: 1000]
+    #[arg(long, help_heading = "Journal", value_name = "N", value_parser = values::size)]
+    pub journal: Option<usize>,
+    /// Bytes of each body that the journal keeps [default: 16KiB]
+    #[arg(long, help_heading = "Journal", value_name = "SIZE")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub journal_body: Option<String>,
+    /// Memory of the journal; the oldest entries are dropped beyond it [default: 32MiB]
+    #[arg(long, help_heading = "Journal", value_name = "SIZE")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub journal_memory: Option<String>,
+    /// File to append one JSON line per request to
+    #[arg(long, help_heading = "Journal", value_name = "PATH", value_parser = values::path)]
+    pub journal_file: Option<PathBuf>,
     /// Send a Server-Timing header: planned, waited and own time of each response
     #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -227,6 +242,7 @@ impl Settings {
     pub fn defaults() -> Self {
         let config = Config::default();
         let lorem = &config.behavior.lorem_tokens;
+        let [journal_body, journal_memory] = config.journal.texts();
         Settings {
             host: Some(config.host),
             port: Some(config.port),
@@ -242,6 +258,9 @@ impl Settings {
             max_body_memory: Some(config.max_body_memory.to_string()),
             drain: Some(humantime::format_duration(config.drain).to_string()),
             access_log: Some(config.access_log),
+            journal: Some(config.journal.entries),
+            journal_body: Some(journal_body),
+            journal_memory: Some(journal_memory),
             speed: Some(config.speed),
             server_timing: Some(config.server_timing),
             ..Settings::default()

@@ -249,7 +249,11 @@ pub(crate) mod tests {
     use http::{HeaderName, Method};
 
     use super::*;
-    use crate::core::{clock::FIXED_EPOCH, random::Seeds, request::Headers};
+    use crate::core::{
+        clock::FIXED_EPOCH,
+        random::Seeds,
+        request::{ConnectionInfo, Headers},
+    };
 
     struct NoHeaders;
 
@@ -257,6 +261,8 @@ pub(crate) mod tests {
         fn get(&self, _: &HeaderName) -> Option<&str> {
             None
         }
+
+        fn for_each(&self, _: &mut dyn FnMut(&str, &[u8])) {}
     }
 
     const BODY: &str = r#"{"model":"a\"b","n":7,"deep":{"key":[1,null]}}"#;
@@ -286,6 +292,7 @@ pub(crate) mod tests {
             query: "",
             headers: &NoHeaders,
             client: [127, 0, 0, 1].into(),
+            connection: ConnectionInfo::default(),
             body: RequestBody::Whole(body.to_owned().into()),
             files: &[],
         };

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// is known to one part in 2^`PRECISION`: 1/8 for 3, less than 1 % for 7.
 pub struct Histogram<const PRECISION: u32> {
     buckets: Box<[AtomicU64]>,
+    sum: AtomicU64,
     max: u64,
 }
 
@@ -15,12 +16,14 @@ impl<const PRECISION: u32> Histogram<PRECISION> {
 
     /// An empty histogram. Values above `max` count as `max`.
     pub fn new(max: u64) -> Self {
-        Histogram { buckets: (0..=Self::bucket(max)).map(|_| AtomicU64::new(0)).collect(), max }
+        Histogram { buckets: (0..=Self::bucket(max)).map(|_| AtomicU64::new(0)).collect(), sum: AtomicU64::new(0), max }
     }
 
     /// Counts a value.
     pub fn add(&self, value: u64) {
-        self.buckets[Self::bucket(value.min(self.max))].fetch_add(1, Ordering::Relaxed);
+        let value = value.min(self.max);
+        self.buckets[Self::bucket(value)].fetch_add(1, Ordering::Relaxed);
+        self.sum.fetch_add(value, Ordering::Relaxed);
     }
 
     /// Adds the counts of another histogram with the same `max`.
@@ -28,6 +31,18 @@ impl<const PRECISION: u32> Histogram<PRECISION> {
         for (own, other) in self.buckets.iter().zip(&other.buckets) {
             own.fetch_add(other.load(Ordering::Relaxed), Ordering::Relaxed);
         }
+        self.sum.fetch_add(other.sum(), Ordering::Relaxed);
+    }
+
+    /// Sum of all values, modulo 2^64.
+    pub fn sum(&self) -> u64 {
+        self.sum.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of values that do not exceed `value`, those in its bucket included.
+    pub fn count_to(&self, value: u64) -> u64 {
+        let buckets = &self.buckets[..=Self::bucket(value.min(self.max))];
+        buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
     }
 
     /// Number of values.

@@ -3,6 +3,8 @@
 mod filler;
 mod text;
 
+use std::sync::Arc;
+
 pub use self::text::{Citation, Piece, PieceCursor, Text};
 use super::limit_status::Cost;
 
@@ -105,6 +107,18 @@ pub enum FinishReason {
     ContentFilter,
 }
 
+impl FinishReason {
+    /// Returns the name in records, which is OpenAI's.
+    pub fn name(self) -> &'static str {
+        match self {
+            FinishReason::Stop => "stop",
+            FinishReason::Length => "length",
+            FinishReason::ToolCalls => "tool_calls",
+            FinishReason::ContentFilter => "content_filter",
+        }
+    }
+}
+
 /// A reply that replaces the one the model would give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyOverride {
@@ -112,6 +126,34 @@ pub enum ReplyOverride {
     Refusal,
     /// The same reply, ended by a content filter.
     Filter,
+}
+
+/// The place of a scripted reply: its file, and its number in it, from 0.
+pub type ReplyId = (Arc<str>, usize);
+
+/// The facts about a reply that are recorded with its request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplyFacts {
+    /// The scripted reply.
+    pub source: Option<ReplyId>,
+    /// The reason for which the reply, or its first choice, ended.
+    pub finish_reason: Option<FinishReason>,
+    /// Number of prompt tokens read from a cache.
+    pub cached: u64,
+    /// Number of reasoning tokens in the reply.
+    pub reasoning: u64,
+}
+
+impl Reply {
+    /// Returns the facts to record about the reply. It has no source.
+    pub fn facts(&self) -> ReplyFacts {
+        ReplyFacts {
+            source: None,
+            finish_reason: self.choices.first().map(|choice| choice.finish_reason),
+            cached: self.usage.cached_tokens,
+            reasoning: self.usage.reasoning_tokens,
+        }
+    }
 }
 
 impl Usage {

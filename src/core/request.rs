@@ -23,10 +23,25 @@ pub struct Request<'a> {
     pub headers: &'a dyn Headers,
     /// The client's address; an IPv4-mapped IPv6 address is in its IPv4 form.
     pub client: IpAddr,
+    /// The connection that it came over.
+    pub connection: ConnectionInfo,
     /// The body. The fields of a form are a JSON object.
     pub body: RequestBody,
     /// The files of a form.
     pub files: &'a [File],
+}
+
+/// The connection of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    /// The number of the connection, counted from the start of the server, from 1; 0 outside of a server.
+    pub number: u64,
+    /// The number of the request on it, from 1.
+    pub request: u32,
+    /// The client's port.
+    pub port: u16,
+    /// The protocol, such as `HTTP/1.1`.
+    pub protocol: &'static str,
 }
 
 /// A file in a form.
@@ -84,4 +99,7 @@ impl RequestBody {
 pub trait Headers {
     /// Returns the first value of a header, if it is present and is text.
     fn get(&self, name: &HeaderName) -> Option<&str>;
+
+    /// Calls `visit` with the name and the value of each header.
+    fn for_each(&self, visit: &mut dyn FnMut(&str, &[u8]));
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
 use self::session::Session;
-use super::limit_status::Cost;
+use super::{limit_status::Cost, reply::ReplyFacts};
 
 /// One response, ready for the server to deliver.
 pub struct Response {
@@ -21,6 +21,8 @@ pub struct Response {
     pub body: Body,
     /// The cost in tokens, if the model has replied.
     pub cost: Option<Cost>,
+    /// The facts about the reply that are recorded with the request.
+    pub reply: ReplyFacts,
     /// The time at which the head is sent, or what happens instead.
     pub head_timing: HeadTiming,
 }
@@ -174,11 +176,20 @@ pub struct TimedStep {
     pub step: Step,
 }
 
+/// The part of a reply that some bytes complete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// Number of events.
+    pub events: u32,
+    /// Number of reply tokens.
+    pub tokens: u32,
+}
+
 /// One step of sending a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Sends these bytes.
-    Send(Bytes),
+    /// Sends these bytes, with which so much of the reply is delivered.
+    Send(Bytes, Delivered),
     /// Closes the connection without ending the body.
     Cut,
     /// Resets the connection.
@@ -188,7 +199,14 @@ pub enum Step {
 impl Response {
     /// Creates a response whose head is sent at once.
     pub fn new(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>, body: Body) -> Self {
-        Response { status, headers, body, cost: None, head_timing: HeadTiming::After(Duration::ZERO) }
+        Response {
+            status,
+            headers,
+            body,
+            cost: None,
+            reply: ReplyFacts::default(),
+            head_timing: HeadTiming::After(Duration::ZERO),
+        }
     }
 
     /// Creates a response with status 200.
@@ -210,6 +228,11 @@ impl Response {
 }
 
 impl StreamEvent {
+    /// The part of the reply that the event completes.
+    pub fn delivered(&self) -> Delivered {
+        Delivered { events: 1, tokens: self.tokens }
+    }
+
     /// Creates a content event with so many tokens.
     pub fn content(bytes: Bytes, tokens: u32) -> Self {
         StreamEvent { bytes, kind: EventKind::Content, tokens }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 /// The text in place of a secret of which nothing is shown.
 pub const HIDDEN: &str = "…";
@@ -66,6 +67,21 @@ fn looks_like_key(text: &str) -> bool {
 /// characters stay. Of a key below 16 characters the first quarter stays. Words are masked one by one.
 pub fn mask(key: &str) -> String {
     key.split(' ').map(mask_word).collect::<Vec<_>>().join(" ")
+}
+
+/// Returns a key for records: its first and its last characters, `sk-…abcd`. Of a short key nothing is shown.
+pub fn shorten(key: &str) -> String {
+    if key.chars().count() < MASKED_LIKE_OPENAI {
+        return HIDDEN.to_owned();
+    }
+    let start = key.char_indices().take(4).find(|(_, c)| *c == '-' || *c == '_').map_or(0, |(at, _)| at + 1);
+    let end = key.char_indices().rev().nth(3).map_or(key.len(), |(at, _)| at);
+    format!("{}{HIDDEN}{}", &key[..start], &key[end..])
+}
+
+/// Returns 12 hexadecimal digits by which records of the same key can be found, in every run the same.
+pub fn fingerprint(key: &str) -> String {
+    Sha256::digest(key).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn mask_word(word: &str) -> String {

@@ -10,7 +10,7 @@ use http::HeaderName;
 use memchr::memmem;
 use percent_encoding::percent_decode_str;
 
-use super::Engine;
+use super::{Engine, scope::ScopeState};
 use crate::{
     config::Config,
     core::{
@@ -27,10 +27,10 @@ use crate::{
     traffic::{
         access,
         capacity::ConcurrencyLimit,
-        fault::{FaultContext, FaultSpec, Plan},
+        fault::{FaultContext, FaultSpec, Plan, RequestTerms},
         latency::{Distribution, Latency},
         matcher::MatchInput,
-        rule::{LiveRules, RuleSet},
+        rule::RuleSet,
     },
 };
 
@@ -47,8 +47,6 @@ const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct FaultConfig {
     /// True if requests can ask for faults themselves.
     pub(super) by_request: bool,
-    /// Rules added at run time.
-    pub(super) live: Arc<LiveRules>,
     rules: RuleSet,
     always: Vec<FaultSpec>,
     pub(super) latency: Latency,
@@ -62,7 +60,6 @@ impl FaultConfig {
         let rules = config.rules.iter().chain(fixtures.rules()).cloned();
         FaultConfig {
             by_request: config.request_faults,
-            live: Arc::default(),
             rules: RuleSet::new(rules),
             always: config.faults.clone(),
             itl: Arc::new(latency.itl.clone()),
@@ -72,10 +69,10 @@ impl FaultConfig {
         }
     }
 
-    /// Faults and latency after a reload, with the same live rules and permits.
+    /// Faults and latency after a reload, with the same permits.
     pub(super) fn reloaded(&self, fixtures: &Fixtures, latency: Latency, config: &Config) -> Self {
-        let (live, capacity) = (Arc::clone(&self.live), self.capacity.clone());
-        FaultConfig { live, capacity, ..FaultConfig::new(fixtures, latency, config) }
+        let capacity = self.capacity.clone();
+        FaultConfig { capacity, ..FaultConfig::new(fixtures, latency, config) }
     }
 
     /// Splits a path into the path proper and the faults at its start: `/~hang/v1/models`.
@@ -91,48 +88,83 @@ impl FaultConfig {
 }
 
 impl Engine {
-    /// Plans the faults of a request. Sources in order of priority: its header, query, path, model, key and message;
-    /// rules added at run time, of the configuration, and of the fixtures; and the faults for all requests.
-    pub(super) fn plan(&self, endpoint: &Endpoint, context: &RequestContext<'_>) -> Result<Plan, ApiError> {
-        let mut plan = Plan::default();
-        if self.faults.by_request && may_request_faults(context) {
-            // The body of a sink contains other requests' models and messages.
-            let sources = if endpoint.keyed { SOURCES } else { UNKEYED_SOURCES };
-            for (source, text) in requested_faults(endpoint, context).into_iter().take(sources).flatten() {
-                let bad = |problem: String| {
-                    // What follows the `~` may be the rest of a real key.
-                    let problem = if source == KEY { BAD_KEY_FAULT.to_owned() } else { problem };
-                    ApiError::BadFault { problem }
-                };
-                let spec = text.parse::<FaultSpec>().map_err(bad)?;
+    /// Reads what a request asks for besides its response: in its header, query, path, model, key and message. Of two
+    /// names for the same thing the first one counts.
+    ///
+    /// # Errors
+    /// A text is wrong. The faults before it are lost with it.
+    pub(super) fn requested(
+        &self,
+        endpoint: Option<&Endpoint>,
+        context: &RequestContext<'_>,
+    ) -> Result<Requested, ApiError> {
+        let mut requested = Requested::default();
+        if !self.faults.by_request || !may_request_faults(context) {
+            return Ok(requested);
+        }
+        // The body of a sink contains other requests' models and messages.
+        let sources = if endpoint.is_some_and(|endpoint| endpoint.keyed) { SOURCES } else { UNKEYED_SOURCES };
+        for (source, text) in requested_faults(endpoint, context).into_iter().take(sources).flatten() {
+            let bad = |problem: String| {
+                // What follows the `~` may be the rest of a real key.
+                let problem = if source == KEY { BAD_KEY_FAULT.to_owned() } else { problem };
+                ApiError::BadFault { problem }
+            };
+            let RequestTerms { faults, scope, call } = text.parse().map_err(bad)?;
+            if let Some(spec) = faults {
                 self.fixtures.check_fault(&spec).map_err(bad)?;
-                self.add_faults(&spec, source, context, &mut plan);
+                requested.faults.push((source, spec));
             }
+            requested.scope = requested.scope.or(scope);
+            requested.call = requested.call.or(call);
+        }
+        Ok(requested)
+    }
+
+    /// Plans the faults of a request. Sources in order of priority: those that it asks for; rules added at run time,
+    /// of the configuration, and of the fixtures; and the faults for all requests.
+    pub(super) fn plan(
+        &self,
+        endpoint: &Endpoint,
+        context: &RequestContext<'_>,
+        scope: &ScopeState,
+        requested: &[(&'static str, FaultSpec)],
+    ) -> Plan {
+        let mut plan = Plan::default();
+        for (source, spec) in requested {
+            self.add_faults(spec, source, context, scope, &mut plan);
         }
         if !endpoint.keyed {
             // Rules and general faults are for models, not for the fake's own pages and sinks.
-            return Ok(plan);
+            return plan;
         }
         let model = context.model();
-        if !self.faults.live.is_empty() || !self.faults.rules.is_empty_for(&model) {
+        if !scope.live.is_empty() || !self.faults.rules.is_empty_for(&model) {
             let body = context.members().unwrap_or_default();
             let read = || endpoint.prompt(context).unwrap_or_default();
             let input = MatchInput::new(body, model.clone(), context.request.path, &read);
-            for (id, spec) in self.faults.live.faults_for(&input) {
-                self.add_faults(&spec, &id, context, &mut plan);
+            for (id, spec) in scope.live.faults_for(&input) {
+                self.add_faults(&spec, &id, context, scope, &mut plan);
             }
-            for spec in self.faults.rules.faults_for(&model, &input) {
-                self.add_faults(spec, "rules", context, &mut plan);
+            for spec in self.faults.rules.faults_for(&model, scope.name(), &input) {
+                self.add_faults(spec, "rules", context, scope, &mut plan);
             }
         }
         for spec in &self.faults.always {
-            self.add_faults(spec, "all", context, &mut plan);
+            self.add_faults(spec, "all", context, scope, &mut plan);
         }
-        Ok(plan)
+        plan
     }
 
-    fn add_faults(&self, spec: &FaultSpec, source: &str, context: &RequestContext<'_>, plan: &mut Plan) {
-        let counters = &self.state.sequence_counters;
+    fn add_faults(
+        &self,
+        spec: &FaultSpec,
+        source: &str,
+        context: &RequestContext<'_>,
+        scope: &ScopeState,
+        plan: &mut Plan,
+    ) {
+        let counters = &scope.state.sequence_counters;
         let caller = access::caller(context);
         let mut count =
             |number: usize, first: u64| counters.next((source, &**spec.text(), number, caller), first).is_some();
@@ -196,6 +228,15 @@ pub(super) fn set_stream_error(plan: &Plan, response: &Response, context: &mut R
     }
 }
 
+/// What a request asks for besides its response.
+#[derive(Default)]
+pub(super) struct Requested {
+    /// The faults, each with its source, in order of priority.
+    pub(super) faults: Vec<(&'static str, FaultSpec)>,
+    pub(super) scope: Option<Box<str>>,
+    pub(super) call: Option<Box<str>>,
+}
+
 /// Returns true if a request may ask for faults. Most do not, and skip the details.
 fn may_request_faults(context: &RequestContext<'_>) -> bool {
     let request = context.request;
@@ -220,7 +261,7 @@ const UNKEYED_SOURCES: usize = 3;
 
 /// The faults that a request asks for, by source.
 fn requested_faults<'a>(
-    endpoint: &Endpoint,
+    endpoint: Option<&Endpoint>,
     context: &'a RequestContext<'_>,
 ) -> [Option<(&'static str, Cow<'a, str>)>; SOURCES] {
     let request = context.request;
@@ -254,13 +295,13 @@ fn contains_marker(body: &RequestBody) -> bool {
 }
 
 /// The faults in the user's last message.
-fn message_faults(endpoint: &Endpoint, context: &RequestContext<'_>) -> Option<String> {
+fn message_faults(endpoint: Option<&Endpoint>, context: &RequestContext<'_>) -> Option<String> {
     let (before, after) = MARKER;
     // Reading the message costs more than searching the body.
     if !contains_marker(&context.request.body) {
         return None;
     }
-    let prompt: Prompt = endpoint.prompt(context)?;
+    let prompt: Prompt = endpoint?.prompt(context)?;
     let (_, rest) = prompt.last_user().rsplit_once(before)?;
     rest.split_once(after).map(|(text, _)| text.trim().to_owned())
 }

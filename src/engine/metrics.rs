@@ -1,102 +1,280 @@
-//! Request metrics: each request is counted once, and closed once.
+//! The counters of requests: each is counted when it is received, and once more when its record is closed.
+//!
+//! The counters are in shards, one for each worker, so that workers do not contend for them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+mod names;
+mod snapshot;
+
+use std::{
+    cell::Cell,
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use http::HeaderValue;
+use foldhash::fast::RandomState;
+use http::StatusCode;
 
-use crate::{
-    core::limit_status::Cost,
-    traffic::{capacity::Permit, limit::Reservation},
-};
+use self::names::{KnownNames, Name, Names};
+pub use self::snapshot::{MetricsSnapshot, RequestLabels, Tokens};
+use super::outcome::{Outcome, Phase};
+use crate::{core::histogram::Histogram, traffic::fault::FaultLabel};
 
-/// Numbers of requests and tokens since the start.
-#[derive(Debug, Default)]
+/// Maximum number of different labels that a shard counts. Beyond it, requests count under their route and status.
+const MAX_ROWS: usize = 10_000;
+/// Longest time that is counted as it is: 4.8 hours, in microseconds.
+const LONGEST: u64 = 1 << 34;
+
+/// Times in microseconds, each known to an eighth.
+pub type TimeHistogram = Histogram<3>;
+
+/// The names that all counters of one engine share.
+pub(super) struct LabelNames {
+    routes: Names,
+    models: Names,
+    deployments: Names,
+}
+
+impl Default for LabelNames {
+    fn default() -> Self {
+        LabelNames { routes: Names::of_routes(), models: Names::of_requests(), deployments: Names::of_requests() }
+    }
+}
+
+/// The labels of one request, by their numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Labels {
+    route: Name,
+    model: Name,
+    deployment: Name,
+}
+
+/// The counters of one scope.
 pub(super) struct Metrics {
-    taken: AtomicU64,
-    ended: AtomicU64,
-    input: AtomicU64,
-    output: AtomicU64,
+    names: Arc<LabelNames>,
+    shards: Box<[Padded]>,
     panics: AtomicU64,
 }
 
-/// The numbers at one time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MetricsSnapshot {
-    /// Number of requests received.
-    pub taken: u64,
-    /// Number of requests whose response is not complete.
-    pub in_flight: u64,
-    /// Number of tokens, as reported in the responses' usage.
-    pub tokens: Cost,
-    /// Number of panics that ended a request or a part of one.
-    pub panics: u64,
+/// One shard, alone in its cache lines.
+#[repr(align(128))]
+#[derive(Default)]
+struct Padded(Mutex<Shard>);
+
+/// The counters of one worker.
+#[derive(Default)]
+struct Shard {
+    received: u64,
+    closed: u64,
+    known: Known,
+    requests: HashMap<(Labels, Option<StatusCode>), u64, RandomState>,
+    responses: [[u64; Phase::ALL.len()]; Outcome::ALL.len()],
+    faults: HashMap<FaultLabel, u64, RandomState>,
+    tokens: HashMap<Name, Tokens, RandomState>,
+    times: Option<Box<Times>>,
+}
+
+/// The numbers of the names that a shard has met.
+#[derive(Default)]
+struct Known {
+    routes: KnownNames,
+    models: KnownNames,
+    deployments: KnownNames,
+}
+
+/// The histograms of times: as intended, and as they were.
+pub struct Times {
+    /// Time from the request to the first token of a stream.
+    pub first_token: Timing,
+    /// Time between two events with tokens of a paced stream.
+    pub between_tokens: Timing,
+    /// Time from the request to the end of its response.
+    pub duration: Timing,
+}
+
+/// One time, as intended and as it was.
+pub struct Timing {
+    /// The times as intended.
+    pub intended: TimeHistogram,
+    /// The times as they were.
+    pub actual: TimeHistogram,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing { intended: Histogram::new(LONGEST), actual: Histogram::new(LONGEST) }
+    }
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Times { first_token: Timing::default(), between_tokens: Timing::default(), duration: Timing::default() }
+    }
+}
+
+impl Timing {
+    fn add(&self, intended: Duration, actual: Duration) {
+        self.intended.add(micros(intended));
+        self.actual.add(micros(actual));
+    }
+
+    fn merge(&self, other: &Timing) {
+        self.intended.merge(&other.intended);
+        self.actual.merge(&other.actual);
+    }
+}
+
+impl Times {
+    fn merge(&self, other: &Times) {
+        self.first_token.merge(&other.first_token);
+        self.between_tokens.merge(&other.between_tokens);
+        self.duration.merge(&other.duration);
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The numbers of a request that are counted when its record is closed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClosedRequest {
+    pub(super) labels: Labels,
+    /// The status; `None` if no head was sent.
+    pub(super) status: Option<StatusCode>,
+    pub(super) outcome: Outcome,
+    pub(super) phase: Phase,
+    /// The tokens; `None` if the model has not replied.
+    pub(super) tokens: Option<Tokens>,
+    /// Time until the first token of a stream, intended and actual.
+    pub(super) first_token: Option<(Duration, Duration)>,
+    /// Time until the end, intended and actual; the intended time only if the response is complete.
+    pub(super) duration: Option<(Duration, Duration)>,
+}
+
+impl Shard {
+    /// Counts a request under its labels; beyond the bound under its route and status alone.
+    fn add_requests(&mut self, labels: Labels, status: Option<StatusCode>, count: u64) {
+        let known = self.requests.len() < MAX_ROWS || self.requests.contains_key(&(labels, status));
+        let labels = if known { labels } else { Labels { route: labels.route, ..Labels::default() } };
+        *self.requests.entry((labels, status)).or_default() += count;
+    }
+
+    /// Adds the counters of another shard.
+    fn add(&mut self, other: &Shard) {
+        self.received += other.received;
+        self.closed += other.closed;
+        for ((labels, status), count) in &other.requests {
+            self.add_requests(*labels, *status, *count);
+        }
+        for (all, own) in self.responses.iter_mut().flatten().zip(other.responses.iter().flatten()) {
+            *all += own;
+        }
+        for (fault, count) in &other.faults {
+            *self.faults.entry(*fault).or_default() += count;
+        }
+        for (model, tokens) in &other.tokens {
+            *self.tokens.entry(*model).or_default() += *tokens;
+        }
+        if let Some(times) = &other.times {
+            self.times.get_or_insert_default().merge(times);
+        }
+    }
+}
+
+/// The number of the calling thread, counted from the first thread that asked.
+fn thread_number() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+    NUMBER.get().unwrap_or_else(|| {
+        let number = THREADS.fetch_add(1, Ordering::Relaxed);
+        NUMBER.set(Some(number));
+        number
+    })
 }
 
 impl Metrics {
-    pub(super) fn snapshot(&self) -> MetricsSnapshot {
-        // In this order, so that no request counts as ended before it counts as received.
-        let ended = self.ended.load(Ordering::Acquire);
-        let taken = self.taken.load(Ordering::Acquire);
-        let tokens = Cost { input: self.input.load(Ordering::Relaxed), output: self.output.load(Ordering::Relaxed) };
-        let panics = self.panics.load(Ordering::Relaxed);
-        MetricsSnapshot { taken, in_flight: taken - ended, tokens, panics }
+    /// Creates counters at zero, in so many shards.
+    pub(super) fn new(names: Arc<LabelNames>, shards: usize) -> Self {
+        Metrics { names, shards: (0..shards.max(1)).map(|_| Padded::default()).collect(), panics: AtomicU64::new(0) }
     }
 
+    /// Returns the shard of the calling thread.
+    fn shard(&self) -> MutexGuard<'_, Shard> {
+        let Padded(shard) = &self.shards[thread_number() % self.shards.len()];
+        // No step under the lock leaves a count half-changed.
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a request that is received, and returns its labels.
+    pub(super) fn add_received(&self, route: &str, model: &str, deployment: &str) -> Labels {
+        let mut shard = self.shard();
+        shard.received += 1;
+        let Known { routes, models, deployments } = &mut shard.known;
+        Labels {
+            route: routes.number(route, &self.names.routes),
+            model: models.number(model, &self.names.models),
+            deployment: deployments.number(deployment, &self.names.deployments),
+        }
+    }
+
+    /// Counts a request whose record is closed.
+    pub(super) fn add_closed(&self, request: &ClosedRequest) {
+        let mut shard = self.shard();
+        shard.closed += 1;
+        shard.add_requests(request.labels, request.status, 1);
+        shard.responses[request.outcome.index()][request.phase.index()] += 1;
+        if let Some(tokens) = request.tokens {
+            *shard.tokens.entry(request.labels.model).or_default() += tokens;
+        }
+        let times = shard.times.get_or_insert_default();
+        if let Some((intended, actual)) = request.first_token {
+            times.first_token.add(intended, actual);
+        }
+        if let Some((intended, actual)) = request.duration {
+            times.duration.add(intended, actual);
+        }
+    }
+
+    /// Counts the time between two events with tokens.
+    pub(super) fn add_between_tokens(&self, intended: Duration, actual: Duration) {
+        self.shard().times.get_or_insert_default().between_tokens.add(intended, actual);
+    }
+
+    /// Counts the faults of one request.
+    pub(super) fn add_faults(&self, faults: impl Iterator<Item = FaultLabel>) {
+        let mut shard = self.shard();
+        for fault in faults {
+            *shard.faults.entry(fault).or_default() += 1;
+        }
+    }
+
+    /// Adds the counters of a scope that is dropped.
+    pub(super) fn add(&self, dropped: &Metrics) {
+        self.panics.fetch_add(dropped.panics.load(Ordering::Relaxed), Ordering::Relaxed);
+        for Padded(other) in &dropped.shards {
+            let other = other.lock().unwrap_or_else(PoisonError::into_inner);
+            self.shard().add(&other);
+        }
+    }
+
+    /// Sets all counters to zero. Requests that are in flight stay counted as received.
+    pub(super) fn reset(&self) {
+        self.panics.store(0, Ordering::Relaxed);
+        for Padded(shard) in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let received = shard.received.saturating_sub(shard.closed);
+            *shard = Shard { received, known: std::mem::take(&mut shard.known), ..Shard::default() };
+        }
+    }
+
+    /// Counts a panic.
     pub(super) fn add_panic(&self) {
         self.panics.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// The open entry of one request. It is closed on drop: when the response is complete or cut, or the client has left.
-pub struct Receipt {
-    pub(super) metrics: Arc<Metrics>,
-    /// The id that the client got in the head. It is set while the body can still fail.
-    pub(super) request_id: Option<HeaderValue>,
-    /// The request's reservation in its limits.
-    reservation: Option<Reservation>,
-    /// The request's permit of the concurrency limit.
-    permit: Option<Permit>,
-}
-
-impl Receipt {
-    pub(super) fn open(metrics: &Arc<Metrics>) -> Self {
-        metrics.taken.fetch_add(1, Ordering::AcqRel);
-        Receipt { metrics: Arc::clone(metrics), request_id: None, reservation: None, permit: None }
-    }
-
-    /// Holds a reservation until the response has ended.
-    pub(super) fn hold_reservation(&mut self, reservation: Option<Reservation>) {
-        self.reservation = reservation;
-    }
-
-    /// Holds a permit until the response has ended.
-    pub(super) fn hold_permit(&mut self, permit: Permit) {
-        self.permit = Some(permit);
-    }
-
-    /// Releases the reservation and the permit. The request stays open: a realtime session takes limits only for its
-    /// responses.
-    pub fn release(&mut self) {
-        (self.reservation, self.permit) = (None, None);
-    }
-
-    /// Records the cost of the response; without a cost the reservation is returned in full.
-    pub(super) fn reconcile(&mut self, cost: Option<Cost>) {
-        if let Some(Cost { input, output }) = cost {
-            self.metrics.input.fetch_add(input, Ordering::Relaxed);
-            self.metrics.output.fetch_add(output, Ordering::Relaxed);
-        }
-        if let Some(reservation) = &mut self.reservation {
-            reservation.reconcile(cost.unwrap_or_default());
-        }
-    }
-}
-
-impl Drop for Receipt {
-    fn drop(&mut self) {
-        self.metrics.ended.fetch_add(1, Ordering::AcqRel);
     }
 }

@@ -1,14 +1,24 @@
 //! The engine: from a request to a response.
 
+mod access_log;
 mod batch;
+mod control;
 mod faults;
+mod journal;
 mod metrics;
+mod outcome;
 mod panics;
 mod pipeline;
 mod realtime;
+mod receipt;
+mod scope;
 mod timing;
 
 pub use self::{
-    metrics::{MetricsSnapshot, Receipt},
+    access_log::{AccessLine, RequestDetails},
+    journal::{Entry, Journal},
+    metrics::{MetricsSnapshot, RequestLabels, TimeHistogram, Timing, Tokens},
+    outcome::{Outcome, Phase},
     pipeline::Engine,
+    receipt::Receipt,
 };

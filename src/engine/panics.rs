@@ -1,6 +1,6 @@
 //! Panics while a request is handled: the response in its place, the log line and the count.
 
-use http::{HeaderName, StatusCode};
+use http::StatusCode;
 
 use super::{Engine, Receipt};
 use crate::{
@@ -17,19 +17,19 @@ use crate::{
 const ID_HEADERS: [&str; 3] = ["request-id", "requestid", "correlation-id"];
 
 /// Returns true if a header carries the id of a request.
-pub(super) fn is_request_id(name: &HeaderName) -> bool {
-    ID_HEADERS.iter().any(|end| name.as_str().ends_with(end))
+pub(super) fn is_request_id(name: &str) -> bool {
+    ID_HEADERS.iter().any(|end| name.ends_with(end))
 }
 
 impl Engine {
     /// Counts and logs a panic in the handling of a request. Returns the response in its place: the error of the
     /// provider for status 500.
     pub fn respond_to_panic(&self, request: &Request<'_>, panic: Panic) -> Response {
-        self.metrics.add_panic();
+        self.scopes.default().metrics.add_panic();
         // Rendering the error may panic for the same reason.
         let response = catch(|| self.internal_error(request))
             .unwrap_or_else(|_| Response::empty(StatusCode::INTERNAL_SERVER_ERROR));
-        let id = response.headers.iter().find(|(name, _)| is_request_id(name));
+        let id = response.headers.iter().find(|(name, _)| is_request_id(name.as_str()));
         let id = id.and_then(|(_, value)| value.to_str().ok()).unwrap_or("no id");
         let panic = panic.without(Credential::of(request).key);
         log::error!("{} {} ({id}): answered with status 500: {panic}", request.method, request.path);
@@ -41,7 +41,7 @@ impl Engine {
         let header_route = self.fixtures.header_route(path, request.headers);
         let request = Request { path: header_route.as_deref().unwrap_or(path), ..request.clone() };
         let mut context = self.context(&request, None);
-        let Target { provider, endpoint } = self.fixtures.find(request.method, request.path);
+        let Target { provider, endpoint, .. } = self.fixtures.find(request.method, request.path);
         let endpoint = endpoint.ok().map(|(endpoint, params)| {
             context.set_params(params);
             endpoint
@@ -53,9 +53,9 @@ impl Engine {
 
 impl Receipt {
     /// Counts and logs a panic in the middle of this request's response, which is then cut.
-    pub fn record_panic(&self, panic: &Panic) {
-        self.metrics.add_panic();
+    pub fn record_panic(self, panic: &Panic) {
         let id = self.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or("no id");
         log::error!("response {id}: cut: {panic}");
+        self.end_with_panic();
     }
 }

@@ -3,9 +3,11 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::{
-    faults::{FaultConfig, planned_error, planned_error_for_full_body, set_stream_error},
-    metrics::{Metrics, MetricsSnapshot, Receipt},
+    faults::{FaultConfig, Requested, planned_error, planned_error_for_full_body, set_stream_error},
+    journal::Journal,
     panics::is_request_id,
+    receipt::Receipt,
+    scope::{ScopeState, Scopes},
     timing::server_timing,
 };
 use crate::{
@@ -21,14 +23,12 @@ use crate::{
         response::{Body, Response},
     },
     fixtures::{Endpoint, Fixtures, Provider, Target},
-    resources::{state::EngineState, store::ResourceStore},
     traffic::{
         access::Access,
         capacity::{Load, QueueFull},
         fault::Plan,
         latency::Latency,
         limit::{LimitRequest, LimitSpec, Limits, Reservation, StoreUnreachable},
-        rule::{LiveRule, LiveRules, RuleError},
     },
 };
 
@@ -38,7 +38,6 @@ pub struct Engine {
     access: Access,
     limits: Arc<Limits>,
     pub(super) faults: FaultConfig,
-    pub(super) state: EngineState,
     /// True if requests are not validated beyond being JSON.
     pub(super) lenient: bool,
     /// True if responses name models with their date.
@@ -49,7 +48,7 @@ pub struct Engine {
     pub(super) clock: Clock,
     /// True if there is a seed. Responses then have a fixed date, so that every byte repeats.
     seeded: bool,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) scopes: Scopes,
     body_memory: Arc<BodyMemory>,
 }
 
@@ -61,25 +60,21 @@ pub(super) struct MatchedRoute<'a> {
 }
 
 impl Engine {
-    /// Creates an engine with these fixtures, limits and latency; `config` holds the rest.
-    pub fn new(fixtures: Fixtures, limits: Limits, latency: Latency, config: &Config) -> Self {
+    /// Creates an engine with these fixtures, limits, latency and journal; `config` holds the rest.
+    pub fn new(fixtures: Fixtures, limits: Limits, latency: Latency, journal: Journal, config: &Config) -> Self {
+        let (behavior, shards) = (&config.behavior, config.workers.get());
         Engine {
             faults: FaultConfig::new(&fixtures, latency, config),
             fixtures,
             access: config.access.clone(),
             limits: Arc::new(limits),
-            state: EngineState {
-                behavior: config.behavior.clone(),
-                resources: Arc::new(ResourceStore::new(config.strict_ids)),
-                ..EngineState::default()
-            },
             lenient: config.lenient,
             snapshots: config.snapshots,
             server_timing: config.server_timing,
             seeds: Arc::new(Seeds::new(config.seed)),
             clock: config.clock.clone(),
             seeded: config.seed.is_some(),
-            metrics: Arc::default(),
+            scopes: Scopes::new(behavior, config.strict_ids, shards, journal, config.access_log),
             body_memory: Arc::new(BodyMemory::new(config.max_body_memory)),
         }
     }
@@ -92,18 +87,13 @@ impl Engine {
             fixtures,
             access: config.access.clone(),
             limits: Arc::new(self.limits.reloaded(limits, config.settle)),
-            state: EngineState {
-                behavior: config.behavior.clone(),
-                sequence_counters: Arc::clone(&self.state.sequence_counters),
-                resources: Arc::clone(&self.state.resources),
-            },
             lenient: config.lenient,
             snapshots: config.snapshots,
             server_timing: config.server_timing,
             seeds: Arc::clone(&self.seeds),
             clock: self.clock.clone(),
             seeded: self.seeded,
-            metrics: Arc::clone(&self.metrics),
+            scopes: self.scopes.reloaded(&config.behavior),
             body_memory: Arc::clone(&self.body_memory),
         }
     }
@@ -111,9 +101,8 @@ impl Engine {
     /// Handles one request: routes, authenticates, admits, validates, generates the response, and adds headers,
     /// faults and delays. The caller keeps the receipt until the response has ended.
     pub async fn handle(&self, request: &Request<'_>) -> (Response, Receipt) {
-        let mut receipt = Receipt::open(&self.metrics);
         let (path, faults) = self.faults.split_path(request.path);
-        let header_route = self.fixtures.header_route(path, request.headers);
+        let (sent_path, header_route) = (request.path, self.fixtures.header_route(path, request.headers));
         let rewritten;
         let request = match (&header_route, faults) {
             (None, None) => request,
@@ -125,13 +114,20 @@ impl Engine {
         let mut context = self.context(request, faults);
         let mut plan = Plan::default();
 
-        let Target { provider, endpoint } = self.fixtures.find(request.method, request.path);
+        let Target { provider, file, endpoint } = self.fixtures.find(request.method, request.path);
+        let endpoint = endpoint.map(|(endpoint, params)| {
+            context.set_params(params);
+            endpoint
+        });
+        let requested = self.requested(endpoint.as_ref().ok().copied(), &context);
+        let scope_name = requested.as_ref().ok().and_then(|requested| requested.scope.as_deref());
+        let scope = self.scopes.get_or_create(scope_name);
+        let mut receipt = Receipt::open(&scope, &context, sent_path, file);
         let (endpoint, result) = match endpoint {
             Err(error) => (None, Err(error)),
-            Ok((endpoint, params)) => {
-                context.set_params(params);
+            Ok(endpoint) => {
                 let route = MatchedRoute { provider, endpoint };
-                (Some(endpoint), self.respond(route, &mut context, &mut receipt, &mut plan).await)
+                (Some(endpoint), self.respond(route, requested, &scope, &mut context, &mut receipt, &mut plan).await)
             }
         };
         let timing = self.response_timing(endpoint, &plan, &context, result.as_ref().ok());
@@ -150,15 +146,16 @@ impl Engine {
         if self.server_timing {
             response.headers.push(server_timing(&context));
         }
-        receipt.reconcile(response.cost);
+        let is_stream = matches!(response.body, Body::Stream(_));
         if !plan.is_empty() || timing.has_delay() {
             let error = set_stream_error(&plan, &response, &mut context).then(|| provider.in_band(endpoint, &context));
             response = plan.apply(response, timing.before_head, timing.pace, error);
         }
         if !matches!(response.body, Body::Full(_)) {
-            let id = response.headers.iter().find(|(name, _)| is_request_id(name));
+            let id = response.headers.iter().find(|(name, _)| is_request_id(name.as_str()));
             receipt.request_id = id.map(|(_, value)| value.clone());
         }
+        receipt.respond(&response, is_stream, &context, &plan);
         (response, receipt)
     }
 
@@ -179,6 +176,8 @@ impl Engine {
     async fn respond(
         &self,
         route: MatchedRoute<'_>,
+        requested: Result<Requested, ApiError>,
+        scope: &Arc<ScopeState>,
         context: &mut RequestContext<'_>,
         receipt: &mut Receipt,
         plan: &mut Plan,
@@ -192,24 +191,24 @@ impl Engine {
             self.access.check_key(context.credential().key)?;
         }
         self.check_model(endpoint, context)?;
-        receipt.hold_reservation(self.admit(endpoint, context).await?);
-        self.plan_and_check(route, context, plan)?;
+        receipt.hold_reservation(self.admit(endpoint, scope, context).await?);
+        *plan = self.plan(endpoint, context, scope, &requested?.faults);
+        self.check(route, context, plan)?;
         if let Some(capacity) = self.faults.capacity.as_ref().filter(|_| endpoint.is_generated()) {
             let before = context.elapsed();
             receipt.hold_permit(capacity.acquire().await.map_err(|QueueFull| ApiError::Saturated {})?);
             context.queued = context.elapsed().saturating_sub(before);
         }
-        self.generate(endpoint, context, plan)
+        self.generate(endpoint, context, scope, plan)
     }
 
-    /// Plans the faults of a request and validates it.
-    pub(super) fn plan_and_check(
+    /// Checks that no error is planned for a request, and validates it.
+    pub(super) fn check(
         &self,
         MatchedRoute { provider, endpoint }: MatchedRoute<'_>,
         context: &mut RequestContext<'_>,
-        plan: &mut Plan,
+        plan: &Plan,
     ) -> Result<(), ApiError> {
-        *plan = self.plan(endpoint, context)?;
         (context.reply_override, context.returns_wrong_model) = (plan.replacement(), plan.has_wrong_model());
         if let Some(error) = planned_error(plan, context, |error| provider.status(endpoint, error)) {
             return Err(error);
@@ -225,10 +224,11 @@ impl Engine {
         &self,
         endpoint: &Endpoint,
         context: &RequestContext<'_>,
+        scope: &ScopeState,
         plan: &Plan,
     ) -> Result<Response, ApiError> {
-        endpoint.run(context, &self.state, &|item| self.execute_batch_item(item));
-        let response = endpoint.respond(context, &self.state)?;
+        endpoint.run(context, &scope.state, &|item| self.execute_batch_item(item, scope));
+        let response = endpoint.respond(context, &scope.state)?;
         planned_error_for_full_body(plan, &response).map_or(Ok(response), Err)
     }
 
@@ -252,6 +252,7 @@ impl Engine {
     async fn admit(
         &self,
         endpoint: &Endpoint,
+        scope: &ScopeState,
         context: &mut RequestContext<'_>,
     ) -> Result<Option<Reservation>, ApiError> {
         if self.limits.is_empty() || !endpoint.limited {
@@ -266,6 +267,7 @@ impl Engine {
             model: context.param("model").or(deployment).unwrap_or(&model),
             deployment,
             path: context.request.path,
+            scope: scope.limit_key(),
             cost: if self.limits.needs_cost() { endpoint.cost(context) } else { Cost::default() },
         };
         let mut limit_statuses = LimitStatuses::default();
@@ -288,24 +290,6 @@ impl Engine {
         &self.faults.latency
     }
 
-    /// The rules added at run time.
-    pub fn rules(&self) -> &LiveRules {
-        &self.faults.live
-    }
-
-    /// Adds a rule at run time, or replaces the one with this id.
-    ///
-    /// # Errors
-    /// The rule is invalid, or there are too many.
-    pub fn put_rule(&self, id: Option<&str>, rule: &serde_json::Value) -> Result<LiveRule, RuleError> {
-        self.faults.live.put(id, rule, |fault| self.fixtures.check_fault(fault))
-    }
-
-    /// Resets the callers' sequences of replies and their counted faults.
-    pub fn reset_sequences(&self) {
-        self.state.sequence_counters.clear();
-    }
-
     /// The fixtures.
     pub fn fixtures(&self) -> &Fixtures {
         &self.fixtures
@@ -324,10 +308,5 @@ impl Engine {
     /// The memory of request bodies.
     pub fn body_memory(&self) -> &Arc<BodyMemory> {
         &self.body_memory
-    }
-
-    /// The metrics since the start.
-    pub fn metrics(&self) -> MetricsSnapshot {
-        self.metrics.snapshot()
     }
 }

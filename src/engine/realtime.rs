@@ -21,7 +21,7 @@ impl Engine {
         let (path, faults) = self.faults.split_path(request.path);
         let request = Request { path, ..request.clone() };
         let mut context = self.context(&request, faults);
-        let Target { provider, endpoint } = self.fixtures.find(request.method, request.path);
+        let Target { provider, endpoint, .. } = self.fixtures.find(request.method, request.path);
         // The route was found when the session was opened.
         let Ok((endpoint, params)) = endpoint else { return MessageOutcome::default() };
         context.set_params(params);

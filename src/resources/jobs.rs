@@ -253,6 +253,7 @@ impl BatchJob {
                 query: "",
                 headers: context.request.headers,
                 client: context.request.client,
+                connection: context.request.connection,
                 body: RequestBody::Whole(body),
                 files: &[],
             });

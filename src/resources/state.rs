@@ -12,6 +12,8 @@ pub struct EngineState {
     pub behavior: ModelBehavior,
     /// Each caller's progress in sequences of replies and faults.
     pub sequence_counters: Arc<SequenceCounters>,
+    /// The scope; `None` for the default one.
+    pub scope: Option<Arc<str>>,
     /// The objects that clients created.
     pub resources: Arc<ResourceStore>,
 }

@@ -41,6 +41,18 @@ impl ResourceStore {
         ResourceStore { strict, ..ResourceStore::default() }
     }
 
+    /// Removes all objects and tombstones.
+    pub fn clear(&self) {
+        let cleared = self.table().clear();
+        // Without the lock.
+        drop(cleared);
+    }
+
+    /// Returns the memory that the objects take, in bytes.
+    pub fn memory(&self) -> usize {
+        self.table().bytes()
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         // No step here can leave the table half-changed, so a lock poisoned by a panic elsewhere is safe to use.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)

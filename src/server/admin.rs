@@ -1,30 +1,38 @@
-//! The `/__admin` pages, which change rules at run time. They are open to this machine, or to clients with the token.
+//! The `/__admin` pages: what happened, and rules for what is to happen. They are open to this machine, or to clients
+//! with the token.
 
 mod guard;
+mod requests;
+mod rules;
+
+use std::borrow::Cow;
 
 use actix_http::{
     HttpMessage, Method, Payload, Request as HttpRequest, Response as HttpResponse, StatusCode,
     header::{CACHE_CONTROL, CROSS_ORIGIN_RESOURCE_POLICY, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS},
 };
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 pub(crate) use self::guard::Guard;
-use super::http::{SentBody, empty, is_upgrade, page, read_plain};
+use super::http::{Edge, SentBody, empty, is_upgrade, page, read_plain};
 use crate::{
-    core::{request::RequestBody, secret},
+    core::{request::RequestBody, template::query},
     engine::Engine,
-    traffic::rule::{LiveRule, MAX_RULE_BYTES, RuleError},
+    traffic::rule::MAX_RULE_BYTES,
 };
 
 /// The path that all pages start with.
 pub(super) const PREFIX: &str = "/__admin";
 
-/// The content type of the pages.
+/// The content type of most pages.
 const JSON: &str = "application/json";
 
 /// The list of pages, for error messages.
-const PAGES: &str = "GET, POST or DELETE /__admin/rules; GET, PUT or DELETE /__admin/rules/{id}; POST /__admin/reset";
+const PAGES: &str = "GET, POST or DELETE /__admin/rules; GET, PUT or DELETE /__admin/rules/{id}; \
+                     GET or DELETE /__admin/requests; GET /__admin/requests/{id}; GET /__admin/scopes; \
+                     DELETE /__admin/scopes/{name}; POST /__admin/reset";
 
 /// Headers of all pages: browsers show none of them inside the pages of other origins.
 const HEADERS: [(HeaderName, HeaderValue); 3] = [
@@ -36,14 +44,68 @@ const HEADERS: [(HeaderName, HeaderValue); 3] = [
 /// The status and the message of an error.
 struct Problem(StatusCode, String);
 
+/// The response of a page.
+enum Reply {
+    /// A JSON value.
+    Json(StatusCode, Value),
+    /// A text of another type.
+    Text(&'static str, String),
+    /// Nothing but the status 204.
+    Done,
+}
+
+/// A call of a page.
+struct Call<'a> {
+    method: &'a Method,
+    /// The segments of the path after the prefix.
+    segments: Vec<&'a str>,
+    query: &'a str,
+    body: &'a RequestBody,
+    engine: &'a Engine,
+}
+
+impl<'a> Call<'a> {
+    fn new(request: &'a HttpRequest, body: &'a RequestBody, engine: &'a Engine) -> Self {
+        let path = request.path().strip_prefix(PREFIX).unwrap_or_default();
+        Call {
+            method: request.method(),
+            segments: path.split('/').filter(|segment| !segment.is_empty()).collect(),
+            query: request.uri().query().unwrap_or_default(),
+            body,
+            engine,
+        }
+    }
+
+    /// Returns a parameter of the query.
+    fn parameter(&self, name: &str) -> Option<Cow<'a, str>> {
+        query(self.query, name)
+    }
+
+    /// Returns the scope that the call is about; `None` for all.
+    fn scope(&self) -> Option<Cow<'a, str>> {
+        self.parameter("scope")
+    }
+
+    /// Parses the body. `what` names it in errors, `example` shows one.
+    ///
+    /// # Errors
+    /// The body is too large, or no such JSON.
+    fn parse<T: DeserializeOwned>(&self, what: &str, example: &str) -> Result<T, Problem> {
+        let RequestBody::Whole(bytes) = self.body else {
+            let message = format!("The {what} is larger than {} KiB; send a shorter one.", MAX_RULE_BYTES / 1024);
+            return Err(Problem(StatusCode::PAYLOAD_TOO_LARGE, message));
+        };
+        serde_json::from_slice(bytes).map_err(|error| {
+            let problem = if error.is_data() { "invalid" } else { "not valid JSON" };
+            Problem(StatusCode::BAD_REQUEST, format!("The {what} is {problem}: {error}; send one such as {example}."))
+        })
+    }
+}
+
 /// Handles a request to one of the pages.
-pub(super) async fn respond(
-    request: &HttpRequest,
-    payload: Payload,
-    engine: &Engine,
-    guard: &Guard,
-) -> HttpResponse<SentBody> {
-    let admitted = guard.check(request);
+pub(super) async fn respond(request: &HttpRequest, payload: Payload, edge: &Edge) -> HttpResponse<SentBody> {
+    let engine = &*edge.engine.get();
+    let admitted = edge.admin.check(request);
     let body = match is_upgrade(request) {
         // The end of the connection is the end of its body.
         true => Ok(RequestBody::Whole(Bytes::new())),
@@ -55,11 +117,12 @@ pub(super) async fn respond(
         if !body.is_empty() {
             guard::check_content_type(request.headers())?;
         }
-        dispatch(request, &body, engine)
+        dispatch(&Call::new(request, &body, engine))
     });
     let mut http_response = match result {
-        Ok((status, Some(value))) => page(status, JSON, format!("{value:#}\n")),
-        Ok((status, None)) => empty(status),
+        Ok(Reply::Json(status, value)) => page(status, JSON, format!("{value:#}\n")),
+        Ok(Reply::Text(content_type, text)) => page(StatusCode::OK, content_type, text),
+        Ok(Reply::Done) => empty(StatusCode::NO_CONTENT),
         Err(Problem(status, message)) => {
             let body = json!({"error": {"message": message, "type": "fake_openai_admin"}});
             page(status, JSON, format!("{body:#}\n"))
@@ -71,81 +134,32 @@ pub(super) async fn respond(
     http_response
 }
 
-fn dispatch(
-    request: &HttpRequest,
-    body: &RequestBody,
-    engine: &Engine,
-) -> Result<(StatusCode, Option<Value>), Problem> {
-    let rules = engine.rules();
-    let path = request.path().trim_end_matches('/');
-    let page_path = path.strip_prefix(PREFIX).unwrap_or_default();
-    let id = page_path.strip_prefix("/rules/");
-    let missing =
-        |id: &str| Problem(StatusCode::NOT_FOUND, format!("There is no rule `{id}`; GET /__admin/rules lists all."));
-    match (request.method(), page_path, id) {
-        (&Method::GET, "/rules", _) => {
-            Ok((StatusCode::OK, Some(json!({"rules": rules.list().iter().map(rule_json).collect::<Vec<_>>()}))))
+fn dispatch(call: &Call<'_>) -> Result<Reply, Problem> {
+    match (call.method, call.segments.as_slice()) {
+        (_, ["rules", ..]) => rules::respond(call),
+        (_, ["requests", ..]) => requests::respond(call),
+        (&Method::GET, ["scopes"]) => {
+            let list: Vec<_> =
+                call.engine.scopes().map(|(name, requests)| json!({"name": &*name, "requests": requests})).collect();
+            Ok(Reply::Json(StatusCode::OK, json!({"scopes": list})))
         }
-        (&Method::POST, "/rules", _) => Ok((StatusCode::CREATED, Some(put(engine, None, body)?))),
-        (&Method::DELETE, "/rules", _) => {
-            rules.clear();
-            Ok((StatusCode::NO_CONTENT, None))
+        (&Method::DELETE, ["scopes", name]) => match call.engine.remove_scope(name) {
+            true => Ok(Reply::Done),
+            false => Err(Problem(
+                StatusCode::NOT_FOUND,
+                format!("There is no scope `{name}`; GET /__admin/scopes lists all."),
+            )),
+        },
+        (&Method::POST, ["reset"]) => {
+            call.engine.reset(call.scope().as_deref());
+            Ok(Reply::Done)
         }
-        (&Method::POST, "/reset", _) => {
-            rules.clear();
-            engine.reset_sequences();
-            Ok((StatusCode::NO_CONTENT, None))
-        }
-        (&Method::GET, _, Some(id)) => {
-            let found = rules.list().into_iter().find(|live| live.id == id).ok_or_else(|| missing(id))?;
-            Ok((StatusCode::OK, Some(rule_json(&found))))
-        }
-        (&Method::PUT, _, Some(id)) => Ok((StatusCode::OK, Some(put(engine, Some(id), body)?))),
-        (&Method::DELETE, _, Some(id)) => {
-            if rules.delete(id) {
-                Ok((StatusCode::NO_CONTENT, None))
-            } else {
-                Err(missing(id))
-            }
-        }
-        (method, ..) => {
-            Err(Problem(StatusCode::NOT_FOUND, format!("There is no {method} {path}; the pages are {PAGES}.")))
-        }
+        _ => Err(no_page(call)),
     }
 }
 
-fn put(engine: &Engine, id: Option<&str>, body: &RequestBody) -> Result<Value, Problem> {
-    let bad = |what: String| Problem(StatusCode::BAD_REQUEST, what);
-    let RequestBody::Whole(bytes) = body else {
-        let message = format!("The rule is larger than {} KiB; send a shorter one.", MAX_RULE_BYTES / 1024);
-        return Err(Problem(StatusCode::PAYLOAD_TOO_LARGE, message));
-    };
-    let written: Value = serde_json::from_slice(bytes).map_err(|error| {
-        bad(format!(r#"The rule is not valid JSON: {error}; send a rule such as {{"when": {{"model": "gpt-4o"}}, "fault": "429x2"}}."#))
-    })?;
-    match engine.put_rule(id, &written) {
-        Ok(live) => Ok(rule_json(&live)),
-        Err(RuleError::Invalid(what)) => Err(bad(format!("The rule is invalid: {what}."))),
-        Err(RuleError::TooMany(most)) => Err(Problem(
-            StatusCode::INSUFFICIENT_STORAGE,
-            format!("There are {most} rules already; delete some first."),
-        )),
-        Err(RuleError::NoSpace(most)) => Err(Problem(
-            StatusCode::INSUFFICIENT_STORAGE,
-            format!(
-                "All rules together would take more than {} MiB of memory; delete some first, or write shorter conditions.",
-                most / (1024 * 1024)
-            ),
-        )),
-    }
-}
-
-/// Returns a rule as JSON, with its id. Keys in its conditions are masked.
-fn rule_json(live: &LiveRule) -> Value {
-    let mut shown = json!({"id": live.id});
-    if let (Some(shown), Some(written)) = (shown.as_object_mut(), live.rule.json().as_object()) {
-        shown.extend(written.iter().map(|(key, value)| (key.clone(), value.clone())));
-    }
-    secret::in_json(&mut shown);
-    shown
+/// The error for a path or method without a page.
+fn no_page(call: &Call<'_>) -> Problem {
+    let message = format!("There is no {} {PREFIX}/{}; the pages are {PAGES}.", call.method, call.segments.join("/"));
+    Problem(StatusCode::NOT_FOUND, message)
 }

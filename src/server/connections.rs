@@ -1,6 +1,7 @@
 //! The open connections.
 
 use std::{
+    cell::Cell,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -10,9 +11,18 @@ use std::{
 
 use tokio::sync::Notify;
 
+use crate::core::histogram::Histogram;
+
+/// Largest number of requests on one connection that is counted as it is.
+const MAX_REQUESTS: u64 = 1 << 32;
+
 /// Counts the open connections and signals when the last one closes.
-pub(super) struct Connections {
+pub(crate) struct Connections {
     open: AtomicUsize,
+    /// Number of connections since the start.
+    total: AtomicU64,
+    /// Number of requests on each connection that was closed.
+    requests: Histogram<3>,
     closed: Notify,
     start: Instant,
     /// Time from `start` to the last opening, in microseconds; 0 if there was none.
@@ -20,12 +30,34 @@ pub(super) struct Connections {
 }
 
 /// One open connection. It is stored in actix's connection data and dropped with it.
-pub(super) struct Connection(Arc<Connections>);
+pub(crate) struct Connection {
+    all: Arc<Connections>,
+    /// Its number, from 1.
+    number: u64,
+    /// Number of requests so far.
+    requests: Cell<u32>,
+}
+
+impl Connection {
+    /// The number of the connection, from 1.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Counts a request, and returns its number, from 1.
+    pub(crate) fn next_request(&self) -> u32 {
+        let number = self.requests.get().saturating_add(1);
+        self.requests.set(number);
+        number
+    }
+}
 
 impl Default for Connections {
     fn default() -> Self {
         Connections {
             open: AtomicUsize::new(0),
+            total: AtomicU64::new(0),
+            requests: Histogram::new(MAX_REQUESTS),
             closed: Notify::new(),
             start: Instant::now(),
             last_opened: AtomicU64::new(0),
@@ -37,7 +69,23 @@ impl Connections {
     pub(super) fn opened(connections: &Arc<Self>) -> Connection {
         connections.open.fetch_add(1, Ordering::AcqRel);
         connections.touch();
-        Connection(Arc::clone(connections))
+        let number = connections.total.fetch_add(1, Ordering::Relaxed) + 1;
+        Connection { all: Arc::clone(connections), number, requests: Cell::new(0) }
+    }
+
+    /// Number of open connections.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Number of connections since the start.
+    pub(super) fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// Number of requests on each connection that was closed.
+    pub(super) fn requests(&self) -> &Histogram<3> {
+        &self.requests
     }
 
     /// Counts as if a connection had been opened now.
@@ -61,8 +109,9 @@ impl Connections {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.closed.notify_one();
+        self.all.requests.add(self.requests.get().into());
+        if self.all.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.all.closed.notify_one();
         }
     }
 }

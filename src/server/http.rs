@@ -8,13 +8,13 @@ mod response;
 mod websocket;
 
 use std::{
-    future::poll_fn,
+    future::{poll_fn, ready},
     net::{IpAddr, Ipv4Addr},
     pin::{Pin, pin},
     sync::Arc,
 };
 
-use actix_http::{HttpMessage, Payload, Request as HttpRequest, Response as HttpResponse, StatusCode};
+use actix_http::{HttpMessage, Payload, Request as HttpRequest, Response as HttpResponse, StatusCode, Version};
 use actix_web::http::{
     Method,
     header::{self, HeaderName},
@@ -24,11 +24,12 @@ use futures_core::Stream;
 use ipnet::IpNet;
 use socket2::Socket;
 
-use self::{access_log::LogLine, body::Received};
+use self::body::Received;
 pub(in crate::server) use self::{body::read_plain, websocket::is_upgrade};
 pub(crate) use self::{response::SentBody, websocket::StopSignal};
 use super::{
     admin,
+    connections::{self, Connections},
     lateness::LatenessHistogram,
     metrics,
     reload::{CurrentEngine, Worker},
@@ -36,7 +37,7 @@ use super::{
 use crate::{
     core::{
         panics::{Panic, catch_async},
-        request::{Headers, Request, RequestBody},
+        request::{ConnectionInfo, Headers, Request, RequestBody},
     },
     engine::Engine,
     traffic::access,
@@ -55,8 +56,8 @@ pub(crate) struct Edge {
     pub(crate) lateness: Arc<LatenessHistogram>,
     /// Lateness of the workers' own timers.
     pub(crate) lag: LatenessHistogram,
-    /// True if every response is logged.
-    pub(crate) access_log: bool,
+    /// The open connections.
+    pub(crate) connections: Arc<Connections>,
     /// The signal for open sockets that the server stops.
     pub(crate) stopping: StopSignal,
 }
@@ -65,19 +66,16 @@ pub(crate) struct Edge {
 pub(crate) struct Connection {
     /// The socket, for resets.
     pub(crate) socket: Option<Arc<Socket>>,
+    /// Its place among the open connections.
+    pub(crate) open: connections::Connection,
 }
 
 /// Handles every request. Routing is the engine's own: actix's would take a fifth of a bare server's time.
 pub(crate) async fn serve(mut request: HttpRequest, worker: &Worker) -> HttpResponse<SentBody> {
-    let mut line = worker.edge.access_log.then(|| LogLine::start(&request, &worker.engine()));
     let payload = request.take_payload();
-    let http_response = match catch_async(pin!(respond(&request, payload, worker, line.as_deref_mut()))).await {
+    match catch_async(pin!(respond(&request, payload, worker))).await {
         Ok(http_response) => http_response,
         Err(panic) => respond_to_panic(&request, worker, panic),
-    };
-    match line {
-        None => http_response,
-        Some(line) => line.attach_to(http_response),
     }
 }
 
@@ -90,6 +88,7 @@ fn respond_to_panic(request: &HttpRequest, worker: &Worker, panic: Panic) -> Htt
             query: request.uri().query().unwrap_or_default(),
             headers: &HeaderView(request),
             client: client(request, &worker.edge.trusted_proxies),
+            connection: ConnectionInfo::default(),
             body: RequestBody::Whole(Bytes::new()),
             files: &[],
         },
@@ -100,25 +99,20 @@ fn respond_to_panic(request: &HttpRequest, worker: &Worker, panic: Panic) -> Htt
     http_response
 }
 
-async fn respond(
-    request: &HttpRequest,
-    payload: Payload,
-    worker: &Worker,
-    line: Option<&mut LogLine>,
-) -> HttpResponse<SentBody> {
+async fn respond(request: &HttpRequest, payload: Payload, worker: &Worker) -> HttpResponse<SentBody> {
     let (edge, engine) = (&worker.edge, worker.engine());
     if request.path().starts_with(admin::PREFIX) {
         // Before CORS and sockets, which have no place there. Boxed, so that the future of other requests stays small.
-        return Box::pin(admin::respond(request, payload, &engine, &edge.admin)).await;
+        return Box::pin(access_log::logged(request, &engine, admin::respond(request, payload, edge))).await;
     }
     if request.method() == Method::OPTIONS
         && let Some(http_response) = options(request, &engine)
     {
-        return http_response;
+        return Box::pin(access_log::logged(request, &engine, ready(http_response))).await;
     }
     if request.method() == Method::GET && websocket::is_upgrade(request) {
         // Boxed, so that the future of other requests stays small.
-        return Box::pin(websocket::respond(request, payload, edge, line)).await;
+        return Box::pin(websocket::respond(request, payload, edge)).await;
     }
     // A client that aborts its body does not read a response.
     let received = body::read(payload, request.headers(), edge.max_body, engine.body_memory()).await;
@@ -126,7 +120,7 @@ async fn respond(
         return empty(StatusCode::BAD_REQUEST);
     };
     if request.path() == metrics::PATH {
-        return metrics::respond(edge);
+        return Box::pin(access_log::logged(request, &engine, async { metrics::respond(request, edge) })).await;
     }
     let (response, receipt) = engine
         .handle(&Request {
@@ -135,13 +129,14 @@ async fn respond(
             query: request.uri().query().unwrap_or_default(),
             headers: &HeaderView(request),
             client: client(request, &edge.trusted_proxies),
+            connection: connection_info(request),
             body,
             files: &files,
         })
         .await;
     // The body is dropped by now: its memory does not wait for the response.
     drop((files, share));
-    let mut http_response = response::deliver(response, receipt, request, &edge.lateness, line).await;
+    let mut http_response = response::deliver(response, receipt, request, &edge.lateness).await;
     cors::allow(request, http_response.headers_mut());
     http_response
 }
@@ -173,6 +168,27 @@ fn client(request: &HttpRequest, trusted: &[IpNet]) -> IpAddr {
     access::client(peer, trusted, values("x-forwarded-for"), values("forwarded"))
 }
 
+/// The connection of a request, on which this is one more request.
+fn connection_info(request: &HttpRequest) -> ConnectionInfo {
+    let port = request.peer_addr().map_or(0, |address| address.port());
+    let protocol = protocol(request);
+    match request.conn_data::<Connection>() {
+        Some(Connection { open, .. }) => {
+            ConnectionInfo { number: open.number(), request: open.next_request(), port, protocol }
+        }
+        None => ConnectionInfo { number: 0, request: 0, port, protocol },
+    }
+}
+
+/// The protocol of a request, as in its request line.
+fn protocol(request: &HttpRequest) -> &'static str {
+    match request.version() {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}
+
 /// Handles `OPTIONS` for existing paths and CORS preflights. The engine handles the rest.
 fn options(request: &HttpRequest, engine: &Engine) -> Option<HttpResponse<SentBody>> {
     if let Some(preflight) = cors::preflight(request) {
@@ -190,6 +206,10 @@ impl Headers for HeaderView<'_> {
     fn get(&self, name: &HeaderName) -> Option<&str> {
         // Validates the value as a whole, where `to_str` checks each byte.
         std::str::from_utf8(self.0.headers().get(name)?.as_bytes()).ok()
+    }
+
+    fn for_each(&self, visit: &mut dyn FnMut(&str, &[u8])) {
+        self.0.headers().iter().for_each(|(name, value)| visit(name.as_str(), value.as_bytes()));
     }
 }
 

@@ -1,14 +1,21 @@
-//! `/metrics`: the server's metrics in Prometheus's text format.
+//! `/metrics`: the server's metrics in the text format of Prometheus, or of OpenMetrics where a client accepts that.
 
-use std::fmt::Write;
+mod text;
 
-use actix_http::{Response as HttpResponse, StatusCode};
+use actix_http::{
+    HttpMessage, Request as HttpRequest, Response as HttpResponse, StatusCode,
+    header::{ACCEPT, HeaderMap},
+};
 
+use self::text::{Format, MetricsText};
 use super::{
     http::{Edge, SentBody, page},
     lateness::LatenessHistogram,
 };
-use crate::{core::limit_status::Cost, engine::MetricsSnapshot, traffic::capacity::Load};
+use crate::{
+    engine::{Outcome, Phase, TimeHistogram, Timing, Tokens},
+    traffic::capacity::Load,
+};
 
 /// The load of a server without a concurrency limit.
 const UNLIMITED: Load = Load { running: 0, waiting: 0, max: 0 };
@@ -16,43 +23,188 @@ const UNLIMITED: Load = Load { running: 0, waiting: 0, max: 0 };
 /// The path of the page.
 pub(super) const PATH: &str = "/metrics";
 
-pub(super) fn respond(edge: &Edge) -> HttpResponse<SentBody> {
-    let engine = edge.engine.get();
-    let MetricsSnapshot { taken, in_flight, tokens: Cost { input, output }, panics } = engine.metrics();
-    let Load { running, waiting, max } = engine.load().unwrap_or(UNLIMITED);
-    let mut text = String::new();
-    let mut put = |name: &str, kind: &str, help: &str, value: f64| {
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
-    };
-    let [taken, in_flight, input, output, panics] =
-        [taken, in_flight, input, output, panics].map(|number| number as f64);
-    let [running, waiting, max] = [running, waiting, max].map(|number| number as f64);
-    put("fake_openai_requests_total", "counter", "Requests received.", taken);
-    put("fake_openai_requests_in_flight", "gauge", "Requests whose response is not complete.", in_flight);
-    put("fake_openai_answers_running", "gauge", "Responses that hold a permit of --max-concurrency.", running);
-    put("fake_openai_requests_waiting", "gauge", "Requests that wait for such a permit.", waiting);
-    put("fake_openai_prompt_tokens_total", "counter", "Prompt tokens, as reported in responses.", input);
-    put("fake_openai_completion_tokens_total", "counter", "Completion tokens, as reported in responses.", output);
-    put("fake_openai_panics_total", "counter", "Defects that ended a request or a part of one.", panics);
-    let body_bytes = engine.body_memory().used() as f64;
-    put("fake_openai_body_memory_bytes", "gauge", "Memory of large request bodies, of --max-body-memory.", body_bytes);
-    // Names by which routers choose among vLLM servers.
-    put("vllm:num_requests_running", "gauge", "Requests in flight that do not wait for a permit.", in_flight - waiting);
-    put("vllm:num_requests_waiting", "gauge", "Requests that wait for a permit.", waiting);
-    for name in ["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"] {
-        put(name, "gauge", "Share of the permits in use, from 0 to 1.", running / max.max(1.0));
-    }
-    put("vllm:prompt_tokens_total", "counter", "Prompt tokens.", input);
-    put("vllm:generation_tokens_total", "counter", "Completion tokens.", output);
-    summary("fake_openai_lateness_seconds", "Lateness of events that had a due time.", &edge.lateness, &mut text);
-    summary("fake_openai_loop_lag_seconds", "Lateness of the workers' own timers.", &edge.lag, &mut text);
-    page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+/// The upper bounds of the buckets of times, in microseconds: close enough for a time of 10 ms and for one of a minute.
+const BOUNDS: [u64; 22] = [
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    75_000,
+    100_000,
+    150_000,
+    200_000,
+    300_000,
+    400_000,
+    500_000,
+    750_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    20_000_000,
+    40_000_000,
+    60_000_000,
+    300_000_000,
+];
+
+/// The upper bounds of the buckets of requests per connection.
+const REQUEST_BOUNDS: [u64; 8] = [1, 2, 4, 8, 16, 64, 256, 1024];
+
+pub(super) fn respond(request: &HttpRequest, edge: &Edge) -> HttpResponse<SentBody> {
+    let mut text = MetricsText::new(format(request.headers()));
+    put_all(edge, &mut text);
+    let content_type = text.content_type();
+    page(StatusCode::OK, content_type, text.finish())
 }
 
-fn summary(name: &str, help: &str, lateness: &LatenessHistogram, text: &mut String) {
-    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} summary");
-    for (label, share) in [("0.5", 0.5), ("0.99", 0.99), ("1", 1.0)] {
-        let _ = writeln!(text, "{name}{{quantile=\"{label}\"}} {}", lateness.quantile(share).as_secs_f64());
+/// Returns the format that a client accepts.
+fn format(headers: &HeaderMap) -> Format {
+    let mut accepted = headers.get_all(ACCEPT).filter_map(|value| value.to_str().ok());
+    match accepted.any(|value| value.contains("application/openmetrics-text")) {
+        true => Format::OpenMetrics,
+        false => Format::Prometheus,
     }
-    let _ = writeln!(text, "{name}_count {}", lateness.count());
+}
+
+fn put_all(edge: &Edge, text: &mut MetricsText) {
+    let engine = edge.engine.get();
+    let metrics = engine.metrics(None);
+    let Load { running, waiting, max } = engine.load().unwrap_or(UNLIMITED);
+
+    text.family("fake_openai_requests", "counter", "Requests, by the status that was sent.");
+    for (labels, count) in &metrics.requests {
+        let status = labels.status.map_or_else(|| "none".to_owned(), |status| status.as_u16().to_string());
+        let labels = [
+            ("route", &*labels.route),
+            ("model", &*labels.model),
+            ("status", &status),
+            ("deployment", &*labels.deployment),
+        ];
+        text.value("_total", &labels, *count);
+    }
+    text.family("fake_openai_responses", "counter", "Ended responses, by their end and how far they had come.");
+    for outcome in Outcome::ALL {
+        for phase in Phase::ALL {
+            let count = metrics.response(outcome, phase);
+            if count > 0 {
+                text.value("_total", &[("outcome", outcome.name()), ("phase", phase.name())], count);
+            }
+        }
+    }
+    text.family("fake_openai_requests_in_flight", "gauge", "Requests whose response is not complete.");
+    text.value("", &[], metrics.in_flight);
+    text.family("fake_openai_faults", "counter", "Faults that happened to requests.");
+    for (fault, count) in &metrics.faults {
+        text.value("_total", &[("fault", fault)], *count);
+    }
+    text.family("fake_openai_tokens", "counter", "Tokens of ended requests; output is what was delivered.");
+    for (model, tokens) in &metrics.tokens {
+        let Tokens { input, cached, output, reasoning, .. } = *tokens;
+        for (direction, count) in [("input", input), ("cached", cached), ("output", output), ("reasoning", reasoning)] {
+            text.value("_total", &[("direction", direction), ("model", model)], count);
+        }
+    }
+    text.family(
+        "fake_openai_tokens_undelivered",
+        "counter",
+        "Reply tokens not sent, because the response ended early.",
+    );
+    for (model, tokens) in &metrics.tokens {
+        text.value("_total", &[("model", model)], tokens.undelivered);
+    }
+    text.family("fake_openai_limit_decisions", "counter", "Decisions of each limit; a refused request counts once.");
+    for limit in engine.limits().decisions() {
+        for (decision, count) in [("allowed", limit.allowed), ("refused", limit.refused)] {
+            text.value("_total", &[("unit", limit.unit), ("per", &limit.per), ("decision", decision)], count);
+        }
+    }
+    times(
+        "fake_openai_time_to_first_token_seconds",
+        "Time to the first token of streams.",
+        &metrics.times.first_token,
+        text,
+    );
+    times(
+        "fake_openai_inter_token_seconds",
+        "Time between tokens of paced streams.",
+        &metrics.times.between_tokens,
+        text,
+    );
+    times(
+        "fake_openai_request_duration_seconds",
+        "Time to the end of complete responses.",
+        &metrics.times.duration,
+        text,
+    );
+
+    text.family("fake_openai_connections_open", "gauge", "Open connections.");
+    text.value("", &[], edge.connections.open() as u64);
+    text.family("fake_openai_connections", "counter", "Connections since the start.");
+    text.value("_total", &[], edge.connections.total());
+    text.family("fake_openai_requests_per_connection", "histogram", "Requests on each closed connection.");
+    histogram(edge.connections.requests(), &REQUEST_BOUNDS, 1.0, &[], text);
+
+    text.family("fake_openai_answers_running", "gauge", "Responses that hold a permit of --max-concurrency.");
+    text.value("", &[], running as u64);
+    text.family("fake_openai_requests_waiting", "gauge", "Requests that wait for such a permit.");
+    text.value("", &[], waiting as u64);
+    text.family("fake_openai_panics", "counter", "Defects that ended a request or a part of one.");
+    text.value("_total", &[], metrics.panics);
+    text.family("fake_openai_body_memory_bytes", "gauge", "Memory of large request bodies, of --max-body-memory.");
+    text.value("", &[], engine.body_memory().used());
+    text.family("fake_openai_journal_memory_bytes", "gauge", "Memory of the journal, of --journal-memory.");
+    text.value("", &[], engine.journal().memory() as u64);
+    if let Some(file) = engine.journal().file() {
+        text.family("fake_openai_journal_dropped", "counter", "Entries that --journal-file could not take.");
+        text.value("_total", &[], file.dropped());
+    }
+
+    // Names by which routers choose among vLLM servers.
+    let tokens = metrics.all_tokens();
+    text.family("vllm:num_requests_running", "gauge", "Requests in flight that do not wait for a permit.");
+    text.value("", &[], metrics.in_flight.saturating_sub(waiting as u64));
+    text.family("vllm:num_requests_waiting", "gauge", "Requests that wait for a permit.");
+    text.value("", &[], waiting as u64);
+    for name in ["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"] {
+        text.family(name, "gauge", "Share of the permits in use, from 0 to 1.");
+        text.number("", &[], running as f64 / max.max(1) as f64);
+    }
+    text.family("vllm:prompt_tokens", "counter", "Prompt tokens.");
+    text.value("_total", &[], tokens.input);
+    text.family("vllm:generation_tokens", "counter", "Delivered reply tokens.");
+    text.value("_total", &[], tokens.output);
+    summary("fake_openai_lateness_seconds", "Lateness of events that had a due time.", &edge.lateness, text);
+    summary("fake_openai_loop_lag_seconds", "Lateness of the workers' own timers.", &edge.lag, text);
+}
+
+/// Puts the histograms of a time as intended and as it was.
+fn times(name: &str, help: &str, timing: &Timing, text: &mut MetricsText) {
+    text.family(name, "histogram", help);
+    for (kind, times) in [("intended", &timing.intended), ("actual", &timing.actual)] {
+        histogram(times, &BOUNDS, 1e-6, &[("kind", kind)], text);
+    }
+}
+
+/// Puts a histogram. `unit` is what a value of 1 is in the metric's unit.
+fn histogram(values: &TimeHistogram, bounds: &[u64], unit: f64, labels: &[(&str, &str)], text: &mut MetricsText) {
+    // Read before the buckets: a value that is added meanwhile must not make a bucket larger than the count.
+    let buckets: Vec<_> = bounds.iter().map(|bound| (*bound, values.count_to(*bound))).collect();
+    let (sum, count) = (values.sum(), values.count());
+    for (bound, below) in buckets {
+        let bound = (bound as f64 * unit).to_string();
+        text.value("_bucket", &[labels, &[("le", &bound)]].concat(), below);
+    }
+    text.value("_bucket", &[labels, &[("le", "+Inf")]].concat(), count);
+    text.number("_sum", labels, sum as f64 * unit);
+    text.value("_count", labels, count);
+}
+
+fn summary(name: &str, help: &str, lateness: &LatenessHistogram, text: &mut MetricsText) {
+    text.family(name, "summary", help);
+    for (label, share) in [("0.5", 0.5), ("0.99", 0.99), ("1", 1.0)] {
+        text.number("", &[("quantile", label)], lateness.quantile(share).as_secs_f64());
+    }
+    text.value("_count", &[], lateness.count());
 }

@@ -49,7 +49,7 @@ pub use self::{
 use crate::{
     config::Config,
     core::panics,
-    engine::{Engine, MetricsSnapshot},
+    engine::{Engine, Journal},
     fixtures::{Fixtures, Problem},
     model::{Counting, tokens::Tokenizer},
     traffic::{
@@ -137,7 +137,12 @@ impl Server {
         let limits = Limits::new(limits, config.settle, config.limit_store.as_ref(), config.clock.clone())
             .map_err(|error| StartError::Io("cannot open the limit store".to_owned(), error))?;
         let latency = latency_of(&config, &fixtures)?;
-        let engine = Arc::new(Engine::new(fixtures, limits, latency, &config));
+        let journal_file = config.journal_file.as_deref();
+        let journal = Journal::new(config.journal, journal_file).map_err(|error| {
+            let path = journal_file.map(|path| path.display().to_string()).unwrap_or_default();
+            StartError::Io(format!("--journal-file {path}: cannot open"), error)
+        })?;
+        let engine = Arc::new(Engine::new(fixtures, limits, latency, journal, &config));
         let listeners = listen::listen(&config.host, config.port, config.strict_port).map_err(StartError::Listen)?;
         let local = listeners[0].local_addr();
         let address = local.map_err(|error| StartError::Io("cannot read the bound port".to_owned(), error))?;
@@ -154,7 +159,7 @@ impl Server {
             admin: admin::Guard::new(&config),
             lateness: Arc::default(),
             lag: LatenessHistogram::default(),
-            access_log: config.access_log,
+            connections: Arc::default(),
             stopping: http::StopSignal::default(),
         });
         let reloaded = Arc::new(Mutex::new(config.clone()));
@@ -211,7 +216,7 @@ impl Server {
     /// [`StartError::Io`] if the system lacks threads, or the port file cannot be written.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<Stopped, StartError> {
         let edge = self.edge.clone();
-        let connections = Arc::new(Connections::default());
+        let connections = Arc::clone(&edge.connections);
         let listeners = self.listeners.iter().filter_map(|listener| listener.try_clone().ok()).collect();
         let server = self.serve(&connections).map_err(|error| StartError::Io("cannot serve".to_owned(), error))?;
         let handle = server.handle();
@@ -225,7 +230,7 @@ impl Server {
             () = tokio::task::yield_now() => {}
         }
         let mut forget = tokio::time::interval(FORGET_INTERVAL);
-        let mut watch = Watch::start(edge.engine.get().metrics().taken);
+        let mut watch = Watch::start(edge.engine.get().totals().0);
         loop {
             tokio::select! {
                 ended = &mut server => { ended.map_err(failed)?; break }
@@ -233,7 +238,7 @@ impl Server {
                 _ = forget.tick() => {
                     let checked = panics::catch(|| {
                         edge.engine.get().forget_idle();
-                        watch.check(edge.engine.get().metrics().taken)
+                        watch.check(edge.engine.get().totals().0)
                     });
                     match checked {
                         Ok(Some(warning)) => log::warn!("{warning}"),
@@ -244,7 +249,7 @@ impl Server {
             }
         }
         // The copies are dropped, or the port would stay open.
-        last_calls::accept(listeners, &connections, self.config.drain, || edge.engine.get().metrics().taken).await;
+        last_calls::accept(listeners, &connections, self.config.drain, || edge.engine.get().totals().0).await;
         // Idle connections are closed at once, the others after their response. Actix itself checks only once a
         // second if all are closed.
         drop(handle.stop(true));
@@ -255,7 +260,12 @@ impl Server {
             () = tokio::time::sleep(self.config.drain) => {}
         }
         edge.engine.get().limits().close().await;
-        let MetricsSnapshot { taken, in_flight: cut, .. } = edge.engine.get().metrics();
+        let engine = edge.engine.get();
+        engine.stop();
+        let (taken, cut) = engine.totals();
+        if let Some(file) = engine.journal().file() {
+            file.close();
+        }
         Ok(Stopped { taken, cut })
     }
 
@@ -272,10 +282,10 @@ impl Server {
             })
         })
         .on_connect(move |io, data| {
-            data.insert(Connections::opened(&connections));
+            let open = Connections::opened(&connections);
             let stream = io.downcast_ref::<TcpStream>();
             let socket = stream.and_then(|stream| SockRef::from(stream).try_clone().ok()).map(Arc::new);
-            data.insert(http::Connection { socket });
+            data.insert(http::Connection { socket, open });
         })
         .workers(self.config.workers.get())
         .keep_alive(KEEP_ALIVE)

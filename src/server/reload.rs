@@ -118,7 +118,7 @@ impl Reloader {
         let mut reloaded = compare(&current, &config);
         reloaded.changed.extend(changed_limits.then(|| "limits".to_owned()));
         if !changed_files.is_empty() {
-            old.reset_sequences();
+            old.restart_sequences();
         }
         reloaded.changed.extend(changed_files);
         self.edge.engine.replace(old.reloaded(fixtures, limits, latency, &config));
@@ -166,6 +166,8 @@ fn compare(old: &Config, new: &Config) -> Reloaded {
         drain,
         access_log,
         port_file,
+        journal,
+        journal_file,
         capacity,
         admin_token,
         admin_hosts,

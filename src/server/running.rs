@@ -38,12 +38,12 @@ impl Running {
 
     /// Number of requests whose response is not complete.
     pub fn in_flight(&self) -> u64 {
-        self.edge.engine.get().metrics().in_flight
+        self.edge.engine.get().totals().1
     }
 
     /// Number of requests received so far.
     pub fn taken(&self) -> u64 {
-        self.edge.engine.get().metrics().taken
+        self.edge.engine.get().totals().0
     }
 
     /// Returns the handle that reloads fixtures and settings.

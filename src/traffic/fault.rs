@@ -8,12 +8,12 @@ mod plan;
 mod spec;
 mod timeline;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 pub use self::{
     parse::Fault,
     plan::Plan,
-    spec::{FaultContext, FaultSpec},
+    spec::{FaultContext, FaultSpec, RequestTerms, check_scope},
 };
 use super::latency::Distribution;
 
@@ -72,6 +72,57 @@ pub enum FaultKind {
     Huge(u64),
     /// No fault: faults that would be planned after it are skipped.
     Ok,
+}
+
+/// The name of a fault in metrics: its status, or its name in [`FAULTS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FaultLabel {
+    /// The status of an error.
+    Status(u16),
+    /// The name of another fault.
+    Name(&'static str),
+}
+
+impl fmt::Display for FaultLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FaultLabel::Status(status) => status.fmt(f),
+            FaultLabel::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl FaultKind {
+    /// Returns the name in metrics.
+    pub fn label(&self) -> FaultLabel {
+        FaultLabel::Name(match self {
+            FaultKind::Status(status, _) => return FaultLabel::Status(*status),
+            FaultKind::RetryAfter(_) => "retry-after",
+            FaultKind::Reset => "reset",
+            FaultKind::Empty => "empty",
+            FaultKind::Hang => "hang",
+            FaultKind::Ttft(_) => "ttft",
+            FaultKind::Itl(_) => "itl",
+            FaultKind::SlowBody(_) => "slow-body",
+            FaultKind::Cut => "cut",
+            FaultKind::Stall(_) => "stall",
+            FaultKind::Malformed => "malformed",
+            FaultKind::Error(_) => "error",
+            FaultKind::Dup => "dup",
+            FaultKind::NoDone => "nodone",
+            FaultKind::NoFinish => "nofinish",
+            FaultKind::NoUsage => "nousage",
+            FaultKind::Keepalive(_) => "keepalive",
+            FaultKind::Refusal => "refusal",
+            FaultKind::Filter => "filter",
+            FaultKind::WrongModel => "wrong-model",
+            FaultKind::Gzip => "gzip",
+            FaultKind::WrongLength(_) => "wrong-length",
+            FaultKind::Headers(_) => "headers",
+            FaultKind::Huge(_) => "huge",
+            FaultKind::Ok => "ok",
+        })
+    }
 }
 
 /// Names of errors that the engine gives itself, each with the one status that has it. All others are keys

@@ -15,7 +15,10 @@ mod window;
 use std::{
     hash::{BuildHasher, Hash, Hasher},
     num::NonZeroU32,
-    sync::{Arc, MutexGuard},
+    sync::{
+        Arc, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -65,6 +68,27 @@ struct Limit {
     id: String,
     algorithm: Algorithm,
     table: Arc<Table>,
+    counts: Arc<Counts>,
+}
+
+/// Number of decisions of one limit.
+#[derive(Default)]
+struct Counts {
+    allowed: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// The decisions of the limits that count the same unit for the same dimensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decisions {
+    /// The name of the unit.
+    pub unit: &'static str,
+    /// The names of the dimensions, separated by commas.
+    pub per: String,
+    /// Number of requests that were admitted.
+    pub allowed: u64,
+    /// Number of requests that were refused.
+    pub refused: u64,
 }
 
 impl Limits {
@@ -92,6 +116,7 @@ impl Limits {
             let mut rest = old.clone();
             if let Some(found) = rest.find(|old| old.spec.is_alike(&limit.spec)) {
                 limit.table = Arc::clone(&found.table);
+                limit.counts = Arc::clone(&found.counts);
                 old = rest;
             }
         }
@@ -121,6 +146,21 @@ impl Limits {
     /// Returns the configuration of each limit.
     pub fn specs(&self) -> impl Iterator<Item = &LimitSpec> {
         self.list.iter().map(|limit| &limit.spec)
+    }
+
+    /// Returns the decisions so far, those of limits on the same unit for the same dimensions together.
+    pub fn decisions(&self) -> Vec<Decisions> {
+        let mut all: Vec<Decisions> = Vec::new();
+        for Limit { spec, counts, .. } in &self.list {
+            let per: Vec<_> = spec.per.iter().map(|dimension| dimension.name()).collect();
+            let (unit, per) = (spec.unit.name(), per.join(","));
+            let (allowed, refused) = (counts.allowed.load(Ordering::Relaxed), counts.refused.load(Ordering::Relaxed));
+            match all.iter_mut().find(|known| known.unit == unit && known.per == per) {
+                Some(known) => (known.allowed, known.refused) = (known.allowed + allowed, known.refused + refused),
+                None => all.push(Decisions { unit, per, allowed, refused }),
+            }
+        }
+        all
     }
 
     /// Returns true if a limit needs the API key.
@@ -178,6 +218,7 @@ impl Limits {
                 // Nothing is charged, so the status is that without this request.
                 *decision = limit.algorithm.decide(shard.state(*bucket_key), now, 0);
             }
+            limit.counts.add(admitted, decision.admitted);
             limit.report(decision.admitted, decision.too_large, decision.limit_status, *cost, limit_statuses);
             if admitted && limit.holds_reservation(self.reconcile) {
                 let bucket = BucketLocation::Local { key: *key, bucket_key: *bucket_key };
@@ -237,13 +278,24 @@ struct LockedBucket<'a> {
     decision: Decision,
 }
 
+impl Counts {
+    /// Counts one decision: as allowed if all limits admit the request, as refused if this one does not.
+    fn add(&self, all_admit: bool, admits: bool) {
+        match (all_admit, admits) {
+            (true, _) => _ = self.allowed.fetch_add(1, Ordering::Relaxed),
+            (false, false) => _ = self.refused.fetch_add(1, Ordering::Relaxed),
+            (false, true) => {}
+        }
+    }
+}
+
 impl Limit {
     fn new(spec: LimitSpec) -> Self {
         let quota = Quota { limit: spec.quota, period: spec.period.nanos() };
         let burst = NonZeroU32::new(spec.max_at_once()).unwrap_or(NonZeroU32::MIN);
         let algorithm = Algorithm::new(spec.unit, spec.window, quota, burst);
         let id = serde_json::to_string(&spec).unwrap_or_default();
-        Limit { spec, id, algorithm, table: Arc::new(Table::new(table::MAX_BUCKETS)) }
+        Limit { spec, id, algorithm, table: Arc::new(Table::new(table::MAX_BUCKETS)), counts: Arc::default() }
     }
 
     fn applies(&self, request: &LimitRequest<'_>) -> bool {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use serde_json::Value;
 
 use super::{
-    fault::FaultSpec,
+    fault::{FaultSpec, check_scope},
     matcher::{MatchInput, RequestMatcher},
 };
 use crate::core::json;
@@ -33,6 +33,8 @@ const MAX_ID: usize = 100;
 pub struct Rule {
     when: RequestMatcher,
     fault: FaultSpec,
+    /// The scope of the requests that it applies to; `None` for all.
+    scope: Option<Box<str>>,
     /// The rule as the user wrote it.
     json: Value,
 }
@@ -63,10 +65,12 @@ impl<'de> Deserialize<'de> for Rule {
             #[serde(default)]
             when: RequestMatcher,
             fault: FaultSpec,
+            scope: Option<Box<str>>,
         }
         let json = Value::deserialize(deserializer)?;
-        let RuleFile { when, fault } = RuleFile::deserialize(&json).map_err(D::Error::custom)?;
-        Ok(Rule { when, fault, json })
+        let RuleFile { when, fault, scope } = RuleFile::deserialize(&json).map_err(D::Error::custom)?;
+        check_scope(scope.as_deref().unwrap_or_default()).map_err(D::Error::custom)?;
+        Ok(Rule { when, fault, scope, json })
     }
 }
 
@@ -100,11 +104,13 @@ impl RuleSet {
     pub fn faults_for<'s, 'a: 's, 'm: 'a>(
         &'s self,
         model: &str,
+        scope: &'s str,
         input: &'s MatchInput<'a, 'm>,
     ) -> impl Iterator<Item = &'s FaultSpec> {
         let named = self.by_model.get(model).map(Vec::as_slice).unwrap_or_default();
         let fits = |rule: &&Rule| rule.when.is_match(input);
-        named.iter().chain(self.others.iter().filter(fits)).map(|rule| &rule.fault)
+        let is_in_scope = move |rule: &&Rule| rule.scope.as_deref().is_none_or(|own| own == scope);
+        named.iter().chain(self.others.iter().filter(fits)).filter(is_in_scope).map(|rule| &rule.fault)
     }
 
     /// Returns true if no rule can match a request to this model.
@@ -269,7 +275,7 @@ mod tests {
         let body = json::Object::default();
         let faults_for = |model: &'static str| {
             let input = MatchInput::new(body, model.into(), "/v1/chat/completions", &Prompt::default);
-            texts(set.faults_for(model, &input))
+            texts(set.faults_for(model, "", &input))
         };
         assert_eq!(faults_for("429"), ["429", "ttft=1s"]);
         assert_eq!(faults_for("gpt-4o"), ["503%5"]);

@@ -60,6 +60,17 @@ impl Table {
         self.collections.get(collection)?.by_id.get(id).copied()
     }
 
+    /// Removes everything, and returns it.
+    pub(super) fn clear(&mut self) -> Table {
+        let last = self.last;
+        std::mem::replace(self, Table { last, ..Table::default() })
+    }
+
+    /// Returns the memory that the objects take, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Looks an id up.
     pub(super) fn find(&self, collection: &str, id: &str) -> Lookup<&Entry> {
         match self.position(collection, id).and_then(|position| self.entries.get(&position)) {

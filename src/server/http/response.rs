@@ -22,17 +22,14 @@ use tokio::time::{Instant, Sleep};
 
 pub(crate) use self::broken::Broken;
 use self::chunked::ChunkedStream;
-use super::{
-    Connection,
-    access_log::{End, LogLine},
-};
+use super::Connection;
 use crate::server::lateness::LatenessHistogram;
 use crate::{
     core::{
         panics::{Panic, catch},
-        response::{Body, HeadTiming, Response, Step, TimedBody, TimedStep},
+        response::{Body, Delivered, HeadTiming, Response, Step, TimedBody, TimedStep},
     },
-    engine::Receipt,
+    engine::{Outcome, Receipt},
 };
 
 /// Time for sent bytes to leave the machine before a cut or reset.
@@ -42,11 +39,7 @@ pub(super) const FLUSH_TIME: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// The response that closes the connection, if no head is to be sent.
-async fn wait_for_head(
-    opening: HeadTiming,
-    request: &Request,
-    line: Option<&mut LogLine>,
-) -> Result<Instant, HttpResponse<SentBody>> {
+async fn wait_for_head(opening: HeadTiming, request: &Request) -> Result<Instant, HttpResponse<SentBody>> {
     let start = Instant::now();
     let closed = |broken, reset| HttpResponse::with_body(StatusCode::OK, BodySource::Closed { broken, reset }.into());
     match opening {
@@ -54,12 +47,7 @@ async fn wait_for_head(
             tokio::time::sleep_until(start + time).await;
             Ok(start)
         }
-        HeadTiming::Never => {
-            if let Some(line) = line {
-                line.end = End::Fault("hang");
-            }
-            pending().await
-        }
+        HeadTiming::Never => pending().await,
         // A body that fails at once discards the head, which is still buffered.
         HeadTiming::Closed => Err(closed(Broken::Empty, None)),
         HeadTiming::Reset => Err(closed(Broken::Reset, socket(request))),
@@ -71,35 +59,46 @@ fn socket(request: &Request) -> Option<Arc<Socket>> {
     request.conn_data::<Connection>()?.socket.clone()
 }
 
-/// Waits until a response is due and starts it. The receipt is closed when the response has ended or the client has
-/// left.
+/// Waits until a response is due and starts it. The receipt is closed when the response has ended, or when the client
+/// has left.
 pub(super) async fn deliver(
     response: Response,
-    receipt: Receipt,
+    mut receipt: Receipt,
     request: &Request,
     lateness: &Arc<LatenessHistogram>,
-    line: Option<&mut LogLine>,
 ) -> HttpResponse<SentBody> {
     let start = match response.head_timing {
         HeadTiming::After(Duration::ZERO) => None,
         // Boxed, so that the future of a response without a delay stays small.
-        opening => match Box::pin(wait_for_head(opening, request, line)).await {
+        opening => match Box::pin(wait_for_head(opening, request)).await {
             Ok(start) => Some(start),
-            Err(http_response) => return http_response,
+            Err(http_response) => {
+                receipt.end(Outcome::Fault);
+                return http_response;
+            }
         },
     };
+    receipt.head_sent();
     let source = match response.body {
         Body::Full(bytes) => BodySource::Full(bytes),
-        Body::Stream(events) => BodySource::Stream(ChunkedStream::new(events, receipt, request)),
+        Body::Stream(events) => BodySource::Stream(ChunkedStream::new(events, request)),
         Body::Timed(steps) => {
             let (start, lateness) = (start.unwrap_or_else(Instant::now), Arc::clone(lateness));
-            BodySource::Timed(Box::new(PacedBody::new(steps, start, Some(receipt), socket(request), lateness)))
+            BodySource::Timed(Box::new(PacedBody::new(steps, start, socket(request), lateness)))
         }
         // Sessions are only opened by WebSocket requests.
         Body::Session(_) => BodySource::Full(Bytes::new()),
     };
+    let receipt = match &source {
+        // The whole body is handed over with the head.
+        BodySource::Full(_) => {
+            receipt.end(Outcome::Complete);
+            None
+        }
+        _ => Some(Box::new(receipt)),
+    };
     let chunked = matches!(&source, BodySource::Stream(stream) if stream.chunked);
-    let mut http_response = head(response.status, response.headers, source);
+    let mut http_response = head(response.status, response.headers, SentBody { source, receipt });
     if chunked {
         chunked::mark_chunked(http_response.head_mut());
     }
@@ -109,12 +108,12 @@ pub(super) async fn deliver(
 /// Starts a response with a full body, without its delays.
 pub(super) fn deliver_now(response: Response) -> HttpResponse<SentBody> {
     let bytes = if let Body::Full(bytes) = response.body { bytes } else { Bytes::new() };
-    head(response.status, response.headers, BodySource::Full(bytes))
+    head(response.status, response.headers, BodySource::Full(bytes).into())
 }
 
 #[inline]
-fn head(status: StatusCode, sent: Vec<(HeaderName, HeaderValue)>, source: BodySource) -> HttpResponse<SentBody> {
-    let mut http_response = HttpResponse::with_body(status, source.into());
+fn head(status: StatusCode, sent: Vec<(HeaderName, HeaderValue)>, body: SentBody) -> HttpResponse<SentBody> {
+    let mut http_response = HttpResponse::with_body(status, body);
     let headers = http_response.headers_mut();
     for (name, value) in sent {
         headers.append(name, value);
@@ -122,12 +121,15 @@ fn head(status: StatusCode, sent: Vec<(HeaderName, HeaderValue)>, source: BodySo
     http_response
 }
 
-/// The body of a response, with its log line.
+/// The body of a response, with the record of its request.
 pub(crate) struct SentBody {
     source: BodySource,
-    /// The log line, written when the body is dropped.
-    line: Option<Box<LogLine>>,
+    /// The open record; `None` if it is closed, or for pages of the server itself.
+    receipt: OpenReceipt,
 }
+
+/// The receipt of a response that is being sent.
+pub(super) type OpenReceipt = Option<Box<Receipt>>;
 
 pub(super) enum BodySource {
     /// All of it at once.
@@ -140,8 +142,11 @@ pub(super) enum BodySource {
     Stream(ChunkedStream),
     Timed(Box<PacedBody>),
     /// A WebSocket conversation.
-    Socket(Pin<Box<dyn futures_core::Stream<Item = Result<Bytes, Broken>>>>),
+    Socket(SocketStream),
 }
+
+/// The bytes of a WebSocket conversation.
+pub(super) type SocketStream = Pin<Box<dyn futures_core::Stream<Item = Result<Bytes, Broken>>>>;
 
 impl Default for SentBody {
     fn default() -> Self {
@@ -151,7 +156,7 @@ impl Default for SentBody {
 
 impl From<BodySource> for SentBody {
     fn from(source: BodySource) -> Self {
-        SentBody { source, line: None }
+        SentBody { source, receipt: None }
     }
 }
 
@@ -162,18 +167,26 @@ impl From<String> for SentBody {
 }
 
 impl SentBody {
-    /// Returns false if the connection is closed without a head.
-    pub(super) fn sends_head(&self) -> bool {
-        !matches!(self.source, BodySource::Closed { .. })
+    /// The body of a WebSocket conversation.
+    pub(super) fn socket(body: SocketStream, receipt: Receipt) -> Self {
+        SentBody { source: BodySource::Socket(body), receipt: Some(Box::new(receipt)) }
     }
 
-    /// Adds a log line to the body.
-    pub(super) fn with_log_line(self, mut line: Box<LogLine>) -> Self {
-        if matches!(&self.source, BodySource::Full(bytes) if bytes.is_empty()) {
-            // An empty body is not polled.
-            line.end = End::Complete;
+    /// Records what was sent, and the end.
+    fn record(receipt: &mut OpenReceipt, sent: &Option<Result<Bytes, Broken>>, delivered: Delivered) {
+        match (sent, receipt.as_mut()) {
+            (Some(Ok(bytes)), Some(receipt)) => receipt.body_sent(bytes.len(), delivered, None),
+            (Some(Err(_)), _) => end(receipt, Outcome::Fault),
+            (None, _) => end(receipt, Outcome::Complete),
+            (Some(Ok(_)), None) => {}
         }
-        SentBody { line: Some(line), ..self }
+    }
+}
+
+/// Closes a receipt that is open.
+pub(super) fn end(receipt: &mut OpenReceipt, outcome: Outcome) {
+    if let Some(receipt) = receipt.take() {
+        receipt.end(outcome);
     }
 }
 
@@ -189,48 +202,37 @@ impl MessageBody for SentBody {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
-        // The log counts a stream's events without their chunk framing.
-        let mut frame_bytes = None;
-        let next = match &mut self.source {
-            BodySource::Full(bytes) if bytes.is_empty() => None,
-            BodySource::Full(bytes) => Some(Ok(std::mem::take(bytes))),
+        let SentBody { source, receipt } = &mut *self;
+        match source {
+            BodySource::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            BodySource::Full(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
             BodySource::Closed { broken, reset: socket } => {
                 reset(socket.as_deref());
-                Some(Err(*broken))
+                Poll::Ready(Some(Err(*broken)))
             }
-            BodySource::Stream(stream) => match stream.next() {
-                Ok(next) => next.map(|(bytes, own)| {
-                    frame_bytes = Some(own);
-                    Ok(bytes)
-                }),
+            BodySource::Stream(stream) => match stream.next(receipt) {
+                Ok(next) => Poll::Ready(next.map(Ok)),
                 Err(_) => {
                     // The head and the events before it leave the machine first.
                     self.source = BodySource::Timed(Box::new(PacedBody::cut()));
-                    return self.poll_next(context);
+                    self.poll_next(context)
                 }
             },
-            BodySource::Timed(timed) => ready!(timed.poll_next(context)),
-            BodySource::Socket(body) => ready!(body.as_mut().poll_next(context)),
-        };
-        let is_full = matches!(self.source, BodySource::Full(_));
-        if let Some(line) = &mut self.line {
-            match &next {
-                Some(Ok(bytes)) => {
-                    line.sent += frame_bytes.unwrap_or(bytes.len()) as u64;
-                    if is_full {
-                        line.end = End::Complete;
-                    }
-                }
-                Some(Err(broken)) => line.end = End::Fault(broken.name()),
-                None => line.end = End::Complete,
+            BodySource::Timed(timed) => timed.poll_next(receipt, context),
+            BodySource::Socket(body) => {
+                let next = ready!(catch(|| body.as_mut().poll_next(context)).unwrap_or_else(|panic| {
+                    record_panic(&panic, receipt);
+                    Poll::Ready(Some(Err(Broken::Cut)))
+                }));
+                SentBody::record(receipt, &next, Delivered::default());
+                Poll::Ready(next)
             }
         }
-        Poll::Ready(next)
     }
 }
 
 /// Records a panic in the middle of a response, and closes its receipt.
-pub(super) fn record_panic(panic: &Panic, receipt: &mut Option<Receipt>) {
+fn record_panic(panic: &Panic, receipt: &mut OpenReceipt) {
     if let Some(receipt) = receipt.take() {
         receipt.record_panic(panic);
     }
@@ -250,28 +252,26 @@ pub(super) struct PacedBody {
     sleep: Pin<Box<Sleep>>,
     /// The deadline of `sleep`, if it is running.
     until: Option<Instant>,
-    receipt: Option<Receipt>,
     socket: Option<Arc<Socket>>,
     lateness: Arc<LatenessHistogram>,
 }
 
 impl PacedBody {
-    /// Sends steps from `start` on. The receipt is closed at their end.
+    /// Sends steps from `start` on.
     pub(super) fn new(
         steps: TimedBody,
         start: Instant,
-        receipt: Option<Receipt>,
         socket: Option<Arc<Socket>>,
         lateness: Arc<LatenessHistogram>,
     ) -> Self {
         let sleep = Box::pin(tokio::time::sleep_until(start));
-        PacedBody { steps, start, next: None, sleep, until: None, receipt, socket, lateness }
+        PacedBody { steps, start, next: None, sleep, until: None, socket, lateness }
     }
 
     /// A body that is cut at once.
     fn cut() -> Self {
         let steps = std::iter::once(TimedStep { at: Duration::ZERO, step: Step::Cut });
-        PacedBody::new(TimedBody { length: None, steps: Box::new(steps) }, Instant::now(), None, None, Arc::default())
+        PacedBody::new(TimedBody { length: None, steps: Box::new(steps) }, Instant::now(), None, Arc::default())
     }
 
     /// Waits until an instant; forever without one.
@@ -287,12 +287,16 @@ impl PacedBody {
         self.sleep.as_mut().poll(context)
     }
 
-    /// The next bytes, once they are due. A panic of the steps cuts the response.
-    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+    /// The next bytes, once they are due. A panic of the steps cuts the response. The receipt is closed at the end.
+    pub(super) fn poll_next(
+        &mut self,
+        receipt: &mut OpenReceipt,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Broken>>> {
         let this = self;
         if this.next.is_none() {
             this.next = catch(|| this.steps.steps.next()).unwrap_or_else(|panic| {
-                record_panic(&panic, &mut this.receipt);
+                record_panic(&panic, receipt);
                 Some(TimedStep { at: Duration::ZERO, step: Step::Cut })
             });
             if let Some(TimedStep { at, step: Step::Cut | Step::Reset }) = &mut this.next {
@@ -300,24 +304,30 @@ impl PacedBody {
             }
         }
         let Some(TimedStep { at, .. }) = &this.next else {
-            this.receipt = None;
+            end(receipt, Outcome::Complete);
             return Poll::Ready(None);
         };
         let due = if *at == Duration::MAX { None } else { this.start.checked_add(*at) };
         ready!(this.poll_until(due, context));
-        match this.next.take().map(|timed| timed.step) {
-            Some(Step::Send(bytes)) => {
+        let broken = match this.next.take() {
+            Some(TimedStep { at, step: Step::Send(bytes, delivered) }) => {
                 if let Some(due) = due.filter(|due| *due > this.start) {
                     this.lateness.add(Instant::now().saturating_duration_since(due));
                 }
-                Poll::Ready(Some(Ok(bytes)))
+                if let Some(receipt) = receipt {
+                    receipt.body_sent(bytes.len(), delivered, Some(at));
+                    receipt.keep(&bytes);
+                }
+                return Poll::Ready(Some(Ok(bytes)));
             }
-            Some(Step::Reset) => {
+            Some(TimedStep { step: Step::Reset, .. }) => {
                 reset(this.socket.as_deref());
-                Poll::Ready(Some(Err(Broken::Reset)))
+                Broken::Reset
             }
-            Some(Step::Cut) | None => Poll::Ready(Some(Err(Broken::Cut))),
-        }
+            Some(TimedStep { step: Step::Cut, .. }) | None => Broken::Cut,
+        };
+        end(receipt, Outcome::Fault);
+        Poll::Ready(Some(Err(broken)))
     }
 }
 
@@ -328,16 +338,16 @@ mod tests {
     use super::*;
 
     fn timed(list: impl Iterator<Item = TimedStep> + Send + 'static) -> PacedBody {
-        PacedBody::new(TimedBody { length: None, steps: Box::new(list) }, Instant::now(), None, None, Arc::default())
+        PacedBody::new(TimedBody { length: None, steps: Box::new(list) }, Instant::now(), None, Arc::default())
     }
 
     async fn next(timed: &mut PacedBody) -> Option<Result<Bytes, Broken>> {
-        poll_fn(|context| timed.poll_next(context)).await
+        poll_fn(|context| timed.poll_next(&mut None, context)).await
     }
 
     /// Ten thousand events, 20.3 ms apart.
     fn events() -> impl Iterator<Item = TimedStep> + Send {
-        (0..10_000).map(|n| TimedStep { at: due(n), step: Step::Send(Bytes::from_static(b"x")) })
+        (0..10_000).map(|n| TimedStep { at: due(n), step: Step::Send(Bytes::from_static(b"x"), Delivered::default()) })
     }
 
     fn due(n: u32) -> Duration {
@@ -372,7 +382,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_cut_comes_after_the_bytes_before_it_were_flushed() {
-        let steps = [Step::Send(Bytes::from_static(b"x")), Step::Cut];
+        let steps = [Step::Send(Bytes::from_static(b"x"), Delivered::default()), Step::Cut];
         let (start, mut timed) =
             (Instant::now(), timed(steps.into_iter().map(|step| TimedStep { at: Duration::ZERO, step })));
         assert!(next(&mut timed).await.unwrap().is_ok());

@@ -66,13 +66,14 @@ async fn serve_with_defects(request: HttpRequest, worker: &Worker) -> HttpRespon
         let body = RequestBody::Whole(Bytes::from_static(CHAT.as_bytes()));
         let (client, headers) = (Ipv4Addr::LOCALHOST.into(), &HeaderView(&request));
         let path = "/v1/chat/completions";
-        let chat = Request { method: &Method::POST, path, query: "", headers, client, body, files: &[] };
+        let connection = ConnectionInfo::default();
+        let chat = Request { method: &Method::POST, path, query: "", headers, client, connection, body, files: &[] };
         let (response, receipt) = engine.handle(&chat).await;
         let event = || StreamEvent::content(Bytes::from(vec![b'x'; 5000]), 1);
         let events = (0..3).map(move |n| if n < 2 { event() } else { panic!("third event") });
         let body = Body::Stream(EventStream { events: Box::new(events), format: StreamFormat::Data("\n") });
         let response = Response { body, ..response };
-        return response::deliver(response, receipt, &request, &worker.edge.lateness, None).await;
+        return response::deliver(response, receipt, &request, &worker.edge.lateness).await;
     }
     if path.ends_with("/defect") {
         let payload = Payload::Stream { payload: Box::pin(Unreadable) as Pin<Box<dyn Stream<Item = _>>> };
@@ -136,7 +137,7 @@ fn a_panic_is_one_request_s_error_in_its_provider_s_words() {
         ("/v1/defect", r#""message": "The server had an error while processing your request. Sorry about that!""#),
         ("/anthropic/v1/defect", r#"{"type":"error","error":{"type":"api_error","message":"Internal server error"}"#),
     ] {
-        let before = edge.engine.get().metrics();
+        let before = edge.engine.get().metrics(None);
         let mut connection = connect(address);
         let response = exchange(&mut connection, path, "}\n}");
         assert!(response.starts_with("HTTP/1.1 500 ") && response.contains(words), "{response}");
@@ -146,7 +147,7 @@ fn a_panic_is_one_request_s_error_in_its_provider_s_words() {
         let expected = format!("POST {path} ({id}): answered with status 500: panic at ");
         assert!(line.starts_with(&expected) && line.contains("no body for …"), "{line}");
         assert!(!line.contains('\n') && !line.contains("key-0123456789"), "{line}");
-        let after = edge.engine.get().metrics();
+        let after = edge.engine.get().metrics(None);
         assert_eq!((after.panics - before.panics, after.in_flight), (1, 0));
         assert!(exchange(&mut neighbour, "/v1/chat/completions", "[DONE]\n\n").contains("HTTP/1.1 200 OK"));
     }
@@ -155,14 +156,14 @@ fn a_panic_is_one_request_s_error_in_its_provider_s_words() {
 #[test]
 fn a_panic_in_a_stream_cuts_it_and_gives_its_place_back() {
     let (address, edge) = start();
-    let before = edge.engine.get().metrics().panics;
+    let before = edge.engine.get().metrics(None).panics;
     for round in 1..=3 {
         let cut = exchange(&mut connect(address), "/stream/defect", "0\r\n\r\n");
         assert!(cut.contains("HTTP/1.1 200 OK") && !cut.ends_with("0\r\n\r\n"), "{cut}");
         let id = cut.split_once("x-request-id: ").unwrap().1.split("\r\n").next().unwrap();
         let [line] = &logged(id)[..] else { panic!("{:?}", logged(id)) };
         assert!(line.starts_with(&format!("response {id}: cut: panic at ")) && line.contains("third event"), "{line}");
-        let metrics = edge.engine.get().metrics();
+        let metrics = edge.engine.get().metrics(None);
         assert_eq!((metrics.panics - before, metrics.in_flight), (round, 0));
     }
 }

@@ -34,16 +34,11 @@ use self::{
     socket::{Event, Socket, Wire},
 };
 use super::{
-    Connection, Edge, SentBody,
-    access_log::LogLine,
-    empty,
-    response::{self, BodySource, Broken, PacedBody, record_panic},
+    Connection, Edge, SentBody, empty,
+    response::{self, Broken, OpenReceipt, PacedBody},
 };
 use crate::{
-    core::{
-        panics::catch,
-        response::{Body, HeadTiming, Response, Step, TimedBody, TimedStep, session::Session},
-    },
+    core::response::{Body, Delivered, HeadTiming, Response, Step, TimedBody, TimedStep, session::Session},
     engine::Receipt,
 };
 
@@ -81,19 +76,14 @@ pub(in crate::server) fn is_upgrade(request: &Request) -> bool {
 }
 
 /// Responds to a request for a WebSocket. An endpoint without one responds as to any other request.
-pub(super) async fn respond(
-    request: &Request,
-    payload: Payload,
-    edge: &Arc<Edge>,
-    line: Option<&mut LogLine>,
-) -> HttpResponse<SentBody> {
+pub(super) async fn respond(request: &Request, payload: Payload, edge: &Arc<Edge>) -> HttpResponse<SentBody> {
     let opening = OpeningRequest::new(request, &edge.trusted_proxies);
     let (mut response, mut receipt) = edge.engine.get().handle(&opening.request(Bytes::new())).await;
     let (session, time) = match (response.body, response.head_timing) {
         (Body::Session(session), HeadTiming::After(time)) => (session, time),
         (content, opening) => {
             response = Response { body: content, head_timing: opening, ..response };
-            return response::deliver(response, receipt, request, &edge.lateness, line).await;
+            return response::deliver(response, receipt, request, &edge.lateness).await;
         }
     };
     if !time.is_zero() {
@@ -104,6 +94,7 @@ pub(super) async fn respond(
         head.insert_header((SEC_WEBSOCKET_PROTOCOL, protocol));
     }
     receipt.release();
+    receipt.head_sent();
     let socket = request.conn_data::<Connection>().and_then(|connection| connection.socket.clone());
     let (wire, handle) = (Wire::default(), socket.clone());
     let conversation = Conversation {
@@ -125,16 +116,13 @@ pub(super) async fn respond(
             http_response.headers_mut().append(name, value);
         }
     }
-    http_response
-        .map_body(|_, ()| BodySource::Socket(Box::pin(SocketBody { run, wire, receipt: Some(receipt) })).into())
+    http_response.map_body(|_, ()| SentBody::socket(Box::pin(SocketBody { run, wire }), receipt))
 }
 
 /// The body of the response to a handshake.
 struct SocketBody {
     run: Pin<Box<dyn Future<Output = Result<(), Broken>>>>,
     wire: Wire,
-    /// Held until the conversation has ended.
-    receipt: Option<Receipt>,
 }
 
 impl Stream for SocketBody {
@@ -145,16 +133,7 @@ impl Stream for SocketBody {
         if let Some(bytes) = self.wire.take() {
             return Poll::Ready(Some(Ok(bytes)));
         }
-        let polled = match catch(|| self.run.as_mut().poll(context)) {
-            Ok(polled) => polled,
-            Err(panic) => {
-                record_panic(&panic, &mut self.receipt);
-                return Poll::Ready(Some(Err(Broken::Cut)));
-            }
-        };
-        if polled.is_ready() {
-            self.receipt = None;
-        }
+        let polled = self.run.as_mut().poll(context);
         match (polled, self.wire.take()) {
             (Poll::Pending, None) => Poll::Pending,
             (Poll::Pending, Some(bytes)) => Poll::Ready(Some(Ok(bytes))),
@@ -239,9 +218,9 @@ enum ModelState {
     /// A request was sent to the engine.
     Waiting(Pin<Box<dyn Future<Output = (Response, Receipt)>>>),
     /// The response is being sent.
-    Responding(Box<PacedBody>),
+    Responding(Box<PacedBody>, OpenReceipt),
     /// The response is an error; its status, and its body so far.
-    Failing(Box<PacedBody>, u16, Vec<u8>),
+    Failing(Box<PacedBody>, OpenReceipt, u16, Vec<u8>),
 }
 
 /// The next event of the model's side.
@@ -275,38 +254,43 @@ impl Model {
             match &mut self.state {
                 ModelState::Idle => return pending().await,
                 ModelState::Waiting(response) => {
-                    let (response, receipt) = response.await;
-                    let status = response.status;
-                    let timed = Box::new(self.timed_body(response, receipt));
+                    let (response, mut receipt) = response.await;
+                    receipt.head_sent();
+                    let (status, receipt) = (response.status, Some(Box::new(receipt)));
+                    let timed = Box::new(self.timed_body(response));
                     self.state = if status.is_success() {
-                        ModelState::Responding(timed)
+                        ModelState::Responding(timed, receipt)
                     } else {
-                        ModelState::Failing(timed, status.as_u16(), Vec::new())
+                        ModelState::Failing(timed, receipt, status.as_u16(), Vec::new())
                     };
                 }
-                ModelState::Responding(timed) => match poll_fn(|context| timed.poll_next(context)).await {
-                    Some(Ok(event)) => return ModelEvent::Event(event),
-                    Some(Err(broken)) => return ModelEvent::Broken(broken),
-                    None => {
-                        self.cancel();
-                        return ModelEvent::End;
+                ModelState::Responding(timed, receipt) => {
+                    match poll_fn(|context| timed.poll_next(receipt, context)).await {
+                        Some(Ok(event)) => return ModelEvent::Event(event),
+                        Some(Err(broken)) => return ModelEvent::Broken(broken),
+                        None => {
+                            self.cancel();
+                            return ModelEvent::End;
+                        }
                     }
-                },
-                ModelState::Failing(timed, status, body) => match poll_fn(|context| timed.poll_next(context)).await {
-                    Some(Ok(bytes)) => body.extend_from_slice(&bytes),
-                    Some(Err(broken)) => return ModelEvent::Broken(broken),
-                    None => {
-                        let failed = ModelEvent::Failed(*status, std::mem::take(body));
-                        self.cancel();
-                        return failed;
+                }
+                ModelState::Failing(timed, receipt, status, body) => {
+                    match poll_fn(|context| timed.poll_next(receipt, context)).await {
+                        Some(Ok(bytes)) => body.extend_from_slice(&bytes),
+                        Some(Err(broken)) => return ModelEvent::Broken(broken),
+                        None => {
+                            let failed = ModelEvent::Failed(*status, std::mem::take(body));
+                            self.cancel();
+                            return failed;
+                        }
                     }
-                },
+                }
             }
         }
     }
 
     /// Converts a response into a timed body.
-    fn timed_body(&self, response: Response, receipt: Receipt) -> PacedBody {
+    fn timed_body(&self, response: Response) -> PacedBody {
         let once = |at, step| -> Box<dyn Iterator<Item = TimedStep> + Send> {
             Box::new(std::iter::once(TimedStep { at, step }))
         };
@@ -315,14 +299,15 @@ impl Model {
             (HeadTiming::Closed, _) => once(Duration::ZERO, Step::Cut),
             (HeadTiming::Reset, _) => once(Duration::ZERO, Step::Reset),
             (HeadTiming::After(_), Body::Timed(steps)) => steps.steps,
-            (HeadTiming::After(at), Body::Full(bytes)) => once(at, Step::Send(bytes)),
-            (HeadTiming::After(at), Body::Stream(events)) => {
-                Box::new(events.events.map(move |event| TimedStep { at, step: Step::Send(event.bytes) }))
-            }
+            (HeadTiming::After(at), Body::Full(bytes)) => once(at, Step::Send(bytes, Delivered::default())),
+            (HeadTiming::After(at), Body::Stream(events)) => Box::new(events.events.map(move |event| {
+                let delivered = event.delivered();
+                TimedStep { at, step: Step::Send(event.bytes, delivered) }
+            })),
             // A request with a body opens no session.
             (HeadTiming::After(_), Body::Session(_)) => Box::new(std::iter::empty()),
         };
         let steps = TimedBody { length: None, steps: list };
-        PacedBody::new(steps, Instant::now(), Some(receipt), self.socket.clone(), Arc::clone(&self.edge.lateness))
+        PacedBody::new(steps, Instant::now(), self.socket.clone(), Arc::clone(&self.edge.lateness))
     }
 }

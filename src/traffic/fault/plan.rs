@@ -1,6 +1,6 @@
 //! The faults of one response, and their application to it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -9,8 +9,9 @@ use http::{
 };
 
 use super::{
-    Fault, FaultKind,
+    Fault, FaultKind, FaultLabel,
     corrupt::CorruptedStream,
+    spec,
     timeline::{self, Timeline},
 };
 use crate::{
@@ -32,6 +33,8 @@ pub struct Plan {
 #[derive(Debug)]
 struct PlannedFault {
     fault: Fault,
+    /// The specification that it is a part of, and its number in it.
+    written: (Arc<str>, usize),
     /// Progress within its time window, from 0 to 1.
     progress: f64,
 }
@@ -47,11 +50,24 @@ impl Plan {
         self.closed || self.faults.iter().any(|planned| planned.fault.excludes(fault))
     }
 
-    pub(super) fn add(&mut self, fault: &Fault, progress: f64) {
+    pub(super) fn add(&mut self, fault: &Fault, written: (&Arc<str>, usize), progress: f64) {
         match fault.kind {
             FaultKind::Ok => self.closed = true,
-            _ => self.faults.push(PlannedFault { fault: fault.clone(), progress }),
+            _ => {
+                let written = (Arc::clone(written.0), written.1);
+                self.faults.push(PlannedFault { fault: fault.clone(), written, progress });
+            }
         }
+    }
+
+    /// Returns the name of each fault.
+    pub fn labels(&self) -> impl Iterator<Item = FaultLabel> {
+        self.faults.iter().map(|planned| planned.fault.kind.label())
+    }
+
+    /// Returns each fault as it was written.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.faults.iter().filter_map(|PlannedFault { written: (spec, number), .. }| spec::parts(spec).nth(*number))
     }
 
     fn find<T>(&self, mut pick: impl FnMut(&FaultKind) -> Option<T>) -> Option<T> {

@@ -14,6 +14,70 @@ pub struct FaultSpec {
     faults: Vec<Fault>,
 }
 
+/// What a request asks for where it asks for faults: `503x2~scope=t7~call=c1`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RequestTerms {
+    /// The faults.
+    pub faults: Option<FaultSpec>,
+    /// The scope of the request.
+    pub scope: Option<Box<str>>,
+    /// The name of the logical call that the request is an attempt of.
+    pub call: Option<Box<str>>,
+}
+
+/// The terms that name something, each with its maximum length.
+const TERMS: [(&str, usize); 2] = [("scope", 64), ("call", 128)];
+
+impl FromStr for RequestTerms {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        check_length(text)?;
+        if !parts(text).any(|part| term(part).is_some()) {
+            return Ok(RequestTerms { faults: Some(text.parse()?), ..RequestTerms::default() });
+        }
+        let (mut terms, mut faults) = (RequestTerms::default(), Vec::new());
+        for part in parts(text) {
+            match term(part) {
+                None => faults.push(part),
+                Some((name, value)) => {
+                    let value = Some(check_term(part, name, value)?);
+                    if name == "scope" { terms.scope = value } else { terms.call = value }
+                }
+            }
+        }
+        if !faults.is_empty() {
+            terms.faults = Some(faults.join("~").parse()?);
+        }
+        Ok(terms)
+    }
+}
+
+/// Splits a term that names something: `scope=t7`.
+fn term(part: &str) -> Option<(&'static str, &str)> {
+    let (name, value) = part.split_once('=')?;
+    let (known, _) = TERMS.iter().find(|(known, _)| *known == name)?;
+    Some((known, value))
+}
+
+/// Checks the name of a scope. An empty one is the default scope.
+///
+/// # Errors
+/// The name has other characters than a scope's, or too many.
+pub fn check_scope(name: &str) -> Result<(), String> {
+    if name.is_empty() { Ok(()) } else { check_term(&format!("scope={name}"), "scope", name).map(|_| ()) }
+}
+
+fn check_term(part: &str, name: &str, value: &str) -> Result<Box<str>, String> {
+    let most = TERMS.iter().find(|(known, _)| *known == name).map_or(0, |(_, most)| *most);
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    if value.is_empty() || value.len() > most || !value.bytes().all(is_allowed) {
+        let shown: String = part.chars().take(40).collect();
+        return Err(format!("`{shown}` is not a name; write {name}= and 1 to {most} of A-Z a-z 0-9 _ . -"));
+    }
+    Ok(value.into())
+}
+
 /// The conditions under which faults happen to one request.
 pub struct FaultContext<'a> {
     /// Time since the start of the server.
@@ -63,10 +127,24 @@ impl FaultSpec {
             let Some(progress) = progress else { continue };
             let by_chance = fault.percent.is_none_or(|percent| context.random.unit() * 100.0 < percent);
             if by_chance && fault.times.is_none_or(|times| (context.count)(index, times)) {
-                plan.add(fault, progress);
+                plan.add(fault, (&self.text, index), progress);
             }
         }
     }
+}
+
+fn check_length(text: &str) -> Result<(), String> {
+    match text.len() {
+        length if length > MAX_LENGTH => {
+            Err(format!("{length} bytes of faults are too many; write {MAX_LENGTH} at most"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns the parts of a text that `~` separates.
+pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split('~').map(str::trim).filter(|part| !part.is_empty())
 }
 
 /// The longest text of a specification, in bytes. It is bounded because clients send it.
@@ -76,11 +154,11 @@ impl FromStr for FaultSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.len() > MAX_LENGTH {
-            return Err(format!("{} bytes of faults are too many; write {MAX_LENGTH} at most", text.len()));
+        if let Some(part) = parts(text).find(|part| term(part).is_some()) {
+            return Err(format!("`{part}` belongs to a request; leave it out here, and send it with the request"));
         }
-        let parts = text.split('~').filter(|part| !part.trim().is_empty());
-        let faults = parts.map(str::parse).collect::<Result<Vec<Fault>, String>>()?;
+        check_length(text)?;
+        let faults = parts(text).map(str::parse).collect::<Result<Vec<Fault>, String>>()?;
         if faults.is_empty() {
             return Err("no fault is named; write 503, or 429x2~retry-after=2s".to_owned());
         }
@@ -158,6 +236,19 @@ mod tests {
             Some(time.quantile_at(0.5, progress).as_millis())
         });
         assert_eq!(times, [None, Some(1000), Some(2000), Some(3000), Some(3000)]);
+    }
+
+    #[test]
+    fn a_request_names_its_scope_and_its_call_beside_faults() {
+        let terms: RequestTerms = "503x2~scope=t7~call=c.1~cut@4".parse().unwrap();
+        assert_eq!((terms.scope.as_deref(), terms.call.as_deref()), (Some("t7"), Some("c.1")));
+        assert_eq!(terms.faults.unwrap().to_string(), "503x2~cut@4", "the count of a fault does not depend on them");
+        let terms: RequestTerms = "scope=t7".parse().unwrap();
+        assert_eq!((terms.scope.as_deref(), terms.faults), (Some("t7"), None));
+        for wrong in ["scope=", "scope=a/b", "call=a b", &format!("scope={}", "x".repeat(65)), "~", "boom~scope=t7"] {
+            assert!(wrong.parse::<RequestTerms>().is_err(), "{wrong}");
+        }
+        assert!("503~scope=t7".parse::<FaultSpec>().unwrap_err().contains("belongs to a request"));
     }
 
     #[test]

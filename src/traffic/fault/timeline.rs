@@ -7,7 +7,7 @@ use flate2::{Compression, write::GzEncoder};
 use smallvec::SmallVec;
 
 use crate::{
-    core::response::{Step, StreamEvent, TimedStep},
+    core::response::{Delivered, Step, StreamEvent, TimedStep},
     traffic::latency::Pace,
 };
 
@@ -79,7 +79,7 @@ impl Timeline {
     pub(super) fn first(&mut self) -> Duration {
         self.first = self.step();
         match &self.first {
-            Some(TimedStep { at, step: Step::Send(_) }) => *at,
+            Some(TimedStep { at, step: Step::Send(..) }) => *at,
             _ => Duration::ZERO,
         }
     }
@@ -108,7 +108,8 @@ impl Timeline {
         let due = self.pace.as_mut().map_or(Duration::ZERO, |pace| pace.due(event.tokens));
         self.at = due.saturating_add(self.stalled);
         self.sent += 1;
-        Some(TimedStep { at: self.at, step: Step::Send(event.bytes) })
+        let delivered = event.delivered();
+        Some(TimedStep { at: self.at, step: Step::Send(event.bytes, delivered) })
     }
 }
 
@@ -126,7 +127,8 @@ pub(super) fn full_body(bytes: Bytes, breaks: &Breaks) -> Vec<TimedStep> {
     let last = bytes.len().saturating_sub(1);
     for (after, kind) in breaks {
         let after = usize::try_from(*after).unwrap_or(usize::MAX).clamp(sent, last.max(sent));
-        list.push(TimedStep { at, step: Step::Send(bytes.slice(mem::replace(&mut sent, after)..after)) });
+        let part = bytes.slice(mem::replace(&mut sent, after)..after);
+        list.push(TimedStep { at, step: Step::Send(part, Delivered::default()) });
         match kind {
             Break::Stall(Some(time)) => {
                 at = at.saturating_add(*time);
@@ -138,7 +140,7 @@ pub(super) fn full_body(bytes: Bytes, breaks: &Breaks) -> Vec<TimedStep> {
         }
         return list;
     }
-    list.push(TimedStep { at, step: Step::Send(bytes.slice(sent..)) });
+    list.push(TimedStep { at, step: Step::Send(bytes.slice(sent..), Delivered::default()) });
     list
 }
 
@@ -152,7 +154,8 @@ pub(super) fn padded(
     let padding = std::iter::from_fn(move || {
         let length = usize::try_from(left).unwrap_or(usize::MAX).min(blank.len());
         left -= length as u64;
-        (length > 0).then(|| TimedStep { at: Duration::ZERO, step: Step::Send(blank.slice(..length)) })
+        let step = || Step::Send(blank.slice(..length), Delivered::default());
+        (length > 0).then(|| TimedStep { at: Duration::ZERO, step: step() })
     });
     padding.chain(steps)
 }
@@ -167,17 +170,21 @@ pub(super) fn slowed(
     steps.flat_map(move |TimedStep { at, step }| {
         free_at = free_at.max(at);
         let (mut start, mut rest) = (free_at, Some(step));
-        if let Some(Step::Send(bytes)) = &rest {
+        if let Some(Step::Send(bytes, _)) = &rest {
             free_at = free_at.saturating_add(Duration::from_secs_f64(bytes.len() as f64 / rate as f64));
         }
         std::iter::from_fn(move || {
             let at = start;
             let step = match rest.take()? {
-                Step::Send(mut bytes) => {
+                Step::Send(mut bytes, delivered) => {
                     let sent = bytes.split_to(piece.min(bytes.len()));
                     start = start.saturating_add(Duration::from_secs_f64(sent.len() as f64 / rate as f64));
-                    rest = (!bytes.is_empty()).then_some(Step::Send(bytes));
-                    Step::Send(sent)
+                    if bytes.is_empty() {
+                        Step::Send(sent, delivered)
+                    } else {
+                        rest = Some(Step::Send(bytes, delivered));
+                        Step::Send(sent, Delivered::default())
+                    }
                 }
                 step => step,
             };
@@ -194,7 +201,7 @@ pub(super) fn delayed(
     let mut free_at = Duration::ZERO;
     steps.map(move |TimedStep { at, step }| {
         free_at = free_at.max(at);
-        if let Step::Send(bytes) = &step {
+        if let Step::Send(bytes, _) = &step {
             free_at = free_at.saturating_add(Duration::from_secs_f64(bytes.len() as f64 / rate as f64));
         }
         TimedStep { at: free_at, step }
@@ -217,7 +224,7 @@ pub(super) fn with_keepalive(
         }
         last = comment_at;
         next = Some(due);
-        Some(TimedStep { at: comment_at, step: Step::Send(comment.clone()) })
+        Some(TimedStep { at: comment_at, step: Step::Send(comment.clone(), Delivered::default()) })
     })
 }
 
@@ -249,16 +256,16 @@ impl Iterator for GzipSteps {
     type Item = TimedStep;
 
     fn next(&mut self) -> Option<TimedStep> {
-        let compressed = match self.steps.next() {
-            None => self.encoder.take()?.finish().ok()?,
-            Some(TimedStep { at, step: Step::Send(bytes) }) => {
+        let (compressed, delivered) = match self.steps.next() {
+            None => (self.encoder.take()?.finish().ok()?, Delivered::default()),
+            Some(TimedStep { at, step: Step::Send(bytes, delivered) }) => {
                 self.at = at;
                 let encoder = self.encoder.as_mut()?;
                 encoder.write_all(&bytes).and_then(|()| encoder.flush()).ok()?;
-                mem::take(encoder.get_mut())
+                (mem::take(encoder.get_mut()), delivered)
             }
             interruption => return interruption,
         };
-        Some(TimedStep { at: self.at, step: Step::Send(compressed.into()) })
+        Some(TimedStep { at: self.at, step: Step::Send(compressed.into(), delivered) })
     }
 }

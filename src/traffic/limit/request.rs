@@ -20,6 +20,8 @@ pub struct LimitRequest<'a> {
     pub deployment: Option<&'a str>,
     /// The path of the request.
     pub path: &'a str,
+    /// The scope and the number of its resets; `None` for the default scope, which was never reset.
+    pub scope: Option<(&'a str, u64)>,
     /// The cost to reserve; needed only if [`Limits::needs_cost`](super::Limits::needs_cost).
     pub cost: Cost,
 }
@@ -27,14 +29,16 @@ pub struct LimitRequest<'a> {
 impl<'a> LimitRequest<'a> {
     /// Returns the parts that identify its bucket in a limit with these dimensions.
     pub(super) fn parts(&self, per: &[Dimension]) -> impl Iterator<Item = BucketKeyPart<'a>> {
-        per.iter().map(|dimension| match (dimension, self.key) {
+        let scope = self.scope.map(|(name, resets)| BucketKeyPart::Scope(name, resets));
+        let dimensions = per.iter().map(|dimension| match (dimension, self.key) {
             (Dimension::Ip, _) | (Dimension::Key, None) => BucketKeyPart::Address(self.ip),
             (Dimension::Key, Some(key)) => BucketKeyPart::Key(key),
             (Dimension::Model, _) => BucketKeyPart::Model(self.model),
             (Dimension::Deployment, _) => BucketKeyPart::Model(self.deployment.unwrap_or(self.model)),
             (Dimension::Endpoint, _) => BucketKeyPart::Path(self.path),
             (Dimension::Global, _) => BucketKeyPart::Global,
-        })
+        });
+        dimensions.chain(scope)
     }
 }
 
@@ -46,6 +50,7 @@ pub(super) enum BucketKeyPart<'a> {
     Model(&'a str),
     Path(&'a str),
     Global,
+    Scope(&'a str, u64),
 }
 
 #[cfg(test)]
@@ -66,10 +71,14 @@ mod tests {
             (Dimension::Deployment, || LimitRequest { deployment: Some("mine"), ..from_client(1) }),
             (Dimension::Endpoint, || LimitRequest { path: "/v2", ..from_client(1) }),
         ];
+        let scopes = [Some(("t7", 0)), Some(("t7", 1)), Some(("t8", 0)), Some(("", 1))];
         for (dimension, other_request) in &other {
             let (limits, _) = limits(&[one(&[*dimension])], false);
             assert!(passes(&limits, &from_client(1)) && !passes(&limits, &from_client(1)), "{dimension:?}");
             assert!(passes(&limits, &other_request()), "{dimension:?} separates them");
+            for scope in scopes {
+                assert!(passes(&limits, &LimitRequest { scope, ..from_client(1) }), "{scope:?} is a space of its own");
+            }
         }
         let (limits, _) = limits(&[one(&[Dimension::Global])], false);
         assert!(passes(&limits, &from_client(1)));

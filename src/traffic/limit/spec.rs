@@ -155,6 +155,20 @@ pub enum Dimension {
     Global,
 }
 
+impl Dimension {
+    /// Returns the name in settings and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dimension::Ip => "ip",
+            Dimension::Key => "key",
+            Dimension::Model => "model",
+            Dimension::Deployment => "deployment",
+            Dimension::Endpoint => "endpoint",
+            Dimension::Global => "global",
+        }
+    }
+}
+
 impl FromStr for Dimension {
     type Err = String;
 

@@ -108,6 +108,7 @@ impl Store {
                 wait: decision.wait,
                 period: Duration::from_nanos(limit.spec.period.nanos()),
             };
+            limit.counts.add(admitted, decision.admitted);
             limit.report(decision.admitted, decision.too_large, limit_status, cost, limit_statuses);
             if admitted && limit.holds_reservation(limits.reconcile) {
                 if uses_slots(limit) {
@@ -181,6 +182,9 @@ fn key(limit: &Limit, request: &LimitRequest<'_>) -> String {
             BucketKeyPart::Model(model) => put(3, model.as_bytes()),
             BucketKeyPart::Path(path) => put(4, path.as_bytes()),
             BucketKeyPart::Global => put(5, b""),
+            // A reset on one server must not separate it from the others.
+            BucketKeyPart::Scope("", _) => {}
+            BucketKeyPart::Scope(name, _) => put(6, name.as_bytes()),
         }
     }
     let mut key = format!("fake-openai:{}:", algorithm(&limit.algorithm));

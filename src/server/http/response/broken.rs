@@ -13,17 +13,6 @@ pub(crate) enum Broken {
     Reset,
 }
 
-impl Broken {
-    /// Returns the name of the fault.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Broken::Cut => "cut",
-            Broken::Empty => "empty",
-            Broken::Reset => "reset",
-        }
-    }
-}
-
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the response was cut on purpose")

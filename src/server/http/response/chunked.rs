@@ -5,10 +5,13 @@
 use actix_http::{Request, ResponseHead, Version, header};
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Broken, record_panic};
+use super::{OpenReceipt, end, record_panic};
 use crate::{
-    core::{panics::catch, response::EventStream},
-    engine::Receipt,
+    core::{
+        panics::{Panic, catch},
+        response::{Delivered, EventStream},
+    },
+    engine::Outcome,
 };
 
 /// Number of bytes that end a write.
@@ -19,61 +22,69 @@ const CAPACITY: usize = MIN_WRITE + 1024;
 /// A lazy sequence of events as a body. It is dropped when the client is gone.
 pub(in crate::server::http) struct ChunkedStream {
     events: EventStream,
-    receipt: Option<Receipt>,
+    ended: bool,
     /// True if events are put into chunks here.
     pub(super) chunked: bool,
 }
 
 impl ChunkedStream {
-    /// The events of a response. The receipt is closed at their end.
-    pub(super) fn new(events: EventStream, receipt: Receipt, request: &Request) -> Self {
+    /// The events of a response.
+    pub(super) fn new(events: EventStream, request: &Request) -> Self {
         // Before HTTP/1.1 there are no chunks: the end of the connection ends the body.
-        ChunkedStream { events, receipt: Some(receipt), chunked: request.version() >= Version::HTTP_11 }
+        ChunkedStream { events, ended: false, chunked: request.version() >= Version::HTTP_11 }
     }
 
-    /// The next write, and the number of event bytes in it.
+    /// The next write. The receipt is closed with the last event: a client that has seen it may send its next request.
     ///
     /// # Errors
     /// The events panicked. The response is to be cut.
-    pub(super) fn next(&mut self) -> Result<Option<(Bytes, usize)>, Broken> {
-        if self.receipt.is_none() {
+    pub(super) fn next(&mut self, receipt: &mut OpenReceipt) -> Result<Option<Bytes>, Panic> {
+        if self.ended {
             return Ok(None);
         }
-        catch(|| self.next_write()).map_err(|panic| {
-            record_panic(&panic, &mut self.receipt);
-            Broken::Cut
-        })
+        catch(|| self.next_write(receipt)).inspect_err(|panic| record_panic(panic, receipt))
     }
 
-    fn next_write(&mut self) -> Option<(Bytes, usize)> {
-        if !self.chunked {
-            let event = self.next_event()?;
-            let own = event.len();
-            return Some((event, own));
+    fn next_write(&mut self, receipt: &mut OpenReceipt) -> Option<Bytes> {
+        let (mut out, mut sent, mut delivered) = (BytesMut::new(), 0, Delivered::default());
+        if self.chunked {
+            out.reserve(CAPACITY);
         }
-        let (mut out, mut event_bytes) = (BytesMut::with_capacity(CAPACITY), 0);
+        let mut single = None;
         while out.len() < MIN_WRITE {
-            match self.next_event() {
-                Some(event) => {
-                    event_bytes += event.len();
-                    put(&event, &mut out);
-                }
-                None => {
+            let Some((event, part)) = self.next_event() else {
+                self.ended = true;
+                if self.chunked {
                     put(b"", &mut out);
-                    break;
                 }
+                break;
+            };
+            sent += event.len();
+            delivered.events += part.events;
+            delivered.tokens += part.tokens;
+            if let Some(receipt) = receipt {
+                receipt.keep(&event);
             }
+            if !self.chunked {
+                single = Some(event);
+                break;
+            }
+            put(&event, &mut out);
         }
-        Some((out.freeze(), event_bytes))
+        if let Some(receipt) = receipt {
+            receipt.body_sent(sent, delivered, None);
+        }
+        if self.ended {
+            end(receipt, Outcome::Complete);
+        }
+        single.or_else(|| (!out.is_empty()).then(|| out.freeze()))
     }
 
     /// The next event that is not empty; an empty chunk would end the body.
-    fn next_event(&mut self) -> Option<Bytes> {
-        let event = self.events.events.by_ref().map(|event| event.bytes).find(|bytes| !bytes.is_empty());
-        if event.is_none() {
-            self.receipt = None;
-        }
-        event
+    fn next_event(&mut self) -> Option<(Bytes, Delivered)> {
+        let event = self.events.events.by_ref().find(|event| !event.bytes.is_empty())?;
+        let delivered = event.delivered();
+        Some((event.bytes, delivered))
     }
 }
 

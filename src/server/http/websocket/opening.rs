@@ -11,8 +11,8 @@ use bytes::Bytes;
 use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 
-use super::super::client;
-use crate::core::request::{Headers, Request, RequestBody};
+use super::super::{client, connection_info};
+use crate::core::request::{ConnectionInfo, Headers, Request, RequestBody};
 
 /// The prefix of a subprotocol that carries a key: browsers cannot set headers on a handshake.
 const KEY_PROTOCOL_PREFIX: &str = "api-key.";
@@ -25,6 +25,7 @@ pub(super) struct OpeningRequest {
     query: String,
     headers: OpeningHeaders,
     client: IpAddr,
+    connection: ConnectionInfo,
 }
 
 struct OpeningHeaders {
@@ -37,6 +38,10 @@ impl Headers for OpeningHeaders {
     fn get(&self, name: &HeaderName) -> Option<&str> {
         let sent = self.map.get(name).and_then(|value| value.to_str().ok());
         sent.or_else(|| self.authorization.as_deref().filter(|_| name == AUTHORIZATION))
+    }
+
+    fn for_each(&self, visit: &mut dyn FnMut(&str, &[u8])) {
+        self.map.iter().for_each(|(name, value)| visit(name.as_str(), value.as_bytes()));
     }
 }
 
@@ -51,7 +56,13 @@ impl OpeningRequest {
         let key = key.or_else(|| in_query().map(|key| percent_decode_str(key).decode_utf8_lossy().into_owned()));
         let authorization = key.filter(|_| !has_key).map(|key| format!("Bearer {key}"));
         let (path, client) = (request.path().to_owned(), client(request, trusted));
-        OpeningRequest { path, query, headers: OpeningHeaders { map, authorization }, client }
+        OpeningRequest {
+            path,
+            query,
+            headers: OpeningHeaders { map, authorization },
+            client,
+            connection: connection_info(request),
+        }
     }
 
     /// Returns a copy of the opening request with this body.
@@ -62,6 +73,7 @@ impl OpeningRequest {
             query: &self.query,
             headers: &self.headers,
             client: self.client,
+            connection: self.connection,
             body: RequestBody::Whole(body),
             files: &[],
         }

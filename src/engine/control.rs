@@ -1,0 +1,97 @@
+//! What the admin pages and the server itself read and change in an engine.
+
+use std::sync::Arc;
+
+use super::{Engine, Journal, MetricsSnapshot};
+use crate::{
+    config::AccessLog,
+    traffic::{
+        fault::check_scope,
+        rule::{LiveRule, RuleError},
+    },
+};
+
+impl Engine {
+    /// Returns the rules added at run time, each with its scope: of one scope, or of all.
+    pub fn rules(&self, scope: Option<&str>) -> Vec<(String, LiveRule)> {
+        let scopes = self.scopes.all().into_iter().filter(|known| scope.is_none_or(|scope| scope == known.name()));
+        scopes
+            .flat_map(|scope| scope.live.list().into_iter().map(move |rule| (scope.name().to_owned(), rule)))
+            .collect()
+    }
+
+    /// Adds a rule at run time, or replaces the one with this id. It belongs to the scope that it names, or else to
+    /// `scope`; without both, to the default one. Returns the name of the scope too.
+    ///
+    /// # Errors
+    /// The rule is invalid, or there are too many.
+    pub fn put_rule(
+        &self,
+        scope: Option<&str>,
+        id: Option<&str>,
+        rule: &serde_json::Value,
+    ) -> Result<(String, LiveRule), RuleError> {
+        let scope = rule.get("scope").and_then(serde_json::Value::as_str).or(scope).unwrap_or_default();
+        check_scope(scope).map_err(RuleError::Invalid)?;
+        let put = self.scopes.get_or_create(Some(scope)).live.put(id, rule, |fault| self.fixtures.check_fault(fault));
+        put.map(|rule| (scope.to_owned(), rule))
+    }
+
+    /// Deletes the rule with this id, in one scope or in any. Returns false if there is none.
+    pub fn delete_rule(&self, scope: Option<&str>, id: &str) -> bool {
+        let scopes = self.scopes.all().into_iter().filter(|known| scope.is_none_or(|scope| scope == known.name()));
+        scopes.fold(false, |deleted, scope| scope.live.delete(id) || deleted)
+    }
+
+    /// Deletes all rules of one scope, or of all.
+    pub fn clear_rules(&self, scope: Option<&str>) {
+        let scopes = self.scopes.all().into_iter().filter(|known| scope.is_none_or(|scope| scope == known.name()));
+        scopes.for_each(|scope| scope.live.clear());
+    }
+
+    /// Starts the callers' sequences of replies and their counted faults again.
+    pub fn restart_sequences(&self) {
+        self.scopes.all().iter().for_each(|scope| scope.state.sequence_counters.clear());
+    }
+
+    /// Forgets everything in a scope: rules, sequences, limits, objects, entries of the journal and counters. Without a
+    /// scope, in all of them.
+    pub fn reset(&self, scope: Option<&str>) {
+        self.scopes.reset(scope);
+    }
+
+    /// Drops a scope with everything in it. Returns false if there is none.
+    pub fn remove_scope(&self, name: &str) -> bool {
+        self.scopes.remove(name)
+    }
+
+    /// Returns the name of each scope besides the default one, with the number of its requests.
+    pub fn scopes(&self) -> impl Iterator<Item = (Arc<str>, u64)> {
+        self.scopes.list().into_iter()
+    }
+
+    /// Returns the journal.
+    pub fn journal(&self) -> &Journal {
+        &self.scopes.records().journal
+    }
+
+    /// Returns the form of the access log.
+    pub fn access_log(&self) -> AccessLog {
+        self.scopes.records().access_log
+    }
+
+    /// Returns the counters of one scope; without a name, of all.
+    pub fn metrics(&self, scope: Option<&str>) -> MetricsSnapshot {
+        self.scopes.snapshot(scope)
+    }
+
+    /// Returns the numbers of requests received and in flight.
+    pub fn totals(&self) -> (u64, u64) {
+        self.scopes.totals()
+    }
+
+    /// Records that the time of the drain is over: responses that are open now are cut by the server itself.
+    pub fn stop(&self) {
+        self.scopes.records().stop();
+    }
+}

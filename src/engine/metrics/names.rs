@@ -1,0 +1,109 @@
+//! The values of labels: a bounded number of names, each with a small number.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use foldhash::fast::RandomState;
+
+/// Maximum number of different values of one label. Further ones count as [`OTHER`].
+const MAX_NAMES: usize = 100;
+/// Maximum number of routes. Built-in and custom fixtures have fewer.
+const MAX_ROUTES: usize = 4000;
+/// Maximum length of a value, in bytes. Longer ones are cut.
+const MAX_LENGTH: usize = 200;
+/// The value of all names beyond the bound.
+const OTHER: &str = "other";
+
+/// The number of a name.
+pub(super) type Name = u16;
+
+/// The names of one label, in the order of their first use. Number 0 is [`OTHER`].
+pub(super) struct Names {
+    max: usize,
+    list: Mutex<Vec<Arc<str>>>,
+}
+
+impl Names {
+    /// No models or deployments yet.
+    pub(super) fn of_requests() -> Self {
+        Names::new(MAX_NAMES)
+    }
+
+    /// No routes yet.
+    pub(super) fn of_routes() -> Self {
+        Names::new(MAX_ROUTES)
+    }
+
+    fn new(max: usize) -> Self {
+        Names { max, list: Mutex::new(vec![OTHER.into()]) }
+    }
+
+    /// Returns the number of a name, which is added unless there are too many.
+    fn number(&self, name: &str) -> (Name, Arc<str>) {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = match list.iter().position(|known| **known == *name) {
+            Some(at) => at,
+            None if list.len() > self.max => 0,
+            None => {
+                list.push(name.into());
+                list.len() - 1
+            }
+        };
+        (Name::try_from(at).unwrap_or(0), Arc::clone(&list[at]))
+    }
+
+    /// Returns all names, by their number.
+    pub(super) fn list(&self) -> Vec<Arc<str>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The numbers of the names that one shard has met.
+#[derive(Default)]
+pub(super) struct KnownNames(HashMap<Arc<str>, Name, RandomState>);
+
+impl KnownNames {
+    /// Returns the number of a name.
+    pub(super) fn number(&mut self, name: &str, names: &Names) -> Name {
+        if let Some(number) = self.0.get(name) {
+            return *number;
+        }
+        let (number, known) = names.number(cut(name));
+        if *known == *name {
+            self.0.insert(known, number);
+        }
+        number
+    }
+}
+
+/// Returns the first bytes of a long name.
+fn cut(name: &str) -> &str {
+    let mut end = name.len().min(MAX_LENGTH);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    &name[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_beyond_the_bound_count_as_other() {
+        let (names, mut known) = (Names::of_requests(), KnownNames::default());
+        let numbers: Vec<_> = (0..MAX_NAMES + 5).map(|n| known.number(&format!("model-{n}"), &names)).collect();
+        assert_eq!((numbers[0], numbers[MAX_NAMES - 1], numbers[MAX_NAMES]), (1, 100, 0));
+        assert_eq!(known.number("model-3", &names), 4, "a known name keeps its number");
+        assert_eq!((names.list().len(), &*names.list()[0]), (MAX_NAMES + 1, OTHER));
+    }
+
+    #[test]
+    fn a_long_name_is_cut_between_two_characters() {
+        let (names, mut known) = (Names::of_requests(), KnownNames::default());
+        known.number(&"ä".repeat(500), &names);
+        assert_eq!(*names.list()[1], *"ä".repeat(100));
+    }
+}

@@ -1,0 +1,272 @@
+//! Receipts: the open record of one request. It is closed once, with the reason.
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+
+use super::{
+    journal::{End, Entry, Head, Opened, kept},
+    metrics::{ClosedRequest, Labels, Tokens},
+    outcome::{Outcome, Phase},
+    scope::ScopeState,
+};
+use crate::{
+    config::AccessLog,
+    core::{
+        context::RequestContext,
+        limit_status::Cost,
+        response::{Body, Delivered, HeadTiming, Response},
+    },
+    traffic::{capacity::Permit, fault::Plan, limit::Reservation},
+};
+
+/// The open record of one request. The edge reports to it what was sent, and closes it with [`end`](Receipt::end).
+/// Dropped before that, it records that the client has left, or that the server stopped.
+pub struct Receipt {
+    scope: Arc<ScopeState>,
+    labels: Labels,
+    started: Instant,
+    entry: Option<Arc<Entry>>,
+    /// The id that the client got in the head. It is set while the body can still fail.
+    pub(super) request_id: Option<HeaderValue>,
+    /// The request's reservation in its limits.
+    reservation: Option<Reservation>,
+    /// The request's permit of the concurrency limit.
+    permit: Option<Permit>,
+    response: Option<Returned>,
+    sent: Sent,
+    outcome: Option<Outcome>,
+}
+
+/// The response that the engine returned.
+struct Returned {
+    status: StatusCode,
+    sends_head: bool,
+    is_stream: bool,
+    /// Time until the head as planned.
+    intended: Duration,
+    cost: Option<Cost>,
+    cached: u64,
+    reasoning: u64,
+}
+
+/// The part of the response that was sent.
+#[derive(Default)]
+struct Sent {
+    head: bool,
+    events: u64,
+    tokens: u64,
+    bytes: u64,
+    /// Time to the first token.
+    first_token: Option<Duration>,
+    /// Time to the last event with tokens: as intended, and as it was.
+    last_token: Option<(Duration, Duration)>,
+    /// Intended time to the last event.
+    intended_end: Option<Duration>,
+    /// The start of a stream's body, for the journal.
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+}
+
+impl Receipt {
+    /// Opens the record of a request. `path` is its path as it was sent, `route` the fixture file of its endpoint.
+    pub(super) fn open(scope: &Arc<ScopeState>, context: &RequestContext<'_>, path: &str, route: &str) -> Self {
+        let deployment = context.param("deployment").unwrap_or_default();
+        let labels = scope.metrics.add_received(route, &context.model(), deployment);
+        let journal = &scope.records.journal;
+        let opened = || Opened { context, path, route, scope: scope.name.as_ref() };
+        let is_recorded = journal.is_on() || scope.records.access_log != AccessLog::Off;
+        Receipt {
+            scope: Arc::clone(scope),
+            labels,
+            started: context.started,
+            entry: is_recorded.then(|| journal.open(&opened())),
+            request_id: None,
+            reservation: None,
+            permit: None,
+            response: None,
+            sent: Sent::default(),
+            outcome: None,
+        }
+    }
+
+    /// Holds a reservation until the response has ended.
+    pub(super) fn hold_reservation(&mut self, reservation: Option<Reservation>) {
+        self.reservation = reservation;
+    }
+
+    /// Holds a permit until the response has ended.
+    pub(super) fn hold_permit(&mut self, permit: Permit) {
+        self.permit = Some(permit);
+    }
+
+    /// Releases the reservation and the permit. The request stays open: a realtime session takes limits only for its
+    /// responses.
+    pub fn release(&mut self) {
+        (self.reservation, self.permit) = (None, None);
+    }
+
+    /// Records the response to the request. Without a cost the reservation is returned in full.
+    pub(super) fn respond(&mut self, response: &Response, is_stream: bool, context: &RequestContext<'_>, plan: &Plan) {
+        if let Some(reservation) = &mut self.reservation {
+            reservation.reconcile(response.cost.unwrap_or_default());
+        }
+        if !plan.is_empty() {
+            self.scope.metrics.add_faults(plan.labels());
+        }
+        self.response = Some(Returned {
+            status: response.status,
+            sends_head: matches!(response.head_timing, HeadTiming::After(_)),
+            is_stream,
+            intended: context.intended,
+            cost: response.cost,
+            cached: response.reply.cached,
+            reasoning: response.reply.reasoning,
+        });
+        let Some(entry) = &self.entry else { return };
+        let journal = &self.scope.records.journal;
+        let head = Head {
+            status: response.status,
+            headers: Head::lines(&response.headers),
+            faults: plan.texts().map(Box::from).collect(),
+            reply: response.reply.clone(),
+            cost: response.cost,
+            limits: context.limit_statuses,
+            queued: context.queued,
+            intended: context.intended,
+            own: context.elapsed().saturating_sub(context.queued),
+            is_stream,
+            body: match &response.body {
+                Body::Full(bytes) => Some(kept(bytes, journal.spec().body)),
+                _ => None,
+            },
+        };
+        journal.respond(entry, head);
+    }
+
+    /// Records that the head is sent.
+    pub fn head_sent(&mut self) {
+        self.sent.head = true;
+    }
+
+    /// Records that bytes of the body are sent, with this part of the reply. `due` is the time since the start of the
+    /// response at which they were to be sent, if they had one.
+    pub fn body_sent(&mut self, bytes: usize, delivered: Delivered, due: Option<Duration>) {
+        let sent = &mut self.sent;
+        sent.bytes += bytes as u64;
+        sent.events += u64::from(delivered.events);
+        if due.is_some() {
+            sent.intended_end = due;
+        }
+        if delivered.tokens == 0 {
+            return;
+        }
+        sent.tokens += u64::from(delivered.tokens);
+        if sent.first_token.is_some() && due.is_none() {
+            return;
+        }
+        let now = self.started.elapsed();
+        sent.first_token.get_or_insert(now);
+        let Some(due) = due else { return };
+        if let Some((last_due, last)) = sent.last_token.replace((due, now)) {
+            self.scope.metrics.add_between_tokens(due.saturating_sub(last_due), now.saturating_sub(last));
+        }
+    }
+
+    /// Keeps the start of a stream's body for the journal.
+    pub fn keep(&mut self, bytes: &Bytes) {
+        let Some(rest) = self.scope.records.journal.spec().body.checked_sub(self.sent.kept_bytes) else { return };
+        if self.entry.is_none() || rest == 0 {
+            return;
+        }
+        let (kept, _) = kept(bytes, rest);
+        self.sent.kept_bytes += kept.len();
+        self.sent.kept.push(kept);
+    }
+
+    /// Closes the record.
+    pub fn end(mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
+    }
+
+    fn close(&mut self) {
+        let (now, sent) = (self.started.elapsed(), std::mem::take(&mut self.sent));
+        let is_complete = |outcome: &Outcome| *outcome == Outcome::Complete;
+        // While a panic unwinds, the edge responds with status 500 in place of the response.
+        let panicked = thread::panicking();
+        let outcome = match self.outcome {
+            Some(outcome) => outcome,
+            None if panicked => Outcome::Complete,
+            None if self.scope.records.is_stopped() => Outcome::Drained,
+            None => Outcome::ClientLeft,
+        };
+        let phase = match () {
+            () if is_complete(&outcome) => Phase::Done,
+            () if sent.tokens > 0 => Phase::MidStream,
+            () if !sent.head => Phase::BeforeHead,
+            () if self.response.as_ref().is_some_and(|response| response.is_stream) => Phase::BeforeFirstToken,
+            () if sent.bytes > 0 => Phase::MidStream,
+            () => Phase::BeforeFirstToken,
+        };
+        let response = self.response.as_ref();
+        let sent_head = response.is_some_and(|response| response.sends_head) && phase != Phase::BeforeHead;
+        let status = match response {
+            _ if panicked => Some(StatusCode::INTERNAL_SERVER_ERROR),
+            Some(response) if sent_head => Some(response.status),
+            _ => None,
+        };
+        let tokens = response.and_then(|response| {
+            let cost = response.cost?;
+            let delivered = if is_complete(&outcome) { cost.output } else { sent.tokens.min(cost.output) };
+            let reasoning = response.reasoning.min(delivered);
+            let undelivered = cost.output - delivered;
+            Some(Tokens { input: cost.input, cached: response.cached, output: delivered, reasoning, undelivered })
+        });
+        let intended_end = response.map(|response| sent.intended_end.unwrap_or(response.intended));
+        self.scope.metrics.add_closed(&ClosedRequest {
+            labels: self.labels,
+            status,
+            outcome,
+            phase,
+            tokens,
+            first_token: response.and_then(|response| Some((response.intended, sent.first_token?))),
+            duration: intended_end.filter(|_| is_complete(&outcome)).map(|intended| (intended, now)),
+        });
+        let Some(entry) = self.entry.take() else { return };
+        let full = entry.full_length().filter(|_| is_complete(&outcome) && sent.bytes == 0);
+        let end = End {
+            outcome,
+            phase,
+            status,
+            events: sent.events,
+            bytes: full.unwrap_or(sent.bytes),
+            undelivered: tokens.map_or(0, |tokens| tokens.undelivered),
+            first_token: sent.first_token,
+            intended_end: sent.intended_end,
+            end: now,
+            body: sent.kept,
+        };
+        self.scope.records.journal.close(&entry, end);
+        match self.scope.records.access_log {
+            AccessLog::Off => {}
+            format => entry.line().write(format),
+        }
+    }
+
+    /// Counts a panic in the middle of the response, which is then cut, and closes the record.
+    pub(super) fn end_with_panic(self) {
+        self.scope.metrics.add_panic();
+        self.end(Outcome::Fault);
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,368 @@
+//! Scopes: isolated spaces of one server, for tests that run side by side. What a request changes, and what is counted
+//! about it, belongs to its scope.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use super::{
+    journal::Journal,
+    metrics::{LabelNames, Metrics, MetricsSnapshot},
+};
+use crate::{
+    config::AccessLog,
+    model::ModelBehavior,
+    resources::{state::EngineState, store::ResourceStore},
+    traffic::rule::LiveRules,
+};
+
+/// Maximum number of scopes besides the default one. The one that was idle longest is dropped for a new one.
+const MAX_SCOPES: usize = 1000;
+/// Maximum memory of the objects of all scopes besides the default one, in bytes. Beyond it, idle scopes are dropped.
+const MAX_MEMORY: usize = 64 << 20;
+
+/// The records that all scopes share.
+pub(super) struct Records {
+    pub(super) journal: Journal,
+    pub(super) access_log: AccessLog,
+    names: Arc<LabelNames>,
+    /// The counters of scopes that were dropped.
+    dropped: Metrics,
+    /// The counters of scopes that were dropped while requests were open.
+    leaving: Mutex<Vec<Arc<Metrics>>>,
+    stopped: AtomicBool,
+}
+
+impl Records {
+    /// Records that the time of the drain is over: what is open now, the server itself cuts.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Forgets a scope that is dropped, except for its counters.
+    fn drop_scope(&self, scope: &ScopeState) {
+        self.journal.clear(Some(scope.name()));
+        self.leaving().push(Arc::clone(&scope.metrics));
+    }
+
+    /// Returns the counters of dropped scopes with open requests.
+    fn leaving(&self) -> MutexGuard<'_, Vec<Arc<Metrics>>> {
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.retain(|metrics| {
+            let is_open = metrics.totals().1 > 0;
+            if !is_open {
+                self.dropped.add(metrics);
+            }
+            is_open
+        });
+        leaving
+    }
+}
+
+/// The state of one scope.
+pub(super) struct ScopeState {
+    /// The name; `None` for the default scope.
+    pub(super) name: Option<Arc<str>>,
+    /// Number of resets. It is a part of the keys of limits, so that a reset begins new buckets.
+    resets: Arc<AtomicU64>,
+    /// Rules added at run time.
+    pub(super) live: Arc<LiveRules>,
+    pub(super) state: EngineState,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) records: Arc<Records>,
+}
+
+impl ScopeState {
+    fn new(
+        name: Option<Arc<str>>,
+        shards: usize,
+        behavior: &ModelBehavior,
+        strict: bool,
+        records: &Arc<Records>,
+    ) -> Self {
+        let resources = Arc::new(ResourceStore::new(strict));
+        let state =
+            EngineState { behavior: behavior.clone(), scope: name.clone(), resources, ..EngineState::default() };
+        let metrics = Arc::new(Metrics::new(Arc::clone(&records.names), shards));
+        ScopeState { name, resets: Arc::default(), live: Arc::default(), state, metrics, records: Arc::clone(records) }
+    }
+
+    /// The same scope after a reload, with another behavior of the model.
+    fn reloaded(&self, behavior: &ModelBehavior) -> Self {
+        ScopeState {
+            name: self.name.clone(),
+            resets: Arc::clone(&self.resets),
+            live: Arc::clone(&self.live),
+            state: EngineState {
+                behavior: behavior.clone(),
+                scope: self.name.clone(),
+                sequence_counters: Arc::clone(&self.state.sequence_counters),
+                resources: Arc::clone(&self.state.resources),
+            },
+            metrics: Arc::clone(&self.metrics),
+            records: Arc::clone(&self.records),
+        }
+    }
+
+    /// The name; empty for the default scope.
+    pub(super) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    /// Returns what separates the buckets of its limits from those of other scopes; `None` for the usual ones.
+    pub(super) fn limit_key(&self) -> Option<(&str, u64)> {
+        match (&self.name, self.resets.load(Ordering::Relaxed)) {
+            (None, 0) => None,
+            (_, resets) => Some((self.name(), resets)),
+        }
+    }
+
+    /// Forgets everything: rules, sequences, limits, objects, entries of the journal and counters.
+    fn reset(&self) {
+        self.live.clear();
+        self.state.sequence_counters.clear();
+        self.state.resources.clear();
+        self.resets.fetch_add(1, Ordering::Relaxed);
+        self.records.journal.clear(Some(self.name()));
+        self.metrics.reset();
+    }
+}
+
+/// All scopes of an engine.
+pub(super) struct Scopes {
+    default: Arc<ScopeState>,
+    named: Mutex<NamedScopes>,
+    strict: bool,
+}
+
+#[derive(Default)]
+struct NamedScopes {
+    list: HashMap<Arc<str>, UsedScope>,
+    /// Number of look-ups so far.
+    uses: u64,
+}
+
+/// A scope, and the number of the look-up that last found it.
+struct UsedScope {
+    scope: Arc<ScopeState>,
+    last_use: u64,
+}
+
+impl Scopes {
+    /// Creates the default scope, whose counters are in so many shards.
+    pub(super) fn new(
+        behavior: &ModelBehavior,
+        strict: bool,
+        shards: usize,
+        journal: Journal,
+        access_log: AccessLog,
+    ) -> Self {
+        let names = Arc::<LabelNames>::default();
+        let dropped = Metrics::new(Arc::clone(&names), 1);
+        let records = Arc::new(Records {
+            journal,
+            access_log,
+            names,
+            dropped,
+            leaving: Mutex::default(),
+            stopped: AtomicBool::new(false),
+        });
+        let default = Arc::new(ScopeState::new(None, shards, behavior, strict, &records));
+        Scopes { default, named: Mutex::default(), strict }
+    }
+
+    /// The same scopes after a reload.
+    pub(super) fn reloaded(&self, behavior: &ModelBehavior) -> Self {
+        let NamedScopes { list, uses } = &*self.named();
+        let reloaded = |scope: &ScopeState| Arc::new(scope.reloaded(behavior));
+        let list = list
+            .iter()
+            .map(|(name, used)| (Arc::clone(name), UsedScope { scope: reloaded(&used.scope), last_use: used.last_use }))
+            .collect();
+        let named = Mutex::new(NamedScopes { list, uses: *uses });
+        Scopes { default: reloaded(&self.default), named, strict: self.strict }
+    }
+
+    fn named(&self) -> MutexGuard<'_, NamedScopes> {
+        // Every step leaves the map valid.
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn default(&self) -> &Arc<ScopeState> {
+        &self.default
+    }
+
+    pub(super) fn records(&self) -> &Arc<Records> {
+        &self.default.records
+    }
+
+    /// Returns a scope, which is created on first use.
+    pub(super) fn get_or_create(&self, name: Option<&str>) -> Arc<ScopeState> {
+        let Some(name) = name.filter(|name| !name.is_empty()) else { return Arc::clone(&self.default) };
+        let mut named = self.named();
+        named.uses += 1;
+        let last_use = named.uses;
+        if let Some(used) = named.list.get_mut(name) {
+            used.last_use = last_use;
+            return Arc::clone(&used.scope);
+        }
+        while named.list.len() >= MAX_SCOPES || named.memory() > MAX_MEMORY {
+            if !named.drop_idle(&self.default.records) {
+                break;
+            }
+        }
+        let name: Arc<str> = name.into();
+        let behavior = &self.default.state.behavior;
+        let scope = ScopeState::new(Some(Arc::clone(&name)), 1, behavior, self.strict, &self.default.records);
+        let scope = Arc::new(scope);
+        named.list.insert(name, UsedScope { scope: Arc::clone(&scope), last_use });
+        scope
+    }
+
+    /// Returns a scope if it is in use; the default one for an empty name.
+    pub(super) fn get(&self, name: &str) -> Option<Arc<ScopeState>> {
+        if name.is_empty() {
+            return Some(Arc::clone(&self.default));
+        }
+        self.named().list.get(name).map(|used| Arc::clone(&used.scope))
+    }
+
+    /// Returns all scopes, the default one first.
+    pub(super) fn all(&self) -> Vec<Arc<ScopeState>> {
+        let mut named: Vec<_> = self.named().list.values().map(|used| Arc::clone(&used.scope)).collect();
+        named.sort_by(|one, other| one.name.cmp(&other.name));
+        named.insert(0, Arc::clone(&self.default));
+        named
+    }
+
+    /// Drops a scope with everything in it. Returns false if there is none.
+    pub(super) fn remove(&self, name: &str) -> bool {
+        let removed = self.named().list.remove(name);
+        if let Some(UsedScope { scope, .. }) = &removed {
+            scope.records.drop_scope(scope);
+        }
+        removed.is_some()
+    }
+
+    /// Forgets everything in one scope; without a name, in all of them.
+    pub(super) fn reset(&self, name: Option<&str>) {
+        match name {
+            Some(name) => _ = self.get(name).map(|scope| scope.reset()),
+            None => {
+                self.all().iter().for_each(|scope| scope.reset());
+                let records = self.records();
+                records.journal.clear(None);
+                records.leaving().iter().for_each(|metrics| metrics.reset());
+                records.dropped.reset();
+            }
+        }
+    }
+
+    /// Returns the counters of one scope; without a name, of all scopes that there have been.
+    pub(super) fn snapshot(&self, name: Option<&str>) -> MetricsSnapshot {
+        let mut snapshot = MetricsSnapshot::default();
+        match name {
+            Some(name) => _ = self.get(name).map(|scope| scope.metrics.add_to(&mut snapshot)),
+            None => {
+                self.records().leaving().iter().for_each(|metrics| metrics.add_to(&mut snapshot));
+                self.records().dropped.add_to(&mut snapshot);
+                self.all().iter().for_each(|scope| scope.metrics.add_to(&mut snapshot));
+            }
+        }
+        snapshot
+    }
+
+    /// Returns the numbers of requests received and in flight, in all scopes.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        let leaving = self.records().leaving().clone();
+        let mut totals = self.records().dropped.totals();
+        for metrics in leaving.into_iter().chain(self.all().iter().map(|scope| Arc::clone(&scope.metrics))) {
+            let (received, in_flight) = metrics.totals();
+            totals = (totals.0 + received, totals.1 + in_flight);
+        }
+        totals
+    }
+
+    /// Returns the name of each scope besides the default one, with the number of its requests.
+    pub(super) fn list(&self) -> BTreeMap<Arc<str>, u64> {
+        let named = self.named();
+        named.list.iter().map(|(name, used)| (Arc::clone(name), used.scope.metrics.totals().0)).collect()
+    }
+}
+
+impl NamedScopes {
+    /// Returns the memory of the objects in all scopes, in bytes.
+    fn memory(&self) -> usize {
+        self.list.values().map(|used| used.scope.state.resources.memory()).sum()
+    }
+
+    /// Drops the scope that was idle longest. Returns false if all have open requests.
+    fn drop_idle(&mut self, records: &Records) -> bool {
+        let idle = self.list.values().filter(|used| used.scope.metrics.totals().1 == 0);
+        let Some(oldest) = idle.min_by_key(|used| used.last_use) else { return false };
+        let scope = Arc::clone(&oldest.scope);
+        self.list.remove(scope.name());
+        records.drop_scope(&scope);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::JournalSpec;
+
+    fn scopes() -> Scopes {
+        let journal = Journal::new(JournalSpec::default(), None).unwrap();
+        Scopes::new(&ModelBehavior::default(), false, 2, journal, AccessLog::Off)
+    }
+
+    #[test]
+    fn the_scope_that_was_idle_longest_is_dropped_for_a_new_one() {
+        let scopes = scopes();
+        for n in 0..MAX_SCOPES {
+            scopes.get_or_create(Some(&format!("s{n}"))).metrics.add_received("r", "m", "");
+        }
+        assert!(scopes.get("s0").is_some(), "it is read, not used");
+        scopes.get_or_create(Some("s1"));
+        let scope = scopes.get("s2").unwrap();
+        assert_eq!(scopes.list().len(), MAX_SCOPES);
+        drop(scope);
+        // All of them have an open request.
+        scopes.get_or_create(Some("more"));
+        assert_eq!(scopes.list().len(), MAX_SCOPES + 1);
+        scopes.reset(None);
+        assert_eq!(scopes.totals(), (MAX_SCOPES as u64, MAX_SCOPES as u64), "open requests stay counted");
+    }
+
+    #[test]
+    fn counters_of_dropped_scopes_stay_in_the_sum() {
+        let scopes = scopes();
+        let scope = scopes.get_or_create(Some("t7"));
+        scope.metrics.add_received("r", "m", "");
+        scopes.default().metrics.add_received("r", "m", "");
+        assert_eq!((scopes.snapshot(Some("t7")).received, scopes.snapshot(None).received), (1, 2));
+        assert!(scopes.remove("t7") && !scopes.remove("t7"));
+        assert_eq!((scopes.snapshot(Some("t7")).received, scopes.snapshot(None).received), (0, 2));
+    }
+
+    #[test]
+    fn a_reset_begins_new_buckets() {
+        let scopes = scopes();
+        assert_eq!(scopes.default().limit_key(), None);
+        assert_eq!(scopes.get_or_create(Some("t7")).limit_key(), Some(("t7", 0)));
+        scopes.reset(Some("t7"));
+        assert_eq!(scopes.get_or_create(Some("t7")).limit_key(), Some(("t7", 1)));
+        assert_eq!(scopes.default().limit_key(), None);
+        scopes.reset(Some(""));
+        assert_eq!(scopes.default().limit_key(), Some(("", 1)));
+    }
+}

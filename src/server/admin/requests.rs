@@ -1,0 +1,68 @@
+//! The requests: the entries of the journal.
+
+use std::sync::Arc;
+
+use actix_http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Call, Problem, Reply, no_page};
+use crate::engine::Entry;
+
+/// Number of entries on a page, unless the call asks for another.
+const USUAL_LIMIT: usize = 100;
+
+pub(super) fn respond(call: &Call<'_>) -> Result<Reply, Problem> {
+    let journal = call.engine.journal();
+    match (call.method, &call.segments[1..]) {
+        (&Method::GET, []) => list(call),
+        (&Method::GET, [id]) => match journal.entry(id) {
+            Some(entry) => Ok(Reply::Json(StatusCode::OK, entry.show_with_response())),
+            None => Err(Problem(
+                StatusCode::NOT_FOUND,
+                format!(
+                    "There is no entry `{id}`, or no longer; GET /__admin/requests lists all, --journal N keeps more."
+                ),
+            )),
+        },
+        (&Method::DELETE, []) => {
+            journal.clear(call.scope().as_deref());
+            Ok(Reply::Done)
+        }
+        _ => Err(no_page(call)),
+    }
+}
+
+/// Lists the entries that the filters of the query accept, a page of them.
+fn list(call: &Call<'_>) -> Result<Reply, Problem> {
+    let limit = match call.parameter("limit") {
+        None => USUAL_LIMIT,
+        Some(text) => text.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| {
+            let message = format!("`limit={text}` is not a number of entries; give 1 or more, such as limit=100.");
+            Problem(StatusCode::BAD_REQUEST, message)
+        })?,
+    };
+    let is_newest_first = match call.parameter("order").as_deref() {
+        None | Some("asc") => false,
+        Some("desc") => true,
+        Some(other) => {
+            let message = format!("`order={other}` is unknown; give asc (oldest first) or desc.");
+            return Err(Problem(StatusCode::BAD_REQUEST, message));
+        }
+    };
+    let scope = call.scope();
+    let mut entries: Vec<Arc<Entry>> = call.engine.journal().entries();
+    entries.retain(|entry| scope.as_deref().is_none_or(|scope| entry.scope() == scope));
+    if is_newest_first {
+        entries.reverse();
+    }
+    if let Some(after) = call.parameter("after") {
+        let number = Entry::number_of(&after).ok_or_else(|| {
+            let message = format!("`after={after}` is not the id of an entry; give the `next` of the page before.");
+            Problem(StatusCode::BAD_REQUEST, message)
+        })?;
+        entries.retain(|entry| if is_newest_first { entry.number() < number } else { entry.number() > number });
+    }
+    let next = if entries.len() > limit { entries.get(limit - 1).map(|entry| entry.id()) } else { None };
+    let shown: Vec<Value> = entries.iter().take(limit).map(|entry| entry.show()).collect();
+    Ok(Reply::Json(StatusCode::OK, json!({"requests": shown, "next": next})))
+}

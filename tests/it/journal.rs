@@ -1,0 +1,287 @@
+//! The journal: what was sent and what became of it, without secrets, in bounded memory.
+
+use std::thread;
+
+use fake_openai::{AccessLog, Config, JournalSpec, Running, Server};
+use serde_json::{Value, json};
+
+use crate::{
+    client::{CHAT, Connection, eventually, serve},
+    program::{Directory, Program},
+};
+
+/// Returns the entries, oldest first.
+pub fn entries(server: &Running) -> Vec<Value> {
+    list(server, "?limit=100000")
+}
+
+fn list(server: &Running, query: &str) -> Vec<Value> {
+    let response = Connection::open(server.address()).admin("GET", &format!("/requests{query}"), "");
+    assert_eq!(response.status, 200, "{}", response.text());
+    response.json()["requests"].as_array().unwrap().clone()
+}
+
+#[test]
+fn an_entry_has_the_request_and_what_became_of_it() {
+    let server = serve(Config { limits: vec![fake_openai::LimitSpec::rpm(100)], ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    let headers = "authorization: Bearer sk-0123456789abcdef\r\nuser-agent: Test/1\r\nx-fake-openai: ttft=1ms\r\n";
+    let response = connection.request("POST", "/v1/chat/completions?key=s3cr3ts3cr3t&a=1", headers, CHAT).unwrap();
+    let second = connection.get("/v1/models");
+    assert_eq!((response.status, second.status), (200, 200));
+    let entries = entries(&server);
+    assert_eq!(entries.len(), 2);
+    let entry = &entries[0];
+    assert_eq!(entry["seq"], 1);
+    assert_eq!(entry["client"]["key"], "sk-…cdef");
+    assert_eq!(entry["client"]["key_hash"].as_str().unwrap().len(), 12);
+    assert_eq!(
+        (&entry["client"]["connection"], &entries[1]["client"]["request_on_connection"]),
+        (&json!(1), &json!(2))
+    );
+    assert_eq!(entry["client"]["user_agent"], "Test/1");
+    let request = &entry["request"];
+    assert_eq!(request["path"], "/v1/chat/completions");
+    assert_eq!(request["query"], "key=…&a=1");
+    assert_eq!(request["route"], "openai/chat.json");
+    assert_eq!(request["model"], "gpt-4o");
+    assert_eq!(request["headers"]["authorization"], "…");
+    assert_eq!(request["body"], serde_json::from_str::<Value>(CHAT).unwrap());
+    assert_eq!((&request["body_bytes"], &request["body_truncated"]), (&json!(CHAT.len()), &json!(false)));
+    assert_eq!(entry["faults"], json!(["ttft=1ms"]));
+    assert_eq!(entry["reply"], "replies.json#0");
+    assert_eq!(entry["limits"][0]["unit"], "requests");
+    assert_eq!(entry["limits"][0]["decision"], "allowed");
+    let shown = &entry["response"];
+    assert_eq!(
+        (&shown["status"], &shown["outcome"], &shown["phase"]),
+        (&json!(200), &json!("complete"), &json!("done"))
+    );
+    let usage = &response.json()["usage"];
+    assert_eq!(
+        (&shown["usage"]["input"], &shown["usage"]["output"]),
+        (&usage["prompt_tokens"], &usage["completion_tokens"])
+    );
+    assert_eq!(shown["response_id"], response.json()["id"]);
+    assert_eq!(shown["bytes"], response.body.len());
+    assert_eq!(shown["finish_reason"], "stop");
+    assert!(entry["timing_ms"]["end"].as_f64().unwrap() >= 1.0);
+    let one = connection.admin("GET", &format!("/requests/{}", entry["id"].as_str().unwrap()), "").json();
+    assert_eq!(one["response"]["body"], response.json());
+    assert_eq!(entry["response"].get("body"), None, "lists are without the bodies of responses");
+}
+
+#[test]
+fn an_open_request_has_an_entry_and_a_stream_keeps_what_was_sent() {
+    let server = serve(Config::for_test());
+    let mut connection = Connection::open(server.address());
+    let body = CHAT.replacen('{', "{\"stream\":true,", 1);
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-fake-openai: stall@3\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    connection.send(head.as_bytes()).unwrap();
+    assert_eq!(connection.head().unwrap().status, 200);
+    let chunks: Vec<_> = (0..3).map(|_| connection.chunk().unwrap()).collect();
+    let open = &entries(&server)[0];
+    assert_eq!(open["response"].get("outcome"), None, "it is open");
+    assert_eq!(open["request"]["stream"], true);
+    drop(connection);
+    eventually("the entry is closed", || entries(&server)[0]["response"]["outcome"] == "client_left");
+    let entry = Connection::open(server.address()).admin("GET", "/requests/req_1", "").json();
+    assert_eq!((&entry["response"]["phase"], &entry["response"]["events_sent"]), (&json!("mid_stream"), &json!(3)));
+    let sent = String::from_utf8(chunks.concat()).unwrap();
+    assert_eq!(entry["response"]["body_text"], sent);
+    let first: Value = serde_json::from_str(sent.lines().next().unwrap().strip_prefix("data: ").unwrap()).unwrap();
+    assert_eq!(entry["response"]["response_id"], first["id"]);
+}
+
+#[test]
+fn pages_of_the_list_follow_each_other_in_both_orders() {
+    let server = serve(Config::for_test());
+    let mut connection = Connection::open(server.address());
+    for _ in 0..7 {
+        connection.chat(CHAT);
+    }
+    for order in ["asc", "desc"] {
+        let (mut seen, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = connection.admin("GET", &format!("/requests?limit=3&order={order}{after}"), "").json();
+            seen.extend(page["requests"].as_array().unwrap().iter().map(|entry| entry["seq"].as_u64().unwrap()));
+            match page["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => break,
+            }
+        }
+        if order == "desc" {
+            seen.reverse();
+        }
+        assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7], "{order}");
+    }
+    for wrong in ["limit=0", "limit=x", "order=up", "after=7"] {
+        let refused = connection.admin("GET", &format!("/requests?{wrong}"), "");
+        assert_eq!(refused.status, 400, "{wrong}");
+        assert!(refused.text().contains("; give "), "{wrong}: {}", refused.text());
+    }
+    assert_eq!(connection.admin("DELETE", "/requests", "").status, 204);
+    assert!(entries(&server).is_empty());
+    assert_eq!(connection.admin("GET", "/requests/req_3", "").status, 404);
+}
+
+#[test]
+fn the_oldest_entries_make_room_in_number_and_in_memory() {
+    let journal = JournalSpec { entries: 5, ..JournalSpec::default() };
+    let server = serve(Config { journal, ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    for _ in 0..12 {
+        connection.chat(CHAT);
+    }
+    let seqs: Vec<_> = entries(&server).iter().map(|entry| entry["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, [8, 9, 10, 11, 12]);
+
+    let journal = JournalSpec { entries: 1000, body: 1 << 10, memory: 64 << 10 };
+    let server = serve(Config { journal, ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    let long = CHAT.replace("Hi", &"x".repeat(5000));
+    for _ in 0..100 {
+        connection.chat(&long);
+    }
+    let entries = entries(&server);
+    assert!(entries.len() > 5 && entries.len() < 50, "{}", entries.len());
+    assert_eq!(entries.last().unwrap()["seq"], 100);
+    let request = &entries.last().unwrap()["request"];
+    assert_eq!((&request["body_bytes"], &request["body_truncated"]), (&json!(long.len()), &json!(true)));
+    assert_eq!(request["body_text"].as_str().unwrap().len(), 1024);
+    let metrics = crate::outcomes::metrics(&server);
+    assert!(metrics["fake_openai_journal_memory_bytes"] <= f64::from(64 << 10));
+
+    let server = serve(Config { journal: JournalSpec { entries: 0, ..JournalSpec::default() }, ..Config::for_test() });
+    Connection::open(server.address()).chat(CHAT);
+    assert!(entries_of(&server).is_empty(), "--journal 0 keeps nothing");
+}
+
+fn entries_of(server: &Running) -> Vec<Value> {
+    entries(server)
+}
+
+#[test]
+fn concurrent_writers_lose_nothing_but_the_oldest() {
+    let journal = JournalSpec { entries: 300, ..JournalSpec::default() };
+    let server = serve(Config { journal, workers: 4.try_into().unwrap(), ..Config::for_test() });
+    thread::scope(|scope| {
+        for n in 0..8 {
+            let address = server.address();
+            scope.spawn(move || {
+                let mut connection = Connection::open(address);
+                for m in 0..100 {
+                    let body = CHAT.replace("Hi", &format!("{n}-{m}"));
+                    assert_eq!(connection.chat(&body).status, 200);
+                }
+            });
+        }
+    });
+    let entries = entries(&server);
+    let seqs: Vec<_> = entries.iter().map(|entry| entry["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, (501..=800).collect::<Vec<_>>());
+    assert!(entries.iter().all(|entry| entry["response"]["outcome"] == "complete"));
+}
+
+/// Every place in which a key may stand, with `KEY` in its place: headers, query, path, body.
+const PLACES: [(&str, &str, &str); 11] = [
+    ("authorization: Bearer KEY\r\n", "/v1/chat/completions", ""),
+    ("authorization: KEY\r\n", "/v1/chat/completions", ""),
+    ("api-key: KEY\r\n", "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21", ""),
+    ("x-api-key: KEY\r\n", "/v1/messages", ""),
+    ("x-goog-api-key: KEY\r\n", "/v1beta/models/gemini-2.0-flash:generateContent", ""),
+    ("cookie: session=KEY\r\n", "/v1/models", ""),
+    ("", "/v1beta/models?key=KEY", ""),
+    ("", "/v1/models?api%2Dkey=KEY", ""),
+    (
+        "authorization: Bearer KEY\r\n",
+        "/v1/chat/completions?again=KEY",
+        r#"{"model":"KEY","messages":[],"api_key":"KEY"}"#,
+    ),
+    ("authorization: Bearer KEY\r\nx-other: my KEY here\r\n", "/v1/chat/completions", "not JSON but KEY"),
+    ("authorization: Bearer KEY~503\r\n", "/v1/files/KEY", ""),
+];
+
+#[test]
+fn no_key_is_in_any_output() {
+    let directory = Directory::new();
+    let (log, file) = (directory.file("log"), directory.file("journal"));
+    let args =
+        ["--host", "127.0.0.1", "--port", "0", "--access-log=json", "--journal-file", &file, "--no-request-faults"];
+    for (args, key) in [(&args[..], "sk-proj-Abcd1234efgh5678"), (&args[..7], "zqxjkvbpzqxj0123")] {
+        let program = Program::start_logging_to(&log, args);
+        let mut connection = Connection::open(program.address);
+        for (headers, path, body) in PLACES {
+            let method = if body.is_empty() { "GET" } else { "POST" };
+            let [headers, path, body] = [headers, path, body].map(|text| text.replace("KEY", key));
+            connection.request(method, &path, &headers, &body).unwrap();
+        }
+        let mut outputs = vec![connection.get("/metrics").text().to_owned()];
+        let list = connection.admin("GET", "/requests", "");
+        for entry in list.json()["requests"].as_array().unwrap() {
+            let page = format!("/requests/{}", entry["id"].as_str().unwrap());
+            outputs.push(connection.admin("GET", &page, "").text().to_owned());
+        }
+        assert_eq!(outputs.len(), PLACES.len() + 1);
+        outputs.push(list.text().to_owned());
+        drop(connection);
+        program.signal("TERM");
+        program.end();
+        outputs.push(std::fs::read_to_string(&log).unwrap());
+        outputs.push(std::fs::read_to_string(&file).unwrap());
+        for output in outputs {
+            let at = output.find(key);
+            assert!(at.is_none(), "{}", &output[at.unwrap().saturating_sub(300)..]);
+        }
+    }
+}
+
+#[test]
+fn the_journal_file_has_one_line_for_each_closed_request() {
+    let directory = Directory::new();
+    let path = directory.file("journal.jsonl");
+    let config = Config { journal_file: Some(path.clone().into()), ..Config::for_test() };
+    let server = serve(config);
+    let mut connection = Connection::open(server.address());
+    for _ in 0..50 {
+        connection.chat(CHAT);
+    }
+    server.stop().unwrap();
+    let lines: Vec<Value> =
+        std::fs::read_to_string(&path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 50);
+    assert_eq!((&lines[49]["seq"], &lines[49]["response"]["outcome"]), (&json!(50), &json!("complete")));
+
+    let missing = Config { journal_file: Some("/nonexistent/x".into()), ..Config::for_test() };
+    let error = Server::bind(missing).err().unwrap().to_string();
+    assert!(error.starts_with("--journal-file /nonexistent/x: cannot open"), "{error}");
+}
+
+#[test]
+fn access_lines_are_json_where_asked() {
+    let directory = Directory::new();
+    let log = directory.file("log");
+    let program =
+        Program::start_logging_to(&log, &["--host", "127.0.0.1", "--port", "0", "--access-log=json", "--journal", "0"]);
+    let mut connection = Connection::open(program.address);
+    let headers = "authorization: Bearer sk-0123456789abcdef\r\nx-fake-openai: scope=t7~429\r\n";
+    connection.request("POST", "/v1/chat/completions", headers, CHAT).unwrap();
+    connection.get("/metrics");
+    drop(connection);
+    program.signal("TERM");
+    program.end();
+    let log = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<Value> =
+        log.lines().filter_map(|line| serde_json::from_str(&line[line.find('{')?..]).ok()).collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    let line = &lines[0];
+    assert_eq!((&line["status"], &line["outcome"], &line["phase"]), (&json!(429), &json!("complete"), &json!("done")));
+    assert_eq!((&line["scope"], &line["model"], &line["faults"]), (&json!("t7"), &json!("gpt-4o"), &json!("429")));
+    assert_eq!(line["key_hash"].as_str().unwrap().len(), 12);
+    assert!(line["request_id"].as_str().unwrap().starts_with("req_"), "{line}");
+    assert_eq!(lines[1]["path"], "/metrics");
+    assert_eq!(AccessLog::default(), AccessLog::Off);
+}
