@@ -42,20 +42,6 @@ pub struct Settings {
     #[arg(visible_aliases = ["log-requests", "verbose"])]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub access_log: Option<AccessLog>,
-    /// Newest requests to keep for /__admin/requests; 0 for none [default: 1000]
-    #[arg(long, help_heading = "Journal", value_name = "N", value_parser = values::size)]
-    pub journal: Option<usize>,
-    /// Bytes of each body that the journal keeps [default: 16KiB]
-    #[arg(long, help_heading = "Journal", value_name = "SIZE")]
-    #[serde(deserialize_with = "text_or_number")]
-    pub journal_body: Option<String>,
-    /// Memory of the journal; the oldest entries are dropped beyond it [default: 32MiB]
-    #[arg(long, help_heading = "Journal", value_name = "SIZE")]
-    #[serde(deserialize_with = "text_or_number")]
-    pub journal_memory: Option<String>,
-    /// File to append one JSON line per request to
-    #[arg(long, help_heading = "Journal", value_name = "PATH", value_parser = values::path)]
-    pub journal_file: Option<PathBuf>,
     /// Send a Server-Timing header: planned, waited and own time of each response
     #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -202,6 +188,20 @@ pub struct Settings {
     /// While the store is unreachable: open lets requests through, closed refuses them [default: closed]
     #[arg(long, help_heading = "Limits", value_name = "MODE", value_parser = values::choice::<FailurePolicy>)]
     pub limit_store_failure: Option<FailurePolicy>,
+    /// Newest requests to keep for /__admin/requests; 0 for none [default: 1000]
+    #[arg(long, help_heading = "Journal", value_name = "N", value_parser = values::size)]
+    pub journal: Option<usize>,
+    /// Bytes of each body that the journal keeps [default: 16KiB]
+    #[arg(long, help_heading = "Journal", value_name = "SIZE")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub journal_body: Option<String>,
+    /// Memory of the journal; the oldest entries are dropped beyond it [default: 32MiB]
+    #[arg(long, help_heading = "Journal", value_name = "SIZE")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub journal_memory: Option<String>,
+    /// File to append one JSON line per request to
+    #[arg(long, help_heading = "Journal", value_name = "PATH", value_parser = values::path)]
+    pub journal_file: Option<PathBuf>,
 }
 
 /// Model name that a response contains.

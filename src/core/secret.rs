@@ -47,6 +47,9 @@ const KEY_STARTS: [&str; 21] = [
 /// The shortest text that counts as a key by its beginning, in bytes: `sk-SK` is a language.
 const SHORTEST_KEY: usize = 8;
 
+/// The shortest key that is searched for in texts, in bytes. A shorter one may be a common word.
+const SHORTEST_SEARCHED: usize = 8;
+
 /// The length from which a key is masked as OpenAI does it, in characters. Of a shorter one too little would be hidden.
 const MASKED_LIKE_OPENAI: usize = 16;
 
@@ -67,6 +70,15 @@ fn looks_like_key(text: &str) -> bool {
 /// characters stay. Of a key below 16 characters the first quarter stays. Words are masked one by one.
 pub fn mask(key: &str) -> String {
     key.split(' ').map(mask_word).collect::<Vec<_>>().join(" ")
+}
+
+/// Returns a text without this key, if the key is long enough not to be a common word.
+pub fn without<'t>(text: &'t str, key: &str) -> Cow<'t, str> {
+    // Most texts are shorter than a key.
+    match key.len() >= SHORTEST_SEARCHED && text.len() >= key.len() && text.contains(key) {
+        true => Cow::Owned(text.replace(key, HIDDEN)),
+        false => Cow::Borrowed(text),
+    }
 }
 
 /// Returns a key for records: its first and its last characters, `sk-…abcd`. Of a short key nothing is shown.

@@ -31,7 +31,7 @@ pub struct AccessLine<'a> {
     pub outcome: &'a str,
     /// The phase at the end.
     pub phase: &'a str,
-    /// What is known of a request that the engine handled.
+    /// The details of a request that the engine handled.
     pub request: RequestDetails<'a>,
 }
 

@@ -1,4 +1,4 @@
-//! What the admin pages and the server itself read and change in an engine.
+//! The parts of an engine that the admin pages and the server itself read and change.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ impl Engine {
     /// Deletes the rule with this id, in one scope or in any. Returns false if there is none.
     pub fn delete_rule(&self, scope: Option<&str>, id: &str) -> bool {
         let scopes = self.scopes.all().into_iter().filter(|known| scope.is_none_or(|scope| scope == known.name()));
-        scopes.fold(false, |deleted, scope| scope.live.delete(id) || deleted)
+        scopes.filter(|scope| scope.live.delete(id)).count() > 0
     }
 
     /// Deletes all rules of one scope, or of all.

@@ -228,7 +228,7 @@ pub(super) fn set_stream_error(plan: &Plan, response: &Response, context: &mut R
     }
 }
 
-/// What a request asks for besides its response.
+/// The faults and the names that a request asks for.
 #[derive(Default)]
 pub(super) struct Requested {
     /// The faults, each with its source, in order of priority.

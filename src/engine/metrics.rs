@@ -86,6 +86,7 @@ struct Known {
 }
 
 /// The histograms of times: as intended, and as they were.
+#[derive(Default)]
 pub struct Times {
     /// Time from the request to the first token of a stream.
     pub first_token: Timing,
@@ -106,12 +107,6 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Timing { intended: Histogram::new(LONGEST), actual: Histogram::new(LONGEST) }
-    }
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Times { first_token: Timing::default(), between_tokens: Timing::default(), duration: Timing::default() }
     }
 }
 

@@ -122,7 +122,12 @@ impl Engine {
         let requested = self.requested(endpoint.as_ref().ok().copied(), &context);
         let scope_name = requested.as_ref().ok().and_then(|requested| requested.scope.as_deref());
         let scope = self.scopes.get_or_create(scope_name);
-        let mut receipt = Receipt::open(&scope, &context, sent_path, file);
+        let shown_path = match &endpoint {
+            Ok(_) => Cow::Borrowed(sent_path),
+            // The segments of the path have no names then.
+            Err(_) => self.fixtures.path_without_secrets(sent_path),
+        };
+        let mut receipt = Receipt::open(&scope, &context, &shown_path, file);
         let (endpoint, result) = match endpoint {
             Err(error) => (None, Err(error)),
             Ok(endpoint) => {

@@ -21,6 +21,7 @@ use crate::{
         context::RequestContext,
         limit_status::Cost,
         response::{Body, Delivered, HeadTiming, Response},
+        secret,
     },
     traffic::{capacity::Permit, fault::Plan, limit::Reservation},
 };
@@ -77,7 +78,10 @@ impl Receipt {
     /// Opens the record of a request. `path` is its path as it was sent, `route` the fixture file of its endpoint.
     pub(super) fn open(scope: &Arc<ScopeState>, context: &RequestContext<'_>, path: &str, route: &str) -> Self {
         let deployment = context.param("deployment").unwrap_or_default();
-        let labels = scope.metrics.add_received(route, &context.model(), deployment);
+        let key = context.credential().key.unwrap_or_default();
+        let model = context.model();
+        let (model, deployment) = (secret::without(&model, key), secret::without(deployment, key));
+        let labels = scope.metrics.add_received(route, &model, &deployment);
         let journal = &scope.records.journal;
         let opened = || Opened { context, path, route, scope: scope.name.as_ref() };
         let is_recorded = journal.is_on() || scope.records.access_log != AccessLog::Off;

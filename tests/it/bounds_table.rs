@@ -5,10 +5,11 @@ use std::{fs, path::Path};
 use crate::program::run;
 
 /// Maxima that do not bound what clients send: of settings, of the command line, of single computations.
-const OTHERS: [&str; 25] = [
+const OTHERS: [&str; 28] = [
     "body::MAX_PREALLOCATED",
     "check::MAX_WORKERS",
     "collection::MAX_STEPS",
+    "connections::MAX_REQUESTS",
     "distribution::MAX_NANOS",
     "embedding::MOST_WORDS",
     "histogram::MAX",
@@ -18,6 +19,7 @@ const OTHERS: [&str; 25] = [
     "latency::MAX_CONCURRENCY",
     "listen::MAX_RACES",
     "load::LONGEST",
+    "metrics::LONGEST",
     "mismatch::LONGEST_VALUE",
     "mismatch::MOST_LISTED",
     "nearest::MOST_SEGMENTS",
@@ -26,6 +28,7 @@ const OTHERS: [&str; 25] = [
     "parse::MAX_LENGTH",
     "parse::MAX_QUANTILES",
     "print::LONGEST_LINE",
+    "records::MAX_ENTRIES",
     "socket::MAX_FRAME_HEAD",
     "span::MAX_DIGITS",
     "speakers::MAX_NAME",

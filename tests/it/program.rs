@@ -81,10 +81,13 @@ impl Program {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits for its end. Returns the status, the rest of standard output, and standard error.
+    /// Waits for its end. Returns the status, the rest of standard output, and standard error unless it
+    /// goes to a file.
     pub fn end(mut self) -> (ExitStatus, String, String) {
         let (mut out, mut error) = (String::new(), String::new());
-        self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut error).unwrap();
+        }
         self.stdout.read_to_string(&mut out).unwrap();
         (self.child.wait().unwrap(), out, error)
     }

@@ -78,7 +78,14 @@ fn metrics_count_requests_tokens_and_lateness() {
     let metrics = connection.get("/metrics");
     assert_eq!(metrics.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     let text = metrics.text();
-    assert_eq!(number(text, "fake_openai_requests_total"), 1.0, "requests of its own pages are not counted");
+    assert_eq!(
+        number(
+            text,
+            "fake_openai_requests_total{route=\"openai/chat.json\",model=\"gpt-4o\",status=\"200\",deployment=\"\"}"
+        ),
+        1.0,
+        "requests of its own pages are not counted"
+    );
     assert_eq!(number(text, "fake_openai_requests_in_flight"), 0.0);
     let usage = &connection.chat(CHAT).json()["usage"];
     let after = connection.get("/metrics");

@@ -24,9 +24,6 @@ use crate::{
     },
 };
 
-/// The shortest key that is searched for in texts, in bytes. A shorter one may be a common word.
-const SHORTEST_SEARCHED: usize = 8;
-
 impl Entry {
     /// Returns the entry as JSON, without the body of the response.
     pub fn show(&self) -> Value {
@@ -106,7 +103,7 @@ impl Entry {
                     "output": cost.output,
                     "reasoning": head.reply.reasoning,
                 })),
-                "response_id": self.response_id(),
+                "response_id": self.response_id().map(|id| hide.text(&id)),
             });
         }
         if let Some(end) = self.end() {
@@ -166,7 +163,7 @@ impl Entry {
                 key_hash: self.key().map(secret::fingerprint).unwrap_or_default(),
                 faults: faults.join("~"),
                 tokens,
-                request_id: id.map(|(_, id)| String::from_utf8_lossy(id).into_owned()).unwrap_or_default(),
+                request_id: id.map(|(_, id)| hide.text(&String::from_utf8_lossy(id))).unwrap_or_default(),
             },
         }
     }
@@ -211,9 +208,9 @@ impl Hider<'_> {
 
     /// Returns a text without the request's key.
     fn key_in<'t>(&self, text: Cow<'t, str>) -> Cow<'t, str> {
-        match self.key.filter(|key| key.len() >= SHORTEST_SEARCHED && text.contains(key)) {
-            Some(key) => Cow::Owned(text.replace(key, secret::HIDDEN)),
-            None => text,
+        match secret::without(&text, self.key.unwrap_or_default()) {
+            Cow::Owned(shown) => Cow::Owned(shown),
+            Cow::Borrowed(_) => text,
         }
     }
 

@@ -7,6 +7,8 @@ use std::{
 
 use foldhash::fast::RandomState;
 
+use crate::core::secret;
+
 /// Maximum number of different values of one label. Further ones count as [`OTHER`].
 const MAX_NAMES: usize = 100;
 /// Maximum number of routes. Built-in and custom fixtures have fewer.
@@ -70,7 +72,7 @@ impl KnownNames {
         if let Some(number) = self.0.get(name) {
             return *number;
         }
-        let (number, known) = names.number(cut(name));
+        let (number, known) = names.number(&secret::in_text(cut(name)));
         if *known == *name {
             self.0.insert(known, number);
         }

@@ -14,7 +14,7 @@ pub struct FaultSpec {
     faults: Vec<Fault>,
 }
 
-/// What a request asks for where it asks for faults: `503x2~scope=t7~call=c1`.
+/// The terms of a request in a place where it asks for faults: `503x2~scope=t7~call=c1`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestTerms {
     /// The faults.
