@@ -32,7 +32,7 @@ struct Case {
     body: fn() -> String,
 }
 
-fn cases() -> [Case; 4] {
+fn cases() -> [Case; 5] {
     let streamed = || HELLO.replace("}]", r#"}],"stream":true"#);
     // Lines of a text, with a word in quotes now and then.
     let long = || {
@@ -43,6 +43,7 @@ fn cases() -> [Case; 4] {
     };
     [
         Case { name: "plain", args: &[], body: || HELLO.to_owned() },
+        Case { name: "no journal", args: &["--journal", "0"], body: || HELLO.to_owned() },
         Case { name: "limited", args: &["--rpm", "4000000000"], body: || HELLO.to_owned() },
         Case { name: "streamed", args: &[], body: streamed },
         Case { name: "100 KB prompt", args: &[], body: long },

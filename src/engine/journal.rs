@@ -3,6 +3,7 @@
 mod entry;
 mod file;
 mod show;
+mod text;
 
 use std::{
     path::Path,
@@ -15,8 +16,8 @@ use std::{
 
 pub use self::{entry::Entry, file::JournalFile};
 pub(super) use self::{
-    entry::{End, Head, Opened},
-    show::kept,
+    entry::{End, Head, Opened, SpareBuffers},
+    text::HeadText,
 };
 use crate::config::JournalSpec;
 
@@ -67,28 +68,44 @@ impl Journal {
         !self.slots.is_empty() || self.file.is_some()
     }
 
-    /// Adds the entry of a request that was received.
-    pub(super) fn open(&self, opened: &Opened<'_, '_>) -> Arc<Entry> {
+    /// Adds the entry of a request that was received. Returns buffers for its response too.
+    pub(super) fn open(&self, opened: &Opened<'_, '_>) -> (Arc<Entry>, SpareBuffers) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (start, unix) = self.start;
         let received = unix + opened.context.started.saturating_duration_since(start);
-        let entry = Arc::new(Entry::new(number, received, opened, self.spec.body));
-        if self.slots.is_empty() {
-            return entry;
+        let old = self.take_older(number);
+        if let Some(old) = &old {
+            self.discount(old);
         }
-        let old = {
-            let mut slot = self.slot(number).lock().unwrap_or_else(PoisonError::into_inner);
-            match &*slot {
-                // A thread that was slow must not replace a newer entry.
-                Some(newer) if newer.number() > number => return entry,
-                _ => slot.replace(Arc::clone(&entry)),
-            }
-        };
-        self.count(&entry, entry.opened_size());
-        if let Some(old) = old {
+        let (entry, spare) = Entry::renew(old, number, received, opened, self.spec.body);
+        if self.put(&entry) {
+            self.count(&entry, entry.opened_size());
+        }
+        (entry, spare)
+    }
+
+    /// Takes the entry whose place the new one gets.
+    fn take_older(&self, number: u64) -> Option<Arc<Entry>> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        self.slot(number).lock().unwrap_or_else(PoisonError::into_inner).take_if(|entry| entry.number() < number)
+    }
+
+    /// Puts an entry into its slot. Returns false if it is not kept.
+    fn put(&self, entry: &Arc<Entry>) -> bool {
+        if self.slots.is_empty() {
+            return false;
+        }
+        let mut slot = self.slot(entry.number()).lock().unwrap_or_else(PoisonError::into_inner);
+        // A thread that was slow must not replace a newer entry.
+        let is_newest = slot.as_ref().is_none_or(|other| other.number() < entry.number());
+        let replaced = if is_newest { slot.replace(Arc::clone(entry)) } else { None };
+        drop(slot);
+        if let Some(old) = replaced {
             self.discount(&old);
         }
-        entry
+        is_newest
     }
 
     /// Records the head of a response.

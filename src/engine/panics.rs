@@ -53,7 +53,7 @@ impl Engine {
 
 impl Receipt {
     /// Counts and logs a panic in the middle of this request's response, which is then cut.
-    pub fn record_panic(self, panic: &Panic) {
+    pub fn record_panic(self: Box<Self>, panic: &Panic) {
         let id = self.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or("no id");
         log::error!("response {id}: cut: {panic}");
         self.end_with_panic();

@@ -100,7 +100,7 @@ impl Engine {
 
     /// Handles one request: routes, authenticates, admits, validates, generates the response, and adds headers,
     /// faults and delays. The caller keeps the receipt until the response has ended.
-    pub async fn handle(&self, request: &Request<'_>) -> (Response, Receipt) {
+    pub async fn handle(&self, request: &Request<'_>) -> (Response, Box<Receipt>) {
         let (path, faults) = self.faults.split_path(request.path);
         let (sent_path, header_route) = (request.path, self.fixtures.header_route(path, request.headers));
         let rewritten;

@@ -1,16 +1,16 @@
 //! Receipts: the open record of one request. It is closed once, with the reason.
 
 use std::{
+    mem,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
 use super::{
-    journal::{End, Entry, Head, Opened, kept},
+    journal::{End, Entry, Head, HeadText, Opened, SpareBuffers},
     metrics::{ClosedRequest, Labels, Tokens},
     outcome::{Outcome, Phase},
     scope::ScopeState,
@@ -19,8 +19,8 @@ use crate::{
     config::AccessLog,
     core::{
         context::RequestContext,
-        limit_status::Cost,
-        response::{Body, Delivered, HeadTiming, Response},
+        limit_status::{Cost, LimitStatuses},
+        response::{Delivered, HeadTiming, Response},
         secret,
     },
     traffic::{capacity::Permit, fault::Plan, limit::Reservation},
@@ -33,6 +33,8 @@ pub struct Receipt {
     labels: Labels,
     started: Instant,
     entry: Option<Arc<Entry>>,
+    /// Buffers for the entry's texts of the response. That of the body has the start of a stream.
+    buffers: SpareBuffers,
     /// The id that the client got in the head. It is set while the body can still fail.
     pub(super) request_id: Option<HeaderValue>,
     /// The request's reservation in its limits.
@@ -69,34 +71,34 @@ struct Sent {
     last_token: Option<(Duration, Duration)>,
     /// Intended time to the last event.
     intended_end: Option<Duration>,
-    /// The start of a stream's body, for the journal.
-    kept: Vec<Bytes>,
-    kept_bytes: usize,
 }
 
 impl Receipt {
     /// Opens the record of a request. `path` is its path as it was sent, `route` the fixture file of its endpoint.
-    pub(super) fn open(scope: &Arc<ScopeState>, context: &RequestContext<'_>, path: &str, route: &str) -> Self {
+    pub(super) fn open(scope: &Arc<ScopeState>, context: &RequestContext<'_>, path: &str, route: &str) -> Box<Self> {
         let deployment = context.param("deployment").unwrap_or_default();
         let key = context.credential().key.unwrap_or_default();
         let model = context.model();
         let (model, deployment) = (secret::without(&model, key), secret::without(deployment, key));
         let labels = scope.metrics.add_received(route, &model, &deployment);
         let journal = &scope.records.journal;
-        let opened = || Opened { context, path, route, scope: scope.name.as_ref() };
         let is_recorded = journal.is_on() || scope.records.access_log != AccessLog::Off;
-        Receipt {
+        let recording = is_recorded.then(|| journal.open(&Opened { context, path, route, scope: scope.name.as_ref() }));
+        let (entry, buffers) = recording.unzip();
+        // Boxed, because it is passed on from one future to the next.
+        Box::new(Receipt {
             scope: Arc::clone(scope),
             labels,
             started: context.started,
-            entry: is_recorded.then(|| journal.open(&opened())),
+            entry,
+            buffers: buffers.unwrap_or_default(),
             request_id: None,
             reservation: None,
             permit: None,
             response: None,
             sent: Sent::default(),
             outcome: None,
-        }
+        })
     }
 
     /// Holds a reservation until the response has ended.
@@ -136,19 +138,15 @@ impl Receipt {
         let journal = &self.scope.records.journal;
         let head = Head {
             status: response.status,
-            headers: Head::lines(&response.headers),
+            text: HeadText::new(mem::take(&mut self.buffers.head), response, journal.spec().body),
             faults: plan.texts().map(Box::from).collect(),
             reply: response.reply.clone(),
             cost: response.cost,
-            limits: context.limit_statuses,
+            limits: (context.limit_statuses != LimitStatuses::default()).then(|| Box::new(context.limit_statuses)),
             queued: context.queued,
             intended: context.intended,
             own: context.elapsed().saturating_sub(context.queued),
             is_stream,
-            body: match &response.body {
-                Body::Full(bytes) => Some(kept(bytes, journal.spec().body)),
-                _ => None,
-            },
         };
         journal.respond(entry, head);
     }
@@ -183,23 +181,21 @@ impl Receipt {
     }
 
     /// Keeps the start of a stream's body for the journal.
-    pub fn keep(&mut self, bytes: &Bytes) {
-        let Some(rest) = self.scope.records.journal.spec().body.checked_sub(self.sent.kept_bytes) else { return };
-        if self.entry.is_none() || rest == 0 {
-            return;
+    pub fn keep(&mut self, bytes: &[u8]) {
+        let kept = &mut self.buffers.body;
+        let rest = self.scope.records.journal.spec().body.saturating_sub(kept.len());
+        if self.entry.is_some() && rest > 0 {
+            kept.extend_from_slice(&bytes[..bytes.len().min(rest)]);
         }
-        let (kept, _) = kept(bytes, rest);
-        self.sent.kept_bytes += kept.len();
-        self.sent.kept.push(kept);
     }
 
     /// Closes the record.
-    pub fn end(mut self, outcome: Outcome) {
+    pub fn end(mut self: Box<Self>, outcome: Outcome) {
         self.outcome = Some(outcome);
     }
 
     fn close(&mut self) {
-        let (now, sent) = (self.started.elapsed(), std::mem::take(&mut self.sent));
+        let (now, sent) = (self.started.elapsed(), mem::take(&mut self.sent));
         let is_complete = |outcome: &Outcome| *outcome == Outcome::Complete;
         // While a panic unwinds, the edge responds with status 500 in place of the response.
         let panicked = thread::panicking();
@@ -253,7 +249,7 @@ impl Receipt {
             first_token: sent.first_token,
             intended_end: sent.intended_end,
             end: now,
-            body: sent.kept,
+            body: mem::take(&mut self.buffers.body),
         };
         self.scope.records.journal.close(&entry, end);
         match self.scope.records.access_log {
@@ -263,7 +259,7 @@ impl Receipt {
     }
 
     /// Counts a panic in the middle of the response, which is then cut, and closes the record.
-    pub(super) fn end_with_panic(self) {
+    pub(super) fn end_with_panic(self: Box<Self>) {
         self.scope.metrics.add_panic();
         self.end(Outcome::Fault);
     }

@@ -9,24 +9,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
+
+use super::text::{HeadText, Part, SentText, emptied};
 
 use crate::{
     core::{
         context::RequestContext,
         limit_status::{Cost, LimitStatuses},
         reply::ReplyFacts,
-        request::{ConnectionInfo, RequestBody},
-        secret,
+        request::ConnectionInfo,
     },
     engine::outcome::{Outcome, Phase},
 };
 
 /// The start of an entry's id, before its number.
 const ID_PREFIX: &str = "req_";
-/// Memory that most requests' headers need, in bytes.
-const USUAL_HEADERS: usize = 512;
 
 /// A request that was received.
 pub(in crate::engine) struct Opened<'a, 'c> {
@@ -41,21 +39,19 @@ pub(in crate::engine) struct Opened<'a, 'c> {
 /// The head of a response, and what was decided with it.
 pub(in crate::engine) struct Head {
     pub(in crate::engine) status: StatusCode,
-    /// The headers, one a line.
-    pub(in crate::engine) headers: Vec<u8>,
+    pub(in crate::engine) text: HeadText,
     /// The faults, as they were written.
     pub(in crate::engine) faults: Vec<Box<str>>,
     pub(in crate::engine) reply: ReplyFacts,
     pub(in crate::engine) cost: Option<Cost>,
-    pub(in crate::engine) limits: LimitStatuses,
+    /// The limits; `None` if none applies. Boxed, because most requests have none.
+    pub(in crate::engine) limits: Option<Box<LimitStatuses>>,
     pub(in crate::engine) queued: Duration,
     /// Time until the head as planned.
     pub(in crate::engine) intended: Duration,
     /// The server's own time.
     pub(in crate::engine) own: Duration,
     pub(in crate::engine) is_stream: bool,
-    /// The start of a full body, and its whole length.
-    pub(in crate::engine) body: Option<(Bytes, usize)>,
 }
 
 /// The end of a request.
@@ -71,7 +67,16 @@ pub(in crate::engine) struct End {
     pub(in crate::engine) intended_end: Option<Duration>,
     pub(in crate::engine) end: Duration,
     /// The start of a stream's body.
-    pub(in crate::engine) body: Vec<Bytes>,
+    pub(in crate::engine) body: Vec<u8>,
+}
+
+/// Buffers of an old entry, to be used again.
+#[derive(Default)]
+pub(in crate::engine) struct SpareBuffers {
+    /// The buffer for the texts of the head.
+    pub(in crate::engine) head: Vec<u8>,
+    /// The buffer for the start of a stream's body.
+    pub(in crate::engine) body: Vec<u8>,
 }
 
 /// One entry. Its request is complete from the start; the head and the end follow.
@@ -91,112 +96,45 @@ pub struct Entry {
     memory: AtomicIsize,
 }
 
-/// The texts of a request, in one allocation.
-struct SentText {
-    bytes: Vec<u8>,
-    /// The end of each text, in the order of [`Part`].
-    ends: [u32; PARTS],
-    /// The length of the body as it was sent.
-    body_bytes: u64,
-}
-
-/// Number of texts.
-const PARTS: usize = 9;
-
-/// One of the texts.
-#[derive(Clone, Copy)]
-enum Part {
-    Path,
-    Query,
-    Headers,
-    Key,
-    Model,
-    Deployment,
-    Route,
-    PathSecret,
-    Body,
-}
-
-impl SentText {
-    fn new(opened: &Opened<'_, '_>, most_body: usize) -> Self {
-        let Opened { context, path, route, .. } = opened;
-        let request = context.request;
-        let body: &[u8] = match &request.body {
-            RequestBody::Whole(body) => body,
-            RequestBody::Discarded(_) => b"",
-        };
-        let kept = &body[..body.len().min(most_body)];
-        let model = context.model();
-        let key = context.credential().key.unwrap_or_default();
-        let usual = path.len() + request.query.len() + USUAL_HEADERS + key.len() + model.len() + route.len();
-        let mut bytes = Vec::with_capacity(usual + kept.len());
-        let mut ends = [0; PARTS];
-        let mut end = |part: Part, bytes: &Vec<u8>| {
-            ends[part as usize] = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        };
-        bytes.extend_from_slice(path.as_bytes());
-        end(Part::Path, &bytes);
-        bytes.extend_from_slice(request.query.as_bytes());
-        end(Part::Query, &bytes);
-        request.headers.for_each(&mut |name, value| put_header(name, value, &mut bytes));
-        end(Part::Headers, &bytes);
-        let deployment = context.param("deployment").unwrap_or_default();
-        let is_secret = |(name, _): &&(&str, &str)| secret::is_secret_name(name);
-        let secret = context.params.iter().find(is_secret).map_or("", |(_, value)| *value);
-        let texts = [
-            (Part::Key, key.as_bytes()),
-            (Part::Model, model.as_bytes()),
-            (Part::Deployment, deployment.as_bytes()),
-            (Part::Route, route.as_bytes()),
-            (Part::PathSecret, secret.as_bytes()),
-            (Part::Body, kept),
-        ];
-        for (part, text) in texts {
-            bytes.extend_from_slice(text);
-            end(part, &bytes);
-        }
-        SentText { bytes, ends, body_bytes: request.body.len() }
-    }
-
-    fn bytes(&self, part: Part) -> &[u8] {
-        let before = (part as usize).checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.bytes[before as usize..self.ends[part as usize] as usize]
-    }
-
-    fn text(&self, part: Part) -> &str {
-        std::str::from_utf8(self.bytes(part)).unwrap_or_default()
-    }
-}
-
-fn put_header(name: &str, value: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(name.as_bytes());
-    out.push(b':');
-    out.extend_from_slice(value);
-    out.push(b'\n');
-}
-
 impl Head {
-    /// Renders headers, one a line.
-    pub(in crate::engine) fn lines(headers: &[(HeaderName, HeaderValue)]) -> Vec<u8> {
-        let mut lines = Vec::with_capacity(USUAL_HEADERS);
-        headers.iter().for_each(|(name, value)| put_header(name.as_str(), value.as_bytes(), &mut lines));
-        lines
-    }
-
     pub(super) fn size(&self) -> usize {
         let faults: usize = self.faults.iter().map(|fault| fault.len() + size_of::<Box<str>>()).sum();
-        self.headers.capacity() + faults + self.body.as_ref().map_or(0, |(bytes, _)| bytes.len())
+        let limits = self.limits.as_ref().map_or(0, |_| size_of::<LimitStatuses>());
+        self.text.capacity() + faults + limits
     }
 }
 
 impl End {
     pub(super) fn size(&self) -> usize {
-        self.body.iter().map(|bytes| bytes.len() + size_of::<Bytes>()).sum()
+        self.body.capacity()
     }
 }
 
 impl Entry {
-    pub(super) fn new(number: u64, received: Duration, opened: &Opened<'_, '_>, most_body: usize) -> Self {
+    /// Creates an entry, in the memory of an old one unless somebody reads that. Returns buffers for
+    /// the texts of its response too.
+    pub(super) fn renew(
+        old: Option<Arc<Entry>>,
+        number: u64,
+        received: Duration,
+        opened: &Opened<'_, '_>,
+        most_body: usize,
+    ) -> (Arc<Entry>, SpareBuffers) {
+        if let Some(mut old) = old
+            && let Some(entry) = Arc::get_mut(&mut old)
+        {
+            let buffer = entry.text.take_buffer();
+            let spare = SpareBuffers {
+                head: entry.head.take().map(|head| head.text.into_buffer()).unwrap_or_default(),
+                body: entry.end.take().map(|end| emptied(end.body)).unwrap_or_default(),
+            };
+            *entry = Entry::new(buffer, number, received, opened, most_body);
+            return (old, spare);
+        }
+        (Arc::new(Entry::new(Vec::new(), number, received, opened, most_body)), SpareBuffers::default())
+    }
+
+    fn new(buffer: Vec<u8>, number: u64, received: Duration, opened: &Opened<'_, '_>, most_body: usize) -> Self {
         let request = opened.context.request;
         Entry {
             number,
@@ -206,7 +144,7 @@ impl Entry {
             client: request.client,
             connection: request.connection,
             method: request.method.clone(),
-            text: SentText::new(opened, most_body),
+            text: SentText::new(buffer, opened, most_body),
             head: OnceLock::new(),
             end: OnceLock::new(),
             memory: AtomicIsize::new(0),
@@ -222,7 +160,7 @@ impl Entry {
     }
 
     pub(super) fn opened_size(&self) -> usize {
-        size_of::<Entry>() + self.text.bytes.capacity()
+        size_of::<Entry>() + self.text.capacity()
     }
 
     /// Counts more memory. Returns false if the entry is no longer kept.
@@ -292,7 +230,7 @@ impl Entry {
 
     /// The headers as they were sent. They may contain secrets.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        header_lines(self.text.bytes(Part::Headers))
+        self.text.headers()
     }
 
     /// The API key; `None` if there was none. It is a secret.
@@ -332,7 +270,7 @@ impl Entry {
 
     /// Returns the length of a full body.
     pub(in crate::engine) fn full_length(&self) -> Option<u64> {
-        self.head()?.body.as_ref().map(|(_, length)| *length as u64)
+        self.head()?.text.full_length
     }
 
     pub(in crate::engine) fn head(&self) -> Option<&Head> {
@@ -342,12 +280,4 @@ impl Entry {
     pub(in crate::engine) fn end(&self) -> Option<&End> {
         self.end.get()
     }
-}
-
-/// Returns the headers in lines that [`put_header`] wrote.
-pub(super) fn header_lines(lines: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
-    lines.split(|byte| *byte == b'\n').filter_map(|line| {
-        let colon = memchr::memchr(b':', line)?;
-        Some((std::str::from_utf8(&line[..colon]).ok()?, &line[colon + 1..]))
-    })
 }

@@ -5,13 +5,9 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{
-    Entry,
-    entry::{End, header_lines},
-};
+use super::{Entry, entry::End};
 use crate::{
     core::{
         limit_status::{LimitExceeded, LimitStatus, LimitStatuses, Reason, Unit},
@@ -38,7 +34,7 @@ impl Entry {
             "request": self.show_request(&hide),
         });
         if let Some(head) = self.head() {
-            shown["limits"] = show_limits(&head.limits);
+            shown["limits"] = head.limits.as_deref().map_or_else(|| json!([]), show_limits);
             shown["faults"] = head.faults.iter().map(|fault| hide.text(fault)).collect();
             shown["reply"] = head.reply.source.as_ref().map(|(file, number)| format!("{file}#{number}")).into();
         }
@@ -95,7 +91,7 @@ impl Entry {
             let status = self.end().map_or(Some(head.status), |end| end.status);
             shown = json!({
                 "status": status.map(|status| status.as_u16()),
-                "headers": show_headers(header_lines(&head.headers), hide),
+                "headers": show_headers(head.text.headers(), hide),
                 "finish_reason": head.reply.finish_reason.map(|reason| reason.name()),
                 "usage": head.cost.map(|_| json!({
                     "input": cost.input,
@@ -142,7 +138,7 @@ impl Entry {
         });
         let faults: Vec<_> =
             head.map(|head| head.faults.iter().map(|fault| hide.text(fault)).collect()).unwrap_or_default();
-        let headers = head.map(|head| header_lines(&head.headers));
+        let headers = head.map(|head| head.text.headers());
         let id = headers.and_then(|mut headers| headers.find(|(name, _)| is_request_id(name)));
         AccessLine {
             time: self.received_text(),
@@ -175,9 +171,9 @@ impl Entry {
     /// Returns the kept part of the response's body, and the length of the whole.
     fn response_body(&self) -> Option<(Cow<'_, [u8]>, u64)> {
         let (head, end) = (self.head()?, self.end());
-        match (&head.body, end) {
-            (Some((body, length)), _) => Some((Cow::Borrowed(body), *length as u64)),
-            (None, Some(End { body, bytes, .. })) if !body.is_empty() => Some((body.concat().into(), *bytes)),
+        match (head.text.full_body(), end) {
+            (Some((body, length)), _) => Some((Cow::Borrowed(body), length)),
+            (None, Some(End { body, bytes, .. })) if !body.is_empty() => Some((Cow::Borrowed(body), *bytes)),
             _ => None,
         }
     }
@@ -298,10 +294,4 @@ fn show_limits(limits: &LimitStatuses) -> Value {
 /// Returns a time in milliseconds, to the microsecond.
 fn millis(time: Duration) -> Value {
     Value::from(time.as_micros() as f64 / 1000.0)
-}
-
-/// Returns the first `most` bytes of a body, alone in their memory if the body is longer.
-pub(in crate::engine) fn kept(body: &Bytes, most: usize) -> (Bytes, usize) {
-    let kept = if body.len() <= most { body.clone() } else { Bytes::copy_from_slice(&body[..most]) };
-    (kept, body.len())
 }

@@ -21,7 +21,10 @@ const OTHER: &str = "other";
 /// The number of a name.
 pub(super) type Name = u16;
 
-/// The names of one label, in the order of their first use. Number 0 is [`OTHER`].
+/// The number of the empty name, which most requests have as their deployment.
+const EMPTY: Name = 1;
+
+/// The names of one label, in the order of their first use. Number 0 is [`OTHER`], and number 1 the empty name.
 pub(super) struct Names {
     max: usize,
     list: Mutex<Vec<Arc<str>>>,
@@ -39,7 +42,7 @@ impl Names {
     }
 
     fn new(max: usize) -> Self {
-        Names { max, list: Mutex::new(vec![OTHER.into()]) }
+        Names { max, list: Mutex::new(vec![OTHER.into(), "".into()]) }
     }
 
     /// Returns the number of a name, which is added unless there are too many.
@@ -47,7 +50,7 @@ impl Names {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         let at = match list.iter().position(|known| **known == *name) {
             Some(at) => at,
-            None if list.len() > self.max => 0,
+            None if list.len() > self.max + usize::from(EMPTY) => 0,
             None => {
                 list.push(name.into());
                 list.len() - 1
@@ -69,6 +72,9 @@ pub(super) struct KnownNames(HashMap<Arc<str>, Name, RandomState>);
 impl KnownNames {
     /// Returns the number of a name.
     pub(super) fn number(&mut self, name: &str, names: &Names) -> Name {
+        if name.is_empty() {
+            return EMPTY;
+        }
         if let Some(number) = self.0.get(name) {
             return *number;
         }
@@ -97,15 +103,16 @@ mod tests {
     fn names_beyond_the_bound_count_as_other() {
         let (names, mut known) = (Names::of_requests(), KnownNames::default());
         let numbers: Vec<_> = (0..MAX_NAMES + 5).map(|n| known.number(&format!("model-{n}"), &names)).collect();
-        assert_eq!((numbers[0], numbers[MAX_NAMES - 1], numbers[MAX_NAMES]), (1, 100, 0));
-        assert_eq!(known.number("model-3", &names), 4, "a known name keeps its number");
-        assert_eq!((names.list().len(), &*names.list()[0]), (MAX_NAMES + 1, OTHER));
+        assert_eq!((numbers[0], numbers[MAX_NAMES - 1], numbers[MAX_NAMES]), (2, 101, 0));
+        assert_eq!(known.number("model-3", &names), 5, "a known name keeps its number");
+        assert_eq!((known.number("", &names), &*names.list()[1]), (EMPTY, ""));
+        assert_eq!((names.list().len(), &*names.list()[0]), (MAX_NAMES + 2, OTHER));
     }
 
     #[test]
     fn a_long_name_is_cut_between_two_characters() {
         let (names, mut known) = (Names::of_requests(), KnownNames::default());
         known.number(&"ä".repeat(500), &names);
-        assert_eq!(*names.list()[1], *"ä".repeat(100));
+        assert_eq!(*names.list()[2], *"ä".repeat(100));
     }
 }

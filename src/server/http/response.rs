@@ -63,7 +63,7 @@ fn socket(request: &Request) -> Option<Arc<Socket>> {
 /// has left.
 pub(super) async fn deliver(
     response: Response,
-    mut receipt: Receipt,
+    mut receipt: Box<Receipt>,
     request: &Request,
     lateness: &Arc<LatenessHistogram>,
 ) -> HttpResponse<SentBody> {
@@ -95,7 +95,7 @@ pub(super) async fn deliver(
             receipt.end(Outcome::Complete);
             None
         }
-        _ => Some(Box::new(receipt)),
+        _ => Some(receipt),
     };
     let chunked = matches!(&source, BodySource::Stream(stream) if stream.chunked);
     let mut http_response = head(response.status, response.headers, SentBody { source, receipt });
@@ -168,8 +168,8 @@ impl From<String> for SentBody {
 
 impl SentBody {
     /// The body of a WebSocket conversation.
-    pub(super) fn socket(body: SocketStream, receipt: Receipt) -> Self {
-        SentBody { source: BodySource::Socket(body), receipt: Some(Box::new(receipt)) }
+    pub(super) fn socket(body: SocketStream, receipt: Box<Receipt>) -> Self {
+        SentBody { source: BodySource::Socket(body), receipt: Some(receipt) }
     }
 
     /// Records what was sent, and the end.

@@ -216,7 +216,7 @@ struct Model {
 enum ModelState {
     Idle,
     /// A request was sent to the engine.
-    Waiting(Pin<Box<dyn Future<Output = (Response, Receipt)>>>),
+    Waiting(Pin<Box<dyn Future<Output = (Response, Box<Receipt>)>>>),
     /// The response is being sent.
     Responding(Box<PacedBody>, OpenReceipt),
     /// The response is an error; its status, and its body so far.
@@ -256,7 +256,7 @@ impl Model {
                 ModelState::Waiting(response) => {
                     let (response, mut receipt) = response.await;
                     receipt.head_sent();
-                    let (status, receipt) = (response.status, Some(Box::new(receipt)));
+                    let (status, receipt) = (response.status, Some(receipt));
                     let timed = Box::new(self.timed_body(response));
                     self.state = if status.is_success() {
                         ModelState::Responding(timed, receipt)
