@@ -93,5 +93,10 @@ impl Engine {
     /// Records that the time of the drain is over: responses that are open now are cut by the server itself.
     pub fn stop(&self) {
         self.scopes.records().stop();
+        let drained = self.journal().drain();
+        match self.access_log() {
+            AccessLog::Off => {}
+            format => drained.iter().for_each(|entry| entry.line().write(format)),
+        }
     }
 }

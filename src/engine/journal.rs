@@ -115,14 +115,24 @@ impl Journal {
         self.count(entry, size);
     }
 
-    /// Records the end of a request.
+    /// Records the end of a request, unless it was recorded already.
     pub(super) fn close(&self, entry: &Arc<Entry>, end: End) {
         let size = end.size();
-        entry.set_end(end);
+        if !entry.set_end(end) {
+            return;
+        }
         self.count(entry, size);
         if let Some(file) = &self.file {
             file.append(entry);
         }
+    }
+
+    /// Closes the entries of requests that are open, and returns them: the server stops, and cuts their responses.
+    pub(super) fn drain(&self) -> Vec<Arc<Entry>> {
+        let mut open = self.entries();
+        open.retain(|entry| entry.end().is_none());
+        open.iter().for_each(|entry| self.close(entry, entry.drained()));
+        open
     }
 
     fn slot(&self, number: u64) -> &Slot {

@@ -47,6 +47,15 @@ impl Outcome {
 }
 
 impl Phase {
+    /// Returns the phase of a response that is not complete, by what was sent of it.
+    pub(super) fn reached(sent_head: bool, is_stream: bool, tokens: u64, bytes: u64) -> Self {
+        match () {
+            () if !sent_head => Phase::BeforeHead,
+            () if tokens > 0 || !is_stream && bytes > 0 => Phase::MidStream,
+            () => Phase::BeforeFirstToken,
+        }
+    }
+
     /// All phases, in the order of [`index`](Phase::index).
     pub const ALL: [Phase; 4] = [Phase::BeforeHead, Phase::BeforeFirstToken, Phase::MidStream, Phase::Done];
 

@@ -154,6 +154,9 @@ impl Receipt {
     /// Records that the head is sent.
     pub fn head_sent(&mut self) {
         self.sent.head = true;
+        if let Some(entry) = &self.entry {
+            entry.set_progress(0, 0, 0);
+        }
     }
 
     /// Records that bytes of the body are sent, with this part of the reply. `due` is the time since the start of the
@@ -162,13 +165,16 @@ impl Receipt {
         let sent = &mut self.sent;
         sent.bytes += bytes as u64;
         sent.events += u64::from(delivered.events);
+        sent.tokens += u64::from(delivered.tokens);
+        if let Some(entry) = &self.entry {
+            entry.set_progress(sent.events, sent.tokens, sent.bytes);
+        }
         if due.is_some() {
             sent.intended_end = due;
         }
         if delivered.tokens == 0 {
             return;
         }
-        sent.tokens += u64::from(delivered.tokens);
         if sent.first_token.is_some() && due.is_none() {
             return;
         }
@@ -205,13 +211,10 @@ impl Receipt {
             None if self.scope.records.is_stopped() => Outcome::Drained,
             None => Outcome::ClientLeft,
         };
-        let phase = match () {
-            () if is_complete(&outcome) => Phase::Done,
-            () if sent.tokens > 0 => Phase::MidStream,
-            () if !sent.head => Phase::BeforeHead,
-            () if self.response.as_ref().is_some_and(|response| response.is_stream) => Phase::BeforeFirstToken,
-            () if sent.bytes > 0 => Phase::MidStream,
-            () => Phase::BeforeFirstToken,
+        let is_stream = self.response.as_ref().is_some_and(|response| response.is_stream);
+        let phase = match outcome {
+            Outcome::Complete => Phase::Done,
+            _ => Phase::reached(sent.head, is_stream, sent.tokens, sent.bytes),
         };
         let response = self.response.as_ref();
         let sent_head = response.is_some_and(|response| response.sends_head) && phase != Phase::BeforeHead;

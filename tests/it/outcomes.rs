@@ -3,8 +3,12 @@
 use std::{collections::BTreeMap, thread, time::Duration};
 
 use fake_openai::{Config, LatencySpec, Running};
+use serde_json::{Value, json};
 
-use crate::client::{CHAT, Connection, End, eventually, serve};
+use crate::{
+    client::{CHAT, Connection, End, eventually, serve},
+    program::Directory,
+};
 
 /// Returns the lines of `/metrics` that are values, by their name with its labels.
 pub fn metrics(server: &Running) -> BTreeMap<String, f64> {
@@ -100,16 +104,23 @@ fn each_outcome_is_counted_in_its_phase() {
 
 #[test]
 fn responses_that_the_stop_cuts_are_drained() {
-    let server = serve(Config { drain: Duration::from_millis(50), ..Config::for_test() });
+    let directory = Directory::new();
+    let file = directory.file("journal");
+    let journal_file = Some(file.clone().into());
+    let server = serve(Config { drain: Duration::from_millis(50), journal_file, ..Config::for_test() });
     let mut connection = Connection::open(server.address());
     send(&mut connection, "stall@4", &stream());
     assert_eq!(connection.head().unwrap().status, 200);
-    let journal = crate::journal::entries(&server);
-    assert_eq!(journal.len(), 1);
+    (0..4).for_each(|_| _ = connection.chunk().unwrap());
     let reader = thread::spawn(move || connection.rest());
     let stopped = server.stop().unwrap();
     assert_eq!((stopped.taken, stopped.cut), (1, 1));
     assert_ne!(reader.join().unwrap().1, End::Whole);
+    let line: Value = serde_json::from_str(std::fs::read_to_string(&file).unwrap().trim()).unwrap();
+    let response = &line["response"];
+    assert_eq!((&response["outcome"], &response["phase"]), (&json!("drained"), &json!("mid_stream")));
+    assert_eq!(response["events_sent"], 4);
+    assert!(response["tokens_undelivered"].as_u64().unwrap() > 0);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicIsize, Ordering},
+        atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -70,6 +70,15 @@ pub(in crate::engine) struct End {
     pub(in crate::engine) body: Vec<u8>,
 }
 
+/// The part of the response that was sent so far.
+#[derive(Default)]
+struct Progress {
+    head: AtomicBool,
+    events: AtomicU64,
+    tokens: AtomicU64,
+    bytes: AtomicU64,
+}
+
 /// Buffers of an old entry, to be used again.
 #[derive(Default)]
 pub(in crate::engine) struct SpareBuffers {
@@ -91,6 +100,7 @@ pub struct Entry {
     method: Method,
     text: SentText,
     head: OnceLock<Head>,
+    progress: Progress,
     end: OnceLock<End>,
     /// The counted memory, in bytes; negative once the entry is no longer kept.
     memory: AtomicIsize,
@@ -146,6 +156,7 @@ impl Entry {
             method: request.method.clone(),
             text: SentText::new(buffer, opened, most_body),
             head: OnceLock::new(),
+            progress: Progress::default(),
             end: OnceLock::new(),
             memory: AtomicIsize::new(0),
         }
@@ -155,8 +166,39 @@ impl Entry {
         let _ = self.head.set(head);
     }
 
-    pub(super) fn set_end(&self, end: End) {
-        let _ = self.end.set(end);
+    /// Records how much of the response was sent so far.
+    pub(in crate::engine) fn set_progress(&self, events: u64, tokens: u64, bytes: u64) {
+        let progress = &self.progress;
+        progress.head.store(true, Ordering::Relaxed);
+        progress.events.store(events, Ordering::Relaxed);
+        progress.tokens.store(tokens, Ordering::Relaxed);
+        progress.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns the end of a response that the server's stop cuts now.
+    pub(super) fn drained(&self) -> End {
+        let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        let (head, progress) = (self.head(), &self.progress);
+        let (tokens, bytes) = (read(&progress.tokens), read(&progress.bytes));
+        let sent_head = progress.head.load(Ordering::Relaxed);
+        let output = head.and_then(|head| head.cost).map_or(0, |cost| cost.output);
+        End {
+            outcome: Outcome::Drained,
+            phase: Phase::reached(sent_head, head.is_some_and(|head| head.is_stream), tokens, bytes),
+            status: head.map(|head| head.status).filter(|_| sent_head),
+            events: read(&progress.events),
+            bytes,
+            undelivered: output.saturating_sub(tokens),
+            first_token: None,
+            intended_end: None,
+            end: self.started.elapsed(),
+            body: Vec::new(),
+        }
+    }
+
+    /// Sets the end. Returns false if there is one already.
+    pub(super) fn set_end(&self, end: End) -> bool {
+        self.end.set(end).is_ok()
     }
 
     pub(super) fn opened_size(&self) -> usize {
