@@ -25,6 +25,7 @@ use ipnet::IpNet;
 use socket2::Socket;
 
 use self::body::Received;
+pub(in crate::server) use self::response::Broken;
 pub(in crate::server) use self::{body::read_plain, websocket::is_upgrade};
 pub(crate) use self::{response::SentBody, websocket::StopSignal};
 use super::{
@@ -33,6 +34,7 @@ use super::{
     lateness::LatenessHistogram,
     metrics,
     reload::{CurrentEngine, Worker},
+    status::StatusBoard,
 };
 use crate::{
     core::{
@@ -58,8 +60,10 @@ pub(crate) struct Edge {
     pub(crate) lag: LatenessHistogram,
     /// The open connections.
     pub(crate) connections: Arc<Connections>,
-    /// The signal for open sockets that the server stops.
+    /// The signal for open sockets and event streams that the server stops.
     pub(crate) stopping: StopSignal,
+    /// The status of the last minutes.
+    pub(crate) status: StatusBoard,
 }
 
 /// The data of a connection.

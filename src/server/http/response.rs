@@ -141,12 +141,12 @@ pub(super) enum BodySource {
     },
     Stream(ChunkedStream),
     Timed(Box<PacedBody>),
-    /// A WebSocket conversation.
+    /// A WebSocket conversation, or the events of an admin page.
     Socket(SocketStream),
 }
 
-/// The bytes of a WebSocket conversation.
-pub(super) type SocketStream = Pin<Box<dyn futures_core::Stream<Item = Result<Bytes, Broken>>>>;
+/// The bytes of a WebSocket conversation, or of a page.
+pub(in crate::server) type SocketStream = Pin<Box<dyn futures_core::Stream<Item = Result<Bytes, Broken>>>>;
 
 impl Default for SentBody {
     fn default() -> Self {
@@ -167,6 +167,11 @@ impl From<String> for SentBody {
 }
 
 impl SentBody {
+    /// The body of a page that goes on until the client leaves.
+    pub(in crate::server) fn events(body: SocketStream) -> Self {
+        BodySource::Socket(body).into()
+    }
+
     /// The body of a WebSocket conversation.
     pub(super) fn socket(body: SocketStream, receipt: Receipt) -> Self {
         SentBody { source: BodySource::Socket(body), receipt: Some(Box::new(receipt)) }
