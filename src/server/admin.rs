@@ -1,18 +1,18 @@
 //! The `/__admin` pages: what happened, and rules for what is to happen. They are open to this machine, or to clients
 //! with the token.
 
-mod events;
 mod guard;
 mod page;
 mod requests;
 mod rules;
+mod status;
 
 use std::{borrow::Cow, sync::Arc};
 
 use actix_http::{
     HttpMessage, Method, Payload, Request as HttpRequest, Response as HttpResponse, StatusCode,
     header::{
-        CACHE_CONTROL, CONTENT_TYPE, CROSS_ORIGIN_RESOURCE_POLICY, HeaderName, HeaderValue, LOCATION, SET_COOKIE,
+        CACHE_CONTROL, CROSS_ORIGIN_RESOURCE_POLICY, HeaderName, HeaderValue, LOCATION, SET_COOKIE,
         X_CONTENT_TYPE_OPTIONS,
     },
 };
@@ -22,7 +22,8 @@ use serde_json::{Value, json};
 
 pub(crate) use self::guard::Guard;
 pub(super) use self::rules::show as show_rule;
-use super::http::{Edge, SentBody, empty, is_upgrade, page as text_page, read_plain};
+use self::status::EventStream;
+use super::http::{Edge, SentBody, empty, events, is_upgrade, page as text_page, read_plain};
 use crate::{
     core::{request::RequestBody, template::query},
     engine::Engine,
@@ -60,7 +61,7 @@ enum Reply {
     /// Nothing but the status 204.
     Done,
     /// Server-sent events.
-    Events(SentBody),
+    Events(EventStream),
     /// The live page.
     Page,
     /// A redirect to the live page, with the cookie that stands for the token.
@@ -140,13 +141,9 @@ pub(super) async fn respond(request: &HttpRequest, payload: Payload, edge: &Arc<
         Ok(Reply::Json(status, value)) => text_page(status, JSON, format!("{value:#}\n")),
         Ok(Reply::Text(content_type, text)) => text_page(StatusCode::OK, content_type, text),
         Ok(Reply::Done) => empty(StatusCode::NO_CONTENT),
-        Ok(Reply::Events(body)) => {
-            let mut http_response = HttpResponse::with_body(StatusCode::OK, body);
-            http_response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-            http_response
-        }
+        Ok(Reply::Events(stream)) => events(Box::pin(stream)),
         Ok(Reply::Page) => {
-            let mut http_response = text_page(StatusCode::OK, page::HTML_TYPE, page::HTML.to_owned());
+            let mut http_response = text_page(StatusCode::OK, page::HTML_TYPE, page::html());
             page::add_headers(http_response.headers_mut());
             http_response
         }
@@ -175,7 +172,7 @@ fn dispatch(call: &Call<'_>) -> Result<Reply, Problem> {
             Some(_) => Reply::ToPage(call.edge.admin.cookie(call.request)),
             None => Reply::Page,
         }),
-        (_, ["status" | "events"]) => events::respond(call),
+        (_, ["status" | "events"]) => status::respond(call),
         (_, ["rules", ..]) => rules::respond(call),
         (_, ["requests", ..]) => requests::respond(call),
         (&Method::GET, ["scopes"]) => {

@@ -24,8 +24,11 @@ use futures_core::Stream;
 use ipnet::IpNet;
 use socket2::Socket;
 
-use self::body::Received;
 pub(in crate::server) use self::response::Broken;
+use self::{
+    body::Received,
+    response::{BodySource, SocketStream},
+};
 pub(in crate::server) use self::{body::read_plain, websocket::is_upgrade};
 pub(crate) use self::{response::SentBody, websocket::StopSignal};
 use super::{
@@ -159,6 +162,13 @@ pub(in crate::server) fn empty(status: StatusCode) -> HttpResponse<SentBody> {
 pub(in crate::server) fn page(status: StatusCode, content_type: &'static str, text: String) -> HttpResponse<SentBody> {
     let mut http_response = HttpResponse::with_body(status, SentBody::from(text));
     http_response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    http_response
+}
+
+/// A page whose server-sent events go on until the client leaves.
+pub(in crate::server) fn events(body: SocketStream) -> HttpResponse<SentBody> {
+    let mut http_response = HttpResponse::with_body(StatusCode::OK, BodySource::Socket(body).into());
+    http_response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/event-stream"));
     http_response
 }
 

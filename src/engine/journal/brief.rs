@@ -27,7 +27,7 @@ impl Entry {
             "outcome": line.outcome,
             "phase": if is_open { Value::Null } else { line.phase.into() },
             "ms": if is_open { Value::Null } else { line.millis.into() },
-            "tokens": line.request.tokens.map(|(input, output)| json!({"input": input, "output": output})),
+            "tokens": line.request.tokens.filter(|_| !is_open).map(|(input, output)| json!({"input": input, "output": output})),
             "faults": line.request.faults,
         })
     }

@@ -8,14 +8,27 @@ use actix_http::header::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use sha2::{Digest, Sha256};
 
-/// The page.
-pub(super) const HTML: &str = include_str!("page.html");
+/// The markup, with places for the style and the script.
+const MARKUP: &str = include_str!("page/page.html");
+/// The style.
+const STYLE: &str = include_str!("page/style.css");
+/// The script.
+const SCRIPT: &str = concat!(
+    include_str!("page/elements.js"),
+    include_str!("page/chart.js"),
+    include_str!("page/show.js"),
+    include_str!("page/drawer.js"),
+    include_str!("page/actions.js"),
+);
 /// The content type of the page.
 pub(super) const HTML_TYPE: &str = "text/html; charset=utf-8";
 
+/// The page.
+static HTML: LazyLock<String> = LazyLock::new(|| MARKUP.replace("STYLE", STYLE).replace("SCRIPT", SCRIPT));
+
 /// The policy of the page: its own script and style run, and nothing else. It may fetch from its own server.
 static POLICY: LazyLock<Option<HeaderValue>> = LazyLock::new(|| {
-    let (script, style) = (hash("script")?, hash("style")?);
+    let (script, style) = (hash(SCRIPT), hash(STYLE));
     let policy = format!(
         "default-src 'none'; script-src '{script}'; style-src '{style}'; connect-src 'self'; img-src data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -23,11 +36,13 @@ static POLICY: LazyLock<Option<HeaderValue>> = LazyLock::new(|| {
     HeaderValue::try_from(policy).ok()
 });
 
-/// Returns the hash of the text of the page's only element with this name.
-fn hash(element: &str) -> Option<String> {
-    let (_, rest) = HTML.split_once(&format!("<{element}>"))?;
-    let (text, _) = rest.split_once(&format!("</{element}>"))?;
-    Some(format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(text))))
+/// Returns the page.
+pub(super) fn html() -> String {
+    HTML.clone()
+}
+
+fn hash(text: &str) -> String {
+    format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(text)))
 }
 
 /// Adds the headers of the page.
@@ -46,10 +61,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_policy_allows_the_only_script_and_style() {
-        for element in ["script", "style"] {
+    fn the_page_has_one_script_and_one_style() {
+        for (element, text) in [("script", SCRIPT), ("style", STYLE)] {
+            assert_eq!(MARKUP.matches(&format!("<{element}>{}</{element}>", element.to_uppercase())).count(), 1);
             assert_eq!(HTML.matches(&format!("<{element}")).count(), 1);
-            assert!(hash(element).is_some());
+            assert!(HTML.contains(&format!("<{element}>{text}</{element}>")));
         }
         assert!(POLICY.is_some());
     }

@@ -167,11 +167,6 @@ impl From<String> for SentBody {
 }
 
 impl SentBody {
-    /// The body of a page that goes on until the client leaves.
-    pub(in crate::server) fn events(body: SocketStream) -> Self {
-        BodySource::Socket(body).into()
-    }
-
     /// The body of a WebSocket conversation.
     pub(super) fn socket(body: SocketStream, receipt: Receipt) -> Self {
         SentBody { source: BodySource::Socket(body), receipt: Some(Box::new(receipt)) }

@@ -13,7 +13,7 @@ use futures_core::Stream;
 
 use super::{Call, Problem, Reply, no_page};
 use crate::server::{
-    http::{Broken, Edge, SentBody},
+    http::{Broken, Edge},
     status::MAX_EVENT_STREAMS,
 };
 
@@ -32,14 +32,14 @@ pub(super) fn respond(call: &Call<'_>) -> Result<Reply, Problem> {
                 );
                 Problem(StatusCode::SERVICE_UNAVAILABLE, message)
             })?;
-            Ok(Reply::Events(SentBody::events(Box::pin(stream))))
+            Ok(Reply::Events(stream))
         }
         _ => Err(no_page(call)),
     }
 }
 
 /// An open stream of events. It goes on until the client leaves or the server stops.
-struct EventStream {
+pub(super) struct EventStream {
     edge: Arc<Edge>,
     scope: Option<String>,
     /// The wait for the next sample; `None` before the first event. It returns false if the server stops.
