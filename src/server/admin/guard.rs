@@ -80,7 +80,7 @@ impl Guard {
             request.headers().get_all(COOKIE).flat_map(|header| header.as_bytes().split(|byte| *byte == b';'));
         cookies
             .filter_map(|cookie| cookie.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
-            .fold(false, |found, sent| equal_in_constant_time(value.as_bytes(), sent) || found)
+            .any(|sent| equal_in_constant_time(value.as_bytes(), sent))
     }
 
     /// Returns true if a request opens the live page with the token in its query. No other page accepts it there.
