@@ -110,7 +110,7 @@ pub use config::{AccessLog, Config, ConfigError, JournalSpec, LatencySpec, Model
 pub use core::{clock, limit_status::Unit};
 pub use fixtures::Problem;
 pub use model::{ContentSource, ContextWindow, Counting, ModelBehavior};
-pub use server::{Reloaded, Reloader, Running, Server, StartError, Stopped};
+pub use server::{Activity, ActivitySource, Class, Reloaded, Reloader, Running, Server, StartError, Stopped};
 pub use traffic::{
     access::Access,
     capacity::ConcurrencySpec,

@@ -6,7 +6,7 @@ mod cli;
 
 use std::{future::Future, process::ExitCode};
 
-use cli::{Failure, Task};
+use cli::{Failure, StatusLine, Task};
 use fake_openai::{Config, Server, core::panics};
 
 /// Default of `RUST_LOG`. Clients that send no HTTP are not logged: a port scan would fill the disk.
@@ -28,15 +28,19 @@ fn execute(task: Task) -> Result<(), Failure> {
         Task::Healthcheck(url) => cli::healthcheck(&url),
         Task::Serve(config) => serve(*config),
         Task::Bench(config, options) => {
-            prepare();
+            prepare(None);
             cli::bench(&config, &options)
         }
     }
 }
 
 /// Prepares the process for serving: logging, and the limit on open files.
-fn prepare() {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG_FILTER)).init();
+fn prepare(status_line: Option<&StatusLine>) {
+    let mut logger = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG_FILTER));
+    if let Some(line) = status_line {
+        line.make_room_for(&mut logger);
+    }
+    logger.init();
     panics::install_hook();
     // Many systems start a program with a limit of 1024 open files. A load test opens more connections.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
@@ -45,7 +49,8 @@ fn prepare() {
 }
 
 fn serve(config: Config) -> Result<(), Failure> {
-    prepare();
+    let status_line = StatusLine::on_terminal(&config);
+    prepare(status_line.as_ref());
     let failure = |error: std::io::Error| Failure::Machine(error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failure)?;
     runtime.block_on(async {
@@ -54,7 +59,14 @@ fn serve(config: Config) -> Result<(), Failure> {
         // Before the URL is printed: a reader of the URL may send the signal.
         reload_on_hangup(server.reloader()).map_err(failure)?;
         cli::announce(&server);
-        let stopped = server.run(stop).await?;
+        if let Some(line) = &status_line {
+            tokio::spawn(line.clone().run(server.activity()));
+        }
+        let stopped = server.run(stop).await;
+        if let Some(line) = &status_line {
+            line.end();
+        }
+        let stopped = stopped?;
         log::info!("stopped: {} requests taken, {} of them cut", stopped.taken, stopped.cut);
         Ok(())
     })

@@ -48,7 +48,7 @@ fn banner(server: &Server) -> String {
             AccessLog::Json => "one line of JSON per request",
         },
     );
-    row("pages", &format!("{url}/metrics for Prometheus, {url}/__admin to change fault rules"));
+    row("pages", &format!("{url}/metrics for Prometheus, {url}/__admin/ to watch it in a browser"));
     text.push('\n');
     text.push_str(&examples(&url, config));
     text

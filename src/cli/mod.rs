@@ -5,6 +5,7 @@ mod banner;
 mod bench;
 mod healthcheck;
 mod licenses;
+mod status_line;
 mod tables;
 mod usage;
 
@@ -20,6 +21,7 @@ use fake_openai::{Config, StartError, core::secret, fixtures};
 pub use self::{
     args::{configuration, parse},
     banner::announce,
+    status_line::StatusLine,
 };
 
 /// A reason to end with an error.

@@ -62,6 +62,7 @@ impl TryFrom<Settings> for Config {
             lenient: settings.lenient.unwrap_or(default.lenient),
             strict_ids: settings.strict_ids.unwrap_or(default.strict_ids),
             access_log: settings.access_log.unwrap_or(default.access_log),
+            status_line: !settings.no_status.unwrap_or_default(),
             journal,
             journal_file: settings.journal_file,
             port_file: settings.port_file,

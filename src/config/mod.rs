@@ -85,6 +85,8 @@ pub struct Config {
     pub drain: Duration,
     /// Form of the access log.
     pub access_log: AccessLog,
+    /// True if a terminal shows a status line.
+    pub status_line: bool,
     /// Size of the journal.
     pub journal: JournalSpec,
     /// File that closed entries of the journal are appended to.
@@ -139,6 +141,7 @@ impl Default for Config {
             max_body_memory: memory::default_for_bodies(),
             drain: Duration::from_secs(5),
             access_log: AccessLog::Off,
+            status_line: true,
             journal: JournalSpec::default(),
             journal_file: None,
             port_file: None,

@@ -150,6 +150,7 @@ mod tests {
             port_file: Some("/a b/#port".into()),
             fixtures: Some("/fix: tures".into()),
             access_log: Some(AccessLog::Json),
+            no_status: Some(true),
             journal: Some(7),
             journal_body: Some("1KiB".to_owned()),
             journal_memory: Some("1MiB".to_owned()),

@@ -42,6 +42,10 @@ pub struct Settings {
     #[arg(visible_aliases = ["log-requests", "verbose"])]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub access_log: Option<AccessLog>,
+    /// Show no status line on a terminal
+    #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_status: Option<bool>,
     /// Send a Server-Timing header: planned, waited and own time of each response
     #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]

@@ -34,6 +34,17 @@ impl<const PRECISION: u32> Histogram<PRECISION> {
         self.sum.fetch_add(other.sum(), Ordering::Relaxed);
     }
 
+    /// Returns the counts that came after `earlier`, a copy of this histogram.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let later = self.clone();
+        for (own, earlier) in later.buckets.iter().zip(&earlier.buckets) {
+            let count = own.load(Ordering::Relaxed).saturating_sub(earlier.load(Ordering::Relaxed));
+            own.store(count, Ordering::Relaxed);
+        }
+        later.sum.store(self.sum().wrapping_sub(earlier.sum()), Ordering::Relaxed);
+        later
+    }
+
     /// Sum of all values, modulo 2^64.
     pub fn sum(&self) -> u64 {
         self.sum.load(Ordering::Relaxed)
@@ -75,6 +86,14 @@ impl<const PRECISION: u32> Histogram<PRECISION> {
     }
 }
 
+impl<const PRECISION: u32> Clone for Histogram<PRECISION> {
+    fn clone(&self) -> Self {
+        let copy = Histogram::new(self.max);
+        copy.merge(self);
+        copy
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::{collection::vec, prelude::*};
@@ -103,6 +122,18 @@ mod tests {
     #[test]
     fn an_empty_histogram_has_no_quantile() {
         assert_eq!((Fine::new(MAX).quantile(0.5), Fine::new(MAX).count()), (None, 0));
+    }
+
+    #[test]
+    fn the_difference_to_an_earlier_copy_has_the_later_values() {
+        let histogram = Coarse::new(MAX);
+        (0..100).for_each(|_| histogram.add(10));
+        let earlier = histogram.clone();
+        (0..10).for_each(|_| histogram.add(1000));
+        let later = histogram.since(&earlier);
+        assert_eq!((later.count(), later.sum()), (10, 10_000));
+        assert!(later.quantile(0.0).unwrap() >= 1000);
+        assert_eq!((histogram.count(), earlier.since(&histogram).count()), (110, 0));
     }
 
     #[test]

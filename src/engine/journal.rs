@@ -1,5 +1,6 @@
 //! The journal: the newest requests, each with what was sent and what became of it. Bounded in number and memory.
 
+mod brief;
 mod entry;
 mod file;
 mod show;
@@ -182,6 +183,16 @@ impl Journal {
         let mut entries: Vec<_> = self.slots.iter().filter_map(kept).collect();
         entries.sort_by_key(|entry| entry.number());
         entries
+    }
+
+    /// Returns the newest of the last `looked_at` entries, newest first.
+    pub fn newest(&self, looked_at: usize) -> impl Iterator<Item = Arc<Entry>> {
+        let (next, count) = (self.next.load(Ordering::Relaxed), self.slots.len().min(looked_at) as u64);
+        let numbers = (next.saturating_sub(count).max(1)..next).rev();
+        numbers.filter_map(|number| {
+            let slot = self.slot(number).lock().unwrap_or_else(PoisonError::into_inner);
+            slot.clone().filter(|entry| entry.number() == number)
+        })
     }
 
     /// Returns the entry with this id.

@@ -69,6 +69,8 @@ struct Padded(Mutex<Shard>);
 struct Shard {
     received: u64,
     closed: u64,
+    streams_opened: u64,
+    streams_closed: u64,
     known: Known,
     requests: HashMap<(Labels, Option<StatusCode>), u64, RandomState>,
     responses: [[u64; Phase::ALL.len()]; Outcome::ALL.len()],
@@ -142,6 +144,7 @@ pub(super) struct ClosedRequest {
     pub(super) status: Option<StatusCode>,
     pub(super) outcome: Outcome,
     pub(super) phase: Phase,
+    pub(super) is_stream: bool,
     /// The tokens; `None` if the model has not replied.
     pub(super) tokens: Option<Tokens>,
     /// Time until the first token of a stream, intended and actual.
@@ -162,6 +165,8 @@ impl Shard {
     fn add(&mut self, other: &Shard) {
         self.received += other.received;
         self.closed += other.closed;
+        self.streams_opened += other.streams_opened;
+        self.streams_closed += other.streams_closed;
         for ((labels, status), count) in &other.requests {
             self.add_requests(*labels, *status, *count);
         }
@@ -222,6 +227,7 @@ impl Metrics {
     pub(super) fn add_closed(&self, request: &ClosedRequest) {
         let mut shard = self.shard();
         shard.closed += 1;
+        shard.streams_closed += u64::from(request.is_stream);
         shard.add_requests(request.labels, request.status, 1);
         shard.responses[request.outcome.index()][request.phase.index()] += 1;
         if let Some(tokens) = request.tokens {
@@ -234,6 +240,11 @@ impl Metrics {
         if let Some((intended, actual)) = request.duration {
             times.duration.add(intended, actual);
         }
+    }
+
+    /// Counts a stream that begins. It ends when its record is closed.
+    pub(super) fn add_stream(&self) {
+        self.shard().streams_opened += 1;
     }
 
     /// Counts the time between two events with tokens.
@@ -264,7 +275,9 @@ impl Metrics {
         for Padded(shard) in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             let received = shard.received.saturating_sub(shard.closed);
-            *shard = Shard { received, known: std::mem::take(&mut shard.known), ..Shard::default() };
+            let streams_opened = shard.streams_opened.saturating_sub(shard.streams_closed);
+            let known = std::mem::take(&mut shard.known);
+            *shard = Shard { received, streams_opened, known, ..Shard::default() };
         }
     }
 

@@ -125,6 +125,9 @@ impl Receipt {
         if !plan.is_empty() {
             self.scope.metrics.add_faults(plan.labels());
         }
+        if is_stream {
+            self.scope.metrics.add_stream();
+        }
         self.response = Some(Returned {
             status: response.status,
             sends_head: matches!(response.head_timing, HeadTiming::After(_)),
@@ -236,6 +239,7 @@ impl Receipt {
             status,
             outcome,
             phase,
+            is_stream: response.is_some_and(|response| response.is_stream),
             tokens,
             first_token: response.and_then(|response| Some((response.intended, sent.first_token?))),
             duration: intended_end.filter(|_| is_complete(&outcome)).map(|intended| (intended, now)),

@@ -2,21 +2,28 @@
 //! with the token.
 
 mod guard;
+mod page;
 mod requests;
 mod rules;
+mod status;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use actix_http::{
     HttpMessage, Method, Payload, Request as HttpRequest, Response as HttpResponse, StatusCode,
-    header::{CACHE_CONTROL, CROSS_ORIGIN_RESOURCE_POLICY, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS},
+    header::{
+        CACHE_CONTROL, CROSS_ORIGIN_RESOURCE_POLICY, HeaderName, HeaderValue, LOCATION, SET_COOKIE,
+        X_CONTENT_TYPE_OPTIONS,
+    },
 };
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 pub(crate) use self::guard::Guard;
-use super::http::{Edge, SentBody, empty, is_upgrade, page, read_plain};
+pub(super) use self::rules::show as show_rule;
+use self::status::EventStream;
+use super::http::{Edge, SentBody, empty, events, is_upgrade, page as text_page, read_plain};
 use crate::{
     core::{request::RequestBody, template::query},
     engine::Engine,
@@ -32,7 +39,8 @@ const JSON: &str = "application/json";
 /// The list of pages, for error messages.
 const PAGES: &str = "GET, POST or DELETE /__admin/rules; GET, PUT or DELETE /__admin/rules/{id}; \
                      GET or DELETE /__admin/requests; GET /__admin/requests/{id}; GET /__admin/scopes; \
-                     DELETE /__admin/scopes/{name}; POST /__admin/reset";
+                     DELETE /__admin/scopes/{name}; POST /__admin/reset; GET /__admin/status; GET /__admin/events; \
+                     GET /__admin/ in a browser";
 
 /// Headers of all pages: browsers show none of them inside the pages of other origins.
 const HEADERS: [(HeaderName, HeaderValue); 3] = [
@@ -52,10 +60,18 @@ enum Reply {
     Text(&'static str, String),
     /// Nothing but the status 204.
     Done,
+    /// Server-sent events.
+    Events(EventStream),
+    /// The live page.
+    Page,
+    /// A redirect to the live page, with the cookie that stands for the token.
+    ToPage(Option<HeaderValue>),
 }
 
 /// A call of a page.
 struct Call<'a> {
+    request: &'a HttpRequest,
+    edge: &'a Arc<Edge>,
     method: &'a Method,
     /// The segments of the path after the prefix.
     segments: Vec<&'a str>,
@@ -65,9 +81,11 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn new(request: &'a HttpRequest, body: &'a RequestBody, engine: &'a Engine) -> Self {
+    fn new(request: &'a HttpRequest, body: &'a RequestBody, edge: &'a Arc<Edge>, engine: &'a Engine) -> Self {
         let path = request.path().strip_prefix(PREFIX).unwrap_or_default();
         Call {
+            request,
+            edge,
             method: request.method(),
             segments: path.split('/').filter(|segment| !segment.is_empty()).collect(),
             query: request.uri().query().unwrap_or_default(),
@@ -103,7 +121,7 @@ impl<'a> Call<'a> {
 }
 
 /// Handles a request to one of the pages.
-pub(super) async fn respond(request: &HttpRequest, payload: Payload, edge: &Edge) -> HttpResponse<SentBody> {
+pub(super) async fn respond(request: &HttpRequest, payload: Payload, edge: &Arc<Edge>) -> HttpResponse<SentBody> {
     let engine = &*edge.engine.get();
     let admitted = edge.admin.check(request);
     let body = match is_upgrade(request) {
@@ -117,15 +135,29 @@ pub(super) async fn respond(request: &HttpRequest, payload: Payload, edge: &Edge
         if !body.is_empty() {
             guard::check_content_type(request.headers())?;
         }
-        dispatch(&Call::new(request, &body, engine))
+        dispatch(&Call::new(request, &body, edge, engine))
     });
     let mut http_response = match result {
-        Ok(Reply::Json(status, value)) => page(status, JSON, format!("{value:#}\n")),
-        Ok(Reply::Text(content_type, text)) => page(StatusCode::OK, content_type, text),
+        Ok(Reply::Json(status, value)) => text_page(status, JSON, format!("{value:#}\n")),
+        Ok(Reply::Text(content_type, text)) => text_page(StatusCode::OK, content_type, text),
         Ok(Reply::Done) => empty(StatusCode::NO_CONTENT),
+        Ok(Reply::Events(stream)) => events(Box::pin(stream)),
+        Ok(Reply::Page) => {
+            let mut http_response = text_page(StatusCode::OK, page::HTML_TYPE, page::html());
+            page::add_headers(http_response.headers_mut());
+            http_response
+        }
+        Ok(Reply::ToPage(cookie)) => {
+            let mut http_response = empty(StatusCode::SEE_OTHER);
+            let headers = http_response.headers_mut();
+            page::add_headers(headers);
+            headers.insert(LOCATION, HeaderValue::from_static("/__admin/"));
+            cookie.into_iter().for_each(|cookie| headers.append(SET_COOKIE, cookie));
+            http_response
+        }
         Err(Problem(status, message)) => {
             let body = json!({"error": {"message": message, "type": "fake_openai_admin"}});
-            page(status, JSON, format!("{body:#}\n"))
+            text_page(status, JSON, format!("{body:#}\n"))
         }
     };
     for (name, value) in HEADERS {
@@ -136,6 +168,11 @@ pub(super) async fn respond(request: &HttpRequest, payload: Payload, edge: &Edge
 
 fn dispatch(call: &Call<'_>) -> Result<Reply, Problem> {
     match (call.method, call.segments.as_slice()) {
+        (&Method::GET, []) => Ok(match call.parameter("token") {
+            Some(_) => Reply::ToPage(call.edge.admin.cookie(call.request)),
+            None => Reply::Page,
+        }),
+        (_, ["status" | "events"]) => status::respond(call),
         (_, ["rules", ..]) => rules::respond(call),
         (_, ["requests", ..]) => requests::respond(call),
         (&Method::GET, ["scopes"]) => {

@@ -24,7 +24,11 @@ use futures_core::Stream;
 use ipnet::IpNet;
 use socket2::Socket;
 
-use self::body::Received;
+pub(in crate::server) use self::response::Broken;
+use self::{
+    body::Received,
+    response::{BodySource, SocketStream},
+};
 pub(in crate::server) use self::{body::read_plain, websocket::is_upgrade};
 pub(crate) use self::{response::SentBody, websocket::StopSignal};
 use super::{
@@ -33,6 +37,7 @@ use super::{
     lateness::LatenessHistogram,
     metrics,
     reload::{CurrentEngine, Worker},
+    status::StatusBoard,
 };
 use crate::{
     core::{
@@ -58,8 +63,10 @@ pub(crate) struct Edge {
     pub(crate) lag: LatenessHistogram,
     /// The open connections.
     pub(crate) connections: Arc<Connections>,
-    /// The signal for open sockets that the server stops.
+    /// The signal for open sockets and event streams that the server stops.
     pub(crate) stopping: StopSignal,
+    /// The status of the last minutes.
+    pub(crate) status: StatusBoard,
 }
 
 /// The data of a connection.
@@ -155,6 +162,13 @@ pub(in crate::server) fn empty(status: StatusCode) -> HttpResponse<SentBody> {
 pub(in crate::server) fn page(status: StatusCode, content_type: &'static str, text: String) -> HttpResponse<SentBody> {
     let mut http_response = HttpResponse::with_body(status, SentBody::from(text));
     http_response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    http_response
+}
+
+/// A page whose server-sent events go on until the client leaves.
+pub(in crate::server) fn events(body: SocketStream) -> HttpResponse<SentBody> {
+    let mut http_response = HttpResponse::with_body(StatusCode::OK, BodySource::Socket(body).into());
+    http_response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/event-stream"));
     http_response
 }
 

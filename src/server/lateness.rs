@@ -8,6 +8,7 @@ use crate::core::histogram::Histogram;
 const LONGEST: u64 = 1 << 34;
 
 /// Counts of times in microseconds, each known to an eighth.
+#[derive(Clone)]
 pub(crate) struct LatenessHistogram(Histogram<3>);
 
 impl Default for LatenessHistogram {
@@ -20,6 +21,11 @@ impl LatenessHistogram {
     /// Counts a time.
     pub(crate) fn add(&self, late: Duration) {
         self.0.add(u64::try_from(late.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Returns the times that came after `earlier`, a copy of this histogram.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        LatenessHistogram(self.0.since(&earlier.0))
     }
 
     /// Number of times.

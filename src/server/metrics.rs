@@ -95,6 +95,8 @@ fn put_all(edge: &Edge, text: &mut MetricsText) {
     }
     text.family("fake_openai_requests_in_flight", "gauge", "Requests whose response is not complete.");
     text.value("", &[], metrics.in_flight);
+    text.family("fake_openai_streams_open", "gauge", "Streams whose response is not complete.");
+    text.value("", &[], metrics.open_streams);
     text.family("fake_openai_faults", "counter", "Faults that happened to requests.");
     for (fault, count) in &metrics.faults {
         text.value("_total", &[("fault", fault)], *count);

@@ -10,6 +10,7 @@ pub(crate) mod metrics;
 mod port_file;
 mod reload;
 mod running;
+mod status;
 mod watch;
 
 use std::{
@@ -31,7 +32,7 @@ use actix_web::{
     dev::{Server as ActixServer, fn_service},
 };
 use socket2::SockRef;
-use tokio::{net::TcpStream, sync::oneshot};
+use tokio::{net::TcpStream, sync::oneshot, time::MissedTickBehavior};
 
 use self::{
     connections::Connections,
@@ -39,12 +40,14 @@ use self::{
     lateness::LatenessHistogram,
     port_file::PortFile,
     reload::{CurrentEngine, Worker},
+    status::StatusBoard,
     watch::Watch,
 };
 pub use self::{
     listen::ListenError,
     reload::{Reloaded, Reloader},
     running::{Running, Stopped},
+    status::{Activity, ActivitySource, Class},
 };
 use crate::{
     config::Config,
@@ -161,6 +164,7 @@ impl Server {
             lag: LatenessHistogram::default(),
             connections: Arc::default(),
             stopping: http::StopSignal::default(),
+            status: StatusBoard::default(),
         });
         let reloaded = Arc::new(Mutex::new(config.clone()));
         Ok(Server { config, listeners, _port_file: port_file, address, edge, engine, reloaded })
@@ -204,6 +208,11 @@ impl Server {
         Reloader { edge: Arc::clone(&self.edge), config: Arc::clone(&self.reloaded) }
     }
 
+    /// Returns a handle that reads the current activity while the server runs.
+    pub fn activity(&self) -> ActivitySource {
+        ActivitySource::new(Arc::clone(&self.edge))
+    }
+
     /// The configuration in effect.
     pub fn config(&self) -> &Config {
         &self.config
@@ -230,11 +239,18 @@ impl Server {
             () = tokio::task::yield_now() => {}
         }
         let mut forget = tokio::time::interval(FORGET_INTERVAL);
+        let mut sample = tokio::time::interval(status::SAMPLE_INTERVAL);
+        sample.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut watch = Watch::start(edge.engine.get().totals().0);
         loop {
             tokio::select! {
                 ended = &mut server => { ended.map_err(failed)?; break }
                 () = &mut stop => break,
+                _ = sample.tick() => {
+                    if let Err(panic) = panics::catch(|| edge.status.sample(&edge)) {
+                        log::error!("the sample of the status: {panic}");
+                    }
+                }
                 _ = forget.tick() => {
                     let checked = panics::catch(|| {
                         edge.engine.get().forget_idle();

@@ -165,6 +165,7 @@ fn compare(old: &Config, new: &Config) -> Reloaded {
         max_body_memory,
         drain,
         access_log,
+        status_line,
         port_file,
         journal,
         journal_file,

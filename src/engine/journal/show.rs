@@ -192,13 +192,13 @@ impl Entry {
 }
 
 /// Hides secrets, and the request's own key.
-struct Hider<'a> {
-    key: Option<&'a str>,
+pub(super) struct Hider<'a> {
+    pub(super) key: Option<&'a str>,
 }
 
 impl Hider<'_> {
     /// Returns a text without secrets.
-    fn text(&self, text: &str) -> String {
+    pub(super) fn text(&self, text: &str) -> String {
         self.key_in(secret::in_text(text)).into_owned()
     }
 
@@ -265,7 +265,7 @@ fn show_headers<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>, hide: &H
 }
 
 /// Shows the state of each limit that is reported, and of the one that refused the request.
-fn show_limits(limits: &LimitStatuses) -> Value {
+pub(super) fn show_limits(limits: &LimitStatuses) -> Value {
     let refusal = limits.refusal;
     let units = [Unit::Requests, Unit::Tokens, Unit::InputTokens, Unit::OutputTokens, Unit::InFlight];
     let mut shown = Vec::new();

@@ -59,6 +59,8 @@ pub struct MetricsSnapshot {
     pub received: u64,
     /// Number of requests whose record is not closed.
     pub in_flight: u64,
+    /// Number of streams whose record is not closed.
+    pub open_streams: u64,
     /// Number of requests by labels.
     pub requests: BTreeMap<RequestLabels, u64>,
     /// Number of responses by outcome and phase, in the order of [`Outcome::ALL`] and [`Phase::ALL`].
@@ -111,10 +113,13 @@ impl Metrics {
         let deployments = self.names.deployments.list();
         let name = |names: &[Arc<str>], number: u16| names.get(usize::from(number)).cloned().unwrap_or_default();
         let (mut faults, mut received, mut closed): (BTreeMap<FaultLabel, u64>, u64, u64) = (BTreeMap::new(), 0, 0);
+        let (mut streams_opened, mut streams_closed) = (0_u64, 0_u64);
         for Padded(shard) in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             received += shard.received;
             closed += shard.closed;
+            streams_opened += shard.streams_opened;
+            streams_closed += shard.streams_closed;
             for ((labels, status), count) in &shard.requests {
                 let (route, model) = (name(&routes, labels.route), name(&models, labels.model));
                 let deployment = name(&deployments, labels.deployment);
@@ -136,6 +141,7 @@ impl Metrics {
         }
         snapshot.received += received;
         snapshot.in_flight += received.saturating_sub(closed);
+        snapshot.open_streams += streams_opened.saturating_sub(streams_closed);
         snapshot.panics += self.panics.load(Ordering::Relaxed);
         for (fault, count) in faults {
             *snapshot.faults.entry(fault.to_string()).or_default() += count;

@@ -3,16 +3,26 @@
 use std::net::IpAddr;
 
 use actix_http::{
-    HttpMessage, Request, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, ORIGIN},
+    HttpMessage, Method, Request, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderValue, ORIGIN},
 };
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
 use socket2::Socket;
 
-use super::{JSON, Problem};
-use crate::{config::Config, core::host::Host, server::http::Connection, traffic::access};
+use super::{JSON, PREFIX, Problem};
+use crate::{
+    config::Config,
+    core::{host::Host, template::query},
+    server::http::Connection,
+    traffic::access,
+};
 
 /// The port of `http` URLs without one.
 const HTTP_PORT: u16 = 80;
+
+/// The text before the token in the hash of a cookie, so that it is no other hash of the token.
+const COOKIE_PREFIX: &str = "fake-openai admin cookie\n";
 
 /// Headers that a proxy adds, besides those that begin with `x-forwarded-`.
 const PROXY_HEADERS: [&str; 7] =
@@ -41,12 +51,13 @@ impl Guard {
         let headers = request.headers();
         let host = host(request);
         check_origin(headers, host.as_ref())?;
-        if self.has_token(headers) {
+        if self.has_token(headers) || self.has_cookie(request) || self.has_token_in_query(request) {
             return Ok(());
         }
         self.check_host(host.map(|(host, _)| host), request)?;
         if self.token.is_some() {
-            let message = "This page needs the token of --admin-token; send it as `Authorization: Bearer TOKEN`.";
+            let message = "This page needs the token of --admin-token; send it as `Authorization: Bearer TOKEN`, \
+                           or open /__admin/?token=TOKEN in a browser.";
             return Err(Problem(StatusCode::UNAUTHORIZED, message.to_owned()));
         }
         check_this_machine(request)
@@ -59,6 +70,34 @@ impl Guard {
         let has_scheme = sent.get(..bearer.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(bearer));
         let sent = if has_scheme { &sent[bearer.len()..] } else { sent };
         equal_in_constant_time(token.as_bytes(), sent.trim_ascii())
+    }
+
+    /// Returns true if a request has the cookie that stands for the token.
+    fn has_cookie(&self, request: &Request) -> bool {
+        let Some(token) = &self.token else { return false };
+        let (name, value) = (cookie_name(request), cookie_value(token));
+        let cookies =
+            request.headers().get_all(COOKIE).flat_map(|header| header.as_bytes().split(|byte| *byte == b';'));
+        cookies
+            .filter_map(|cookie| cookie.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+            .any(|sent| equal_in_constant_time(value.as_bytes(), sent))
+    }
+
+    /// Returns true if a request opens the live page with the token in its query. No other page accepts it there.
+    fn has_token_in_query(&self, request: &Request) -> bool {
+        let Some(token) = &self.token else { return false };
+        if request.method() != Method::GET || request.path().trim_end_matches('/') != PREFIX {
+            return false;
+        }
+        let sent = query(request.uri().query().unwrap_or_default(), "token");
+        sent.is_some_and(|sent| equal_in_constant_time(token.as_bytes(), sent.as_bytes()))
+    }
+
+    /// Returns the cookie that stands for the token, if the query of a request has the token.
+    pub(super) fn cookie(&self, request: &Request) -> Option<HeaderValue> {
+        let token = self.token.as_ref().filter(|_| self.has_token_in_query(request))?;
+        let (name, value) = (cookie_name(request), cookie_value(token));
+        HeaderValue::try_from(format!("{name}={value}; Path={PREFIX}; HttpOnly; SameSite=Strict")).ok()
     }
 
     /// Checks the host that the client asked for. The name of another site can be made to resolve to this machine (DNS
@@ -149,6 +188,18 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
 fn local_address(request: &Request) -> Option<IpAddr> {
     let socket: &Socket = request.conn_data::<Connection>()?.socket.as_deref()?;
     Some(socket.local_addr().ok()?.as_socket()?.ip().to_canonical())
+}
+
+/// The name of the cookie. It contains the port, because servers on other ports of a host share its cookies.
+fn cookie_name(request: &Request) -> String {
+    let port = host(request).and_then(|(_, port)| port).unwrap_or(HTTP_PORT);
+    format!("fake_openai_admin_{port}")
+}
+
+/// The value of the cookie: a hash of the token, which may contain any character.
+fn cookie_value(token: &str) -> String {
+    let hash = Sha256::new().chain_update(COOKIE_PREFIX).chain_update(token).finalize();
+    BASE64_URL_SAFE_NO_PAD.encode(hash)
 }
 
 fn forbidden(message: impl Into<String>) -> Problem {

@@ -53,7 +53,7 @@ fn put(call: &Call<'_>, id: Option<&str>) -> Result<Value, Problem> {
 }
 
 /// Returns a rule as JSON, with its id and its scope. Keys in its conditions are masked.
-fn show(scope: &str, rule: &LiveRule) -> Value {
+pub(in crate::server) fn show(scope: &str, rule: &LiveRule) -> Value {
     let mut shown = json!({"id": rule.id});
     if let (Some(shown), Some(written)) = (shown.as_object_mut(), rule.rule.json().as_object()) {
         shown.extend(written.iter().map(|(key, value)| (key.clone(), value.clone())));

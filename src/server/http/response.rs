@@ -141,12 +141,12 @@ pub(super) enum BodySource {
     },
     Stream(ChunkedStream),
     Timed(Box<PacedBody>),
-    /// A WebSocket conversation.
+    /// A WebSocket conversation, or the events of an admin page.
     Socket(SocketStream),
 }
 
-/// The bytes of a WebSocket conversation.
-pub(super) type SocketStream = Pin<Box<dyn futures_core::Stream<Item = Result<Bytes, Broken>>>>;
+/// The bytes of a WebSocket conversation, or of a page.
+pub(in crate::server) type SocketStream = Pin<Box<dyn futures_core::Stream<Item = Result<Bytes, Broken>>>>;
 
 impl Default for SentBody {
     fn default() -> Self {
