@@ -106,11 +106,12 @@ pub mod server;
 #[doc(hidden)]
 pub mod traffic;
 
-pub use config::{AccessLog, Config, ConfigError, JournalSpec, LatencySpec, ModelNames, Preset, Settings};
+pub use config::{AccessLog, Checks, Config, ConfigError, JournalSpec, LatencySpec, ModelNames, Preset, Settings};
 pub use core::{clock, limit_status::Unit};
+pub use engine::Report;
 pub use fixtures::Problem;
 pub use model::{ContentSource, ContextWindow, Counting, ModelBehavior};
-pub use server::{Reloaded, Reloader, Running, Server, StartError, Stopped};
+pub use server::{Reloaded, Reloader, Reporter, Running, Server, StartError, Stopped};
 pub use traffic::{
     access::Access,
     capacity::ConcurrencySpec,

@@ -26,6 +26,7 @@ fn execute(task: Task) -> Result<(), Failure> {
             Ok(())
         }
         Task::Healthcheck(url) => cli::healthcheck(&url),
+        Task::Report(options, token) => cli::report(&options, token.as_deref()),
         Task::Serve(config) => serve(*config),
         Task::Bench(config, options) => {
             prepare();
@@ -54,8 +55,12 @@ fn serve(config: Config) -> Result<(), Failure> {
         // Before the URL is printed: a reader of the URL may send the signal.
         reload_on_hangup(server.reloader()).map_err(failure)?;
         cli::announce(&server);
+        let reporter = server.reporter();
         let stopped = server.run(stop).await?;
         log::info!("stopped: {} requests taken, {} of them cut", stopped.taken, stopped.cut);
+        if stopped.taken > 0 {
+            reporter.report(None).summary().iter().for_each(|line| log::info!("{line}"));
+        }
         Ok(())
     })
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{AccessLog, Config, limits::Preset, values};
+use super::{AccessLog, Checks, Config, limits::Preset, values};
 use crate::{
     model::{ContentSource, Counting},
     traffic::{
@@ -56,6 +56,13 @@ pub struct Settings {
     /// File to append one JSON line per request to
     #[arg(long, help_heading = "Journal", value_name = "PATH", value_parser = values::path)]
     pub journal_file: Option<PathBuf>,
+    /// File to write the report to at exit: .json, .html or .xml for JUnit; repeatable
+    #[arg(long, help_heading = "Report", value_name = "PATH", value_parser = values::path)]
+    #[arg(value_delimiter = ',')]
+    pub report: Option<Vec<PathBuf>>,
+    /// Thresholds of the report's checks; in the file only
+    #[arg(skip)]
+    pub checks: Option<Checks>,
     /// Send a Server-Timing header: planned, waited and own time of each response
     #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]

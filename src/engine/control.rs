@@ -70,6 +70,11 @@ impl Engine {
         self.scopes.list().into_iter()
     }
 
+    /// Returns true if a scope is in use; the default one always is.
+    pub fn has_scope(&self, name: &str) -> bool {
+        self.scopes.get(name).is_some()
+    }
+
     /// Returns the journal.
     pub fn journal(&self) -> &Journal {
         &self.scopes.records().journal

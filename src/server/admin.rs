@@ -2,6 +2,7 @@
 //! with the token.
 
 mod guard;
+mod report;
 mod requests;
 mod rules;
 
@@ -31,7 +32,7 @@ const JSON: &str = "application/json";
 
 /// The list of pages, for error messages.
 const PAGES: &str = "GET, POST or DELETE /__admin/rules; GET, PUT or DELETE /__admin/rules/{id}; \
-                     GET or DELETE /__admin/requests; GET /__admin/requests/{id}; GET /__admin/scopes; \
+                     GET or DELETE /__admin/requests; GET /__admin/requests/{id}; GET /__admin/report; GET /__admin/scopes; \
                      DELETE /__admin/scopes/{name}; POST /__admin/reset";
 
 /// Headers of all pages: browsers show none of them inside the pages of other origins.
@@ -117,7 +118,11 @@ pub(super) async fn respond(request: &HttpRequest, payload: Payload, edge: &Edge
         if !body.is_empty() {
             guard::check_content_type(request.headers())?;
         }
-        dispatch(&Call::new(request, &body, engine))
+        let call = Call::new(request, &body, engine);
+        if report::is_meant(&call) {
+            return report::respond(&call, request, edge);
+        }
+        dispatch(&call)
     });
     let mut http_response = match result {
         Ok(Reply::Json(status, value)) => page(status, JSON, format!("{value:#}\n")),

@@ -25,6 +25,8 @@ pub(crate) struct Connections {
     requests: Histogram<3>,
     closed: Notify,
     start: Instant,
+    /// Time from `start` to the first opening, in microseconds; 0 if there was none.
+    first_opened: AtomicU64,
     /// Time from `start` to the last opening, in microseconds; 0 if there was none.
     last_opened: AtomicU64,
 }
@@ -60,6 +62,7 @@ impl Default for Connections {
             requests: Histogram::new(MAX_REQUESTS),
             closed: Notify::new(),
             start: Instant::now(),
+            first_opened: AtomicU64::new(0),
             last_opened: AtomicU64::new(0),
         }
     }
@@ -88,10 +91,30 @@ impl Connections {
         &self.requests
     }
 
+    /// Number of closed connections that had requests, and of the requests on them.
+    pub(super) fn closed_with_requests(&self) -> (u64, u64) {
+        let without = self.requests.count_to(0);
+        (self.requests.count().saturating_sub(without), self.requests.sum())
+    }
+
+    /// Time since the start.
+    pub(super) fn uptime(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Time from the opening of the first connection to that of the last.
+    pub(super) fn connected(&self) -> Duration {
+        let [first, last] = [&self.first_opened, &self.last_opened].map(|time| time.load(Ordering::Relaxed));
+        Duration::from_micros(last.saturating_sub(first))
+    }
+
     /// Counts as if a connection had been opened now.
     pub(super) fn touch(&self) {
         let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.last_opened.store(micros.max(1), Ordering::Relaxed);
+        if self.first_opened.load(Ordering::Relaxed) == 0 {
+            self.first_opened.store(micros.max(1), Ordering::Relaxed);
+        }
     }
 
     /// Time since the last connection was opened; `None` if there was none.

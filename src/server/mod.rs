@@ -9,6 +9,7 @@ mod listen;
 pub(crate) mod metrics;
 mod port_file;
 mod reload;
+mod report;
 mod running;
 mod watch;
 
@@ -44,6 +45,7 @@ use self::{
 pub use self::{
     listen::ListenError,
     reload::{Reloaded, Reloader},
+    report::Reporter,
     running::{Running, Stopped},
 };
 use crate::{
@@ -204,6 +206,11 @@ impl Server {
         Reloader { edge: Arc::clone(&self.edge), config: Arc::clone(&self.reloaded) }
     }
 
+    /// Returns a handle that reports on the callers, also after the server has stopped.
+    pub fn reporter(&self) -> Reporter {
+        Reporter { edge: Arc::clone(&self.edge) }
+    }
+
     /// The configuration in effect.
     pub fn config(&self) -> &Config {
         &self.config
@@ -265,6 +272,9 @@ impl Server {
         let (taken, cut) = engine.totals();
         if let Some(file) = engine.journal().file() {
             file.close();
+        }
+        if !self.config.report.is_empty() {
+            report::write_all(&self.reporter().report(None), &self.config.report);
         }
         Ok(Stopped { taken, cut })
     }

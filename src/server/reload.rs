@@ -151,6 +151,7 @@ fn compare(old: &Config, new: &Config) -> Reloaded {
         rules,
         request_faults,
         fixtures,
+        checks,
     ];
     let fixed = names![
         host,
@@ -168,6 +169,7 @@ fn compare(old: &Config, new: &Config) -> Reloaded {
         port_file,
         journal,
         journal_file,
+        report,
         capacity,
         admin_token,
         admin_hosts,

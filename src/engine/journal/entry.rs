@@ -20,7 +20,10 @@ use crate::{
         request::{ConnectionInfo, RequestBody},
         secret,
     },
-    engine::outcome::{Outcome, Phase},
+    engine::{
+        attempts::{CallName, Continued},
+        outcome::{Outcome, Phase},
+    },
 };
 
 /// The start of an entry's id, before its number.
@@ -87,6 +90,8 @@ pub struct Entry {
     text: SentText,
     head: OnceLock<Head>,
     end: OnceLock<End>,
+    /// The call that the request belongs to, and its place in it.
+    attempt: OnceLock<Box<(CallName, Continued)>>,
     /// The counted memory, in bytes; negative once the entry is no longer kept.
     memory: AtomicIsize,
 }
@@ -209,6 +214,7 @@ impl Entry {
             text: SentText::new(opened, most_body),
             head: OnceLock::new(),
             end: OnceLock::new(),
+            attempt: OnceLock::new(),
             memory: AtomicIsize::new(0),
         }
     }
@@ -219,6 +225,15 @@ impl Entry {
 
     pub(super) fn set_end(&self, end: End) {
         let _ = self.end.set(end);
+    }
+
+    /// Sets the call that the request belongs to.
+    pub(in crate::engine) fn set_attempt(&self, call: CallName, continued: Continued) {
+        let _ = self.attempt.set(Box::new((call, continued)));
+    }
+
+    pub(super) fn attempt(&self) -> Option<&(CallName, Continued)> {
+        self.attempt.get().map(|attempt| &**attempt)
     }
 
     pub(super) fn opened_size(&self) -> usize {
@@ -242,7 +257,12 @@ impl Entry {
 
     /// Returns the id, which contains the number.
     pub fn id(&self) -> String {
-        format!("{ID_PREFIX}{}", self.number)
+        Entry::id_of(self.number)
+    }
+
+    /// Returns the id of the entry with this number.
+    pub fn id_of(number: u64) -> String {
+        format!("{ID_PREFIX}{number}")
     }
 
     /// Returns the number in an id; `None` if it is no id.

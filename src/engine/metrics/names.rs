@@ -17,7 +17,7 @@ const MAX_LENGTH: usize = 200;
 const OTHER: &str = "other";
 
 /// The number of a name.
-pub(super) type Name = u16;
+pub(in crate::engine) type Name = u16;
 
 /// The names of one label, in the order of their first use. Number 0 is [`OTHER`].
 pub(super) struct Names {
