@@ -1,7 +1,7 @@
 //! The attempts of logical calls: which requests belong to one call, and whether the client waited as it was asked to.
 //!
 //! A call has a name, or its requests are alike: same caller, route, model and content. Requests that are alike are only
-//! one call if one follows after a failure of the other. If they overlap, only names can tell them apart.
+//! one call if one follows after a failure of the other. If they overlap, only names distinguish them.
 
 mod call;
 mod facts;
@@ -300,9 +300,6 @@ impl Attempts {
 
     /// Removes all calls that have expired. Returns their numbers of attempts.
     pub(super) fn expire(&self) -> EndedCalls {
-        if self.records.load(Ordering::Relaxed) == 0 {
-            return EndedCalls::new();
-        }
         let now = self.now();
         self.all(|shard| {
             let most = shard.ages.len();

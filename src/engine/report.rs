@@ -34,7 +34,7 @@ pub struct ServerFacts {
     pub connected: Duration,
 }
 
-/// What the callers did, and what the checks found.
+/// The conduct of the callers, and the findings of the checks.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Version of the server.
@@ -90,7 +90,7 @@ pub struct Judged {
     pub above: String,
 }
 
-/// What a check found.
+/// A finding of a check.
 #[derive(Debug, Serialize)]
 pub struct Finding {
     /// The name of the check.

@@ -5,15 +5,17 @@ use std::{fs, path::Path};
 use crate::program::run;
 
 /// Maxima that do not bound what clients send: of settings, of the command line, of single computations.
-const OTHERS: [&str; 25] = [
+const OTHERS: [&str; 28] = [
     "body::MAX_PREALLOCATED",
     "check::MAX_WORKERS",
     "collection::MAX_STEPS",
     "distribution::MAX_NANOS",
     "embedding::MOST_WORDS",
     "histogram::MAX",
+    "fetch::MAX_RESPONSE",
     "http1::MAX_LINE",
     "inputs::MAX_TOKENS",
+    "key::MAX_RETRIES",
     "lateness::LONGEST",
     "latency::MAX_CONCURRENCY",
     "listen::MAX_RACES",
@@ -31,6 +33,7 @@ const OTHERS: [&str; 25] = [
     "speakers::MAX_NAME",
     "suggest::LONGEST_NAME",
     "tokens::LONGEST_PIECE",
+    "wait::LONGEST_WAIT",
 ];
 
 /// A constant of the source: `module::NAME` and its expression.

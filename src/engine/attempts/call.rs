@@ -45,7 +45,7 @@ pub(super) struct Ended {
     pub(super) unit: Option<Unit>,
 }
 
-/// What one more attempt shows about the client.
+/// One more attempt, and the conduct of the client that it shows.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::engine) struct Continued {
     /// Number of the attempt, from 1.

@@ -13,7 +13,7 @@ const FINAL: [u16; 6] = [400, 401, 403, 404, 413, 422];
 /// The numbers of attempts of calls that ended.
 pub(in crate::engine) type EndedCalls = Vec<u32>;
 
-/// What a response announces about its failure.
+/// The announcements of a response about its failure.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::engine) struct Failure {
     /// True if the body contains an error, or the status is one.
@@ -32,20 +32,20 @@ pub(in crate::engine) enum CallName {
     Number(u64),
 }
 
-/// What the arrival of a request shows.
+/// The call that a request belongs to, as its arrival shows it.
 pub(in crate::engine) struct Arrived {
     pub(in crate::engine) name: CallName,
     pub(in crate::engine) continued: Continued,
 }
 
-/// What the end of a request shows.
+/// The facts that the end of a request shows.
 #[derive(Default)]
 pub(in crate::engine) struct Closed {
     /// The call that it is the first attempt of, if the table follows it now.
     pub(in crate::engine) first: Option<u64>,
     /// True if a named call succeeded before, and now once more.
     pub(in crate::engine) is_duplicate: bool,
-    /// True if the request was one of those that cannot be told apart.
+    /// True if the request was one of those whose call is unknown.
     pub(in crate::engine) is_ambiguous: bool,
     /// True if it was the only attempt of its call, and succeeded.
     pub(in crate::engine) is_single: bool,

@@ -25,7 +25,7 @@ pub(super) struct Record {
     pub(super) open: u32,
     /// Time of the last request or end.
     pub(super) last: Duration,
-    /// True if its requests cannot be told apart.
+    /// True if the calls of its requests are unknown: they are alike and overlap.
     pub(super) is_ambiguous: bool,
 }
 

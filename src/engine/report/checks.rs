@@ -37,7 +37,7 @@ pub(super) struct Facts<'a> {
     pub(super) server: &'a ServerFacts,
 }
 
-/// What one check found out.
+/// The result of one check.
 enum Found {
     /// There is nothing to judge by.
     Nothing,
