@@ -22,13 +22,13 @@ use foldhash::quality::RandomState;
 
 pub(super) use self::{
     call::Continued,
-    facts::{Arrived, AttemptEnd, CallName, Closed, EndedCalls, Failure, OpenCalls},
+    facts::{Arrived, AttemptEnd, CallName, Closed, EndedCalls, Failure, OpenCalls, Tally},
 };
 use self::{
     call::{Call, Ended},
     record::{Arrival, Record},
 };
-use crate::core::{clock::Clock, context::RequestContext};
+use crate::core::{clock::Clock, context::RequestContext, open_connections::OpenConnections};
 
 /// Maximum number of calls and fingerprints that are followed at once, in all scopes. Beyond it the oldest of the scope
 /// are dropped.
@@ -57,6 +57,7 @@ pub(super) struct Shared {
     places: AtomicUsize,
     /// Number of calls so far.
     calls: AtomicU64,
+    pub(super) connections: Arc<OpenConnections>,
 }
 
 #[derive(Default)]
@@ -77,6 +78,8 @@ pub(super) struct Attempt {
     /// True if the record of the key counts it as open.
     is_registered: bool,
     call: Option<u64>,
+    /// The inferences about other requests that this one disproves.
+    pub(super) disproved: Tally,
     /// The end as far as the response decides it.
     failure: Failure,
 }
@@ -110,6 +113,7 @@ impl Attempts {
         context: &RequestContext<'_>,
         route: &str,
         call: Option<&str>,
+        entry: Option<u64>,
     ) -> (Attempt, Option<Arrived>) {
         let opened = self.clock.at(context.started);
         let mut attempt = Attempt { connection: context.request.connection.number, ..Attempt::default() };
@@ -121,7 +125,9 @@ impl Attempts {
         let hasher = &self.shared.hasher;
         let key = name.map_or_else(|| key::fingerprint(hasher, context, route), |name| key::of_name(hasher, name));
         (attempt.key, attempt.is_named) = (Some(key), name.is_some());
-        let arrival = Arrival { at: opened, connection: attempt.connection, retries };
+        let connection = attempt.connection;
+        let is_new = context.request.connection.request <= 1;
+        let arrival = Arrival { at: opened, connection, is_on_new_connection: is_new, retries };
         let mut shard = self.shard(key);
         self.remove_expired(&mut shard, opened, REMOVED_AT_ONCE);
         let is_new = !shard.records.contains_key(&key);
@@ -129,16 +135,22 @@ impl Attempts {
             return (attempt, None);
         }
         let Some(record) = shard.records.get_mut(&key) else { return (attempt, None) };
-        let found = record.find(&arrival);
+        let found = record.find(&arrival, &self.shared.connections);
+        attempt.disproved = record.disproved();
         record.opened(&arrival);
         attempt.is_registered = true;
-        let continued = match found.and_then(|at| record.calls.get_mut(at)) {
+        let (at, is_inferred) = found.unzip();
+        let continued = match at.and_then(|at| record.calls.get_mut(at)) {
             Some(call) => {
                 attempt.call = Some(call.number);
-                call.next(opened, attempt.connection)
+                let continued = call.next(opened, connection);
+                match is_inferred {
+                    Some(true) => record.infer(continued, entry),
+                    _ => continued,
+                }
             }
             None if name.is_some() || retries > 0 => {
-                let call = Call::new(self.next_call(), attempt.connection, retries);
+                let call = Call::new(self.next_call(), connection, retries);
                 let number = call.number;
                 if record.push(call) {
                     self.shared.places.fetch_add(1, Ordering::Relaxed);
@@ -217,6 +229,7 @@ impl Attempts {
                 closed.is_single = !is_failure;
             }
             closed.is_ambiguous = record.is_ambiguous;
+            closed.disproved = record.disproved();
             return closed;
         };
         let call = &mut record.calls[at];
@@ -261,7 +274,7 @@ impl Attempts {
             }
         }
         let name = name.map(|name| key::shown(name).into());
-        shard.records.insert(key, Record { name, last: now, ..Record::default() });
+        shard.records.insert(key, Record::new(name, now));
         shard.ages.push_back((now, key));
         self.records.fetch_add(1, Ordering::Relaxed);
         self.shared.places.fetch_add(1, Ordering::Relaxed);

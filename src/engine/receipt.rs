@@ -95,9 +95,10 @@ impl Receipt {
         let opened = || Opened { context, path, route, scope: scope.name.as_ref() };
         let is_recorded = journal.is_on() || scope.records.access_log != AccessLog::Off;
         let entry = is_recorded.then(|| journal.open(&opened()));
-        let (attempt, arrived) = scope.attempts.open(context, route, call);
+        let number = entry.as_ref().map(|entry| entry.number());
+        let (attempt, arrived) = scope.attempts.open(context, route, call, number);
+        scope.conduct.take_back(&attempt.disproved);
         if let Some(Arrived { name, continued }) = arrived {
-            let number = entry.as_ref().map(|entry| entry.number());
             scope.conduct.continued(&continued, scope.attempts.caller(context), scope.attempts.now(), number);
             if continued.is_obeyed == Some(false) {
                 scope.metrics.add_early_retry(continued.unit);

@@ -33,7 +33,7 @@ pub(super) struct Records {
     pub(super) journal: Journal,
     pub(super) access_log: AccessLog,
     clock: Clock,
-    attempts: Arc<attempts::Shared>,
+    pub(super) attempts: Arc<attempts::Shared>,
     /// The conduct of the callers of scopes that were dropped.
     pub(super) dropped_conduct: Conduct,
     names: Arc<LabelNames>,

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::core::histogram::Histogram;
+use crate::core::{histogram::Histogram, open_connections::OpenConnections};
 
 /// Largest number of requests on one connection that is counted as it is.
 const MAX_REQUESTS: u64 = 1 << 32;
@@ -23,6 +23,8 @@ pub(crate) struct Connections {
     total: AtomicU64,
     /// Number of requests on each connection that was closed.
     requests: Histogram<3>,
+    /// The numbers of the open ones, for the engine.
+    numbers: Arc<OpenConnections>,
     closed: Notify,
     start: Instant,
     /// Time from `start` to the first opening, in microseconds; 0 if there was none.
@@ -60,6 +62,7 @@ impl Default for Connections {
             open: AtomicUsize::new(0),
             total: AtomicU64::new(0),
             requests: Histogram::new(MAX_REQUESTS),
+            numbers: Arc::default(),
             closed: Notify::new(),
             start: Instant::now(),
             first_opened: AtomicU64::new(0),
@@ -69,10 +72,16 @@ impl Default for Connections {
 }
 
 impl Connections {
+    /// No connections yet. The numbers of those that open are in `numbers`.
+    pub(super) fn new(numbers: &Arc<OpenConnections>) -> Self {
+        Connections { numbers: Arc::clone(numbers), ..Connections::default() }
+    }
+
     pub(super) fn opened(connections: &Arc<Self>) -> Connection {
         connections.open.fetch_add(1, Ordering::AcqRel);
         connections.touch();
         let number = connections.total.fetch_add(1, Ordering::Relaxed) + 1;
+        connections.numbers.opened(number);
         Connection { all: Arc::clone(connections), number, requests: Cell::new(0) }
     }
 
@@ -132,6 +141,7 @@ impl Connections {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.all.numbers.closed(self.number);
         self.all.requests.add(self.requests.get().into());
         if self.all.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.all.closed.notify_one();

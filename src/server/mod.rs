@@ -161,7 +161,7 @@ impl Server {
             admin: admin::Guard::new(&config),
             lateness: Arc::default(),
             lag: LatenessHistogram::default(),
-            connections: Arc::default(),
+            connections: Arc::new(Connections::new(engine.open_connections())),
             stopping: http::StopSignal::default(),
         });
         let reloaded = Arc::new(Mutex::new(config.clone()));

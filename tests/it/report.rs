@@ -83,6 +83,60 @@ fn twenty_alike_requests_at_once_that_wait_yield_no_finding() {
 }
 
 #[test]
+fn users_who_join_and_repeat_one_body_are_not_found_early() {
+    let (server, clock) = with_clock(Config { limits: vec![LimitSpec::rpm(6)], ..Config::for_test() });
+    let mut users: Vec<(Connection, Duration)> = Vec::new();
+    let mut now = Duration::ZERO;
+    // Each tenth of a second a user joins. Each user waits as it was asked to.
+    for _ in 0..300 {
+        if users.len() < 12 {
+            users.push((Connection::open(server.address()), Duration::ZERO));
+        }
+        for (connection, due) in &mut users {
+            if now >= *due {
+                let response = chat(connection, "", CHAT);
+                let wait = response.headers.get("retry-after-ms").map_or(500, |wait| wait.parse().unwrap());
+                *due = now + Duration::from_millis(wait);
+            }
+        }
+        clock.advance(Duration::from_millis(100));
+        now += Duration::from_millis(100);
+    }
+    assert!(server.report(None).traffic.by_status["429"] > 10);
+    // They return all at once, and most are refused again.
+    assert!(findings(&server).iter().all(|check| *check == "retry_storm"), "{:?}", findings(&server));
+    let retries = server.report(None).retries;
+    assert!(retries.early == 0 && retries.could_not_be_told_apart > 10, "{retries:?}");
+}
+
+#[test]
+fn early_retries_are_found_on_pooled_and_on_new_connections() {
+    let (server, clock) = with_clock(Config::for_test());
+    let mut pool: Vec<_> = (0..4).map(|_| Connection::open(server.address())).collect();
+    for (number, connection) in pool.iter_mut().enumerate() {
+        assert_eq!(chat(connection, "", &body(number)).status, 200);
+    }
+    // A gateway sends the retry on the next connection of its pool.
+    for number in 10..20 {
+        let refused = format!("authorization: Bearer sk-caller-{number}\r\n{}", fault("429x1~retry-after=10"));
+        assert_eq!(chat(&mut pool[number % 4], &refused, &body(number)).status, 429);
+        clock.advance(seconds(1));
+        assert_eq!(chat(&mut pool[(number + 1) % 4], &refused, &body(number)).status, 200);
+    }
+    assert_eq!(server.report(None).retries.early, 10);
+    // A loop opens a connection for each request.
+    for _ in 0..2 {
+        let mut connection = Connection::open(server.address());
+        chat(&mut connection, &fault("429x1~retry-after=10"), CHAT);
+        drop(connection);
+        eventually("the connection is closed", || metrics(&server)["fake_openai_connections_open"] == 5.0);
+        clock.advance(seconds(1));
+    }
+    assert_eq!(server.report(None).retries.early, 11);
+    assert_eq!(findings(&server), ["retry_after"]);
+}
+
+#[test]
 fn a_retry_before_the_announced_time_is_found() {
     let (server, clock) = with_clock(Config::for_test());
     let mut connection = Connection::open(server.address());

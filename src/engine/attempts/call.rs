@@ -60,6 +60,8 @@ pub(in crate::engine) struct Continued {
     pub(in crate::engine) unit: Option<Unit>,
     /// The status of the attempt before, if another one has to fail too.
     pub(in crate::engine) retried_final: Option<u16>,
+    /// True if it rests on requests on different open connections.
+    pub(in crate::engine) is_inferred: bool,
     /// Changes of the numbers of calls with three or more attempts, and of those whose waits do not grow.
     pub(in crate::engine) judged: u64,
     pub(in crate::engine) flat: i64,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
+use smallvec::SmallVec;
 
 use super::{call::Continued, wait};
 use crate::core::limit_status::Unit;
@@ -49,8 +50,20 @@ pub(in crate::engine) struct Closed {
     pub(in crate::engine) is_ambiguous: bool,
     /// True if it was the only attempt of its call, and succeeded.
     pub(in crate::engine) is_single: bool,
+    /// The inferences about other requests that it disproves.
+    pub(in crate::engine) disproved: Tally,
     /// Numbers of attempts of the calls that have ended.
     pub(in crate::engine) ended: EndedCalls,
+}
+
+/// Inferences from requests on different connections: counted, and taken back if other requests disprove them.
+#[derive(Clone, Debug, Default)]
+pub(in crate::engine) struct Tally {
+    pub(in crate::engine) retries: u64,
+    pub(in crate::engine) early: u64,
+    pub(in crate::engine) obeyed: u64,
+    /// Entries of the journal for early retries.
+    pub(in crate::engine) entries: SmallVec<[u64; 5]>,
 }
 
 /// The end of a request, as its receipt knows it.

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::callers::{Bucket, CallerConduct, Callers};
 use crate::{
     core::context::RequestContext,
-    engine::attempts::{Closed, Continued, Failure},
+    engine::attempts::{Closed, Continued, Failure, Tally},
 };
 
 /// Maximum number of entries of the journal that a finding names.
@@ -109,9 +109,12 @@ impl Conduct {
     /// Records that a request continues a call. `caller` is the hash of its caller.
     pub(in crate::engine) fn continued(&self, continued: &Continued, caller: u64, now: Duration, entry: Option<u64>) {
         let is_early = continued.is_obeyed == Some(false);
-        let in_one_wait = if is_early { self.callers.add_early(caller, now, entry) } else { None };
+        let in_one_wait =
+            if is_early && !continued.is_inferred { self.callers.add_early(caller, now, entry) } else { None };
         let mut counts = self.counts();
-        counts.most_attempts = counts.most_attempts.max((continued.number, entry));
+        if !continued.is_inferred {
+            counts.most_attempts = counts.most_attempts.max((continued.number, entry));
+        }
         counts.retries += u64::from(continued.number > 1);
         match continued.is_obeyed {
             Some(true) => counts.obeyed += 1,
@@ -139,6 +142,18 @@ impl Conduct {
         }
     }
 
+    /// Takes back inferences that were disproved.
+    pub(in crate::engine) fn take_back(&self, disproved: &Tally) {
+        if disproved.retries == 0 {
+            return;
+        }
+        let mut counts = self.counts();
+        counts.retries = counts.retries.saturating_sub(disproved.retries);
+        counts.obeyed = counts.obeyed.saturating_sub(disproved.obeyed);
+        counts.early.count = counts.early.count.saturating_sub(disproved.early);
+        counts.early.entries.retain(|entry| !disproved.entries.contains(entry));
+    }
+
     /// Records a response that announces a wait, or reports limits.
     pub(in crate::engine) fn respond(
         &self,
@@ -158,6 +173,7 @@ impl Conduct {
 
     /// Records the end of a request. `undelivered` is the number of tokens that a client that left did not get.
     pub(in crate::engine) fn closed(&self, closed: &Closed, undelivered: u64, entry: Option<u64>) {
+        self.take_back(&closed.disproved);
         if !closed.is_duplicate && !closed.is_ambiguous && undelivered == 0 {
             return;
         }

@@ -80,8 +80,8 @@ impl Report {
                 "<section class=\"finding {class}\"><h3><b>{class}</b> <code>{check}</code></h3><p>{}.</p>\
                  <p class=\"muted\">{} Look at: {}</p>",
                 escaped(text),
-                escaped(meaning),
-                escaped(look_at)
+                with_code(meaning),
+                with_code(look_at)
             );
             if !entries.is_empty() {
                 let _ = write!(out, "<p class=\"muted\">Entries: {}</p>", escaped(&entries.join(", ")));
@@ -195,6 +195,12 @@ impl Report {
     }
 }
 
+/// Escapes a text, and renders what is in backticks as code.
+fn with_code(text: &str) -> String {
+    let parts = text.split('`').enumerate();
+    parts.map(|(n, part)| if n % 2 == 0 { escaped(part) } else { format!("<code>{}</code>", escaped(part)) }).collect()
+}
+
 fn text(text: &str) -> (String, bool) {
     (text.to_owned(), false)
 }
@@ -242,7 +248,7 @@ fn chart(bucket: &Bucket) -> String {
         .history
         .iter()
         .map(|(at, rest)| {
-            format!("{:.1},{:.1}", (at - first) / span * 100.0, 20.0 - (*rest as f64 / limit).min(1.0) * 20.0)
+            format!("{:.1},{:.1}", (at - first) / span * 100.0, 19.0 - (*rest as f64 / limit).min(1.0) * 18.0)
         })
         .collect();
     format!(
