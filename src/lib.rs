@@ -76,6 +76,7 @@
 //! | a limit dimension, unit or window | `src/core/limit_status.rs`, `src/traffic/limit/{spec.rs,window/,store/admit.lua}` |
 //! | a kind of error | one variant in `src/core/error.rs`; a test then asks every provider for its text |
 //! | a fault | one variant and one table row in `src/traffic/fault.rs`, its syntax in `fault/parse.rs`, its effect in `fault/plan.rs` |
+//! | a check of the report | one line in `src/config/checks.rs`, one function in `src/engine/report/checks.rs` |
 //! | a setting | one field in `src/config/settings.rs`: flag, environment, file and help follow |
 //!
 //! ## Absent on purpose

@@ -26,7 +26,7 @@ pub(super) use self::{
 };
 use self::{
     call::{Call, Ended},
-    record::{Arrival, Record},
+    record::{Arrival, Evidence, Record},
 };
 use crate::core::{clock::Clock, context::RequestContext, open_connections::OpenConnections};
 
@@ -139,15 +139,12 @@ impl Attempts {
         attempt.disproved = record.disproved();
         record.opened(&arrival);
         attempt.is_registered = true;
-        let (at, is_inferred) = found.unzip();
+        let (at, evidence) = found.unzip();
         let continued = match at.and_then(|at| record.calls.get_mut(at)) {
             Some(call) => {
                 attempt.call = Some(call.number);
                 let continued = call.next(opened, connection);
-                match is_inferred {
-                    Some(true) => record.infer(continued, entry),
-                    _ => continued,
-                }
+                record.infer(continued, evidence.unwrap_or(Evidence::Sent), entry)
             }
             None if name.is_some() || retries > 0 => {
                 let call = Call::new(self.next_call(), connection, retries);
@@ -253,7 +250,6 @@ impl Attempts {
     fn begin(&self, record: &mut Record, attempt: &Attempt, ended: Ended) -> Option<u64> {
         let mut call = Call::new(self.next_call(), attempt.connection, 0);
         (call.open, call.ended) = (0, Some(ended));
-        call.is_counted = record.is_ambiguous;
         let number = call.number;
         if !record.push(call) {
             return None;
@@ -325,7 +321,12 @@ impl Attempts {
     /// Returns the number of the calls that are not yet counted as ended.
     pub(super) fn open_calls(&self) -> OpenCalls {
         let of_shard = |shard: &mut Shard| {
-            let calls = shard.records.values().flat_map(|record| &record.calls).filter(|call| !call.is_counted);
+            let calls = shard
+                .records
+                .values()
+                .filter(|record| !record.is_ambiguous)
+                .flat_map(|record| &record.calls)
+                .filter(|call| !call.is_counted);
             calls.fold(OpenCalls::default(), |sum, call| OpenCalls {
                 calls: sum.calls + 1,
                 attempts: sum.attempts + u64::from(call.attempts),

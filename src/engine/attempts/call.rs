@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::core::limit_status::Unit;
 
 /// Time by which a retry may be earlier than announced: clocks and timers round.
-const EARLY_TOLERANCE: Duration = Duration::from_millis(5);
+pub(super) const EARLY_TOLERANCE: Duration = Duration::from_millis(5);
 /// Factor by which the last wait has to exceed the first one, if no wait was announced.
 const GROWTH: f64 = 1.1;
 
@@ -60,11 +60,18 @@ pub(in crate::engine) struct Continued {
     pub(in crate::engine) unit: Option<Unit>,
     /// The status of the attempt before, if another one has to fail too.
     pub(in crate::engine) retried_final: Option<u16>,
-    /// True if it rests on requests on different open connections.
-    pub(in crate::engine) is_inferred: bool,
+    /// True if it is only inferred from requests on different open connections.
+    pub(in crate::engine) is_pooled: bool,
     /// Changes of the numbers of calls with three or more attempts, and of those whose waits do not grow.
     pub(in crate::engine) judged: u64,
     pub(in crate::engine) flat: i64,
+}
+
+impl Ended {
+    /// Returns the time from which another attempt may come.
+    pub(super) fn due(&self) -> Duration {
+        self.at + self.wait.unwrap_or_default()
+    }
 }
 
 impl Call {

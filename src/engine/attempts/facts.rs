@@ -56,14 +56,37 @@ pub(in crate::engine) struct Closed {
     pub(in crate::engine) ended: EndedCalls,
 }
 
-/// Inferences from requests on different connections: counted, and taken back if other requests disprove them.
+/// Inferences from the order of requests: counted, and taken back if other requests disprove them.
 #[derive(Clone, Debug, Default)]
 pub(in crate::engine) struct Tally {
     pub(in crate::engine) retries: u64,
     pub(in crate::engine) early: u64,
     pub(in crate::engine) obeyed: u64,
-    /// Entries of the journal for early retries.
+    pub(in crate::engine) judged: u64,
+    pub(in crate::engine) flat: i64,
+    /// The statuses of final errors that were retried, with their numbers.
+    pub(in crate::engine) finals: SmallVec<[(u16, u64); 1]>,
+    /// The first entries of the journal that show them.
     pub(in crate::engine) entries: SmallVec<[u64; 5]>,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, continued: &Continued, entry: Option<u64>) {
+        self.retries += 1;
+        self.early += u64::from(continued.is_obeyed == Some(false));
+        self.obeyed += u64::from(continued.is_obeyed == Some(true));
+        self.judged += continued.judged;
+        self.flat += continued.flat;
+        if let Some(status) = continued.retried_final {
+            match self.finals.iter_mut().find(|(known, _)| *known == status) {
+                Some((_, count)) => *count += 1,
+                None => self.finals.push((status, 1)),
+            }
+        }
+        let is_shown = continued.is_obeyed == Some(false) || continued.retried_final.is_some() || continued.flat > 0;
+        let room = self.entries.len() < self.entries.inline_size();
+        self.entries.extend(entry.filter(|_| is_shown && room));
+    }
 }
 
 /// The end of a request, as its receipt knows it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::{
-    call::{Call, Continued, Ended},
+    call::{Call, Continued, EARLY_TOLERANCE, Ended},
     facts::Tally,
 };
 use crate::core::open_connections::OpenConnections;
@@ -46,28 +46,37 @@ pub(super) struct Arrival {
     pub(super) retries: u32,
 }
 
+/// The evidence that a request belongs to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// The client names the call, or counts the retries.
+    Sent,
+    /// The request follows on the same connection, or on one in place of it.
+    Sequence,
+    /// The request follows on another connection of the client.
+    Pool,
+}
+
 impl Record {
     pub(super) fn new(name: Option<Box<str>>, now: Duration) -> Self {
         Record { name, last: now, ..Record::default() }
     }
 
-    /// Returns the place of the call that a request belongs to, and true if that is only inferred from the order of
-    /// requests on different connections. `None`: it begins another call.
-    pub(super) fn find(&mut self, arrival: &Arrival, connections: &OpenConnections) -> Option<(usize, bool)> {
-        let certain = |at: usize| (at, false);
+    /// Returns the place of the call that a request belongs to. `None`: it begins another call.
+    pub(super) fn find(&mut self, arrival: &Arrival, connections: &OpenConnections) -> Option<(usize, Evidence)> {
         if self.name.is_some() {
-            return (!self.calls.is_empty()).then_some(certain(0));
+            return (!self.calls.is_empty()).then_some((0, Evidence::Sent));
         }
         self.is_ambiguous |= self.open > 0;
         if arrival.retries > 0 {
-            return self.counted_by_client(arrival.retries).map(certain);
+            return self.counted_by_client(arrival).map(|at| (at, Evidence::Sent));
         }
         if self.is_ambiguous {
             return None;
         }
         let on_this = |call: &Call| call.waits() && call.connection == arrival.connection;
         if let Some(at) = self.calls.iter().rposition(on_this) {
-            return Some(certain(at));
+            return Some((at, Evidence::Sequence));
         }
         if self.connections.contains(&arrival.connection) {
             // The client goes back to another connection: it has several calls at once.
@@ -80,24 +89,30 @@ impl Record {
             call.waits() && is_free
         };
         if let Some(at) = self.earliest(is_left) {
-            return Some(certain(at));
+            return Some((at, Evidence::Sequence));
         }
         // A pool may send a retry on any connection that it has. A new one is that of another call.
         let is_pooled = |call: &Call, _: &Ended| call.waits() && !arrival.is_on_new_connection;
-        self.earliest(is_pooled).map(|at| (at, true))
+        self.earliest(is_pooled).map(|at| (at, Evidence::Pool))
     }
 
-    /// Finds the call of a request whose client counts its retries.
-    fn counted_by_client(&self, retries: u32) -> Option<usize> {
-        let fits = |call: &Call, _: &Ended| call.waits() && call.attempts == retries;
-        self.earliest(fits).or_else(|| self.earliest(|call, _| call.waits() && !self.is_ambiguous))
+    /// Finds the call of a request whose client counts its retries: one that is due, then that of the connection.
+    fn counted_by_client(&self, arrival: &Arrival) -> Option<usize> {
+        let rank = |(at, call): (usize, &Call)| {
+            let ended = call.ended.filter(|_| call.waits() && call.attempts == arrival.retries)?;
+            let due = ended.due();
+            let is_own = call.connection == arrival.connection;
+            Some((due > arrival.at + EARLY_TOLERANCE, !is_own, due, at))
+        };
+        let counted = self.calls.iter().enumerate().filter_map(rank).min().map(|(.., at)| at);
+        counted.or_else(|| self.earliest(|call, _| call.waits() && !self.is_ambiguous))
     }
 
     /// Returns the place of the call whose next attempt is due first.
     fn earliest(&self, fits: impl Fn(&Call, &Ended) -> bool) -> Option<usize> {
         let due = |(at, call): (usize, &Call)| {
             let ended = call.ended.as_ref().filter(|ended| fits(call, ended))?;
-            Some((ended.at + ended.wait.unwrap_or_default(), at))
+            Some((ended.due(), at))
         };
         self.calls.iter().enumerate().filter_map(due).min().map(|(_, at)| at)
     }
@@ -122,17 +137,17 @@ impl Record {
         has_room
     }
 
-    /// Marks an attempt as inferred, and counts it until it is disproved.
-    pub(super) fn infer(&mut self, continued: Continued, entry: Option<u64>) -> Continued {
-        self.tally.retries += 1;
-        self.tally.obeyed += u64::from(continued.is_obeyed == Some(true));
-        if continued.is_obeyed == Some(false) {
-            self.tally.early += 1;
-            let room = self.tally.entries.len() < self.tally.entries.inline_size();
-            self.tally.entries.extend(entry.filter(|_| room));
+    /// Counts an attempt until it is disproved.
+    pub(super) fn infer(&mut self, continued: Continued, evidence: Evidence, entry: Option<u64>) -> Continued {
+        let is_pooled = evidence == Evidence::Pool;
+        let continued = match is_pooled {
+            true => Continued { is_pooled, retried_final: None, judged: 0, flat: 0, ..continued },
+            false => continued,
+        };
+        if evidence != Evidence::Sent {
+            self.tally.add(&continued, entry);
         }
-        let (retried_final, judged, flat) = (None, 0, 0);
-        Continued { is_inferred: true, retried_final, judged, flat, ..continued }
+        continued
     }
 
     /// Returns the inferences if they are disproved now.

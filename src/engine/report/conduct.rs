@@ -110,9 +110,9 @@ impl Conduct {
     pub(in crate::engine) fn continued(&self, continued: &Continued, caller: u64, now: Duration, entry: Option<u64>) {
         let is_early = continued.is_obeyed == Some(false);
         let in_one_wait =
-            if is_early && !continued.is_inferred { self.callers.add_early(caller, now, entry) } else { None };
+            if is_early && !continued.is_pooled { self.callers.add_early(caller, now, entry) } else { None };
         let mut counts = self.counts();
-        if !continued.is_inferred {
+        if !continued.is_pooled {
             counts.most_attempts = counts.most_attempts.max((continued.number, entry));
         }
         counts.retries += u64::from(continued.number > 1);
@@ -151,7 +151,19 @@ impl Conduct {
         counts.retries = counts.retries.saturating_sub(disproved.retries);
         counts.obeyed = counts.obeyed.saturating_sub(disproved.obeyed);
         counts.early.count = counts.early.count.saturating_sub(disproved.early);
-        counts.early.entries.retain(|entry| !disproved.entries.contains(entry));
+        counts.judged_waits = counts.judged_waits.saturating_sub(disproved.judged);
+        counts.flat_waits -= disproved.flat;
+        for (status, count) in &disproved.finals {
+            counts.retried_final.count = counts.retried_final.count.saturating_sub(*count);
+            if let Some(known) = counts.final_statuses.get_mut(status) {
+                *known = known.saturating_sub(*count);
+            }
+        }
+        counts.final_statuses.retain(|_, count| *count > 0);
+        let Counts { early, retried_final, flat_entries, .. } = &mut *counts;
+        for events in [early, retried_final, flat_entries] {
+            events.entries.retain(|entry| !disproved.entries.contains(entry));
+        }
     }
 
     /// Records a response that announces a wait, or reports limits.
