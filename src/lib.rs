@@ -76,6 +76,7 @@
 //! | a limit dimension, unit or window | `src/core/limit_status.rs`, `src/traffic/limit/{spec.rs,window/,store/admit.lua}` |
 //! | a kind of error | one variant in `src/core/error.rs`; a test then asks every provider for its text |
 //! | a fault | one variant and one table row in `src/traffic/fault.rs`, its syntax in `fault/parse.rs`, its effect in `fault/plan.rs` |
+//! | a check of the report | one line in `src/config/checks.rs`, one function in `src/engine/report/checks.rs` |
 //! | a setting | one field in `src/config/settings.rs`: flag, environment, file and help follow |
 //!
 //! ## Absent on purpose
@@ -106,11 +107,12 @@ pub mod server;
 #[doc(hidden)]
 pub mod traffic;
 
-pub use config::{AccessLog, Config, ConfigError, JournalSpec, LatencySpec, ModelNames, Preset, Settings};
+pub use config::{AccessLog, Checks, Config, ConfigError, JournalSpec, LatencySpec, ModelNames, Preset, Settings};
 pub use core::{clock, limit_status::Unit};
+pub use engine::Report;
 pub use fixtures::Problem;
 pub use model::{ContentSource, ContextWindow, Counting, ModelBehavior};
-pub use server::{Activity, ActivitySource, Class, Reloaded, Reloader, Running, Server, StartError, Stopped};
+pub use server::{Activity, ActivitySource, Class, Reloaded, Reloader, Reporter, Running, Server, StartError, Stopped};
 pub use traffic::{
     access::Access,
     capacity::ConcurrencySpec,

@@ -26,6 +26,7 @@ fn execute(task: Task) -> Result<(), Failure> {
             Ok(())
         }
         Task::Healthcheck(url) => cli::healthcheck(&url),
+        Task::Report(options, token) => cli::report(&options, token.as_deref()),
         Task::Serve(config) => serve(*config),
         Task::Bench(config, options) => {
             prepare(None);
@@ -59,6 +60,7 @@ fn serve(config: Config) -> Result<(), Failure> {
         // Before the URL is printed: a reader of the URL may send the signal.
         reload_on_hangup(server.reloader()).map_err(failure)?;
         cli::announce(&server);
+        let reporter = server.reporter();
         if let Some(line) = &status_line {
             tokio::spawn(line.clone().run(server.activity()));
         }
@@ -68,6 +70,9 @@ fn serve(config: Config) -> Result<(), Failure> {
         }
         let stopped = stopped?;
         log::info!("stopped: {} requests taken, {} of them cut", stopped.taken, stopped.cut);
+        if stopped.taken > 0 {
+            reporter.report(None).summary().iter().for_each(|line| log::info!("{line}"));
+        }
         Ok(())
     })
 }

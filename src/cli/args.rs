@@ -9,7 +9,7 @@ use fake_openai::{
     fixtures::Fixtures,
 };
 
-use super::{Failure, Task, bench, eject, licenses, print_to_stderr, tables, usage};
+use super::{Failure, Task, bench, eject, licenses, print_to_stderr, report, tables, usage};
 
 /// Fake LLM API server for load tests and CI: OpenAI, Anthropic, Gemini and others, without a model
 #[derive(Parser)]
@@ -34,7 +34,8 @@ struct Args {
 const AFTER_HELP: &str = "\
 Each setting is also an environment variable (FAKE_OPENAI_RPM=100) and a key of the file (rpm: 100).
 Flags override the environment, the environment overrides the file. A flag with [=<BOOL>] is true if given alone.
-The file also takes `limits` and `rules`: lists of limits, and of faults for matching requests.";
+The file also takes `limits` and `rules`: lists of limits, and of faults for matching requests; and `checks`: the
+thresholds of the report.";
 
 const EVERY_SETTING: &str = "Every setting listed by `fake-openai --help` is accepted too.";
 
@@ -61,6 +62,8 @@ enum Command {
         /// URL to request [default: /health at --port on this machine]
         url: Option<String>,
     },
+    /// Print what the callers of a running server did wrong: exit status 1 if a check failed
+    Report(report::Options),
     /// Measure the requests per second that this machine can serve
     #[command(after_help = EVERY_SETTING)]
     Bench(bench::Options),
@@ -74,6 +77,7 @@ fn used_settings(command: &str) -> Option<&'static [&'static str]> {
         "check" => Some(&["config", "fixtures", "print_config"]),
         "healthcheck" => Some(&["config", "port", "port_file"]),
         "bench" => Some(&["config", "workers"]),
+        "report" => Some(&["config", "admin_token"]),
         _ => Some(&[]),
     }
 }
@@ -152,6 +156,7 @@ fn task(command: Command, config: Config) -> Result<Task, Failure> {
         Command::Check => check(&config, &fixtures()?).map(Task::Print),
         Command::Eject { dir } => eject(&dir).map(Task::Print),
         Command::Bench(options) => Ok(Task::Bench(Box::new(config), options)),
+        Command::Report(options) => Ok(Task::Report(options, config.admin_token)),
         Command::Healthcheck { url } => url.map_or_else(|| health_url(&config), Ok).map(Task::Healthcheck),
     }
 }

@@ -3,8 +3,10 @@
 mod args;
 mod banner;
 mod bench;
+mod fetch;
 mod healthcheck;
 mod licenses;
+mod report;
 mod status_line;
 mod tables;
 mod usage;
@@ -70,6 +72,8 @@ pub enum Task {
     Healthcheck(String),
     /// Measure a server with this configuration.
     Bench(Box<Config>, bench::Options),
+    /// Fetch the report of a running server, with this token.
+    Report(report::Options, Option<String>),
 }
 
 /// Checks the health of a server.
@@ -87,6 +91,14 @@ pub fn healthcheck(url: &str) -> Result<(), Failure> {
 pub fn bench(config: &Config, options: &bench::Options) -> Result<(), Failure> {
     print(&bench::run(config, options)?);
     Ok(())
+}
+
+/// Fetches the report of a running server and prints its findings.
+///
+/// # Errors
+/// A check has failed, the server cannot be reached, or a file cannot be written.
+pub fn report(options: &report::Options, token: Option<&str>) -> Result<(), Failure> {
+    report::run(options, token)
 }
 
 fn eject(directory: &Path) -> Result<String, Failure> {

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, ops::RangeInclusive, time::Duration};
 
 use bytesize::ByteSize;
 
-use super::{Config, ConfigError, JournalSpec, ModelNames, Settings, latency, limits};
+use super::{Config, ConfigError, JournalSpec, ModelNames, Settings, latency, limits, records};
 use crate::{
     core::host::Host,
     model::{ContextWindow, ModelBehavior},
@@ -41,6 +41,9 @@ impl TryFrom<Settings> for Config {
         }
         let behavior = behavior(&settings, &default)?;
         let journal = JournalSpec::new(&settings)?;
+        let report = records::reports(&settings)?;
+        let checks = settings.checks.clone().unwrap_or_default();
+        checks.check()?;
         Ok(Config {
             workers: workers(&settings, &default)?,
             max_body: size("max_body", settings.max_body.as_deref(), default.max_body)?,
@@ -65,6 +68,8 @@ impl TryFrom<Settings> for Config {
             status_line: !settings.no_status.unwrap_or_default(),
             journal,
             journal_file: settings.journal_file,
+            report,
+            checks,
             port_file: settings.port_file,
             profile: settings.profile,
             latency,

@@ -63,7 +63,7 @@ impl Environment {
 
 fn ignored(name: &str) -> String {
     let advice = match (name, values::meant_key(name)) {
-        ("RULES" | "LIMITS", _) => "give it in the configuration file".to_owned(),
+        ("RULES" | "LIMITS" | "CHECKS", _) => "give it in the configuration file".to_owned(),
         (_, Some(key)) => format!("did you mean `{}`?", variable(&key)),
         (_, None) => "`fake-openai --help` lists the settings".to_owned(),
     };

@@ -10,7 +10,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use serde_saphyr::{DeserializeError as YamlError, Location};
 
-use super::{ConfigError, Settings, values};
+use super::{Checks, ConfigError, Settings, values};
 use crate::{
     core::{secret, suggest::suggest_in},
     traffic::{limit::LimitSpec, rule::Rule},
@@ -39,7 +39,8 @@ impl SettingsFile {
         }
         file.settings = serde_saphyr::from_str(&text).map_err(|error| file.explain(&text, error.without_snippet()))?;
         let directory = path.parent().unwrap_or(Path::new(""));
-        for relative in [&mut file.settings.fixtures, &mut file.settings.port_file].into_iter().flatten() {
+        let Settings { fixtures, port_file, report, .. } = &mut file.settings;
+        for relative in [fixtures, port_file].into_iter().flatten().chain(report.iter_mut().flatten()) {
             *relative = directory.join(&relative);
         }
         Ok(file)
@@ -153,6 +154,11 @@ fn problem_of(key: &str, value: &Value) -> Option<(String, String)> {
         (_, Value::Null) => None,
         ("rules", Value::Array(rules)) => in_list::<Rule>(key, rules),
         ("limits", Value::Array(limits)) => in_list::<LimitSpec>(key, limits),
+        ("checks", Value::Object(_)) => {
+            let error = serde_json::from_value::<Checks>(value.clone()).err()?;
+            whole(suggest_in(error.to_string()))
+        }
+        ("checks", _) => whole("this is not a mapping; write `name: off` or a threshold for each check".to_owned()),
         ("rules" | "limits", _) => whole("this is not a list; begin each entry with `- `".to_owned()),
         (_, Value::Array(items)) if values::is_list(key) => items.iter().enumerate().find_map(|(n, item)| {
             let problem = values::problem_of(key, &scalar(item)?)?;

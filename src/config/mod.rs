@@ -1,6 +1,7 @@
 //! The configuration: settings as given ([`Settings`], merged from [`Sources`]) and as checked ([`Config`]).
 
 mod check;
+mod checks;
 mod environment;
 mod error;
 mod faults;
@@ -20,6 +21,7 @@ use bytesize::ByteSize;
 use ipnet::IpNet;
 
 pub use self::{
+    checks::{CheckSpec, Checks, Severity, Threshold},
     environment::{Environment, variable},
     error::ConfigError,
     file::SettingsFile,
@@ -91,6 +93,10 @@ pub struct Config {
     pub journal: JournalSpec,
     /// File that closed entries of the journal are appended to.
     pub journal_file: Option<PathBuf>,
+    /// Files that the report is written to at exit.
+    pub report: Vec<PathBuf>,
+    /// The checks of the report.
+    pub checks: Checks,
     /// File to write the port to.
     pub port_file: Option<PathBuf>,
     /// Name of a latency profile in the fixtures.
@@ -144,6 +150,8 @@ impl Default for Config {
             status_line: true,
             journal: JournalSpec::default(),
             journal_file: None,
+            report: Vec::new(),
+            checks: Checks::default(),
             port_file: None,
             profile: None,
             latency: LatencySpec::default(),

@@ -19,7 +19,8 @@ const WIDTH: usize = 100;
 /// Paths are absolute, since a file's relative paths are joined to its own directory.
 pub(super) fn to_yaml(settings: &Settings, origin: impl Fn(&str) -> String) -> String {
     let mut settings = settings.clone();
-    for path in [&mut settings.fixtures, &mut settings.port_file].into_iter().flatten() {
+    let Settings { fixtures, port_file, report, .. } = &mut settings;
+    for path in [fixtures, port_file].into_iter().flatten().chain(report.iter_mut().flatten()) {
         if let Ok(absolute) = path::absolute(&path) {
             *path = absolute;
         }
@@ -155,6 +156,15 @@ mod tests {
             journal_body: Some("1KiB".to_owned()),
             journal_memory: Some("1MiB".to_owned()),
             journal_file: Some("/j: o".into()),
+            report: Some(vec!["/r: e.json".into(), "/r.xml".into()]),
+            checks: Some(
+                serde_json::from_value(serde_json::json!({
+                    "retry_after": {"fail_above": "2%"},
+                    "retry_storm": "off",
+                    "unbalanced": {"weights": {"a: b": 2.5, "c": 1}},
+                }))
+                .unwrap(),
+            ),
             server_timing: Some(true),
             workers: Some(3),
             max_body: Some("1000".to_owned()),

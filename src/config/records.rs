@@ -1,5 +1,7 @@
 //! The settings of the records of requests: the access log and the journal.
 
+use std::path::PathBuf;
+
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
@@ -100,4 +102,18 @@ impl JournalSpec {
     pub(super) fn texts(self) -> [String; 2] {
         [self.body, self.memory].map(|bytes| ByteSize::b(bytes as u64).display().iec().to_string().replace(' ', ""))
     }
+}
+/// Kinds of files that a report is written as.
+const REPORT_KINDS: [&str; 3] = ["json", "html", "xml"];
+
+/// Returns the files of the report.
+pub(super) fn reports(settings: &Settings) -> Result<Vec<PathBuf>, ConfigError> {
+    let reports = settings.report.clone().unwrap_or_default();
+    for (n, path) in reports.iter().enumerate() {
+        if !path.extension().is_some_and(|kind| REPORT_KINDS.iter().any(|known| kind == *known)) {
+            let problem = format!("`{}` is no kind of report; name a file .json, .html or .xml", path.display());
+            return Err(ConfigError::of(format!("report[{n}]"), problem));
+        }
+    }
+    Ok(reports)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{AccessLog, Config, limits::Preset, values};
+use super::{AccessLog, Checks, Config, limits::Preset, values};
 use crate::{
     model::{ContentSource, Counting},
     traffic::{
@@ -206,6 +206,13 @@ pub struct Settings {
     /// File to append one JSON line per request to
     #[arg(long, help_heading = "Journal", value_name = "PATH", value_parser = values::path)]
     pub journal_file: Option<PathBuf>,
+    /// File to write the report to at exit: .json, .html or .xml for JUnit; repeatable
+    #[arg(long, help_heading = "Report", value_name = "PATH", value_parser = values::path)]
+    #[arg(value_delimiter = ',')]
+    pub report: Option<Vec<PathBuf>>,
+    /// Thresholds of the report's checks; in the file only
+    #[arg(skip)]
+    pub checks: Option<Checks>,
 }
 
 /// Model name that a response contains.

@@ -11,6 +11,7 @@ pub mod http1;
 pub(crate) mod json;
 pub mod limit_status;
 pub mod model_catalog;
+pub mod open_connections;
 pub mod panics;
 pub mod pattern;
 pub mod prompt;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Engine, Journal, MetricsSnapshot};
 use crate::{
     config::AccessLog,
+    core::open_connections::OpenConnections,
     traffic::{
         fault::check_scope,
         rule::{LiveRule, RuleError},
@@ -68,6 +69,16 @@ impl Engine {
     /// Returns the name of each scope besides the default one, with the number of its requests.
     pub fn scopes(&self) -> impl Iterator<Item = (Arc<str>, u64)> {
         self.scopes.list().into_iter()
+    }
+
+    /// Returns true if a scope is in use; the default one always is.
+    pub fn has_scope(&self, name: &str) -> bool {
+        self.scopes.get(name).is_some()
+    }
+
+    /// Returns the numbers of the open connections, which the server keeps.
+    pub fn open_connections(&self) -> &Arc<OpenConnections> {
+        &self.scopes.records().attempts.connections
     }
 
     /// Returns the journal.

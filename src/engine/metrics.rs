@@ -2,6 +2,7 @@
 //!
 //! The counters are in shards, one for each worker, so that workers do not contend for them.
 
+mod calls;
 mod names;
 mod snapshot;
 
@@ -18,10 +19,15 @@ use std::{
 use foldhash::fast::RandomState;
 use http::StatusCode;
 
-use self::names::{KnownNames, Name, Names};
+pub use self::calls::{ATTEMPT_BOUNDS, CallCounts, CallerCounts, UNITS};
+pub(super) use self::names::Name;
+use self::names::{KnownNames, Names};
 pub use self::snapshot::{MetricsSnapshot, RequestLabels, Tokens};
 use super::outcome::{Outcome, Phase};
-use crate::{core::histogram::Histogram, traffic::fault::FaultLabel};
+use crate::{
+    core::{histogram::Histogram, limit_status::Unit},
+    traffic::fault::FaultLabel,
+};
 
 /// Maximum number of different labels that a shard counts. Beyond it, requests count under their route and status.
 const MAX_ROWS: usize = 10_000;
@@ -36,11 +42,18 @@ pub(super) struct LabelNames {
     routes: Names,
     models: Names,
     deployments: Names,
+    /// The API keys. They are secrets.
+    keys: Names,
 }
 
 impl Default for LabelNames {
     fn default() -> Self {
-        LabelNames { routes: Names::of_routes(), models: Names::of_requests(), deployments: Names::of_requests() }
+        LabelNames {
+            routes: Names::of_routes(),
+            models: Names::of_requests(),
+            deployments: Names::of_requests(),
+            keys: Names::of_keys(),
+        }
     }
 }
 
@@ -77,6 +90,8 @@ struct Shard {
     faults: HashMap<FaultLabel, u64, RandomState>,
     tokens: HashMap<Name, Tokens, RandomState>,
     times: Option<Box<Times>>,
+    calls: CallCounts,
+    callers: HashMap<Name, CallerCounts, RandomState>,
 }
 
 /// The numbers of the names that a shard has met.
@@ -85,6 +100,7 @@ struct Known {
     routes: KnownNames,
     models: KnownNames,
     deployments: KnownNames,
+    keys: KnownNames,
 }
 
 /// The histograms of times: as intended, and as they were.
@@ -140,11 +156,14 @@ fn micros(time: Duration) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClosedRequest {
     pub(super) labels: Labels,
+    pub(super) key: Name,
+    pub(super) is_stream: bool,
+    /// True if it is a whole call by itself, with one attempt.
+    pub(super) is_single: bool,
     /// The status; `None` if no head was sent.
     pub(super) status: Option<StatusCode>,
     pub(super) outcome: Outcome,
     pub(super) phase: Phase,
-    pub(super) is_stream: bool,
     /// The tokens; `None` if the model has not replied.
     pub(super) tokens: Option<Tokens>,
     /// Time until the first token of a stream, intended and actual.
@@ -182,6 +201,10 @@ impl Shard {
         if let Some(times) = &other.times {
             self.times.get_or_insert_default().merge(times);
         }
+        self.calls += other.calls;
+        for (key, counts) in &other.callers {
+            *self.callers.entry(*key).or_default() += *counts;
+        }
     }
 }
 
@@ -212,15 +235,16 @@ impl Metrics {
     }
 
     /// Counts a request that is received, and returns its labels.
-    pub(super) fn add_received(&self, route: &str, model: &str, deployment: &str) -> Labels {
+    pub(super) fn add_received(&self, route: &str, model: &str, deployment: &str, key: &str) -> (Labels, Name) {
         let mut shard = self.shard();
         shard.received += 1;
-        let Known { routes, models, deployments } = &mut shard.known;
-        Labels {
+        let Known { routes, models, deployments, keys } = &mut shard.known;
+        let labels = Labels {
             route: routes.number(route, &self.names.routes),
             model: models.number(model, &self.names.models),
             deployment: deployments.number(deployment, &self.names.deployments),
-        }
+        };
+        (labels, keys.number(key, &self.names.keys))
     }
 
     /// Counts a request whose record is closed.
@@ -233,6 +257,8 @@ impl Metrics {
         if let Some(tokens) = request.tokens {
             *shard.tokens.entry(request.labels.model).or_default() += tokens;
         }
+        shard.calls.add_closed(request.is_stream, request.is_single);
+        shard.callers.entry(request.key).or_default().add(request.status);
         let times = shard.times.get_or_insert_default();
         if let Some((intended, actual)) = request.first_token {
             times.first_token.add(intended, actual);
@@ -250,6 +276,19 @@ impl Metrics {
     /// Counts the time between two events with tokens.
     pub(super) fn add_between_tokens(&self, intended: Duration, actual: Duration) {
         self.shard().times.get_or_insert_default().between_tokens.add(intended, actual);
+    }
+
+    /// Counts calls that have ended, by their number of attempts.
+    pub(super) fn add_calls(&self, attempts: &[u32]) {
+        if !attempts.is_empty() {
+            let mut shard = self.shard();
+            attempts.iter().for_each(|attempts| shard.calls.add_call(*attempts));
+        }
+    }
+
+    /// Counts a retry before the announced wait was over.
+    pub(super) fn add_early_retry(&self, unit: Option<Unit>) {
+        self.shard().calls.add_early_retry(unit);
     }
 
     /// Counts the faults of one request.

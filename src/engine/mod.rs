@@ -1,6 +1,7 @@
 //! The engine: from a request to a response.
 
 mod access_log;
+mod attempts;
 mod batch;
 mod control;
 mod faults;
@@ -11,14 +12,18 @@ mod panics;
 mod pipeline;
 mod realtime;
 mod receipt;
+mod report;
 mod scope;
 mod timing;
 
 pub use self::{
     access_log::{AccessLine, RequestDetails},
     journal::{Entry, Journal},
-    metrics::{MetricsSnapshot, RequestLabels, TimeHistogram, Timing, Tokens},
+    metrics::{
+        ATTEMPT_BOUNDS, CallCounts, CallerCounts, MetricsSnapshot, RequestLabels, TimeHistogram, Timing, Tokens, UNITS,
+    },
     outcome::{Outcome, Phase},
     pipeline::Engine,
     receipt::Receipt,
+    report::{Report, ServerFacts},
 };

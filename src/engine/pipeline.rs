@@ -11,7 +11,7 @@ use super::{
     timing::server_timing,
 };
 use crate::{
-    config::Config,
+    config::{Checks, Config},
     core::{
         body_memory::BodyMemory,
         clock::{Clock, FIXED_EPOCH},
@@ -50,6 +50,8 @@ pub struct Engine {
     seeded: bool,
     pub(super) scopes: Scopes,
     body_memory: Arc<BodyMemory>,
+    /// The checks of the report.
+    pub(super) checks: Checks,
 }
 
 /// The route of a request: its endpoint and the provider whose errors it returns.
@@ -74,8 +76,9 @@ impl Engine {
             seeds: Arc::new(Seeds::new(config.seed)),
             clock: config.clock.clone(),
             seeded: config.seed.is_some(),
-            scopes: Scopes::new(behavior, config.strict_ids, shards, journal, config.access_log),
+            scopes: Scopes::new(behavior, config.strict_ids, shards, journal, config.access_log, config.clock.clone()),
             body_memory: Arc::new(BodyMemory::new(config.max_body_memory)),
+            checks: config.checks.clone(),
         }
     }
 
@@ -95,6 +98,7 @@ impl Engine {
             seeded: self.seeded,
             scopes: self.scopes.reloaded(&config.behavior),
             body_memory: Arc::clone(&self.body_memory),
+            checks: config.checks.clone(),
         }
     }
 
@@ -127,7 +131,8 @@ impl Engine {
             // The segments of the path have no names then.
             Err(_) => self.fixtures.path_without_secrets(sent_path),
         };
-        let mut receipt = Receipt::open(&scope, &context, &shown_path, file);
+        let call = requested.as_ref().ok().and_then(|requested| requested.call.as_deref());
+        let mut receipt = Receipt::open(&scope, &context, &shown_path, file, call);
         let (endpoint, result) = match endpoint {
             Err(error) => (None, Err(error)),
             Ok(endpoint) => {
@@ -160,7 +165,7 @@ impl Engine {
             let id = response.headers.iter().find(|(name, _)| is_request_id(name.as_str()));
             receipt.request_id = id.map(|(_, value)| value.clone());
         }
-        receipt.respond(&response, is_stream, &context, &plan);
+        receipt.respond(&response, is_stream, &context, &plan, file);
         (response, receipt)
     }
 
@@ -303,6 +308,7 @@ impl Engine {
     /// Removes the limit state of clients that have long been idle. The server calls it at intervals.
     pub fn forget_idle(&self) {
         self.limits.forget_idle();
+        self.scopes.forget_idle();
     }
 
     /// The current load, if concurrency is limited.

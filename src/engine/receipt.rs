@@ -10,8 +10,9 @@ use std::{
 use http::{HeaderValue, StatusCode};
 
 use super::{
+    attempts::{Arrived, Attempt, AttemptEnd, CallName, Continued, Failure},
     journal::{End, Entry, Head, HeadText, Opened, SpareBuffers},
-    metrics::{ClosedRequest, Labels, Tokens},
+    metrics::{ClosedRequest, Labels, Name, Tokens},
     outcome::{Outcome, Phase},
     scope::ScopeState,
 };
@@ -19,8 +20,9 @@ use crate::{
     config::AccessLog,
     core::{
         context::RequestContext,
+        error::ApiError,
         limit_status::{Cost, LimitStatuses},
-        response::{Delivered, HeadTiming, Response},
+        response::{Body, Delivered, HeadTiming, Response},
         secret,
     },
     traffic::{capacity::Permit, fault::Plan, limit::Reservation},
@@ -31,6 +33,9 @@ use crate::{
 pub struct Receipt {
     scope: Arc<ScopeState>,
     labels: Labels,
+    /// The caller's key, by its number.
+    key: Name,
+    attempt: Attempt,
     started: Instant,
     entry: Option<Arc<Entry>>,
     /// Buffers for the entry's texts of the response. That of the body has the start of a stream.
@@ -74,21 +79,42 @@ struct Sent {
 }
 
 impl Receipt {
-    /// Opens the record of a request. `path` is its path as it was sent, `route` the fixture file of its endpoint.
-    pub(super) fn open(scope: &Arc<ScopeState>, context: &RequestContext<'_>, path: &str, route: &str) -> Box<Self> {
+    /// Opens the record of a request. `path` is its path as it was sent, `route` the fixture file of its endpoint, and
+    /// `call` the name that it asks for.
+    pub(super) fn open(
+        scope: &Arc<ScopeState>,
+        context: &RequestContext<'_>,
+        path: &str,
+        route: &str,
+        call: Option<&str>,
+    ) -> Box<Self> {
         let deployment = context.param("deployment").unwrap_or_default();
-        let key = context.credential().key.unwrap_or_default();
+        let sent_key = context.credential().key.unwrap_or_default();
         let model = context.model();
-        let (model, deployment) = (secret::without(&model, key), secret::without(deployment, key));
-        let labels = scope.metrics.add_received(route, &model, &deployment);
+        let (model, deployment) = (secret::without(&model, sent_key), secret::without(deployment, sent_key));
+        let (labels, key) = scope.metrics.add_received(route, &model, &deployment, sent_key);
         let journal = &scope.records.journal;
         let is_recorded = journal.is_on() || scope.records.access_log != AccessLog::Off;
         let recording = is_recorded.then(|| journal.open(&Opened { context, path, route, scope: scope.name.as_ref() }));
         let (entry, buffers) = recording.unzip();
+        let number = entry.as_ref().map(|entry| entry.number());
+        let (attempt, arrived) = scope.attempts.open(context, route, call, number);
+        scope.conduct.take_back(&attempt.disproved);
+        if let Some(Arrived { name, continued }) = arrived {
+            scope.conduct.continued(&continued, scope.attempts.caller(context), scope.attempts.now(), number);
+            if continued.is_obeyed == Some(false) {
+                scope.metrics.add_early_retry(continued.unit);
+            }
+            if let Some(entry) = &entry {
+                entry.set_attempt(name, continued);
+            }
+        }
         // Boxed, because it is passed on from one future to the next.
         Box::new(Receipt {
             scope: Arc::clone(scope),
             labels,
+            key,
+            attempt,
             started: context.started,
             entry,
             buffers: buffers.unwrap_or_default(),
@@ -118,7 +144,15 @@ impl Receipt {
     }
 
     /// Records the response to the request. Without a cost the reservation is returned in full.
-    pub(super) fn respond(&mut self, response: &Response, is_stream: bool, context: &RequestContext<'_>, plan: &Plan) {
+    pub(super) fn respond(
+        &mut self,
+        response: &Response,
+        is_stream: bool,
+        context: &RequestContext<'_>,
+        plan: &Plan,
+        route: &str,
+    ) {
+        self.note_failure(response, context, plan, route);
         if let Some(reservation) = &mut self.reservation {
             reservation.reconcile(response.cost.unwrap_or_default());
         }
@@ -152,6 +186,22 @@ impl Receipt {
             is_stream,
         };
         journal.respond(entry, head);
+    }
+
+    /// Records what the response announces about its failure, or that it may yet fail.
+    fn note_failure(&mut self, response: &Response, context: &RequestContext<'_>, plan: &Plan, route: &str) {
+        let ScopeState { attempts, conduct, .. } = &*self.scope;
+        let is_failure = response.status.as_u16() >= 400 || plan.stream_error().is_some();
+        let mut failure = Failure::default();
+        if is_failure {
+            let request = context.request;
+            failure = Failure::of(response.status.as_u16(), request.method, &response.headers, context.now);
+            failure.unit = context.limit_statuses.refusal.map(|refusal| refusal.unit);
+            failure.is_final |= is_spent(context);
+        }
+        let may_fail = !matches!(response.body, Body::Full(_) | Body::Session(_)) || !plan.is_empty();
+        attempts.respond(&mut self.attempt, failure, may_fail, context, route);
+        conduct.respond(context, &failure, || attempts.caller(context), attempts.now());
     }
 
     /// Records that the head is sent.
@@ -234,17 +284,34 @@ impl Receipt {
             Some(Tokens { input: cost.input, cached: response.cached, output: delivered, reasoning, undelivered })
         });
         let intended_end = response.map(|response| sent.intended_end.unwrap_or(response.intended));
+        let closed = self.scope.attempts.close(
+            &self.attempt,
+            &AttemptEnd {
+                status: status.map_or(0, |status| status.as_u16()),
+                is_complete: is_complete(&outcome),
+                is_drained: outcome == Outcome::Drained,
+            },
+        );
+        let is_abandoned = outcome == Outcome::ClientLeft && is_stream;
+        let undelivered = tokens.filter(|_| is_abandoned).map_or(0, |tokens| tokens.undelivered);
+        self.scope.conduct.closed(&closed, undelivered, self.entry.as_ref().map(|entry| entry.number()));
+        self.scope.metrics.add_calls(&closed.ended);
         self.scope.metrics.add_closed(&ClosedRequest {
             labels: self.labels,
+            key: self.key,
+            is_stream,
+            is_single: closed.is_single,
             status,
             outcome,
             phase,
-            is_stream: response.is_some_and(|response| response.is_stream),
             tokens,
             first_token: response.and_then(|response| Some((response.intended, sent.first_token?))),
             duration: intended_end.filter(|_| is_complete(&outcome)).map(|intended| (intended, now)),
         });
         let Some(entry) = self.entry.take() else { return };
+        if let Some(number) = closed.first {
+            entry.set_attempt(CallName::Number(number), Continued { number: 1, ..Continued::default() });
+        }
         let full = entry.full_length().filter(|_| is_complete(&outcome) && sent.bytes == 0);
         let end = End {
             outcome,
@@ -269,6 +336,15 @@ impl Receipt {
     pub(super) fn end_with_panic(self: Box<Self>) {
         self.scope.metrics.add_panic();
         self.end(Outcome::Fault);
+    }
+}
+
+/// Returns true if the error of a request is that a quota is used up, which never refills.
+fn is_spent(context: &RequestContext<'_>) -> bool {
+    match &context.error {
+        Some(ApiError::InsufficientQuota {}) => true,
+        Some(ApiError::Injected { name, .. }) => name == "insufficient_quota",
+        _ => false,
     }
 }
 

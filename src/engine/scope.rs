@@ -10,11 +10,14 @@ use std::{
 };
 
 use super::{
+    attempts::{self, Attempts},
     journal::Journal,
     metrics::{LabelNames, Metrics, MetricsSnapshot},
+    report::Conduct,
 };
 use crate::{
     config::AccessLog,
+    core::clock::Clock,
     model::ModelBehavior,
     resources::{state::EngineState, store::ResourceStore},
     traffic::rule::LiveRules,
@@ -29,6 +32,10 @@ const MAX_MEMORY: usize = 64 << 20;
 pub(super) struct Records {
     pub(super) journal: Journal,
     pub(super) access_log: AccessLog,
+    clock: Clock,
+    pub(super) attempts: Arc<attempts::Shared>,
+    /// The conduct of the callers of scopes that were dropped.
+    pub(super) dropped_conduct: Conduct,
     names: Arc<LabelNames>,
     /// The counters of scopes that were dropped.
     dropped: Metrics,
@@ -50,7 +57,9 @@ impl Records {
     /// Forgets a scope that is dropped, except for its counters.
     fn drop_scope(&self, scope: &ScopeState) {
         self.journal.clear(Some(scope.name()));
+        scope.metrics.add_calls(&scope.attempts.expire());
         self.leaving().push(Arc::clone(&scope.metrics));
+        self.dropped_conduct.add(&scope.conduct);
     }
 
     /// Returns the counters of dropped scopes with open requests.
@@ -77,6 +86,8 @@ pub(super) struct ScopeState {
     pub(super) live: Arc<LiveRules>,
     pub(super) state: EngineState,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) attempts: Arc<Attempts>,
+    pub(super) conduct: Arc<Conduct>,
     pub(super) records: Arc<Records>,
 }
 
@@ -92,7 +103,17 @@ impl ScopeState {
         let state =
             EngineState { behavior: behavior.clone(), scope: name.clone(), resources, ..EngineState::default() };
         let metrics = Arc::new(Metrics::new(Arc::clone(&records.names), shards));
-        ScopeState { name, resets: Arc::default(), live: Arc::default(), state, metrics, records: Arc::clone(records) }
+        let attempts = Arc::new(Attempts::new(records.clock.clone(), Arc::clone(&records.attempts)));
+        ScopeState {
+            name,
+            resets: Arc::default(),
+            live: Arc::default(),
+            state,
+            metrics,
+            attempts,
+            conduct: Arc::default(),
+            records: Arc::clone(records),
+        }
     }
 
     /// The same scope after a reload, with another behavior of the model.
@@ -108,6 +129,8 @@ impl ScopeState {
                 resources: Arc::clone(&self.state.resources),
             },
             metrics: Arc::clone(&self.metrics),
+            attempts: Arc::clone(&self.attempts),
+            conduct: Arc::clone(&self.conduct),
             records: Arc::clone(&self.records),
         }
     }
@@ -132,6 +155,8 @@ impl ScopeState {
         self.state.resources.clear();
         self.resets.fetch_add(1, Ordering::Relaxed);
         self.records.journal.clear(Some(self.name()));
+        self.attempts.clear();
+        self.conduct.clear();
         self.metrics.reset();
     }
 }
@@ -164,12 +189,16 @@ impl Scopes {
         shards: usize,
         journal: Journal,
         access_log: AccessLog,
+        clock: Clock,
     ) -> Self {
         let names = Arc::<LabelNames>::default();
         let dropped = Metrics::new(Arc::clone(&names), 1);
         let records = Arc::new(Records {
             journal,
             access_log,
+            clock,
+            attempts: Arc::default(),
+            dropped_conduct: Conduct::default(),
             names,
             dropped,
             leaving: Mutex::default(),
@@ -262,6 +291,7 @@ impl Scopes {
                 records.journal.clear(None);
                 records.leaving().iter().for_each(|metrics| metrics.reset());
                 records.dropped.reset();
+                records.dropped_conduct.clear();
             }
         }
     }
@@ -278,6 +308,11 @@ impl Scopes {
             }
         }
         snapshot
+    }
+
+    /// Removes the calls that have expired.
+    pub(super) fn forget_idle(&self) {
+        self.all().iter().for_each(|scope| scope.metrics.add_calls(&scope.attempts.expire()));
     }
 
     /// Returns the numbers of requests received and in flight, in all scopes.
@@ -316,53 +351,4 @@ impl NamedScopes {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::JournalSpec;
-
-    fn scopes() -> Scopes {
-        let journal = Journal::new(JournalSpec::default(), None).unwrap();
-        Scopes::new(&ModelBehavior::default(), false, 2, journal, AccessLog::Off)
-    }
-
-    #[test]
-    fn the_scope_that_was_idle_longest_is_dropped_for_a_new_one() {
-        let scopes = scopes();
-        for n in 0..MAX_SCOPES {
-            scopes.get_or_create(Some(&format!("s{n}"))).metrics.add_received("r", "m", "");
-        }
-        assert!(scopes.get("s0").is_some(), "it is read, not used");
-        scopes.get_or_create(Some("s1"));
-        let scope = scopes.get("s2").unwrap();
-        assert_eq!(scopes.list().len(), MAX_SCOPES);
-        drop(scope);
-        // All of them have an open request.
-        scopes.get_or_create(Some("more"));
-        assert_eq!(scopes.list().len(), MAX_SCOPES + 1);
-        scopes.reset(None);
-        assert_eq!(scopes.totals(), (MAX_SCOPES as u64, MAX_SCOPES as u64), "open requests stay counted");
-    }
-
-    #[test]
-    fn counters_of_dropped_scopes_stay_in_the_sum() {
-        let scopes = scopes();
-        let scope = scopes.get_or_create(Some("t7"));
-        scope.metrics.add_received("r", "m", "");
-        scopes.default().metrics.add_received("r", "m", "");
-        assert_eq!((scopes.snapshot(Some("t7")).received, scopes.snapshot(None).received), (1, 2));
-        assert!(scopes.remove("t7") && !scopes.remove("t7"));
-        assert_eq!((scopes.snapshot(Some("t7")).received, scopes.snapshot(None).received), (0, 2));
-    }
-
-    #[test]
-    fn a_reset_begins_new_buckets() {
-        let scopes = scopes();
-        assert_eq!(scopes.default().limit_key(), None);
-        assert_eq!(scopes.get_or_create(Some("t7")).limit_key(), Some(("t7", 0)));
-        scopes.reset(Some("t7"));
-        assert_eq!(scopes.get_or_create(Some("t7")).limit_key(), Some(("t7", 1)));
-        assert_eq!(scopes.default().limit_key(), None);
-        scopes.reset(Some(""));
-        assert_eq!(scopes.default().limit_key(), Some(("", 1)));
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 
 mod guard;
 mod page;
+mod report;
 mod requests;
 mod rules;
 mod status;
@@ -39,7 +40,7 @@ const JSON: &str = "application/json";
 /// The list of pages, for error messages.
 const PAGES: &str = "GET, POST or DELETE /__admin/rules; GET, PUT or DELETE /__admin/rules/{id}; \
                      GET or DELETE /__admin/requests; GET /__admin/requests/{id}; GET /__admin/scopes; \
-                     DELETE /__admin/scopes/{name}; POST /__admin/reset; GET /__admin/status; GET /__admin/events; \
+                     DELETE /__admin/scopes/{name}; POST /__admin/reset; GET /__admin/report; GET /__admin/status; GET /__admin/events; \
                      GET /__admin/ in a browser";
 
 /// Headers of all pages: browsers show none of them inside the pages of other origins.
@@ -135,7 +136,11 @@ pub(super) async fn respond(request: &HttpRequest, payload: Payload, edge: &Arc<
         if !body.is_empty() {
             guard::check_content_type(request.headers())?;
         }
-        dispatch(&Call::new(request, &body, edge, engine))
+        let call = Call::new(request, &body, edge, engine);
+        if report::is_meant(&call) {
+            return report::respond(&call, request, edge);
+        }
+        dispatch(&call)
     });
     let mut http_response = match result {
         Ok(Reply::Json(status, value)) => text_page(status, JSON, format!("{value:#}\n")),

@@ -13,7 +13,7 @@ use super::{
     lateness::LatenessHistogram,
 };
 use crate::{
-    engine::{Outcome, Phase, TimeHistogram, Timing, Tokens},
+    engine::{ATTEMPT_BOUNDS, CallCounts, Outcome, Phase, TimeHistogram, Timing, Tokens, UNITS},
     traffic::capacity::Load,
 };
 
@@ -122,6 +122,7 @@ fn put_all(edge: &Edge, text: &mut MetricsText) {
             text.value("_total", &[("unit", limit.unit), ("per", &limit.per), ("decision", decision)], count);
         }
     }
+    calls(&metrics.calls, text);
     times(
         "fake_openai_time_to_first_token_seconds",
         "Time to the first token of streams.",
@@ -179,6 +180,24 @@ fn put_all(edge: &Edge, text: &mut MetricsText) {
     text.value("_total", &[], tokens.output);
     summary("fake_openai_lateness_seconds", "Lateness of events that had a due time.", &edge.lateness, text);
     summary("fake_openai_loop_lag_seconds", "Lateness of the workers' own timers.", &edge.lag, text);
+}
+
+/// Puts the attempts per call, and the retries before the announced time.
+fn calls(calls: &CallCounts, text: &mut MetricsText) {
+    text.family("fake_openai_early_retries", "counter", "Retries before the announced wait was over.");
+    let units = UNITS.iter().map(|unit| unit.name()).chain(["none"]);
+    for (unit, count) in units.zip(calls.early_retries).filter(|(_, count)| *count > 0) {
+        text.value("_total", &[("unit", unit)], count);
+    }
+    text.family("fake_openai_attempts", "histogram", "Attempts of each logical call that has ended.");
+    let mut below = 0;
+    for (bound, count) in ATTEMPT_BOUNDS.iter().zip(calls.by_attempts) {
+        below += count;
+        text.value("_bucket", &[("le", &bound.to_string())], below);
+    }
+    text.value("_bucket", &[("le", "+Inf")], calls.calls());
+    text.value("_sum", &[], calls.attempts);
+    text.value("_count", &[], calls.calls());
 }
 
 /// Puts the histograms of a time as intended and as it was.

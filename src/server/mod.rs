@@ -9,6 +9,7 @@ mod listen;
 pub(crate) mod metrics;
 mod port_file;
 mod reload;
+mod report;
 mod running;
 mod status;
 mod watch;
@@ -46,6 +47,7 @@ use self::{
 pub use self::{
     listen::ListenError,
     reload::{Reloaded, Reloader},
+    report::Reporter,
     running::{Running, Stopped},
     status::{Activity, ActivitySource, Class},
 };
@@ -162,7 +164,7 @@ impl Server {
             admin: admin::Guard::new(&config),
             lateness: Arc::default(),
             lag: LatenessHistogram::default(),
-            connections: Arc::default(),
+            connections: Arc::new(Connections::new(engine.open_connections())),
             stopping: http::StopSignal::default(),
             status: StatusBoard::default(),
         });
@@ -211,6 +213,11 @@ impl Server {
     /// Returns a handle that reads the current activity while the server runs.
     pub fn activity(&self) -> ActivitySource {
         ActivitySource::new(Arc::clone(&self.edge))
+    }
+
+    /// Returns a handle that reports on the callers, also after the server has stopped.
+    pub fn reporter(&self) -> Reporter {
+        Reporter { edge: Arc::clone(&self.edge) }
     }
 
     /// The configuration in effect.
@@ -281,6 +288,9 @@ impl Server {
         let (taken, cut) = engine.totals();
         if let Some(file) = engine.journal().file() {
             file.close();
+        }
+        if !self.config.report.is_empty() {
+            report::write_all(&self.reporter().report(None), &self.config.report);
         }
         Ok(Stopped { taken, cut })
     }

@@ -151,6 +151,7 @@ fn compare(old: &Config, new: &Config) -> Reloaded {
         rules,
         request_faults,
         fixtures,
+        checks,
     ];
     let fixed = names![
         host,
@@ -169,6 +170,7 @@ fn compare(old: &Config, new: &Config) -> Reloaded {
         port_file,
         journal,
         journal_file,
+        report,
         capacity,
         admin_token,
         admin_hosts,

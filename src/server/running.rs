@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc, thread::JoinHandle};
 use tokio::sync::oneshot;
 
 use super::{Reloader, StartError, http::Edge};
+use crate::engine::Report;
 
 /// The summary of a stopped server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,11 @@ impl Running {
     /// Number of requests received so far.
     pub fn taken(&self) -> u64 {
         self.edge.engine.get().totals().0
+    }
+
+    /// Returns the report on the callers of one scope; without a name, of all.
+    pub fn report(&self, scope: Option<&str>) -> Report {
+        self.edge.engine.get().report(scope, &self.edge.facts())
     }
 
     /// Returns the handle that reloads fixtures and settings.

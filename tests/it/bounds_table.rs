@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use crate::program::run;
 
 /// Maxima that do not bound what clients send: of settings, of the command line, of single computations.
-const OTHERS: [&str; 28] = [
+const OTHERS: [&str; 31] = [
     "body::MAX_PREALLOCATED",
     "check::MAX_WORKERS",
     "collection::MAX_STEPS",
@@ -13,8 +13,10 @@ const OTHERS: [&str; 28] = [
     "distribution::MAX_NANOS",
     "embedding::MOST_WORDS",
     "histogram::MAX",
+    "fetch::MAX_RESPONSE",
     "http1::MAX_LINE",
     "inputs::MAX_TOKENS",
+    "key::MAX_RETRIES",
     "lateness::LONGEST",
     "latency::MAX_CONCURRENCY",
     "listen::MAX_RACES",
@@ -34,6 +36,7 @@ const OTHERS: [&str; 28] = [
     "speakers::MAX_NAME",
     "suggest::LONGEST_NAME",
     "tokens::LONGEST_PIECE",
+    "wait::LONGEST_WAIT",
 ];
 
 /// A constant of the source: `module::NAME` and its expression.

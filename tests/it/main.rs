@@ -3,6 +3,7 @@
 mod access_log;
 mod admin;
 mod anthropic;
+mod attempts;
 mod batches;
 mod bedrock;
 mod bench;
@@ -36,6 +37,7 @@ mod program;
 mod realtime;
 mod redis_server;
 mod reload;
+mod report;
 mod resources;
 mod responses;
 mod rule_memory;

@@ -20,7 +20,10 @@ use crate::{
         reply::ReplyFacts,
         request::ConnectionInfo,
     },
-    engine::outcome::{Outcome, Phase},
+    engine::{
+        attempts::{CallName, Continued},
+        outcome::{Outcome, Phase},
+    },
 };
 
 /// The start of an entry's id, before its number.
@@ -102,6 +105,8 @@ pub struct Entry {
     head: OnceLock<Head>,
     progress: Progress,
     end: OnceLock<End>,
+    /// The call that the request belongs to, and its place in it.
+    attempt: OnceLock<Box<(CallName, Continued)>>,
     /// The counted memory, in bytes; negative once the entry is no longer kept.
     memory: AtomicIsize,
 }
@@ -158,6 +163,7 @@ impl Entry {
             head: OnceLock::new(),
             progress: Progress::default(),
             end: OnceLock::new(),
+            attempt: OnceLock::new(),
             memory: AtomicIsize::new(0),
         }
     }
@@ -201,6 +207,15 @@ impl Entry {
         self.end.set(end).is_ok()
     }
 
+    /// Sets the call that the request belongs to.
+    pub(in crate::engine) fn set_attempt(&self, call: CallName, continued: Continued) {
+        let _ = self.attempt.set(Box::new((call, continued)));
+    }
+
+    pub(super) fn attempt(&self) -> Option<&(CallName, Continued)> {
+        self.attempt.get().map(|attempt| &**attempt)
+    }
+
     pub(super) fn opened_size(&self) -> usize {
         size_of::<Entry>() + self.text.capacity()
     }
@@ -222,7 +237,12 @@ impl Entry {
 
     /// Returns the id, which contains the number.
     pub fn id(&self) -> String {
-        format!("{ID_PREFIX}{}", self.number)
+        Entry::id_of(self.number)
+    }
+
+    /// Returns the id of the entry with this number.
+    pub fn id_of(number: u64) -> String {
+        format!("{ID_PREFIX}{number}")
     }
 
     /// Returns the number in an id; `None` if it is no id.

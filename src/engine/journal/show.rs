@@ -15,6 +15,7 @@ use crate::{
     },
     engine::{
         access_log::{AccessLine, RequestDetails},
+        attempts::{CallName, Continued},
         outcome::Phase,
         panics::is_request_id,
     },
@@ -33,6 +34,9 @@ impl Entry {
             "client": self.show_client(),
             "request": self.show_request(&hide),
         });
+        if let Some((call, continued)) = self.attempt() {
+            shown["attempt"] = show_attempt(call, continued, &hide);
+        }
         if let Some(head) = self.head() {
             shown["limits"] = head.limits.as_deref().map_or_else(|| json!([]), show_limits);
             shown["faults"] = head.faults.iter().map(|fault| hide.text(fault)).collect();
@@ -243,6 +247,22 @@ fn put_body(shown: &mut Value, body: &[u8], is_whole: bool, hide: &Hider<'_>) {
         }
         _ => shown["body_text"] = hide.text(&String::from_utf8_lossy(body)).into(),
     }
+}
+
+/// Shows the place of a request in its call.
+fn show_attempt(call: &CallName, continued: &Continued, hide: &Hider<'_>) -> Value {
+    let call = match call {
+        CallName::Named(name) => hide.text(name),
+        CallName::Number(number) => format!("c_{number}"),
+    };
+    let mut shown = json!({"call": call, "number": continued.number});
+    if let Some(after) = continued.after {
+        shown["after_ms"] = millis(after);
+    }
+    if let Some(is_obeyed) = continued.is_obeyed {
+        shown["retry_after_obeyed"] = is_obeyed.into();
+    }
+    shown
 }
 
 fn show_headers<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>, hide: &Hider<'_>) -> Value {

@@ -19,7 +19,7 @@ const MAX_LENGTH: usize = 200;
 const OTHER: &str = "other";
 
 /// The number of a name.
-pub(super) type Name = u16;
+pub(in crate::engine) type Name = u16;
 
 /// The number of the empty name, which most requests have as their deployment.
 const EMPTY: Name = 1;
@@ -27,22 +27,29 @@ const EMPTY: Name = 1;
 /// The names of one label, in the order of their first use. Number 0 is [`OTHER`], and number 1 the empty name.
 pub(super) struct Names {
     max: usize,
+    /// True if the names are keys, which are never shown. Keys in other names are masked.
+    are_keys: bool,
     list: Mutex<Vec<Arc<str>>>,
 }
 
 impl Names {
     /// No models or deployments yet.
     pub(super) fn of_requests() -> Self {
-        Names::new(MAX_NAMES)
+        Names::new(MAX_NAMES, false)
+    }
+
+    /// No keys yet.
+    pub(super) fn of_keys() -> Self {
+        Names::new(MAX_NAMES, true)
     }
 
     /// No routes yet.
     pub(super) fn of_routes() -> Self {
-        Names::new(MAX_ROUTES)
+        Names::new(MAX_ROUTES, false)
     }
 
-    fn new(max: usize) -> Self {
-        Names { max, list: Mutex::new(vec![OTHER.into(), "".into()]) }
+    fn new(max: usize, are_keys: bool) -> Self {
+        Names { max, are_keys, list: Mutex::new(vec![OTHER.into(), "".into()]) }
     }
 
     /// Returns the number of a name, which is added unless there are too many.
@@ -78,7 +85,9 @@ impl KnownNames {
         if let Some(number) = self.0.get(name) {
             return *number;
         }
-        let (number, known) = names.number(&secret::in_text(cut(name)));
+        let kept = cut(name);
+        let kept = if names.are_keys { kept.into() } else { secret::in_text(kept) };
+        let (number, known) = names.number(&kept);
         if *known == *name {
             self.0.insert(known, number);
         }
@@ -107,6 +116,15 @@ mod tests {
         assert_eq!(known.number("model-3", &names), 5, "a known name keeps its number");
         assert_eq!((known.number("", &names), &*names.list()[1]), (EMPTY, ""));
         assert_eq!((names.list().len(), &*names.list()[0]), (MAX_NAMES + 2, OTHER));
+    }
+
+    #[test]
+    fn keys_are_kept_apart_and_masked_in_other_names() {
+        let (models, keys, mut known) = (Names::of_requests(), Names::of_keys(), KnownNames::default());
+        let [one, other] = ["sk-0123456789-one-abcd", "sk-0123456789-two-abcd"];
+        assert_ne!(known.number(one, &keys), known.number(other, &keys));
+        KnownNames::default().number(one, &models);
+        assert!(models.list().iter().all(|name| !name.contains("one")));
     }
 
     #[test]

@@ -8,8 +8,9 @@ use std::{
 
 use http::StatusCode;
 
-use super::{Metrics, Padded, Times};
+use super::{CallCounts, CallerCounts, Metrics, Padded, Times};
 use crate::{
+    core::secret,
     engine::outcome::{Outcome, Phase},
     traffic::fault::FaultLabel,
 };
@@ -71,6 +72,10 @@ pub struct MetricsSnapshot {
     pub tokens: BTreeMap<Arc<str>, Tokens>,
     /// The histograms of times.
     pub times: Times,
+    /// The logical calls and their attempts.
+    pub calls: CallCounts,
+    /// The requests by the hash of their API key; empty for requests without one.
+    pub callers: BTreeMap<String, CallerCounts>,
     /// Number of panics that ended a request or a part of one.
     pub panics: u64,
 }
@@ -110,7 +115,8 @@ impl Metrics {
     /// Adds these counters to a snapshot.
     pub(in crate::engine) fn add_to(&self, snapshot: &mut MetricsSnapshot) {
         let (routes, models) = (self.names.routes.list(), self.names.models.list());
-        let deployments = self.names.deployments.list();
+        let (deployments, keys) = (self.names.deployments.list(), self.names.keys.list());
+        let mut callers: BTreeMap<u16, CallerCounts> = BTreeMap::new();
         let name = |names: &[Arc<str>], number: u16| names.get(usize::from(number)).cloned().unwrap_or_default();
         let (mut faults, mut received, mut closed): (BTreeMap<FaultLabel, u64>, u64, u64) = (BTreeMap::new(), 0, 0);
         let (mut streams_opened, mut streams_closed) = (0_u64, 0_u64);
@@ -135,9 +141,21 @@ impl Metrics {
             for (model, tokens) in &shard.tokens {
                 *snapshot.tokens.entry(name(&models, *model)).or_default() += *tokens;
             }
+            snapshot.calls += shard.calls;
+            for (key, counts) in &shard.callers {
+                *callers.entry(*key).or_default() += *counts;
+            }
             if let Some(times) = &shard.times {
                 snapshot.times.merge(times);
             }
+        }
+        for (key, counts) in callers {
+            let hash = match (key, &*name(&keys, key)) {
+                (0, other) => other.to_owned(),
+                (_, "") => String::new(),
+                (_, key) => secret::fingerprint(key),
+            };
+            *snapshot.callers.entry(hash).or_default() += counts;
         }
         snapshot.received += received;
         snapshot.in_flight += received.saturating_sub(closed);
