@@ -116,6 +116,7 @@ pub use traffic::{
     capacity::ConcurrencySpec,
     fault::FaultSpec,
     limit::{Dimension, LimitSpec, StoreSpec, Window},
+    matcher::{Matcher, TextPattern},
     rule::Rule,
 };
 
