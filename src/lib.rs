@@ -22,6 +22,37 @@
 //! # }
 //! ```
 //!
+//! A test reads what its code has sent, and verifies it. The error shows the nearest request:
+//!
+//! ```
+//! use std::io::{Read, Write};
+//!
+//! use fake_openai::{Config, Matcher, Server, Times};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let fake = Server::bind(Config::for_test())?.spawn()?;
+//! // The code under test, with `fake.url()` as its base URL.
+//! # let send = |body: &str| -> std::io::Result<()> {
+//! #     let mut client = std::net::TcpStream::connect(fake.address())?;
+//! #     let length = body.len();
+//! #     let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: fake\r\nconnection: close\r\ncontent-length: {length}");
+//! #     write!(client, "{head}\r\n\r\n{body}")?;
+//! #     client.read_to_end(&mut Vec::new()).map(|_| ())
+//! # };
+//! send(r#"{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]}"#)?;
+//!
+//! fake.verify(Matcher::new().model("gpt-4o-mini").user("Hi"), Times::exactly(1))?;
+//! let error = fake.verify(Matcher::new().model("gpt-4o"), Times::at_least(1)).unwrap_err();
+//! assert!(error.to_string().contains(r#"model: expected "gpt-4o", got "gpt-4o-mini""#));
+//!
+//! let received = fake.requests();
+//! assert_eq!(received[0].body().unwrap()["messages"][0]["content"], "Hi");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Tests that share one server use a [`Scope`] each: `fake.scope("t7").url()`.
+//!
 //! [`Settings`] are the same options as on the command line: `Config::try_from(Settings { .. })`. Replies, routes and error
 //! texts are JSON files in [`Config::fixtures`]. What is not exported here is internal and may change.
 //!
@@ -108,9 +139,10 @@ pub mod traffic;
 
 pub use config::{AccessLog, Config, ConfigError, JournalSpec, LatencySpec, ModelNames, Preset, Settings};
 pub use core::{clock, limit_status::Unit};
+pub use engine::{Nearest, Outcome, Phase, Times, VerifyError};
 pub use fixtures::Problem;
 pub use model::{ContentSource, ContextWindow, Counting, ModelBehavior};
-pub use server::{Reloaded, Reloader, Running, Server, StartError, Stopped};
+pub use server::{Received, Reloaded, Reloader, Running, Scope, Server, StartError, Stopped};
 pub use traffic::{
     access::Access,
     capacity::ConcurrencySpec,

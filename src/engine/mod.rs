@@ -13,6 +13,7 @@ mod realtime;
 mod receipt;
 mod scope;
 mod timing;
+mod verification;
 
 pub use self::{
     access_log::{AccessLine, RequestDetails},
@@ -21,4 +22,5 @@ pub use self::{
     outcome::{Outcome, Phase},
     pipeline::Engine,
     receipt::Receipt,
+    verification::{Expectation, KnownMatches, Nearest, Times, Verification, VerifyError, VerifyState},
 };

@@ -25,6 +25,7 @@ use ipnet::IpNet;
 use socket2::Socket;
 
 use self::body::Received;
+pub(in crate::server) use self::response::Pieces;
 pub(in crate::server) use self::{body::read_plain, websocket::is_upgrade};
 pub(crate) use self::{response::SentBody, websocket::StopSignal};
 use super::{
@@ -52,6 +53,8 @@ pub(crate) struct Edge {
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// The guard of the admin pages.
     pub(crate) admin: admin::Guard,
+    /// The verifications that wait.
+    pub(crate) waiting: admin::Waiting,
     /// Lateness of the events that had a due time.
     pub(crate) lateness: Arc<LatenessHistogram>,
     /// Lateness of the workers' own timers.
@@ -152,8 +155,12 @@ pub(in crate::server) fn empty(status: StatusCode) -> HttpResponse<SentBody> {
 }
 
 /// A page that the edge renders itself.
-pub(in crate::server) fn page(status: StatusCode, content_type: &'static str, text: String) -> HttpResponse<SentBody> {
-    let mut http_response = HttpResponse::with_body(status, SentBody::from(text));
+pub(in crate::server) fn page(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<SentBody>,
+) -> HttpResponse<SentBody> {
+    let mut http_response = HttpResponse::with_body(status, body.into());
     http_response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
     http_response
 }

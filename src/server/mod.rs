@@ -10,6 +10,8 @@ pub(crate) mod metrics;
 mod port_file;
 mod reload;
 mod running;
+mod scope;
+mod verification;
 mod watch;
 
 use std::{
@@ -45,6 +47,7 @@ pub use self::{
     listen::ListenError,
     reload::{Reloaded, Reloader},
     running::{Running, Stopped},
+    scope::{Received, Scope},
 };
 use crate::{
     config::Config,
@@ -157,6 +160,7 @@ impl Server {
             max_body,
             trusted_proxies,
             admin: admin::Guard::new(&config),
+            waiting: admin::Waiting::default(),
             lateness: Arc::default(),
             lag: LatenessHistogram::default(),
             connections: Arc::default(),

@@ -59,7 +59,8 @@ impl StopSignal {
         self.notify.notify_waiters();
     }
 
-    async fn wait(&self) {
+    /// Waits until the server stops.
+    pub(in crate::server) async fn wait(&self) {
         let mut notified = pin!(self.notify.notified());
         // Enabled first, so that a signal after the check below is not missed.
         notified.as_mut().enable();
