@@ -159,4 +159,6 @@ mod documentation {
     mod readme {}
     #[doc = include_str!("../docs/clients.md")]
     mod clients {}
+    #[doc = include_str!("../docs/verify.md")]
+    mod verify {}
 }

@@ -9,7 +9,7 @@ use fake_openai::{
     fixtures::Fixtures,
 };
 
-use super::{Failure, Task, bench, eject, licenses, print_to_stderr, tables, usage};
+use super::{Failure, Task, bench, eject, licenses, print_to_stderr, tables, usage, verify};
 
 /// Fake LLM API server for load tests and CI: OpenAI, Anthropic, Gemini and others, without a model
 #[derive(Parser)]
@@ -61,6 +61,8 @@ enum Command {
         /// URL to request [default: /health at --port on this machine]
         url: Option<String>,
     },
+    /// Check the requests that a running server has received: exit status 0 or 1
+    Verify(verify::Options),
     /// Measure the requests per second that this machine can serve
     #[command(after_help = EVERY_SETTING)]
     Bench(bench::Options),
@@ -151,6 +153,7 @@ fn task(command: Command, config: Config) -> Result<Task, Failure> {
         Command::Profiles => fixtures().map(|fixtures| Task::Print(tables::profiles(&fixtures))),
         Command::Check => check(&config, &fixtures()?).map(Task::Print),
         Command::Eject { dir } => eject(&dir).map(Task::Print),
+        Command::Verify(options) => verify::verify(&options, config.admin_token.as_deref()).map(Task::Print),
         Command::Bench(options) => Ok(Task::Bench(Box::new(config), options)),
         Command::Healthcheck { url } => url.map_or_else(|| health_url(&config), Ok).map(Task::Healthcheck),
     }

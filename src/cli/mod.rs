@@ -3,10 +3,12 @@
 mod args;
 mod banner;
 mod bench;
+mod client;
 mod healthcheck;
 mod licenses;
 mod tables;
 mod usage;
+mod verify;
 
 use std::{
     borrow::Cow,
@@ -28,24 +30,27 @@ pub enum Failure {
     User(String),
     /// A problem of the machine: exit status 1.
     Machine(String),
+    /// A check that does not hold: exit status 1. The text is printed as it is.
+    Unmet(String),
 }
 
 impl Failure {
     /// Returns the error text, without the secrets that the user gave in a wrong place.
     pub fn text(&self) -> Cow<'_, str> {
         match self {
-            Failure::User(text) | Failure::Machine(text) => secret::in_text(text),
+            Failure::User(text) | Failure::Machine(text) | Failure::Unmet(text) => secret::in_text(text),
         }
     }
 
     /// Prints the failure and returns the exit status.
     pub fn report(&self) -> ExitCode {
-        let code = match self {
-            Failure::User(_) => 2,
-            Failure::Machine(_) => 1,
+        let (code, prefix) = match self {
+            Failure::User(_) => (2, "error: "),
+            Failure::Machine(_) => (1, "error: "),
+            Failure::Unmet(_) => (1, ""),
         };
         for line in self.text().lines() {
-            print_to_stderr(format_args!("error: {line}"));
+            print_to_stderr(format_args!("{prefix}{line}"));
         }
         ExitCode::from(code)
     }

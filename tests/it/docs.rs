@@ -12,7 +12,7 @@ use std::{
 use crate::program::{Directory, run};
 
 /// Commands that have a help of their own.
-const COMMANDS: [&str; 7] = ["routes", "faults", "profiles", "check", "eject", "healthcheck", "bench"];
+const COMMANDS: [&str; 8] = ["routes", "faults", "profiles", "check", "eject", "healthcheck", "verify", "bench"];
 
 /// Flags that help does not list: hidden aliases, and flags of other programs.
 const OTHER_FLAGS: [(&str, &[&str]); 8] = [

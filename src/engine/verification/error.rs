@@ -111,18 +111,14 @@ impl fmt::Display for VerifyError {
                 f.write_str(", …")?;
             }
         }
-        let place = match (self.step, self.entries.last()) {
-            (Some(step), Some(last)) => format!(" to step {step} after {last}"),
-            (Some(step), None) => format!(" to step {step}"),
-            _ => String::new(),
-        };
-        match &self.nearest {
+        let step = self.step.map(|step| format!(" to step {step}")).unwrap_or_default();
+        match (&self.nearest, self.entries.last()) {
             _ if self.received == 0 => f.write_str("\nno request was received")?,
             _ if self.is_too_many => {}
-            None if !place.is_empty() => write!(f, "\nno request is near{place}")?,
-            None => {}
-            Some(Nearest { id, mismatches }) => {
-                write!(f, "\nthe nearest request{place} is {id}:")?;
+            (None, Some(last)) if self.step.is_some() => write!(f, "\nno request came after {last}")?,
+            (None, _) => {}
+            (Some(Nearest { id, mismatches }), _) => {
+                write!(f, "\nthe nearest request{step} is {id}:")?;
                 for mismatch in mismatches {
                     write!(f, "\n  {mismatch}")?;
                 }
