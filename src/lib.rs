@@ -46,7 +46,7 @@
 //! assert!(error.to_string().contains(r#"model: expected "gpt-4o", got "gpt-4o-mini""#));
 //!
 //! let received = fake.requests();
-//! assert_eq!(received[0].body().unwrap()["messages"][0]["content"], "Hi");
+//! assert_eq!(received[0].body().unwrap_or_default()["messages"][0]["content"], "Hi");
 //! # Ok(())
 //! # }
 //! ```
@@ -65,7 +65,7 @@
 //!
 //! ## Layers: a folder each; imports go down this list only
 //! ```text
-//! cli        arguments, tables, healthcheck, bench            the process: printing, signals
+//! cli        arguments, tables, healthcheck, verify, bench    the process: printing, signals
 //! server     listening, HTTP, WebSocket, admin, metrics       the only code that names actix
 //! engine     pipeline, faults, batch items, realtime          from a request to a response
 //! config     settings, limits, latency                        command line, environment, file
@@ -107,6 +107,8 @@
 //! | a limit dimension, unit or window | `src/core/limit_status.rs`, `src/traffic/limit/{spec.rs,window/,store/admit.lua}` |
 //! | a kind of error | one variant in `src/core/error.rs`; a test then asks every provider for its text |
 //! | a fault | one variant and one table row in `src/traffic/fault.rs`, its syntax in `fault/parse.rs`, its effect in `fault/plan.rs` |
+//! | a condition on requests | one field in `src/traffic/matcher.rs`, its method in `matcher/build.rs`, `admin/openapi.json` |
+//! | an admin page | one arm and one row of `PAGES` in `src/server/admin.rs`, `admin/openapi.json`, `docs/admin.md` |
 //! | a setting | one field in `src/config/settings.rs`: flag, environment, file and help follow |
 //!
 //! ## Absent on purpose

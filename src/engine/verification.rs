@@ -6,6 +6,7 @@ mod times;
 
 use std::{cmp::Reverse, collections::BTreeMap, fmt, sync::Arc};
 
+use self::error::Details;
 pub use self::{
     error::{Nearest, VerifyError},
     times::Times,
@@ -29,7 +30,7 @@ pub struct Verification {
 #[derive(Clone, Debug)]
 pub enum Expectation {
     /// This number of requests that match.
-    Count(Matcher, Times),
+    Count(Box<Matcher>, Times),
     /// Requests of which each matches the next matcher. Others may come between them.
     InOrder(Vec<Matcher>),
 }
@@ -190,7 +191,7 @@ impl Engine {
                 (Some(matching.len() + 1), missing.and_then(|step| self.nearest(entries[after..].iter(), step)))
             }
         };
-        Err(VerifyError {
+        Err(Details {
             expected: verification.expectation.to_string(),
             matched: matching.len() as u64,
             entries: matching.iter().take(MOST_IDS).map(|at| entries[*at].id()).collect(),
@@ -200,7 +201,8 @@ impl Engine {
             kept: is_full.then(|| self.journal().spec().entries),
             is_off: false,
             is_too_many: state == VerifyState::TooMany,
-        })
+        }
+        .into())
     }
 
     /// Returns the entry with the fewest mismatches; of several, the newest.

@@ -171,7 +171,7 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// What a test reads and changes in one scope, or in all.
+/// The view of a test on one scope, or on all.
 pub(super) struct View<'a> {
     pub(super) edge: &'a Arc<Edge>,
     pub(super) scope: Option<&'a str>,
@@ -185,7 +185,7 @@ impl View<'_> {
     }
 
     fn count(&self, matcher: Matcher, times: Times) -> Verification {
-        Verification { scope: self.scope.map(str::to_owned), expectation: Expectation::Count(matcher, times) }
+        Verification { scope: self.scope.map(str::to_owned), expectation: Expectation::Count(Box::new(matcher), times) }
     }
 
     fn check(&self, verification: &Verification) -> Result<(), VerifyError> {

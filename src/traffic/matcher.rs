@@ -5,7 +5,7 @@ mod input;
 mod pattern;
 mod read;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use std::{borrow::Cow, ops::Deref};
 
@@ -336,3 +336,6 @@ fn member<'m>(body: json::Object<'m>, path: &str) -> Option<json::Value<'m>> {
     let first = body.get(names.next()?)?;
     names.try_fold(first, |value, name| value.members()?.get(name))
 }
+
+#[cfg(test)]
+pub(crate) use self::input::tests::chat_request;

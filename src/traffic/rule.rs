@@ -253,7 +253,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{core::prompt::Prompt, traffic::matcher::tests::chat_request};
+    use crate::{core::prompt::Prompt, traffic::matcher::chat_request};
 
     fn put(rules: &LiveRules, id: Option<&str>, rule: &Value) -> Result<LiveRule, RuleError> {
         rules.put(id, rule, |_| Ok(()))

@@ -21,7 +21,7 @@ const OTHER_FLAGS: [(&str, &[&str]); 8] = [
     ("cargo install", &["--locked", "--features"]),
     ("cargo bench --bench soak", &["--requests", "--only"]),
     ("docker", &["--rm"]),
-    ("curl", &["--json", "--max-time"]),
+    ("curl", &["--data-urlencode", "--json", "--max-time"]),
     ("litellm", &["--config", "--port"]),
     ("pip", &["--upgrade"]),
 ];

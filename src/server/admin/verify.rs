@@ -105,7 +105,7 @@ fn read(call: &Call<'_>) -> Result<(Verification, Option<Duration>), Problem> {
         Err(_) => Err(wrong(format!("`within` `{text}` is not a time; give one such as 2s or 500ms"))),
     });
     let expectation = match in_order {
-        None => Expectation::Count(when.unwrap_or_default(), count.unwrap_or_default()),
+        None => Expectation::Count(Box::new(when.unwrap_or_default()), count.unwrap_or_default()),
         Some(_) if when.is_some() || count.is_some() => {
             return Err(wrong("`in_order` does not go with `when` or `count`; send two verifications".to_owned()));
         }
@@ -115,4 +115,22 @@ fn read(call: &Call<'_>) -> Result<(Verification, Option<Duration>), Problem> {
         Some(steps) => Expectation::InOrder(steps),
     };
     Ok((Verification { scope, expectation }, within.transpose()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_is_bounded_in_number_and_memory() {
+        let waiting = Waiting::default();
+        let places: Vec<_> = (0..MAX_WAITING).filter_map(|_| waiting.enter(1).ok()).collect();
+        assert_eq!(places.len(), MAX_WAITING);
+        assert!(waiting.enter(0).is_err());
+        drop(places);
+        let large = waiting.enter(MAX_WAITING_MEMORY);
+        assert!(large.is_ok() && waiting.enter(1).is_err());
+        drop(large);
+        assert!(waiting.enter(1).is_ok());
+    }
 }

@@ -4,33 +4,7 @@ use super::*;
 use crate::core::{
     json,
     prompt::{Prompt, Role, Tool, Turn},
-    request::{ConnectionInfo, Headers, Request, RequestBody},
 };
-
-struct SomeHeaders;
-
-impl Headers for SomeHeaders {
-    fn get(&self, name: &HeaderName) -> Option<&str> {
-        let headers = [("x-team", "red"), ("authorization", "Bearer s3cr3t")];
-        headers.iter().find(|(known, _)| name == known).map(|(_, value)| *value)
-    }
-
-    fn for_each(&self, _: &mut dyn FnMut(&str, &[u8])) {}
-}
-
-/// A request for a chat, with a few headers and a query.
-pub(crate) fn chat_request() -> Request<'static> {
-    Request {
-        method: &http::Method::POST,
-        path: "/v1/chat/completions",
-        query: "api-version=2024-10-21&key=s3cr3t",
-        headers: &SomeHeaders,
-        client: [127, 0, 0, 1].into(),
-        connection: ConnectionInfo::default(),
-        body: RequestBody::Whole(bytes::Bytes::new()),
-        files: &[],
-    }
-}
 
 fn mismatches(when: Value) -> Vec<String> {
     recorded_mismatches(when, None)
