@@ -62,7 +62,7 @@ enum Command {
         url: Option<String>,
     },
     /// Check the requests that a running server has received: exit status 0 or 1
-    Verify(verify::Options),
+    Verify(Box<verify::Options>),
     /// Measure the requests per second that this machine can serve
     #[command(after_help = EVERY_SETTING)]
     Bench(bench::Options),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{Call, Problem, Reply, filter::Filter, no_page};
-use crate::engine::Entry;
+use crate::{engine::Entry, server::http::Pieces};
 
 /// Number of entries on a page, unless the call asks for another.
 const USUAL_LIMIT: usize = 100;
@@ -98,7 +98,7 @@ fn list(call: &Call<'_>) -> Result<Reply, Problem> {
     if is_lines {
         entries.truncate(limit);
         let lines = entries.into_iter().map(|entry| Bytes::from(format!("{}\n", entry.show())));
-        return Ok(Reply::Pieces(JSON_LINES, Box::new(lines)));
+        return Ok(Reply::Pieces(JSON_LINES, Pieces::new(lines)));
     }
     let next = if entries.len() > limit { entries.get(limit - 1).map(|entry| entry.id()) } else { None };
     let shown: Vec<Value> = entries.iter().take(limit).map(|entry| entry.show()).collect();

@@ -2,6 +2,7 @@
 
 mod broken;
 mod chunked;
+mod pieces;
 
 use std::{
     future::{Future, pending},
@@ -20,16 +21,16 @@ use bytes::Bytes;
 use socket2::Socket;
 use tokio::time::{Instant, Sleep};
 
-pub(crate) use self::broken::Broken;
 use self::chunked::ChunkedStream;
+pub(crate) use self::{broken::Broken, pieces::Pieces};
 use super::Connection;
-use crate::server::lateness::LatenessHistogram;
 use crate::{
     core::{
         panics::{Panic, catch},
         response::{Body, Delivered, HeadTiming, Response, Step, TimedBody, TimedStep},
     },
     engine::{Outcome, Receipt},
+    server::lateness::LatenessHistogram,
 };
 
 /// Time for sent bytes to leave the machine before a cut or reset.
@@ -141,14 +142,9 @@ pub(super) enum BodySource {
     },
     Stream(ChunkedStream),
     Timed(Box<PacedBody>),
-    /// A WebSocket conversation.
+    /// A WebSocket conversation, or a page in pieces.
     Socket(SocketStream),
-    /// A page that is rendered while it is sent.
-    Pieces(Pieces),
 }
-
-/// The pieces of a page. None is empty.
-pub(in crate::server) type Pieces = Box<dyn Iterator<Item = Bytes>>;
 
 /// The bytes of a WebSocket conversation.
 pub(super) type SocketStream = Pin<Box<dyn futures_core::Stream<Item = Result<Bytes, Broken>>>>;
@@ -168,12 +164,6 @@ impl From<BodySource> for SentBody {
 impl From<String> for SentBody {
     fn from(text: String) -> Self {
         BodySource::Full(text.into()).into()
-    }
-}
-
-impl From<Pieces> for SentBody {
-    fn from(pieces: Pieces) -> Self {
-        BodySource::Pieces(pieces).into()
     }
 }
 
@@ -207,8 +197,7 @@ impl MessageBody for SentBody {
     fn size(&self) -> BodySize {
         match &self.source {
             BodySource::Full(bytes) => BodySize::Sized(bytes.len() as u64),
-            BodySource::Closed { .. } | BodySource::Stream(_) => BodySize::Stream,
-            BodySource::Socket(_) | BodySource::Pieces(_) => BodySize::Stream,
+            BodySource::Closed { .. } | BodySource::Stream(_) | BodySource::Socket(_) => BodySize::Stream,
             BodySource::Timed(timed) => timed.steps.length.map_or(BodySize::Stream, BodySize::Sized),
         }
     }
@@ -231,13 +220,6 @@ impl MessageBody for SentBody {
                 }
             },
             BodySource::Timed(timed) => timed.poll_next(receipt, context),
-            BodySource::Pieces(pieces) => {
-                let next = catch(|| pieces.next()).unwrap_or_else(|panic| {
-                    log::error!("a page is cut: {panic}");
-                    None
-                });
-                Poll::Ready(next.map(Ok))
-            }
             BodySource::Socket(body) => {
                 let next = ready!(catch(|| body.as_mut().poll_next(context)).unwrap_or_else(|panic| {
                     record_panic(&panic, receipt);
