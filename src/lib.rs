@@ -22,6 +22,37 @@
 //! # }
 //! ```
 //!
+//! A test reads what its code has sent, and verifies it. The error shows the nearest request:
+//!
+//! ```
+//! use std::io::{Read, Write};
+//!
+//! use fake_openai::{Config, Matcher, Server, Times};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let fake = Server::bind(Config::for_test())?.spawn()?;
+//! // The code under test, with `fake.url()` as its base URL.
+//! # let send = |body: &str| -> std::io::Result<()> {
+//! #     let mut client = std::net::TcpStream::connect(fake.address())?;
+//! #     let length = body.len();
+//! #     let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: fake\r\nconnection: close\r\ncontent-length: {length}");
+//! #     write!(client, "{head}\r\n\r\n{body}")?;
+//! #     client.read_to_end(&mut Vec::new()).map(|_| ())
+//! # };
+//! send(r#"{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]}"#)?;
+//!
+//! fake.verify(Matcher::new().model("gpt-4o-mini").user("Hi"), Times::exactly(1))?;
+//! let error = fake.verify(Matcher::new().model("gpt-4o"), Times::at_least(1)).unwrap_err();
+//! assert!(error.to_string().contains(r#"model: expected "gpt-4o", got "gpt-4o-mini""#));
+//!
+//! let received = fake.requests();
+//! assert_eq!(received[0].body().unwrap_or_default()["messages"][0]["content"], "Hi");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Tests that share one server use a [`Scope`] each: `fake.scope("t7").url()`.
+//!
 //! [`Settings`] are the same options as on the command line: `Config::try_from(Settings { .. })`. Replies, routes and error
 //! texts are JSON files in [`Config::fixtures`]. What is not exported here is internal and may change.
 //!
@@ -34,7 +65,7 @@
 //!
 //! ## Layers: a folder each; imports go down this list only
 //! ```text
-//! cli        arguments, tables, healthcheck, bench            the process: printing, signals
+//! cli        arguments, tables, healthcheck, verify, bench    the process: printing, signals
 //! server     listening, HTTP, WebSocket, admin, metrics       the only code that names actix
 //! engine     pipeline, faults, batch items, realtime          from a request to a response
 //! config     settings, limits, latency                        command line, environment, file
@@ -77,6 +108,8 @@
 //! | a kind of error | one variant in `src/core/error.rs`; a test then asks every provider for its text |
 //! | a fault | one variant and one table row in `src/traffic/fault.rs`, its syntax in `fault/parse.rs`, its effect in `fault/plan.rs` |
 //! | a check of the report | one line in `src/config/checks.rs`, one function in `src/engine/report/checks.rs` |
+//! | a condition on requests | one field in `src/traffic/matcher.rs`, its method in `matcher/build.rs`, `admin/openapi.json` |
+//! | an admin page | one arm and one row of `PAGES` in `src/server/admin.rs`, `admin/openapi.json`, `docs/admin.md` |
 //! | a setting | one field in `src/config/settings.rs`: flag, environment, file and help follow |
 //!
 //! ## Absent on purpose
@@ -109,15 +142,19 @@ pub mod traffic;
 
 pub use config::{AccessLog, Checks, Config, ConfigError, JournalSpec, LatencySpec, ModelNames, Preset, Settings};
 pub use core::{clock, limit_status::Unit};
-pub use engine::Report;
+pub use engine::{Nearest, Outcome, Phase, Report, Times, VerifyError};
 pub use fixtures::Problem;
 pub use model::{ContentSource, ContextWindow, Counting, ModelBehavior};
-pub use server::{Activity, ActivitySource, Class, Reloaded, Reloader, Reporter, Running, Server, StartError, Stopped};
+pub use server::{
+    Activity, ActivitySource, Class, Received, Reloaded, Reloader, Reporter, Running, Scope, Server, StartError,
+    Stopped,
+};
 pub use traffic::{
     access::Access,
     capacity::ConcurrencySpec,
     fault::FaultSpec,
     limit::{Dimension, LimitSpec, StoreSpec, Window},
+    matcher::{Matcher, TextPattern},
     rule::Rule,
 };
 
@@ -128,4 +165,6 @@ mod documentation {
     mod readme {}
     #[doc = include_str!("../docs/clients.md")]
     mod clients {}
+    #[doc = include_str!("../docs/verify.md")]
+    mod verify {}
 }

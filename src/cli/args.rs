@@ -9,7 +9,7 @@ use fake_openai::{
     fixtures::Fixtures,
 };
 
-use super::{Failure, Task, bench, eject, licenses, print_to_stderr, report, tables, usage};
+use super::{Failure, Task, bench, eject, licenses, print_to_stderr, report, tables, usage, verify};
 
 /// Fake LLM API server for load tests and CI: OpenAI, Anthropic, Gemini and others, without a model
 #[derive(Parser)]
@@ -64,6 +64,8 @@ enum Command {
     },
     /// Print what the callers of a running server did wrong: exit status 1 if a check failed
     Report(report::Options),
+    /// Check the requests that a running server has received: exit status 0 or 1
+    Verify(Box<verify::Options>),
     /// Measure the requests per second that this machine can serve
     #[command(after_help = EVERY_SETTING)]
     Bench(bench::Options),
@@ -155,6 +157,7 @@ fn task(command: Command, config: Config) -> Result<Task, Failure> {
         Command::Profiles => fixtures().map(|fixtures| Task::Print(tables::profiles(&fixtures))),
         Command::Check => check(&config, &fixtures()?).map(Task::Print),
         Command::Eject { dir } => eject(&dir).map(Task::Print),
+        Command::Verify(options) => verify::verify(&options, config.admin_token.as_deref()).map(Task::Print),
         Command::Bench(options) => Ok(Task::Bench(Box::new(config), options)),
         Command::Report(options) => Ok(Task::Report(options, config.admin_token)),
         Command::Healthcheck { url } => url.map_or_else(|| health_url(&config), Ok).map(Task::Healthcheck),

@@ -3,6 +3,7 @@
 mod args;
 mod banner;
 mod bench;
+mod client;
 mod fetch;
 mod healthcheck;
 mod licenses;
@@ -10,6 +11,7 @@ mod report;
 mod status_line;
 mod tables;
 mod usage;
+mod verify;
 
 use std::{
     borrow::Cow,
@@ -32,24 +34,27 @@ pub enum Failure {
     User(String),
     /// A problem of the machine: exit status 1.
     Machine(String),
+    /// A check that does not hold: exit status 1. The text is printed as it is.
+    Unmet(String),
 }
 
 impl Failure {
     /// Returns the error text, without the secrets that the user gave in a wrong place.
     pub fn text(&self) -> Cow<'_, str> {
         match self {
-            Failure::User(text) | Failure::Machine(text) => secret::in_text(text),
+            Failure::User(text) | Failure::Machine(text) | Failure::Unmet(text) => secret::in_text(text),
         }
     }
 
     /// Prints the failure and returns the exit status.
     pub fn report(&self) -> ExitCode {
-        let code = match self {
-            Failure::User(_) => 2,
-            Failure::Machine(_) => 1,
+        let (code, prefix) = match self {
+            Failure::User(_) => (2, "error: "),
+            Failure::Machine(_) => (1, "error: "),
+            Failure::Unmet(_) => (1, ""),
         };
         for line in self.text().lines() {
-            print_to_stderr(format_args!("error: {line}"));
+            print_to_stderr(format_args!("{prefix}{line}"));
         }
         ExitCode::from(code)
     }

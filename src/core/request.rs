@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderName, Method};
 
 pub use self::credential::Credential;
-use super::body_memory::MemoryFull;
+use super::{body_memory::MemoryFull, json};
 
 /// One request, borrowed from the edge that received it.
 #[derive(Clone)]
@@ -93,6 +93,13 @@ impl RequestBody {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Returns true if a request wants a stream: the operation at the end of its path contains `stream`, or the body's
+/// `stream` is true.
+pub fn wants_stream(path: &str, body: json::Object<'_>) -> bool {
+    let operation = path.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
+    operation.contains("stream") || body.get("stream").and_then(json::Value::as_bool) == Some(true)
 }
 
 /// A look-up of headers that hides the framework's header map from the engine.

@@ -142,7 +142,7 @@ impl Engine {
         if !scope.live.is_empty() || !self.faults.rules.is_empty_for(&model) {
             let body = context.members().unwrap_or_default();
             let read = || endpoint.prompt(context).unwrap_or_default();
-            let input = MatchInput::new(body, model.clone(), context.request.path, &read);
+            let input = MatchInput::new(body, model.clone(), context.request, &read);
             for (id, spec) in scope.live.faults_for(&input) {
                 self.add_faults(&spec, &id, context, scope, &mut plan);
             }

@@ -177,6 +177,11 @@ impl Journal {
         true
     }
 
+    /// Number of entries opened so far.
+    pub fn opened(&self) -> u64 {
+        self.next.load(Ordering::Relaxed) - 1
+    }
+
     /// Returns the entries, oldest first.
     pub fn entries(&self) -> Vec<Arc<Entry>> {
         let kept = |slot: &Slot| slot.lock().unwrap_or_else(PoisonError::into_inner).clone();

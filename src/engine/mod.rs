@@ -15,6 +15,7 @@ mod receipt;
 mod report;
 mod scope;
 mod timing;
+mod verification;
 
 pub use self::{
     access_log::{AccessLine, RequestDetails},
@@ -26,4 +27,5 @@ pub use self::{
     pipeline::Engine,
     receipt::Receipt,
     report::{Report, ServerFacts},
+    verification::{Expectation, KnownMatches, Nearest, Times, Verification, VerifyError, VerifyState},
 };

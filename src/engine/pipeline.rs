@@ -18,7 +18,7 @@ use crate::{
         context::RequestContext,
         error::ApiError,
         limit_status::{Cost, LimitStatuses},
-        random::Seeds,
+        random::{Random, Seeds},
         request::{Request, RequestBody},
         response::{Body, Response},
     },
@@ -170,8 +170,18 @@ impl Engine {
     }
 
     pub(super) fn context<'a>(&'a self, request: &'a Request<'a>, path_faults: Option<&'a str>) -> RequestContext<'a> {
+        self.context_with(request, path_faults, self.seeds.next())
+    }
+
+    /// Creates a context with these random numbers. One that no response follows from must not draw from the seeds.
+    pub(super) fn context_with<'a>(
+        &'a self,
+        request: &'a Request<'a>,
+        path_faults: Option<&'a str>,
+        random: Random,
+    ) -> RequestContext<'a> {
         let now = if self.seeded { FIXED_EPOCH } else { self.clock.unix() };
-        let mut context = RequestContext::new(request, self.seeds.next(), now);
+        let mut context = RequestContext::new(request, random, now);
         context.model_catalog = self.fixtures.model_catalog();
         context.models = &self.access.models;
         context.needs_key = !self.access.keys.is_empty();

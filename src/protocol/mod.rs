@@ -43,6 +43,7 @@ use crate::core::{
     limit_status::Cost,
     prompt::Prompt,
     reply::Reply,
+    request,
     response::{Response, session::Session},
 };
 
@@ -203,12 +204,9 @@ pub trait ComputedReply: Send + Sync {
 /// Counts the tokens of a text.
 pub type TokenCounter<'a> = &'a dyn Fn(&str) -> u64;
 
-/// Returns true if a request wants a stream: the operation at the end of its path contains `stream`, or the body's
-/// `stream` is true.
+/// Returns true if a request wants a stream.
 fn wants_stream(context: &RequestContext<'_>) -> bool {
-    let operation = context.request.path.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
-    operation.contains("stream")
-        || context.members().is_ok_and(|body| body.get("stream").and_then(json::Value::as_bool) == Some(true))
+    request::wants_stream(context.request.path, context.members().unwrap_or_default())
 }
 
 /// Returns the forms of a reply that a request needs: full, and streamed. Without a context both are needed, rendered at

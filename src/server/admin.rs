@@ -1,12 +1,14 @@
 //! The `/__admin` pages: what happened, and rules for what is to happen. They are open to this machine, or to clients
 //! with the token.
 
+mod filter;
 mod guard;
 mod page;
 mod report;
 mod requests;
 mod rules;
 mod status;
+mod verify;
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -21,12 +23,16 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-pub(crate) use self::guard::Guard;
 pub(super) use self::rules::show as show_rule;
 use self::status::EventStream;
-use super::http::{Edge, SentBody, empty, events, is_upgrade, page as text_page, read_plain};
+pub(crate) use self::{guard::Guard, verify::Waiting};
+use super::http::{Edge, Pieces, SentBody, empty, events, is_upgrade, page as text_page, read_plain};
 use crate::{
-    core::{request::RequestBody, template::query},
+    core::{
+        request::RequestBody,
+        suggest::{did_you_mean, suggest_in},
+        template::query,
+    },
     engine::Engine,
     traffic::rule::MAX_RULE_BYTES,
 };
@@ -37,11 +43,30 @@ pub(super) const PREFIX: &str = "/__admin";
 /// The content type of most pages.
 const JSON: &str = "application/json";
 
-/// The list of pages, for error messages.
-const PAGES: &str = "GET, POST or DELETE /__admin/rules; GET, PUT or DELETE /__admin/rules/{id}; \
-                     GET or DELETE /__admin/requests; GET /__admin/requests/{id}; GET /__admin/scopes; \
-                     DELETE /__admin/scopes/{name}; POST /__admin/reset; GET /__admin/report; GET /__admin/status; GET /__admin/events; \
-                     GET /__admin/ in a browser";
+/// All pages: the method, and the path after the prefix. Error messages list them.
+const PAGES: [(&str, &str); 18] = [
+    ("GET", "/rules"),
+    ("POST", "/rules"),
+    ("DELETE", "/rules"),
+    ("GET", "/rules/{id}"),
+    ("PUT", "/rules/{id}"),
+    ("DELETE", "/rules/{id}"),
+    ("GET", "/requests"),
+    ("DELETE", "/requests"),
+    ("GET", "/requests/{id}"),
+    ("POST", "/verify"),
+    ("GET", "/scopes"),
+    ("DELETE", "/scopes/{name}"),
+    ("POST", "/reset"),
+    ("GET", "/openapi.json"),
+    ("GET", "/report"),
+    ("GET", "/status"),
+    ("GET", "/events"),
+    ("GET", "/"),
+];
+
+/// The description of all pages in the format of OpenAPI 3.1.
+const OPENAPI: &str = include_str!("admin/openapi.json");
 
 /// Headers of all pages: browsers show none of them inside the pages of other origins.
 const HEADERS: [(HeaderName, HeaderValue); 3] = [
@@ -57,8 +82,10 @@ struct Problem(StatusCode, String);
 enum Reply {
     /// A JSON value.
     Json(StatusCode, Value),
-    /// A text of another type.
+    /// A text of this type.
     Text(&'static str, String),
+    /// A text of this type, rendered while it is sent.
+    Pieces(&'static str, Pieces),
     /// Nothing but the status 204.
     Done,
     /// Server-sent events.
@@ -100,6 +127,19 @@ impl<'a> Call<'a> {
         query(self.query, name)
     }
 
+    /// Checks that the query has no other parameters than these.
+    fn check_parameters(&self, known: &[&str]) -> Result<(), Problem> {
+        let names = self.query.split('&').filter_map(|pair| pair.split('=').next()).filter(|name| !name.is_empty());
+        match names.into_iter().find(|name| !known.contains(name)) {
+            None => Ok(()),
+            Some(name) => {
+                let near = did_you_mean(name, known.iter().copied());
+                let remedy = near.unwrap_or_else(|| format!("the parameters are {}.", known.join(", ")));
+                Err(Problem(StatusCode::BAD_REQUEST, format!("The parameter `{name}` is unknown; {remedy}")))
+            }
+        }
+    }
+
     /// Returns the scope that the call is about; `None` for all.
     fn scope(&self) -> Option<Cow<'a, str>> {
         self.parameter("scope")
@@ -116,7 +156,10 @@ impl<'a> Call<'a> {
         };
         serde_json::from_slice(bytes).map_err(|error| {
             let problem = if error.is_data() { "invalid" } else { "not valid JSON" };
-            Problem(StatusCode::BAD_REQUEST, format!("The {what} is {problem}: {error}; send one such as {example}."))
+            Problem(
+                StatusCode::BAD_REQUEST,
+                format!("The {what} is {problem}: {}; send one such as {example}.", suggest_in(error.to_string())),
+            )
         })
     }
 }
@@ -132,19 +175,19 @@ pub(super) async fn respond(request: &HttpRequest, payload: Payload, edge: &Arc<
         false => read_plain(payload, MAX_RULE_BYTES as u64).await,
     };
     let Ok(body) = body else { return empty(StatusCode::BAD_REQUEST) };
-    let result = admitted.and_then(|()| {
-        if !body.is_empty() {
-            guard::check_content_type(request.headers())?;
-        }
-        let call = Call::new(request, &body, edge, engine);
-        if report::is_meant(&call) {
-            return report::respond(&call, request, edge);
-        }
-        dispatch(&call)
+    let call = Call::new(request, &body, edge, engine);
+    let admitted = admitted.and_then(|()| match body.is_empty() {
+        true => Ok(()),
+        false => guard::check_content_type(request.headers()),
     });
+    let result = match admitted {
+        Ok(()) => dispatch(&call).await,
+        Err(problem) => Err(problem),
+    };
     let mut http_response = match result {
         Ok(Reply::Json(status, value)) => text_page(status, JSON, format!("{value:#}\n")),
         Ok(Reply::Text(content_type, text)) => text_page(StatusCode::OK, content_type, text),
+        Ok(Reply::Pieces(content_type, pieces)) => text_page(StatusCode::OK, content_type, pieces),
         Ok(Reply::Done) => empty(StatusCode::NO_CONTENT),
         Ok(Reply::Events(stream)) => events(Box::pin(stream)),
         Ok(Reply::Page) => {
@@ -171,7 +214,7 @@ pub(super) async fn respond(request: &HttpRequest, payload: Payload, edge: &Arc<
     http_response
 }
 
-fn dispatch(call: &Call<'_>) -> Result<Reply, Problem> {
+async fn dispatch(call: &Call<'_>) -> Result<Reply, Problem> {
     match (call.method, call.segments.as_slice()) {
         (&Method::GET, []) => Ok(match call.parameter("token") {
             Some(_) => Reply::ToPage(call.edge.admin.cookie(call.request)),
@@ -180,6 +223,9 @@ fn dispatch(call: &Call<'_>) -> Result<Reply, Problem> {
         (_, ["status" | "events"]) => status::respond(call),
         (_, ["rules", ..]) => rules::respond(call),
         (_, ["requests", ..]) => requests::respond(call),
+        (&Method::POST, ["verify"]) => verify::respond(call).await,
+        (&Method::GET, ["report"]) => report::respond(call),
+        (&Method::GET, ["openapi.json"]) => Ok(Reply::Text(JSON, OPENAPI.to_owned())),
         (&Method::GET, ["scopes"]) => {
             let list: Vec<_> =
                 call.engine.scopes().map(|(name, requests)| json!({"name": &*name, "requests": requests})).collect();
@@ -202,6 +248,7 @@ fn dispatch(call: &Call<'_>) -> Result<Reply, Problem> {
 
 /// The error for a path or method without a page.
 fn no_page(call: &Call<'_>) -> Problem {
-    let message = format!("There is no {} {PREFIX}/{}; the pages are {PAGES}.", call.method, call.segments.join("/"));
+    let pages = PAGES.map(|(method, path)| format!("{method} {PREFIX}{path}")).join(", ");
+    let message = format!("There is no {} {PREFIX}/{}; the pages are {pages}.", call.method, call.segments.join("/"));
     Problem(StatusCode::NOT_FOUND, message)
 }

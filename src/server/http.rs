@@ -24,7 +24,7 @@ use futures_core::Stream;
 use ipnet::IpNet;
 use socket2::Socket;
 
-pub(in crate::server) use self::response::Broken;
+pub(in crate::server) use self::response::{Broken, Pieces};
 use self::{
     body::Received,
     response::{BodySource, SocketStream},
@@ -57,6 +57,8 @@ pub(crate) struct Edge {
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// The guard of the admin pages.
     pub(crate) admin: admin::Guard,
+    /// The verifications that wait.
+    pub(crate) waiting: admin::Waiting,
     /// Lateness of the events that had a due time.
     pub(crate) lateness: Arc<LatenessHistogram>,
     /// Lateness of the workers' own timers.
@@ -159,8 +161,12 @@ pub(in crate::server) fn empty(status: StatusCode) -> HttpResponse<SentBody> {
 }
 
 /// A page that the edge renders itself.
-pub(in crate::server) fn page(status: StatusCode, content_type: &'static str, text: String) -> HttpResponse<SentBody> {
-    let mut http_response = HttpResponse::with_body(status, SentBody::from(text));
+pub(in crate::server) fn page(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<SentBody>,
+) -> HttpResponse<SentBody> {
+    let mut http_response = HttpResponse::with_body(status, body.into());
     http_response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
     http_response
 }

@@ -11,7 +11,9 @@ mod port_file;
 mod reload;
 mod report;
 mod running;
+mod scope;
 mod status;
+mod verification;
 mod watch;
 
 use std::{
@@ -49,6 +51,7 @@ pub use self::{
     reload::{Reloaded, Reloader},
     report::Reporter,
     running::{Running, Stopped},
+    scope::{Received, Scope},
     status::{Activity, ActivitySource, Class},
 };
 use crate::{
@@ -162,6 +165,7 @@ impl Server {
             max_body,
             trusted_proxies,
             admin: admin::Guard::new(&config),
+            waiting: admin::Waiting::default(),
             lateness: Arc::default(),
             lag: LatenessHistogram::default(),
             connections: Arc::new(Connections::new(engine.open_connections())),

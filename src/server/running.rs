@@ -1,11 +1,18 @@
 //! A server on a thread of its own.
 
-use std::{net::SocketAddr, sync::Arc, thread::JoinHandle};
+use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
 use tokio::sync::oneshot;
 
-use super::{Reloader, StartError, http::Edge};
-use crate::engine::Report;
+use super::{
+    Reloader, StartError,
+    http::Edge,
+    scope::{Received, Scope, View},
+};
+use crate::{
+    engine::{Report, Times, VerifyError},
+    traffic::matcher::Matcher,
+};
 
 /// The summary of a stopped server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +62,62 @@ impl Running {
     /// Returns the handle that reloads fixtures and settings.
     pub fn reloader(&self) -> &Reloader {
         &self.reloader
+    }
+
+    /// Returns the requests in the journal, oldest first, of all scopes. It reads memory only, so it is not async.
+    pub fn requests(&self) -> Vec<Received> {
+        self.view().requests()
+    }
+
+    /// Checks that this number of requests match, in all scopes. Requests whose response is open count too, unless a
+    /// condition is about the status or the outcome.
+    ///
+    /// # Errors
+    /// [`VerifyError`]; its text names the nearest request.
+    pub fn verify(&self, matcher: Matcher, times: Times) -> Result<(), VerifyError> {
+        self.view().verify(matcher, times)
+    }
+
+    /// Checks the same as [`verify`](Self::verify), and waits until it holds: for code that sends requests in the
+    /// background. A number that zero requests meet has to hold for the whole time.
+    ///
+    /// It needs no async runtime, and works in each.
+    ///
+    /// # Errors
+    /// [`VerifyError`] after the time, or as soon as too many requests match.
+    pub async fn verify_within(&self, matcher: Matcher, times: Times, within: Duration) -> Result<(), VerifyError> {
+        self.view().verify_within(matcher, times, within).await
+    }
+
+    /// Checks the same as [`verify_within`](Self::verify_within), and blocks the thread meanwhile.
+    ///
+    /// # Errors
+    /// [`VerifyError`] after the time, or as soon as too many requests match.
+    pub fn verify_within_blocking(&self, matcher: Matcher, times: Times, within: Duration) -> Result<(), VerifyError> {
+        self.view().verify_within_blocking(matcher, times, within)
+    }
+
+    /// Checks that requests came in this order, in all scopes: each matches the next matcher, others may come between.
+    ///
+    /// # Errors
+    /// [`VerifyError`]; its text names the first step without a request.
+    pub fn verify_in_order(&self, steps: impl IntoIterator<Item = Matcher>) -> Result<(), VerifyError> {
+        self.view().verify_in_order(steps)
+    }
+
+    /// Forgets everything in all scopes: rules added at run time, sequences, limits, objects, requests and counters.
+    pub fn reset(&self) {
+        self.view().reset();
+    }
+
+    /// Returns a scope: a space of its own for one of several tests that share the server. A name has 1 to 64 characters
+    /// of `A-Z a-z 0-9 _ . -`; requests to any other one are refused.
+    pub fn scope(&self, name: &str) -> Scope<'_> {
+        Scope::new(self, name)
+    }
+
+    fn view(&self) -> View<'_> {
+        View { edge: &self.edge, scope: None }
     }
 
     /// Stops the server like `SIGTERM` stops the program, and waits until it has stopped.

@@ -253,7 +253,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::core::prompt::Prompt;
+    use crate::{core::prompt::Prompt, traffic::matcher::chat_request};
 
     fn put(rules: &LiveRules, id: Option<&str>, rule: &Value) -> Result<LiveRule, RuleError> {
         rules.put(id, rule, |_| Ok(()))
@@ -272,9 +272,9 @@ mod tests {
         ]))
         .unwrap();
         let set = RuleSet::new(rules);
-        let body = json::Object::default();
+        let (body, request) = (json::Object::default(), chat_request());
         let faults_for = |model: &'static str| {
-            let input = MatchInput::new(body, model.into(), "/v1/chat/completions", &Prompt::default);
+            let input = MatchInput::new(body, model.into(), &request, &Prompt::default);
             texts(set.faults_for(model, "", &input))
         };
         assert_eq!(faults_for("429"), ["429", "ttft=1s"]);
@@ -292,8 +292,8 @@ mod tests {
         put(&rules, Some("mine"), &json!({"fault": "gzip"})).unwrap();
         let all: Vec<_> = rules.list().into_iter().map(|live| (live.id, live.rule.json()["fault"].clone())).collect();
         assert_eq!(all, [("mine".into(), json!("gzip")), (second.id.clone(), json!("hang")), (first.id, json!("429"))]);
-        let body = json::Object::default();
-        let faults = rules.faults_for(&MatchInput::new(body, "o3".into(), "/", &Prompt::default));
+        let (body, request) = (json::Object::default(), chat_request());
+        let faults = rules.faults_for(&MatchInput::new(body, "o3".into(), &request, &Prompt::default));
         assert_eq!(texts(faults.iter().map(|(_, fault)| fault)), ["gzip", "hang", "429"]);
         assert!(rules.delete(&second.id) && !rules.delete(&second.id));
         assert!(

@@ -11,13 +11,20 @@ const RULE: &str = r#"{"fault": "503"}"#;
 const TOKEN: &str = "authorization: Bearer secret\r\n";
 
 /// Every page: its method, its path and a body that it accepts.
-const PAGES: [(&str, &str, &str); 7] = [
+const PAGES: [(&str, &str, &str); 14] = [
     ("GET", "/__admin/rules", ""),
     ("POST", "/__admin/rules", RULE),
     ("GET", "/__admin/rules/mine", ""),
     ("PUT", "/__admin/rules/mine", RULE),
     ("DELETE", "/__admin/rules/mine", ""),
     ("DELETE", "/__admin/rules", ""),
+    ("GET", "/__admin/requests", ""),
+    ("GET", "/__admin/requests/req_1", ""),
+    ("DELETE", "/__admin/requests", ""),
+    ("POST", "/__admin/verify", "{}"),
+    ("GET", "/__admin/scopes", ""),
+    ("DELETE", "/__admin/scopes/mine", ""),
+    ("GET", "/__admin/openapi.json", ""),
     ("POST", "/__admin/reset", ""),
 ];
 

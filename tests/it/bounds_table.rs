@@ -5,9 +5,10 @@ use std::{fs, path::Path};
 use crate::program::run;
 
 /// Maxima that do not bound what clients send: of settings, of the command line, of single computations.
-const OTHERS: [&str; 31] = [
+const OTHERS: [&str; 32] = [
     "body::MAX_PREALLOCATED",
     "check::MAX_WORKERS",
+    "client::MAX_RESPONSE",
     "collection::MAX_STEPS",
     "connections::MAX_REQUESTS",
     "distribution::MAX_NANOS",

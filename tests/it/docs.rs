@@ -12,7 +12,8 @@ use std::{
 use crate::program::{Directory, run};
 
 /// Commands that have a help of their own.
-const COMMANDS: [&str; 8] = ["routes", "faults", "profiles", "check", "eject", "healthcheck", "report", "bench"];
+const COMMANDS: [&str; 9] =
+    ["routes", "faults", "profiles", "check", "eject", "healthcheck", "report", "verify", "bench"];
 
 /// Flags that help does not list: hidden aliases, and flags of other programs.
 const OTHER_FLAGS: [(&str, &[&str]); 8] = [
@@ -21,7 +22,7 @@ const OTHER_FLAGS: [(&str, &[&str]); 8] = [
     ("cargo install", &["--locked", "--features"]),
     ("cargo bench --bench soak", &["--requests", "--only"]),
     ("docker", &["--rm"]),
-    ("curl", &["--json", "--max-time"]),
+    ("curl", &["--data-urlencode", "--json", "--max-time"]),
     ("litellm", &["--config", "--port"]),
     ("pip", &["--upgrade"]),
 ];

@@ -109,7 +109,8 @@ fn src_has_a_folder_for_each_layer_and_the_guide_lists_them() {
     let listed = guide.iter().filter_map(|line| line.strip_prefix("//! ")?.split_whitespace().next());
     let listed: Vec<_> = listed.filter(|word| LAYERS.contains(word)).collect();
     assert_eq!(listed, LAYERS, "the guide lists the layers in their order");
-    assert!(guide.len() <= 90);
+    let guide = guide.iter().skip_while(|line| **line != "//! # For contributors").count();
+    assert!((1..=65).contains(&guide), "{guide} lines");
 }
 
 #[test]
@@ -126,7 +127,8 @@ fn dependencies_are_named_in_their_layers_only() {
 
 #[test]
 fn source_files_have_at_most_400_lines() {
-    for (path, _) in sources() {
+    let is_rust = |path: &Path| path.extension().is_some_and(|extension| extension == "rs");
+    for (path, _) in sources().into_iter().filter(|(path, _)| is_rust(path)) {
         let lines = fs::read_to_string(&path).unwrap().lines().count();
         assert!(lines <= 400, "{} has {lines} lines", path.display());
     }

@@ -1,6 +1,6 @@
 //! The facts that the table of calls and the records of requests exchange.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method};
 use smallvec::SmallVec;
@@ -31,6 +31,16 @@ pub(in crate::engine) enum CallName {
     Named(Box<str>),
     /// The number.
     Number(u64),
+}
+
+impl CallName {
+    /// Returns the name, or the id that stands for the number.
+    pub(in crate::engine) fn text(&self) -> Cow<'_, str> {
+        match self {
+            CallName::Named(name) => Cow::Borrowed(name),
+            CallName::Number(number) => Cow::Owned(format!("c_{number}")),
+        }
+    }
 }
 
 /// The call that a request belongs to, as its arrival shows it.

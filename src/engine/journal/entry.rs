@@ -212,7 +212,7 @@ impl Entry {
         let _ = self.attempt.set(Box::new((call, continued)));
     }
 
-    pub(super) fn attempt(&self) -> Option<&(CallName, Continued)> {
+    pub(in crate::engine) fn attempt(&self) -> Option<&(CallName, Continued)> {
         self.attempt.get().map(|attempt| &**attempt)
     }
 

@@ -251,11 +251,7 @@ fn put_body(shown: &mut Value, body: &[u8], is_whole: bool, hide: &Hider<'_>) {
 
 /// Shows the place of a request in its call.
 fn show_attempt(call: &CallName, continued: &Continued, hide: &Hider<'_>) -> Value {
-    let call = match call {
-        CallName::Named(name) => hide.text(name),
-        CallName::Number(number) => format!("c_{number}"),
-    };
-    let mut shown = json!({"call": call, "number": continued.number});
+    let mut shown = json!({"call": hide.text(&call.text()), "number": continued.number});
     if let Some(after) = continued.after {
         shown["after_ms"] = millis(after);
     }

@@ -1,12 +1,11 @@
 //! The report: as JSON, as a page, or as JUnit XML.
 
 use actix_http::{
-    HttpMessage, Method, Request as HttpRequest, StatusCode,
+    HttpMessage, StatusCode,
     header::{ACCEPT, HeaderMap},
 };
 
-use super::{Call, Problem, Reply, no_page};
-use crate::server::http::Edge;
+use super::{Call, Problem, Reply};
 
 /// The formats of the report.
 enum Format {
@@ -15,20 +14,12 @@ enum Format {
     Junit,
 }
 
-/// Returns true if a call is one for the report, which needs the edge too.
-pub(super) fn is_meant(call: &Call<'_>) -> bool {
-    call.segments.first() == Some(&"report")
-}
-
-pub(super) fn respond(call: &Call<'_>, request: &HttpRequest, edge: &Edge) -> Result<Reply, Problem> {
-    if call.method != Method::GET || call.segments.len() > 1 {
-        return Err(no_page(call));
-    }
+pub(super) fn respond(call: &Call<'_>) -> Result<Reply, Problem> {
     let format = match call.parameter("format").as_deref() {
         Some("json") => Format::Json,
         Some("html") => Format::Html,
         Some("junit") => Format::Junit,
-        None if accepts_html(request.headers()) => Format::Html,
+        None if accepts_html(call.request.headers()) => Format::Html,
         None => Format::Json,
         Some(other) => {
             let message = format!("`format={other}` is unknown; give json, html or junit.");
@@ -40,7 +31,7 @@ pub(super) fn respond(call: &Call<'_>, request: &HttpRequest, edge: &Edge) -> Re
         let message = format!("There is no scope `{scope}`; GET /__admin/scopes lists all.");
         return Err(Problem(StatusCode::NOT_FOUND, message));
     }
-    let report = call.engine.report(scope.as_deref(), &edge.facts());
+    let report = call.engine.report(scope.as_deref(), &call.edge.facts());
     match format {
         Format::Html => Ok(Reply::Text("text/html; charset=utf-8", report.to_html())),
         Format::Junit => Ok(Reply::Text("application/xml; charset=utf-8", report.to_junit())),

@@ -3,13 +3,36 @@
 use std::sync::Arc;
 
 use actix_http::{Method, StatusCode};
+use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Call, Problem, Reply, no_page};
-use crate::engine::Entry;
+use super::{Call, Problem, Reply, filter::Filter, no_page};
+use crate::{engine::Entry, server::http::Pieces};
 
 /// Number of entries on a page, unless the call asks for another.
 const USUAL_LIMIT: usize = 100;
+
+/// The content type of entries as lines.
+const JSON_LINES: &str = "application/x-ndjson";
+
+/// The parameters of the list.
+const PARAMETERS: [&str; 15] = [
+    "scope",
+    "deployment",
+    "route",
+    "model",
+    "status",
+    "key_hash",
+    "outcome",
+    "call",
+    "since",
+    "until",
+    "when",
+    "order",
+    "limit",
+    "after",
+    "format",
+];
 
 pub(super) fn respond(call: &Call<'_>) -> Result<Reply, Problem> {
     let journal = call.engine.journal();
@@ -34,7 +57,18 @@ pub(super) fn respond(call: &Call<'_>) -> Result<Reply, Problem> {
 
 /// Lists the entries that the filters of the query accept, a page of them.
 fn list(call: &Call<'_>) -> Result<Reply, Problem> {
+    call.check_parameters(&PARAMETERS)?;
+    let filter = Filter::new(call)?;
+    let is_lines = match call.parameter("format").as_deref() {
+        None | Some("json") => false,
+        Some("jsonl") => true,
+        Some(other) => {
+            let message = format!("`format={other}` is unknown; give json or jsonl.");
+            return Err(Problem(StatusCode::BAD_REQUEST, message));
+        }
+    };
     let limit = match call.parameter("limit") {
+        None if is_lines => usize::MAX,
         None => USUAL_LIMIT,
         Some(text) => text.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| {
             let message = format!("`limit={text}` is not a number of entries; give 1 or more, such as limit=100.");
@@ -49,9 +83,8 @@ fn list(call: &Call<'_>) -> Result<Reply, Problem> {
             return Err(Problem(StatusCode::BAD_REQUEST, message));
         }
     };
-    let scope = call.scope();
     let mut entries: Vec<Arc<Entry>> = call.engine.journal().entries();
-    entries.retain(|entry| scope.as_deref().is_none_or(|scope| entry.scope() == scope));
+    entries.retain(|entry| filter.is_match(call.engine, entry));
     if is_newest_first {
         entries.reverse();
     }
@@ -61,6 +94,11 @@ fn list(call: &Call<'_>) -> Result<Reply, Problem> {
             Problem(StatusCode::BAD_REQUEST, message)
         })?;
         entries.retain(|entry| if is_newest_first { entry.number() < number } else { entry.number() > number });
+    }
+    if is_lines {
+        entries.truncate(limit);
+        let lines = entries.into_iter().map(|entry| Bytes::from(format!("{}\n", entry.show())));
+        return Ok(Reply::Pieces(JSON_LINES, Pieces::new(lines)));
     }
     let next = if entries.len() > limit { entries.get(limit - 1).map(|entry| entry.id()) } else { None };
     let shown: Vec<Value> = entries.iter().take(limit).map(|entry| entry.show()).collect();

@@ -2,6 +2,7 @@
 
 mod broken;
 mod chunked;
+mod pieces;
 
 use std::{
     future::{Future, pending},
@@ -20,16 +21,16 @@ use bytes::Bytes;
 use socket2::Socket;
 use tokio::time::{Instant, Sleep};
 
-pub(crate) use self::broken::Broken;
 use self::chunked::ChunkedStream;
+pub(crate) use self::{broken::Broken, pieces::Pieces};
 use super::Connection;
-use crate::server::lateness::LatenessHistogram;
 use crate::{
     core::{
         panics::{Panic, catch},
         response::{Body, Delivered, HeadTiming, Response, Step, TimedBody, TimedStep},
     },
     engine::{Outcome, Receipt},
+    server::lateness::LatenessHistogram,
 };
 
 /// Time for sent bytes to leave the machine before a cut or reset.
@@ -141,7 +142,7 @@ pub(super) enum BodySource {
     },
     Stream(ChunkedStream),
     Timed(Box<PacedBody>),
-    /// A WebSocket conversation, or the events of an admin page.
+    /// A WebSocket conversation, or an admin page in pieces.
     Socket(SocketStream),
 }
 
