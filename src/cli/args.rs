@@ -79,7 +79,7 @@ fn used_settings(command: &str) -> Option<&'static [&'static str]> {
         "check" => Some(&["config", "fixtures", "print_config"]),
         "healthcheck" => Some(&["config", "port", "port_file"]),
         "bench" => Some(&["config", "workers"]),
-        "report" => Some(&["config", "admin_token"]),
+        "report" | "verify" => Some(&["config", "admin_token"]),
         _ => Some(&[]),
     }
 }

@@ -36,7 +36,7 @@ impl<'a> Client<'a> {
             return Err(Failure::User(format!("{url}: this is not an HTTP URL; write http://host:port")));
         };
         if token.is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(Failure::User("the token has characters that cannot be sent; check --token".to_owned()));
+            return Err(Failure::User("the token has characters that cannot be sent; check --admin-token".to_owned()));
         }
         let (authority, base) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
         let has_port = authority.rsplit(']').next().unwrap_or_default().contains(':');
@@ -49,15 +49,27 @@ impl<'a> Client<'a> {
     /// # Errors
     /// The server is unreachable, or sends no HTTP.
     pub(super) fn post(&self, page: &str, json: &str, patience: Duration) -> Result<(u16, Vec<u8>), Failure> {
+        let body = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n{json}", json.len());
+        self.request("POST", page, &body, patience)
+    }
+
+    /// Requests a page, and returns the status and the body of the response.
+    ///
+    /// # Errors
+    /// The server is unreachable, or sends no HTTP.
+    pub(super) fn get(&self, page: &str, patience: Duration) -> Result<(u16, Vec<u8>), Failure> {
+        self.request("GET", page, "\r\n", patience)
+    }
+
+    /// Sends a request whose head ends with `rest`, which has the body too.
+    fn request(&self, method: &str, page: &str, rest: &str, patience: Duration) -> Result<(u16, Vec<u8>), Failure> {
         let token = self.token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
-        let head = format!(
-            "POST {}{page} HTTP/1.1\r\nhost: {}\r\nuser-agent: fake-openai\r\nconnection: close\r\n{token}\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
-            self.base,
-            self.authority,
-            json.len()
+        let (base, authority) = (self.base, &self.authority);
+        let request = format!(
+            "{method} {base}{page} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: fake-openai\r\nconnection: close\r\n\
+             {token}{rest}"
         );
-        self.send(&[head.as_bytes(), json.as_bytes()].concat(), patience).map_err(|error| {
+        self.send(request.as_bytes(), patience).map_err(|error| {
             Failure::Machine(format!("{}: no response: {error}; check that the server is running", self.url))
         })
     }

@@ -4,7 +4,6 @@ mod args;
 mod banner;
 mod bench;
 mod client;
-mod fetch;
 mod healthcheck;
 mod licenses;
 mod report;

@@ -1,11 +1,14 @@
 //! `report`: fetches the report of a running server, writes it to files and prints its findings.
 
-use std::{fmt::Write as _, fs, path::PathBuf};
+use std::{fmt::Write as _, fs, path::PathBuf, time::Duration};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::{Failure, fetch::ServerUrl, print};
+use super::{Failure, client::Client, print};
+
+/// Time for each response.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The report to fetch.
 #[derive(clap::Args)]
@@ -31,15 +34,13 @@ pub struct Options {
 /// # Errors
 /// A check has failed, the server cannot be reached, or a file cannot be written.
 pub(super) fn run(options: &Options, token: Option<&str>) -> Result<(), Failure> {
-    let server = ServerUrl::parse(&options.url)?;
+    let server = Client::new(&options.url, token)?;
     let scope = options.scope.as_ref().map(|scope| format!("&scope={}", utf8_percent_encode(scope, NON_ALPHANUMERIC)));
     let fetch = |format: &str| {
         let path = format!("/__admin/report?format={format}{}", scope.as_deref().unwrap_or_default());
-        let fetched = server.get(&path, token)?;
-        match fetched.status {
-            200 => Ok(fetched.body),
-            status => Err(refusal(&options.url, status, &fetched.body)),
-        }
+        let (status, body) = server.get(&path, PATIENCE)?;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        if status == 200 { Ok(body) } else { Err(refusal(&options.url, status, &body)) }
     };
     let text = fetch("json")?;
     let report: Value = serde_json::from_str(&text).map_err(|error| {
@@ -56,7 +57,7 @@ pub(super) fn run(options: &Options, token: Option<&str>) -> Result<(), Failure>
     print(&findings(&report));
     match failed(&report).as_slice() {
         [] => Ok(()),
-        failed => Err(Failure::Machine(format!("failed checks: {}", failed.join(", ")))),
+        failed => Err(Failure::Unmet(format!("failed checks: {}", failed.join(", ")))),
     }
 }
 

@@ -36,9 +36,6 @@ pub struct Options {
     /// Scope of the requests [default: all]
     #[arg(long, value_name = "NAME")]
     scope: Option<String>,
-    /// Token of the admin pages [default: FAKE_OPENAI_ADMIN_TOKEN]
-    #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
 }
 
 fn matcher(text: &str) -> Result<Value, String> {
@@ -75,12 +72,12 @@ impl Options {
     }
 }
 
-/// Verifies, and returns the text of the result. `token` is the token of the environment.
+/// Verifies, and returns the text of the result. `token` is that of the admin pages.
 ///
 /// # Errors
 /// [`Failure::Unmet`] if the requests are not those that are expected; [`Failure::User`] if the call is wrong.
 pub(super) fn verify(options: &Options, token: Option<&str>) -> Result<String, Failure> {
-    let client = Client::new(&options.url, options.token.as_deref().or(token))?;
+    let client = Client::new(&options.url, token)?;
     let patience = options.within.unwrap_or_default() + PATIENCE;
     let (status, body) = client.post("/__admin/verify", &options.body().to_string(), patience)?;
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();

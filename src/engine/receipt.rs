@@ -157,7 +157,7 @@ impl Receipt {
             reservation.reconcile(response.cost.unwrap_or_default());
         }
         if !plan.is_empty() {
-            self.scope.metrics.add_faults(plan.labels());
+            self.scope.metrics.add_faults(plan.labels(response.status));
         }
         if is_stream {
             self.scope.metrics.add_stream();
@@ -176,7 +176,7 @@ impl Receipt {
         let head = Head {
             status: response.status,
             text: HeadText::new(mem::take(&mut self.buffers.head), response, journal.spec().body),
-            faults: plan.texts().map(Box::from).collect(),
+            faults: plan.texts(response.status).map(Box::from).collect(),
             reply: response.reply.clone(),
             cost: response.cost,
             limits: (context.limit_statuses != LimitStatuses::default()).then(|| Box::new(context.limit_statuses)),

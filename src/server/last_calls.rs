@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::connections::Connections;
 
 /// Time that a connection has to send its first request.
-const FIRST_REQUEST: Duration = Duration::from_millis(20);
+const FIRST_REQUEST: Duration = Duration::from_millis(50);
 /// Maximum time for all of them, if the drain is not shorter.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 /// Interval of the checks.

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use crate::program::run;
 
 /// Maxima that do not bound what clients send: of settings, of the command line, of single computations.
-const OTHERS: [&str; 32] = [
+const OTHERS: [&str; 31] = [
     "body::MAX_PREALLOCATED",
     "check::MAX_WORKERS",
     "client::MAX_RESPONSE",
@@ -14,7 +14,6 @@ const OTHERS: [&str; 32] = [
     "distribution::MAX_NANOS",
     "embedding::MOST_WORDS",
     "histogram::MAX",
-    "fetch::MAX_RESPONSE",
     "http1::MAX_LINE",
     "inputs::MAX_TOKENS",
     "key::MAX_RETRIES",

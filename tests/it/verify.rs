@@ -274,7 +274,7 @@ fn the_list_of_requests_is_filtered() {
     let mut connection = Connection::open(server.address());
     let key = "authorization: Bearer sk-0123456789abcdef\r\n";
     connection.request("POST", "/v1/chat/completions", key, CHAT).unwrap();
-    connection.post("/~scope=t7/v1/chat/completions", &CHAT.replace("gpt-4o", "o3"));
+    connection.post("/~scope=t7~call=mine/v1/chat/completions", &CHAT.replace("gpt-4o", "o3"));
     connection.post("/openai/deployments/prod/chat/completions?api-version=2024-10-21", CHAT);
     connection.get("/nowhere");
     let mut list = |query: &str| {
@@ -305,7 +305,8 @@ fn the_list_of_requests_is_filtered() {
         ("since=2020-01-01T00:00:00Z&until=2020-01-01T00:00:01Z", &[]),
         ("when=%7B%22user%22%3A%22Hi%22%7D", &[1, 2, 3]),
         ("when=%7B%22model%22%3A%22o3%22%7D&status=200", &[2]),
-        ("call=c_1", &[]),
+        ("call=c_2", &[4]),
+        ("call=mine", &[2]),
     ] {
         let numbers = numbers.to_vec();
         // The end of a request is recorded after its response was sent.
@@ -360,7 +361,7 @@ fn the_command_reports_by_its_exit_status() {
         assert_eq!(Connection::open(program.address).post(path, CHAT).status, 200);
     }
     let url = program.url.as_str();
-    let verify = |args: &[&str]| run_verify(url, &[&["--token", "t0ken"], args].concat());
+    let verify = |args: &[&str]| run_verify(url, &[&["--admin-token", "t0ken"], args].concat());
     let when = r#"{"model": "gpt-4o"}"#;
     assert_eq!(verify(&["--when", when, "--count", "2"]), (0, "ok: 2 requests match\n".to_owned(), String::new()));
     assert_eq!(verify(&["--scope", "t7", "--at-least", "1", "--at-most", "1"]).1, "ok: 1 request matches\n");

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue,
+    HeaderName, HeaderValue, StatusCode,
     header::{CONTENT_ENCODING, RETRY_AFTER},
 };
 
@@ -60,14 +60,20 @@ impl Plan {
         }
     }
 
-    /// Returns the name of each fault.
-    pub fn labels(&self) -> impl Iterator<Item = FaultLabel> {
-        self.faults.iter().map(|planned| planned.fault.kind.label())
+    /// Returns the faults that have an effect on a response with this status.
+    fn effective(&self, status: StatusCode) -> impl Iterator<Item = &PlannedFault> {
+        let is_error = status.as_u16() >= 400;
+        self.faults.iter().filter(move |planned| is_error || !matches!(planned.fault.kind, FaultKind::RetryAfter(_)))
     }
 
-    /// Returns each fault as it was written.
-    pub fn texts(&self) -> impl Iterator<Item = &str> {
-        self.faults.iter().filter_map(|PlannedFault { written: (spec, number), .. }| spec::parts(spec).nth(*number))
+    /// Returns the name of each fault that has an effect on a response with this status.
+    pub fn labels(&self, status: StatusCode) -> impl Iterator<Item = FaultLabel> {
+        self.effective(status).map(|planned| planned.fault.kind.label())
+    }
+
+    /// Returns each of these faults as it was written.
+    pub fn texts(&self, status: StatusCode) -> impl Iterator<Item = &str> {
+        self.effective(status).filter_map(|PlannedFault { written: (spec, number), .. }| spec::parts(spec).nth(*number))
     }
 
     fn find<T>(&self, mut pick: impl FnMut(&FaultKind) -> Option<T>) -> Option<T> {
