@@ -26,6 +26,14 @@ impl<const PRECISION: u32> Histogram<PRECISION> {
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
 
+    /// Counts a value, where no other thread has the histogram.
+    pub fn add_mut(&mut self, value: u64) {
+        let value = value.min(self.max);
+        *self.buckets[Self::bucket(value)].get_mut() += 1;
+        let sum = self.sum.get_mut();
+        *sum = sum.wrapping_add(value);
+    }
+
     /// Adds the counts of another histogram with the same `max`.
     pub fn merge(&self, other: &Self) {
         for (own, other) in self.buckets.iter().zip(&other.buckets) {

@@ -117,9 +117,13 @@ impl Attempts {
     ) -> (Attempt, Option<Arrived>) {
         let opened = self.clock.at(context.started);
         let mut attempt = Attempt { connection: context.request.connection.number, ..Attempt::default() };
+        let is_idle = self.records.load(Ordering::Relaxed) == 0;
+        if is_idle && call.is_none() && !key::has_headers(context) {
+            return (attempt, None);
+        }
         let name = key::name(context, call);
         let retries = key::retries(context);
-        if name.is_none() && retries == 0 && self.records.load(Ordering::Relaxed) == 0 {
+        if name.is_none() && retries == 0 && is_idle {
             return (attempt, None);
         }
         let hasher = &self.shared.hasher;

@@ -9,7 +9,7 @@ mod text;
 use std::{
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -39,7 +39,21 @@ pub struct Journal {
     start: (Instant, Duration),
 }
 
-type Slot = Mutex<Option<Arc<Entry>>>;
+type Slot = Mutex<SlotState>;
+
+#[derive(Default)]
+struct SlotState {
+    entry: Option<Arc<Entry>>,
+    /// The part of the journal's memory that is counted for the entry, in bytes.
+    counted: usize,
+}
+
+impl SlotState {
+    /// Returns the entry if it has this number.
+    fn get(&self, number: u64) -> Option<Arc<Entry>> {
+        self.entry.clone().filter(|entry| entry.number() == number)
+    }
+}
 
 impl Journal {
     /// Creates an empty journal, whose closed entries are also appended to a file.
@@ -74,55 +88,41 @@ impl Journal {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (start, unix) = self.start;
         let received = unix + opened.context.started.saturating_duration_since(start);
-        let old = self.take_older(number);
-        if let Some(old) = &old {
-            self.discount(old);
-        }
-        let (entry, spare) = Entry::renew(old, number, received, opened, self.spec.body);
-        if self.put(&entry) {
-            self.count(&entry, entry.opened_size());
-        }
-        (entry, spare)
-    }
-
-    /// Takes the entry whose place the new one gets.
-    fn take_older(&self, number: u64) -> Option<Arc<Entry>> {
+        let renew = |old| Entry::renew(old, number, received, opened, self.spec.body);
         if self.slots.is_empty() {
-            return None;
+            return renew(None);
         }
-        self.slot(number).lock().unwrap_or_else(PoisonError::into_inner).take_if(|entry| entry.number() < number)
-    }
-
-    /// Puts an entry into its slot. Returns false if it is not kept.
-    fn put(&self, entry: &Arc<Entry>) -> bool {
-        if self.slots.is_empty() {
-            return false;
+        let mut slot = self.lock(number);
+        if slot.entry.as_ref().is_some_and(|newer| newer.number() > number) {
+            // A thread that was slow must not replace a newer entry.
+            drop(slot);
+            return renew(None);
         }
-        let mut slot = self.slot(entry.number()).lock().unwrap_or_else(PoisonError::into_inner);
-        // A thread that was slow must not replace a newer entry.
-        let is_newest = slot.as_ref().is_none_or(|other| other.number() < entry.number());
-        let replaced = if is_newest { slot.replace(Arc::clone(entry)) } else { None };
-        drop(slot);
-        if let Some(old) = replaced {
-            self.discount(&old);
-        }
-        is_newest
+        let (entry, buffers) = renew(slot.entry.take());
+        slot.entry = Some(Arc::clone(&entry));
+        let size = entry.size() + buffers.size();
+        entry.set_counted(size);
+        self.recount(slot, size);
+        (entry, buffers)
     }
 
     /// Records the head of a response.
     pub(super) fn respond(&self, entry: &Entry, head: Head) {
-        let size = head.size();
+        /// Size of a head that is counted at the end alone, in bytes.
+        const SMALL: usize = 2048;
+        let is_large = head.size() > SMALL;
         entry.set_head(head);
-        self.count(entry, size);
+        if is_large {
+            self.count(entry);
+        }
     }
 
     /// Records the end of a request, unless it was recorded already.
     pub(super) fn close(&self, entry: &Arc<Entry>, end: End) {
-        let size = end.size();
         if !entry.set_end(end) {
             return;
         }
-        self.count(entry, size);
+        self.count(entry);
         if let Some(file) = &self.file {
             file.append(entry);
         }
@@ -136,44 +136,62 @@ impl Journal {
         open
     }
 
-    fn slot(&self, number: u64) -> &Slot {
+    fn lock(&self, number: u64) -> MutexGuard<'_, SlotState> {
         let count = self.slots.len() as u64;
-        &self.slots[usize::try_from(number % count).unwrap_or_default()]
+        // Every step leaves the slot valid.
+        self.slots[usize::try_from(number % count).unwrap_or_default()].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts more memory of an entry, and drops the oldest entries if it is too much.
-    fn count(&self, entry: &Entry, size: usize) {
-        if self.slots.is_empty() || !entry.grow(size) {
+    /// Counts the memory of an entry, if it is not what is counted already. Usually it is: buffers are used again.
+    fn count(&self, entry: &Entry) {
+        let size = entry.size();
+        if self.slots.is_empty() || !entry.set_counted(size) {
             return;
         }
-        let mut memory = self.memory.fetch_add(size, Ordering::Relaxed) + size;
-        while memory > self.spec.memory && self.drop_oldest() {
-            memory = self.memory.load(Ordering::Relaxed);
+        let slot = self.lock(entry.number());
+        if slot.entry.as_ref().is_some_and(|kept| kept.number() == entry.number()) {
+            self.recount(slot, size);
         }
     }
 
-    /// Subtracts the memory of an entry that is no longer kept.
-    fn discount(&self, entry: &Entry) {
-        self.memory.fetch_sub(entry.forget(), Ordering::Relaxed);
+    /// Counts `size` bytes for a slot, and drops the oldest entries if all together are too large.
+    fn recount(&self, mut slot: MutexGuard<'_, SlotState>, size: usize) {
+        let before = std::mem::replace(&mut slot.counted, size);
+        drop(slot);
+        if size < before {
+            self.memory.fetch_sub(before - size, Ordering::Relaxed);
+        } else if size > before {
+            let more = size - before;
+            let mut memory = self.memory.fetch_add(more, Ordering::Relaxed) + more;
+            while memory > self.spec.memory && self.drop_oldest() {
+                memory = self.memory.load(Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Removes the entry of a slot, if it is meant.
+    fn remove(&self, slot: &Slot, is_meant: impl FnOnce(&Entry) -> bool) {
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.entry.as_deref().is_some_and(is_meant) {
+            let removed = slot.entry.take();
+            self.recount(slot, 0);
+            drop(removed);
+        }
     }
 
     /// Drops the oldest entry. Returns false if there is none.
     fn drop_oldest(&self) -> bool {
         let next = self.next.load(Ordering::Relaxed);
-        let first = next.saturating_sub(self.slots.len() as u64);
+        let count = self.slots.len() as u64;
+        let first = next.saturating_sub(count);
         let number = self.oldest.fetch_max(first, Ordering::Relaxed).max(first);
         if number >= next {
             return false;
         }
         // Of several threads that drop the same entry, one advances the number.
         let _ = self.oldest.compare_exchange(number, number + 1, Ordering::Relaxed, Ordering::Relaxed);
-        let taken = {
-            let mut slot = self.slot(number).lock().unwrap_or_else(PoisonError::into_inner);
-            if slot.as_ref().is_some_and(|entry| entry.number() == number) { slot.take() } else { None }
-        };
-        if let Some(entry) = taken {
-            self.discount(&entry);
-        }
+        let slot = &self.slots[usize::try_from(number % count).unwrap_or_default()];
+        self.remove(slot, |entry| entry.number() == number);
         true
     }
 
@@ -184,7 +202,7 @@ impl Journal {
 
     /// Returns the entries, oldest first.
     pub fn entries(&self) -> Vec<Arc<Entry>> {
-        let kept = |slot: &Slot| slot.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let kept = |slot: &Slot| slot.lock().unwrap_or_else(PoisonError::into_inner).entry.clone();
         let mut entries: Vec<_> = self.slots.iter().filter_map(kept).collect();
         entries.sort_by_key(|entry| entry.number());
         entries
@@ -194,10 +212,7 @@ impl Journal {
     pub fn newest(&self, looked_at: usize) -> impl Iterator<Item = Arc<Entry>> {
         let (next, count) = (self.next.load(Ordering::Relaxed), self.slots.len().min(looked_at) as u64);
         let numbers = (next.saturating_sub(count).max(1)..next).rev();
-        numbers.filter_map(|number| {
-            let slot = self.slot(number).lock().unwrap_or_else(PoisonError::into_inner);
-            slot.clone().filter(|entry| entry.number() == number)
-        })
+        numbers.filter_map(|number| self.lock(number).get(number))
     }
 
     /// Returns the entry with this id.
@@ -206,18 +221,13 @@ impl Journal {
         if self.slots.is_empty() {
             return None;
         }
-        let slot = self.slot(number).lock().unwrap_or_else(PoisonError::into_inner);
-        slot.clone().filter(|entry| entry.number() == number)
+        self.lock(number).get(number)
     }
 
     /// Removes the entries of a scope; without one, all.
     pub fn clear(&self, scope: Option<&str>) {
         for slot in &self.slots {
-            let is_meant = |entry: &mut Arc<Entry>| scope.is_none_or(|scope| entry.scope() == scope);
-            let removed = slot.lock().unwrap_or_else(PoisonError::into_inner).take_if(is_meant);
-            if let Some(entry) = removed {
-                self.discount(&entry);
-            }
+            self.remove(slot, |entry| scope.is_none_or(|scope| entry.scope() == scope));
         }
     }
 

@@ -85,13 +85,27 @@ struct Shard {
     streams_opened: u64,
     streams_closed: u64,
     known: Known,
-    requests: HashMap<(Labels, Option<StatusCode>), u64, RandomState>,
+    rows: HashMap<RowKey, Row, RandomState>,
     responses: [[u64; Phase::ALL.len()]; Outcome::ALL.len()],
     faults: HashMap<FaultLabel, u64, RandomState>,
-    tokens: HashMap<Name, Tokens, RandomState>,
     times: Option<Box<Times>>,
     calls: CallCounts,
-    callers: HashMap<Name, CallerCounts, RandomState>,
+}
+
+/// The properties of requests that are counted together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct RowKey {
+    labels: Labels,
+    /// The API key.
+    key: Name,
+    status: Option<StatusCode>,
+}
+
+/// Requests with the same properties.
+#[derive(Clone, Copy, Default)]
+struct Row {
+    requests: u64,
+    tokens: Tokens,
 }
 
 /// The numbers of the names that a shard has met.
@@ -129,9 +143,9 @@ impl Default for Timing {
 }
 
 impl Timing {
-    fn add(&self, intended: Duration, actual: Duration) {
-        self.intended.add(micros(intended));
-        self.actual.add(micros(actual));
+    fn add(&mut self, intended: Duration, actual: Duration) {
+        self.intended.add_mut(micros(intended));
+        self.actual.add_mut(micros(actual));
     }
 
     fn merge(&self, other: &Timing) {
@@ -173,11 +187,15 @@ pub(super) struct ClosedRequest {
 }
 
 impl Shard {
-    /// Counts a request under its labels; beyond the bound under its route and status alone.
-    fn add_requests(&mut self, labels: Labels, status: Option<StatusCode>, count: u64) {
-        let known = self.requests.len() < MAX_ROWS || self.requests.contains_key(&(labels, status));
-        let labels = if known { labels } else { Labels { route: labels.route, ..Labels::default() } };
-        *self.requests.entry((labels, status)).or_default() += count;
+    /// Adds requests to those with the same properties; beyond the bound, with the same route and status.
+    fn add_row(&mut self, mut key: RowKey, more: Row) {
+        if self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&key) {
+            key =
+                RowKey { labels: Labels { route: key.labels.route, ..Labels::default() }, key: 0, status: key.status };
+        }
+        let row = self.rows.entry(key).or_default();
+        row.requests += more.requests;
+        row.tokens += more.tokens;
     }
 
     /// Adds the counters of another shard.
@@ -186,8 +204,8 @@ impl Shard {
         self.closed += other.closed;
         self.streams_opened += other.streams_opened;
         self.streams_closed += other.streams_closed;
-        for ((labels, status), count) in &other.requests {
-            self.add_requests(*labels, *status, *count);
+        for (key, row) in &other.rows {
+            self.add_row(*key, *row);
         }
         for (all, own) in self.responses.iter_mut().flatten().zip(other.responses.iter().flatten()) {
             *all += own;
@@ -195,16 +213,10 @@ impl Shard {
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;
         }
-        for (model, tokens) in &other.tokens {
-            *self.tokens.entry(*model).or_default() += *tokens;
-        }
         if let Some(times) = &other.times {
             self.times.get_or_insert_default().merge(times);
         }
         self.calls += other.calls;
-        for (key, counts) in &other.callers {
-            *self.callers.entry(*key).or_default() += *counts;
-        }
     }
 }
 
@@ -252,13 +264,10 @@ impl Metrics {
         let mut shard = self.shard();
         shard.closed += 1;
         shard.streams_closed += u64::from(request.is_stream);
-        shard.add_requests(request.labels, request.status, 1);
+        let key = RowKey { labels: request.labels, key: request.key, status: request.status };
+        shard.add_row(key, Row { requests: 1, tokens: request.tokens.unwrap_or_default() });
         shard.responses[request.outcome.index()][request.phase.index()] += 1;
-        if let Some(tokens) = request.tokens {
-            *shard.tokens.entry(request.labels.model).or_default() += tokens;
-        }
         shard.calls.add_closed(request.is_stream, request.is_single);
-        shard.callers.entry(request.key).or_default().add(request.status);
         let times = shard.times.get_or_insert_default();
         if let Some((intended, actual)) = request.first_token {
             times.first_token.add(intended, actual);

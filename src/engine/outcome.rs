@@ -28,7 +28,7 @@ pub enum Phase {
 }
 
 impl Outcome {
-    /// All outcomes, in the order of [`index`](Outcome::index).
+    /// All outcomes, in their declaration.
     pub const ALL: [Outcome; 4] = [Outcome::Complete, Outcome::ClientLeft, Outcome::Fault, Outcome::Drained];
 
     /// Returns the name in metrics and records.
@@ -56,7 +56,7 @@ impl Phase {
         }
     }
 
-    /// All phases, in the order of [`index`](Phase::index).
+    /// All phases, in their declaration.
     pub const ALL: [Phase; 4] = [Phase::BeforeHead, Phase::BeforeFirstToken, Phase::MidStream, Phase::Done];
 
     /// Returns the name in metrics and records.

@@ -38,6 +38,8 @@ pub struct Receipt {
     attempt: Attempt,
     started: Instant,
     entry: Option<Arc<Entry>>,
+    /// True if the kept body is framed in HTTP chunks.
+    is_framed: bool,
     /// Buffers for the entry's texts of the response. That of the body has the start of a stream.
     buffers: SpareBuffers,
     /// The id that the client got in the head. It is set while the body can still fail.
@@ -117,6 +119,7 @@ impl Receipt {
             attempt,
             started: context.started,
             entry,
+            is_framed: false,
             buffers: buffers.unwrap_or_default(),
             request_id: None,
             reservation: None,
@@ -248,6 +251,14 @@ impl Receipt {
         }
     }
 
+    /// Keeps the start of a stream's body that is framed in HTTP chunks.
+    pub fn keep_chunks(&mut self, chunks: &[u8]) {
+        if !chunks.is_empty() {
+            self.is_framed = true;
+            self.keep(chunks);
+        }
+    }
+
     /// Closes the record.
     pub fn end(mut self: Box<Self>, outcome: Outcome) {
         self.outcome = Some(outcome);
@@ -324,6 +335,7 @@ impl Receipt {
             intended_end: sent.intended_end,
             end: now,
             body: mem::take(&mut self.buffers.body),
+            is_framed: self.is_framed,
         };
         self.scope.records.journal.close(&entry, end);
         match self.scope.records.access_log {

@@ -24,6 +24,22 @@ const HASHED_END: usize = 4 * 1024;
 /// Largest number of retries that a header is believed to count.
 const MAX_RETRIES: u32 = 1000;
 
+/// Returns true if a request may have one of the headers that this module reads: one walk over the headers costs less
+/// than to look each of them up.
+pub(super) fn has_headers(context: &RequestContext<'_>) -> bool {
+    let mut found = false;
+    context.request.headers.for_each(&mut |name, _| {
+        found |= match name.len() {
+            15 => name == "idempotency-key",
+            17 => name == "x-litellm-call-id",
+            // Zero is what most requests of SDKs send.
+            23 => name == "x-stainless-retry-count",
+            _ => false,
+        };
+    });
+    found
+}
+
 /// Returns the name that a request gives to its call: by the term `call=`, or by a header.
 pub(super) fn name<'a>(context: &'a RequestContext<'_>, call: Option<&'a str>) -> Option<&'a str> {
     let header = || NAME_HEADERS.iter().find_map(|name| context.request.headers.get(name));

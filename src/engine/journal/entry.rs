@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -71,6 +71,8 @@ pub(in crate::engine) struct End {
     pub(in crate::engine) end: Duration,
     /// The start of a stream's body.
     pub(in crate::engine) body: Vec<u8>,
+    /// True if it is framed in HTTP chunks.
+    pub(in crate::engine) is_framed: bool,
 }
 
 /// The part of the response that was sent so far.
@@ -91,6 +93,12 @@ pub(in crate::engine) struct SpareBuffers {
     pub(in crate::engine) body: Vec<u8>,
 }
 
+impl SpareBuffers {
+    pub(super) fn size(&self) -> usize {
+        self.head.capacity() + self.body.capacity()
+    }
+}
+
 /// One entry. Its request is complete from the start; the head and the end follow.
 pub struct Entry {
     number: u64,
@@ -107,8 +115,8 @@ pub struct Entry {
     end: OnceLock<End>,
     /// The call that the request belongs to, and its place in it.
     attempt: OnceLock<Box<(CallName, Continued)>>,
-    /// The counted memory, in bytes; negative once the entry is no longer kept.
-    memory: AtomicIsize,
+    /// The counted memory, in bytes.
+    counted: AtomicUsize,
 }
 
 impl Head {
@@ -164,7 +172,7 @@ impl Entry {
             progress: Progress::default(),
             end: OnceLock::new(),
             attempt: OnceLock::new(),
-            memory: AtomicIsize::new(0),
+            counted: AtomicUsize::new(0),
         }
     }
 
@@ -199,6 +207,7 @@ impl Entry {
             intended_end: None,
             end: self.started.elapsed(),
             body: Vec::new(),
+            is_framed: false,
         }
     }
 
@@ -216,18 +225,17 @@ impl Entry {
         self.attempt.get().map(|attempt| &**attempt)
     }
 
-    pub(super) fn opened_size(&self) -> usize {
-        size_of::<Entry>() + self.text.capacity()
+    /// Returns the memory that the entry takes so far, in bytes.
+    pub(super) fn size(&self) -> usize {
+        let head = self.head().map_or(0, Head::size);
+        size_of::<Entry>() + self.text.capacity() + head + self.end().map_or(0, End::size)
     }
 
-    /// Counts more memory. Returns false if the entry is no longer kept.
-    pub(super) fn grow(&self, size: usize) -> bool {
-        self.memory.fetch_add(isize::try_from(size).unwrap_or(isize::MAX / 4), Ordering::Relaxed) >= 0
-    }
-
-    /// Marks the entry as no longer kept. Returns the memory that was counted.
-    pub(super) fn forget(&self) -> usize {
-        usize::try_from(self.memory.swap(isize::MIN / 2, Ordering::Relaxed)).unwrap_or(0)
+    /// Sets the memory that is counted. Returns false if it is the same as before.
+    pub(super) fn set_counted(&self, size: usize) -> bool {
+        let before = self.counted.load(Ordering::Relaxed);
+        self.counted.store(size, Ordering::Relaxed);
+        before != size
     }
 
     /// The number of the entry, from 1 at the start of the server.

@@ -71,11 +71,12 @@ pub struct CallerCounts {
 }
 
 impl CallerCounts {
-    pub(super) fn add(&mut self, status: Option<StatusCode>) {
-        self.requests += 1;
+    /// Counts requests with this status.
+    pub(super) fn add(&mut self, status: Option<StatusCode>, requests: u64) {
+        self.requests += requests;
         match status.map_or(0, |status| status.as_u16()) {
-            429 => self.refused += 1,
-            0 | 400.. => self.failed += 1,
+            429 => self.refused += requests,
+            0 | 400.. => self.failed += requests,
             _ => {}
         }
     }

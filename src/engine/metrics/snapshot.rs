@@ -8,7 +8,7 @@ use std::{
 
 use http::StatusCode;
 
-use super::{CallCounts, CallerCounts, Metrics, Padded, Times};
+use super::{CallCounts, CallerCounts, Metrics, Padded, RowKey, Times};
 use crate::{
     core::secret,
     engine::outcome::{Outcome, Phase},
@@ -126,11 +126,15 @@ impl Metrics {
             closed += shard.closed;
             streams_opened += shard.streams_opened;
             streams_closed += shard.streams_closed;
-            for ((labels, status), count) in &shard.requests {
+            for (RowKey { labels, key, status }, row) in &shard.rows {
                 let (route, model) = (name(&routes, labels.route), name(&models, labels.model));
                 let deployment = name(&deployments, labels.deployment);
+                if row.tokens != Tokens::default() {
+                    *snapshot.tokens.entry(Arc::clone(&model)).or_default() += row.tokens;
+                }
+                callers.entry(*key).or_default().add(*status, row.requests);
                 let labels = RequestLabels { route, model, deployment, status: *status };
-                *snapshot.requests.entry(labels).or_default() += count;
+                *snapshot.requests.entry(labels).or_default() += row.requests;
             }
             for (all, own) in snapshot.responses.iter_mut().flatten().zip(shard.responses.iter().flatten()) {
                 *all += own;
@@ -138,13 +142,7 @@ impl Metrics {
             for (fault, count) in &shard.faults {
                 *faults.entry(*fault).or_default() += count;
             }
-            for (model, tokens) in &shard.tokens {
-                *snapshot.tokens.entry(name(&models, *model)).or_default() += *tokens;
-            }
             snapshot.calls += shard.calls;
-            for (key, counts) in &shard.callers {
-                *callers.entry(*key).or_default() += *counts;
-            }
             if let Some(times) = &shard.times {
                 snapshot.times.merge(times);
             }

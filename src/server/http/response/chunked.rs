@@ -62,10 +62,10 @@ impl ChunkedStream {
             sent += event.len();
             delivered.events += part.events;
             delivered.tokens += part.tokens;
-            if let Some(receipt) = receipt {
-                receipt.keep(&event);
-            }
             if !self.chunked {
+                if let Some(receipt) = receipt {
+                    receipt.keep(&event);
+                }
                 single = Some(event);
                 break;
             }
@@ -73,6 +73,7 @@ impl ChunkedStream {
         }
         if let Some(receipt) = receipt {
             receipt.body_sent(sent, delivered, None);
+            receipt.keep_chunks(&out);
         }
         if self.ended {
             end(receipt, Outcome::Complete);
