@@ -23,6 +23,7 @@ use foldhash::quality::RandomState;
 pub(super) use self::{
     call::Continued,
     facts::{Arrived, AttemptEnd, CallName, Closed, EndedCalls, Failure, OpenCalls, Tally},
+    key::is_about_call,
 };
 use self::{
     call::{Call, Ended},
@@ -106,19 +107,21 @@ impl Attempts {
         self.clock.elapsed()
     }
 
-    /// Records a request that is received. `call` is the name that it asks for. Without a name and without a failure in
+    /// Records a request that is received. `call` is the name that it asks for, and `names_call` is true if it may have a
+    /// header about its call. Without a name and without a failure in
     /// the last [`LIFETIME`] nothing is locked.
     pub(super) fn open(
         &self,
         context: &RequestContext<'_>,
         route: &str,
         call: Option<&str>,
+        names_call: bool,
         entry: Option<u64>,
     ) -> (Attempt, Option<Arrived>) {
         let opened = self.clock.at(context.started);
         let mut attempt = Attempt { connection: context.request.connection.number, ..Attempt::default() };
         let is_idle = self.records.load(Ordering::Relaxed) == 0;
-        if is_idle && call.is_none() && !key::has_headers(context) {
+        if is_idle && call.is_none() && !names_call {
             return (attempt, None);
         }
         let name = key::name(context, call);

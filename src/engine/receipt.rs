@@ -10,7 +10,7 @@ use std::{
 use http::{HeaderValue, StatusCode};
 
 use super::{
-    attempts::{Arrived, Attempt, AttemptEnd, CallName, Continued, Failure},
+    attempts::{Arrived, Attempt, AttemptEnd, CallName, Continued, Failure, is_about_call},
     journal::{End, Entry, Head, HeadText, Opened, SpareBuffers},
     metrics::{ClosedRequest, Labels, Name, Tokens},
     outcome::{Outcome, Phase},
@@ -100,7 +100,11 @@ impl Receipt {
         let recording = is_recorded.then(|| journal.open(&Opened { context, path, route, scope: scope.name.as_ref() }));
         let (entry, buffers) = recording.unzip();
         let number = entry.as_ref().map(|entry| entry.number());
-        let (attempt, arrived) = scope.attempts.open(context, route, call, number);
+        let names_call = match &entry {
+            Some(entry) => entry.names_call(),
+            None => has_call_header(context),
+        };
+        let (attempt, arrived) = scope.attempts.open(context, route, call, names_call, number);
         scope.conduct.take_back(&attempt.disproved);
         if let Some(Arrived { name, continued }) = arrived {
             scope.conduct.continued(&continued, scope.attempts.caller(context), scope.attempts.now(), number);
@@ -358,6 +362,13 @@ fn is_spent(context: &RequestContext<'_>) -> bool {
         Some(ApiError::Injected { name, .. }) => name == "insufficient_quota",
         _ => false,
     }
+}
+
+/// Returns true if a header is about the call that a request belongs to.
+fn has_call_header(context: &RequestContext<'_>) -> bool {
+    let mut found = false;
+    context.request.headers.for_each(&mut |name, _| found |= is_about_call(name));
+    found
 }
 
 impl Drop for Receipt {

@@ -24,20 +24,15 @@ const HASHED_END: usize = 4 * 1024;
 /// Largest number of retries that a header is believed to count.
 const MAX_RETRIES: u32 = 1000;
 
-/// Returns true if a request may have one of the headers that this module reads: one walk over the headers costs less
-/// than to look each of them up.
-pub(super) fn has_headers(context: &RequestContext<'_>) -> bool {
-    let mut found = false;
-    context.request.headers.for_each(&mut |name, _| {
-        found |= match name.len() {
-            15 => name == "idempotency-key",
-            17 => name == "x-litellm-call-id",
-            // Zero is what most requests of SDKs send.
-            23 => name == "x-stainless-retry-count",
-            _ => false,
-        };
-    });
-    found
+/// Returns true if a header is one that this module reads.
+pub(in crate::engine) fn is_about_call(name: &str) -> bool {
+    // By the length first: most headers have another one.
+    match name.len() {
+        15 => name == "idempotency-key",
+        17 => name == "x-litellm-call-id",
+        23 => name == "x-stainless-retry-count",
+        _ => false,
+    }
 }
 
 /// Returns the name that a request gives to its call: by the term `call=`, or by a header.

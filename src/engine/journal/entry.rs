@@ -238,6 +238,11 @@ impl Entry {
         before != size
     }
 
+    /// True if a header is about the call that the request belongs to.
+    pub(in crate::engine) fn names_call(&self) -> bool {
+        self.text.names_call
+    }
+
     /// The number of the entry, from 1 at the start of the server.
     pub fn number(&self) -> u64 {
         self.number

@@ -8,6 +8,7 @@ use crate::core::{
     response::{Body, Response},
     secret,
 };
+use crate::engine::attempts::is_about_call;
 
 /// Capacity of a buffer that is always used again, in bytes.
 const SMALL: usize = 16 << 10;
@@ -31,7 +32,6 @@ fn renewed(mut old: Vec<u8>, needed: usize) -> Vec<u8> {
 const SEPARATORS: usize = 2;
 
 fn put_header(name: &str, value: &[u8], out: &mut Vec<u8>) {
-    out.reserve(name.len() + value.len() + SEPARATORS);
     out.extend_from_slice(name.as_bytes());
     out.push(b':');
     out.extend_from_slice(value);
@@ -53,6 +53,8 @@ pub(super) struct SentText {
     ends: [u32; PARTS],
     /// The length of the body as it was sent.
     pub(super) body_bytes: u64,
+    /// True if a header is about the call that the request belongs to.
+    pub(super) names_call: bool,
 }
 
 /// Number of texts.
@@ -93,7 +95,11 @@ impl SentText {
         end(Part::Path, &bytes);
         bytes.extend_from_slice(request.query.as_bytes());
         end(Part::Query, &bytes);
-        request.headers.for_each(&mut |name, value| put_header(name, value, &mut bytes));
+        let mut names_call = false;
+        request.headers.for_each(&mut |name, value| {
+            names_call |= is_about_call(name);
+            put_header(name, value, &mut bytes);
+        });
         end(Part::Headers, &bytes);
         let is_secret = |(name, _): &&(&str, &str)| secret::is_secret_name(name);
         let secret = context.params.iter().find(is_secret).map_or("", |(_, value)| *value);
@@ -110,7 +116,7 @@ impl SentText {
             bytes.extend_from_slice(text);
             end(part, &bytes);
         }
-        SentText { bytes, ends, body_bytes: request.body.len() }
+        SentText { bytes, ends, body_bytes: request.body.len(), names_call }
     }
 
     pub(super) fn bytes(&self, part: Part) -> &[u8] {
