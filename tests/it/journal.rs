@@ -285,3 +285,15 @@ fn access_lines_are_json_where_asked() {
     assert_eq!(lines[1]["path"], "/metrics");
     assert_eq!(AccessLog::default(), AccessLog::Off);
 }
+
+#[test]
+fn a_stream_that_is_refused_was_asked_for_all_the_same() {
+    let server = serve(Config::for_test());
+    let body = CHAT.replacen('{', "{\"stream\":true,", 1).replace("gpt-4o", "gpt-4o~429~retry-after=1s");
+    assert_eq!(Connection::open(server.address()).chat(&body).status, 429);
+    let chat = CHAT.replace("gpt-4o", "gpt-4o~retry-after=1s");
+    assert_eq!(Connection::open(server.address()).chat(&chat).status, 200);
+    let entries = entries(&server);
+    assert_eq!((&entries[0]["request"]["stream"], &entries[1]["request"]["stream"]), (&json!(true), &json!(false)));
+    assert_eq!((&entries[0]["faults"], &entries[1]["faults"]), (&json!(["429", "retry-after=1s"]), &json!([])));
+}

@@ -85,6 +85,10 @@ impl Entry {
         });
         let is_whole = self.body().len() as u64 == self.body_bytes();
         put_body(&mut shown, self.body(), is_whole, hide);
+        // A stream that was asked for is refused without one.
+        if shown["body"]["stream"] == true {
+            shown["stream"] = true.into();
+        }
         shown
     }
 
