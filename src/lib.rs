@@ -65,9 +65,9 @@
 //!
 //! ## Layers: a folder each; imports go down this list only
 //! ```text
-//! cli        arguments, tables, healthcheck, verify, bench    the process: printing, signals
+//! cli        arguments, tables, verify, report, bench         the process: printing, signals
 //! server     listening, HTTP, WebSocket, admin, metrics       the only code that names actix
-//! engine     pipeline, faults, batch items, realtime          from a request to a response
+//! engine     pipeline, scopes, journal, attempts, report      from a request to a response, and its record
 //! config     settings, limits, latency                        command line, environment, file
 //! fixtures   sources, endpoints, errors, router, scripts      content as data
 //! resources  store, collections, operations, jobs             objects that clients create
@@ -82,9 +82,9 @@
 //!
 //! ## Invariants
 //! 1. The engine answers every request, malformed ones included, with the error texts of the provider that owns the path.
-//! 2. Below the edge nothing sleeps, and nothing does I/O after start-up. Two awaits: admission, because limits may live in a
-//!    shared store (at most 50 ms), and a concurrency permit.
-//! 3. A request is counted once, and its receipt is closed once: response complete, cut, or client gone.
+//! 2. Below the edge nothing sleeps, and nothing does I/O after start-up but the thread of `--journal-file`. Two awaits:
+//!    admission, because limits may live in a shared store (at most 50 ms), and a concurrency permit.
+//! 3. A request is recorded once, and its receipt is closed once: complete, client left, fault, or drained.
 //! 4. A route exists because a fixture declares it. No provider is named outside protocols, fixtures and vLLM's metrics.
 //! 5. A fixture or setting that loads can be served. Mistakes are reported at start with file, place and remedy. Built-in
 //!    files are compiled on first use, and a test finds their mistakes.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use env_logger::{Builder, Target, WriteStyle};
-use fake_openai::{Activity, ActivitySource, Config};
+use fake_openai::{Activity, ActivitySource, Config, core::digits::grouped};
 
 /// Moves to the start of the line and clears it.
 const CLEAR: &str = "\r\x1b[K";
@@ -127,19 +127,6 @@ fn text(activity: &Activity) -> String {
 fn millis(time: Duration) -> String {
     let millis = time.as_secs_f64() * 1000.0;
     if millis == 0.0 || millis >= 10.0 { grouped(millis.round() as u64) } else { format!("{millis:.1}") }
-}
-
-/// Returns a number with a comma before each three digits.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod body_memory;
 pub mod clock;
 pub(crate) mod context;
+pub mod digits;
 pub mod error;
 pub mod glob;
 pub mod histogram;

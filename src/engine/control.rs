@@ -15,7 +15,7 @@ use crate::{
 impl Engine {
     /// Returns the rules added at run time, each with its scope: of one scope, or of all.
     pub fn rules(&self, scope: Option<&str>) -> Vec<(String, LiveRule)> {
-        let scopes = self.scopes.all().into_iter().filter(|known| scope.is_none_or(|scope| scope == known.name()));
+        let scopes = self.scopes.meant(scope).into_iter();
         scopes
             .flat_map(|scope| scope.live.list().into_iter().map(move |rule| (scope.name().to_owned(), rule)))
             .collect()
@@ -34,20 +34,21 @@ impl Engine {
     ) -> Result<(String, LiveRule), RuleError> {
         let scope = rule.get("scope").and_then(serde_json::Value::as_str).or(scope).unwrap_or_default();
         check_scope(scope).map_err(RuleError::Invalid)?;
-        let put = self.scopes.get_or_create(Some(scope)).live.put(id, rule, |fault| self.fixtures.check_fault(fault));
+        let own = self.scopes.get_or_create(Some(scope));
+        let others = self.scopes.all().into_iter().filter(|other| !Arc::ptr_eq(other, &own));
+        let taken = others.map(|other| other.live.taken()).sum();
+        let put = own.live.put(id, rule, taken, |fault| self.fixtures.check_fault(fault));
         put.map(|rule| (scope.to_owned(), rule))
     }
 
     /// Deletes the rule with this id, in one scope or in any. Returns false if there is none.
     pub fn delete_rule(&self, scope: Option<&str>, id: &str) -> bool {
-        let scopes = self.scopes.all().into_iter().filter(|known| scope.is_none_or(|scope| scope == known.name()));
-        scopes.filter(|scope| scope.live.delete(id)).count() > 0
+        self.scopes.meant(scope).iter().filter(|scope| scope.live.delete(id)).count() > 0
     }
 
     /// Deletes all rules of one scope, or of all.
     pub fn clear_rules(&self, scope: Option<&str>) {
-        let scopes = self.scopes.all().into_iter().filter(|known| scope.is_none_or(|scope| scope == known.name()));
-        scopes.for_each(|scope| scope.live.clear());
+        self.scopes.meant(scope).iter().for_each(|scope| scope.live.clear());
     }
 
     /// Starts the callers' sequences of replies and their counted faults again.

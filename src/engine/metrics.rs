@@ -31,6 +31,8 @@ use crate::{
 
 /// Maximum number of different labels that a shard counts. Beyond it, requests count under their route and status.
 const MAX_ROWS: usize = 10_000;
+/// The same for a scope besides the default one: there may be a thousand.
+const MAX_SCOPE_ROWS: usize = 200;
 /// Longest time that is counted as it is: 4.8 hours, in microseconds.
 const LONGEST: u64 = 1 << 34;
 
@@ -69,6 +71,8 @@ pub(super) struct Labels {
 pub(super) struct Metrics {
     names: Arc<LabelNames>,
     shards: Box<[Padded]>,
+    /// Maximum number of rows of a shard.
+    max_rows: usize,
     panics: AtomicU64,
 }
 
@@ -188,8 +192,8 @@ pub(super) struct ClosedRequest {
 
 impl Shard {
     /// Adds requests to those with the same properties; beyond the bound, with the same route and status.
-    fn add_row(&mut self, mut key: RowKey, more: Row) {
-        if self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&key) {
+    fn add_row(&mut self, mut key: RowKey, more: Row, max_rows: usize) {
+        if self.rows.len() >= max_rows && !self.rows.contains_key(&key) {
             key =
                 RowKey { labels: Labels { route: key.labels.route, ..Labels::default() }, key: 0, status: key.status };
         }
@@ -199,13 +203,13 @@ impl Shard {
     }
 
     /// Adds the counters of another shard.
-    fn add(&mut self, other: &Shard) {
+    fn add(&mut self, other: &Shard, max_rows: usize) {
         self.received += other.received;
         self.closed += other.closed;
         self.streams_opened += other.streams_opened;
         self.streams_closed += other.streams_closed;
         for (key, row) in &other.rows {
-            self.add_row(*key, *row);
+            self.add_row(*key, *row, max_rows);
         }
         for (all, own) in self.responses.iter_mut().flatten().zip(other.responses.iter().flatten()) {
             *all += own;
@@ -236,7 +240,13 @@ fn thread_number() -> usize {
 impl Metrics {
     /// Creates counters at zero, in so many shards.
     pub(super) fn new(names: Arc<LabelNames>, shards: usize) -> Self {
-        Metrics { names, shards: (0..shards.max(1)).map(|_| Padded::default()).collect(), panics: AtomicU64::new(0) }
+        let shards = (0..shards.max(1)).map(|_| Padded::default()).collect();
+        Metrics { names, shards, max_rows: MAX_ROWS, panics: AtomicU64::new(0) }
+    }
+
+    /// Creates the counters of a scope besides the default one.
+    pub(super) fn of_scope(names: Arc<LabelNames>) -> Self {
+        Metrics { max_rows: MAX_SCOPE_ROWS, ..Metrics::new(names, 1) }
     }
 
     /// Returns the shard of the calling thread.
@@ -265,7 +275,7 @@ impl Metrics {
         shard.closed += 1;
         shard.streams_closed += u64::from(request.is_stream);
         let key = RowKey { labels: request.labels, key: request.key, status: request.status };
-        shard.add_row(key, Row { requests: 1, tokens: request.tokens.unwrap_or_default() });
+        shard.add_row(key, Row { requests: 1, tokens: request.tokens.unwrap_or_default() }, self.max_rows);
         shard.responses[request.outcome.index()][request.phase.index()] += 1;
         shard.calls.add_closed(request.is_stream, request.is_single);
         let times = shard.times.get_or_insert_default();
@@ -313,7 +323,7 @@ impl Metrics {
         self.panics.fetch_add(dropped.panics.load(Ordering::Relaxed), Ordering::Relaxed);
         for Padded(other) in &dropped.shards {
             let other = other.lock().unwrap_or_else(PoisonError::into_inner);
-            self.shard().add(&other);
+            self.shard().add(&other, self.max_rows);
         }
     }
 

@@ -323,6 +323,7 @@ impl Receipt {
             first_token: response.and_then(|response| Some((response.intended, sent.first_token?))),
             duration: intended_end.filter(|_| is_complete(&outcome)).map(|intended| (intended, now)),
         });
+        self.scope.count_memory();
         let Some(entry) = self.entry.take() else { return };
         if let Some(number) = closed.first {
             entry.set_attempt(CallName::Number(number), Continued { number: 1, ..Continued::default() });

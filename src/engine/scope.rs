@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -19,7 +19,7 @@ use crate::{
     config::AccessLog,
     core::clock::Clock,
     model::ModelBehavior,
-    resources::{state::EngineState, store::ResourceStore},
+    resources::{sequence_counters::SequenceCounters, state::EngineState, store::ResourceStore},
     traffic::rule::LiveRules,
 };
 
@@ -37,6 +37,10 @@ pub(super) struct Records {
     /// The conduct of the callers of scopes that were dropped.
     pub(super) dropped_conduct: Conduct,
     names: Arc<LabelNames>,
+    /// The sequences of the default scope. Those of the others share their table.
+    sequences: SequenceCounters,
+    /// The memory of the objects of all scopes besides the default one, in bytes.
+    objects_memory: AtomicUsize,
     /// The counters of scopes that were dropped.
     dropped: Metrics,
     /// The counters of scopes that were dropped while requests were open.
@@ -56,6 +60,8 @@ impl Records {
 
     /// Forgets a scope that is dropped, except for its counters.
     fn drop_scope(&self, scope: &ScopeState) {
+        let counted = scope.counted_memory().take().unwrap_or_default();
+        self.objects_memory.fetch_sub(counted, Ordering::Relaxed);
         self.journal.clear(Some(scope.name()));
         scope.metrics.add_calls(&scope.attempts.expire());
         self.leaving().push(Arc::clone(&scope.metrics));
@@ -85,6 +91,8 @@ pub(super) struct ScopeState {
     /// Rules added at run time.
     pub(super) live: Arc<LiveRules>,
     pub(super) state: EngineState,
+    /// The memory of the objects that is counted for all scopes together, in bytes; `None` once the scope is dropped.
+    counted_memory: Arc<Mutex<Option<usize>>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) attempts: Arc<Attempts>,
     pub(super) conduct: Arc<Conduct>,
@@ -94,24 +102,29 @@ pub(super) struct ScopeState {
 impl ScopeState {
     fn new(
         name: Option<Arc<str>>,
-        shards: usize,
+        metrics: Metrics,
+        conduct: Conduct,
         behavior: &ModelBehavior,
         strict: bool,
         records: &Arc<Records>,
     ) -> Self {
         let resources = Arc::new(ResourceStore::new(strict));
-        let state =
-            EngineState { behavior: behavior.clone(), scope: name.clone(), resources, ..EngineState::default() };
-        let metrics = Arc::new(Metrics::new(Arc::clone(&records.names), shards));
+        let state = EngineState {
+            behavior: behavior.clone(),
+            scope: name.clone(),
+            sequence_counters: Arc::new(records.sequences.in_new_space()),
+            resources,
+        };
         let attempts = Arc::new(Attempts::new(records.clock.clone(), Arc::clone(&records.attempts)));
         ScopeState {
             name,
             resets: Arc::default(),
             live: Arc::default(),
             state,
-            metrics,
+            counted_memory: Arc::new(Mutex::new(Some(0))),
+            metrics: Arc::new(metrics),
             attempts,
-            conduct: Arc::default(),
+            conduct: Arc::new(conduct),
             records: Arc::clone(records),
         }
     }
@@ -128,10 +141,27 @@ impl ScopeState {
                 sequence_counters: Arc::clone(&self.state.sequence_counters),
                 resources: Arc::clone(&self.state.resources),
             },
+            counted_memory: Arc::clone(&self.counted_memory),
             metrics: Arc::clone(&self.metrics),
             attempts: Arc::clone(&self.attempts),
             conduct: Arc::clone(&self.conduct),
             records: Arc::clone(&self.records),
+        }
+    }
+
+    fn counted_memory(&self) -> MutexGuard<'_, Option<usize>> {
+        self.counted_memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts the memory of the objects for all scopes together. The default scope has a bound of its own.
+    pub(super) fn count_memory(&self) {
+        if self.name.is_none() {
+            return;
+        }
+        if let Some(counted) = &mut *self.counted_memory() {
+            let before = std::mem::replace(counted, self.state.resources.memory());
+            self.records.objects_memory.fetch_add(*counted, Ordering::Relaxed);
+            self.records.objects_memory.fetch_sub(before, Ordering::Relaxed);
         }
     }
 
@@ -153,6 +183,7 @@ impl ScopeState {
         self.live.clear();
         self.state.sequence_counters.clear();
         self.state.resources.clear();
+        self.count_memory();
         self.resets.fetch_add(1, Ordering::Relaxed);
         self.records.journal.clear(Some(self.name()));
         self.attempts.clear();
@@ -200,11 +231,15 @@ impl Scopes {
             attempts: Arc::default(),
             dropped_conduct: Conduct::default(),
             names,
+            sequences: SequenceCounters::default(),
+            objects_memory: AtomicUsize::new(0),
             dropped,
             leaving: Mutex::default(),
             stopped: AtomicBool::new(false),
         });
-        let default = Arc::new(ScopeState::new(None, shards, behavior, strict, &records));
+        let metrics = Metrics::new(Arc::clone(&records.names), shards);
+        let default = ScopeState::new(None, metrics, Conduct::default(), behavior, strict, &records);
+        let default = Arc::new(default);
         Scopes { default, named: Mutex::default(), strict }
     }
 
@@ -239,18 +274,23 @@ impl Scopes {
         let mut named = self.named();
         named.uses += 1;
         let last_use = named.uses;
-        if let Some(used) = named.list.get_mut(name) {
+        let known = named.list.get_mut(name).map(|used| {
             used.last_use = last_use;
-            return Arc::clone(&used.scope);
-        }
-        while named.list.len() >= MAX_SCOPES || named.memory() > MAX_MEMORY {
-            if !named.drop_idle(&self.default.records) {
-                break;
-            }
+            Arc::clone(&used.scope)
+        });
+        let records = self.records();
+        let is_full = |named: &NamedScopes| {
+            known.is_none() && named.list.len() >= MAX_SCOPES
+                || records.objects_memory.load(Ordering::Relaxed) > MAX_MEMORY
+        };
+        while is_full(&named) && named.drop_idle(name, records) {}
+        if let Some(known) = known {
+            return known;
         }
         let name: Arc<str> = name.into();
+        let (metrics, conduct) = (Metrics::of_scope(Arc::clone(&records.names)), Conduct::of_scope());
         let behavior = &self.default.state.behavior;
-        let scope = ScopeState::new(Some(Arc::clone(&name)), 1, behavior, self.strict, &self.default.records);
+        let scope = ScopeState::new(Some(Arc::clone(&name)), metrics, conduct, behavior, self.strict, records);
         let scope = Arc::new(scope);
         named.list.insert(name, UsedScope { scope: Arc::clone(&scope), last_use });
         scope
@@ -262,6 +302,14 @@ impl Scopes {
             return Some(Arc::clone(&self.default));
         }
         self.named().list.get(name).map(|used| Arc::clone(&used.scope))
+    }
+
+    /// Returns the scope with a name; without one, all.
+    pub(super) fn meant(&self, name: Option<&str>) -> Vec<Arc<ScopeState>> {
+        match name {
+            Some(name) => self.get(name).into_iter().collect(),
+            None => self.all(),
+        }
     }
 
     /// Returns all scopes, the default one first.
@@ -334,14 +382,10 @@ impl Scopes {
 }
 
 impl NamedScopes {
-    /// Returns the memory of the objects in all scopes, in bytes.
-    fn memory(&self) -> usize {
-        self.list.values().map(|used| used.scope.state.resources.memory()).sum()
-    }
-
-    /// Drops the scope that was idle longest. Returns false if all have open requests.
-    fn drop_idle(&mut self, records: &Records) -> bool {
-        let idle = self.list.values().filter(|used| used.scope.metrics.totals().1 == 0);
+    /// Drops the scope that was idle longest, except for the wanted one. Returns false if all have open requests.
+    fn drop_idle(&mut self, wanted: &str, records: &Records) -> bool {
+        let others = self.list.values().filter(|used| used.scope.name() != wanted);
+        let idle = others.filter(|used| used.scope.metrics.totals().1 == 0);
         let Some(oldest) = idle.min_by_key(|used| used.last_use) else { return false };
         let scope = Arc::clone(&oldest.scope);
         self.list.remove(scope.name());

@@ -3,17 +3,35 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher, Hash, RandomState},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// Maximum number of counters.
 const MAX_COUNTERS: usize = 100_000;
 
-/// Counters by caller and script.
+/// Counters by caller and script, in a space of their own. All spaces share one bounded table.
 #[derive(Default)]
 pub struct SequenceCounters {
+    shared: Arc<Shared>,
+    /// The number of the space.
+    space: AtomicU64,
+}
+
+#[derive(Default)]
+struct Shared {
     hasher: RandomState,
     table: Mutex<Table>,
+    /// The number of the newest space.
+    spaces: AtomicU64,
+}
+
+impl Shared {
+    fn next_space(&self) -> u64 {
+        self.spaces.fetch_add(1, Ordering::Relaxed) + 1
+    }
 }
 
 #[derive(Default)]
@@ -23,23 +41,38 @@ struct Table {
 }
 
 impl SequenceCounters {
+    /// Creates counters in another space of the same table.
+    pub fn in_new_space(&self) -> Self {
+        let shared = Arc::clone(&self.shared);
+        let space = shared.next_space().into();
+        SequenceCounters { shared, space }
+    }
+
+    fn hash(&self, key: impl Hash) -> u64 {
+        self.shared.hasher.hash_one((self.space.load(Ordering::Relaxed), key))
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // No step here can leave a count half-changed, so a lock poisoned by a panic elsewhere is safe to use.
+        self.shared.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns the count without changing it; `None` if it has reached `limit`.
     pub fn peek(&self, key: impl Hash, limit: u64) -> Option<u64> {
-        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = table.counts.get(&self.hasher.hash_one(key)).copied().unwrap_or(0);
+        let key = self.hash(key);
+        let count = self.table().counts.get(&key).copied().unwrap_or(0);
         (count < limit).then_some(count)
     }
 
-    /// Removes all counters.
+    /// Starts all counters of the space again. The old ones are evicted in time.
     pub fn clear(&self) {
-        *self.table.lock().unwrap_or_else(PoisonError::into_inner) = Table::default();
+        self.space.store(self.shared.next_space(), Ordering::Relaxed);
     }
 
     /// Increments a counter and returns its old value; `None` if that has reached `limit`.
     pub fn next(&self, key: impl Hash, limit: u64) -> Option<u64> {
-        let key = self.hasher.hash_one(key);
-        // No step here can leave a count half-changed, so a lock poisoned by a panic elsewhere is safe to use.
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = self.hash(key);
+        let mut table = self.table();
         let Table { counts, order } = &mut *table;
         let count = counts.entry(key).or_insert_with(|| {
             order.push_back(key);
@@ -72,12 +105,23 @@ mod tests {
     }
 
     #[test]
+    fn spaces_share_the_bound_and_nothing_else() {
+        let counters = SequenceCounters::default();
+        let other = counters.in_new_space();
+        assert_eq!([counters.next("a", 1), other.next("a", 1), other.next("a", 1)], [Some(0), Some(0), None]);
+        other.clear();
+        assert_eq!([counters.next("a", 1), other.next("a", 1)], [None, Some(0)]);
+        (0..MAX_COUNTERS + 10).for_each(|n| _ = counters.in_new_space().next(n, 1));
+        assert_eq!(other.table().counts.len(), MAX_COUNTERS);
+    }
+
+    #[test]
     fn the_oldest_counters_are_evicted_at_the_bound() {
         let counters = SequenceCounters::default();
         for n in 0..MAX_COUNTERS + 10 {
             counters.next(n, 1);
         }
-        assert_eq!(counters.table.lock().unwrap().counts.len(), MAX_COUNTERS);
+        assert_eq!(counters.table().counts.len(), MAX_COUNTERS);
         assert_eq!(counters.next(0, 1), Some(0), "the first is forgotten");
         assert_eq!(counters.next(MAX_COUNTERS, 1), None, "the last is not");
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    iter::Sum,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -145,6 +146,21 @@ pub struct LiveRule {
     memory: usize,
 }
 
+/// The room that rules take of the bounds of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Number of rules.
+    pub rules: usize,
+    /// Their memory, in bytes.
+    pub memory: usize,
+}
+
+impl Sum for Taken {
+    fn sum<I: Iterator<Item = Taken>>(all: I) -> Self {
+        all.fold(Taken::default(), |sum, one| Taken { rules: sum.rules + one.rules, memory: sum.memory + one.memory })
+    }
+}
+
 /// A rule was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RuleError {
@@ -188,7 +204,14 @@ impl LiveRules {
         matching.map(|live| (live.id.clone(), live.rule.fault.clone())).collect()
     }
 
-    /// Adds a rule, or replaces the one with this id; `check` checks its fault.
+    /// Returns the room that the rules take.
+    pub fn taken(&self) -> Taken {
+        let state = self.current();
+        Taken { rules: state.list.len(), memory: state.list.iter().map(|live| live.memory).sum() }
+    }
+
+    /// Adds a rule, or replaces the one with this id; `check` checks its fault. The rules `elsewhere` count for the
+    /// same bounds.
     ///
     /// # Errors
     /// The rule is invalid, or there are too many, or too large ones.
@@ -196,6 +219,7 @@ impl LiveRules {
         &self,
         id: Option<&str>,
         json: &Value,
+        elsewhere: Taken,
         check: impl FnOnce(&FaultSpec) -> Result<(), String>,
     ) -> Result<LiveRule, RuleError> {
         if id.is_some_and(|id| id.len() > MAX_ID) {
@@ -209,12 +233,12 @@ impl LiveRules {
         let (memory, rule) = (rule.memory(), Arc::new(rule));
         self.change(|state| {
             let known = state.list.iter().position(|live| Some(live.id.as_str()) == id);
-            if known.is_none() && state.list.len() >= MAX_RULES {
+            if known.is_none() && state.list.len() + elsewhere.rules >= MAX_RULES {
                 return Err(RuleError::TooMany(MAX_RULES));
             }
             let replaced = known.map_or(0, |index| state.list[index].memory);
             let taken: usize = state.list.iter().map(|live| live.memory).sum();
-            if taken - replaced + memory > MAX_MEMORY {
+            if taken + elsewhere.memory - replaced + memory > MAX_MEMORY {
                 return Err(RuleError::NoSpace(MAX_MEMORY));
             }
             let id = match id {
@@ -256,7 +280,7 @@ mod tests {
     use crate::{core::prompt::Prompt, traffic::matcher::chat_request};
 
     fn put(rules: &LiveRules, id: Option<&str>, rule: &Value) -> Result<LiveRule, RuleError> {
-        rules.put(id, rule, |_| Ok(()))
+        rules.put(id, rule, Taken::default(), |_| Ok(()))
     }
 
     fn texts<'s>(faults: impl Iterator<Item = &'s FaultSpec>) -> Vec<String> {
@@ -306,5 +330,11 @@ mod tests {
         assert_eq!(put(&rules, None, &json!({"fault": "503"})).err(), Some(RuleError::TooMany(MAX_RULES)));
         rules.clear();
         assert!(rules.is_empty());
+        let elsewhere = Taken { rules: MAX_RULES, memory: 0 };
+        let put = rules.put(None, &json!({"fault": "503"}), elsewhere, |_| Ok(()));
+        assert_eq!(put.err(), Some(RuleError::TooMany(MAX_RULES)), "rules of other scopes count too");
+        let elsewhere = Taken { rules: 1, memory: MAX_MEMORY };
+        let put = rules.put(None, &json!({"fault": "503"}), elsewhere, |_| Ok(()));
+        assert_eq!(put.err(), Some(RuleError::NoSpace(MAX_MEMORY)));
     }
 }

@@ -131,3 +131,39 @@ fn a_scripted_reply_can_belong_to_a_scope() {
     assert_eq!(chat("x-fake-openai: scope=t8\r\n"), "for all");
     assert_eq!(chat(""), "for all");
 }
+
+#[test]
+fn the_objects_of_all_scopes_have_one_bound() {
+    let server = serve(Config { strict_ids: true, ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    let file = "x".repeat(8 << 20);
+    let mut upload = |scope: &str| {
+        let field = |name: &str| format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"");
+        let (purpose, form) = (field("purpose"), field("file"));
+        let body = format!("{purpose}\r\n\r\nbatch\r\n{form}; filename=\"a.jsonl\"\r\n\r\n{file}\r\n--b--\r\n");
+        let headers = format!("content-type: multipart/form-data; boundary=b\r\nx-fake-openai: scope={scope}\r\n");
+        let made = connection.request("POST", "/v1/files", &headers, &body).unwrap();
+        assert_eq!(made.status, 200, "{}", made.text());
+        format!("/v1/files/{}", made.json()["id"].as_str().unwrap())
+    };
+    let first = upload("s0");
+    let last = (1..12).map(|n| upload(&format!("s{n}"))).last().unwrap();
+    let mut connection = Connection::open(server.address());
+    let mut get = |path: &str, scope: &str| {
+        connection.request("GET", path, &format!("x-fake-openai: scope={scope}\r\n"), "").unwrap().status
+    };
+    assert_eq!(
+        (get(&first, "s0"), get(&last, "s11")),
+        (404, 200),
+        "96 MiB are too many: the oldest scopes are dropped"
+    );
+}
+
+#[test]
+fn rules_of_all_scopes_have_one_bound() {
+    let server = serve(Config::for_test());
+    let mut connection = Connection::open(server.address());
+    let mut put = |n: usize| connection.admin("POST", &format!("/rules?scope=s{}", n % 10), r#"{"fault": 503}"#).status;
+    assert!((0..1000).all(|n| put(n) == 201));
+    assert_eq!(put(1000), 507);
+}

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
+use fake_openai::core::digits;
 use serde::Serialize;
 
 use super::{load::LoadCounts, times::CpuTimes};
@@ -196,17 +197,9 @@ fn rounded(rate: f64) -> String {
     grouped((rate / unit).floor() * unit)
 }
 
-/// Formats a whole number with thousands separators.
+/// Formats a number, rounded, with thousands separators.
 fn grouped(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    digits::grouped(value.round() as u64)
 }
 
 #[cfg(test)]

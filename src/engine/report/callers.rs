@@ -16,6 +16,8 @@ use crate::{
 
 /// Maximum number of callers whose conduct is counted. Further ones are not judged.
 const MAX_CALLERS: usize = 1000;
+/// The same for a scope besides the default one: there may be a thousand.
+const MAX_SCOPE_CALLERS: usize = 64;
 /// Number of parts of the table, each with a lock of its own.
 const SHARDS: usize = 8;
 /// Number of successive seconds over which an offered rate is sustained.
@@ -24,8 +26,16 @@ const SUSTAINED: usize = 10;
 const MAX_POINTS: usize = 60;
 
 /// The callers of one scope, by their hash.
-#[derive(Default)]
-pub(super) struct Callers([Mutex<HashMap<u64, Caller, RandomState>>; SHARDS]);
+pub(super) struct Callers {
+    shards: [Mutex<HashMap<u64, Caller, RandomState>>; SHARDS],
+    max: usize,
+}
+
+impl Default for Callers {
+    fn default() -> Self {
+        Callers { shards: Default::default(), max: MAX_CALLERS }
+    }
+}
 
 /// The fill of one bucket of a caller.
 #[derive(Clone, Debug)]
@@ -117,9 +127,14 @@ impl Caller {
 }
 
 impl Callers {
+    /// No callers yet of a scope besides the default one.
+    pub(super) fn of_scope() -> Self {
+        Callers { max: MAX_SCOPE_CALLERS, ..Callers::default() }
+    }
+
     fn shard(&self, caller: u64) -> MutexGuard<'_, HashMap<u64, Caller, RandomState>> {
         let shard = usize::try_from(caller % SHARDS as u64).unwrap_or_default();
-        self.0[shard].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts an early retry. Returns the number of those within the announced wait, and their entries.
@@ -140,7 +155,7 @@ impl Callers {
     /// Records a response that announces a wait, or reports limits.
     pub(super) fn respond(&self, hash: u64, context: &RequestContext<'_>, wait: Option<Duration>, now: Duration) {
         let mut shard = self.shard(hash);
-        if !shard.contains_key(&hash) && shard.len() >= MAX_CALLERS / SHARDS {
+        if !shard.contains_key(&hash) && shard.len() >= self.max / SHARDS {
             return;
         }
         let caller = shard.entry(hash).or_insert_with(|| {
@@ -164,7 +179,7 @@ impl Callers {
 
     /// Returns all callers, with their buckets.
     pub(super) fn list(&self) -> Vec<(CallerConduct, Vec<Bucket>)> {
-        let all = self.0.iter().flat_map(|shard| {
+        let all = self.shards.iter().flat_map(|shard| {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.values().map(|caller| (caller.conduct.clone(), caller.buckets.clone())).collect::<Vec<_>>()
         });
@@ -175,14 +190,14 @@ impl Callers {
 
     /// Adds the callers of a scope that is dropped.
     pub(super) fn add(&self, dropped: &Callers) {
-        for (own, other) in self.0.iter().zip(&dropped.0) {
+        for (own, other) in self.shards.iter().zip(&dropped.shards) {
             let other = other.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
             for (hash, caller) in other {
                 if let Some(known) = own.get_mut(&hash) {
                     known.conduct.offered += caller.conduct.offered;
                     known.conduct.sustained = known.conduct.sustained.max(caller.conduct.sustained);
-                } else if own.len() < MAX_CALLERS / SHARDS {
+                } else if own.len() < self.max / SHARDS {
                     own.insert(hash, caller);
                 }
             }
@@ -191,7 +206,7 @@ impl Callers {
 
     /// Forgets all callers.
     pub(super) fn clear(&self) {
-        self.0.iter().for_each(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).clear());
+        self.shards.iter().for_each(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).clear());
     }
 }
 

@@ -101,6 +101,11 @@ pub(in crate::engine) struct Conduct {
 }
 
 impl Conduct {
+    /// No conduct yet of the callers of a scope besides the default one.
+    pub(in crate::engine) fn of_scope() -> Self {
+        Conduct { callers: Callers::of_scope(), ..Conduct::default() }
+    }
+
     fn counts(&self) -> MutexGuard<'_, Counts> {
         // Every step leaves the counts valid.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)

@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use super::text;
 use crate::core::{
     clock::Rfc3339,
+    digits::grouped,
     limit_status::{GoDuration, LimitExceeded, LimitStatus, LimitStatuses, Unit},
     template::SlotValue,
 };
@@ -189,13 +190,6 @@ fn refusal_value(field: LimitField, limit_status: &LimitStatus, refusal: &LimitE
         }
         _ => SlotValue::Null,
     }
-}
-
-/// Renders a number with commas between its thousands.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let comma = |n: usize| n > 0 && (digits.len() - n).is_multiple_of(3);
-    digits.chars().enumerate().flat_map(|(n, digit)| comma(n).then_some(',').into_iter().chain([digit])).collect()
 }
 
 fn millis(duration: Duration) -> u64 {
