@@ -232,9 +232,15 @@ fn on_terminal(args: &str) -> Option<Child> {
         skip_for_want_of("script", "status line");
         return None;
     }
-    let run = format!("{} --host 127.0.0.1 --port 0 {args}", env!("CARGO_BIN_EXE_fake-openai"));
+    // `exec`: not every shell gives way to the program, which is signalled as the child of `script`.
+    let run = format!("exec {} --host 127.0.0.1 --port 0 {args}", env!("CARGO_BIN_EXE_fake-openai"));
     let mut script = Command::new("script");
-    script.args(["-qefc", &run, "/dev/null"]).env("TERM", "xterm").env_remove("RUST_LOG").env_remove("NO_COLOR");
+    script
+        .args(["-qefc", &run, "/dev/null"])
+        .env("SHELL", "/bin/sh")
+        .env("TERM", "xterm")
+        .env_remove("RUST_LOG")
+        .env_remove("NO_COLOR");
     Some(script.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap())
 }
 
