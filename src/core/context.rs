@@ -262,7 +262,7 @@ pub(crate) mod tests {
             None
         }
 
-        fn for_each(&self, _: &mut dyn FnMut(&str, &[u8])) {}
+        fn for_each(&self, _: &mut dyn FnMut(&HeaderName, &[u8])) {}
     }
 
     const BODY: &str = r#"{"model":"a\"b","n":7,"deep":{"key":[1,null]}}"#;

@@ -23,3 +23,4 @@ pub mod response;
 pub mod secret;
 pub mod suggest;
 pub mod template;
+pub(crate) mod threads;

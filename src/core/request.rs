@@ -108,5 +108,12 @@ pub trait Headers {
     fn get(&self, name: &HeaderName) -> Option<&str>;
 
     /// Calls `visit` with the name and the value of each header.
-    fn for_each(&self, visit: &mut dyn FnMut(&str, &[u8]));
+    fn for_each(&self, visit: &mut dyn FnMut(&HeaderName, &[u8]));
+
+    /// Returns true if `is_meant` accepts the name of a header.
+    fn any_name(&self, is_meant: fn(&str) -> bool) -> bool {
+        let mut found = false;
+        self.for_each(&mut |name, _| found |= is_meant(name.as_str()));
+        found
+    }
 }

@@ -108,7 +108,7 @@ impl Engine {
         let drained = self.journal().drain();
         match self.access_log() {
             AccessLog::Off => {}
-            format => drained.iter().for_each(|entry| entry.line().write(format)),
+            format => drained.iter().for_each(|entry| entry.read().line().write(format)),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! The journal: the newest requests, each with what was sent and what became of it. Bounded in number and memory.
 
+mod bodies;
 mod brief;
 mod entry;
 mod file;
+mod heads;
+mod packed;
+mod shards;
 mod show;
-mod text;
 
 use std::{
     path::Path,
@@ -15,12 +18,13 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-pub use self::{entry::Entry, file::JournalFile};
-pub(super) use self::{
-    entry::{End, Head, Opened, SpareBuffers},
-    text::HeadText,
+pub(super) use self::entry::{End, Head, Opened};
+use self::shards::Shards;
+pub use self::{entry::Entry, file::JournalFile, packed::PackedEntry};
+use crate::{
+    config::JournalSpec,
+    core::response::{Body, Response},
 };
-use crate::config::JournalSpec;
 
 /// The newest requests. An entry is added when the request is received, and completed when its record is closed.
 ///
@@ -28,6 +32,7 @@ use crate::config::JournalSpec;
 pub struct Journal {
     spec: JournalSpec,
     slots: Box<[Slot]>,
+    shards: Shards,
     /// The number of the next entry, from 1.
     next: AtomicU64,
     /// The number below which no entry is kept.
@@ -43,14 +48,14 @@ type Slot = Mutex<SlotState>;
 
 #[derive(Default)]
 struct SlotState {
-    entry: Option<Arc<Entry>>,
+    entry: Option<Arc<PackedEntry>>,
     /// The part of the journal's memory that is counted for the entry, in bytes.
     counted: usize,
 }
 
 impl SlotState {
     /// Returns the entry if it has this number.
-    fn get(&self, number: u64) -> Option<Arc<Entry>> {
+    fn get(&self, number: u64) -> Option<Arc<PackedEntry>> {
         self.entry.clone().filter(|entry| entry.number() == number)
     }
 }
@@ -65,7 +70,16 @@ impl Journal {
         let file = file.map(JournalFile::open).transpose()?;
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (next, oldest) = (AtomicU64::new(1), AtomicU64::new(1));
-        Ok(Journal { spec, slots, next, oldest, memory: AtomicUsize::new(0), file, start: (Instant::now(), unix) })
+        Ok(Journal {
+            spec,
+            slots,
+            shards: Shards::new(),
+            next,
+            oldest,
+            memory: AtomicUsize::new(0),
+            file,
+            start: (Instant::now(), unix),
+        })
     }
 
     /// Returns the file that closed entries are appended to.
@@ -83,56 +97,55 @@ impl Journal {
         !self.slots.is_empty() || self.file.is_some()
     }
 
-    /// Adds the entry of a request that was received. Returns buffers for its response too.
-    pub(super) fn open(&self, opened: &Opened<'_, '_>) -> (Arc<Entry>, SpareBuffers) {
+    /// Adds the entry of a request that was received. Returns true too if a header is about its call.
+    pub(super) fn open(&self, opened: &Opened<'_, '_>) -> (Arc<PackedEntry>, bool) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (start, unix) = self.start;
         let received = unix + opened.context.started.saturating_duration_since(start);
-        let renew = |old| Entry::renew(old, number, received, opened, self.spec.body);
+        let renew = |old| {
+            let mut shard = self.shards.route(opened.route_number);
+            PackedEntry::open(old, number, received, opened, self.spec.body, shard.texts())
+        };
         if self.slots.is_empty() {
-            return renew(None);
+            let (entry, names_call, _) = renew(None);
+            return (entry, names_call);
         }
         let mut slot = self.lock(number);
         if slot.entry.as_ref().is_some_and(|newer| newer.number() > number) {
             // A thread that was slow must not replace a newer entry.
             drop(slot);
-            return renew(None);
+            let (entry, names_call, _) = renew(None);
+            return (entry, names_call);
         }
-        let (entry, buffers) = renew(slot.entry.take());
+        let (entry, names_call, size) = renew(slot.entry.take());
         slot.entry = Some(Arc::clone(&entry));
-        let size = entry.size() + buffers.size();
-        entry.set_counted(size);
         self.recount(slot, size);
-        (entry, buffers)
+        (entry, names_call)
     }
 
     /// Records the head of a response.
-    pub(super) fn respond(&self, entry: &Entry, head: Head) {
-        /// Size of a head that is counted at the end alone, in bytes.
-        const SMALL: usize = 2048;
-        let is_large = head.size() > SMALL;
-        entry.set_head(head);
-        if is_large {
-            self.count(entry);
+    pub(super) fn respond(&self, entry: &PackedEntry, head: Head, response: &Response, route: u16) {
+        entry.respond(head, response, self.spec.body, self.shards.route(route).texts());
+        if !matches!(response.body, Body::Full(_)) {
+            // It is counted at the end too, which may be far.
+            self.count(entry, entry.size());
         }
     }
 
-    /// Records the end of a request, unless it was recorded already.
-    pub(super) fn close(&self, entry: &Arc<Entry>, end: End) {
-        if !entry.set_end(end) {
-            return;
-        }
-        self.count(entry);
+    /// Records the end of a request, unless it was recorded already. `body` is the start of a stream's body.
+    pub(super) fn close(&self, entry: &Arc<PackedEntry>, end: End, body: &[u8], route: u16) {
+        let Some(size) = entry.close(end, body, |put| put(self.shards.route(route).texts())) else { return };
+        self.count(entry, size);
         if let Some(file) = &self.file {
             file.append(entry);
         }
     }
 
     /// Closes the entries of requests that are open, and returns them: the server stops, and cuts their responses.
-    pub(super) fn drain(&self) -> Vec<Arc<Entry>> {
+    pub(super) fn drain(&self) -> Vec<Arc<PackedEntry>> {
         let mut open = self.entries();
-        open.retain(|entry| entry.end().is_none());
-        open.iter().for_each(|entry| self.close(entry, entry.drained()));
+        open.retain(|entry| entry.is_open());
+        open.iter().for_each(|entry| self.close(entry, entry.drained(), b"", 0));
         open
     }
 
@@ -143,8 +156,7 @@ impl Journal {
     }
 
     /// Counts the memory of an entry, if it is not what is counted already. Usually it is: buffers are used again.
-    fn count(&self, entry: &Entry) {
-        let size = entry.size();
+    fn count(&self, entry: &PackedEntry, size: usize) {
         if self.slots.is_empty() || !entry.set_counted(size) {
             return;
         }
@@ -170,7 +182,7 @@ impl Journal {
     }
 
     /// Removes the entry of a slot, if it is meant.
-    fn remove(&self, slot: &Slot, is_meant: impl FnOnce(&Entry) -> bool) {
+    fn remove(&self, slot: &Slot, is_meant: impl FnOnce(&PackedEntry) -> bool) {
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.entry.as_deref().is_some_and(is_meant) {
             let removed = slot.entry.take();
@@ -201,7 +213,7 @@ impl Journal {
     }
 
     /// Returns the entries, oldest first.
-    pub fn entries(&self) -> Vec<Arc<Entry>> {
+    pub fn entries(&self) -> Vec<Arc<PackedEntry>> {
         let kept = |slot: &Slot| slot.lock().unwrap_or_else(PoisonError::into_inner).entry.clone();
         let mut entries: Vec<_> = self.slots.iter().filter_map(kept).collect();
         entries.sort_by_key(|entry| entry.number());
@@ -209,14 +221,14 @@ impl Journal {
     }
 
     /// Returns the newest of the last `looked_at` entries, newest first.
-    pub fn newest(&self, looked_at: usize) -> impl Iterator<Item = Arc<Entry>> {
+    pub fn newest(&self, looked_at: usize) -> impl Iterator<Item = Arc<PackedEntry>> {
         let (next, count) = (self.next.load(Ordering::Relaxed), self.slots.len().min(looked_at) as u64);
         let numbers = (next.saturating_sub(count).max(1)..next).rev();
         numbers.filter_map(|number| self.lock(number).get(number))
     }
 
     /// Returns the entry with this id.
-    pub fn entry(&self, id: &str) -> Option<Arc<Entry>> {
+    pub fn entry(&self, id: &str) -> Option<Arc<PackedEntry>> {
         let number = Entry::number_of(id)?;
         if self.slots.is_empty() {
             return None;

@@ -7,11 +7,10 @@ mod names;
 mod snapshot;
 
 use std::{
-    cell::Cell,
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -25,7 +24,7 @@ use self::names::{KnownNames, Names};
 pub use self::snapshot::{MetricsSnapshot, RequestLabels, Tokens};
 use super::outcome::{Outcome, Phase};
 use crate::{
-    core::{histogram::Histogram, limit_status::Unit},
+    core::{histogram::Histogram, limit_status::Unit, threads},
     traffic::fault::FaultLabel,
 };
 
@@ -65,6 +64,13 @@ pub(super) struct Labels {
     route: Name,
     model: Name,
     deployment: Name,
+}
+
+impl Labels {
+    /// The number of the route.
+    pub(super) fn route(self) -> u16 {
+        self.route
+    }
 }
 
 /// The counters of one scope.
@@ -224,19 +230,6 @@ impl Shard {
     }
 }
 
-/// The number of the calling thread, counted from the first thread that asked.
-fn thread_number() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
-    }
-    NUMBER.get().unwrap_or_else(|| {
-        let number = THREADS.fetch_add(1, Ordering::Relaxed);
-        NUMBER.set(Some(number));
-        number
-    })
-}
-
 impl Metrics {
     /// Creates counters at zero, in so many shards.
     pub(super) fn new(names: Arc<LabelNames>, shards: usize) -> Self {
@@ -251,7 +244,7 @@ impl Metrics {
 
     /// Returns the shard of the calling thread.
     fn shard(&self) -> MutexGuard<'_, Shard> {
-        let Padded(shard) = &self.shards[thread_number() % self.shards.len()];
+        let Padded(shard) = &self.shards[threads::number() % self.shards.len()];
         // No step under the lock leaves a count half-changed.
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -19,7 +19,7 @@ mod verification;
 
 pub use self::{
     access_log::{AccessLine, RequestDetails},
-    journal::{Entry, Journal},
+    journal::{Entry, Journal, PackedEntry},
     metrics::{
         ATTEMPT_BOUNDS, CallCounts, CallerCounts, MetricsSnapshot, RequestLabels, TimeHistogram, Timing, Tokens, UNITS,
     },

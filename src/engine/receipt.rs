@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::{
     attempts::{Arrived, Attempt, AttemptEnd, CallName, Continued, Failure, is_about_call},
-    journal::{End, Entry, Head, HeadText, Opened, SpareBuffers},
+    journal::{End, Head, Opened, PackedEntry},
     metrics::{ClosedRequest, Labels, Name, Tokens},
     outcome::{Outcome, Phase},
     scope::ScopeState,
@@ -37,11 +37,11 @@ pub struct Receipt {
     key: Name,
     attempt: Attempt,
     started: Instant,
-    entry: Option<Arc<Entry>>,
+    entry: Option<Arc<PackedEntry>>,
     /// True if the kept body is framed in HTTP chunks.
     is_framed: bool,
-    /// Buffers for the entry's texts of the response. That of the body has the start of a stream.
-    buffers: SpareBuffers,
+    /// The start of a stream's body, for the journal.
+    kept: Vec<u8>,
     /// The id that the client got in the head. It is set while the body can still fail.
     pub(super) request_id: Option<HeaderValue>,
     /// The request's reservation in its limits.
@@ -97,13 +97,13 @@ impl Receipt {
         let (labels, key) = scope.metrics.add_received(route, &model, &deployment, sent_key);
         let journal = &scope.records.journal;
         let is_recorded = journal.is_on() || scope.records.access_log != AccessLog::Off;
-        let recording = is_recorded.then(|| journal.open(&Opened { context, path, route, scope: scope.name.as_ref() }));
-        let (entry, buffers) = recording.unzip();
+        let recording = is_recorded.then(|| {
+            let route_number = labels.route();
+            journal.open(&Opened { context, path, route, route_number, scope: scope.name.as_ref() })
+        });
+        let (entry, names_call) = recording.unzip();
         let number = entry.as_ref().map(|entry| entry.number());
-        let names_call = match &entry {
-            Some(entry) => entry.names_call(),
-            None => has_call_header(context),
-        };
+        let names_call = names_call.unwrap_or_else(|| context.request.headers.any_name(is_about_call));
         let (attempt, arrived) = scope.attempts.open(context, route, call, names_call, number);
         scope.conduct.take_back(&attempt.disproved);
         if let Some(Arrived { name, continued }) = arrived {
@@ -124,7 +124,7 @@ impl Receipt {
             started: context.started,
             entry,
             is_framed: false,
-            buffers: buffers.unwrap_or_default(),
+            kept: Vec::new(),
             request_id: None,
             reservation: None,
             permit: None,
@@ -182,7 +182,10 @@ impl Receipt {
         let journal = &self.scope.records.journal;
         let head = Head {
             status: response.status,
-            text: HeadText::new(mem::take(&mut self.buffers.head), response, journal.spec().body),
+            full_length: match &response.body {
+                Body::Full(body) => Some(body.len() as u64),
+                _ => None,
+            },
             faults: plan.texts(response.status).map(Box::from).collect(),
             reply: response.reply.clone(),
             cost: response.cost,
@@ -192,7 +195,7 @@ impl Receipt {
             own: context.elapsed().saturating_sub(context.queued),
             is_stream,
         };
-        journal.respond(entry, head);
+        journal.respond(entry, head, response, self.labels.route());
     }
 
     /// Records what the response announces about its failure, or that it may yet fail.
@@ -208,7 +211,7 @@ impl Receipt {
         }
         let may_fail = !matches!(response.body, Body::Full(_) | Body::Session(_)) || !plan.is_empty();
         attempts.respond(&mut self.attempt, failure, may_fail, context, route);
-        conduct.respond(context, &failure, || attempts.caller(context), attempts.now());
+        conduct.respond(context, &failure, || attempts.caller(context), || attempts.now());
     }
 
     /// Records that the head is sent.
@@ -248,10 +251,9 @@ impl Receipt {
 
     /// Keeps the start of a stream's body for the journal.
     pub fn keep(&mut self, bytes: &[u8]) {
-        let kept = &mut self.buffers.body;
-        let rest = self.scope.records.journal.spec().body.saturating_sub(kept.len());
+        let rest = self.scope.records.journal.spec().body.saturating_sub(self.kept.len());
         if self.entry.is_some() && rest > 0 {
-            kept.extend_from_slice(&bytes[..bytes.len().min(rest)]);
+            self.kept.extend_from_slice(&bytes[..bytes.len().min(rest)]);
         }
     }
 
@@ -328,24 +330,22 @@ impl Receipt {
         if let Some(number) = closed.first {
             entry.set_attempt(CallName::Number(number), Continued { number: 1, ..Continued::default() });
         }
-        let full = entry.full_length().filter(|_| is_complete(&outcome) && sent.bytes == 0);
         let end = End {
             outcome,
             phase,
             status,
             events: sent.events,
-            bytes: full.unwrap_or(sent.bytes),
+            bytes: sent.bytes,
             undelivered: tokens.map_or(0, |tokens| tokens.undelivered),
             first_token: sent.first_token,
             intended_end: sent.intended_end,
             end: now,
-            body: mem::take(&mut self.buffers.body),
             is_framed: self.is_framed,
         };
-        self.scope.records.journal.close(&entry, end);
+        self.scope.records.journal.close(&entry, end, &self.kept, self.labels.route());
         match self.scope.records.access_log {
             AccessLog::Off => {}
-            format => entry.line().write(format),
+            format => entry.read().line().write(format),
         }
     }
 
@@ -363,13 +363,6 @@ fn is_spent(context: &RequestContext<'_>) -> bool {
         Some(ApiError::Injected { name, .. }) => name == "insufficient_quota",
         _ => false,
     }
-}
-
-/// Returns true if a header is about the call that a request belongs to.
-fn has_call_header(context: &RequestContext<'_>) -> bool {
-    let mut found = false;
-    context.request.headers.for_each(&mut |name, _| found |= is_about_call(name));
-    found
 }
 
 impl Drop for Receipt {

@@ -11,7 +11,7 @@ pub use self::{
     error::{Nearest, VerifyError},
     times::Times,
 };
-use super::{Engine, Entry};
+use super::{Engine, Entry, PackedEntry};
 use crate::traffic::matcher::Matcher;
 
 /// Maximum number of ids in the result of a failed verification.
@@ -77,21 +77,21 @@ pub struct KnownMatches(BTreeMap<(u64, usize), bool>);
 
 impl KnownMatches {
     /// Forgets the results of entries that are no longer kept.
-    fn forget_before(&mut self, entries: &[Arc<Entry>]) {
+    fn forget_before(&mut self, entries: &[Arc<PackedEntry>]) {
         let oldest = entries.first().map_or(u64::MAX, |entry| entry.number());
         if self.0.first_key_value().is_some_and(|((number, _), _)| *number < oldest) {
             self.0 = self.0.split_off(&(oldest, 0));
         }
     }
 
-    fn is_match(&mut self, engine: &Engine, entry: &Entry, (n, matcher): (usize, &Matcher)) -> bool {
+    fn is_match(&mut self, engine: &Engine, entry: &PackedEntry, (n, matcher): (usize, &Matcher)) -> bool {
         let key = (entry.number(), n);
         if let Some(known) = self.0.get(&key) {
             return *known;
         }
-        // Read before the comparison: the response may end meanwhile.
+        let entry = entry.read();
         let is_final = entry.outcome().is_some() || !matcher.needs_end();
-        let is_match = engine.is_match(entry, matcher);
+        let is_match = engine.is_match(&entry, matcher);
         if is_final {
             self.0.insert(key, is_match);
         }
@@ -109,7 +109,7 @@ impl Verification {
     }
 
     /// Returns the entries that it is about, oldest first, and true if the journal is full.
-    fn entries(&self, engine: &Engine) -> (Vec<Arc<Entry>>, bool) {
+    fn entries(&self, engine: &Engine) -> (Vec<Arc<PackedEntry>>, bool) {
         let journal = engine.journal();
         let mut entries = journal.entries();
         let is_full = entries.len() >= journal.spec().entries;
@@ -130,7 +130,7 @@ impl Engine {
     /// Compares entries with what is expected, and returns the indexes of those that match.
     fn compare(
         &self,
-        entries: &[Arc<Entry>],
+        entries: &[Arc<PackedEntry>],
         expectation: &Expectation,
         known: &mut KnownMatches,
     ) -> (VerifyState, Vec<usize>) {
@@ -155,7 +155,7 @@ impl Engine {
     }
 
     /// Returns the indexes of the entries that match the steps in their order, up to the first step without one.
-    fn in_order(&self, entries: &[Arc<Entry>], steps: &[Matcher], known: &mut KnownMatches) -> Vec<usize> {
+    fn in_order(&self, entries: &[Arc<PackedEntry>], steps: &[Matcher], known: &mut KnownMatches) -> Vec<usize> {
         let mut found = Vec::new();
         let mut next = 0;
         for step in steps.iter().enumerate() {
@@ -194,7 +194,7 @@ impl Engine {
         Err(Details {
             expected: verification.expectation.to_string(),
             matched: matching.len() as u64,
-            entries: matching.iter().take(MOST_IDS).map(|at| entries[*at].id()).collect(),
+            entries: matching.iter().take(MOST_IDS).map(|at| Entry::id_of(entries[*at].number())).collect(),
             step,
             nearest,
             received: entries.len(),
@@ -206,10 +206,13 @@ impl Engine {
     }
 
     /// Returns the entry with the fewest mismatches; of several, the newest.
-    fn nearest<'e>(&self, entries: impl Iterator<Item = &'e Arc<Entry>>, matcher: &Matcher) -> Option<Nearest> {
-        let scored = entries.map(|entry| (entry, self.mismatches(entry, matcher)));
+    fn nearest<'e>(&self, entries: impl Iterator<Item = &'e Arc<PackedEntry>>, matcher: &Matcher) -> Option<Nearest> {
+        let scored = entries.map(|entry| (entry, self.mismatches(&entry.read(), matcher)));
         let (entry, mismatches) =
             scored.min_by_key(|(entry, mismatches)| (mismatches.len(), Reverse(entry.number())))?;
-        Some(Nearest { id: entry.id(), mismatches: mismatches.iter().map(ToString::to_string).collect() })
+        Some(Nearest {
+            id: Entry::id_of(entry.number()),
+            mismatches: mismatches.iter().map(ToString::to_string).collect(),
+        })
     }
 }

@@ -228,8 +228,13 @@ impl Headers for HeaderView<'_> {
         std::str::from_utf8(self.0.headers().get(name)?.as_bytes()).ok()
     }
 
-    fn for_each(&self, visit: &mut dyn FnMut(&str, &[u8])) {
-        self.0.headers().iter().for_each(|(name, value)| visit(name.as_str(), value.as_bytes()));
+    fn for_each(&self, visit: &mut dyn FnMut(&HeaderName, &[u8])) {
+        self.0.headers().iter().for_each(|(name, value)| visit(name, value.as_bytes()));
+    }
+
+    fn any_name(&self, is_meant: fn(&str) -> bool) -> bool {
+        // Cheaper than their values, which are lists.
+        self.0.headers().keys().any(|name| is_meant(name.as_str()))
     }
 }
 

@@ -7,11 +7,11 @@ use tokio::sync::oneshot;
 
 use super::{Running, http::Edge, verification::wait_on_thread};
 use crate::{
-    engine::{Entry, Expectation, Outcome, Times, Verification, VerifyError},
+    engine::{Entry, Expectation, Outcome, PackedEntry, Times, Verification, VerifyError},
     traffic::matcher::Matcher,
 };
 
-/// A request that was received, and what became of it.
+/// A request that was received, and what had become of it when it was read.
 #[derive(Clone)]
 pub struct Received {
     entry: Arc<Entry>,
@@ -180,8 +180,8 @@ pub(super) struct View<'a> {
 impl View<'_> {
     pub(super) fn requests(&self) -> Vec<Received> {
         let entries = self.edge.engine.get().journal().entries().into_iter();
-        let is_meant = |entry: &Arc<Entry>| self.scope.is_none_or(|scope| entry.scope() == scope);
-        entries.filter(is_meant).map(|entry| Received { entry }).collect()
+        let is_meant = |entry: &Arc<PackedEntry>| self.scope.is_none_or(|scope| entry.scope() == scope);
+        entries.filter(is_meant).map(|entry| Received { entry: Arc::new(entry.read()) }).collect()
     }
 
     fn count(&self, matcher: Matcher, times: Times) -> Verification {

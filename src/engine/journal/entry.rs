@@ -2,17 +2,13 @@
 
 use std::{
     net::IpAddr,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use http::{Method, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 
-use super::text::{HeadText, Part, SentText, emptied};
-
+use super::packed::Facts;
 use crate::{
     core::{
         context::RequestContext,
@@ -36,13 +32,17 @@ pub(in crate::engine) struct Opened<'a, 'c> {
     pub(in crate::engine) path: &'a str,
     /// The fixture file of the endpoint.
     pub(in crate::engine) route: &'a str,
+    /// The number of the route.
+    pub(in crate::engine) route_number: u16,
     pub(in crate::engine) scope: Option<&'a Arc<str>>,
 }
 
 /// The head of a response, and what was decided with it.
+#[derive(Clone)]
 pub(in crate::engine) struct Head {
     pub(in crate::engine) status: StatusCode,
-    pub(in crate::engine) text: HeadText,
+    /// The length of a full body.
+    pub(in crate::engine) full_length: Option<u64>,
     /// The faults, as they were written.
     pub(in crate::engine) faults: Vec<Box<str>>,
     pub(in crate::engine) reply: ReplyFacts,
@@ -58,6 +58,7 @@ pub(in crate::engine) struct Head {
 }
 
 /// The end of a request.
+#[derive(Clone)]
 pub(in crate::engine) struct End {
     pub(in crate::engine) outcome: Outcome,
     pub(in crate::engine) phase: Phase,
@@ -69,180 +70,48 @@ pub(in crate::engine) struct End {
     pub(in crate::engine) first_token: Option<Duration>,
     pub(in crate::engine) intended_end: Option<Duration>,
     pub(in crate::engine) end: Duration,
-    /// The start of a stream's body.
-    pub(in crate::engine) body: Vec<u8>,
-    /// True if it is framed in HTTP chunks.
+    /// True if the kept body is framed in HTTP chunks.
     pub(in crate::engine) is_framed: bool,
 }
 
-/// The part of the response that was sent so far.
-#[derive(Default)]
-struct Progress {
-    head: AtomicBool,
-    events: AtomicU64,
-    tokens: AtomicU64,
-    bytes: AtomicU64,
+/// The texts of a request beside its headers and its body.
+#[derive(Clone, Copy)]
+enum RequestText {
+    Path,
+    Query,
+    Key,
+    Model,
+    Deployment,
+    Route,
+    PathSecret,
 }
 
-/// Buffers of an old entry, to be used again.
-#[derive(Default)]
-pub(in crate::engine) struct SpareBuffers {
-    /// The buffer for the texts of the head.
-    pub(in crate::engine) head: Vec<u8>,
-    /// The buffer for the start of a stream's body.
-    pub(in crate::engine) body: Vec<u8>,
-}
-
-impl SpareBuffers {
-    pub(super) fn size(&self) -> usize {
-        self.head.capacity() + self.body.capacity()
-    }
-}
-
-/// One entry. Its request is complete from the start; the head and the end follow.
+/// One entry, as it was when it was read.
 pub struct Entry {
-    number: u64,
-    scope: Option<Arc<str>>,
-    /// Time since 1970.
-    received: Duration,
-    started: Instant,
-    client: IpAddr,
-    connection: ConnectionInfo,
-    method: Method,
-    text: SentText,
-    head: OnceLock<Head>,
-    progress: Progress,
-    end: OnceLock<End>,
+    pub(super) number: u64,
+    pub(super) scope: Option<Arc<str>>,
+    pub(super) facts: Facts,
+    /// The texts and headers of the request.
+    pub(super) request: super::heads::Head,
+    /// The start of the request's body.
+    pub(super) request_body: Vec<u8>,
+    pub(super) response_headers: Vec<(HeaderName, Vec<u8>)>,
+    /// The start of the response's body, as it was sent.
+    pub(super) response_body: Vec<u8>,
+    pub(super) head: Option<Head>,
+    pub(super) end: Option<End>,
     /// The call that the request belongs to, and its place in it.
-    attempt: OnceLock<Box<(CallName, Continued)>>,
-    /// The counted memory, in bytes.
-    counted: AtomicUsize,
+    pub(super) attempt: Option<(CallName, Continued)>,
 }
 
 impl Head {
     pub(super) fn size(&self) -> usize {
         let faults: usize = self.faults.iter().map(|fault| fault.len() + size_of::<Box<str>>()).sum();
-        let limits = self.limits.as_ref().map_or(0, |_| size_of::<LimitStatuses>());
-        self.text.capacity() + faults + limits
-    }
-}
-
-impl End {
-    pub(super) fn size(&self) -> usize {
-        self.body.capacity()
+        faults + self.limits.as_ref().map_or(0, |_| size_of::<LimitStatuses>())
     }
 }
 
 impl Entry {
-    /// Creates an entry, in the memory of an old one unless somebody reads that. Returns buffers for
-    /// the texts of its response too.
-    pub(super) fn renew(
-        old: Option<Arc<Entry>>,
-        number: u64,
-        received: Duration,
-        opened: &Opened<'_, '_>,
-        most_body: usize,
-    ) -> (Arc<Entry>, SpareBuffers) {
-        if let Some(mut old) = old
-            && let Some(entry) = Arc::get_mut(&mut old)
-        {
-            let buffer = entry.text.take_buffer();
-            let spare = SpareBuffers {
-                head: entry.head.take().map(|head| head.text.into_buffer()).unwrap_or_default(),
-                body: entry.end.take().map(|end| emptied(end.body)).unwrap_or_default(),
-            };
-            *entry = Entry::new(buffer, number, received, opened, most_body);
-            return (old, spare);
-        }
-        (Arc::new(Entry::new(Vec::new(), number, received, opened, most_body)), SpareBuffers::default())
-    }
-
-    fn new(buffer: Vec<u8>, number: u64, received: Duration, opened: &Opened<'_, '_>, most_body: usize) -> Self {
-        let request = opened.context.request;
-        Entry {
-            number,
-            scope: opened.scope.cloned(),
-            received,
-            started: opened.context.started,
-            client: request.client,
-            connection: request.connection,
-            method: request.method.clone(),
-            text: SentText::new(buffer, opened, most_body),
-            head: OnceLock::new(),
-            progress: Progress::default(),
-            end: OnceLock::new(),
-            attempt: OnceLock::new(),
-            counted: AtomicUsize::new(0),
-        }
-    }
-
-    pub(super) fn set_head(&self, head: Head) {
-        let _ = self.head.set(head);
-    }
-
-    /// Records how much of the response was sent so far.
-    pub(in crate::engine) fn set_progress(&self, events: u64, tokens: u64, bytes: u64) {
-        let progress = &self.progress;
-        progress.head.store(true, Ordering::Relaxed);
-        progress.events.store(events, Ordering::Relaxed);
-        progress.tokens.store(tokens, Ordering::Relaxed);
-        progress.bytes.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Returns the end of a response that the server's stop cuts now.
-    pub(super) fn drained(&self) -> End {
-        let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        let (head, progress) = (self.head(), &self.progress);
-        let (tokens, bytes) = (read(&progress.tokens), read(&progress.bytes));
-        let sent_head = progress.head.load(Ordering::Relaxed);
-        let output = head.and_then(|head| head.cost).map_or(0, |cost| cost.output);
-        End {
-            outcome: Outcome::Drained,
-            phase: Phase::reached(sent_head, head.is_some_and(|head| head.is_stream), tokens, bytes),
-            status: head.map(|head| head.status).filter(|_| sent_head),
-            events: read(&progress.events),
-            bytes,
-            undelivered: output.saturating_sub(tokens),
-            first_token: None,
-            intended_end: None,
-            end: self.started.elapsed(),
-            body: Vec::new(),
-            is_framed: false,
-        }
-    }
-
-    /// Sets the end. Returns false if there is one already.
-    pub(super) fn set_end(&self, end: End) -> bool {
-        self.end.set(end).is_ok()
-    }
-
-    /// Sets the call that the request belongs to.
-    pub(in crate::engine) fn set_attempt(&self, call: CallName, continued: Continued) {
-        let _ = self.attempt.set(Box::new((call, continued)));
-    }
-
-    pub(in crate::engine) fn attempt(&self) -> Option<&(CallName, Continued)> {
-        self.attempt.get().map(|attempt| &**attempt)
-    }
-
-    /// Returns the memory that the entry takes so far, in bytes.
-    pub(super) fn size(&self) -> usize {
-        let head = self.head().map_or(0, Head::size);
-        size_of::<Entry>() + self.text.capacity() + head + self.end().map_or(0, End::size)
-    }
-
-    /// Sets the memory that is counted. Returns false if it is the same as before.
-    pub(super) fn set_counted(&self, size: usize) -> bool {
-        let before = self.counted.load(Ordering::Relaxed);
-        self.counted.store(size, Ordering::Relaxed);
-        before != size
-    }
-
-    /// True if a header is about the call that the request belongs to.
-    pub(in crate::engine) fn names_call(&self) -> bool {
-        self.text.names_call
-    }
-
     /// The number of the entry, from 1 at the start of the server.
     pub fn number(&self) -> u64 {
         self.number
@@ -270,89 +139,106 @@ impl Entry {
 
     /// Time since 1970 when the request was received.
     pub fn received(&self) -> Duration {
-        self.received
+        self.facts.received
     }
 
     /// The time when work on the request began.
     pub fn started(&self) -> Instant {
-        self.started
+        self.facts.started
     }
 
     /// The address of the client.
     pub fn client(&self) -> IpAddr {
-        self.client
+        self.facts.client
     }
 
     /// The connection.
     pub fn connection(&self) -> ConnectionInfo {
-        self.connection
+        self.facts.connection
     }
 
     /// The method.
     pub fn method(&self) -> &Method {
-        &self.method
+        &self.facts.method
     }
 
     /// The path as it was sent. It may contain a secret.
     pub fn path(&self) -> &str {
-        self.text.text(Part::Path)
+        self.text(RequestText::Path)
     }
 
     /// The query as it was sent. It may contain a secret.
     pub fn query(&self) -> &str {
-        self.text.text(Part::Query)
+        self.text(RequestText::Query)
     }
 
     /// The headers as they were sent. They may contain secrets.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.text.headers()
+        shown_headers(&self.request.headers)
+    }
+
+    pub(in crate::engine) fn header_list(&self) -> &[(HeaderName, Vec<u8>)] {
+        &self.request.headers
     }
 
     /// The API key; `None` if there was none. It is a secret.
     pub fn key(&self) -> Option<&str> {
-        Some(self.text.text(Part::Key)).filter(|key| !key.is_empty())
+        Some(self.text(RequestText::Key)).filter(|key| !key.is_empty())
     }
 
     /// The requested model; empty if there was none.
     pub fn model(&self) -> &str {
-        self.text.text(Part::Model)
+        self.text(RequestText::Model)
     }
 
     /// The deployment in the path; empty if there was none.
     pub fn deployment(&self) -> &str {
-        self.text.text(Part::Deployment)
+        self.text(RequestText::Deployment)
     }
 
     /// The fixture file of the endpoint; empty for unknown paths.
     pub fn route(&self) -> &str {
-        self.text.text(Part::Route)
+        self.text(RequestText::Route)
     }
 
     /// The value of a segment of the path that is a secret by its name; empty if there is none.
     pub(super) fn path_secret(&self) -> &str {
-        self.text.text(Part::PathSecret)
+        self.text(RequestText::PathSecret)
     }
 
     /// The body, or its beginning if it was too long.
     pub fn body(&self) -> &[u8] {
-        self.text.bytes(Part::Body)
+        &self.request_body
     }
 
     /// The length of the body as it was sent, in bytes.
     pub fn body_bytes(&self) -> u64 {
-        self.text.body_bytes
-    }
-
-    /// Returns the length of a full body.
-    pub(in crate::engine) fn full_length(&self) -> Option<u64> {
-        self.head()?.text.full_length
+        self.facts.body_bytes
     }
 
     pub(in crate::engine) fn head(&self) -> Option<&Head> {
-        self.head.get()
+        self.head.as_ref()
     }
 
     pub(in crate::engine) fn end(&self) -> Option<&End> {
-        self.end.get()
+        self.end.as_ref()
     }
+
+    pub(in crate::engine) fn attempt(&self) -> Option<&(CallName, Continued)> {
+        self.attempt.as_ref()
+    }
+
+    /// The headers of the response.
+    pub(super) fn response_headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        shown_headers(&self.response_headers)
+    }
+
+    fn text(&self, part: RequestText) -> &str {
+        let text = self.request.texts.get(part as usize).map(Vec::as_slice);
+        std::str::from_utf8(text.unwrap_or_default()).unwrap_or_default()
+    }
+}
+
+fn shown_headers(headers: &[(HeaderName, Vec<u8>)]) -> impl Iterator<Item = (&str, &[u8])> {
+    headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
 }

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use super::Entry;
+use super::PackedEntry;
 
 /// Maximum number of entries that wait to be written. Further ones are dropped and counted.
 const MAX_WAITING: usize = 4096;
@@ -22,7 +22,7 @@ const QUIET: Duration = Duration::from_millis(100);
 
 /// The file, and the thread that writes it.
 pub struct JournalFile {
-    queue: Mutex<Option<SyncSender<Arc<Entry>>>>,
+    queue: Mutex<Option<SyncSender<Arc<PackedEntry>>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     shared: Arc<Shared>,
 }
@@ -54,7 +54,7 @@ impl JournalFile {
     }
 
     /// Appends an entry. It is dropped and counted if the disk is too slow.
-    pub(super) fn append(&self, entry: &Arc<Entry>) {
+    pub(super) fn append(&self, entry: &Arc<PackedEntry>) {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = queue.as_ref().map(|queue| queue.try_send(Arc::clone(entry)));
         if let Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) | None = sent {
@@ -85,7 +85,7 @@ impl Drop for JournalFile {
 }
 
 /// Writes entries until the queue is closed.
-fn write_all(file: File, waiting: &Receiver<Arc<Entry>>) -> io::Result<()> {
+fn write_all(file: File, waiting: &Receiver<Arc<PackedEntry>>) -> io::Result<()> {
     let mut out = BufWriter::new(file);
     loop {
         let entry = match waiting.recv_timeout(QUIET) {
@@ -99,7 +99,7 @@ fn write_all(file: File, waiting: &Receiver<Arc<Entry>>) -> io::Result<()> {
                 }
             }
         };
-        serde_json::to_writer(&mut out, &entry.show())?;
+        serde_json::to_writer(&mut out, &entry.read().show())?;
         out.write_all(b"\n")?;
     }
 }

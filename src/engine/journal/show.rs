@@ -99,7 +99,7 @@ impl Entry {
             let status = self.end().map_or(Some(head.status), |end| end.status);
             shown = json!({
                 "status": status.map(|status| status.as_u16()),
-                "headers": show_headers(head.text.headers(), hide),
+                "headers": show_headers(self.response_headers(), hide),
                 "finish_reason": head.reply.finish_reason.map(|reason| reason.name()),
                 "usage": head.cost.map(|_| json!({
                     "input": cost.input,
@@ -146,8 +146,7 @@ impl Entry {
         });
         let faults: Vec<_> =
             head.map(|head| head.faults.iter().map(|fault| hide.text(fault)).collect()).unwrap_or_default();
-        let headers = head.map(|head| head.text.headers());
-        let id = headers.and_then(|mut headers| headers.find(|(name, _)| is_request_id(name)));
+        let id = self.response_headers().find(|(name, _)| is_request_id(name));
         AccessLine {
             time: self.received_text(),
             client: Some(self.client()),
@@ -178,11 +177,11 @@ impl Entry {
 
     /// Returns the kept part of the response's body, and the length of the whole.
     fn response_body(&self) -> Option<(Cow<'_, [u8]>, u64)> {
-        let (head, end) = (self.head()?, self.end());
-        match (head.text.full_body(), end) {
-            (Some((body, length)), _) => Some((Cow::Borrowed(body), length)),
-            (None, Some(End { body, bytes, is_framed: true, .. })) => Some((unframed(body).into(), *bytes)),
-            (None, Some(End { body, bytes, .. })) if !body.is_empty() => Some((Cow::Borrowed(body), *bytes)),
+        let (head, end, body) = (self.head()?, self.end(), &self.response_body[..]);
+        match (head.full_length, end) {
+            (Some(length), _) => Some((Cow::Borrowed(body), length)),
+            (None, Some(End { bytes, is_framed: true, .. })) => Some((unframed(body).into(), *bytes)),
+            (None, Some(End { bytes, .. })) if !body.is_empty() => Some((Cow::Borrowed(body), *bytes)),
             _ => None,
         }
     }

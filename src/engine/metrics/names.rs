@@ -74,7 +74,11 @@ impl Names {
 
 /// The numbers of the names that one shard has met.
 #[derive(Default)]
-pub(super) struct KnownNames(HashMap<Arc<str>, Name, RandomState>);
+pub(super) struct KnownNames {
+    numbers: HashMap<Arc<str>, Name, RandomState>,
+    /// The name of the last request, which often is that of the next one too.
+    last: Option<(Arc<str>, Name)>,
+}
 
 impl KnownNames {
     /// Returns the number of a name.
@@ -82,14 +86,18 @@ impl KnownNames {
         if name.is_empty() {
             return EMPTY;
         }
-        if let Some(number) = self.0.get(name) {
+        if let Some((_, number)) = self.last.as_ref().filter(|(last, _)| **last == *name) {
+            return *number;
+        }
+        if let Some((known, number)) = self.numbers.get_key_value(name) {
+            self.last = Some((Arc::clone(known), *number));
             return *number;
         }
         let kept = cut(name);
         let kept = if names.are_keys { kept.into() } else { secret::in_text(kept) };
         let (number, known) = names.number(&kept);
         if *known == *name {
-            self.0.insert(known, number);
+            self.numbers.insert(known, number);
         }
         number
     }

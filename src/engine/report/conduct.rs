@@ -177,12 +177,12 @@ impl Conduct {
         context: &RequestContext<'_>,
         failure: &Failure,
         caller: impl FnOnce() -> u64,
-        now: Duration,
+        now: impl FnOnce() -> Duration,
     ) {
         if failure.wait.is_none() && !context.limit_statuses.are_reported() {
             return;
         }
-        self.callers.respond(caller(), context, failure.wait, now);
+        self.callers.respond(caller(), context, failure.wait, now());
         if failure.wait.is_some() {
             self.counts().announced += 1;
         }

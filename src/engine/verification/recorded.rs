@@ -27,12 +27,12 @@ struct EntryHeaders<'a>(&'a Entry);
 
 impl Headers for EntryHeaders<'_> {
     fn get(&self, name: &HeaderName) -> Option<&str> {
-        let (_, value) = self.0.headers().find(|(known, _)| name == known)?;
+        let (_, value) = self.0.header_list().iter().find(|(known, _)| name == known)?;
         std::str::from_utf8(value).ok()
     }
 
-    fn for_each(&self, visit: &mut dyn FnMut(&str, &[u8])) {
-        self.0.headers().for_each(|(name, value)| visit(name, value));
+    fn for_each(&self, visit: &mut dyn FnMut(&HeaderName, &[u8])) {
+        self.0.header_list().iter().for_each(|(name, value)| visit(name, value));
     }
 }
 

@@ -7,7 +7,10 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{Call, Problem, Reply, filter::Filter, no_page};
-use crate::{engine::Entry, server::http::Pieces};
+use crate::{
+    engine::{Entry, PackedEntry},
+    server::http::Pieces,
+};
 
 /// Number of entries on a page, unless the call asks for another.
 const USUAL_LIMIT: usize = 100;
@@ -39,7 +42,7 @@ pub(super) fn respond(call: &Call<'_>) -> Result<Reply, Problem> {
     match (call.method, &call.segments[1..]) {
         (&Method::GET, []) => list(call),
         (&Method::GET, [id]) => match journal.entry(id) {
-            Some(entry) => Ok(Reply::Json(StatusCode::OK, entry.show_with_response())),
+            Some(entry) => Ok(Reply::Json(StatusCode::OK, entry.read().show_with_response())),
             None => Err(Problem(
                 StatusCode::NOT_FOUND,
                 format!(
@@ -83,8 +86,8 @@ fn list(call: &Call<'_>) -> Result<Reply, Problem> {
             return Err(Problem(StatusCode::BAD_REQUEST, message));
         }
     };
-    let mut entries: Vec<Arc<Entry>> = call.engine.journal().entries();
-    entries.retain(|entry| filter.is_match(call.engine, entry));
+    let mut entries: Vec<Arc<PackedEntry>> = call.engine.journal().entries();
+    entries.retain(|entry| filter.is_match(call.engine, &entry.read()));
     if is_newest_first {
         entries.reverse();
     }
@@ -97,10 +100,11 @@ fn list(call: &Call<'_>) -> Result<Reply, Problem> {
     }
     if is_lines {
         entries.truncate(limit);
-        let lines = entries.into_iter().map(|entry| Bytes::from(format!("{}\n", entry.show())));
+        let lines = entries.into_iter().map(|entry| Bytes::from(format!("{}\n", entry.read().show())));
         return Ok(Reply::Pieces(JSON_LINES, Pieces::new(lines)));
     }
-    let next = if entries.len() > limit { entries.get(limit - 1).map(|entry| entry.id()) } else { None };
-    let shown: Vec<Value> = entries.iter().take(limit).map(|entry| entry.show()).collect();
+    let next =
+        if entries.len() > limit { entries.get(limit - 1).map(|entry| Entry::id_of(entry.number())) } else { None };
+    let shown: Vec<Value> = entries.iter().take(limit).map(|entry| entry.read().show()).collect();
     Ok(Reply::Json(StatusCode::OK, json!({"requests": shown, "next": next})))
 }

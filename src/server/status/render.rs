@@ -36,10 +36,11 @@ pub(super) fn status(
     view: &View,
     uptime: Duration,
 ) -> Value {
-    let newest: Vec<Arc<Entry>> = engine
+    let newest: Vec<Entry> = engine
         .journal()
         .newest(MAX_LOOKED_AT)
         .filter(|entry| scope.is_none_or(|scope| entry.scope() == scope))
+        .map(|entry| entry.read())
         .collect();
     let rules = engine.rules(scope);
     let scopes = engine.scopes().take(MAX_LISTED);
@@ -148,7 +149,7 @@ fn rows<'a>(name: &str, metrics: &'a MetricsSnapshot, label: impl Fn(&'a Request
 }
 
 /// Renders the state of the limits of each caller, as its newest request found it.
-fn limits(newest: &[Arc<Entry>]) -> Value {
+fn limits(newest: &[Entry]) -> Value {
     let (mut seen, mut rows) = (HashSet::new(), Vec::new());
     for entry in newest {
         let caller = (entry.key(), entry.key().is_none().then(|| entry.client()), entry.scope());

@@ -116,7 +116,7 @@ pub(crate) mod tests {
             headers.iter().find(|(known, _)| name == known).map(|(_, value)| *value)
         }
 
-        fn for_each(&self, _: &mut dyn FnMut(&str, &[u8])) {}
+        fn for_each(&self, _: &mut dyn FnMut(&HeaderName, &[u8])) {}
     }
 
     /// A request for a chat, with a few headers and a query.

@@ -40,8 +40,8 @@ impl Headers for OpeningHeaders {
         sent.or_else(|| self.authorization.as_deref().filter(|_| name == AUTHORIZATION))
     }
 
-    fn for_each(&self, visit: &mut dyn FnMut(&str, &[u8])) {
-        self.map.iter().for_each(|(name, value)| visit(name.as_str(), value.as_bytes()));
+    fn for_each(&self, visit: &mut dyn FnMut(&HeaderName, &[u8])) {
+        self.map.iter().for_each(|(name, value)| visit(name, value.as_bytes()));
     }
 }
 
