@@ -103,8 +103,7 @@ fn users_who_join_and_repeat_one_body_are_not_found_early() {
         now += Duration::from_millis(100);
     }
     assert!(server.report(None).traffic.by_status["429"] > 10);
-    // They return all at once, and most are refused again.
-    assert!(findings(&server).iter().all(|check| *check == "retry_storm"), "{:?}", findings(&server));
+    assert_eq!(findings(&server), Vec::<&str>::new());
     let retries = server.report(None).retries;
     assert!(retries.early == 0 && retries.could_not_be_told_apart > 10, "{retries:?}");
 }

@@ -4,14 +4,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use smallvec::SmallVec;
 
-use super::{
-    Finding, Judged, Retries, Row, ServerFacts, Streams, Verdict,
-    callers::CallerConduct,
-    conduct::{Counts, Events},
-};
+use super::{Finding, Judged, Retries, Row, ServerFacts, Streams, Verdict, callers::CallerConduct, conduct::Counts};
 use crate::{
     config::{CheckSpec, Checks, Severity, Threshold},
-    engine::Entry,
+    engine::{
+        Entry,
+        attempts::{Events, Tally},
+    },
 };
 
 /// Most attempts of one call, unless the settings give another number.
@@ -196,7 +195,7 @@ fn bottleneck(facts: &Facts<'_>, above: f64, _: &CheckSpec) -> Found {
 }
 
 fn retry_after(facts: &Facts<'_>, above: f64, _: &CheckSpec) -> Found {
-    let Counts { announced, early, least_share, .. } = facts.counts;
+    let Counts { announced, tally: Tally { early, least_share, .. }, .. } = facts.counts;
     let least = least_share.unwrap_or_default();
     let text = format!("announced waits were cut short by a retry, the shortest after {} of the wait", percent(least));
     judge_share(early, *announced, above, &[("early", early.count as f64), ("announced", *announced as f64)], &text)
@@ -215,26 +214,26 @@ fn retry_storm(facts: &Facts<'_>, above: f64, spec: &CheckSpec) -> Found {
             ),
             count: facts.retries.retries,
             numbers: BTreeMap::from([("mean", mean), ("most", most_attempts.into()), ("calls", calls as f64)]),
-            entries: facts.counts.most_attempts.1.into_iter().collect(),
+            entries: facts.counts.tally.most_attempts.1.into_iter().collect(),
         },
     }
 }
 
 fn hammering(facts: &Facts<'_>, above: f64, _: &CheckSpec) -> Found {
-    let events = &facts.counts.hammering;
+    let events = &facts.counts.tally.hammering;
     judge_count(events, above, format!("{} retries of one caller within one announced wait", events.count))
 }
 
 fn no_backoff(facts: &Facts<'_>, above: f64, _: &CheckSpec) -> Found {
-    let Counts { judged_waits, flat_waits, flat_entries, .. } = facts.counts;
+    let Tally { judged_waits, flat_waits, flat_entries, .. } = &facts.counts.tally;
     let events = Events { count: u64::try_from(*flat_waits).unwrap_or(0), entries: flat_entries.entries.clone() };
     judge_share(&events, *judged_waits, above, &[], "calls with three or more attempts have waits that do not grow")
 }
 
 fn retried_final(facts: &Facts<'_>, above: f64, _: &CheckSpec) -> Found {
     let statuses: Vec<_> =
-        facts.counts.final_statuses.iter().map(|(status, count)| format!("{count} after {status}")).collect();
-    let events = &facts.counts.retried_final;
+        facts.counts.tally.final_statuses.iter().map(|(status, count)| format!("{count} after {status}")).collect();
+    let events = &facts.counts.tally.retried_final;
     judge_count(events, above, format!("{} retries of final errors: {}", events.count, statuses.join(", ")))
 }
 
