@@ -48,7 +48,7 @@ impl Engine {
             uptime_s: server.uptime.as_secs_f64(),
             findings,
             checks,
-            limits: LimitFigures { decisions: self.decisions(), buckets },
+            limits: LimitFigures { decisions: self.decisions(scope), buckets },
             latency: latency(&snapshot),
             server: ServerFigures {
                 loop_lag_p99_ms: millis(server.loop_lag.0),
@@ -95,9 +95,12 @@ impl Engine {
         (counts, callers, buckets, open)
     }
 
-    fn decisions(&self) -> Vec<Decisions> {
-        let list = self.limits().decisions().into_iter();
-        list.map(|limit| Decisions { unit: limit.unit, per: limit.per, allowed: limit.allowed, refused: limit.refused })
+    /// Returns the decisions about the requests of a named scope, or about all.
+    fn decisions(&self, scope: Option<&str>) -> Vec<Decisions> {
+        let named = scope.filter(|name| !name.is_empty()).and_then(|name| self.scopes.get(name));
+        let list = named.map_or_else(|| self.limits().decisions(), |scope| scope.conduct.decisions().all());
+        list.into_iter()
+            .map(|limit| Decisions { unit: limit.unit, per: limit.per, allowed: limit.allowed, refused: limit.refused })
             .collect()
     }
 }

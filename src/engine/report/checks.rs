@@ -318,3 +318,40 @@ fn connection_churn(facts: &Facts<'_>, above: f64, _: &CheckSpec) -> Found {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_server_is_warned_of_before_all_other_findings() {
+        let counts = Counts {
+            tally: Tally { retried_final: Events { count: 1, ..Events::default() }, ..Tally::default() },
+            ..Counts::default()
+        };
+        let found = |millis: u64, measured: u64, settings: &Checks| {
+            let server = ServerFacts { loop_lag: (Duration::from_millis(millis), measured), ..ServerFacts::default() };
+            let facts = Facts {
+                counts: &counts,
+                callers: &[],
+                retries: &Retries::default(),
+                streams: &Streams::default(),
+                deployments: &[],
+                is_by_deployment: false,
+                server: &server,
+            };
+            let (judged, findings) = judge(settings, &facts);
+            let verdict = judged.iter().find(|judged| judged.check == "bottleneck").map(|judged| judged.verdict);
+            (verdict.unwrap(), findings)
+        };
+        let usual = Checks::default();
+        let (verdict, findings) = found(21, 20, &usual);
+        assert_eq!(verdict, Verdict::Warning);
+        let names: Vec<_> = findings.iter().map(|finding| finding.check).collect();
+        assert_eq!(names, ["bottleneck", "retried_final"], "a failed check comes after it");
+        assert_eq!(findings[0].text, "the server's own timers were 21 ms late at the 99th percentile");
+        assert_eq!(findings[0].numbers, BTreeMap::from([("loop_lag_p99_ms", 21.0)]));
+        assert_eq!(found(20, 20, &usual).0, Verdict::Passed);
+        assert_eq!(found(500, 19, &usual).0, Verdict::NotJudged, "too few measurements");
+    }
+}

@@ -12,6 +12,7 @@ use crate::{
         attempts::{Closed, Continued, Events, Failure, Finished, Tally},
         scope::ScopeState,
     },
+    traffic::limit::ScopeDecisions,
 };
 
 /// The counts of one scope, and its callers with their buckets.
@@ -55,6 +56,8 @@ impl ScopeState {
 pub(in crate::engine) struct Conduct {
     counts: Mutex<Counts>,
     callers: Callers,
+    /// The decisions of limits; none for the default scope.
+    decisions: ScopeDecisions,
 }
 
 impl Conduct {
@@ -105,6 +108,11 @@ impl Conduct {
         }
     }
 
+    /// The decisions of limits about the requests of a scope besides the default one.
+    pub(in crate::engine) fn decisions(&self) -> &ScopeDecisions {
+        &self.decisions
+    }
+
     /// Returns the counts, and the callers.
     pub(super) fn read(&self) -> Read {
         (self.counts().clone(), self.callers.list())
@@ -121,5 +129,6 @@ impl Conduct {
     pub(in crate::engine) fn clear(&self) {
         *self.counts() = Counts::default();
         self.callers.clear();
+        self.decisions.clear();
     }
 }
