@@ -83,7 +83,6 @@ pub(super) struct Attempt {
     connection: u64,
     /// The hash of the name, or the fingerprint where it is known.
     key: Option<u64>,
-    is_named: bool,
     /// True if the record of the key counts it as open.
     is_registered: bool,
     /// True if the client counts its retries, as far as its header shows.
@@ -143,7 +142,7 @@ impl Attempts {
         }
         let hasher = &self.shared.hasher;
         let key = name.map_or_else(|| key::fingerprint(hasher, context, route), |name| key::of_name(hasher, name));
-        (attempt.key, attempt.is_named) = (Some(key), name.is_some());
+        attempt.key = Some(key);
         let connection = attempt.connection;
         let is_on_new_connection = context.request.connection.request <= 1;
         let arrival = Arrival { at: opened, connection, is_on_new_connection, retries };
