@@ -1,13 +1,17 @@
 //! The attempts of logical calls: which requests belong to one call, and whether the client waited as it was asked to.
 //!
-//! A call has a name, or its requests are alike: same caller, route, model and content. Requests that are alike are only
-//! one call if one follows after a failure of the other. If they overlap, only names distinguish them.
+//! A call has a name, or its requests are alike: same caller, route, model and content. A request continues the call of
+//! one that is alike and failed before. If such requests overlap, only names and counted retries distinguish their calls.
+//! What was inferred from their sequence before is then taken back.
 
 mod call;
 mod facts;
 mod key;
 mod record;
+mod table;
+mod tally;
 mod wait;
+mod windows;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,20 +26,17 @@ use foldhash::quality::RandomState;
 
 pub(super) use self::{
     call::Continued,
-    facts::{Arrived, AttemptEnd, CallName, Closed, EndedCalls, Failure, OpenCalls, Tally},
+    facts::{Arrived, AttemptEnd, CallName, Closed, Failure, Finished, Followed},
     key::is_about_call,
+    tally::{Events, Tally},
 };
 use self::{
     call::{Call, Ended},
-    record::{Arrival, Evidence, Record},
+    record::{Arrival, Order, Record},
+    windows::Windows,
 };
 use crate::core::{clock::Clock, context::RequestContext, open_connections::OpenConnections};
 
-/// Maximum number of calls and fingerprints that are followed at once, in all scopes. Beyond it the oldest of the scope
-/// are dropped.
-const MAX_CALLS: usize = 100_000;
-/// Time after which a call without another attempt has ended.
-const LIFETIME: Duration = Duration::from_secs(120);
 /// Number of parts of the table, each with a lock of its own.
 const SHARDS: u64 = 16;
 /// Maximum number of expired records that one request removes.
@@ -46,6 +47,7 @@ pub(super) struct Attempts {
     shards: Box<[Mutex<Shard>]>,
     /// Number of records in all shards.
     records: AtomicUsize,
+    windows: Windows,
     clock: Clock,
     shared: Arc<Shared>,
 }
@@ -61,12 +63,18 @@ pub(super) struct Shared {
     pub(super) connections: Arc<OpenConnections>,
 }
 
+impl Shared {
+    fn next_call(&self) -> u64 {
+        self.calls.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
 #[derive(Default)]
 struct Shard {
     records: HashMap<u64, Record, foldhash::fast::RandomState>,
     /// The records by the time of their first or last use, the oldest first. Their number is that of the records.
     ages: VecDeque<(Duration, u64)>,
-    ended: EndedCalls,
+    finished: Finished,
 }
 
 /// One request, and its place among the attempts of its call.
@@ -75,20 +83,20 @@ pub(super) struct Attempt {
     connection: u64,
     /// The hash of the name, or the fingerprint where it is known.
     key: Option<u64>,
-    is_named: bool,
     /// True if the record of the key counts it as open.
     is_registered: bool,
+    /// True if the client counts its retries, as far as its header shows.
+    is_counted: bool,
     call: Option<u64>,
-    /// The inferences about other requests that this one disproves.
-    pub(super) disproved: Tally,
     /// The end as far as the response decides it.
     failure: Failure,
 }
 
 impl Attempts {
-    pub(super) fn new(clock: Clock, shared: Arc<Shared>) -> Self {
+    /// No calls yet of the default scope, or of another one.
+    pub(super) fn new(clock: Clock, shared: Arc<Shared>, is_default: bool) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Attempts { shards, records: AtomicUsize::new(0), clock, shared }
+        Attempts { shards, records: AtomicUsize::new(0), windows: Windows::new(is_default), clock, shared }
     }
 
     fn shard(&self, key: u64) -> MutexGuard<'_, Shard> {
@@ -125,51 +133,75 @@ impl Attempts {
             return (attempt, None);
         }
         let name = key::name(context, call);
-        let retries = key::retries(context);
-        if name.is_none() && retries == 0 && is_idle {
+        let counted = key::retries(context);
+        attempt.is_counted = counted.is_some();
+        let retries = counted.unwrap_or(0);
+        let is_sent = name.is_some() || retries > 0;
+        if !is_sent && is_idle {
             return (attempt, None);
         }
         let hasher = &self.shared.hasher;
         let key = name.map_or_else(|| key::fingerprint(hasher, context, route), |name| key::of_name(hasher, name));
-        (attempt.key, attempt.is_named) = (Some(key), name.is_some());
+        attempt.key = Some(key);
         let connection = attempt.connection;
-        let is_new = context.request.connection.request <= 1;
-        let arrival = Arrival { at: opened, connection, is_on_new_connection: is_new, retries };
+        let is_on_new_connection = context.request.connection.request <= 1;
+        let arrival = Arrival { at: opened, connection, is_on_new_connection, retries };
         let mut shard = self.shard(key);
         self.remove_expired(&mut shard, opened, REMOVED_AT_ONCE);
         let is_new = !shard.records.contains_key(&key);
-        if is_new && (name.is_none() && retries == 0 || !self.insert(&mut shard, key, name, opened)) {
+        if is_new && (!is_sent || !self.insert(&mut shard, key, name, opened)) {
             return (attempt, None);
         }
-        let Some(record) = shard.records.get_mut(&key) else { return (attempt, None) };
-        let found = record.find(&arrival, &self.shared.connections);
-        attempt.disproved = record.disproved();
-        record.opened(&arrival);
+        let Shard { records, finished, .. } = &mut *shard;
+        let Some(record) = records.get_mut(&key) else { return (attempt, None) };
+        let places = record.places();
+        let found = record.arrive(&arrival, &self.shared);
+        self.take_back(record);
         attempt.is_registered = true;
-        let (at, evidence) = found.unzip();
-        let continued = match at.and_then(|at| record.calls.get_mut(at)) {
-            Some(call) => {
-                attempt.call = Some(call.number);
-                let continued = call.next(opened, connection);
-                record.infer(continued, evidence.unwrap_or(Evidence::Sent), entry)
-            }
-            None if name.is_some() || retries > 0 => {
-                let call = Call::new(self.next_call(), connection, retries);
-                let number = call.number;
-                if record.push(call) {
-                    self.shared.places.fetch_add(1, Ordering::Relaxed);
-                    attempt.call = Some(number);
+        let mut continued = Continued { number: retries + 1, ..Continued::default() };
+        if let Some(at) = found {
+            continued = record.continue_call(at, &arrival);
+            attempt.call = Some(record.calls[at].number);
+            let is_early = continued.is_obeyed == Some(false);
+            let caller = || self.caller(context);
+            if record.is_inferred() {
+                let inferred = record.inferred.get_or_insert_default();
+                inferred.tally.add(&continued, entry);
+                if is_early {
+                    record.calls[at].add_early(continued.unit);
+                    let caller = caller();
+                    if let Some(ends) = self.windows.add(caller, opened, entry) {
+                        inferred.early.add(caller, ends);
+                    }
                 }
-                Continued { number: retries + 1, ..Continued::default() }
+            } else if is_early {
+                self.windows.add(caller(), opened, entry);
             }
-            None => return (attempt, None),
-        };
+        } else if is_sent {
+            let call = Call::new(self.shared.next_call(), connection, retries);
+            attempt.call = Some(call.number);
+            finished.calls.extend(record.push(call).map(|dropped| dropped.attempts));
+        }
+        self.settle(places, record);
         let name = match (&record.name, attempt.call) {
             (Some(name), _) => CallName::Named(name.clone()),
             (None, Some(number)) => CallName::Number(number),
             (None, None) => return (attempt, None),
         };
-        (attempt, Some(Arrived { name, continued }))
+        (attempt, Some(Arrived { name, continued, is_sent }))
+    }
+
+    /// Takes the inferences about a record back if they are disproved.
+    fn take_back(&self, record: &mut Record) {
+        if let Some(disproved) = record.disproved() {
+            self.windows.take_back(&disproved.early, &disproved.tally.early.entries);
+        }
+    }
+
+    /// Counts the places of a record that had so many before.
+    fn settle(&self, before: usize, record: &Record) {
+        self.shared.places.fetch_add(record.places(), Ordering::Relaxed);
+        self.shared.places.fetch_sub(before, Ordering::Relaxed);
     }
 
     /// Records the response that is returned, while the request can still be read. A failure, or a response that may yet
@@ -186,6 +218,9 @@ impl Attempts {
         if attempt.key.is_none() && (failure.is_failure || may_fail) {
             attempt.key = Some(key::fingerprint(&self.shared.hasher, context, route));
         }
+        if let Some(wait) = failure.wait {
+            self.windows.announce(self.caller(context), self.now(), wait);
+        }
     }
 
     /// Records the end of a request.
@@ -200,162 +235,64 @@ impl Attempts {
         let now = self.now();
         let mut shard = self.shard(key);
         self.remove_expired(&mut shard, now, REMOVED_AT_ONCE);
-        closed.ended = std::mem::take(&mut shard.ended);
+        closed.finished = std::mem::take(&mut shard.finished);
         let is_followed = shard.records.contains_key(&key);
         if !is_followed && (!is_failure || end.is_drained || !self.insert(&mut shard, key, None, now)) {
             closed.is_single = !is_failure;
             return closed;
         }
         let Some(record) = shard.records.get_mut(&key) else { return closed };
+        let places = record.places();
         record.last = record.last.max(now);
         if attempt.is_registered {
             record.open = record.open.saturating_sub(1);
-        } else if is_followed {
+        } else if is_followed && record.is_inferred() {
             // It was open while another request like it failed.
-            record.is_ambiguous |= !attempt.is_named;
+            record.leave_sequence(Order::Overlap, &self.shared);
+            self.take_back(record);
         }
+        let is_failure = is_failure && !end.is_drained;
         let ended = Ended {
             at: now,
             status: end.status,
-            is_failure: is_failure && !end.is_drained,
+            is_failure,
             is_cut: !end.is_complete,
             is_final: attempt.failure.is_final,
             wait: attempt.failure.wait,
             unit: attempt.failure.unit,
         };
         let known = attempt.call.and_then(|number| record.calls.iter().position(|call| call.number == number));
-        let Some(at) = known else {
-            if is_failure && !end.is_drained {
-                closed.first = self.begin(record, attempt, ended);
-            } else {
-                // A success beside a failure that waits for its next attempt: there are two calls.
-                record.is_ambiguous |= attempt.is_registered && record.calls.iter().any(Call::waits);
-                closed.is_single = !is_failure;
-            }
-            closed.is_ambiguous = record.is_ambiguous;
-            closed.disproved = record.disproved();
-            return closed;
-        };
-        let call = &mut record.calls[at];
-        call.open = call.open.saturating_sub(1);
-        call.ended = Some(ended);
-        if !is_failure {
-            call.successes += 1;
-            closed.is_duplicate = record.name.is_some() && call.successes > 1;
-            if !std::mem::replace(&mut call.is_counted, true) {
-                closed.ended.push(call.attempts);
-            }
-            if record.name.is_none() {
-                record.calls.remove(at);
-                self.shared.places.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        closed
-    }
-
-    /// Begins to follow a call whose first attempt failed.
-    fn begin(&self, record: &mut Record, attempt: &Attempt, ended: Ended) -> Option<u64> {
-        let mut call = Call::new(self.next_call(), attempt.connection, 0);
-        (call.open, call.ended) = (0, Some(ended));
-        let number = call.number;
-        if !record.push(call) {
-            return None;
-        }
-        self.shared.places.fetch_add(1, Ordering::Relaxed);
-        (!record.is_ambiguous).then_some(number)
-    }
-
-    fn next_call(&self) -> u64 {
-        self.shared.calls.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// Adds a record. Returns false if there is no room.
-    fn insert(&self, shard: &mut Shard, key: u64, name: Option<&str>, now: Duration) -> bool {
-        while self.shared.places.load(Ordering::Relaxed) >= MAX_CALLS {
-            if !self.remove_oldest(shard) {
-                return false;
-            }
-        }
-        let name = name.map(|name| key::shown(name).into());
-        shard.records.insert(key, Record::new(name, now));
-        shard.ages.push_back((now, key));
-        self.records.fetch_add(1, Ordering::Relaxed);
-        self.shared.places.fetch_add(1, Ordering::Relaxed);
-        true
-    }
-
-    /// Removes records whose last request is long ago.
-    fn remove_expired(&self, shard: &mut Shard, now: Duration, most: usize) {
-        for _ in 0..most {
-            let Some((at, key)) = shard.ages.front().copied() else { return };
-            if at + LIFETIME > now {
-                return;
-            }
-            match shard.records.get(&key) {
-                Some(record) if record.open > 0 || record.last + LIFETIME > now => {
-                    let last = if record.open > 0 { now } else { record.last };
-                    shard.ages.pop_front();
-                    shard.ages.push_back((last, key));
+        match known {
+            Some(at) => {
+                let call = &mut record.calls[at];
+                call.open = call.open.saturating_sub(1);
+                call.ended = Some(ended);
+                if !is_failure && !end.is_drained {
+                    call.successes += 1;
+                    closed.is_duplicate = record.name.is_some() && call.successes > 1;
+                    if !std::mem::replace(&mut call.is_counted, true) {
+                        closed.finished.add(call);
+                    }
+                    if record.name.is_none() {
+                        record.calls.remove(at);
+                    }
                 }
-                _ => _ = self.remove_oldest(shard),
+            }
+            None => {
+                let is_unknown = record.order == Order::Overlap;
+                record.unknown += u64::from(is_unknown);
+                closed.is_single = !is_failure && !end.is_drained;
+                // Where calls are unknown, only a client that counts may resolve them.
+                if is_failure && (!is_unknown || attempt.is_counted) {
+                    let call = Call::failed(self.shared.next_call(), attempt.connection, ended);
+                    closed.first = (!is_unknown).then_some(call.number);
+                    let dropped = record.push(call).filter(|_| !is_unknown);
+                    closed.finished.calls.extend(dropped.map(|call| call.attempts));
+                }
             }
         }
-    }
-
-    /// Removes the record at the front. Returns false if there is none.
-    fn remove_oldest(&self, shard: &mut Shard) -> bool {
-        let Some((_, key)) = shard.ages.pop_front() else { return false };
-        if let Some(record) = shard.records.remove(&key) {
-            self.records.fetch_sub(1, Ordering::Relaxed);
-            self.shared.places.fetch_sub(record.places(), Ordering::Relaxed);
-            let uncounted = record.calls.iter().filter(|call| !call.is_counted && !record.is_ambiguous);
-            shard.ended.extend(uncounted.map(|call| call.attempts));
-        }
-        true
-    }
-
-    /// Removes all calls that have expired. Returns their numbers of attempts.
-    pub(super) fn expire(&self) -> EndedCalls {
-        let now = self.now();
-        self.all(|shard| {
-            let most = shard.ages.len();
-            self.remove_expired(shard, now, most);
-            std::mem::take(&mut shard.ended)
-        })
-        .concat()
-    }
-
-    /// Returns the number of the calls that are not yet counted as ended.
-    pub(super) fn open_calls(&self) -> OpenCalls {
-        let of_shard = |shard: &mut Shard| {
-            let calls = shard
-                .records
-                .values()
-                .filter(|record| !record.is_ambiguous)
-                .flat_map(|record| &record.calls)
-                .filter(|call| !call.is_counted);
-            calls.fold(OpenCalls::default(), |sum, call| OpenCalls {
-                calls: sum.calls + 1,
-                attempts: sum.attempts + u64::from(call.attempts),
-            })
-        };
-        self.all(of_shard).into_iter().fold(OpenCalls::default(), |sum, part| OpenCalls {
-            calls: sum.calls + part.calls,
-            attempts: sum.attempts + part.attempts,
-        })
-    }
-
-    /// Forgets all calls.
-    pub(super) fn clear(&self) {
-        self.all(|shard| {
-            while self.remove_oldest(shard) {}
-            shard.ended.clear();
-        });
-    }
-
-    fn all<T>(&self, part: impl Fn(&mut Shard) -> T) -> Vec<T> {
-        let locked = |shard: &Mutex<Shard>| part(&mut shard.lock().unwrap_or_else(PoisonError::into_inner));
-        self.shards.iter().map(locked).collect()
+        self.settle(places, record);
+        closed
     }
 }
 

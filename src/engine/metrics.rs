@@ -299,8 +299,8 @@ impl Metrics {
     }
 
     /// Counts a retry before the announced wait was over.
-    pub(super) fn add_early_retry(&self, unit: Option<Unit>) {
-        self.shard().calls.add_early_retry(unit);
+    pub(super) fn add_early_retries(&self, unit: Option<Unit>, count: u64) {
+        self.shard().calls.add_early_retries(unit, count);
     }
 
     /// Counts the faults of one request.

@@ -288,6 +288,7 @@ impl Engine {
             deployment,
             path: context.request.path,
             scope: scope.limit_key(),
+            decisions: scope.name.as_ref().map(|_| scope.conduct.decisions()),
             cost: if self.limits.needs_cost() { endpoint.cost(context) } else { Cost::default() },
         };
         let mut limit_statuses = LimitStatuses::default();

@@ -105,11 +105,12 @@ impl Receipt {
         let number = entry.as_ref().map(|entry| entry.number());
         let names_call = names_call.unwrap_or_else(|| context.request.headers.any_name(is_about_call));
         let (attempt, arrived) = scope.attempts.open(context, route, call, names_call, number);
-        scope.conduct.take_back(&attempt.disproved);
-        if let Some(Arrived { name, continued }) = arrived {
-            scope.conduct.continued(&continued, scope.attempts.caller(context), scope.attempts.now(), number);
-            if continued.is_obeyed == Some(false) {
-                scope.metrics.add_early_retry(continued.unit);
+        if let Some(Arrived { name, continued, is_sent }) = arrived {
+            if is_sent {
+                scope.conduct.continued(&continued, number);
+            }
+            if is_sent && continued.is_obeyed == Some(false) {
+                scope.metrics.add_early_retries(continued.unit, 1);
             }
             if let Some(entry) = &entry {
                 entry.set_attempt(name, continued);
@@ -211,7 +212,9 @@ impl Receipt {
         }
         let may_fail = !matches!(response.body, Body::Full(_) | Body::Session(_)) || !plan.is_empty();
         attempts.respond(&mut self.attempt, failure, may_fail, context, route);
-        conduct.respond(context, &failure, || attempts.caller(context), || attempts.now());
+        // The limit of a planned error is made up.
+        let is_limited = plan.error().is_none();
+        conduct.respond(context, &failure, is_limited, || attempts.caller(context), || attempts.now());
     }
 
     /// Records that the head is sent.
@@ -312,7 +315,7 @@ impl Receipt {
         let is_abandoned = outcome == Outcome::ClientLeft && is_stream;
         let undelivered = tokens.filter(|_| is_abandoned).map_or(0, |tokens| tokens.undelivered);
         self.scope.conduct.closed(&closed, undelivered, self.entry.as_ref().map(|entry| entry.number()));
-        self.scope.metrics.add_calls(&closed.ended);
+        self.scope.add_finished(&closed.finished);
         self.scope.metrics.add_closed(&ClosedRequest {
             labels: self.labels,
             key: self.key,

@@ -63,7 +63,7 @@ impl Records {
         let counted = scope.counted_memory().take().unwrap_or_default();
         self.objects_memory.fetch_sub(counted, Ordering::Relaxed);
         self.journal.clear(Some(scope.name()));
-        scope.metrics.add_calls(&scope.attempts.expire());
+        scope.attempts.end().iter().for_each(|finished| scope.add_finished(finished));
         self.leaving().push(Arc::clone(&scope.metrics));
         self.dropped_conduct.add(&scope.conduct);
     }
@@ -115,7 +115,7 @@ impl ScopeState {
             sequence_counters: Arc::new(records.sequences.in_new_space()),
             resources,
         };
-        let attempts = Arc::new(Attempts::new(records.clock.clone(), Arc::clone(&records.attempts)));
+        let attempts = Attempts::new(records.clock.clone(), Arc::clone(&records.attempts), name.is_none());
         ScopeState {
             name,
             resets: Arc::default(),
@@ -123,7 +123,7 @@ impl ScopeState {
             state,
             counted_memory: Arc::new(Mutex::new(Some(0))),
             metrics: Arc::new(metrics),
-            attempts,
+            attempts: Arc::new(attempts),
             conduct: Arc::new(conduct),
             records: Arc::clone(records),
         }
@@ -360,7 +360,9 @@ impl Scopes {
 
     /// Removes the calls that have expired.
     pub(super) fn forget_idle(&self) {
-        self.all().iter().for_each(|scope| scope.metrics.add_calls(&scope.attempts.expire()));
+        self.all()
+            .iter()
+            .for_each(|scope| scope.attempts.expire().iter().for_each(|finished| scope.add_finished(finished)));
     }
 
     /// Returns the numbers of requests received and in flight, in all scopes.

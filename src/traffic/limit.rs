@@ -3,6 +3,7 @@
 //! Any number of limits may apply to a request. They are decided together: all of them are charged, or none is. A fixed
 //! window is the exception: it counts a request that it refuses.
 
+mod decisions;
 mod request;
 mod reservation;
 mod spec;
@@ -26,6 +27,7 @@ use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 
 pub use self::{
+    decisions::{Decisions, ScopeDecisions},
     request::LimitRequest,
     reservation::Reservation,
     spec::{Dimension, LimitSpec, Models, Period},
@@ -76,19 +78,6 @@ struct Limit {
 struct Counts {
     allowed: AtomicU64,
     refused: AtomicU64,
-}
-
-/// The decisions of the limits that count the same unit for the same dimensions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decisions {
-    /// The name of the unit.
-    pub unit: &'static str,
-    /// The names of the dimensions, separated by commas.
-    pub per: String,
-    /// Number of requests that were admitted.
-    pub allowed: u64,
-    /// Number of requests that were refused.
-    pub refused: u64,
 }
 
 impl Limits {
@@ -150,15 +139,10 @@ impl Limits {
 
     /// Returns the decisions so far, those of limits on the same unit for the same dimensions together.
     pub fn decisions(&self) -> Vec<Decisions> {
-        let mut all: Vec<Decisions> = Vec::new();
+        let mut all = Vec::new();
         for Limit { spec, counts, .. } in &self.list {
-            let per: Vec<_> = spec.per.iter().map(|dimension| dimension.name()).collect();
-            let (unit, per) = (spec.unit.name(), per.join(","));
             let (allowed, refused) = (counts.allowed.load(Ordering::Relaxed), counts.refused.load(Ordering::Relaxed));
-            match all.iter_mut().find(|known| known.unit == unit && known.per == per) {
-                Some(known) => (known.allowed, known.refused) = (known.allowed + allowed, known.refused + refused),
-                None => all.push(Decisions { unit, per, allowed, refused }),
-            }
+            decisions::add(&mut all, spec, allowed, refused);
         }
         all
     }
@@ -218,7 +202,7 @@ impl Limits {
                 // Nothing is charged, so the status is that without this request.
                 *decision = limit.algorithm.decide(shard.state(*bucket_key), now, 0);
             }
-            limit.counts.add(admitted, decision.admitted);
+            limit.count(request, admitted, decision.admitted);
             limit.report(decision.admitted, decision.too_large, decision.limit_status, *cost, limit_statuses);
             if admitted && limit.holds_reservation(self.reconcile) {
                 let bucket = BucketLocation::Local { key: *key, bucket_key: *bucket_key };
@@ -278,18 +262,18 @@ struct LockedBucket<'a> {
     decision: Decision,
 }
 
-impl Counts {
+impl Limit {
     /// Counts one decision: as allowed if all limits admit the request, as refused if this one does not.
-    fn add(&self, all_admit: bool, admits: bool) {
-        match (all_admit, admits) {
-            (true, _) => _ = self.allowed.fetch_add(1, Ordering::Relaxed),
-            (false, false) => _ = self.refused.fetch_add(1, Ordering::Relaxed),
-            (false, true) => {}
+    fn count(&self, request: &LimitRequest<'_>, all_admit: bool, admits: bool) {
+        if all_admit || !admits {
+            let count = if all_admit { &self.counts.allowed } else { &self.counts.refused };
+            count.fetch_add(1, Ordering::Relaxed);
+            if let Some(decisions) = request.decisions {
+                decisions.add(&self.spec, all_admit);
+            }
         }
     }
-}
 
-impl Limit {
     fn new(spec: LimitSpec) -> Self {
         let quota = Quota { limit: spec.quota, period: spec.period.nanos() };
         let burst = NonZeroU32::new(spec.max_at_once()).unwrap_or(NonZeroU32::MIN);

@@ -103,8 +103,7 @@ fn users_who_join_and_repeat_one_body_are_not_found_early() {
         now += Duration::from_millis(100);
     }
     assert!(server.report(None).traffic.by_status["429"] > 10);
-    // They return all at once, and most are refused again.
-    assert!(findings(&server).iter().all(|check| *check == "retry_storm"), "{:?}", findings(&server));
+    assert_eq!(findings(&server), Vec::<&str>::new());
     let retries = server.report(None).retries;
     assert!(retries.early == 0 && retries.could_not_be_told_apart > 10, "{retries:?}");
 }
@@ -310,6 +309,39 @@ fn thresholds_and_scopes_select_what_is_judged() {
     assert_eq!(unknown.status, 404);
     assert_eq!(Connection::open(server.address()).admin("POST", "/reset", "").status, 204);
     assert_eq!(server.report(None).retries.retries, 0);
+}
+
+#[test]
+fn decisions_of_limits_belong_to_their_scope() {
+    let server = serve(Config { limits: vec![LimitSpec::rpm(2)], ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    for number in 0..3 {
+        chat(&mut connection, &fault("scope=a"), &body(number));
+    }
+    chat(&mut connection, &fault("scope=b"), CHAT);
+    chat(&mut connection, "", CHAT);
+    let of = |scope: Option<&str>| {
+        let decisions = server.report(scope).limits.decisions;
+        decisions.iter().map(|limit| (limit.unit, limit.allowed, limit.refused)).collect::<Vec<_>>()
+    };
+    assert_eq!((of(Some("a")), of(Some("b"))), (vec![("requests", 2, 1)], vec![("requests", 1, 0)]));
+    assert_eq!(of(None), [("requests", 4, 1)]);
+    assert_eq!(connection.admin("POST", "/reset?scope=a", "").status, 204);
+    assert_eq!(of(Some("a")), []);
+}
+
+#[test]
+fn planned_refusals_offer_no_rate_to_a_limit() {
+    let (server, clock) = with_clock(Config::for_test());
+    let mut connection = Connection::open(server.address());
+    for second in 0..12 {
+        for number in 0..3 {
+            chat(&mut connection, &fault("429"), &body(second * 3 + number));
+        }
+        clock.advance(seconds(1));
+    }
+    assert_eq!(findings(&server), Vec::<&str>::new());
+    assert!(server.report(None).limits.buckets.is_empty());
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::core::limit_status::Unit;
 
 /// Time by which a retry may be earlier than announced: clocks and timers round.
@@ -27,7 +29,12 @@ pub(super) struct Call {
     first_wait: Option<(Duration, u32)>,
     /// True if the waits do not grow.
     is_flat: bool,
+    /// The inferred retries before the announced time.
+    pub(super) early: EarlyRetries,
 }
+
+/// Numbers of early retries, by the unit of the limit that refused the attempt before.
+pub(in crate::engine) type EarlyRetries = SmallVec<[(Option<Unit>, u64); 1]>;
 
 /// The end of an attempt.
 #[derive(Clone, Copy, Debug)]
@@ -60,8 +67,6 @@ pub(in crate::engine) struct Continued {
     pub(in crate::engine) unit: Option<Unit>,
     /// The status of the attempt before, if another one has to fail too.
     pub(in crate::engine) retried_final: Option<u16>,
-    /// True if it is only inferred from requests on different open connections.
-    pub(in crate::engine) is_pooled: bool,
     /// Changes of the numbers of calls with three or more attempts, and of those whose waits do not grow.
     pub(in crate::engine) judged: u64,
     pub(in crate::engine) flat: i64,
@@ -86,6 +91,20 @@ impl Call {
             is_counted: false,
             first_wait: None,
             is_flat: false,
+            early: EarlyRetries::new(),
+        }
+    }
+
+    /// Returns a call whose first attempt failed.
+    pub(super) fn failed(number: u64, connection: u64, ended: Ended) -> Self {
+        Call { open: 0, ended: Some(ended), ..Call::new(number, connection, 0) }
+    }
+
+    /// Counts an inferred retry before the announced time.
+    pub(super) fn add_early(&mut self, unit: Option<Unit>) {
+        match self.early.iter_mut().find(|(known, _)| *known == unit) {
+            Some((_, count)) => *count += 1,
+            None => self.early.push((unit, 1)),
         }
     }
 

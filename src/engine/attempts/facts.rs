@@ -3,16 +3,39 @@
 use std::{borrow::Cow, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method};
-use smallvec::SmallVec;
 
-use super::{call::Continued, wait};
+use super::{
+    call::{Call, Continued},
+    tally::Tally,
+    wait,
+};
 use crate::core::limit_status::Unit;
 
 /// Statuses after which another attempt fails too.
 const FINAL: [u16; 6] = [400, 401, 403, 404, 413, 422];
 
-/// The numbers of attempts of calls that ended.
-pub(in crate::engine) type EndedCalls = Vec<u32>;
+/// The calls that ended, and the conduct that nothing can disprove any more.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Finished {
+    /// The numbers of attempts of the calls.
+    pub(in crate::engine) calls: Vec<u32>,
+    /// Their inferred retries before the announced time.
+    pub(in crate::engine) early: Vec<(Option<Unit>, u64)>,
+    pub(in crate::engine) tally: Option<Box<Tally>>,
+}
+
+impl Finished {
+    /// Adds a call that ended.
+    pub(super) fn add(&mut self, call: &mut Call) {
+        self.calls.push(call.attempts);
+        self.early.extend(call.early.drain(..));
+    }
+
+    /// Adds conduct.
+    pub(super) fn add_tally(&mut self, tally: &Tally) {
+        self.tally.get_or_insert_default().merge(tally);
+    }
+}
 
 /// The announcements of a response about its failure.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,6 +70,8 @@ impl CallName {
 pub(in crate::engine) struct Arrived {
     pub(in crate::engine) name: CallName,
     pub(in crate::engine) continued: Continued,
+    /// True if the client names the call or counts its retries. Other inferences are counted once they hold.
+    pub(in crate::engine) is_sent: bool,
 }
 
 /// The facts that the end of a request shows.
@@ -56,47 +81,10 @@ pub(in crate::engine) struct Closed {
     pub(in crate::engine) first: Option<u64>,
     /// True if a named call succeeded before, and now once more.
     pub(in crate::engine) is_duplicate: bool,
-    /// True if the request was one of those whose call is unknown.
-    pub(in crate::engine) is_ambiguous: bool,
     /// True if it was the only attempt of its call, and succeeded.
     pub(in crate::engine) is_single: bool,
-    /// The inferences about other requests that it disproves.
-    pub(in crate::engine) disproved: Tally,
-    /// Numbers of attempts of the calls that have ended.
-    pub(in crate::engine) ended: EndedCalls,
-}
-
-/// Inferences from the order of requests: counted, and taken back if other requests disprove them.
-#[derive(Clone, Debug, Default)]
-pub(in crate::engine) struct Tally {
-    pub(in crate::engine) retries: u64,
-    pub(in crate::engine) early: u64,
-    pub(in crate::engine) obeyed: u64,
-    pub(in crate::engine) judged: u64,
-    pub(in crate::engine) flat: i64,
-    /// The statuses of final errors that were retried, with their numbers.
-    pub(in crate::engine) finals: SmallVec<[(u16, u64); 1]>,
-    /// The first entries of the journal that show them.
-    pub(in crate::engine) entries: SmallVec<[u64; 5]>,
-}
-
-impl Tally {
-    pub(super) fn add(&mut self, continued: &Continued, entry: Option<u64>) {
-        self.retries += 1;
-        self.early += u64::from(continued.is_obeyed == Some(false));
-        self.obeyed += u64::from(continued.is_obeyed == Some(true));
-        self.judged += continued.judged;
-        self.flat += continued.flat;
-        if let Some(status) = continued.retried_final {
-            match self.finals.iter_mut().find(|(known, _)| *known == status) {
-                Some((_, count)) => *count += 1,
-                None => self.finals.push((status, 1)),
-            }
-        }
-        let is_shown = continued.is_obeyed == Some(false) || continued.retried_final.is_some() || continued.flat > 0;
-        let room = self.entries.len() < self.entries.inline_size();
-        self.entries.extend(entry.filter(|_| is_shown && room));
-    }
+    /// The calls that have ended.
+    pub(in crate::engine) finished: Finished,
 }
 
 /// The end of a request, as its receipt knows it.
@@ -109,11 +97,12 @@ pub(in crate::engine) struct AttemptEnd {
     pub(in crate::engine) is_drained: bool,
 }
 
-/// The numbers of attempts of the calls that are still followed.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::engine) struct OpenCalls {
+/// The calls that are still followed, and the conduct that may yet be disproved.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Followed {
     pub(in crate::engine) calls: u64,
     pub(in crate::engine) attempts: u64,
+    pub(in crate::engine) tally: Tally,
 }
 
 impl Failure {

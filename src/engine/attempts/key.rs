@@ -50,11 +50,11 @@ pub(super) fn shown(name: &str) -> &str {
     &name[..end]
 }
 
-/// Returns the number of retries that the client counts itself. Zero is no proof of a first attempt: a caller may retry
-/// with new requests of its SDK.
-pub(super) fn retries(context: &RequestContext<'_>) -> u32 {
-    let count = context.request.headers.get(&RETRY_COUNT).and_then(|count| count.trim().parse().ok());
-    count.unwrap_or(0).min(MAX_RETRIES)
+/// Returns the number of retries that the client counts itself; `None` if it does not. Zero is no proof of a first
+/// attempt: a caller may retry with new requests of its SDK.
+pub(super) fn retries(context: &RequestContext<'_>) -> Option<u32> {
+    let count: u32 = context.request.headers.get(&RETRY_COUNT)?.trim().parse().ok()?;
+    Some(count.min(MAX_RETRIES))
 }
 
 /// Returns the hash of a name.

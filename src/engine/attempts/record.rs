@@ -5,34 +5,65 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::{
+    Shared,
     call::{Call, Continued, EARLY_TOLERANCE, Ended},
-    facts::Tally,
+    tally::Tally,
+    windows::ByWindow,
 };
-use crate::core::open_connections::OpenConnections;
 
-/// Maximum number of failed calls of one fingerprint that wait for their next attempt. Further ones are not followed.
-const MAX_ALIKE: usize = 64;
-/// Maximum number of connections that are remembered for one fingerprint.
-const MAX_CONNECTIONS: usize = 8;
-/// Time after a failure in which a request like it, on another connection, is taken for another call of the same client.
-const GRACE: Duration = Duration::from_millis(50);
+/// Maximum number of failed calls of one fingerprint that wait for their next attempt. Beyond it the one that has
+/// waited longest is dropped.
+const MAX_ALIKE: usize = 256;
+/// Time after a failure in which a new connection beside that of the failed request is that of another call.
+const AT_ONCE: Duration = Duration::from_millis(50);
+
+/// The assignment of requests without a name to their calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Order {
+    /// They do not overlap. Each one continues the call that waits.
+    #[default]
+    Sequence,
+    /// They overlap. Their calls are unknown.
+    Overlap,
+    /// The client counts its retries.
+    Counted,
+}
 
 /// The calls with one key.
 #[derive(Default)]
 pub(super) struct Record {
     /// The name; `None` if the key is a fingerprint.
     pub(super) name: Option<Box<str>>,
+    pub(super) order: Order,
+    /// The calls that are open or wait. In sequence there is one at most.
     pub(super) calls: SmallVec<[Call; 1]>,
-    /// The connections of the requests so far, the newest last.
-    connections: SmallVec<[u64; 4]>,
+    /// The failures that were continued in sequence.
+    past: SmallVec<[Past; 1]>,
     /// Number of requests whose response has not ended.
     pub(super) open: u32,
     /// Time of the last request or end.
     pub(super) last: Duration,
-    /// The inferences so far.
-    tally: Tally,
-    /// True if the calls of its requests are unknown: they are alike and overlap.
-    pub(super) is_ambiguous: bool,
+    /// The connection of the last request.
+    connection: u64,
+    /// The inferences from the sequence so far.
+    pub(super) inferred: Option<Box<Inferred>>,
+    /// Number of requests whose call is unknown.
+    pub(super) unknown: u64,
+}
+
+/// The inferences from the sequence of requests. They hold until an overlap disproves them.
+#[derive(Debug, Default)]
+pub(super) struct Inferred {
+    pub(super) tally: Tally,
+    pub(super) early: ByWindow,
+}
+
+/// A failure that another request continued.
+struct Past {
+    call: u64,
+    /// The connection; 0 once the client has used it again.
+    connection: u64,
+    ended: Ended,
 }
 
 /// One request that is received.
@@ -46,57 +77,81 @@ pub(super) struct Arrival {
     pub(super) retries: u32,
 }
 
-/// The evidence that a request belongs to a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Evidence {
-    /// The client names the call, or counts the retries.
-    Sent,
-    /// The request follows on the same connection, or on one in place of it.
-    Sequence,
-    /// The request follows on another connection of the client.
-    Pool,
-}
-
 impl Record {
     pub(super) fn new(name: Option<Box<str>>, now: Duration) -> Self {
         Record { name, last: now, ..Record::default() }
     }
 
-    /// Returns the place of the call that a request belongs to. `None`: it begins another call.
-    pub(super) fn find(&mut self, arrival: &Arrival, connections: &OpenConnections) -> Option<(usize, Evidence)> {
-        if self.name.is_some() {
-            return (!self.calls.is_empty()).then_some((0, Evidence::Sent));
-        }
-        self.is_ambiguous |= self.open > 0;
-        if arrival.retries > 0 {
-            return self.counted_by_client(arrival).map(|at| (at, Evidence::Sent));
-        }
-        if self.is_ambiguous {
-            return None;
-        }
-        let on_this = |call: &Call| call.waits() && call.connection == arrival.connection;
-        if let Some(at) = self.calls.iter().rposition(on_this) {
-            return Some((at, Evidence::Sequence));
-        }
-        if self.connections.contains(&arrival.connection) {
-            // The client goes back to another connection: it has several calls at once.
-            self.is_ambiguous |= self.connections.last() != Some(&arrival.connection);
-            return None;
-        }
-        // The client gave up the connection of its call. Soon after a failure it may be another of its calls.
-        let is_left = |call: &Call, ended: &Ended| {
-            let is_free = ended.is_cut || arrival.at >= ended.at + GRACE && !connections.is_open(call.connection);
-            call.waits() && is_free
-        };
-        if let Some(at) = self.earliest(is_left) {
-            return Some((at, Evidence::Sequence));
-        }
-        // A pool may send a retry on any connection that it has. A new one is that of another call.
-        let is_pooled = |call: &Call, _: &Ended| call.waits() && !arrival.is_on_new_connection;
-        self.earliest(is_pooled).map(|at| (at, Evidence::Pool))
+    /// Returns true if calls are only inferred from the sequence of requests.
+    pub(super) fn is_inferred(&self) -> bool {
+        self.name.is_none() && self.order == Order::Sequence
     }
 
-    /// Finds the call of a request whose client counts its retries: one that is due, then that of the connection.
+    /// Records a request. Returns the place of the call that it continues.
+    pub(super) fn arrive(&mut self, arrival: &Arrival, shared: &Shared) -> Option<usize> {
+        if self.name.is_none() && arrival.retries > 0 {
+            self.leave_sequence(Order::Counted, shared);
+        } else if self.is_inferred() && (self.open > 0 || self.is_of_another_call(arrival, shared)) {
+            self.leave_sequence(Order::Overlap, shared);
+        }
+        self.open += 1;
+        self.last = self.last.max(arrival.at);
+        self.connection = arrival.connection;
+        let is_own = |past: &&mut Past| past.connection == arrival.connection;
+        self.past.iter_mut().filter(is_own).for_each(|past| past.connection = 0);
+        match self.order {
+            _ if self.name.is_some() => (!self.calls.is_empty()).then_some(0),
+            Order::Sequence => self.calls.iter().position(Call::waits),
+            Order::Counted if arrival.retries > 0 => self.counted_by_client(arrival),
+            Order::Counted | Order::Overlap => None,
+        }
+    }
+
+    /// Returns true if the connection of a request shows that the client has several calls at once.
+    fn is_of_another_call(&self, arrival: &Arrival, shared: &Shared) -> bool {
+        let is_open = |connection| shared.connections.is_open(connection);
+        let is_burst = |call: &Call, ended: &Ended| {
+            let is_soon = arrival.at < ended.at + AT_ONCE && !ended.is_cut;
+            is_soon && arrival.is_on_new_connection && is_open(call.connection)
+        };
+        let is_early = |_: &Call, ended: &Ended| arrival.at + EARLY_TOLERANCE < ended.due();
+        if self.earliest(is_burst).is_some() {
+            return true;
+        }
+        // It goes back to a connection after the wait that was announced there: the others between were not its retries.
+        let is_due =
+            |past: &Past| past.connection == arrival.connection && past.ended.due() <= arrival.at + EARLY_TOLERANCE;
+        let was_early = self.inferred.as_ref().is_some_and(|inferred| inferred.tally.early.count > 0);
+        self.connection != arrival.connection
+            && arrival.connection != 0
+            && self.past.iter().any(is_due)
+            && (was_early || self.earliest(is_early).is_some())
+    }
+
+    /// Records that the sequence of requests is not that of one call after the other. Each failure is then one call.
+    pub(super) fn leave_sequence(&mut self, order: Order, shared: &Shared) {
+        if self.order == Order::Sequence {
+            let waiting = self.calls.drain(..).filter(Call::waits);
+            let waiting = waiting.filter_map(|call| Some((call.number, call.connection, call.ended?)));
+            let past = self.past.drain(..).map(|past| (past.call, past.connection, past.ended));
+            let mut calls: SmallVec<[Call; 1]> = SmallVec::new();
+            for (number, connection, ended) in past.chain(waiting) {
+                // A call of several attempts has its number only once.
+                let is_known = calls.iter().any(|call: &Call| call.number == number);
+                let number = if is_known { shared.next_call() } else { number };
+                calls.push(Call::failed(number, connection, ended));
+            }
+            self.unknown += calls.len() as u64;
+            self.calls = calls;
+        }
+        self.order = order;
+        if order == Order::Counted {
+            self.unknown = 0;
+        }
+    }
+
+    /// Finds the call of a request whose client counts its retries. Calls with the same count are interchangeable: one
+    /// that is due comes first, then that of the connection.
     fn counted_by_client(&self, arrival: &Arrival) -> Option<usize> {
         let rank = |(at, call): (usize, &Call)| {
             let ended = call.ended.filter(|_| call.waits() && call.attempts == arrival.retries)?;
@@ -104,59 +159,46 @@ impl Record {
             let is_own = call.connection == arrival.connection;
             Some((due > arrival.at + EARLY_TOLERANCE, !is_own, due, at))
         };
-        let counted = self.calls.iter().enumerate().filter_map(rank).min().map(|(.., at)| at);
-        counted.or_else(|| self.earliest(|call, _| call.waits() && !self.is_ambiguous))
+        self.calls.iter().enumerate().filter_map(rank).min().map(|(.., at)| at)
     }
 
-    /// Returns the place of the call whose next attempt is due first.
+    /// Returns the place of the waiting call that fits and is due first.
     fn earliest(&self, fits: impl Fn(&Call, &Ended) -> bool) -> Option<usize> {
         let due = |(at, call): (usize, &Call)| {
-            let ended = call.ended.as_ref().filter(|ended| fits(call, ended))?;
+            let ended = call.ended.as_ref().filter(|ended| call.waits() && fits(call, ended))?;
             Some((ended.due(), at))
         };
         self.calls.iter().enumerate().filter_map(due).min().map(|(_, at)| at)
     }
 
-    /// Records that a request is open.
-    pub(super) fn opened(&mut self, arrival: &Arrival) {
-        self.open += 1;
-        self.last = self.last.max(arrival.at);
-        self.connections.retain(|known| *known != arrival.connection);
-        if self.connections.len() >= MAX_CONNECTIONS {
-            self.connections.remove(0);
+    /// Continues a call with a request.
+    pub(super) fn continue_call(&mut self, at: usize, arrival: &Arrival) -> Continued {
+        let is_inferred = self.is_inferred();
+        let call = &mut self.calls[at];
+        if let Some(ended) = call.ended.filter(|_| is_inferred) {
+            if self.past.len() >= MAX_ALIKE {
+                self.past.remove(0);
+            }
+            self.past.push(Past { call: call.number, connection: call.connection, ended });
         }
-        self.connections.push(arrival.connection);
+        call.next(arrival.at, arrival.connection)
     }
 
-    /// Adds a call. Returns false if there are too many.
-    pub(super) fn push(&mut self, call: Call) -> bool {
-        let has_room = self.calls.len() < MAX_ALIKE;
-        if has_room {
-            self.calls.push(call);
-        }
-        has_room
+    /// Adds a call. Returns the one that is dropped for it.
+    pub(super) fn push(&mut self, call: Call) -> Option<Call> {
+        let is_full = self.calls.len() >= MAX_ALIKE;
+        let dropped = is_full.then(|| self.calls.remove(self.earliest(|_, _| true).unwrap_or_default()));
+        self.calls.push(call);
+        dropped
     }
 
-    /// Counts an attempt until it is disproved.
-    pub(super) fn infer(&mut self, continued: Continued, evidence: Evidence, entry: Option<u64>) -> Continued {
-        let is_pooled = evidence == Evidence::Pool;
-        let continued = match is_pooled {
-            true => Continued { is_pooled, retried_final: None, judged: 0, flat: 0, ..continued },
-            false => continued,
-        };
-        if evidence != Evidence::Sent {
-            self.tally.add(&continued, entry);
-        }
-        continued
-    }
-
-    /// Returns the inferences if they are disproved now.
-    pub(super) fn disproved(&mut self) -> Tally {
-        if self.is_ambiguous { std::mem::take(&mut self.tally) } else { Tally::default() }
+    /// Returns the inferences if they are disproved.
+    pub(super) fn disproved(&mut self) -> Option<Box<Inferred>> {
+        if self.is_inferred() { None } else { self.inferred.take() }
     }
 
     /// Number of places that the record takes in the table.
     pub(super) fn places(&self) -> usize {
-        1 + self.calls.len()
+        1 + self.calls.len() + self.past.len()
     }
 }

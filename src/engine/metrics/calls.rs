@@ -44,9 +44,9 @@ impl CallCounts {
         }
     }
 
-    pub(super) fn add_early_retry(&mut self, unit: Option<Unit>) {
+    pub(super) fn add_early_retries(&mut self, unit: Option<Unit>, count: u64) {
         let known = UNITS.iter().position(|known| Some(*known) == unit);
-        self.early_retries[known.unwrap_or(UNITS.len())] += 1;
+        self.early_retries[known.unwrap_or(UNITS.len())] += count;
     }
 }
 

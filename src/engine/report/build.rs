@@ -12,7 +12,7 @@ use super::{
     conduct::Counts,
 };
 use crate::{
-    engine::{Engine, MetricsSnapshot, Timing, attempts::OpenCalls},
+    engine::{Engine, MetricsSnapshot, Timing, attempts::Followed},
     traffic::limit::Dimension,
 };
 
@@ -24,7 +24,7 @@ impl Engine {
         let (counts, callers, buckets, open) = self.conduct(scope);
         let is_by_deployment = self.limits().specs().any(|spec| spec.per.contains(&Dimension::Deployment));
         let traffic = traffic(&snapshot);
-        let retries = retries(&snapshot, &counts, open);
+        let retries = retries(&snapshot, &counts, &open);
         let streams = Streams {
             streams: snapshot.calls.streams,
             abandoned: counts.abandoned.count,
@@ -48,7 +48,7 @@ impl Engine {
             uptime_s: server.uptime.as_secs_f64(),
             findings,
             checks,
-            limits: LimitFigures { decisions: self.decisions(), buckets },
+            limits: LimitFigures { decisions: self.decisions(scope), buckets },
             latency: latency(&snapshot),
             server: ServerFigures {
                 loop_lag_p99_ms: millis(server.loop_lag.0),
@@ -65,9 +65,9 @@ impl Engine {
     }
 
     /// Returns the conduct of the callers of one scope, or of all.
-    fn conduct(&self, scope: Option<&str>) -> (Counts, Vec<CallerConduct>, Vec<Bucket>, OpenCalls) {
+    fn conduct(&self, scope: Option<&str>) -> (Counts, Vec<CallerConduct>, Vec<Bucket>, Followed) {
         let (mut counts, mut callers, mut buckets, mut open) =
-            (Counts::default(), Vec::new(), Vec::new(), OpenCalls::default());
+            (Counts::default(), Vec::new(), Vec::new(), Followed::default());
         let mut add = |(own, list): super::conduct::Read| {
             counts.merge(&own);
             for (caller, own) in list {
@@ -84,18 +84,23 @@ impl Engine {
         };
         for state in self.scopes.all().iter().filter(|state| scope.is_none_or(|scope| scope == state.name())) {
             add(state.conduct.read());
-            let OpenCalls { calls, attempts } = state.attempts.open_calls();
+            let Followed { calls, attempts, tally } = state.attempts.followed();
             (open.calls, open.attempts) = (open.calls + calls, open.attempts + attempts);
+            open.tally.merge(&tally);
         }
         if scope.is_none() {
             add(self.scopes.records().dropped_conduct.read());
         }
+        counts.tally.merge(&open.tally);
         (counts, callers, buckets, open)
     }
 
-    fn decisions(&self) -> Vec<Decisions> {
-        let list = self.limits().decisions().into_iter();
-        list.map(|limit| Decisions { unit: limit.unit, per: limit.per, allowed: limit.allowed, refused: limit.refused })
+    /// Returns the decisions about the requests of a named scope, or about all.
+    fn decisions(&self, scope: Option<&str>) -> Vec<Decisions> {
+        let named = scope.filter(|name| !name.is_empty()).and_then(|name| self.scopes.get(name));
+        let list = named.map_or_else(|| self.limits().decisions(), |scope| scope.conduct.decisions().all());
+        list.into_iter()
+            .map(|limit| Decisions { unit: limit.unit, per: limit.per, allowed: limit.allowed, refused: limit.refused })
             .collect()
     }
 }
@@ -138,17 +143,17 @@ fn traffic(snapshot: &MetricsSnapshot) -> Traffic {
     }
 }
 
-fn retries(snapshot: &MetricsSnapshot, counts: &Counts, open: OpenCalls) -> Retries {
+fn retries(snapshot: &MetricsSnapshot, counts: &Counts, open: &Followed) -> Retries {
     let calls = snapshot.calls.calls() + open.calls;
     Retries {
         calls,
         attempts_per_call: checks::share(snapshot.calls.attempts + open.attempts, calls),
-        most_attempts: counts.most_attempts.0.max(u32::from(calls > 0)),
-        retries: counts.retries,
+        most_attempts: counts.tally.most_attempts.0.max(u32::from(calls > 0)),
+        retries: counts.tally.retries,
         announced_waits: counts.announced,
-        early: counts.early.count,
-        obeyed: counts.obeyed,
-        could_not_be_told_apart: counts.ambiguous,
+        early: counts.tally.early.count,
+        obeyed: counts.tally.obeyed,
+        could_not_be_told_apart: counts.tally.ambiguous,
     }
 }
 

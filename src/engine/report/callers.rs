@@ -1,4 +1,4 @@
-//! The callers: early retries within one wait, the offered rate against the limit, and the fill of their buckets.
+//! The callers: the offered rate against the limit, and the fill of their buckets.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -7,7 +7,6 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use smallvec::SmallVec;
 
 use crate::{
     core::{context::RequestContext, limit_status::Unit, secret},
@@ -66,10 +65,6 @@ pub(super) struct CallerConduct {
 #[derive(Clone, Default)]
 struct Caller {
     conduct: CallerConduct,
-    /// The end of the announced wait that early retries are counted in.
-    wait_ends: Duration,
-    early: u64,
-    early_entries: SmallVec<[u64; 5]>,
     /// The second that requests are counted in, and their number.
     second: (u64, u64),
     /// The shares of the limit in the seconds before, the newest last.
@@ -137,23 +132,8 @@ impl Callers {
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts an early retry. Returns the number of those within the announced wait, and their entries.
-    pub(super) fn add_early(
-        &self,
-        caller: u64,
-        now: Duration,
-        entry: Option<u64>,
-    ) -> Option<(u64, SmallVec<[u64; 5]>)> {
-        let mut shard = self.shard(caller);
-        let caller = shard.get_mut(&caller).filter(|caller| now < caller.wait_ends)?;
-        caller.early += 1;
-        let room = caller.early_entries.len() < 5;
-        caller.early_entries.extend(entry.filter(|_| room));
-        Some((caller.early, caller.early_entries.clone()))
-    }
-
-    /// Records a response that announces a wait, or reports limits.
-    pub(super) fn respond(&self, hash: u64, context: &RequestContext<'_>, wait: Option<Duration>, now: Duration) {
+    /// Records a response that reports limits.
+    pub(super) fn respond(&self, hash: u64, context: &RequestContext<'_>, now: Duration) {
         let mut shard = self.shard(hash);
         if !shard.contains_key(&hash) && shard.len() >= self.max / SHARDS {
             return;
@@ -162,10 +142,6 @@ impl Callers {
             let key_hash = context.credential().key.map(secret::fingerprint).unwrap_or_default();
             Caller { conduct: CallerConduct { key_hash, ..CallerConduct::default() }, ..Caller::default() }
         });
-        if let Some(wait) = wait.filter(|_| now >= caller.wait_ends) {
-            caller.wait_ends = now + wait;
-            (caller.early, caller.early_entries) = (0, SmallVec::new());
-        }
         let statuses = &context.limit_statuses;
         if let Some(status) = statuses.get(Unit::Requests).filter(|status| status.period != Duration::MAX) {
             caller.offer(status.limit, status.period, now);

@@ -4,14 +4,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use smallvec::SmallVec;
 
-use super::{
-    Finding, Judged, Retries, Row, ServerFacts, Streams, Verdict,
-    callers::CallerConduct,
-    conduct::{Counts, Events},
-};
+use super::{Finding, Judged, Retries, Row, ServerFacts, Streams, Verdict, callers::CallerConduct, conduct::Counts};
 use crate::{
     config::{CheckSpec, Checks, Severity, Threshold},
-    engine::Entry,
+    engine::{
+        Entry,
+        attempts::{Events, Tally},
+    },
 };
 
 /// Most attempts of one call, unless the settings give another number.
@@ -196,7 +195,7 @@ fn bottleneck(facts: &Facts<'_>, above: f64, _: &CheckSpec) -> Found {
 }
 
 fn retry_after(facts: &Facts<'_>, above: f64, _: &CheckSpec) -> Found {
-    let Counts { announced, early, least_share, .. } = facts.counts;
+    let Counts { announced, tally: Tally { early, least_share, .. }, .. } = facts.counts;
     let least = least_share.unwrap_or_default();
     let text = format!("announced waits were cut short by a retry, the shortest after {} of the wait", percent(least));
     judge_share(early, *announced, above, &[("early", early.count as f64), ("announced", *announced as f64)], &text)
@@ -215,26 +214,26 @@ fn retry_storm(facts: &Facts<'_>, above: f64, spec: &CheckSpec) -> Found {
             ),
             count: facts.retries.retries,
             numbers: BTreeMap::from([("mean", mean), ("most", most_attempts.into()), ("calls", calls as f64)]),
-            entries: facts.counts.most_attempts.1.into_iter().collect(),
+            entries: facts.counts.tally.most_attempts.1.into_iter().collect(),
         },
     }
 }
 
 fn hammering(facts: &Facts<'_>, above: f64, _: &CheckSpec) -> Found {
-    let events = &facts.counts.hammering;
+    let events = &facts.counts.tally.hammering;
     judge_count(events, above, format!("{} retries of one caller within one announced wait", events.count))
 }
 
 fn no_backoff(facts: &Facts<'_>, above: f64, _: &CheckSpec) -> Found {
-    let Counts { judged_waits, flat_waits, flat_entries, .. } = facts.counts;
+    let Tally { judged_waits, flat_waits, flat_entries, .. } = &facts.counts.tally;
     let events = Events { count: u64::try_from(*flat_waits).unwrap_or(0), entries: flat_entries.entries.clone() };
     judge_share(&events, *judged_waits, above, &[], "calls with three or more attempts have waits that do not grow")
 }
 
 fn retried_final(facts: &Facts<'_>, above: f64, _: &CheckSpec) -> Found {
     let statuses: Vec<_> =
-        facts.counts.final_statuses.iter().map(|(status, count)| format!("{count} after {status}")).collect();
-    let events = &facts.counts.retried_final;
+        facts.counts.tally.final_statuses.iter().map(|(status, count)| format!("{count} after {status}")).collect();
+    let events = &facts.counts.tally.retried_final;
     judge_count(events, above, format!("{} retries of final errors: {}", events.count, statuses.join(", ")))
 }
 
@@ -317,5 +316,42 @@ fn connection_churn(facts: &Facts<'_>, above: f64, _: &CheckSpec) -> Found {
             numbers: BTreeMap::from([("connections_per_request", per_request), ("rate", rate)]),
             entries: SmallVec::new(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_server_is_warned_of_before_all_other_findings() {
+        let counts = Counts {
+            tally: Tally { retried_final: Events { count: 1, ..Events::default() }, ..Tally::default() },
+            ..Counts::default()
+        };
+        let found = |millis: u64, measured: u64, settings: &Checks| {
+            let server = ServerFacts { loop_lag: (Duration::from_millis(millis), measured), ..ServerFacts::default() };
+            let facts = Facts {
+                counts: &counts,
+                callers: &[],
+                retries: &Retries::default(),
+                streams: &Streams::default(),
+                deployments: &[],
+                is_by_deployment: false,
+                server: &server,
+            };
+            let (judged, findings) = judge(settings, &facts);
+            let verdict = judged.iter().find(|judged| judged.check == "bottleneck").map(|judged| judged.verdict);
+            (verdict.unwrap(), findings)
+        };
+        let usual = Checks::default();
+        let (verdict, findings) = found(21, 20, &usual);
+        assert_eq!(verdict, Verdict::Warning);
+        let names: Vec<_> = findings.iter().map(|finding| finding.check).collect();
+        assert_eq!(names, ["bottleneck", "retried_final"], "a failed check comes after it");
+        assert_eq!(findings[0].text, "the server's own timers were 21 ms late at the 99th percentile");
+        assert_eq!(findings[0].numbers, BTreeMap::from([("loop_lag_p99_ms", 21.0)]));
+        assert_eq!(found(20, 20, &usual).0, Verdict::Passed);
+        assert_eq!(found(500, 19, &usual).0, Verdict::NotJudged, "too few measurements");
     }
 }

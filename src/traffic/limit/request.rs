@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Instant};
 
-use super::Dimension;
+use super::{Dimension, ScopeDecisions};
 use crate::core::limit_status::Cost;
 
 /// The parts of a request that limits read.
@@ -22,6 +22,8 @@ pub struct LimitRequest<'a> {
     pub path: &'a str,
     /// The scope and the number of its resets; `None` for the default scope, which was never reset.
     pub scope: Option<(&'a str, u64)>,
+    /// The place where the scope counts decisions; `None` for the default scope.
+    pub decisions: Option<&'a ScopeDecisions>,
     /// The cost to reserve; needed only if [`Limits::needs_cost`](super::Limits::needs_cost).
     pub cost: Cost,
 }

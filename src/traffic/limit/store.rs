@@ -108,7 +108,7 @@ impl Store {
                 wait: decision.wait,
                 period: Duration::from_nanos(limit.spec.period.nanos()),
             };
-            limit.counts.add(admitted, decision.admitted);
+            limit.count(request, admitted, decision.admitted);
             limit.report(decision.admitted, decision.too_large, limit_status, cost, limit_statuses);
             if admitted && limit.holds_reservation(limits.reconcile) {
                 if uses_slots(limit) {

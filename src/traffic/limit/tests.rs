@@ -13,7 +13,17 @@ use crate::core::{clock::ManualClock, limit_status::Cost};
 pub(crate) fn from_client(client: u32) -> LimitRequest<'static> {
     let ip = Ipv4Addr::from(client).into();
     let (at, cost) = (Instant::now(), Cost { input: 10, output: 5 });
-    LimitRequest { at, ip, key: None, model: "gpt-4o", deployment: None, path: "/v1", scope: None, cost }
+    LimitRequest {
+        at,
+        ip,
+        key: None,
+        model: "gpt-4o",
+        deployment: None,
+        path: "/v1",
+        scope: None,
+        decisions: None,
+        cost,
+    }
 }
 
 pub(crate) fn limits(specs: &[LimitSpec], reconcile: bool) -> (Arc<Limits>, ManualClock) {
