@@ -4,6 +4,8 @@
 //! - `cargo bench --bench wire`: CPU time of requests and streams that are answered at once.
 //! - `cargo bench --bench wire -- paced [N]`: N streams (10,000 if left out) of 20 tokens a second at once, and how late
 //!   their tokens are.
+//! - `cargo bench --bench wire -- records [PROGRAM]`: the CPU time of the journal, in turns with a server without it; and
+//!   that of another build of the program.
 //! - `cargo bench --bench wire -- idle`: memory, the time to start and to stop, the size of the program.
 //!
 //! Each takes three minutes at the most. The client has one core and the servers another, where the system has `taskset`.
@@ -16,6 +18,8 @@ mod idle;
 mod load;
 #[path = "wire/paced.rs"]
 mod paced;
+#[path = "wire/records.rs"]
+mod records;
 
 use std::{
     fs,
@@ -197,8 +201,9 @@ fn main() {
         Some("paced") => {
             paced::measure(args.get(1).map_or(10_000, |count| count.parse().expect("a number of streams")))
         }
+        Some("records") => records::measure(args.get(1).map(String::as_str), pin_client()),
         Some("idle") => idle::measure(),
         Some(bare::SERVE) => bare::serve(&args[1..]).expect("the bare server serves"),
-        Some(other) => eprintln!("{other}: there is only `paced [N]` and `idle`"),
+        Some(other) => eprintln!("{other}: there is only `paced [N]`, `records [PROGRAM]` and `idle`"),
     }
 }

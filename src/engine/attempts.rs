@@ -126,7 +126,6 @@ impl Attempts {
         names_call: bool,
         entry: Option<u64>,
     ) -> (Attempt, Option<Arrived>) {
-        let opened = self.clock.at(context.started);
         let mut attempt = Attempt { connection: context.request.connection.number, ..Attempt::default() };
         let is_idle = self.records.load(Ordering::Relaxed) == 0;
         if is_idle && call.is_none() && !names_call {
@@ -140,6 +139,7 @@ impl Attempts {
         if !is_sent && is_idle {
             return (attempt, None);
         }
+        let opened = self.clock.at(context.started);
         let hasher = &self.shared.hasher;
         let key = name.map_or_else(|| key::fingerprint(hasher, context, route), |name| key::of_name(hasher, name));
         attempt.key = Some(key);

@@ -96,6 +96,9 @@ struct Shard {
     streams_closed: u64,
     known: Known,
     rows: HashMap<RowKey, Row, RandomState>,
+    /// The row of the newest requests, which often are alike. It is added to the others when they differ, and before
+    /// rows are read.
+    newest: Option<(RowKey, Row)>,
     responses: [[u64; Phase::ALL.len()]; Outcome::ALL.len()],
     faults: HashMap<FaultLabel, u64, RandomState>,
     times: Option<Box<Times>>,
@@ -116,6 +119,13 @@ struct RowKey {
 struct Row {
     requests: u64,
     tokens: Tokens,
+}
+
+impl Row {
+    fn add(&mut self, more: Row) {
+        self.requests += more.requests;
+        self.tokens += more.tokens;
+    }
 }
 
 /// The numbers of the names that a shard has met.
@@ -197,15 +207,31 @@ pub(super) struct ClosedRequest {
 }
 
 impl Shard {
+    /// Adds requests to those with the same properties, or sets them aside as the newest.
+    fn add_newest(&mut self, key: RowKey, more: Row, max_rows: usize) {
+        match &mut self.newest {
+            Some((newest, row)) if *newest == key => row.add(more),
+            _ => {
+                self.settle(max_rows);
+                self.newest = Some((key, more));
+            }
+        }
+    }
+
+    /// Adds the newest row to the others.
+    fn settle(&mut self, max_rows: usize) {
+        if let Some((key, row)) = self.newest.take() {
+            self.add_row(key, row, max_rows);
+        }
+    }
+
     /// Adds requests to those with the same properties; beyond the bound, with the same route and status.
     fn add_row(&mut self, mut key: RowKey, more: Row, max_rows: usize) {
         if self.rows.len() >= max_rows && !self.rows.contains_key(&key) {
             key =
                 RowKey { labels: Labels { route: key.labels.route, ..Labels::default() }, key: 0, status: key.status };
         }
-        let row = self.rows.entry(key).or_default();
-        row.requests += more.requests;
-        row.tokens += more.tokens;
+        self.rows.entry(key).or_default().add(more);
     }
 
     /// Adds the counters of another shard.
@@ -214,7 +240,7 @@ impl Shard {
         self.closed += other.closed;
         self.streams_opened += other.streams_opened;
         self.streams_closed += other.streams_closed;
-        for (key, row) in &other.rows {
+        for (key, row) in other.rows.iter().chain(other.newest.as_ref().map(|(key, row)| (key, row))) {
             self.add_row(*key, *row, max_rows);
         }
         for (all, own) in self.responses.iter_mut().flatten().zip(other.responses.iter().flatten()) {
@@ -268,7 +294,7 @@ impl Metrics {
         shard.closed += 1;
         shard.streams_closed += u64::from(request.is_stream);
         let key = RowKey { labels: request.labels, key: request.key, status: request.status };
-        shard.add_row(key, Row { requests: 1, tokens: request.tokens.unwrap_or_default() }, self.max_rows);
+        shard.add_newest(key, Row { requests: 1, tokens: request.tokens.unwrap_or_default() }, self.max_rows);
         shard.responses[request.outcome.index()][request.phase.index()] += 1;
         shard.calls.add_closed(request.is_stream, request.is_single);
         let times = shard.times.get_or_insert_default();

@@ -121,7 +121,8 @@ impl Metrics {
         let (mut faults, mut received, mut closed): (BTreeMap<FaultLabel, u64>, u64, u64) = (BTreeMap::new(), 0, 0);
         let (mut streams_opened, mut streams_closed) = (0_u64, 0_u64);
         for Padded(shard) in &self.shards {
-            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.settle(self.max_rows);
             received += shard.received;
             closed += shard.closed;
             streams_opened += shard.streams_opened;
