@@ -110,7 +110,7 @@ fn respond_to_panic(request: &HttpRequest, worker: &Worker, panic: Panic) -> Htt
 
 async fn respond(request: &HttpRequest, payload: Payload, worker: &Worker) -> HttpResponse<SentBody> {
     let (edge, engine) = (&worker.edge, worker.engine());
-    if request.path().starts_with(admin::PREFIX) {
+    if admin::is_page(request.path()) {
         // Before CORS and sockets, which have no place there. Boxed, so that the future of other requests stays small.
         return Box::pin(access_log::logged(request, &engine, admin::respond(request, payload, edge))).await;
     }
