@@ -123,6 +123,8 @@ async fn respond(request: &HttpRequest, payload: Payload, worker: &Worker) -> Ht
         // Boxed, so that the future of other requests stays small.
         return Box::pin(websocket::respond(request, payload, edge)).await;
     }
+    // What follows CONNECT is the tunnel that the client wants: it waits for the response.
+    let payload = if request.method() == Method::CONNECT { Payload::None } else { payload };
     // A client that aborts its body does not read a response.
     let received = body::read(payload, request.headers(), edge.max_body, engine.body_memory()).await;
     let Ok(Received { body, files, share }) = received else {
