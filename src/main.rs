@@ -88,8 +88,12 @@ fn signals() -> std::io::Result<impl Future<Output = ()>> {
             "{}: no new connections are accepted, running requests finish; send it again to stop at once",
             next().await
         );
-        tokio::spawn(async move {
-            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+        // On a thread of its own: the end of the server writes files, and a disk or a pipe can block the others.
+        std::thread::spawn(move || {
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+            runtime.block_on(async {
+                tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+            });
             log::warn!("stopped at once");
             std::process::exit(1);
         });

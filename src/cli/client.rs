@@ -41,6 +41,10 @@ impl<'a> Client<'a> {
         let (authority, base) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
         let has_port = authority.rsplit(']').next().unwrap_or_default().contains(':');
         let authority = if has_port { authority.to_owned() } else { format!("{authority}:80") };
+        let port = authority.rsplit(':').next().unwrap_or_default();
+        if port.parse::<u16>().is_err() {
+            return Err(Failure::User(format!("{url}: `{port}` is not a port; write http://host:port")));
+        }
         Ok(Client { url, authority, base: base.trim_end_matches('/'), token })
     }
 
@@ -70,7 +74,11 @@ impl<'a> Client<'a> {
              {token}{rest}"
         );
         self.send(request.as_bytes(), patience).map_err(|error| {
-            Failure::Machine(format!("{}: no response: {error}; check that the server is running", self.url))
+            let what = match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "the time is over".to_owned(),
+                _ => error.to_string(),
+            };
+            Failure::Machine(format!("{}: no response: {what}; check that the server is running", self.url))
         })
     }
 

@@ -46,6 +46,9 @@ pub(super) fn run(options: &Options, token: Option<&str>) -> Result<(), Failure>
     let report: Value = serde_json::from_str(&text).map_err(|error| {
         Failure::Machine(format!("{}: the report is not JSON: {error}; use a server of this version", options.url))
     })?;
+    if !report["traffic"]["requests"].is_u64() || !report["findings"].is_array() {
+        return Err(Failure::User(format!("{}: the response is not a report; check the URL", options.url)));
+    }
     for (format, path) in [("junit", &options.junit), ("html", &options.html), ("json", &options.json)] {
         let Some(path) = path else { continue };
         let text = if format == "json" { text.clone() } else { fetch(format)? };
@@ -66,7 +69,7 @@ fn refusal(url: &str, status: u16, body: &str) -> Failure {
     let body: Value = serde_json::from_str(body).unwrap_or_default();
     let message = body["error"]["message"].as_str().unwrap_or("is it a fake-openai server?");
     let text = format!("{url}: the response has status {status}: {message}");
-    if status == 404 { Failure::User(text) } else { Failure::Machine(text) }
+    if [401, 403, 404].contains(&status) { Failure::User(text) } else { Failure::Machine(text) }
 }
 
 fn failed(report: &Value) -> Vec<&str> {

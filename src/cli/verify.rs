@@ -82,16 +82,16 @@ pub(super) fn verify(options: &Options, token: Option<&str>) -> Result<String, F
     let (status, body) = client.post("/__admin/verify", &options.body().to_string(), patience)?;
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let matched = body["matched"].as_u64().unwrap_or_default();
+    let at = |message: &str| format!("{}: {message}", options.url);
     match (status, body["message"].as_str(), body["error"]["message"].as_str()) {
         (200, ..) if body["ok"] == true => {
             Ok(format!("ok: {matched} {}\n", if matched == 1 { "request matches" } else { "requests match" }))
         }
         (422, Some(message), _) => Err(Failure::Unmet(message.to_owned())),
-        (409 | 503, _, Some(message)) => Err(Failure::Machine(message.to_owned())),
-        (_, _, Some(message)) => Err(Failure::User(message.to_owned())),
-        _ => Err(Failure::User(format!(
-            "{}: the response has status {status} and is not that of a fake-openai; check the URL",
-            options.url
-        ))),
+        (409 | 503, _, Some(message)) => Err(Failure::Machine(at(message))),
+        (_, _, Some(message)) => Err(Failure::User(at(message))),
+        _ => Err(Failure::User(at(&format!(
+            "the response has status {status} and is not that of a fake-openai; check the URL"
+        )))),
     }
 }

@@ -1,42 +1,44 @@
 //! Secrets: keys, tokens and passwords. Decides what is one, and masks it. Every output that may contain one uses this.
 
+mod body;
+
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
+
+pub use self::body::{in_body_text, in_json};
 
 /// The text in place of a secret of which nothing is shown.
 pub const HIDDEN: &str = "…";
 
 /// Names of headers, parameters, settings and members whose value is a secret: letters and digits only, in lower case.
-const NAMES: [&str; 21] = [
-    "admintoken",
-    "auth",
-    "authorization",
-    "cookie",
-    "credential",
-    "idtoken",
-    "key",
-    "pass",
-    "proxyauthorization",
-    "pwd",
-    "refreshtoken",
-    "securitytoken",
-    "setcookie",
-    "sig",
-    "sessiontoken",
-    "token",
-    "xamzcredential",
-    "xamzsecuritytoken",
-    "xauthtoken",
-    "accesstoken",
-    "bearertoken",
-];
+const NAMES: [&str; 8] = ["admintoken", "authentication", "cookie", "key", "pass", "pwd", "sig", "token"];
 
 /// Ends of names whose value is a secret, such as `x-goog-api-key`, `client_secret` and `X-Amz-Signature`.
-const NAME_ENDS: [&str; 7] =
-    ["apikey", "secret", "password", "signature", "subscriptionkey", "secretkey", "passphrase"];
+const NAME_ENDS: [&str; 21] = [
+    "accesskey",
+    "accesstoken",
+    "apikey",
+    "auth",
+    "authorization",
+    "authtoken",
+    "bearertoken",
+    "credential",
+    "credentials",
+    "idtoken",
+    "passphrase",
+    "password",
+    "privatekey",
+    "refreshtoken",
+    "secret",
+    "secretkey",
+    "securitytoken",
+    "sessiontoken",
+    "setcookie",
+    "signature",
+    "subscriptionkey",
+];
 
 /// Beginnings of the keys of known providers.
 const KEY_STARTS: [&str; 21] = [
@@ -108,6 +110,7 @@ pub fn in_query(query: &str) -> String {
     let shown = |pair: &str| match pair.split_once('=') {
         Some((name, value)) if is_secret_pair(name, value) => format!("{name}={HIDDEN}"),
         None if looks_like_key(&decoded(pair)) => HIDDEN.to_owned(),
+        Some((name, value)) if looks_like_key(&decoded(name)) => format!("{HIDDEN}={value}"),
         _ => pair.to_owned(),
     };
     query.split('&').map(shown).collect::<Vec<_>>().join("&")
@@ -125,7 +128,7 @@ fn decoded(text: &str) -> Cow<'_, str> {
 pub fn in_path<'a>(path: &'a str, secrets: &[&str]) -> Cow<'a, str> {
     let is_secret = |segment: &str| {
         let holds = |secret: &&str| !secret.is_empty() && segment.starts_with(secret);
-        looks_like_key(&decoded(segment)) || secrets.iter().any(holds)
+        key_start(&decoded(segment)).is_some() || secrets.iter().any(holds)
     };
     if !path.split('/').any(is_secret) {
         return Cow::Borrowed(path);
@@ -170,10 +173,24 @@ pub fn in_text(text: &str) -> Cow<'_, str> {
     if shown == text { Cow::Borrowed(text) } else { Cow::Owned(shown) }
 }
 
-/// Masks a word that is a key; the punctuation at its end is not part of it.
+/// Returns true if a key may begin after a character: `gpt-4o~sk-…`, `[sk-…]`, `key:sk-…`.
+fn is_separator(c: char) -> bool {
+    c.is_ascii() && !c.is_ascii_alphanumeric() && !['-', '_'].contains(&c)
+}
+
+/// Returns the place in a word from which its rest is a key.
+fn key_start(word: &str) -> Option<usize> {
+    let mut starts = [0].into_iter().chain(word.match_indices(is_separator).map(|(at, _)| at + 1));
+    starts.find(|start| looks_like_key(&word[*start..]))
+}
+
+/// Masks a word from where a key begins in it; the punctuation at its end is not part of the key.
 fn masked_if_key(word: &str) -> Cow<'_, str> {
-    let key = word.trim_end_matches([':', '.', '!', '?', '=', ']', '}']);
-    if looks_like_key(key) { Cow::Owned(mask(key) + &word[key.len()..]) } else { Cow::Borrowed(word) }
+    let end = word.trim_end_matches([':', '.', '!', '?', '=', ']', '}']).len();
+    match key_start(&word[..end]) {
+        Some(start) => Cow::Owned(format!("{}{}{}", &word[..start], mask(&word[start..end]), &word[end..])),
+        None => Cow::Borrowed(word),
+    }
 }
 
 /// Returns the value of a member for display: masked if its name or its text is that of a secret.
@@ -181,39 +198,9 @@ pub fn in_member<'a>(name: &str, text: &'a str) -> Cow<'a, str> {
     if is_secret_name(name) { Cow::Owned(mask(text)) } else { in_text(text) }
 }
 
-/// Masks the secrets in a JSON value: members with the name of a secret, and keys within texts.
-pub fn in_json(value: &mut Value) {
-    match value {
-        Value::String(text) => {
-            if let Cow::Owned(shown) = in_text(text) {
-                *text = shown;
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(in_json),
-        Value::Object(members) => {
-            for (name, value) in members {
-                if is_secret_name(name) { hide(value) } else { in_json(value) }
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Masks all texts and numbers in a value.
-fn hide(value: &mut Value) {
-    match value {
-        Value::String(text) => *text = mask(text),
-        Value::Number(_) => *value = Value::from(HIDDEN),
-        Value::Array(items) => items.iter_mut().for_each(hide),
-        Value::Object(members) => members.values_mut().for_each(hide),
-        _ => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
 
     use super::*;
 
@@ -271,11 +258,20 @@ mod tests {
             "admin_token",
             "client_secret",
             "password",
+            "Helicone-Auth",
+            "cf-aig-authorization",
+            "X-Session-Token",
+            "Authentication",
+            "vertex_credentials",
+            "private_key",
+            "aws_secret_access_key",
             "metadata.api_key",
         ] {
             assert!(is_secret_name(name), "{name}");
         }
-        for name in ["", "keys", "monkey", "max_tokens", "lorem_tokens", "api-version", "model", "page_token", "per"] {
+        for name in
+            ["", "author", "keys", "monkey", "max_tokens", "lorem_tokens", "api-version", "model", "page_token", "per"]
+        {
             assert!(!is_secret_name(name), "{name}");
         }
     }
@@ -288,7 +284,7 @@ mod tests {
             let shown = in_query(&format!("a=1&{name}=hidden&alt=sse"));
             assert_eq!(shown, format!("a=1&{name}=…&alt=sse"));
         }
-        assert_eq!(in_query("a=sk-12345678&b=sk%2D12345678&sk-12345678"), "a=…&b=…&…");
+        assert_eq!(in_query("a=sk-12345678&b=sk%2D12345678&sk-12345678&sk-12345678=1"), "a=…&b=…&…&…=1");
         for query in ["", "keys=1", "monkey=2&x", "model=gpt-4o", "api-version=2024-10-21"] {
             assert_eq!(in_query(query), query);
         }
@@ -299,6 +295,9 @@ mod tests {
         assert_eq!(in_path("/v1/models/gpt-4o", &[]), "/v1/models/gpt-4o");
         assert_eq!(in_path("/v1/sk-12345678/x", &[]), "/v1/…/x");
         assert_eq!(in_path("/v1/s%6B-12345678", &[""]), "/v1/…");
+        assert_eq!(in_path("/~scope=a~sk-12345678/v1", &[]), "/…/v1");
+        assert_eq!(in_path("/v1/sk-a.b.c.d.e", &[]), "/v1/…");
+        assert_eq!(in_path("/~429x2/v1", &[]), "/~429x2/v1");
         assert_eq!(in_path("/services/T0/B0/abc:x", &["abc"]), "/services/T0/B0/…");
     }
 
@@ -323,26 +322,15 @@ mod tests {
         for (text, shown) in [
             ("sk-12345678: there is no such command", "sk*********: there is no such command"),
             ("--apikey=sk-12345678", "--apikey=sk*********"),
+            ("gpt-4o~sk-12345678", "gpt-4o~sk*********"),
+            ("[sk-12345678], api_key:sk-12345678.", "[sk*********], api_key:sk*********."),
+            ("a/sk-12345678@eu", "a/sk-***********"),
             ("`redis://u:p@h`: wrong; write redis://host", "`redis://h`: wrong; write redis://host"),
             ("sk-fake is short, risk-free is no key", "sk-fake is short, risk-free is no key"),
         ] {
             assert_eq!(in_text(text), shown, "{text}");
         }
         assert!(matches!(in_text("nothing to hide"), Cow::Borrowed(_)));
-    }
-
-    #[test]
-    fn secrets_of_a_json_value_are_masked() {
-        let mut rule = json!({
-            "user": "use sk-12345678", "turn": 1,
-            "body": {"metadata.api_key": "abcdefgh", "token": [12, {"x": "abcd"}], "max_tokens": 5},
-        });
-        in_json(&mut rule);
-        let masked = json!({
-            "user": "use sk*********", "turn": 1,
-            "body": {"metadata.api_key": "ab******", "token": ["…", {"x": "a***"}], "max_tokens": 5},
-        });
-        assert_eq!(rule, masked);
         assert_eq!(in_member("api_key", "abcdefgh"), "ab******");
         assert_eq!(in_member("user", "abcdefgh"), "abcdefgh");
     }

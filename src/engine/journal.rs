@@ -207,6 +207,13 @@ impl Journal {
         true
     }
 
+    /// Returns the slots that had an entry so far. A large journal is mostly empty for long.
+    fn used_slots(&self) -> &[Slot] {
+        let used = usize::try_from(self.opened()).unwrap_or(usize::MAX);
+        // Numbers begin with 1, so the slot 0 is used last.
+        if used < self.slots.len() { &self.slots[1..=used] } else { &self.slots }
+    }
+
     /// Number of entries opened so far.
     pub fn opened(&self) -> u64 {
         self.next.load(Ordering::Relaxed) - 1
@@ -215,7 +222,7 @@ impl Journal {
     /// Returns the entries, oldest first.
     pub fn entries(&self) -> Vec<Arc<PackedEntry>> {
         let kept = |slot: &Slot| slot.lock().unwrap_or_else(PoisonError::into_inner).entry.clone();
-        let mut entries: Vec<_> = self.slots.iter().filter_map(kept).collect();
+        let mut entries: Vec<_> = self.used_slots().iter().filter_map(kept).collect();
         entries.sort_by_key(|entry| entry.number());
         entries
     }
@@ -238,7 +245,7 @@ impl Journal {
 
     /// Removes the entries of a scope; without one, all.
     pub fn clear(&self, scope: Option<&str>) {
-        for slot in &self.slots {
+        for slot in self.used_slots() {
             self.remove(slot, |entry| scope.is_none_or(|scope| entry.scope() == scope));
         }
     }

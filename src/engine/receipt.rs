@@ -60,6 +60,8 @@ struct Returned {
     is_stream: bool,
     /// Time until the head as planned.
     intended: Duration,
+    /// The time of a response that is sent whole at once, if it is known.
+    at_once: Option<Duration>,
     cost: Option<Cost>,
     cached: u64,
     reasoning: u64,
@@ -170,11 +172,16 @@ impl Receipt {
         if is_stream {
             self.scope.metrics.add_stream();
         }
+        let elapsed = self.entry.is_some().then(|| context.elapsed());
+        let is_at_once = matches!(response.body, Body::Full(_))
+            && matches!(response.head_timing, HeadTiming::After(Duration::ZERO))
+            && plan.is_empty();
         self.response = Some(Returned {
             status: response.status,
             sends_head: matches!(response.head_timing, HeadTiming::After(_)),
             is_stream,
             intended: context.intended,
+            at_once: elapsed.filter(|_| is_at_once),
             cost: response.cost,
             cached: response.reply.cached,
             reasoning: response.reply.reasoning,
@@ -193,7 +200,7 @@ impl Receipt {
             limits: (context.limit_statuses != LimitStatuses::default()).then(|| Box::new(context.limit_statuses)),
             queued: context.queued,
             intended: context.intended,
-            own: context.elapsed().saturating_sub(context.queued),
+            own: elapsed.unwrap_or_default().saturating_sub(context.queued),
             is_stream,
         };
         journal.respond(entry, head, response, self.labels.route());
@@ -274,7 +281,11 @@ impl Receipt {
     }
 
     fn close(&mut self) {
-        let (now, sent) = (self.started.elapsed(), mem::take(&mut self.sent));
+        let sent = mem::take(&mut self.sent);
+        // To read the clock once more would cost more than the time that has passed.
+        let at_once = self.response.as_ref().and_then(|response| response.at_once);
+        let at_once = at_once.filter(|_| self.outcome == Some(Outcome::Complete));
+        let now = at_once.unwrap_or_else(|| self.started.elapsed());
         let is_complete = |outcome: &Outcome| *outcome == Outcome::Complete;
         // While a panic unwinds, the edge responds with status 500 in place of the response.
         let panicked = thread::panicking();

@@ -1,25 +1,28 @@
 //! Scopes: isolated spaces of one server, for tests that run side by side. What a request changes, and what is counted
 //! about it, belongs to its scope.
 
+mod records;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
+pub(super) use self::records::Records;
 use super::{
-    attempts::{self, Attempts},
+    attempts::Attempts,
     journal::Journal,
-    metrics::{LabelNames, Metrics, MetricsSnapshot},
+    metrics::{Metrics, MetricsSnapshot},
     report::Conduct,
 };
 use crate::{
     config::AccessLog,
     core::clock::Clock,
     model::ModelBehavior,
-    resources::{sequence_counters::SequenceCounters, state::EngineState, store::ResourceStore},
+    resources::{state::EngineState, store::ResourceStore},
     traffic::rule::LiveRules,
 };
 
@@ -27,60 +30,6 @@ use crate::{
 const MAX_SCOPES: usize = 1000;
 /// Maximum memory of the objects of all scopes besides the default one, in bytes. Beyond it, idle scopes are dropped.
 const MAX_MEMORY: usize = 64 << 20;
-
-/// The records that all scopes share.
-pub(super) struct Records {
-    pub(super) journal: Journal,
-    pub(super) access_log: AccessLog,
-    clock: Clock,
-    pub(super) attempts: Arc<attempts::Shared>,
-    /// The conduct of the callers of scopes that were dropped.
-    pub(super) dropped_conduct: Conduct,
-    names: Arc<LabelNames>,
-    /// The sequences of the default scope. Those of the others share their table.
-    sequences: SequenceCounters,
-    /// The memory of the objects of all scopes besides the default one, in bytes.
-    objects_memory: AtomicUsize,
-    /// The counters of scopes that were dropped.
-    dropped: Metrics,
-    /// The counters of scopes that were dropped while requests were open.
-    leaving: Mutex<Vec<Arc<Metrics>>>,
-    stopped: AtomicBool,
-}
-
-impl Records {
-    /// Records that the time of the drain is over: what is open now, the server itself cuts.
-    pub(super) fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
-    }
-
-    pub(super) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
-    }
-
-    /// Forgets a scope that is dropped, except for its counters.
-    fn drop_scope(&self, scope: &ScopeState) {
-        let counted = scope.counted_memory().take().unwrap_or_default();
-        self.objects_memory.fetch_sub(counted, Ordering::Relaxed);
-        self.journal.clear(Some(scope.name()));
-        scope.attempts.end().iter().for_each(|finished| scope.add_finished(finished));
-        self.leaving().push(Arc::clone(&scope.metrics));
-        self.dropped_conduct.add(&scope.conduct);
-    }
-
-    /// Returns the counters of dropped scopes with open requests.
-    fn leaving(&self) -> MutexGuard<'_, Vec<Arc<Metrics>>> {
-        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-        leaving.retain(|metrics| {
-            let is_open = metrics.totals().1 > 0;
-            if !is_open {
-                self.dropped.add(metrics);
-            }
-            is_open
-        });
-        leaving
-    }
-}
 
 /// The state of one scope.
 pub(super) struct ScopeState {
@@ -222,21 +171,7 @@ impl Scopes {
         access_log: AccessLog,
         clock: Clock,
     ) -> Self {
-        let names = Arc::<LabelNames>::default();
-        let dropped = Metrics::new(Arc::clone(&names), 1);
-        let records = Arc::new(Records {
-            journal,
-            access_log,
-            clock,
-            attempts: Arc::default(),
-            dropped_conduct: Conduct::default(),
-            names,
-            sequences: SequenceCounters::default(),
-            objects_memory: AtomicUsize::new(0),
-            dropped,
-            leaving: Mutex::default(),
-            stopped: AtomicBool::new(false),
-        });
+        let records = Arc::new(Records::new(journal, access_log, clock));
         let metrics = Metrics::new(Arc::clone(&records.names), shards);
         let default = ScopeState::new(None, metrics, Conduct::default(), behavior, strict, &records);
         let default = Arc::new(default);
@@ -314,18 +249,32 @@ impl Scopes {
 
     /// Returns all scopes, the default one first.
     pub(super) fn all(&self) -> Vec<Arc<ScopeState>> {
-        let mut named: Vec<_> = self.named().list.values().map(|used| Arc::clone(&used.scope)).collect();
-        named.sort_by(|one, other| one.name.cmp(&other.name));
-        named.insert(0, Arc::clone(&self.default));
-        named
+        self.sorted(&self.named())
+    }
+
+    fn sorted(&self, named: &NamedScopes) -> Vec<Arc<ScopeState>> {
+        let mut scopes: Vec<_> = named.list.values().map(|used| Arc::clone(&used.scope)).collect();
+        scopes.sort_by(|one, other| one.name.cmp(&other.name));
+        scopes.insert(0, Arc::clone(&self.default));
+        scopes
+    }
+
+    /// Returns all scopes, and the counters of dropped ones. No scope can be dropped between the two, or a sum would
+    /// miss it or count it twice, and counters would run backwards.
+    fn all_and_leaving(&self) -> (Vec<Arc<ScopeState>>, MutexGuard<'_, Vec<Arc<Metrics>>>) {
+        let named = self.named();
+        let leaving = self.records().leaving();
+        (self.sorted(&named), leaving)
     }
 
     /// Drops a scope with everything in it. Returns false if there is none.
     pub(super) fn remove(&self, name: &str) -> bool {
-        let removed = self.named().list.remove(name);
+        let mut named = self.named();
+        let removed = named.list.remove(name);
         if let Some(UsedScope { scope, .. }) = &removed {
             scope.records.drop_scope(scope);
         }
+        drop(named);
         removed.is_some()
     }
 
@@ -350,9 +299,11 @@ impl Scopes {
         match name {
             Some(name) => _ = self.get(name).map(|scope| scope.metrics.add_to(&mut snapshot)),
             None => {
-                self.records().leaving().iter().for_each(|metrics| metrics.add_to(&mut snapshot));
+                let (scopes, leaving) = self.all_and_leaving();
+                leaving.iter().for_each(|metrics| metrics.add_to(&mut snapshot));
                 self.records().dropped.add_to(&mut snapshot);
-                self.all().iter().for_each(|scope| scope.metrics.add_to(&mut snapshot));
+                drop(leaving);
+                scopes.iter().for_each(|scope| scope.metrics.add_to(&mut snapshot));
             }
         }
         snapshot
@@ -367,13 +318,11 @@ impl Scopes {
 
     /// Returns the numbers of requests received and in flight, in all scopes.
     pub(super) fn totals(&self) -> (u64, u64) {
-        let leaving = self.records().leaving().clone();
-        let mut totals = self.records().dropped.totals();
-        for metrics in leaving.into_iter().chain(self.all().iter().map(|scope| Arc::clone(&scope.metrics))) {
-            let (received, in_flight) = metrics.totals();
-            totals = (totals.0 + received, totals.1 + in_flight);
-        }
-        totals
+        let (scopes, leaving) = self.all_and_leaving();
+        let dropped = leaving.iter().map(|metrics| metrics.totals()).chain([self.records().dropped.totals()]);
+        let dropped = sum(dropped);
+        drop(leaving);
+        sum(scopes.iter().map(|scope| scope.metrics.totals()).chain([dropped]))
     }
 
     /// Returns the name of each scope besides the default one, with the number of its requests.
@@ -381,6 +330,11 @@ impl Scopes {
         let named = self.named();
         named.list.iter().map(|(name, used)| (Arc::clone(name), used.scope.metrics.totals().0)).collect()
     }
+}
+
+/// Returns the sums of pairs of numbers.
+fn sum(pairs: impl Iterator<Item = (u64, u64)>) -> (u64, u64) {
+    pairs.fold((0, 0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1))
 }
 
 impl NamedScopes {

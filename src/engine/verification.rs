@@ -1,14 +1,16 @@
 //! Verification: compares the requests in the journal with what a test expects.
 
 mod error;
+mod known;
 mod recorded;
 mod times;
 
-use std::{cmp::Reverse, collections::BTreeMap, fmt, sync::Arc};
+use std::{cmp::Reverse, fmt, sync::Arc};
 
 use self::error::Details;
 pub use self::{
     error::{Nearest, VerifyError},
+    known::KnownMatches,
     times::Times,
 };
 use super::{Engine, Entry, PackedEntry};
@@ -70,42 +72,15 @@ impl VerifyState {
     }
 }
 
-/// Results that no longer change, so that a waiting verification compares each entry about once. Keys are the numbers
-/// of an entry and of a matcher.
-#[derive(Default)]
-pub struct KnownMatches(BTreeMap<(u64, usize), bool>);
-
-impl KnownMatches {
-    /// Forgets the results of entries that are no longer kept.
-    fn forget_before(&mut self, entries: &[Arc<PackedEntry>]) {
-        let oldest = entries.first().map_or(u64::MAX, |entry| entry.number());
-        if self.0.first_key_value().is_some_and(|((number, _), _)| *number < oldest) {
-            self.0 = self.0.split_off(&(oldest, 0));
-        }
-    }
-
-    fn is_match(&mut self, engine: &Engine, entry: &PackedEntry, (n, matcher): (usize, &Matcher)) -> bool {
-        let key = (entry.number(), n);
-        if let Some(known) = self.0.get(&key) {
-            return *known;
-        }
-        let entry = entry.read();
-        let is_final = entry.outcome().is_some() || !matcher.needs_end();
-        let is_match = engine.is_match(&entry, matcher);
-        if is_final {
-            self.0.insert(key, is_match);
-        }
-        is_match
-    }
-}
-
 impl Verification {
-    /// Returns an estimate of the memory that it takes while it waits, in bytes.
-    pub fn memory(&self) -> usize {
-        match &self.expectation {
+    /// Returns an estimate of the memory that it takes while it waits, in bytes: its conditions, and the results for as
+    /// many entries as the journal keeps.
+    pub fn memory(&self, entries: usize) -> usize {
+        let conditions = match &self.expectation {
             Expectation::Count(matcher, _) => matcher.memory(),
             Expectation::InOrder(steps) => steps.iter().map(|step| size_of::<Matcher>() + step.memory()).sum(),
-        }
+        };
+        conditions + KnownMatches::memory(entries)
     }
 
     /// Returns the entries that it is about, oldest first, and true if the journal is full.

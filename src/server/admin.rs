@@ -134,7 +134,11 @@ impl<'a> Call<'a> {
             None => Ok(()),
             Some(name) => {
                 let near = did_you_mean(name, known.iter().copied());
-                let remedy = near.unwrap_or_else(|| format!("the parameters are {}.", known.join(", ")));
+                let remedy = near.unwrap_or_else(|| match known {
+                    [] => "this page has none.".to_owned(),
+                    [only] => format!("the only one is {only}."),
+                    known => format!("the parameters are {}.", known.join(", ")),
+                });
                 Err(Problem(StatusCode::BAD_REQUEST, format!("The parameter `{name}` is unknown; {remedy}")))
             }
         }
@@ -162,6 +166,11 @@ impl<'a> Call<'a> {
             )
         })
     }
+}
+
+/// Returns true if a path is that of a page, or below it.
+pub(super) fn is_page(path: &str) -> bool {
+    path.strip_prefix(PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Handles a request to one of the pages.
@@ -227,23 +236,30 @@ async fn dispatch(call: &Call<'_>) -> Result<Reply, Problem> {
         (&Method::GET, ["report"]) => report::respond(call),
         (&Method::GET, ["openapi.json"]) => Ok(Reply::Text(JSON, OPENAPI.to_owned())),
         (&Method::GET, ["scopes"]) => {
+            call.check_parameters(&[])?;
             let list: Vec<_> =
                 call.engine.scopes().map(|(name, requests)| json!({"name": &*name, "requests": requests})).collect();
             Ok(Reply::Json(StatusCode::OK, json!({"scopes": list})))
         }
-        (&Method::DELETE, ["scopes", name]) => match call.engine.remove_scope(name) {
-            true => Ok(Reply::Done),
-            false => Err(Problem(
-                StatusCode::NOT_FOUND,
-                format!("There is no scope `{name}`; GET /__admin/scopes lists all."),
-            )),
-        },
+        (&Method::DELETE, ["scopes", name]) => {
+            call.check_parameters(&[])?;
+            match call.engine.remove_scope(name) {
+                true => Ok(Reply::Done),
+                false => Err(no_scope(name)),
+            }
+        }
         (&Method::POST, ["reset"]) => {
+            call.check_parameters(&["scope"])?;
             call.engine.reset(call.scope().as_deref());
             Ok(Reply::Done)
         }
         _ => Err(no_page(call)),
     }
+}
+
+/// The error for a scope that is not in use.
+fn no_scope(name: &str) -> Problem {
+    Problem(StatusCode::NOT_FOUND, format!("There is no scope `{name}`; GET /__admin/scopes lists all."))
 }
 
 /// The error for a path or method without a page.

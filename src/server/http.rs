@@ -110,7 +110,7 @@ fn respond_to_panic(request: &HttpRequest, worker: &Worker, panic: Panic) -> Htt
 
 async fn respond(request: &HttpRequest, payload: Payload, worker: &Worker) -> HttpResponse<SentBody> {
     let (edge, engine) = (&worker.edge, worker.engine());
-    if request.path().starts_with(admin::PREFIX) {
+    if admin::is_page(request.path()) {
         // Before CORS and sockets, which have no place there. Boxed, so that the future of other requests stays small.
         return Box::pin(access_log::logged(request, &engine, admin::respond(request, payload, edge))).await;
     }
@@ -123,6 +123,8 @@ async fn respond(request: &HttpRequest, payload: Payload, worker: &Worker) -> Ht
         // Boxed, so that the future of other requests stays small.
         return Box::pin(websocket::respond(request, payload, edge)).await;
     }
+    // What follows CONNECT is the tunnel that the client wants: it waits for the response.
+    let payload = if request.method() == Method::CONNECT { Payload::None } else { payload };
     // A client that aborts its body does not read a response.
     let received = body::read(payload, request.headers(), edge.max_body, engine.body_memory()).await;
     let Ok(Received { body, files, share }) = received else {

@@ -311,3 +311,31 @@ fn pages_outside_admin_stay_open() {
         assert_eq!(ask(&server, "GET", path, headers, "").status, 200, "{path}");
     }
 }
+
+#[test]
+fn a_parameter_that_is_misspelled_changes_nothing() {
+    let server = serve(Config::for_test());
+    let mut connection = Connection::open(server.address());
+    assert_eq!(connection.admin("POST", "/rules", RULE).status, 201);
+    connection.get("/v1/models");
+    for (method, path, body) in PAGES.into_iter().filter(|(_, path, _)| !path.ends_with(".json")) {
+        let page = path.strip_prefix("/__admin").unwrap();
+        let refused = connection.admin(method, &format!("{page}?scoope=t7"), body);
+        assert_eq!(refused.status, 400, "{method} {path}");
+        assert!(refused.text().contains("The parameter `scoope` is unknown; "), "{method} {path}: {}", refused.text());
+    }
+    assert_eq!(connection.admin("GET", "/requests", "").json()["requests"].as_array().unwrap().len(), 1);
+    assert_eq!(connection.admin("GET", "/rules", "").json()["rules"].as_array().unwrap().len(), 1);
+    let refused = connection.admin("POST", "/reset?scoope=t7", "");
+    assert!(refused.text().contains("did you mean `scope`?"), "{}", refused.text());
+}
+
+#[test]
+fn a_path_that_only_begins_like_the_pages_is_none_of_them() {
+    let server = serve(Config::for_test());
+    let mut connection = Connection::open(server.address());
+    connection.get("/v1/models");
+    let missing = connection.post("/__adminreset", "");
+    assert!(missing.status == 404 && missing.text().contains("/__adminreset"), "{}", missing.text());
+    assert_eq!(server.taken(), 2, "nothing was reset");
+}

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use crate::program::run;
 
 /// Maxima that do not bound what clients send: of settings, of the command line, of single computations.
-const OTHERS: [&str; 31] = [
+const OTHERS: [&str; 32] = [
     "body::MAX_PREALLOCATED",
     "check::MAX_WORKERS",
     "client::MAX_RESPONSE",
@@ -36,6 +36,7 @@ const OTHERS: [&str; 31] = [
     "speakers::MAX_NAME",
     "suggest::LONGEST_NAME",
     "tokens::LONGEST_PIECE",
+    "verification::MAX_POLL",
     "wait::LONGEST_WAIT",
 ];
 

@@ -66,6 +66,16 @@ fn a_body_over_the_limit_is_refused_and_the_connection_stays_open() {
 }
 
 #[test]
+fn a_client_that_takes_the_server_for_a_proxy_gets_an_error_at_once() {
+    let server = serve(Config::for_test());
+    let mut connection = Connection::open(server.address());
+    connection.send(b"CONNECT api.openai.com:443 HTTP/1.1\r\nhost: api.openai.com:443\r\n\r\n").unwrap();
+    let refused = connection.response(false).unwrap();
+    assert_eq!(refused.status, 404);
+    assert!(refused.text().contains("CONNECT"), "{}", refused.text());
+}
+
+#[test]
 fn malformed_requests_do_not_affect_other_connections() {
     let server = serve(Config::for_test());
     let mut neighbour = Connection::open(server.address());

@@ -1,6 +1,12 @@
 //! The report: a scripted client for each check, and the forms of the report.
 
-use std::{fs, thread, time::Duration};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpListener,
+    thread,
+    time::Duration,
+};
 
 use fake_openai::{Config, LimitSpec, Running, Settings, Unit, traffic::limit::Dimension};
 use serde_json::Value;
@@ -453,6 +459,21 @@ fn the_command_exits_with_1_if_a_check_failed() {
     let url = server.url().to_owned();
     drop(server);
     assert_eq!(run(&["report", &url]).status.code(), Some(1), "the server is gone");
+}
+
+#[test]
+fn the_command_takes_no_other_json_for_a_report() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let other = thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let _ = client.read(&mut [0; 1024]).unwrap();
+        client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+    });
+    let output = run(&["report", &url]);
+    other.join().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && error.contains("is not a report; check the URL"), "{error}");
 }
 
 #[test]

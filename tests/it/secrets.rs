@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Places of a key in a request: target and headers, with `§` for the key and `PATH` for the path.
-const PLACES: [(&str, &str); 29] = [
+const PLACES: [(&str, &str); 34] = [
     ("PATH", "authorization: Bearer §\r\n"),
     ("PATH", "authorization: bearer  §\r\n"),
     ("PATH", "authorization: §\r\n"),
@@ -32,6 +32,9 @@ const PLACES: [(&str, &str); 29] = [
     ("PATH", "ocp-apim-subscription-key: §\r\n"),
     ("PATH", "x-amz-security-token: §\r\n"),
     ("PATH", "cookie: session=§\r\n"),
+    ("PATH", "helicone-auth: Bearer §\r\n"),
+    ("PATH", "cf-aig-authorization: Bearer §\r\n"),
+    ("PATH", "x-session-token: §\r\n"),
     ("PATH", "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-protocol: openai-insecure-api-key.§\r\n"),
     ("PATH?key=§", ""),
     ("PATH?alt=sse&api-key=§", ""),
@@ -45,6 +48,8 @@ const PLACES: [(&str, &str); 29] = [
     ("http://§@fakePATH", ""),
     ("http://user:§@fakePATH?key=§", ""),
     ("/~503PATH?password=§", ""),
+    ("/~503~sk-§PATH", ""),
+    ("PATH?sk-§=1", ""),
 ];
 
 /// Paths of many providers, of the server's own pages, and of no route.
@@ -203,5 +208,23 @@ fn the_nearest_reply_is_shown_without_keys() {
     assert_ne!(missed.status, 200, "{text}");
     for secret in ["sk-0123456789abcdefXYZ", "hunter2hunter2", "correct horse"] {
         assert!(!text.contains(secret), "{text}");
+    }
+}
+
+#[test]
+fn a_body_that_is_not_kept_whole_is_shown_without_secrets() {
+    let server = serve(Config::for_test());
+    let mut connection = Connection::open(server.address());
+    let long = CHAT.replace("Hi", &"Hi ".repeat(8000));
+    for body in [
+        long.replacen('{', r#"{"api_key": "hidden-hidden-hidden", "#, 1),
+        long.replace("gpt-4o", "gpt-4o~ok~sk-hidden-hidden-hidden"),
+        r#"{"model": "gpt-4o", "aws_secret_access_key": "hidden-hidden-hidden"#.to_owned(),
+        "model=gpt-4o&api_key=hidden-hidden-hidden".to_owned(),
+        CHAT.replacen('{', r#"{"sk-hidden-hidden-hidden": 1, "#, 1),
+    ] {
+        connection.chat(&body);
+        let entry = connection.admin("GET", "/requests?order=desc&limit=1", "");
+        assert!(entry.text().contains("gpt-4o") && !entry.text().contains("hidden-hidden-hidden"), "{}", entry.text());
     }
 }

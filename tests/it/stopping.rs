@@ -1,8 +1,9 @@
 //! Stopping: no accepted request is lost, and the drain ends in time.
 
 use std::{
+    io::BufRead,
     net::TcpStream,
-    process::Stdio,
+    process::{Command, Stdio},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::Duration,
@@ -12,7 +13,7 @@ use fake_openai::Config;
 
 use crate::{
     client::{CHAT, Connection, eventually, serve},
-    program::{Program, command},
+    program::{Directory, Program, command},
     streaming::endless,
 };
 
@@ -110,6 +111,44 @@ fn a_second_signal_ends_the_program_at_once() {
         program.has_ended()
     });
     assert_eq!(program.end().0.code(), Some(1));
+}
+
+/// Creates a named pipe that nothing reads.
+fn pipe(path: &str) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[test]
+fn a_second_signal_ends_a_program_that_waits_for_a_file() {
+    let directory = Directory::new();
+    let path = directory.file("report.json");
+    pipe(&path);
+    let mut program = Program::start(&["--host", "127.0.0.1", "--port", "0", "--report", &path]);
+    eventually("the program has ended", || {
+        program.signal("TERM");
+        program.has_ended()
+    });
+    assert_eq!(program.end().0.code(), Some(1));
+}
+
+#[test]
+fn a_journal_file_that_is_a_pipe_delays_neither_start_nor_stop() {
+    let directory = Directory::new();
+    let path = directory.file("journal");
+    pipe(&path);
+    let program = Program::start(&["--host", "127.0.0.1", "--port", "0", "--journal-file", &path]);
+    let mut reader = std::io::BufReader::new(std::fs::File::open(&path).unwrap());
+    assert_eq!(Connection::open(program.address).chat(CHAT).status, 200);
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    assert!(line.starts_with("{\"id\":\"req_1\""), "{line}");
+    // More than the pipe holds, which nothing reads from here on.
+    let prompt = CHAT.replace("Hi", &"Hi".repeat(4000));
+    let mut client = Connection::open(program.address);
+    (0..20).for_each(|_| assert_eq!(client.chat(&prompt).status, 200));
+    program.signal("TERM");
+    let (status, _, log) = program.end();
+    assert!(status.success() && log.contains("the last entries are lost"), "{log}");
 }
 
 #[test]

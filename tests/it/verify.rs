@@ -373,6 +373,8 @@ fn the_command_reports_by_its_exit_status() {
     for (args, part) in [
         (&["--when", r#"{"modle": "o3"}"#][..], "did you mean `model`?"),
         (&["--when", "{"], "--when"),
+        (&["--when", "[]"], "write an object such as"),
+        (&["--in-order", "[[]]"], "write an object such as"),
         (&["--count", "1", "--at-least", "1"], "--at-least"),
         (&["--within", "soon"], "give one such as 2s"),
         (&["--scope", "a b"], "write scope="),
@@ -384,8 +386,10 @@ fn the_command_reports_by_its_exit_status() {
         assert!(error.starts_with("error: ") && error.contains(part), "{args:?}: {error}");
     }
     let (code, _, error) = run_verify(url, &[]);
-    assert!(code == 2 && error.contains("--admin-token"), "{error}");
+    assert!(code == 2 && error.contains(url) && error.contains("--admin-token"), "{error}");
     assert_eq!(run_verify("ftp://x", &[]).0, 2);
+    let (code, _, error) = run_verify("http://127.0.0.1:99999", &[]);
+    assert!(code == 2 && error.contains("`99999` is not a port"), "{error}");
     let mut with_environment = command(&["verify", url]);
     assert!(with_environment.env("FAKE_OPENAI_ADMIN_TOKEN", "t0ken").output().unwrap().status.success());
     let url = program.url.clone();

@@ -2,20 +2,17 @@
 
 use std::sync::Arc;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 
-use crate::engine::attempts::is_about_call;
+use crate::{core::request::Headers, engine::attempts::is_about_call};
 
 /// Maximum number of texts of a head that is packed against another one.
 const MAX_TEXTS: usize = 62;
-/// Longest value that is kept of a text, in bytes. The server limits heads to less.
-const LONGEST: usize = u32::MAX as usize;
-
 /// A head that others are packed against: texts without a name, and headers.
 #[derive(Debug, Default)]
 pub(super) struct Shape {
     texts: Vec<Box<[u8]>>,
-    headers: Vec<(HeaderName, Box<[u8]>)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     /// The memory that it takes, in bytes.
     size: usize,
     /// True if a header is about the call that the request belongs to.
@@ -41,12 +38,41 @@ pub(super) struct PackedHead {
 pub(super) type KnownShapes = [Arc<Shape>; 2];
 
 /// The headers of a request or response.
-pub(super) type EachHeader<'a> = &'a dyn Fn(&mut dyn FnMut(&HeaderName, &[u8]));
+#[derive(Clone, Copy)]
+pub(super) enum SentHeaders<'a> {
+    /// The headers of a request. Their values are parts of the buffer that it was read into.
+    Request(&'a dyn Headers),
+    /// The headers of a response. The values of most are the same bytes in each response.
+    Response(&'a [(HeaderName, HeaderValue)]),
+}
+
+impl SentHeaders<'_> {
+    fn for_each(self, mut visit: impl FnMut(&HeaderName, &[u8])) {
+        match self {
+            SentHeaders::Request(headers) => headers.for_each(&mut visit),
+            SentHeaders::Response(headers) => headers.iter().for_each(|(name, value)| visit(name, value.as_bytes())),
+        }
+    }
+
+    /// Returns the headers for a shape: without the buffer that a request was read into.
+    fn kept(self) -> Vec<(HeaderName, HeaderValue)> {
+        let mut kept = Vec::new();
+        match self {
+            SentHeaders::Response(headers) => kept.extend_from_slice(headers),
+            SentHeaders::Request(headers) => headers.for_each(&mut |name, value| {
+                // It was valid when it was read.
+                let value = HeaderValue::from_bytes(value).unwrap_or_else(|_| HeaderValue::from_static(""));
+                kept.push((name.clone(), value));
+            }),
+        }
+        kept
+    }
+}
 
 impl Shape {
-    fn new(texts: &[&str], headers: EachHeader<'_>) -> Self {
+    fn new(texts: &[&str], headers: SentHeaders<'_>) -> Self {
         let mut shape = Shape { texts: texts.iter().map(|text| text.as_bytes().into()).collect(), ..Shape::default() };
-        headers(&mut |name, value| shape.headers.push((name.clone(), value.into())));
+        shape.headers = headers.kept();
         let named: usize = shape.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         let unnamed: usize = shape.texts.iter().map(|text| text.len()).sum();
         shape.size = size_of_val(&*shape.texts) + size_of_val(&*shape.headers) + named + unnamed;
@@ -55,20 +81,20 @@ impl Shape {
     }
 
     /// Appends the texts that differ, and returns their places. `None`: the head has other headers.
-    fn pack(&self, texts: &[&str], headers: EachHeader<'_>, out: &mut Vec<u8>) -> Option<u64> {
+    fn pack(&self, texts: &[&str], headers: SentHeaders<'_>, out: &mut Vec<u8>) -> Option<u64> {
         let count = self.headers.len();
         if texts.len() != self.texts.len() || texts.len() + count > MAX_TEXTS {
             return None;
         }
         let mut differing = 0;
         for (n, text) in texts.iter().enumerate() {
-            if *self.texts[n] != *text.as_bytes() {
+            if !is_same(&self.texts[n], text.as_bytes()) {
                 differing |= 1 << n;
                 put(text.as_bytes(), out);
             }
         }
         let (mut seen, mut values, mut next) = (0_u64, 0, 0);
-        headers(&mut |name, value| {
+        headers.for_each(|name, value| {
             let is_next = self.headers.get(next).is_some_and(|(known, _)| known == name);
             let at = if is_next { next } else { self.place(name, next, seen) };
             let Some((_, known)) = self.headers.get(at) else {
@@ -77,7 +103,7 @@ impl Shape {
                 return;
             };
             (seen, next) = (seen | 1 << at, at + 1);
-            if **known != *value {
+            if !is_same(known.as_bytes(), value) {
                 values |= 1 << at;
                 out.push(at as u8);
                 put(value, out);
@@ -98,7 +124,13 @@ impl Shape {
 impl PackedHead {
     /// Packs a head against one of the known shapes. If it has other headers, it replaces the one used less recently.
     /// The texts that differ are appended to `out`.
-    pub(super) fn pack(&mut self, known: &mut KnownShapes, texts: &[&str], headers: EachHeader<'_>, out: &mut Vec<u8>) {
+    pub(super) fn pack(
+        &mut self,
+        known: &mut KnownShapes,
+        texts: &[&str],
+        headers: SentHeaders<'_>,
+        out: &mut Vec<u8>,
+    ) {
         let before = out.len();
         let mut differing = known[0].pack(texts, headers, out);
         if differing.is_none() {
@@ -132,7 +164,8 @@ impl PackedHead {
         for (_, text) in texts.iter_mut().enumerate().filter(|(n, _)| differs(*n)) {
             *text = take(&mut packed).unwrap_or_default().to_vec();
         }
-        let mut headers: Vec<_> = shape.headers.iter().map(|(name, value)| (name.clone(), value.to_vec())).collect();
+        let mut headers: Vec<_> =
+            shape.headers.iter().map(|(name, value)| (name.clone(), value.as_bytes().to_vec())).collect();
         for _ in 0..(self.differing >> count).count_ones() {
             let Some((at, rest)) = packed.split_first() else { break };
             packed = rest;
@@ -149,8 +182,19 @@ impl PackedHead {
     }
 }
 
+/// Returns true if two texts are the same. Most of them are short, or the same bytes.
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    if let (8..=16, Some(first), Some(last)) = (a.len(), a.first_chunk::<8>(), a.last_chunk::<8>()) {
+        return b.first_chunk() == Some(first) && b.last_chunk() == Some(last);
+    }
+    a.is_empty() || std::ptr::eq(a, b) || a == b
+}
+
 fn put(text: &[u8], out: &mut Vec<u8>) {
-    let text = &text[..text.len().min(LONGEST)];
+    // The server limits heads to less.
     out.extend_from_slice(&(text.len() as u32).to_le_bytes());
     out.extend_from_slice(text);
 }
@@ -169,7 +213,9 @@ mod tests {
         let named = |(name, value): &(&'static str, &str)| (HeaderName::from_static(name), value.as_bytes().to_vec());
         let mut sent: Vec<_> = headers.iter().map(named).collect();
         let (mut packed, mut out) = (PackedHead::default(), Vec::new());
-        packed.pack(known, &texts, &|each| sent.iter().for_each(|(name, value)| each(name, value)), &mut out);
+        let values: Vec<_> =
+            sent.iter().map(|(name, value)| (name.clone(), HeaderValue::from_bytes(value).unwrap())).collect();
+        packed.pack(known, &texts, SentHeaders::Response(&values), &mut out);
         let mut head = packed.unpack(&out);
         let by_name = |header: &(HeaderName, Vec<u8>)| (header.0.as_str().to_owned(), header.1.clone());
         sent.sort_by_key(by_name);

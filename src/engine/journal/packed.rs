@@ -9,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderName, Method};
+use http::Method;
 
 use super::{
     Opened,
     bodies::PackedBody,
     entry::{End, Entry, Head},
-    heads::PackedHead,
+    heads::{PackedHead, SentHeaders},
     shards::Route,
 };
 use crate::{
@@ -130,8 +130,8 @@ impl Content {
             secret,
         ];
         let [message, response] = &mut self.messages;
-        let headers = |each: &mut dyn FnMut(&HeaderName, &[u8])| request.headers.for_each(each);
-        message.head.pack(&mut texts.requests.heads, &parts, &headers, &mut self.bytes);
+        let headers = SentHeaders::Request(request.headers);
+        message.head.pack(&mut texts.requests.heads, &parts, headers, &mut self.bytes);
         message.ends.0 = self.bytes.len();
         message.body.pack(texts.requests.body(body.len()), body, &mut self.bytes);
         message.ends.1 = self.bytes.len();
@@ -141,10 +141,8 @@ impl Content {
     /// Adds the headers of the response.
     fn respond(&mut self, response: &Response, texts: &mut Route) {
         let [_, message] = &mut self.messages;
-        let headers = |each: &mut dyn FnMut(&HeaderName, &[u8])| {
-            response.headers.iter().for_each(|(name, value)| each(name, value.as_bytes()));
-        };
-        message.head.pack(&mut texts.responses.heads, &[], &headers, &mut self.bytes);
+        let headers = SentHeaders::Response(&response.headers);
+        message.head.pack(&mut texts.responses.heads, &[], headers, &mut self.bytes);
         message.ends = (self.bytes.len(), self.bytes.len());
     }
 

@@ -249,7 +249,10 @@ fn put_body(shown: &mut Value, body: &[u8], is_whole: bool, hide: &Hider<'_>) {
             hide.json(&mut value);
             shown["body"] = value;
         }
-        _ => shown["body_text"] = hide.text(&String::from_utf8_lossy(body)).into(),
+        _ => {
+            let text = secret::in_body_text(&String::from_utf8_lossy(body));
+            shown["body_text"] = hide.key_in(Cow::Owned(text)).into();
+        }
     }
 }
 

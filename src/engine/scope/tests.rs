@@ -1,3 +1,5 @@
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 use crate::config::JournalSpec;
 
@@ -45,4 +47,38 @@ fn a_reset_begins_new_buckets() {
     assert_eq!(scopes.default().limit_key(), None);
     scopes.reset(Some(""));
     assert_eq!(scopes.default().limit_key(), Some(("", 1)));
+}
+
+#[test]
+fn a_request_counts_if_its_scope_is_dropped_before_it_is_counted() {
+    let scopes = scopes();
+    let scope = scopes.get_or_create(Some("t7"));
+    assert!(scopes.remove("t7"));
+    assert_eq!(scopes.totals(), (0, 0));
+    scope.metrics.add_received("r", "m", "", "");
+    assert_eq!((scopes.totals(), scopes.snapshot(None).received), ((1, 1), 1));
+    drop(scope);
+    assert_eq!((scopes.totals(), scopes.snapshot(None).received), ((1, 1), 1), "they stay when nothing uses the scope");
+}
+
+#[test]
+fn sums_never_run_backwards_while_scopes_are_dropped() {
+    let (scopes, is_over) = (scopes(), AtomicBool::new(false));
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            for n in 0..3000 {
+                let name = format!("s{}", n % 3);
+                scopes.get_or_create(Some(&name)).metrics.add_received("r", "m", "", "");
+                scopes.remove(&name);
+            }
+            is_over.store(true, Ordering::Release);
+        });
+        let (mut received, mut total) = (0, 0);
+        while !is_over.load(Ordering::Acquire) {
+            let (before, total_before) = (received, total);
+            (received, total) = (scopes.snapshot(None).received, scopes.totals().0);
+            assert!(received >= before && total >= total_before, "{before} {received}, {total_before} {total}");
+        }
+    });
+    assert_eq!(scopes.totals().0, 3000);
 }

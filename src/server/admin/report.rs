@@ -5,7 +5,7 @@ use actix_http::{
     header::{ACCEPT, HeaderMap},
 };
 
-use super::{Call, Problem, Reply};
+use super::{Call, Problem, Reply, no_scope};
 
 /// The formats of the report.
 enum Format {
@@ -15,6 +15,7 @@ enum Format {
 }
 
 pub(super) fn respond(call: &Call<'_>) -> Result<Reply, Problem> {
+    call.check_parameters(&["scope", "format"])?;
     let format = match call.parameter("format").as_deref() {
         Some("json") => Format::Json,
         Some("html") => Format::Html,
@@ -28,8 +29,7 @@ pub(super) fn respond(call: &Call<'_>) -> Result<Reply, Problem> {
     };
     let scope = call.scope();
     if let Some(scope) = scope.as_deref().filter(|scope| !call.engine.has_scope(scope)) {
-        let message = format!("There is no scope `{scope}`; GET /__admin/scopes lists all.");
-        return Err(Problem(StatusCode::NOT_FOUND, message));
+        return Err(no_scope(scope));
     }
     let report = call.engine.report(scope.as_deref(), &call.edge.facts());
     match format {

@@ -39,6 +39,9 @@ const PARAMETERS: [&str; 15] = [
 
 pub(super) fn respond(call: &Call<'_>) -> Result<Reply, Problem> {
     let journal = call.engine.journal();
+    if call.segments.len() > 1 {
+        call.check_parameters(&[])?;
+    }
     match (call.method, &call.segments[1..]) {
         (&Method::GET, []) => list(call),
         (&Method::GET, [id]) => match journal.entry(id) {
@@ -51,6 +54,7 @@ pub(super) fn respond(call: &Call<'_>) -> Result<Reply, Problem> {
             )),
         },
         (&Method::DELETE, []) => {
+            call.check_parameters(&["scope"])?;
             journal.clear(call.scope().as_deref());
             Ok(Reply::Done)
         }

@@ -13,6 +13,7 @@ use crate::{
 const EXAMPLE: &str = r#"{"when": {"model": "gpt-4o"}, "fault": "429x2"}"#;
 
 pub(super) fn respond(call: &Call<'_>) -> Result<Reply, Problem> {
+    call.check_parameters(&["scope"])?;
     let (engine, scope) = (call.engine, call.scope());
     let scope = scope.as_deref();
     let missing =

@@ -19,6 +19,7 @@ use crate::server::{
 
 /// Responds to `GET /__admin/status` and `GET /__admin/events`.
 pub(super) fn respond(call: &Call<'_>) -> Result<Reply, Problem> {
+    call.check_parameters(&["scope"])?;
     let (edge, scope) = (call.edge, call.scope());
     match (call.method, call.segments.as_slice()) {
         (&Method::GET, ["status"]) => {

@@ -18,7 +18,7 @@ use crate::{
 
 /// Maximum number of verifications that wait at once.
 const MAX_WAITING: usize = 1000;
-/// Maximum memory of the conditions of those that wait, in bytes.
+/// Maximum memory of the conditions and results of those that wait, in bytes.
 const MAX_WAITING_MEMORY: usize = 32 << 20;
 /// Maximum time that a verification waits.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
@@ -53,6 +53,11 @@ struct Place<'a> {
 }
 
 impl Waiting {
+    /// Number of verifications that wait.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
     fn enter(&self, memory: usize) -> Result<Place<'_>, Problem> {
         let place = Place { waiting: self, memory };
         let calls = self.calls.fetch_add(1, Ordering::Relaxed);
@@ -81,7 +86,7 @@ pub(super) async fn respond(call: &Call<'_>) -> Result<Reply, Problem> {
     call.check_parameters(&["scope"])?;
     let (verification, within) = read(call)?;
     if let Some(within) = within {
-        let _place = edge.waiting.enter(verification.memory())?;
+        let _place = edge.waiting.enter(verification.memory(call.engine.journal().spec().entries))?;
         wait(edge, &verification, within).await;
     }
     // A reload may have replaced the engine meanwhile.

@@ -5,7 +5,10 @@ use std::{borrow::Cow, str::FromStr, time::Duration};
 use bytesize::ByteSize;
 
 use super::{FAULTS, FaultKind};
-use crate::{core::suggest::did_you_mean, traffic::latency::Span};
+use crate::{
+    core::{secret, suggest::did_you_mean},
+    traffic::latency::Span,
+};
 
 /// A fault, its position in the response, and the conditions under which it happens.
 #[derive(Clone, Debug, PartialEq)]
@@ -219,7 +222,7 @@ fn parse_kind(text: &str) -> Result<(FaultKind, Option<u64>), String> {
                 let names: Vec<_> = FAULTS.iter().skip(1).map(|row| row.name).collect();
                 let remedy = did_you_mean(name, names.iter().copied())
                     .unwrap_or_else(|| format!("write a status from 400 to 599, or one of {}", names.join(", ")));
-                format!("there is no fault `{name}`; {remedy}")
+                format!("there is no fault `{}`; {remedy}", secret::in_text(name))
             })?;
             (false, false, true, FaultKind::Status(status, argument.unwrap_or_default().to_owned()))
         }

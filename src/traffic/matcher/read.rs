@@ -9,12 +9,18 @@ use serde_json::{Map, Value};
 use super::{HeaderPattern, Matcher, OUTCOMES, TextPattern};
 use crate::core::suggest::{did_you_mean, suggest_in};
 
+/// The error for a list, which serde would read as the members in their order.
+const LIST: &str = r#"it is a list; write an object such as {"model": "gpt-4o"}"#;
+
 impl Matcher {
     /// Reads conditions as in the `when` of a rule: `{"model": "gpt-4o"}`.
     ///
     /// # Errors
     /// The text names the mistake.
     pub fn from_json(json: &Value) -> Result<Self, String> {
+        if json.is_array() {
+            return Err(LIST.to_owned());
+        }
         Matcher::deserialize(json).map_err(|error| suggest_in(error.to_string()))
     }
 }
@@ -24,6 +30,9 @@ impl FromStr for Matcher {
 
     /// Reads conditions as in the `when` of a rule: `{"model": "gpt-4o"}`.
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim_start().starts_with('[') {
+            return Err(LIST.to_owned());
+        }
         serde_json::from_str(text).map_err(|error| suggest_in(error.to_string()))
     }
 }
