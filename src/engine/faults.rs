@@ -1,10 +1,6 @@
 //! The faults of a request, collected from every source: the request, rules and the configuration.
 
-use std::{
-    borrow::Cow,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{borrow::Cow, sync::LazyLock, time::Duration};
 
 use http::HeaderName;
 use memchr::memmem;
@@ -26,9 +22,7 @@ use crate::{
     fixtures::{Endpoint, Fixtures},
     traffic::{
         access,
-        capacity::ConcurrencyLimit,
         fault::{FaultContext, FaultSpec, Plan, RequestTerms},
-        latency::{Distribution, Latency},
         matcher::MatchInput,
         rule::RuleSet,
     },
@@ -43,36 +37,18 @@ const MARKER: (&str, &str) = ("[[fake:", "]]");
 /// Wait that a planned 429 announces, unless a limit or the fault sets another.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The faults, the latency and the concurrency limit for all requests.
+/// The faults for all requests.
 pub(super) struct FaultConfig {
     /// True if requests can ask for faults themselves.
     pub(super) by_request: bool,
     rules: RuleSet,
     always: Vec<FaultSpec>,
-    pub(super) latency: Latency,
-    pub(super) itl: Arc<Distribution>,
-    pub(super) speed: f64,
-    pub(super) capacity: Option<Arc<ConcurrencyLimit>>,
 }
 
 impl FaultConfig {
-    pub(super) fn new(fixtures: &Fixtures, latency: Latency, config: &Config) -> Self {
+    pub(super) fn new(fixtures: &Fixtures, config: &Config) -> Self {
         let rules = config.rules.iter().chain(fixtures.rules()).cloned();
-        FaultConfig {
-            by_request: config.request_faults,
-            rules: RuleSet::new(rules),
-            always: config.faults.clone(),
-            itl: Arc::new(latency.itl.clone()),
-            latency,
-            speed: config.speed,
-            capacity: config.capacity.map(|spec| Arc::new(ConcurrencyLimit::new(spec))),
-        }
-    }
-
-    /// Faults and latency after a reload, with the same permits.
-    pub(super) fn reloaded(&self, fixtures: &Fixtures, latency: Latency, config: &Config) -> Self {
-        let capacity = self.capacity.clone();
-        FaultConfig { capacity, ..FaultConfig::new(fixtures, latency, config) }
+        FaultConfig { by_request: config.request_faults, rules: RuleSet::new(rules), always: config.faults.clone() }
     }
 
     /// Splits a path into the path proper and the faults at its start: `/~hang/v1/models`.

@@ -8,7 +8,7 @@ use super::{
     panics::is_request_id,
     receipt::Receipt,
     scope::{ScopeState, Scopes},
-    timing::server_timing,
+    timing::{ModelTiming, server_timing},
 };
 use crate::{
     config::{Checks, Config},
@@ -38,6 +38,7 @@ pub struct Engine {
     access: Access,
     limits: Arc<Limits>,
     pub(super) faults: FaultConfig,
+    pub(super) timing: ModelTiming,
     /// True if requests are not validated beyond being JSON.
     pub(super) lenient: bool,
     /// True if responses name models with their date.
@@ -66,7 +67,8 @@ impl Engine {
     pub fn new(fixtures: Fixtures, limits: Limits, latency: Latency, journal: Journal, config: &Config) -> Self {
         let (behavior, shards) = (&config.behavior, config.workers.get());
         Engine {
-            faults: FaultConfig::new(&fixtures, latency, config),
+            faults: FaultConfig::new(&fixtures, config),
+            timing: ModelTiming::new(latency, config),
             fixtures,
             access: config.access.clone(),
             limits: Arc::new(limits),
@@ -86,7 +88,8 @@ impl Engine {
     /// objects, live rules, permits, buckets and sequence of random numbers.
     pub fn reloaded(&self, fixtures: Fixtures, limits: Vec<LimitSpec>, latency: Latency, config: &Config) -> Self {
         Engine {
-            faults: self.faults.reloaded(&fixtures, latency, config),
+            faults: FaultConfig::new(&fixtures, config),
+            timing: self.timing.reloaded(latency, config),
             fixtures,
             access: config.access.clone(),
             limits: Arc::new(self.limits.reloaded(limits, config.settle)),
@@ -214,7 +217,7 @@ impl Engine {
         receipt.hold_reservation(self.admit(endpoint, scope, context).await?);
         *plan = self.plan(endpoint, context, scope, &requested?.faults);
         self.check(route, context, plan)?;
-        if let Some(capacity) = self.faults.capacity.as_ref().filter(|_| endpoint.is_generated()) {
+        if let Some(capacity) = self.timing.capacity.as_ref().filter(|_| endpoint.is_generated()) {
             let before = context.elapsed();
             receipt.hold_permit(capacity.acquire().await.map_err(|QueueFull| ApiError::Saturated {})?);
             context.queued = context.elapsed().saturating_sub(before);
@@ -308,7 +311,7 @@ impl Engine {
 
     /// The latency of the model.
     pub fn latency(&self) -> &Latency {
-        &self.faults.latency
+        &self.timing.latency
     }
 
     /// The fixtures.
@@ -324,7 +327,7 @@ impl Engine {
 
     /// The current load, if concurrency is limited.
     pub fn load(&self) -> Option<Load> {
-        self.faults.capacity.as_ref().map(|capacity| capacity.load())
+        self.timing.capacity.as_ref().map(|capacity| capacity.load())
     }
 
     /// The memory of request bodies.

@@ -4,14 +4,19 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 
-use super::{Engine, faults::FaultConfig};
+use super::Engine;
 use crate::{
+    config::Config,
     core::{
         context::RequestContext,
         response::{Body, Response},
     },
     fixtures::Endpoint,
-    traffic::{fault::Plan, latency::Pace},
+    traffic::{
+        capacity::ConcurrencyLimit,
+        fault::Plan,
+        latency::{Distribution, Latency, Pace},
+    },
 };
 
 /// The `Server-Timing` header, in milliseconds: the fake's own time, time in the queue, and the intended time to the
@@ -23,6 +28,30 @@ pub(super) fn server_timing(context: &RequestContext<'_>) -> (HeaderName, Header
     let text = format!("fake;dur={own:.3}, queue;dur={queued:.3}, intended;dur={intended:.3}");
     let value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
     (HeaderName::from_static("server-timing"), value)
+}
+
+/// The speed of the model: its latency, and how many responses it generates at once.
+pub(super) struct ModelTiming {
+    pub(super) latency: Latency,
+    itl: Arc<Distribution>,
+    speed: f64,
+    pub(super) capacity: Option<Arc<ConcurrencyLimit>>,
+}
+
+impl ModelTiming {
+    pub(super) fn new(latency: Latency, config: &Config) -> Self {
+        ModelTiming {
+            itl: Arc::new(latency.itl.clone()),
+            latency,
+            speed: config.speed,
+            capacity: config.capacity.map(|spec| Arc::new(ConcurrencyLimit::new(spec))),
+        }
+    }
+
+    /// The speed after a reload, with the same permits.
+    pub(super) fn reloaded(&self, latency: Latency, config: &Config) -> Self {
+        ModelTiming { capacity: self.capacity.clone(), ..ModelTiming::new(latency, config) }
+    }
 }
 
 /// The delays of a response.
@@ -50,7 +79,7 @@ impl Engine {
         context: &RequestContext<'_>,
         response: Option<&Response>,
     ) -> ResponseTiming {
-        let FaultConfig { latency, itl, speed, capacity, .. } = &self.faults;
+        let ModelTiming { latency, itl, speed, capacity } = &self.timing;
         // Only generated responses have a latency of their own.
         let cost = response.and_then(|response| response.cost).filter(|_| endpoint.is_some_and(Endpoint::is_generated));
         let (planned_ttft, planned_itl) = (plan.ttft(), plan.itl());
