@@ -28,6 +28,9 @@ use crate::{
     traffic::{capacity::Permit, fault::Plan, limit::Reservation},
 };
 
+/// Number of bytes that most streams have at least.
+const USUAL_STREAM: usize = 1 << 10;
+
 /// The open record of one request. The edge reports to it what was sent, and closes it with [`end`](Receipt::end).
 /// Dropped before that, it records that the client has left, or that the server stopped.
 pub struct Receipt {
@@ -263,6 +266,9 @@ impl Receipt {
     pub fn keep(&mut self, bytes: &[u8]) {
         let rest = self.scope.records.journal.spec().body.saturating_sub(self.kept.len());
         if self.entry.is_some() && rest > 0 {
+            if self.kept.is_empty() {
+                self.kept.reserve(rest.min(USUAL_STREAM));
+            }
             self.kept.extend_from_slice(&bytes[..bytes.len().min(rest)]);
         }
     }

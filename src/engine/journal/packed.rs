@@ -31,7 +31,9 @@ use crate::{
 };
 
 /// Capacity of a buffer that is always used again, in bytes.
-const SMALL: usize = 16 << 10;
+const SMALL: usize = 4 << 10;
+/// Number of bytes that an entry with a long body needs for the rest, in most cases.
+const USUAL: usize = 1 << 10;
 
 /// One entry. Its request is complete from the start; the head and the end follow.
 pub struct PackedEntry {
@@ -106,16 +108,17 @@ impl Content {
     fn open(&mut self, facts: Facts, opened: &Opened<'_, '_>, most_body: usize, texts: &mut Route) {
         self.facts = facts;
         (self.head, self.end, self.attempt) = (None, None, None);
-        match self.bytes.capacity() > SMALL {
-            true => self.bytes = Vec::new(),
-            false => self.bytes.clear(),
-        }
         let Opened { context, path, route, .. } = opened;
         let request = context.request;
         let body: &[u8] = match &request.body {
             RequestBody::Whole(body) => &body[..body.len().min(most_body)],
             RequestBody::Discarded(_) => b"",
         };
+        match self.bytes.capacity() > SMALL.max(4 * body.len()) {
+            true => self.bytes = Vec::new(),
+            false => self.bytes.clear(),
+        }
+        self.bytes.reserve(if body.len() > SMALL { body.len() + USUAL } else { 0 });
         let is_secret = |(name, _): &&(&str, &str)| secret::is_secret_name(name);
         let secret = context.params.iter().find(is_secret).map_or("", |(_, value)| *value);
         let model = context.model();
