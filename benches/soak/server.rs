@@ -158,17 +158,22 @@ impl Server {
             line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(f64::NAN)
         };
         let metrics = self.metrics().unwrap_or_default();
+        // The sum over all labels; no number without a sample.
         let metric = |name: &str| {
-            let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|value| value.trim().parse::<f64>().ok()).unwrap_or(f64::NAN)
+            let samples = metrics.lines().filter(|line| {
+                let rest = line.strip_prefix(name);
+                rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
+            });
+            let values = samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+            values.reduce(|sum, value| sum + value).unwrap_or(f64::NAN)
         };
         Sample {
             resident: of("VmRSS:") * 1024.0,
             anonymous: of("RssAnon:") * 1024.0,
             descriptors: fs::read_dir(process.join("fd")).map_or(0, Iterator::count),
             threads: of("Threads:") as usize,
-            in_flight: metric("fake_openai_requests_in_flight "),
-            requests: metric("fake_openai_requests_total "),
+            in_flight: metric("fake_openai_requests_in_flight"),
+            requests: metric("fake_openai_requests_total"),
         }
     }
 

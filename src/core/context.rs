@@ -15,7 +15,6 @@ use smallvec::SmallVec;
 
 use super::{
     body_memory::BodyMemory,
-    error::ApiError,
     json::{self, Malformed},
     limit_status::LimitStatuses,
     model_catalog::ModelFacts,
@@ -43,8 +42,6 @@ pub struct RequestContext<'a> {
     pub now: Duration,
     /// The state of the limits that apply to the request, once they have been checked.
     pub limit_statuses: LimitStatuses,
-    /// The error that is being rendered.
-    pub error: Option<ApiError>,
     /// The known models. The first entry that matches a name applies.
     pub model_catalog: &'a [ModelFacts],
     /// The object, or the page of objects, that was found for the request.
@@ -119,7 +116,6 @@ impl<'a> RequestContext<'a> {
             random: RefCell::new(random),
             now,
             limit_statuses: LimitStatuses::default(),
-            error: None,
             resource: FoundResource::default(),
             history: RefCell::default(),
             file: RefCell::default(),
@@ -275,14 +271,6 @@ pub(crate) mod tests {
     /// Runs `test` with the context of a request with this body.
     pub(crate) fn with_context_of<T>(body: &str, test: impl FnOnce(&RequestContext<'_>) -> T) -> T {
         with(body, |context| test(context))
-    }
-
-    /// Runs `test` with the context of a request that is answered with this error.
-    pub(crate) fn with_error<T>(error: Option<ApiError>, test: impl FnOnce(&RequestContext<'_>) -> T) -> T {
-        with(BODY, |context| {
-            context.error = error;
-            test(context)
-        })
     }
 
     fn with<T>(body: &str, test: impl FnOnce(&mut RequestContext<'_>) -> T) -> T {

@@ -235,6 +235,15 @@ impl ApiError {
         }
     }
 
+    /// Returns true if a quota is used up that never refills.
+    pub fn is_spent_quota(&self) -> bool {
+        match self {
+            ApiError::InsufficientQuota {} => true,
+            ApiError::Injected { name, .. } => name == "insufficient_quota",
+            _ => false,
+        }
+    }
+
     /// Returns true if the text of an error with these fields may use `{{error.name}}`.
     pub fn has_field(fields: &[&str], name: &str) -> bool {
         fields.contains(&name) || name == DOTTED && fields.contains(&"param")

@@ -16,7 +16,7 @@ use serde_json::{
 pub(crate) use slot::query;
 pub use slot::{AllowedSlots, Slot};
 
-use super::{context::RequestContext, limit_status::GoDuration};
+use super::{context::RequestContext, error::ApiError, limit_status::GoDuration};
 
 /// A compiled template.
 #[derive(Clone, Debug)]
@@ -245,10 +245,22 @@ impl Template {
 
     /// Renders and appends to `out`.
     pub fn render_into(&self, context: &RequestContext<'_>, out: &mut Vec<u8>) {
+        self.render_error_into(context, None, out);
+    }
+
+    /// Renders the text of an error into a new buffer.
+    pub fn render_error(&self, context: &RequestContext<'_>, error: Option<&ApiError>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.size_hint);
+        self.render_error_into(context, error, &mut out);
+        out
+    }
+
+    /// Renders the text of an error and appends it to `out`. Without an error, `{{error.name}}` is `null`.
+    pub fn render_error_into(&self, context: &RequestContext<'_>, error: Option<&ApiError>, out: &mut Vec<u8>) {
         for segment in &self.segments {
             match segment {
                 Segment::Literal(text) => out.extend_from_slice(text),
-                Segment::Slot(slot, position) => slot.put(context, *position, out),
+                Segment::Slot(slot, position) => slot.put(context, error, *position, out),
             }
         }
     }

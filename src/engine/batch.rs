@@ -30,10 +30,7 @@ impl Engine {
                 (Some(endpoint), self.respond_to_item(MatchedRoute { provider, endpoint }, &mut context, scope))
             }
         };
-        result.unwrap_or_else(|error| {
-            context.error = Some(error);
-            provider.error_response(endpoint, &context)
-        })
+        result.unwrap_or_else(|error| provider.error_response(endpoint, &context, &error))
     }
 
     fn respond_to_item(

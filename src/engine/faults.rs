@@ -191,16 +191,29 @@ pub(super) fn planned_error_for_full_body(plan: &Plan, response: &Response) -> O
     Some(ApiError::Injected { status: 0, name: name.to_owned() })
 }
 
-/// Puts the error that is planned inside a stream into `context`. Returns false if there is none.
-pub(super) fn set_stream_error(plan: &Plan, response: &Response, context: &mut RequestContext<'_>) -> bool {
-    match plan.stream_error() {
-        Some(name) if matches!(response.body, Body::Stream(_)) => {
-            // Without a name it is the provider's usual error in a stream.
-            let named = (!name.is_empty()).then(|| ApiError::Injected { status: 0, name: name.to_owned() });
-            context.error = named;
-            true
+/// The error that is planned inside a stream.
+pub(super) enum StreamError {
+    /// The provider's usual error in a stream.
+    Usual,
+    Named(ApiError),
+}
+
+impl StreamError {
+    /// Returns the error that is planned for a response; `None` if there is none, or the response is no stream.
+    pub(super) fn of(plan: &Plan, response: &Response) -> Option<Self> {
+        let name = plan.stream_error().filter(|_| matches!(response.body, Body::Stream(_)))?;
+        Some(match name {
+            "" => StreamError::Usual,
+            name => StreamError::Named(ApiError::Injected { status: 0, name: name.to_owned() }),
+        })
+    }
+
+    /// Returns the error, unless it is the provider's usual one.
+    pub(super) fn named(&self) -> Option<&ApiError> {
+        match self {
+            StreamError::Usual => None,
+            StreamError::Named(error) => Some(error),
         }
-        _ => false,
     }
 }
 

@@ -46,8 +46,8 @@ impl Engine {
             context.set_params(params);
             endpoint
         });
-        context.error = Some(ApiError::Injected { status: 500, name: String::new() });
-        provider.error_response(endpoint, &context)
+        let error = ApiError::Injected { status: 500, name: String::new() };
+        provider.error_response(endpoint, &context, &error)
     }
 }
 

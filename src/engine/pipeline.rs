@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::{
-    faults::{FaultConfig, Requested, planned_error, planned_error_for_full_body, set_stream_error},
+    faults::{FaultConfig, Requested, StreamError, planned_error, planned_error_for_full_body},
     journal::Journal,
     panics::is_request_id,
     receipt::Receipt,
@@ -145,30 +145,30 @@ impl Engine {
         };
         let timing = self.response_timing(endpoint, &plan, &context, result.as_ref().ok());
         context.intended = timing.before_head;
-        let mut response = match (result, endpoint) {
+        let (mut response, error) = match (result, endpoint) {
             (Ok(mut response), Some(endpoint)) => {
                 provider.add_headers(endpoint, &context, &mut response);
-                response
+                (response, None)
             }
-            (Ok(response), None) => response,
-            (Err(error), _) => {
-                context.error = Some(error);
-                provider.error_response(endpoint, &context)
-            }
+            (Ok(response), None) => (response, None),
+            (Err(error), _) => (provider.error_response(endpoint, &context, &error), Some(error)),
         };
         if self.server_timing {
             response.headers.push(server_timing(&context));
         }
         let is_stream = matches!(response.body, Body::Stream(_));
+        let mut stream_error = None;
         if !plan.is_empty() || timing.has_delay() {
-            let error = set_stream_error(&plan, &response, &mut context).then(|| provider.in_band(endpoint, &context));
+            stream_error = StreamError::of(&plan, &response);
+            let error = stream_error.as_ref().map(|error| provider.in_band(endpoint, &context, error.named()));
             response = plan.apply(response, timing.before_head, timing.pace, error);
         }
         if !matches!(response.body, Body::Full(_)) {
             let id = response.headers.iter().find(|(name, _)| is_request_id(name.as_str()));
             receipt.request_id = id.map(|(_, value)| value.clone());
         }
-        receipt.respond(&response, is_stream, &context, &plan, file);
+        let error = error.as_ref().or_else(|| stream_error.as_ref()?.named());
+        receipt.respond(&response, error, is_stream, &context, &plan, file);
         (response, receipt)
     }
 

@@ -31,8 +31,7 @@ impl Engine {
             Ok(_) => endpoint.check(&context),
         };
         let Err(error) = checked else { return session.on_message(context.members().unwrap_or_default()) };
-        context.error = Some(error);
-        let rejection = match provider.error_response(Some(endpoint), &context).body {
+        let rejection = match provider.error_response(Some(endpoint), &context, &error).body {
             Body::Full(body) => body,
             _ => bytes::Bytes::new(),
         };

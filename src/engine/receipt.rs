@@ -156,16 +156,18 @@ impl Receipt {
         (self.reservation, self.permit) = (None, None);
     }
 
-    /// Records the response to the request. Without a cost the reservation is returned in full.
+    /// Records the response to the request. Without a cost the reservation is returned in full. `error` is the error that
+    /// it reports or ends with.
     pub(super) fn respond(
         &mut self,
         response: &Response,
+        error: Option<&ApiError>,
         is_stream: bool,
         context: &RequestContext<'_>,
         plan: &Plan,
         route: &str,
     ) {
-        self.note_failure(response, context, plan, route);
+        self.note_failure(response, error, context, plan, route);
         if let Some(reservation) = &mut self.reservation {
             reservation.reconcile(response.cost.unwrap_or_default());
         }
@@ -210,7 +212,14 @@ impl Receipt {
     }
 
     /// Records what the response announces about its failure, or that it may yet fail.
-    fn note_failure(&mut self, response: &Response, context: &RequestContext<'_>, plan: &Plan, route: &str) {
+    fn note_failure(
+        &mut self,
+        response: &Response,
+        error: Option<&ApiError>,
+        context: &RequestContext<'_>,
+        plan: &Plan,
+        route: &str,
+    ) {
         let ScopeState { attempts, conduct, .. } = &*self.scope;
         let is_failure = response.status.as_u16() >= 400 || plan.stream_error().is_some();
         let mut failure = Failure::default();
@@ -218,7 +227,7 @@ impl Receipt {
             let request = context.request;
             failure = Failure::of(response.status.as_u16(), request.method, &response.headers, context.now);
             failure.unit = context.limit_statuses.refusal.map(|refusal| refusal.unit);
-            failure.is_final |= is_spent(context);
+            failure.is_final |= error.is_some_and(ApiError::is_spent_quota);
         }
         let may_fail = !matches!(response.body, Body::Full(_) | Body::Session(_)) || !plan.is_empty();
         attempts.respond(&mut self.attempt, failure, may_fail, context, route);
@@ -373,15 +382,6 @@ impl Receipt {
     pub(super) fn end_with_panic(self: Box<Self>) {
         self.scope.metrics.add_panic();
         self.end(Outcome::Fault);
-    }
-}
-
-/// Returns true if the error of a request is that a quota is used up, which never refills.
-fn is_spent(context: &RequestContext<'_>) -> bool {
-    match &context.error {
-        Some(ApiError::InsufficientQuota {}) => true,
-        Some(ApiError::Injected { name, .. }) => name == "insufficient_quota",
-        _ => false,
     }
 }
 

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use self::example::Example;
 pub use self::limits::{LimitFamily, LimitField};
 use super::{SlotPosition, SlotValue};
-use crate::core::context::RequestContext;
 use crate::core::{
     clock::{FIXED_EPOCH, Rfc3339},
     error::Field,
@@ -22,6 +21,7 @@ use crate::core::{
     random::Alphabet,
     secret,
 };
+use crate::core::{context::RequestContext, error::ApiError};
 
 /// A placeholder for a value of the request, its outcome or the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,7 +170,13 @@ impl Slot {
     }
 
     /// Appends the value for this request, rendered for this position.
-    pub(super) fn put(&self, context: &RequestContext<'_>, position: SlotPosition, out: &mut Vec<u8>) {
+    pub(super) fn put(
+        &self,
+        context: &RequestContext<'_>,
+        error: Option<&ApiError>,
+        position: SlotPosition,
+        out: &mut Vec<u8>,
+    ) {
         let quoted = |out: &mut Vec<u8>, put: &dyn Fn(&mut Vec<u8>)| {
             let is_value = matches!(position, SlotPosition::Value { .. });
             out.extend_from_slice(if is_value { b"\"" } else { b"" });
@@ -183,12 +189,12 @@ impl Slot {
             Slot::Uuid => quoted(out, &|out| context.random.borrow_mut().put_uuid(out)),
             // Borrowed: an object can be as large as a request body.
             Slot::Resource(path) => resource(&context.resource.borrow(), path).put(position, out),
-            _ => self.value(context).put(position, out),
+            _ => self.value(context, error).put(position, out),
         }
     }
 
     /// Returns the value for this request.
-    pub(super) fn value<'a>(&self, context: &'a RequestContext<'_>) -> SlotValue<'a> {
+    fn value<'a>(&self, context: &'a RequestContext<'_>, error: Option<&'a ApiError>) -> SlotValue<'a> {
         match self {
             Slot::Path(name) => text(context.param(name).map(|raw| percent_decode_str(raw).decode_utf8_lossy())),
             Slot::Query(name) => text(query(context.request.query, name)),
@@ -208,7 +214,7 @@ impl Slot {
             Slot::Version => text(Some(env!("CARGO_PKG_VERSION").into())),
             Slot::Example(part) => text(Some(part.text(context))),
             Slot::LimitStatus(family, field) => limits::value(*family, *field, &context.limit_statuses, context.now),
-            Slot::Error(name) => match context.error.as_ref().and_then(|error| error.field(name)) {
+            Slot::Error(name) => match error.and_then(|error| error.field(name)) {
                 None => SlotValue::Null,
                 Some(Field::Number(number)) => SlotValue::Number(number),
                 Some(Field::Text(text)) => SlotValue::Text(text),
