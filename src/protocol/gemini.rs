@@ -11,6 +11,7 @@ mod schema;
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use http::{HeaderValue, header::CONTENT_DISPOSITION};
 use serde_json::{Map, Value, json};
 
@@ -26,7 +27,7 @@ use crate::core::{
     json,
     prompt::Prompt,
     reply::Reply,
-    response::{self, Body, EventKind, Response, StreamEvent, StreamFormat},
+    response::{self, Body, EventKind, EventProperties, Response, StreamFormat, WriteEvents},
     template::{AllowedSlots, Layout, LineStyle, Template, query},
 };
 
@@ -177,7 +178,7 @@ impl RenderedContent {
         let around = templates.each_ref().map(|template| template.render(context));
         let chunks = chunks.as_ref().map(Chunks::stream);
         let list = GeminiEvents { around, chunks, is_sse: form == Form::Events, is_first: true };
-        response::EventStream { events: Box::new(list), format: framing }
+        response::EventStream::written(list, framing)
     }
 }
 
@@ -211,23 +212,23 @@ struct GeminiEvents {
     is_first: bool,
 }
 
-impl Iterator for GeminiEvents {
-    type Item = StreamEvent;
-
-    fn next(&mut self) -> Option<StreamEvent> {
-        let (chunk, usage, is_last) = self.chunks.as_mut()?.next()?;
-        let is_first = std::mem::replace(&mut self.is_first, false);
+impl WriteEvents for GeminiEvents {
+    fn write(&mut self, out: &mut BytesMut) -> Option<EventProperties> {
+        let next = self.chunks.as_mut()?.next()?;
+        let (is_first, is_last) = (std::mem::replace(&mut self.is_first, false), next.is_last());
         let (open, close): (&[u8], &[u8]) = match self.is_sse {
             true => (b"data: ", b"\r\n\r\n"),
             false => (if is_first { b"[" } else { b",\r\n" }, if is_last { b"]" } else { b"" }),
         };
         let [before, between, after] = &self.around;
-        let parts = [open, before, &chunk.candidates, between, &usage, after, close];
-        let mut out = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
-        for part in parts {
-            out.extend_from_slice(part);
-        }
+        out.extend_from_slice(open);
+        out.extend_from_slice(before);
+        next.chunk.put(out);
+        out.extend_from_slice(between);
+        next.put_usage(out);
+        out.extend_from_slice(after);
+        out.extend_from_slice(close);
         let kind = if is_last { EventKind::Finish } else { EventKind::Content };
-        Some(StreamEvent { bytes: out.into(), kind, tokens: chunk.paced })
+        Some(EventProperties { kind, tokens: next.chunk.event.paced })
     }
 }

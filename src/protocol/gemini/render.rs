@@ -1,7 +1,8 @@
 //! Rendering of replies in Google's shapes: candidates, parts and usage.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
+use bytes::BytesMut;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
         random::{Alphabet, Random},
         reply::{Block, FinishReason, Reply, Text, ToolCall, Usage},
     },
-    protocol::events::{EventList, EventLists, Events, RenderTime},
+    protocol::events::{EventList, EventLists, Events, GapEvent, NextEvent, RenderTime},
 };
 
 /// Fixed values of an endpoint's responses. They also distinguish Vertex AI from the Gemini API.
@@ -148,6 +149,17 @@ pub(super) struct Chunk {
     pub(super) paced: u32,
 }
 
+impl GapEvent for Chunk {
+    fn text(&self) -> &[u8] {
+        &self.candidates
+    }
+
+    fn without(&self, part: Range<usize>) -> Option<Self> {
+        let candidates = [&self.candidates[..part.start], &self.candidates[part.end..]].concat();
+        Some(Chunk { candidates, ..*self })
+    }
+}
+
 /// Returns the chunks of a candidate with index `n`, one piece each. Those of texts are rendered at `time`.
 fn chunks_of(
     n: usize,
@@ -169,9 +181,9 @@ fn chunks_of(
         match part {
             Part::Fixed(value, tokens) => list.push(chunk(Some(value.clone()), is_last, *tokens)),
             Part::Text(text) => {
-                let (chunk, last) = (chunk.clone(), text.piece_count().saturating_sub(1));
-                list.push_pieces(text, move |piece| {
-                    chunk(Some(json!({"text": piece.text})), is_last && piece.index == last, 1)
+                let chunk = chunk.clone();
+                list.push_gaps_with_last(text, move |piece, is_last_piece| {
+                    chunk(Some(json!({"text": piece})), is_last && is_last_piece, 1)
                 });
             }
         }
@@ -186,9 +198,12 @@ fn chunks_of(
 #[derive(Clone)]
 pub(super) struct Chunks {
     lists: EventLists<Chunk>,
-    usage: Usage,
-    style: Arc<EndpointStyle>,
-    write: fn(&Value) -> Vec<u8>,
+    /// The usage of every chunk but the last.
+    running: Arc<UsageTemplate>,
+    /// The usage of the last chunk.
+    last: Arc<[u8]>,
+    /// Number of tokens in total.
+    total: u64,
 }
 
 impl Chunks {
@@ -202,14 +217,19 @@ impl Chunks {
     ) -> Self {
         let lists = candidates.iter().enumerate();
         let lists = lists.map(|(n, candidate)| chunks_of(n, candidate, style, write, time)).collect();
-        Chunks { lists, usage: *usage, style: Arc::clone(style), write }
+        let total = output_tokens(usage);
+        Chunks {
+            lists,
+            running: Arc::new(UsageTemplate::new(usage, style, write)),
+            last: write(&usage_json(usage, total, style)).into(),
+            total,
+        }
     }
 
     /// Returns the stream of these chunks.
     pub(super) fn stream(&self) -> ChunkStream {
-        let mut events = Events::new(&self.lists);
-        let next = events.next().map(Cow::into_owned);
-        ChunkStream { chunks: self.clone(), events, next, so_far: 0 }
+        let left = self.lists.iter().map(EventList::len).sum();
+        ChunkStream { chunks: self.clone(), events: Events::new(&self.lists), left, so_far: 0 }
     }
 }
 
@@ -217,28 +237,100 @@ impl Chunks {
 pub(super) struct ChunkStream {
     chunks: Chunks,
     events: Events<Chunk>,
-    /// The next chunk, read one ahead: the last one is special.
-    next: Option<Chunk>,
+    /// Number of chunks that are left: the last one is special.
+    left: usize,
     /// Number of tokens sent.
     so_far: u64,
 }
 
-impl Iterator for ChunkStream {
-    /// A chunk, its usage, and true for the last one.
-    type Item = (Chunk, Vec<u8>, bool);
+/// A chunk with its usage.
+pub(super) struct NextChunk<'a> {
+    pub(super) chunk: NextEvent<'a, Chunk>,
+    usage: Option<&'a UsageTemplate>,
+    last_usage: &'a [u8],
+    so_far: u64,
+}
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let chunk = self.next.take()?;
-        self.next = self.events.next().map(Cow::into_owned);
-        let Chunks { usage, style, write, .. } = &self.chunks;
-        let (total, is_last) = (output_tokens(usage), self.next.is_none());
-        self.so_far = if is_last { total } else { total.min(self.so_far + chunk.tokens) };
-        let usage = match &style.traffic_type {
-            Some(traffic) if !is_last => json!({"trafficType": traffic}),
-            _ => usage_json(usage, self.so_far, style),
-        };
-        let usage = write(&usage);
-        Some((chunk, usage, is_last))
+impl NextChunk<'_> {
+    /// Returns true for the last chunk of the stream.
+    pub(super) fn is_last(&self) -> bool {
+        self.usage.is_none()
+    }
+
+    /// Appends the usage.
+    pub(super) fn put_usage(&self, out: &mut BytesMut) {
+        match self.usage {
+            Some(usage) => usage.put(self.so_far, out),
+            None => out.extend_from_slice(self.last_usage),
+        }
+    }
+}
+
+impl ChunkStream {
+    /// Returns the next chunk.
+    pub(super) fn next(&mut self) -> Option<NextChunk<'_>> {
+        let chunk = self.events.next()?;
+        self.left = self.left.saturating_sub(1);
+        let Chunks { running, last, total, .. } = &self.chunks;
+        self.so_far = self.so_far.saturating_add(chunk.event.tokens).min(*total);
+        let usage = (self.left > 0).then_some(&**running);
+        Some(NextChunk { chunk, usage, last_usage: last, so_far: self.so_far })
+    }
+}
+
+/// The usage of a chunk before the last one.
+enum UsageTemplate {
+    /// The same in all chunks.
+    Fixed(Vec<u8>),
+    /// With the counts of tokens so far.
+    Counted {
+        /// The usage before the first token.
+        none: Vec<u8>,
+        /// The parts of the usage around the number of output tokens and the total.
+        parts: [Vec<u8>; 3],
+        /// Number of other tokens in the total.
+        others: u64,
+    },
+}
+
+impl UsageTemplate {
+    fn new(usage: &Usage, style: &EndpointStyle, write: fn(&Value) -> Vec<u8>) -> Self {
+        if let Some(traffic) = &style.traffic_type {
+            return UsageTemplate::Fixed(write(&json!({"trafficType": traffic})));
+        }
+        // The numbers are rendered as marks, in quotes.
+        const MARKS: [&str; 2] = ["candidatesTokenCount", "totalTokenCount"];
+        let mut marked = usage_json(usage, 1, style);
+        for name in MARKS {
+            marked[name] = format!("\u{f8ff}{name}").into();
+        }
+        let (mut rest, mut parts) = (write(&marked), <[Vec<u8>; 3]>::default());
+        for (part, name) in parts.iter_mut().zip(MARKS) {
+            let mark = format!("\"\u{f8ff}{name}\"");
+            let at = memchr::memmem::find(&rest, mark.as_bytes()).unwrap_or(rest.len());
+            let after = rest.split_off((at + mark.len()).min(rest.len()));
+            rest.truncate(at);
+            *part = std::mem::replace(&mut rest, after);
+        }
+        parts[2] = rest;
+        let others = usage.prompt_tokens.saturating_add(usage.reasoning_tokens);
+        UsageTemplate::Counted { none: write(&usage_json(usage, 0, style)), parts, others }
+    }
+
+    /// Appends the usage after `output` tokens.
+    fn put(&self, output: u64, out: &mut BytesMut) {
+        match self {
+            UsageTemplate::Fixed(usage) => out.extend_from_slice(usage),
+            UsageTemplate::Counted { none, .. } if output == 0 => out.extend_from_slice(none),
+            UsageTemplate::Counted { parts: [before, between, after], others, .. } => {
+                let mut digits = itoa::Buffer::new();
+                out.extend_from_slice(before);
+                out.extend_from_slice(digits.format(output).as_bytes());
+                out.extend_from_slice(between);
+                out.extend_from_slice(digits.format(others.saturating_add(output)).as_bytes());
+                out.extend_from_slice(after);
+            }
+        }
     }
 }
 

@@ -149,13 +149,18 @@ impl ResponseEnvelope {
         Ok(ResponseEnvelope { id: text("id")?, members, tier: text("service_tier")? })
     }
 
+    /// Draws the id of a response. It is the first that [`ResponseEnvelope::fill`] draws.
+    pub(super) fn id(&self, context: &RequestContext<'_>) -> String {
+        String::from_utf8(self.id.render(context)).unwrap_or_default()
+    }
+
     /// Fills the object for one request, except for the members that change while the response is generated.
     pub(super) fn fill(&self, form: JsonForm, context: &RequestContext<'_>) -> ResponseObject {
         let body = context.members().unwrap_or_default();
         let is_repeated = |(key, _): (&[u8], json::Value<'_>)| !UNREPEATED.contains(&key);
         let repeats = body.iter().any(is_repeated);
         let is_reasoning = context.model_facts().is_some_and(|facts| facts.reasoning);
-        let id = String::from_utf8(self.id.render(context)).unwrap_or_default();
+        let id = self.id(context);
         let mut text = Vec::with_capacity(1024);
         text.extend_from_slice(if form == JsonForm::Pretty { b"{\n  \"id\": \"" } else { b"{\"id\":\"" });
         text.extend_from_slice(id.as_bytes());
