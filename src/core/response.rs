@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
-use self::{event_source::IteratedEvents, session::Session};
 pub use self::event_source::{EventProperties, EventSource, WriteEvents, WrittenEvents};
+use self::{event_source::IteratedEvents, session::Session};
 use super::{limit_status::Cost, reply::ReplyFacts};
 
 /// One response, ready for the server to deliver.

@@ -65,7 +65,7 @@ pub(super) trait GapEvent: Clone {
     fn text(&self) -> &[u8];
 
     /// Returns the event without a part of its text; `None` if a gap cannot be there.
-    fn without(&self, part: Range<usize>) -> Option<Self>;
+    fn without(self, part: Range<usize>) -> Option<Self>;
 }
 
 impl GapEvent for StreamEvent {
@@ -73,9 +73,9 @@ impl GapEvent for StreamEvent {
         &self.bytes
     }
 
-    fn without(&self, part: Range<usize>) -> Option<Self> {
+    fn without(self, part: Range<usize>) -> Option<Self> {
         let bytes = [&self.bytes[..part.start], &self.bytes[part.end..]].concat().into();
-        Some(StreamEvent { bytes, ..*self })
+        Some(StreamEvent { bytes, ..self })
     }
 }
 
@@ -84,10 +84,12 @@ const MARK: &str = "\u{f8ff}piece\u{f8fe}";
 
 impl<E: GapEvent> Gap<E> {
     /// Cuts the mark out of an event that was rendered with it; `None` if it is not there exactly once.
-    fn find(event: &E) -> Option<Gap<E>> {
-        let mut marks = memchr::memmem::find_iter(event.text(), MARK);
-        match (marks.next(), marks.next()) {
-            (Some(at), None) => Some(Gap { event: event.without(at..at + MARK.len())?, at }),
+    fn find(event: E) -> Option<Gap<E>> {
+        let text = event.text();
+        let mut marks = memchr::memchr_iter(MARK.as_bytes()[0], text);
+        let mut next = || marks.find(|at| text[*at..].starts_with(MARK.as_bytes()));
+        match (next(), next()) {
+            (Some(at), None) => Some(Gap { at, event: event.without(at..at + MARK.len())? }),
             _ => None,
         }
     }
@@ -117,12 +119,15 @@ impl<E: Clone> EventList<E> {
 
     /// Adds one event for each piece of a text.
     pub(super) fn push_pieces(&mut self, text: &Text, render: impl Fn(Piece<'_>) -> E + Send + Sync + 'static) {
-        match self.time {
-            RenderTime::Now if text.piece_count() <= SHARED_PIECES => {
-                self.entries.extend(text.pieces().map(|piece| Entry::One(render(piece))));
-            }
-            RenderTime::Now | RenderTime::Late => self.entries.push(Entry::Pieces(text.clone(), Box::new(render))),
+        match self.renders_now(text) {
+            true => self.entries.extend(text.pieces().map(|piece| Entry::One(render(piece)))),
+            false => self.entries.push(Entry::Pieces(text.clone(), Box::new(render))),
         }
+    }
+
+    /// Returns true if the events about a text are rendered when they are added.
+    fn renders_now(&self, text: &Text) -> bool {
+        self.time == RenderTime::Now && text.piece_count() <= SHARED_PIECES
     }
 
     /// Number of events.
@@ -140,7 +145,13 @@ impl<E: GapEvent> EventList<E> {
     /// Adds one event for each piece of a text. The events contain the piece in a JSON string, and do not depend on it
     /// otherwise.
     pub(super) fn push_gaps(&mut self, text: &Text, render: impl Fn(&str) -> E + Send + Sync + 'static) {
-        self.push_gaps_with_last(text, move |piece, _| render(piece));
+        if self.renders_now(text) {
+            return self.push_pieces(text, move |piece| render(piece.text));
+        }
+        match Gap::find(render(MARK)) {
+            Some(event) => self.push_entry(Gaps { text: text.clone(), event, last: None }),
+            None => self.push_pieces(text, move |piece| render(piece.text)),
+        }
     }
 
     /// Adds one event for each piece of a text, like [`EventList::push_gaps`]. The second argument of `render` is true
@@ -151,15 +162,17 @@ impl<E: GapEvent> EventList<E> {
         render: impl Fn(&str, bool) -> E + Send + Sync + 'static,
     ) {
         let last = text.piece_count().saturating_sub(1);
-        let is_short = self.time == RenderTime::Now && text.piece_count() <= SHARED_PIECES;
-        let gap = |is_last| Gap::find(&render(MARK, is_last));
-        match if is_short { None } else { gap(false).zip(gap(true)) } {
+        let gap = |is_last| Gap::find(render(MARK, is_last));
+        match if self.renders_now(text) { None } else { gap(false).zip(gap(true)) } {
             Some((event, last_event)) => {
-                let last = (event.event.text() != last_event.event.text()).then_some((last, last_event));
-                self.entries.push(Entry::Gaps(Box::new(Gaps { text: text.clone(), event, last })));
+                self.push_entry(Gaps { text: text.clone(), event, last: Some((last, last_event)) });
             }
             None => self.push_pieces(text, move |piece| render(piece.text, piece.index == last)),
         }
+    }
+
+    fn push_entry(&mut self, gaps: Gaps<E>) {
+        self.entries.push(Entry::Gaps(Box::new(gaps)));
     }
 }
 
@@ -170,12 +183,14 @@ pub(super) struct NextEvent<'l, E: Clone> {
     /// Offset of the gap in the event's text.
     pub(super) at: usize,
     /// The piece in the gap; empty if there is none.
-    pub(super) piece: &'l str,
+    piece: &'l str,
+    /// True if JSON escapes no character of the piece.
+    is_plain: bool,
 }
 
 impl<'l, E: Clone> NextEvent<'l, E> {
     fn whole(event: Cow<'l, E>) -> Self {
-        NextEvent { event, at: 0, piece: "" }
+        NextEvent { event, at: 0, piece: "", is_plain: true }
     }
 }
 
@@ -184,18 +199,17 @@ impl<E: GapEvent> NextEvent<'_, E> {
     pub(super) fn put(&self, out: &mut BytesMut) {
         let (before, after) = self.event.text().split_at(self.at);
         out.extend_from_slice(before);
-        put_piece(self.piece, out);
+        self.put_piece(out);
         out.extend_from_slice(after);
     }
-}
 
-/// Appends the text of a JSON string, without its quotes.
-pub(super) fn put_piece(piece: &str, out: &mut BytesMut) {
-    let is_plain = piece.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
-    if is_plain {
-        out.extend_from_slice(piece.as_bytes());
-    } else {
-        let quoted = serde_json::Value::from(piece).to_string();
+    /// Appends the piece in the gap, as JSON without quotes.
+    pub(super) fn put_piece(&self, out: &mut BytesMut) {
+        let is_escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+        if self.is_plain || !self.piece.bytes().any(is_escaped) {
+            return out.extend_from_slice(self.piece.as_bytes());
+        }
+        let quoted = serde_json::Value::from(self.piece).to_string();
         out.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
     }
 }
@@ -233,7 +247,8 @@ impl EventCursor {
                             _ => &gaps.event,
                         };
                         let event = Cow::Borrowed(&gap.event);
-                        return Some(NextEvent { event, at: gap.at, piece: piece.text });
+                        let is_plain = pieces.is_plain();
+                        return Some(NextEvent { event, at: gap.at, piece: piece.text, is_plain });
                     }
                     self.pieces = None;
                     self.entry += 1;

@@ -98,16 +98,13 @@ impl<'a> ChatParts<'a> {
     pub(super) fn events(&self, time: RenderTime) -> RenderedEvents {
         let mut events = EventList::new(time);
         if let Some(plan) = self.plan {
-            events.push_gaps(plan, |piece| {
-                event("tool-plan-delta", None, &json!({"message": {"tool_plan": piece}}), 1)
-            });
+            events
+                .push_gaps(plan, |piece| event("tool-plan-delta", None, &json!({"message": {"tool_plan": piece}}), 1));
         }
         for (index, (kind, text)) in self.content.iter().enumerate() {
             let kind = *kind;
             events.push(event("content-start", Some(index), &content(part(kind, "")), 0));
-            events.push_gaps(text, move |piece| {
-                event("content-delta", Some(index), &content(json!({kind: piece})), 1)
-            });
+            events.push_gaps(text, move |piece| event("content-delta", Some(index), &content(json!({kind: piece})), 1));
             events.push(end("content-end", index));
         }
         for (index, call) in self.calls.iter().enumerate() {

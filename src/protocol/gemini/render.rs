@@ -3,8 +3,10 @@
 use std::{ops::Range, sync::Arc};
 
 use bytes::BytesMut;
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, json};
 
+use super::usage::{Count, JsonLayout, RunningUsage, UsageJson, output_tokens};
 use crate::{
     core::{
         random::{Alphabet, Random},
@@ -120,22 +122,19 @@ fn function_call(call: &ToolCall, random: Option<&mut Random>, first: bool) -> O
 }
 
 /// Returns a full message. `write` renders its values.
-pub(super) fn full(
-    candidates: &[Candidate],
-    usage: &Usage,
-    style: &EndpointStyle,
-    write: fn(&Value) -> Vec<u8>,
-) -> Message {
-    let candidates = candidates.iter().enumerate().map(|(n, candidate)| {
+pub(super) fn full(candidates: &[Candidate], usage: &Usage, style: &EndpointStyle, write: JsonLayout) -> Message {
+    let json = candidates.iter().enumerate().map(|(n, candidate)| {
         let part = |part: &Part| match part {
             Part::Fixed(value, _) => value.clone(),
             Part::Text(text) => json!({"text": text.whole()}),
         };
         let parts = candidate.parts.iter().map(part).collect();
-        candidate_json(n, parts, Some(candidate.finish), style.average_logprobs.as_ref(), style)
+        let (finish, logprobs) = (Some(candidate.finish), style.average_logprobs.as_ref());
+        CandidateJson { index: n, parts, finish, logprobs, style }
     });
-    let usage = usage_json(usage, output_tokens(usage), style);
-    Message { candidates: write(&candidates.collect()), usage: write(&usage) }
+    let json: Vec<_> = json.collect();
+    let usage = UsageJson { usage, output: Count::Number(output_tokens(usage)), style };
+    Message { candidates: write.write(&json), usage: write.write(&usage) }
 }
 
 /// A chunk of a stream, without its usage.
@@ -154,9 +153,9 @@ impl GapEvent for Chunk {
         &self.candidates
     }
 
-    fn without(&self, part: Range<usize>) -> Option<Self> {
-        let candidates = [&self.candidates[..part.start], &self.candidates[part.end..]].concat();
-        Some(Chunk { candidates, ..*self })
+    fn without(mut self, part: Range<usize>) -> Option<Self> {
+        self.candidates.drain(part);
+        Some(self)
     }
 }
 
@@ -165,14 +164,15 @@ fn chunks_of(
     n: usize,
     candidate: &Candidate,
     style: &Arc<EndpointStyle>,
-    write: fn(&Value) -> Vec<u8>,
+    write: JsonLayout,
     time: RenderTime,
 ) -> EventList<Chunk> {
     let (style, finish) = (Arc::clone(style), candidate.finish);
     let chunk = move |part: Option<Value>, is_last: bool, tokens: u64| {
-        let candidate = candidate_json(n, part.into_iter().collect(), is_last.then_some(finish), None, &style);
+        let (parts, finish) = (part.into_iter().collect(), is_last.then_some(finish));
+        let candidate = CandidateJson { index: n, parts, finish, logprobs: None, style: &style };
         let paced = if n == 0 { u32::try_from(tokens).unwrap_or(u32::MAX) } else { 0 };
-        Chunk { candidates: write(&json!([candidate])), tokens, paced }
+        Chunk { candidates: write.write(&[candidate]), tokens, paced }
     };
     let mut list = EventList::new(time);
     let last = candidate.parts.len().checked_sub(1);
@@ -198,44 +198,33 @@ fn chunks_of(
 #[derive(Clone)]
 pub(super) struct Chunks {
     lists: EventLists<Chunk>,
-    /// The usage of every chunk but the last.
-    running: Arc<UsageTemplate>,
-    /// The usage of the last chunk.
-    last: Arc<[u8]>,
-    /// Number of tokens in total.
-    total: u64,
+    usage: Arc<RunningUsage>,
 }
 
 impl Chunks {
-    /// Creates the chunks, whose texts are rendered at `time`. `write` renders their values.
+    /// Creates the chunks, whose texts are rendered at `time`.
     pub(super) fn new(
         candidates: &[Candidate],
         usage: &Usage,
         style: &Arc<EndpointStyle>,
-        write: fn(&Value) -> Vec<u8>,
+        write: JsonLayout,
         time: RenderTime,
     ) -> Self {
         let lists = candidates.iter().enumerate();
         let lists = lists.map(|(n, candidate)| chunks_of(n, candidate, style, write, time)).collect();
-        let total = output_tokens(usage);
-        Chunks {
-            lists,
-            running: Arc::new(UsageTemplate::new(usage, style, write)),
-            last: write(&usage_json(usage, total, style)).into(),
-            total,
-        }
+        Chunks { lists, usage: Arc::new(RunningUsage::new(*usage, Arc::clone(style), write)) }
     }
 
     /// Returns the stream of these chunks.
     pub(super) fn stream(&self) -> ChunkStream {
         let left = self.lists.iter().map(EventList::len).sum();
-        ChunkStream { chunks: self.clone(), events: Events::new(&self.lists), left, so_far: 0 }
+        ChunkStream { usage: Arc::clone(&self.usage), events: Events::new(&self.lists), left, so_far: 0 }
     }
 }
 
 /// The chunks of one stream, with their usage.
 pub(super) struct ChunkStream {
-    chunks: Chunks,
+    usage: Arc<RunningUsage>,
     events: Events<Chunk>,
     /// Number of chunks that are left: the last one is special.
     left: usize,
@@ -246,23 +235,16 @@ pub(super) struct ChunkStream {
 /// A chunk with its usage.
 pub(super) struct NextChunk<'a> {
     pub(super) chunk: NextEvent<'a, Chunk>,
-    usage: Option<&'a UsageTemplate>,
-    last_usage: &'a [u8],
+    /// True for the last chunk of the stream.
+    pub(super) is_last: bool,
+    usage: &'a RunningUsage,
     so_far: u64,
 }
 
 impl NextChunk<'_> {
-    /// Returns true for the last chunk of the stream.
-    pub(super) fn is_last(&self) -> bool {
-        self.usage.is_none()
-    }
-
     /// Appends the usage.
     pub(super) fn put_usage(&self, out: &mut BytesMut) {
-        match self.usage {
-            Some(usage) => usage.put(self.so_far, out),
-            None => out.extend_from_slice(self.last_usage),
-        }
+        self.usage.put(self.so_far, self.is_last, out);
     }
 }
 
@@ -271,123 +253,60 @@ impl ChunkStream {
     pub(super) fn next(&mut self) -> Option<NextChunk<'_>> {
         let chunk = self.events.next()?;
         self.left = self.left.saturating_sub(1);
-        let Chunks { running, last, total, .. } = &self.chunks;
-        self.so_far = self.so_far.saturating_add(chunk.event.tokens).min(*total);
-        let usage = (self.left > 0).then_some(&**running);
-        Some(NextChunk { chunk, usage, last_usage: last, so_far: self.so_far })
+        let total = output_tokens(&self.usage.usage);
+        self.so_far = self.so_far.saturating_add(chunk.event.tokens).min(total);
+        let is_last = self.left == 0;
+        let so_far = if is_last { total } else { self.so_far };
+        Some(NextChunk { chunk, is_last, usage: &self.usage, so_far })
     }
 }
 
-/// The usage of a chunk before the last one.
-enum UsageTemplate {
-    /// The same in all chunks.
-    Fixed(Vec<u8>),
-    /// With the counts of tokens so far.
-    Counted {
-        /// The usage before the first token.
-        none: Vec<u8>,
-        /// The parts of the usage around the number of output tokens and the total.
-        parts: [Vec<u8>; 3],
-        /// Number of other tokens in the total.
-        others: u64,
-    },
-}
-
-impl UsageTemplate {
-    fn new(usage: &Usage, style: &EndpointStyle, write: fn(&Value) -> Vec<u8>) -> Self {
-        if let Some(traffic) = &style.traffic_type {
-            return UsageTemplate::Fixed(write(&json!({"trafficType": traffic})));
-        }
-        // The numbers are rendered as marks, in quotes.
-        const MARKS: [&str; 2] = ["candidatesTokenCount", "totalTokenCount"];
-        let mut marked = usage_json(usage, 1, style);
-        for name in MARKS {
-            marked[name] = format!("\u{f8ff}{name}").into();
-        }
-        let (mut rest, mut parts) = (write(&marked), <[Vec<u8>; 3]>::default());
-        for (part, name) in parts.iter_mut().zip(MARKS) {
-            let mark = format!("\"\u{f8ff}{name}\"");
-            let at = memchr::memmem::find(&rest, mark.as_bytes()).unwrap_or(rest.len());
-            let after = rest.split_off((at + mark.len()).min(rest.len()));
-            rest.truncate(at);
-            *part = std::mem::replace(&mut rest, after);
-        }
-        parts[2] = rest;
-        let others = usage.prompt_tokens.saturating_add(usage.reasoning_tokens);
-        UsageTemplate::Counted { none: write(&usage_json(usage, 0, style)), parts, others }
-    }
-
-    /// Appends the usage after `output` tokens.
-    fn put(&self, output: u64, out: &mut BytesMut) {
-        match self {
-            UsageTemplate::Fixed(usage) => out.extend_from_slice(usage),
-            UsageTemplate::Counted { none, .. } if output == 0 => out.extend_from_slice(none),
-            UsageTemplate::Counted { parts: [before, between, after], others, .. } => {
-                let mut digits = itoa::Buffer::new();
-                out.extend_from_slice(before);
-                out.extend_from_slice(digits.format(output).as_bytes());
-                out.extend_from_slice(between);
-                out.extend_from_slice(digits.format(others.saturating_add(output)).as_bytes());
-                out.extend_from_slice(after);
-            }
-        }
-    }
-}
-
-/// Returns the candidate with index `n`.
-fn candidate_json(
-    n: usize,
+/// A candidate, as it is sent.
+struct CandidateJson<'a> {
+    index: usize,
     parts: Vec<Value>,
-    finish: Option<&str>,
-    logprobs: Option<&Value>,
-    style: &EndpointStyle,
-) -> Value {
-    let mut content = Map::new();
-    if style.is_vertex() {
-        content.insert("role".into(), "model".into());
-    }
-    // An empty candidate has no list of parts.
-    if !parts.is_empty() {
-        content.insert("parts".into(), parts.into());
-    }
-    content.insert("role".into(), "model".into());
-    let mut candidate = Map::new();
-    candidate.insert("content".into(), content.into());
-    candidate.extend(finish.map(|finish| ("finishReason".to_owned(), finish.into())));
-    candidate.extend(logprobs.map(|logprobs| ("avgLogprobs".to_owned(), logprobs.clone())));
-    // Vertex AI omits index 0, as protocol buffers omit default values.
-    if n > 0 || !style.is_vertex() {
-        candidate.insert("index".into(), n.into());
-    }
-    candidate.into()
+    finish: Option<&'static str>,
+    logprobs: Option<&'a Value>,
+    style: &'a EndpointStyle,
 }
 
-/// Returns the number of reply tokens without thoughts.
-fn output_tokens(usage: &Usage) -> u64 {
-    usage.completion_tokens.saturating_sub(usage.reasoning_tokens)
+impl Serialize for CandidateJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut candidate = serializer.serialize_map(None)?;
+        candidate.serialize_entry("content", &ContentJson { parts: &self.parts, is_vertex: self.style.is_vertex() })?;
+        if let Some(finish) = self.finish {
+            candidate.serialize_entry("finishReason", finish)?;
+        }
+        if let Some(logprobs) = self.logprobs {
+            candidate.serialize_entry("avgLogprobs", logprobs)?;
+        }
+        // Vertex AI omits index 0, as protocol buffers omit default values.
+        if self.index > 0 || !self.style.is_vertex() {
+            candidate.serialize_entry("index", &self.index)?;
+        }
+        candidate.end()
+    }
 }
 
-/// Returns token counts by modality. All tokens are text.
-pub(super) fn details(tokens: u64) -> Value {
-    json!([{"modality": "TEXT", "tokenCount": tokens}])
+/// The content of a candidate, as it is sent.
+struct ContentJson<'a> {
+    parts: &'a [Value],
+    is_vertex: bool,
 }
 
-/// Returns the usage after `output` tokens. Zero counts are omitted.
-fn usage_json(usage: &Usage, output: u64, style: &EndpointStyle) -> Value {
-    let total = usage.prompt_tokens.saturating_add(output).saturating_add(usage.reasoning_tokens);
-    let number = |tokens: u64| (tokens > 0).then(|| tokens.into());
-    let by_modality = |tokens: u64| (tokens > 0).then(|| details(tokens));
-    let members = [
-        ("promptTokenCount", number(usage.prompt_tokens)),
-        ("candidatesTokenCount", number(output)),
-        ("totalTokenCount", number(total)),
-        ("cachedContentTokenCount", number(usage.cached_tokens)),
-        ("trafficType", style.traffic_type.clone()),
-        ("promptTokensDetails", by_modality(usage.prompt_tokens)),
-        ("cacheTokensDetails", by_modality(usage.cached_tokens)),
-        ("candidatesTokensDetails", by_modality(output).filter(|_| style.is_vertex())),
-        ("thoughtsTokenCount", number(usage.reasoning_tokens)),
-        ("serviceTier", style.service_tier.clone()),
-    ];
-    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+impl Serialize for ContentJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut content = serializer.serialize_map(None)?;
+        if self.is_vertex {
+            content.serialize_entry("role", "model")?;
+        }
+        // An empty candidate has no list of parts.
+        if !self.parts.is_empty() {
+            content.serialize_entry("parts", self.parts)?;
+        }
+        if !self.is_vertex {
+            content.serialize_entry("role", "model")?;
+        }
+        content.end()
+    }
 }

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use self::{
     full::MessageParts,
     read::{ChatOptions, StreamOptions},
-    stream::{ChatChunks, ChatEvents, ChunkEnvelope, ChunkStyle},
+    stream::{ChatChunks, ChatEvents, ChunkEnvelope, ChunkStyle, DATA},
 };
 use crate::protocol::{
     Protocol, Rendered,
@@ -187,7 +187,10 @@ impl ChatEnvelope {
 
     /// Renders the parts of a chunk around its choices and its padding.
     fn chunk(&self, tier: Option<json::Value<'_>>, context: &RequestContext<'_>) -> ChunkEnvelope {
-        let mut head = self.chunk[0].render(context);
+        // Most envelopes are about this long.
+        let mut head = Vec::with_capacity(256);
+        head.extend_from_slice(DATA);
+        self.chunk[0].render_into(context, &mut head);
         if self.tier.is_some() {
             self.put_tier(tier, context, &mut head);
             self.chunk[1].render_into(context, &mut head);

@@ -43,9 +43,9 @@ impl GapEvent for Chunk {
         self.choices.as_bytes()
     }
 
-    fn without(&self, part: Range<usize>) -> Option<Self> {
-        let choices = [self.choices.get(..part.start)?, self.choices.get(part.end..)?].concat();
-        Some(Chunk { choices, ..*self })
+    fn without(mut self, part: Range<usize>) -> Option<Self> {
+        self.choices.replace_range(part, "");
+        Some(self)
     }
 }
 
@@ -135,7 +135,11 @@ impl ChunkBuilder {
     fn text(&mut self, text: &Text, message: &MessageParts<'_>) {
         self.push(r#"{"role":"assistant","content":"","refusal":null}"#, LogprobText::Start("content"));
         self.reasoning(message);
-        self.pieces(text, |piece| format!(r#"{{"content":{}}}"#, Value::from(piece)), |piece| LogprobText::Content(piece));
+        self.pieces(
+            text,
+            |piece| format!(r#"{{"content":{}}}"#, Value::from(piece)),
+            |piece| LogprobText::Content(piece),
+        );
         if !text.citations.is_empty() {
             self.push(&json!({"annotations": annotations(text)}).to_string(), LogprobText::None);
         }
@@ -144,7 +148,11 @@ impl ChunkBuilder {
     fn refusal(&mut self, refusal: &Text, message: &MessageParts<'_>) {
         self.push(r#"{"role":"assistant","content":null,"refusal":""}"#, LogprobText::Start("refusal"));
         self.reasoning(message);
-        self.pieces(refusal, |piece| format!(r#"{{"refusal":{}}}"#, Value::from(piece)), |piece| LogprobText::Refusal(piece));
+        self.pieces(
+            refusal,
+            |piece| format!(r#"{{"refusal":{}}}"#, Value::from(piece)),
+            |piece| LogprobText::Refusal(piece),
+        );
     }
 
     fn audio(&mut self, message: &MessageParts<'_>) {
@@ -264,13 +272,16 @@ pub(super) struct ChatEvents {
 pub(super) struct ChunkEnvelope {
     /// The event before all chunks.
     pub(super) first: Option<Bytes>,
-    /// The chunk up to the value of `choices`.
+    /// The event up to the value of `choices`.
     pub(super) head: Vec<u8>,
     /// The part between the choices and the padding.
     pub(super) middle: Vec<u8>,
     /// The part after the padding. If it is not empty, keys are sorted, and the usage comes last.
     pub(super) tail: Vec<u8>,
 }
+
+/// The start of an event.
+pub(super) const DATA: &[u8] = b"data: ";
 
 /// Writes events.
 struct ChunkWriter {
@@ -325,8 +336,7 @@ impl ChunkWriter {
                 out.extend_from_slice(usage.as_bytes());
             }
         };
-        out.extend_from_slice(b"data: ");
-        let start = out.len();
+        let start = out.len() + DATA.len();
         out.extend_from_slice(head);
         put_choices(out);
         if tail.is_empty() {
@@ -340,6 +350,9 @@ impl ChunkWriter {
             let length = out.len() - start + tail.len() + usage_length + 1;
             out.extend_from_slice(b",\"obfuscation\":\"");
             random.put(Alphabet::Alphanumeric, (16 - length % 16) % 16, out);
+            if tail.is_empty() {
+                return out.extend_from_slice(b"\"}\n\n");
+            }
             out.extend_from_slice(b"\"");
         }
         if !tail.is_empty() {

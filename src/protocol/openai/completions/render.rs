@@ -217,9 +217,9 @@ impl GapEvent for Chunk {
         self.choices.as_bytes()
     }
 
-    fn without(&self, part: Range<usize>) -> Option<Self> {
-        let choices = [self.choices.get(..part.start)?, self.choices.get(part.end..)?].concat();
-        Some(Chunk { choices, ..*self })
+    fn without(mut self, part: Range<usize>) -> Option<Self> {
+        self.choices.replace_range(part, "");
+        Some(self)
     }
 }
 

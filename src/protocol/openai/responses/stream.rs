@@ -3,6 +3,7 @@
 use std::{ops::Range, sync::Arc};
 
 use bytes::BytesMut;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{
@@ -16,7 +17,7 @@ use crate::core::{
     reply::{Text, ToolCall, ToolKind},
     response::{self, EventProperties, WriteEvents},
 };
-use crate::protocol::events::{EventList, Events, GapEvent, NextEvent, RenderTime, put_piece};
+use crate::protocol::events::{EventList, Events, GapEvent, NextEvent, RenderTime};
 
 /// One event about an item, without the item's id, the padding and the sequence number, which ends it.
 #[derive(Clone)]
@@ -39,10 +40,11 @@ impl GapEvent for ItemEvent {
     }
 
     /// A gap is before the item's id.
-    fn without(&self, part: Range<usize>) -> Option<Self> {
-        let text = [self.text.get(..part.start)?, self.text.get(part.end..)?].concat();
-        let (id, padding) = (self.id, self.padding.map(|padding| padding.saturating_sub(part.len())));
-        (part.end <= id).then(|| ItemEvent { text, id: id - part.len(), padding, ..*self })
+    fn without(mut self, part: Range<usize>) -> Option<Self> {
+        self.id = self.id.checked_sub(part.len()).filter(|id| part.start <= *id)?;
+        self.padding = self.padding.map(|padding| padding - part.len());
+        self.text.replace_range(part, "");
+        Some(self)
     }
 }
 
@@ -108,7 +110,7 @@ impl EventBuilder {
         });
         let (place, part) = (self.place(), part.clone());
         self.list.push_late(move || {
-            place.plain("response.content_part.done", HEAD, "", &format!(r#","part":{}"#, part.done()))
+            place.plain("response.content_part.done", HEAD, "", &format!(r#","part":{}"#, compact(&part.done())))
         });
     }
 
@@ -170,8 +172,8 @@ struct Place {
 
 impl Place {
     /// Renders an event that contains the item, whose id comes first.
-    fn item(self, name: &str, item: &Value, part: response::EventKind) -> ItemEvent {
-        let item = item.to_string();
+    fn item(self, name: &str, item: &impl Serialize, part: response::EventKind) -> ItemEvent {
+        let item = compact(item);
         let (before, after) = item.split_once(r#""""#).unwrap_or((&item, ""));
         self.event(name, &format!(r#""item":{before}""#), &format!(r#""{after},"#), false, "", (part, 0))
     }
@@ -207,6 +209,11 @@ impl Place {
         text.push_str(&format!("\"output_index\":{index}{after},\"sequence_number\":"));
         ItemEvent { text, item: index, id, padding, part, tokens }
     }
+}
+
+/// Renders a value on one line.
+fn compact(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// The events of one stream, rendered one by one.
@@ -273,7 +280,7 @@ fn put_item_event(
     let (start, event) = (out.len(), &*next.event);
     let text = event.text.as_bytes();
     out.extend_from_slice(&text[..next.at]);
-    put_piece(next.piece, out);
+    next.put_piece(out);
     out.extend_from_slice(&text[next.at..event.id]);
     out.extend_from_slice(ids.get(event.item).map_or(b"", String::as_bytes));
     let mut done = event.id;

@@ -109,12 +109,14 @@ struct Chunk {
 
 /// Number of bytes of a line break.
 const BREAK: usize = 2;
+/// Room for the digits of any length, and the line break after them.
+const ROOM: &[u8; 16 + BREAK] = b"0000000000000000\r\n";
 
 impl Chunk {
     /// Begins a chunk. Its length follows when it ends, and has this number of digits in most cases.
     fn begin(digits: usize, out: &mut BytesMut) -> Self {
         let start = out.len();
-        out.put_bytes(b'0', digits + BREAK);
+        out.extend_from_slice(&ROOM[ROOM.len() - BREAK - digits..]);
         Chunk { start, digits }
     }
 
@@ -133,19 +135,26 @@ impl Chunk {
         let length = self.length(out);
         let digits = length.checked_ilog2().map_or(1, |log| log as usize / 4 + 1);
         if digits != self.digits {
-            let data = out.len() - length;
-            out.put_bytes(b'0', digits.saturating_sub(self.digits));
-            let moved = self.start + digits + BREAK;
-            out.copy_within(data..data + length, moved);
-            out.truncate(moved + length);
-            self.digits = digits;
+            self.move_data(digits, length, out);
         }
-        let head = &mut out[self.start..];
-        for (place, digit) in head[..digits].iter_mut().rev().enumerate() {
-            *digit = b"0123456789ABCDEF"[length >> (4 * place) & 15];
+        let places = &mut out[self.start..self.start + digits];
+        let mut rest = length;
+        for digit in places.iter_mut().rev() {
+            *digit = b"0123456789ABCDEF"[rest & 15];
+            rest >>= 4;
         }
-        head[digits..digits + BREAK].copy_from_slice(b"\r\n");
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Moves the data, so that there is room for so many digits.
+    fn move_data(&mut self, digits: usize, length: usize, out: &mut BytesMut) {
+        let data = out.len() - length;
+        let moved = self.start + digits + BREAK;
+        out.put_bytes(b'0', digits.saturating_sub(self.digits));
+        out.copy_within(data..data + length, moved);
+        out.truncate(moved + length);
+        out[moved - BREAK..moved].copy_from_slice(b"\r\n");
+        self.digits = digits;
     }
 }
 
