@@ -32,8 +32,9 @@ struct Case {
     body: fn() -> String,
 }
 
-fn cases() -> [Case; 5] {
+fn cases() -> [Case; 6] {
     let streamed = || HELLO.replace("}]", r#"}],"stream":true"#);
+    let generated = || HELLO.replace("}]", r#"}],"stream":true"#).replace(r#""max_tokens":20"#, r#""max_tokens":50"#);
     // Lines of a text, with a word in quotes now and then.
     let long = || {
         HELLO.replace(
@@ -46,6 +47,7 @@ fn cases() -> [Case; 5] {
         Case { name: "no journal", args: &["--journal", "0"], body: || HELLO.to_owned() },
         Case { name: "limited", args: &["--rpm", "4000000000"], body: || HELLO.to_owned() },
         Case { name: "streamed", args: &[], body: streamed },
+        Case { name: "generated stream", args: &["--content", "lorem"], body: generated },
         Case { name: "100 KB prompt", args: &[], body: long },
     ]
 }

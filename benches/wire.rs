@@ -28,7 +28,7 @@ use std::{
 };
 
 use bare::Take;
-use load::{CONNECTIONS, HELLO, Response, Server, Turn, median, pin_client, request};
+use load::{CHAT, CONNECTIONS, HELLO, Response, Server, Turn, median, pin_client, request_to};
 
 /// Turns of each server.
 const TURNS: usize = 4;
@@ -42,6 +42,8 @@ const ENOUGH: Duration = Duration::from_secs(165);
 struct Case {
     name: &'static str,
     args: &'static [&'static str],
+    /// The path and the body of the request.
+    asked: (&'static str, &'static str),
     /// Pieces that the answer is streamed in; none if it is not.
     chunks: usize,
     /// Length of the prompt, in bytes; 0 for the plain one.
@@ -51,15 +53,34 @@ struct Case {
     times: usize,
 }
 
-const PLAIN: Case = Case { name: "chat", args: &[], chunks: 0, prompt: 0, take: Take::Drop, times: 300 };
+const PLAIN: Case =
+    Case { name: "chat", args: &[], asked: (CHAT, HELLO), chunks: 0, prompt: 0, take: Take::Drop, times: 300 };
 
-const CASES: [Case; 6] = [
+/// A stream of 50 tokens that are generated, each an event.
+const GENERATED: Case = Case { args: &["--content", "lorem"], times: 40, ..PLAIN };
+const CHAT_50: &str =
+    r#"{"model":"gpt-4o","messages":[{"role":"user","content":"Say hello."}],"max_tokens":50,"stream":true}"#;
+const MESSAGE_50: &str = r#"{"model":"claude-sonnet-4-5","messages":[{"role":"user","content":"Say hello."}],"max_tokens":50,"stream":true}"#;
+const CONTENT_50: &str =
+    r#"{"contents":[{"role":"user","parts":[{"text":"Say hello."}]}],"generationConfig":{"maxOutputTokens":50}}"#;
+const RESPONSE_50: &str =
+    r#"{"model":"gpt-4o","input":"Say hello to the gateway.","max_output_tokens":50,"store":false,"stream":true}"#;
+
+const CASES: [Case; 10] = [
     PLAIN,
     Case { name: "chat, with a limit", args: &["--rpm", "4000000000"], ..PLAIN },
     Case { name: "prompt of 100 KB", prompt: 100_000, take: Take::Keep, times: 20, ..PLAIN },
     Case { name: "prompt of 400 KB", prompt: 400_000, take: Take::Keep, times: 6, ..PLAIN },
     Case { name: "stream of 16 chunks", chunks: 16, times: 100, ..PLAIN },
     Case { name: "stream of 100 chunks", chunks: 100, times: 30, ..PLAIN },
+    Case { name: "50 tokens, chat", asked: (CHAT, CHAT_50), ..GENERATED },
+    Case { name: "50 tokens, Anthropic", asked: ("/v1/messages", MESSAGE_50), ..GENERATED },
+    Case {
+        name: "50 tokens, Gemini",
+        asked: ("/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse", CONTENT_50),
+        ..GENERATED
+    },
+    Case { name: "50 tokens, Responses", asked: ("/v1/responses", RESPONSE_50), ..GENERATED },
 ];
 
 impl Case {
@@ -71,12 +92,13 @@ impl Case {
             r#"who went on reading. Behind the gateway there was, as far as anyone could tell,\n"#,
             r#"a model; it had been seen to think, and now and then it said how it felt today.\n"#,
         );
+        let (path, body) = self.asked;
         if self.chunks > 0 {
-            return request(0, &HELLO.replace(r#""max_tokens":20"#, r#""stream":true"#));
+            return request_to(path, 0, &body.replace(r#""max_tokens":20"#, r#""stream":true"#));
         }
         match self.prompt / PROSE.len() {
-            0 => request(0, HELLO),
-            times => request(0, &HELLO.replace("Say hello to the gateway.", &PROSE.repeat(times))),
+            0 => request_to(path, 0, body),
+            times => request_to(path, 0, &body.replace("Say hello to the gateway.", &PROSE.repeat(times))),
         }
     }
 
@@ -110,7 +132,7 @@ impl Case {
 impl Response {
     /// Events of a stream; none in what is none.
     fn frames(&self) -> usize {
-        self.body.windows(2).filter(|bytes| bytes == b"\n\n" && self.head.contains("text/event-stream")).count()
+        if self.head.contains("text/event-stream") { bare::frames(&self.body).count() } else { 0 }
     }
 }
 

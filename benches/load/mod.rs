@@ -204,10 +204,18 @@ impl Response {
     }
 }
 
+/// The path of chat completions.
+pub const CHAT: &str = "/v1/chat/completions";
+
 /// A request for a chat completion.
 pub fn request(key: usize, body: &str) -> Vec<u8> {
+    request_to(CHAT, key, body)
+}
+
+/// A request to a path.
+pub fn request_to(path: &str, key: usize, body: &str) -> Vec<u8> {
     format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: fake\r\nauthorization: Bearer sk-{key:08}\r\n\
+        "POST {path} HTTP/1.1\r\nhost: fake\r\nauthorization: Bearer sk-{key:08}\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )

@@ -5,6 +5,7 @@ use std::{
     fs,
     future::{Future, poll_fn},
     io,
+    ops::Range,
     path::Path,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -99,13 +100,8 @@ impl Known {
         let headers = headers.filter(|(name, _)| !own.contains(name)).map(|(name, value)| {
             (name.parse().expect("the name of a header"), value.parse().expect("the value of a header"))
         });
-        let (mut frames, mut from) = (Vec::new(), 0);
-        if head.contains("text/event-stream") {
-            while let Some(length) = body[from..].windows(2).position(|bytes| bytes == b"\n\n") {
-                frames.push(body.slice(from..from + length + 2));
-                from += length + 2;
-            }
-        }
+        let is_stream = head.contains("text/event-stream");
+        let frames = frames(&body).filter(|_| is_stream).map(|frame| body.slice(frame)).collect();
         let status = head[9..12].parse().expect("a status");
         Known { status, headers: headers.collect(), body, frames, gap }
     }
@@ -125,6 +121,18 @@ impl Known {
         }
         response
     }
+}
+
+/// The places of a stream's frames: each ends with an empty line.
+pub fn frames(body: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let rest = &body[from..];
+        let ends = |at: &usize| rest[..*at].ends_with(b"\n\n") || rest[..*at].ends_with(b"\r\n\r\n");
+        let start = from;
+        from += (1..=rest.len()).find(ends)?;
+        Some(start..from)
+    })
 }
 
 async fn dropping(mut payload: web::Payload, known: web::Data<Known>) -> HttpResponse {

@@ -1,5 +1,6 @@
 //! A response as plain data: bytes and their times. The server delivers it.
 
+mod event_source;
 pub mod event_stream;
 pub mod session;
 
@@ -8,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
-use self::session::Session;
+pub use self::event_source::{EventProperties, EventSource, WriteEvents, WrittenEvents};
+use self::{event_source::IteratedEvents, session::Session};
 use super::{limit_status::Cost, reply::ReplyFacts};
 
 /// One response, ready for the server to deliver.
@@ -58,7 +60,7 @@ pub enum Body {
 /// A stream: a lazy sequence of events.
 pub struct EventStream {
     /// The events, in order.
-    pub events: Box<dyn Iterator<Item = StreamEvent> + Send>,
+    pub events: Box<dyn EventSource>,
     /// The framing of the events.
     pub format: StreamFormat,
 }
@@ -102,6 +104,18 @@ pub enum StreamFormat {
     Binary,
     /// JSON messages of a WebSocket. An empty message is a keep-alive.
     Messages,
+}
+
+impl EventStream {
+    /// Creates a stream of the events of an iterator.
+    pub fn new(events: impl Iterator<Item = StreamEvent> + Send + 'static, format: StreamFormat) -> Self {
+        EventStream { events: Box::new(IteratedEvents(events)), format }
+    }
+
+    /// Creates a stream of the events of a writer.
+    pub fn written(writer: impl WriteEvents + 'static, format: StreamFormat) -> Self {
+        EventStream { events: Box::new(WrittenEvents::new(writer)), format }
+    }
 }
 
 impl StreamFormat {

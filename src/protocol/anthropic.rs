@@ -202,8 +202,8 @@ impl Rendered for RenderedMessage {
             (CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
             (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         ];
-        let list = Box::new(stream.stream_after(self.start(context)));
-        let stream = response::EventStream { events: list, format: StreamFormat::Named };
+        let stream = stream.stream(Some(self.start(context)));
+        let stream = response::EventStream::written(stream, StreamFormat::Named);
         Response::new(StatusCode::OK, headers, Body::Stream(stream))
     }
 }

@@ -24,7 +24,7 @@ use crate::core::{
     prompt::Prompt,
     random::Random,
     reply::Reply,
-    response::{self, Body, Response, StreamEvent, StreamFormat},
+    response::{self, Body, Response, StreamEvent, StreamFormat, WrittenEvents},
     template::{AllowedSlots, Layout, Template},
 };
 
@@ -112,13 +112,15 @@ impl Rendered for RenderedChat {
         let Some(stream) = self.stream.as_ref().filter(|_| wants_stream(context)) else {
             return Response::ok("application/json", Body::Full(self.full(context)));
         };
-        let events = stream.stream_after(self.start(context));
-        let (content_type, list, framing): (_, Box<dyn Iterator<Item = StreamEvent> + Send>, _) =
-            match wants_lines(context) {
-                true => ("application/stream+json", Box::new(events.filter_map(line)), StreamFormat::Lines),
-                false => ("text/event-stream", Box::new(events), StreamFormat::Named),
-            };
-        Response::ok(content_type, Body::Stream(response::EventStream { events: list, format: framing }))
+        let events = stream.stream(Some(self.start(context)));
+        let (content_type, stream) = match wants_lines(context) {
+            true => {
+                let lines = WrittenEvents::new(events).filter_map(line);
+                ("application/stream+json", response::EventStream::new(lines, StreamFormat::Lines))
+            }
+            false => ("text/event-stream", response::EventStream::written(events, StreamFormat::Named)),
+        };
+        Response::ok(content_type, Body::Stream(stream))
     }
 }
 

@@ -1,16 +1,20 @@
 //! The events of a stream, as a list in which long texts are entries of a few bytes.
 //!
 //! A text's pieces are rendered one by one, when the stream has reached them. Only a list that all plain requests share
-//! holds every event, rendered once.
+//! holds every event, rendered once. Events that differ in nothing but the piece are rendered once per text: the others
+//! are copies with another piece in the gap.
 
-use std::{borrow::Cow, sync::Arc};
+#[cfg(test)]
+mod tests;
 
-use bytes::Bytes;
+use std::{borrow::Cow, ops::Range, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use crate::core::{
     reply::{Piece, PieceCursor, Text},
-    response::{EventKind, StreamEvent},
+    response::{EventKind, EventProperties, StreamEvent, WriteEvents},
 };
 
 /// The time at which the events about a text are rendered.
@@ -39,6 +43,59 @@ enum Entry<E> {
     Late(Box<dyn Fn() -> E + Send + Sync>),
     /// One event for each piece of a text.
     Pieces(Text, Box<RenderPiece<E>>),
+    /// One event for each piece of a text, all with the same text around the piece.
+    Gaps(Box<Gaps<E>>),
+}
+
+/// The events of a text's pieces. They differ in the piece only.
+struct Gaps<E> {
+    text: Text,
+    event: Gap<E>,
+    /// The event of the last piece, if it is another one, and the number of pieces before it.
+    last: Option<(usize, Gap<E>)>,
+}
+
+/// An event without its piece.
+struct Gap<E> {
+    event: E,
+    /// Offset of the piece in the event's text.
+    at: usize,
+}
+
+/// An event whose text can have a gap for a piece.
+pub(super) trait GapEvent: Clone {
+    /// The text of the event, as it is sent.
+    fn text(&self) -> &[u8];
+
+    /// Returns the event without a part of its text; `None` if a gap cannot be there.
+    fn without(self, part: Range<usize>) -> Option<Self>;
+}
+
+impl GapEvent for StreamEvent {
+    fn text(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn without(self, part: Range<usize>) -> Option<Self> {
+        let bytes = [&self.bytes[..part.start], &self.bytes[part.end..]].concat().into();
+        Some(StreamEvent { bytes, ..self })
+    }
+}
+
+/// The piece of an event that is rendered to find its gap. No text of a reply or of a fixture is likely to contain it.
+const MARK: &str = "\u{f8ff}piece\u{f8fe}";
+
+impl<E: GapEvent> Gap<E> {
+    /// Cuts the mark out of an event that was rendered with it; `None` if it is not there exactly once.
+    fn find(event: E) -> Option<Gap<E>> {
+        let text = event.text();
+        let mut marks = memchr::memchr_iter(MARK.as_bytes()[0], text);
+        let mut next = || marks.find(|at| text[*at..].starts_with(MARK.as_bytes()));
+        match (next(), next()) {
+            (Some(at), None) => Some(Gap { at, event: event.without(at..at + MARK.len())? }),
+            _ => None,
+        }
+    }
 }
 
 /// Renders the event of one piece of a text.
@@ -65,12 +122,98 @@ impl<E: Clone> EventList<E> {
 
     /// Adds one event for each piece of a text.
     pub(super) fn push_pieces(&mut self, text: &Text, render: impl Fn(Piece<'_>) -> E + Send + Sync + 'static) {
-        match self.time {
-            RenderTime::Now if text.piece_count() <= SHARED_PIECES => {
-                self.entries.extend(text.pieces().map(|piece| Entry::One(render(piece))));
-            }
-            RenderTime::Now | RenderTime::Late => self.entries.push(Entry::Pieces(text.clone(), Box::new(render))),
+        match self.renders_now(text) {
+            true => self.entries.extend(text.pieces().map(|piece| Entry::One(render(piece)))),
+            false => self.entries.push(Entry::Pieces(text.clone(), Box::new(render))),
         }
+    }
+
+    /// Returns true if the events about a text are rendered when they are added.
+    fn renders_now(&self, text: &Text) -> bool {
+        self.time == RenderTime::Now && text.piece_count() <= SHARED_PIECES
+    }
+
+    /// Number of events.
+    pub(super) fn len(&self) -> usize {
+        let count = |entry: &Entry<E>| match entry {
+            Entry::One(_) | Entry::Late(_) => 1,
+            Entry::Pieces(text, _) => text.piece_count(),
+            Entry::Gaps(gaps) => gaps.text.piece_count(),
+        };
+        self.entries.iter().map(count).sum()
+    }
+}
+
+impl<E: GapEvent> EventList<E> {
+    /// Adds one event for each piece of a text. The events contain the piece in a JSON string, and do not depend on it
+    /// otherwise.
+    pub(super) fn push_gaps(&mut self, text: &Text, render: impl Fn(&str) -> E + Send + Sync + 'static) {
+        if self.renders_now(text) {
+            return self.push_pieces(text, move |piece| render(piece.text));
+        }
+        match Gap::find(render(MARK)) {
+            Some(event) => self.push_entry(Gaps { text: text.clone(), event, last: None }),
+            None => self.push_pieces(text, move |piece| render(piece.text)),
+        }
+    }
+
+    /// Adds one event for each piece of a text, like [`EventList::push_gaps`]. The second argument of `render` is true
+    /// for the last one.
+    pub(super) fn push_gaps_with_last(
+        &mut self,
+        text: &Text,
+        render: impl Fn(&str, bool) -> E + Send + Sync + 'static,
+    ) {
+        let last = text.piece_count().saturating_sub(1);
+        let gap = |is_last| Gap::find(render(MARK, is_last));
+        match if self.renders_now(text) { None } else { gap(false).zip(gap(true)) } {
+            Some((event, last_event)) => {
+                self.push_entry(Gaps { text: text.clone(), event, last: Some((last, last_event)) });
+            }
+            None => self.push_pieces(text, move |piece| render(piece.text, piece.index == last)),
+        }
+    }
+
+    fn push_entry(&mut self, gaps: Gaps<E>) {
+        self.entries.push(Entry::Gaps(Box::new(gaps)));
+    }
+}
+
+/// The next event of a list.
+pub(super) struct NextEvent<'l, E: Clone> {
+    /// The event, which can have a gap.
+    pub(super) event: Cow<'l, E>,
+    /// Offset of the gap in the event's text.
+    pub(super) at: usize,
+    /// The piece in the gap; empty if there is none.
+    piece: &'l str,
+    /// True if JSON escapes no character of the piece.
+    is_plain: bool,
+}
+
+impl<'l, E: Clone> NextEvent<'l, E> {
+    fn whole(event: Cow<'l, E>) -> Self {
+        NextEvent { event, at: 0, piece: "", is_plain: true }
+    }
+}
+
+impl<E: GapEvent> NextEvent<'_, E> {
+    /// Appends the text of the event.
+    pub(super) fn put(&self, out: &mut BytesMut) {
+        let (before, after) = self.event.text().split_at(self.at);
+        out.extend_from_slice(before);
+        self.put_piece(out);
+        out.extend_from_slice(after);
+    }
+
+    /// Appends the piece in the gap, as JSON without quotes.
+    pub(super) fn put_piece(&self, out: &mut BytesMut) {
+        let is_escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+        if self.is_plain || !self.piece.bytes().any(is_escaped) {
+            return out.extend_from_slice(self.piece.as_bytes());
+        }
+        let quoted = serde_json::Value::from(self.piece).to_string();
+        out.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
     }
 }
 
@@ -84,7 +227,7 @@ struct EventCursor {
 }
 
 impl EventCursor {
-    fn next<'l, E: Clone>(&mut self, list: &'l EventList<E>) -> Option<Cow<'l, E>> {
+    fn next<'l, E: Clone>(&mut self, list: &'l EventList<E>) -> Option<NextEvent<'l, E>> {
         loop {
             let entry = list.entries.get(self.entry)?;
             let event = match entry {
@@ -93,7 +236,22 @@ impl EventCursor {
                 Entry::Pieces(text, render) => {
                     let pieces = self.pieces.get_or_insert_with(|| text.cursor());
                     if let Some(piece) = pieces.next(text) {
-                        return Some(Cow::Owned(render(piece)));
+                        return Some(NextEvent::whole(Cow::Owned(render(piece))));
+                    }
+                    self.pieces = None;
+                    self.entry += 1;
+                    continue;
+                }
+                Entry::Gaps(gaps) => {
+                    let pieces = self.pieces.get_or_insert_with(|| gaps.text.cursor());
+                    if let Some(piece) = pieces.next(&gaps.text) {
+                        let gap = match &gaps.last {
+                            Some((last, gap)) if piece.index == *last => gap,
+                            _ => &gaps.event,
+                        };
+                        let event = Cow::Borrowed(&gap.event);
+                        let is_plain = pieces.is_plain();
+                        return Some(NextEvent { event, at: gap.at, piece: piece.text, is_plain });
                     }
                     self.pieces = None;
                     self.entry += 1;
@@ -101,7 +259,7 @@ impl EventCursor {
                 }
             };
             self.entry += 1;
-            return Some(event);
+            return Some(NextEvent::whole(event));
         }
     }
 }
@@ -127,7 +285,7 @@ impl<E: Clone> Events<E> {
     }
 
     /// Returns the next event.
-    pub(super) fn next(&mut self) -> Option<Cow<'_, E>> {
+    pub(super) fn next(&mut self) -> Option<NextEvent<'_, E>> {
         while self.ended < self.cursors.len() {
             let turn = self.turn;
             self.turn = if turn + 1 == self.cursors.len() { 0 } else { turn + 1 };
@@ -152,15 +310,27 @@ impl From<EventList<StreamEvent>> for RenderedEvents {
 }
 
 impl RenderedEvents {
-    /// Returns the stream of these events.
-    pub(super) fn stream(&self) -> impl Iterator<Item = StreamEvent> + Send + use<> {
-        let mut events = Events::new(&self.0);
-        std::iter::from_fn(move || events.next().map(Cow::into_owned))
-    }
-
     /// Returns the stream of `first`, which only this response has, and then these events.
-    pub(super) fn stream_after(&self, first: Bytes) -> impl Iterator<Item = StreamEvent> + Send + use<> {
-        std::iter::once(StreamEvent::content(first, 0)).chain(self.stream())
+    pub(super) fn stream(&self, first: Option<Bytes>) -> impl WriteEvents + use<> {
+        RenderedStream { first, events: Events::new(&self.0) }
+    }
+}
+
+/// One stream of rendered events.
+struct RenderedStream {
+    first: Option<Bytes>,
+    events: Events<StreamEvent>,
+}
+
+impl WriteEvents for RenderedStream {
+    fn write(&mut self, out: &mut BytesMut) -> Option<EventProperties> {
+        if let Some(first) = self.first.take() {
+            out.extend_from_slice(&first);
+            return Some(EventProperties::content(0));
+        }
+        let next = self.events.next()?;
+        next.put(out);
+        Some(EventProperties { kind: next.event.kind, tokens: next.event.tokens })
     }
 }
 
@@ -175,38 +345,4 @@ pub(super) fn event_data(event: &Bytes) -> Bytes {
     let from = memchr::memmem::find(event, b"data: ").map_or(0, |at| at + 6);
     let length = event[from..].trim_ascii_end().len();
     event.slice(from..from + length)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::random::Random;
-
-    fn list(time: RenderTime, name: &'static str, text: &Text) -> EventList<String> {
-        let mut list = EventList::new(time);
-        list.push(format!("{name} starts"));
-        list.push_pieces(text, move |piece| format!("{name} {}:{}", piece.index, piece.text));
-        let whole = text.clone();
-        list.push_late(move || format!("{name} ends {}", whole.whole().len()));
-        list
-    }
-
-    fn all(lists: Vec<EventList<String>>) -> Vec<String> {
-        let mut events = Events::new(&lists.into());
-        std::iter::from_fn(|| events.next().map(Cow::into_owned)).collect()
-    }
-
-    #[test]
-    fn the_time_of_rendering_does_not_change_the_events() {
-        let (long, short) = (Text::filler(9, Random::seeded(1)), Text::filler(2, Random::seeded(2)));
-        let of = |time| all(vec![list(time, "a", &short), list(time, "b", &long), list(time, "c", &Text::default())]);
-        let (now, late) = (of(RenderTime::Now), of(RenderTime::Late));
-        assert_eq!(now, late);
-        assert_eq!(now.len(), 6 + 2 + 9);
-        let first: Vec<_> = now[..6].iter().map(|event| event.split(':').next().unwrap()).collect();
-        assert_eq!(first, ["a starts", "b starts", "c starts", "a 0", "b 0", "c ends 0"]);
-        assert!(now[6].starts_with("a 1") && now[7].starts_with("b 1") && now[8].starts_with("a ends"));
-        assert!(now.last().unwrap().starts_with("b ends"), "the longest list goes on by itself");
-        assert!(all(Vec::new()).is_empty());
-    }
 }

@@ -8,26 +8,27 @@ mod check;
 mod read;
 mod render;
 mod schema;
+mod usage;
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use http::{HeaderValue, header::CONTENT_DISPOSITION};
 use serde_json::{Map, Value, json};
 
-use self::render::{ChunkStream, Chunks, EndpointStyle, Message};
-use super::{
-    Protocol, Rendered,
-    envelope::{LAYOUT, member},
-    events::RenderTime,
+use self::{
+    render::{ChunkStream, Chunks, EndpointStyle, Message},
+    usage::JsonLayout,
 };
+use super::{Protocol, Rendered, envelope::LAYOUT, events::RenderTime};
 use crate::core::{
     context::RequestContext,
     error::ApiError,
     json,
     prompt::Prompt,
     reply::Reply,
-    response::{self, Body, EventKind, Response, StreamEvent, StreamFormat},
-    template::{AllowedSlots, Layout, LineStyle, Template, query},
+    response::{self, Body, EventKind, EventProperties, Response, StreamFormat, WriteEvents},
+    template::{AllowedSlots, Layout, Template, query},
 };
 
 /// Members of the envelope after the usage, in order. True: the member is required.
@@ -62,18 +63,15 @@ pub(super) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, S
     response.extend(envelope);
     let response = Value::Object(response);
     let pretty = Template::json(&response, LAYOUT, AllowedSlots::Part)?.split();
-    let line = Template::from_text(&String::from_utf8_lossy(&line(&response)), 0, AllowedSlots::Part)?.split();
+    let line =
+        Template::from_text(&String::from_utf8_lossy(&JsonLayout::Line.write(&response)), 0, AllowedSlots::Part)?
+            .split();
     match (<[Template; 3]>::try_from(pretty), <[Template; 3]>::try_from(line)) {
         (Ok(pretty), Ok(line)) => {
             Ok(Box::new(Generate { templates: Arc::new(Templates { pretty, line }), style: Arc::new(style) }))
         }
         _ => Err("`head` may not use {{part.…}}: only the protocol does; remove it".to_owned()),
     }
-}
-
-/// Renders a value on one line, with the spaces of Google's events.
-fn line(value: &Value) -> Vec<u8> {
-    LineStyle::Spaced.write(value)
 }
 
 struct Generate {
@@ -137,13 +135,13 @@ impl Protocol for Generate {
             |context| render::candidates(reply, &model, unquoted, Some(&mut context.random.borrow_mut())),
         );
         let full = match needs(Form::Full) || is_stored() {
-            true => render::full(&candidates, &reply.usage, &self.style, member),
+            true => render::full(&candidates, &reply.usage, &self.style, JsonLayout::Indented),
             false => Message::default(),
         };
         let time = if context.is_some() { RenderTime::Late } else { RenderTime::Now };
         let chunks =
             |wanted, write| needs(wanted).then(|| Chunks::new(&candidates, &reply.usage, &self.style, write, time));
-        let (events, array) = (chunks(Form::Events, line), chunks(Form::Array, member));
+        let (events, array) = (chunks(Form::Events, JsonLayout::Line), chunks(Form::Array, JsonLayout::Indented));
         Box::new(RenderedContent { templates: Arc::clone(&self.templates), full, events, array })
     }
 }
@@ -177,7 +175,7 @@ impl RenderedContent {
         let around = templates.each_ref().map(|template| template.render(context));
         let chunks = chunks.as_ref().map(Chunks::stream);
         let list = GeminiEvents { around, chunks, is_sse: form == Form::Events, is_first: true };
-        response::EventStream { events: Box::new(list), format: framing }
+        response::EventStream::written(list, framing)
     }
 }
 
@@ -211,23 +209,23 @@ struct GeminiEvents {
     is_first: bool,
 }
 
-impl Iterator for GeminiEvents {
-    type Item = StreamEvent;
-
-    fn next(&mut self) -> Option<StreamEvent> {
-        let (chunk, usage, is_last) = self.chunks.as_mut()?.next()?;
-        let is_first = std::mem::replace(&mut self.is_first, false);
+impl WriteEvents for GeminiEvents {
+    fn write(&mut self, out: &mut BytesMut) -> Option<EventProperties> {
+        let next = self.chunks.as_mut()?.next()?;
+        let (is_first, is_last) = (std::mem::replace(&mut self.is_first, false), next.is_last);
         let (open, close): (&[u8], &[u8]) = match self.is_sse {
             true => (b"data: ", b"\r\n\r\n"),
             false => (if is_first { b"[" } else { b",\r\n" }, if is_last { b"]" } else { b"" }),
         };
         let [before, between, after] = &self.around;
-        let parts = [open, before, &chunk.candidates, between, &usage, after, close];
-        let mut out = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
-        for part in parts {
-            out.extend_from_slice(part);
-        }
+        out.extend_from_slice(open);
+        out.extend_from_slice(before);
+        next.chunk.put(out);
+        out.extend_from_slice(between);
+        next.put_usage(out);
+        out.extend_from_slice(after);
+        out.extend_from_slice(close);
         let kind = if is_last { EventKind::Finish } else { EventKind::Content };
-        Some(StreamEvent { bytes: out.into(), kind, tokens: chunk.paced })
+        Some(EventProperties { kind, tokens: next.chunk.event.paced })
     }
 }

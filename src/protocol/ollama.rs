@@ -216,7 +216,7 @@ impl Rendered for RenderedLines {
             prefix: self.prefix(context),
             remaining: 2,
         };
-        let body = Body::Stream(response::EventStream { events: Box::new(list), format: StreamFormat::Lines });
+        let body = Body::Stream(response::EventStream::new(list, StreamFormat::Lines));
         Response::ok("application/x-ndjson", body)
     }
 }

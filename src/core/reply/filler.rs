@@ -75,6 +75,11 @@ impl Filler {
         self.words
     }
 
+    /// Number of characters, and of bytes: all words are ASCII.
+    pub(super) fn characters(&self) -> usize {
+        self.clone().map(str::len).sum()
+    }
+
     /// Keeps the first `most` words.
     pub(super) fn truncate(&mut self, most: u64) {
         self.words = self.words.min(most);

@@ -87,7 +87,11 @@ impl Text {
     pub fn whole(&self) -> Cow<'_, str> {
         match &self.content {
             Content::Written(text, _) => Cow::Borrowed(text),
-            Content::Filler(filler) => Cow::Owned(filler.clone().collect()),
+            Content::Filler(filler) => {
+                let mut whole = String::with_capacity(filler.characters());
+                whole.extend(filler.clone());
+                Cow::Owned(whole)
+            }
         }
     }
 
@@ -95,8 +99,7 @@ impl Text {
     pub fn characters(&self) -> usize {
         match &self.content {
             Content::Written(text, _) => text.chars().count(),
-            // All words are ASCII.
-            Content::Filler(filler) => filler.clone().map(str::len).sum(),
+            Content::Filler(filler) => filler.characters(),
         }
     }
 
@@ -153,20 +156,29 @@ pub struct PieceCursor {
 }
 
 impl PieceCursor {
+    /// Returns true if no piece has a character that JSON escapes.
+    pub fn is_plain(&self) -> bool {
+        self.filler.is_some()
+    }
+
     /// Returns the next piece of `text`, which must be the text that the cursor came from.
     pub fn next<'t>(&mut self, text: &'t Text) -> Option<Piece<'t>> {
         let (index, start) = (self.index, self.start);
-        let piece = match (&mut self.filler, &text.content) {
-            (Some(filler), _) => filler.next()?,
+        let (piece, characters) = match (&mut self.filler, &text.content) {
+            (Some(filler), _) => {
+                let word = filler.next()?;
+                // All words are ASCII.
+                (word, word.len())
+            }
             (None, Content::Written(text, ends)) => {
                 let end = *ends.get(index)?;
                 let from = std::mem::replace(&mut self.at, end);
-                &text[from..end]
+                (&text[from..end], text[from..end].chars().count())
             }
             (None, Content::Filler(_)) => return None,
         };
         self.index += 1;
-        self.start += piece.chars().count();
+        self.start += characters;
         Some(Piece { index, start, text: piece })
     }
 }

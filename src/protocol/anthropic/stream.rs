@@ -71,7 +71,7 @@ impl MessageEvents {
     }
 
     fn deltas(&mut self, index: usize, kind: &'static str, member: &'static str, text: &Text) {
-        self.0.push_pieces(text, move |piece| delta(index, kind, member, piece.text, 1));
+        self.0.push_gaps(text, move |piece| delta(index, kind, member, piece, 1));
     }
 
     fn push(&mut self, event: &str, data: &str) {

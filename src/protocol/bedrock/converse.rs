@@ -119,11 +119,11 @@ impl Rendered for RenderedConverse {
             return Response::ok("application/json", Body::Full(self.full.clone()));
         }
         let random = context.random.borrow_mut().fork();
-        let list = Box::new(ConverseEvents { framing: self.framing, events: Events::new(&self.events), random });
+        let list = ConverseEvents { framing: self.framing, events: Events::new(&self.events), random };
         let (content_type, format) = match self.framing {
             EventFraming::Frames => ("application/vnd.amazon.eventstream", StreamFormat::Binary),
             EventFraming::Nested => ("text/event-stream", StreamFormat::Data("\n")),
         };
-        Response::ok(content_type, Body::Stream(response::EventStream { events: list, format }))
+        Response::ok(content_type, Body::Stream(response::EventStream::new(list, format)))
     }
 }

@@ -98,22 +98,19 @@ impl<'a> ChatParts<'a> {
     pub(super) fn events(&self, time: RenderTime) -> RenderedEvents {
         let mut events = EventList::new(time);
         if let Some(plan) = self.plan {
-            events.push_pieces(plan, |piece| {
-                event("tool-plan-delta", None, &json!({"message": {"tool_plan": piece.text}}), 1)
-            });
+            events
+                .push_gaps(plan, |piece| event("tool-plan-delta", None, &json!({"message": {"tool_plan": piece}}), 1));
         }
         for (index, (kind, text)) in self.content.iter().enumerate() {
             let kind = *kind;
             events.push(event("content-start", Some(index), &content(part(kind, "")), 0));
-            events.push_pieces(text, move |piece| {
-                event("content-delta", Some(index), &content(json!({kind: piece.text})), 1)
-            });
+            events.push_gaps(text, move |piece| event("content-delta", Some(index), &content(json!({kind: piece})), 1));
             events.push(end("content-end", index));
         }
         for (index, call) in self.calls.iter().enumerate() {
             events.push(event("tool-call-start", Some(index), &calls(call.to_json("")), 0));
-            events.push_pieces(call.arguments, move |piece| {
-                let delta = calls(json!({"function": {"arguments": piece.text}}));
+            events.push_gaps(call.arguments, move |piece| {
+                let delta = calls(json!({"function": {"arguments": piece}}));
                 event("tool-call-delta", Some(index), &delta, 1)
             });
             events.push(end("tool-call-end", index));

@@ -1,15 +1,18 @@
 //! Rendering of replies in Google's shapes: candidates, parts and usage.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
+use bytes::BytesMut;
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, json};
 
+use super::usage::{Count, JsonLayout, RunningUsage, UsageJson, output_tokens};
 use crate::{
     core::{
         random::{Alphabet, Random},
         reply::{Block, FinishReason, Reply, Text, ToolCall, Usage},
     },
-    protocol::events::{EventList, EventLists, Events, RenderTime},
+    protocol::events::{EventList, EventLists, Events, GapEvent, NextEvent, RenderTime},
 };
 
 /// Fixed values of an endpoint's responses. They also distinguish Vertex AI from the Gemini API.
@@ -119,22 +122,19 @@ fn function_call(call: &ToolCall, random: Option<&mut Random>, first: bool) -> O
 }
 
 /// Returns a full message. `write` renders its values.
-pub(super) fn full(
-    candidates: &[Candidate],
-    usage: &Usage,
-    style: &EndpointStyle,
-    write: fn(&Value) -> Vec<u8>,
-) -> Message {
-    let candidates = candidates.iter().enumerate().map(|(n, candidate)| {
+pub(super) fn full(candidates: &[Candidate], usage: &Usage, style: &EndpointStyle, write: JsonLayout) -> Message {
+    let json = candidates.iter().enumerate().map(|(n, candidate)| {
         let part = |part: &Part| match part {
             Part::Fixed(value, _) => value.clone(),
             Part::Text(text) => json!({"text": text.whole()}),
         };
         let parts = candidate.parts.iter().map(part).collect();
-        candidate_json(n, parts, Some(candidate.finish), style.average_logprobs.as_ref(), style)
+        let (finish, logprobs) = (Some(candidate.finish), style.average_logprobs.as_ref());
+        CandidateJson { index: n, parts, finish, logprobs, style }
     });
-    let usage = usage_json(usage, output_tokens(usage), style);
-    Message { candidates: write(&candidates.collect()), usage: write(&usage) }
+    let json: Vec<_> = json.collect();
+    let usage = UsageJson { usage, output: Count::Number(output_tokens(usage)), style };
+    Message { candidates: write.write(&json), usage: write.write(&usage) }
 }
 
 /// A chunk of a stream, without its usage.
@@ -148,19 +148,31 @@ pub(super) struct Chunk {
     pub(super) paced: u32,
 }
 
+impl GapEvent for Chunk {
+    fn text(&self) -> &[u8] {
+        &self.candidates
+    }
+
+    fn without(mut self, part: Range<usize>) -> Option<Self> {
+        self.candidates.drain(part);
+        Some(self)
+    }
+}
+
 /// Returns the chunks of a candidate with index `n`, one piece each. Those of texts are rendered at `time`.
 fn chunks_of(
     n: usize,
     candidate: &Candidate,
     style: &Arc<EndpointStyle>,
-    write: fn(&Value) -> Vec<u8>,
+    write: JsonLayout,
     time: RenderTime,
 ) -> EventList<Chunk> {
     let (style, finish) = (Arc::clone(style), candidate.finish);
     let chunk = move |part: Option<Value>, is_last: bool, tokens: u64| {
-        let candidate = candidate_json(n, part.into_iter().collect(), is_last.then_some(finish), None, &style);
+        let (parts, finish) = (part.into_iter().collect(), is_last.then_some(finish));
+        let candidate = CandidateJson { index: n, parts, finish, logprobs: None, style: &style };
         let paced = if n == 0 { u32::try_from(tokens).unwrap_or(u32::MAX) } else { 0 };
-        Chunk { candidates: write(&json!([candidate])), tokens, paced }
+        Chunk { candidates: write.write(&[candidate]), tokens, paced }
     };
     let mut list = EventList::new(time);
     let last = candidate.parts.len().checked_sub(1);
@@ -169,9 +181,9 @@ fn chunks_of(
         match part {
             Part::Fixed(value, tokens) => list.push(chunk(Some(value.clone()), is_last, *tokens)),
             Part::Text(text) => {
-                let (chunk, last) = (chunk.clone(), text.piece_count().saturating_sub(1));
-                list.push_pieces(text, move |piece| {
-                    chunk(Some(json!({"text": piece.text})), is_last && piece.index == last, 1)
+                let chunk = chunk.clone();
+                list.push_gaps_with_last(text, move |piece, is_last_piece| {
+                    chunk(Some(json!({"text": piece})), is_last && is_last_piece, 1)
                 });
             }
         }
@@ -186,116 +198,115 @@ fn chunks_of(
 #[derive(Clone)]
 pub(super) struct Chunks {
     lists: EventLists<Chunk>,
-    usage: Usage,
-    style: Arc<EndpointStyle>,
-    write: fn(&Value) -> Vec<u8>,
+    usage: Arc<RunningUsage>,
 }
 
 impl Chunks {
-    /// Creates the chunks, whose texts are rendered at `time`. `write` renders their values.
+    /// Creates the chunks, whose texts are rendered at `time`.
     pub(super) fn new(
         candidates: &[Candidate],
         usage: &Usage,
         style: &Arc<EndpointStyle>,
-        write: fn(&Value) -> Vec<u8>,
+        write: JsonLayout,
         time: RenderTime,
     ) -> Self {
         let lists = candidates.iter().enumerate();
         let lists = lists.map(|(n, candidate)| chunks_of(n, candidate, style, write, time)).collect();
-        Chunks { lists, usage: *usage, style: Arc::clone(style), write }
+        Chunks { lists, usage: Arc::new(RunningUsage::new(*usage, Arc::clone(style), write)) }
     }
 
     /// Returns the stream of these chunks.
     pub(super) fn stream(&self) -> ChunkStream {
-        let mut events = Events::new(&self.lists);
-        let next = events.next().map(Cow::into_owned);
-        ChunkStream { chunks: self.clone(), events, next, so_far: 0 }
+        let left = self.lists.iter().map(EventList::len).sum();
+        ChunkStream { usage: Arc::clone(&self.usage), events: Events::new(&self.lists), left, so_far: 0 }
     }
 }
 
 /// The chunks of one stream, with their usage.
 pub(super) struct ChunkStream {
-    chunks: Chunks,
+    usage: Arc<RunningUsage>,
     events: Events<Chunk>,
-    /// The next chunk, read one ahead: the last one is special.
-    next: Option<Chunk>,
+    /// Number of chunks that are left: the last one is special.
+    left: usize,
     /// Number of tokens sent.
     so_far: u64,
 }
 
-impl Iterator for ChunkStream {
-    /// A chunk, its usage, and true for the last one.
-    type Item = (Chunk, Vec<u8>, bool);
+/// A chunk with its usage.
+pub(super) struct NextChunk<'a> {
+    pub(super) chunk: NextEvent<'a, Chunk>,
+    /// True for the last chunk of the stream.
+    pub(super) is_last: bool,
+    usage: &'a RunningUsage,
+    so_far: u64,
+}
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let chunk = self.next.take()?;
-        self.next = self.events.next().map(Cow::into_owned);
-        let Chunks { usage, style, write, .. } = &self.chunks;
-        let (total, is_last) = (output_tokens(usage), self.next.is_none());
-        self.so_far = if is_last { total } else { total.min(self.so_far + chunk.tokens) };
-        let usage = match &style.traffic_type {
-            Some(traffic) if !is_last => json!({"trafficType": traffic}),
-            _ => usage_json(usage, self.so_far, style),
-        };
-        let usage = write(&usage);
-        Some((chunk, usage, is_last))
+impl NextChunk<'_> {
+    /// Appends the usage.
+    pub(super) fn put_usage(&self, out: &mut BytesMut) {
+        self.usage.put(self.so_far, self.is_last, out);
     }
 }
 
-/// Returns the candidate with index `n`.
-fn candidate_json(
-    n: usize,
+impl ChunkStream {
+    /// Returns the next chunk.
+    pub(super) fn next(&mut self) -> Option<NextChunk<'_>> {
+        let chunk = self.events.next()?;
+        self.left = self.left.saturating_sub(1);
+        let total = output_tokens(&self.usage.usage);
+        self.so_far = self.so_far.saturating_add(chunk.event.tokens).min(total);
+        let is_last = self.left == 0;
+        let so_far = if is_last { total } else { self.so_far };
+        Some(NextChunk { chunk, is_last, usage: &self.usage, so_far })
+    }
+}
+
+/// A candidate, as it is sent.
+struct CandidateJson<'a> {
+    index: usize,
     parts: Vec<Value>,
-    finish: Option<&str>,
-    logprobs: Option<&Value>,
-    style: &EndpointStyle,
-) -> Value {
-    let mut content = Map::new();
-    if style.is_vertex() {
-        content.insert("role".into(), "model".into());
-    }
-    // An empty candidate has no list of parts.
-    if !parts.is_empty() {
-        content.insert("parts".into(), parts.into());
-    }
-    content.insert("role".into(), "model".into());
-    let mut candidate = Map::new();
-    candidate.insert("content".into(), content.into());
-    candidate.extend(finish.map(|finish| ("finishReason".to_owned(), finish.into())));
-    candidate.extend(logprobs.map(|logprobs| ("avgLogprobs".to_owned(), logprobs.clone())));
-    // Vertex AI omits index 0, as protocol buffers omit default values.
-    if n > 0 || !style.is_vertex() {
-        candidate.insert("index".into(), n.into());
-    }
-    candidate.into()
+    finish: Option<&'static str>,
+    logprobs: Option<&'a Value>,
+    style: &'a EndpointStyle,
 }
 
-/// Returns the number of reply tokens without thoughts.
-fn output_tokens(usage: &Usage) -> u64 {
-    usage.completion_tokens.saturating_sub(usage.reasoning_tokens)
+impl Serialize for CandidateJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut candidate = serializer.serialize_map(None)?;
+        candidate.serialize_entry("content", &ContentJson { parts: &self.parts, is_vertex: self.style.is_vertex() })?;
+        if let Some(finish) = self.finish {
+            candidate.serialize_entry("finishReason", finish)?;
+        }
+        if let Some(logprobs) = self.logprobs {
+            candidate.serialize_entry("avgLogprobs", logprobs)?;
+        }
+        // Vertex AI omits index 0, as protocol buffers omit default values.
+        if self.index > 0 || !self.style.is_vertex() {
+            candidate.serialize_entry("index", &self.index)?;
+        }
+        candidate.end()
+    }
 }
 
-/// Returns token counts by modality. All tokens are text.
-pub(super) fn details(tokens: u64) -> Value {
-    json!([{"modality": "TEXT", "tokenCount": tokens}])
+/// The content of a candidate, as it is sent.
+struct ContentJson<'a> {
+    parts: &'a [Value],
+    is_vertex: bool,
 }
 
-/// Returns the usage after `output` tokens. Zero counts are omitted.
-fn usage_json(usage: &Usage, output: u64, style: &EndpointStyle) -> Value {
-    let total = usage.prompt_tokens.saturating_add(output).saturating_add(usage.reasoning_tokens);
-    let number = |tokens: u64| (tokens > 0).then(|| tokens.into());
-    let by_modality = |tokens: u64| (tokens > 0).then(|| details(tokens));
-    let members = [
-        ("promptTokenCount", number(usage.prompt_tokens)),
-        ("candidatesTokenCount", number(output)),
-        ("totalTokenCount", number(total)),
-        ("cachedContentTokenCount", number(usage.cached_tokens)),
-        ("trafficType", style.traffic_type.clone()),
-        ("promptTokensDetails", by_modality(usage.prompt_tokens)),
-        ("cacheTokensDetails", by_modality(usage.cached_tokens)),
-        ("candidatesTokensDetails", by_modality(output).filter(|_| style.is_vertex())),
-        ("thoughtsTokenCount", number(usage.reasoning_tokens)),
-        ("serviceTier", style.service_tier.clone()),
-    ];
-    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+impl Serialize for ContentJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut content = serializer.serialize_map(None)?;
+        if self.is_vertex {
+            content.serialize_entry("role", "model")?;
+        }
+        // An empty candidate has no list of parts.
+        if !self.parts.is_empty() {
+            content.serialize_entry("parts", self.parts)?;
+        }
+        if !self.is_vertex {
+            content.serialize_entry("role", "model")?;
+        }
+        content.end()
+    }
 }

@@ -67,7 +67,7 @@ impl ComputedReply for Lines {
             StreamEvent { bytes: bytes.into(), kind: part, tokens: 0 }
         };
         let events: Vec<_> = self.0.iter().enumerate().map(event).collect();
-        let content = Body::Stream(EventStream { events: Box::new(events.into_iter()), format: StreamFormat::Lines });
+        let content = Body::Stream(EventStream::new(events.into_iter(), StreamFormat::Lines));
         Ok(Response::ok("application/x-ndjson", content))
     }
 }

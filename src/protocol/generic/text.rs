@@ -377,7 +377,7 @@ impl Rendered for RenderedText {
         let call_event = call_shapes.and_then(|shapes| render(&shapes.event));
         let calls = call_shapes.map_or(NO_CALLS.to_vec(), |shapes| self.content.calls(shapes, context));
         let (content, framing) = (Arc::clone(&self.content), shapes.framing);
-        let list = Box::new(TextEvents {
+        let list = TextEvents {
             content,
             framing,
             calls,
@@ -387,8 +387,8 @@ impl Rendered for RenderedText {
             last,
             pieces: self.content.text.cursor(),
             ended: false,
-        });
-        let body = Body::Stream(response::EventStream { events: list, format: framing.format() });
+        };
+        let body = Body::Stream(response::EventStream::new(list, framing.format()));
         Response::new(StatusCode::OK, vec![(CONTENT_TYPE, shapes.content_type.clone())], body)
     }
 }

@@ -228,8 +228,7 @@ impl Rendered for RenderedRun {
             let body = Layout { indent: 2, newline: false }.write(&self.0.queued);
             return Response::ok("application/json", Body::Full(body.into()));
         }
-        let list = Box::new(events(&self.0).stream());
-        let events = Body::Stream(response::EventStream { events: list, format: StreamFormat::Named });
+        let events = Body::Stream(response::EventStream::written(events(&self.0).stream(None), StreamFormat::Named));
         Response::ok("text/event-stream; charset=utf-8", events)
     }
 }

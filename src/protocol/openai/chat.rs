@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use self::{
     full::MessageParts,
     read::{ChatOptions, StreamOptions},
-    stream::{ChatChunks, ChatEvents, ChunkEnvelope, ChunkStyle},
+    stream::{ChatChunks, ChatEvents, ChunkEnvelope, ChunkStyle, DATA},
 };
 use crate::protocol::{
     Protocol, Rendered,
@@ -187,7 +187,10 @@ impl ChatEnvelope {
 
     /// Renders the parts of a chunk around its choices and its padding.
     fn chunk(&self, tier: Option<json::Value<'_>>, context: &RequestContext<'_>) -> ChunkEnvelope {
-        let mut head = self.chunk[0].render(context);
+        // Most envelopes are about this long.
+        let mut head = Vec::with_capacity(256);
+        head.extend_from_slice(DATA);
+        self.chunk[0].render_into(context, &mut head);
         if self.tier.is_some() {
             self.put_tier(tier, context, &mut head);
             self.chunk[1].render_into(context, &mut head);
@@ -201,12 +204,12 @@ impl ChatEnvelope {
         ChunkEnvelope { first: Some(filter.first_event.clone()), head, middle, tail }
     }
 
-    /// Renders a reply in the given forms. The stream's events are rendered at `time`.
+    /// Renders a reply in the given forms. The stream's events are rendered at `time`, and its usage only if it is sent.
     fn texts(
         &self,
         reply: &Reply,
         (logprobs, audio_format): (Logprobs, Format),
-        (forms, time): (Forms, RenderTime),
+        (forms, time, streams_usage): (Forms, RenderTime, bool),
         random: &mut Random,
         now: u64,
     ) -> ChatTexts {
@@ -217,12 +220,16 @@ impl ChatEnvelope {
         let messages =
             messages.map(|choice| MessageParts::new(choice, member_name, audio_format, logprobs, random, now));
         let messages: Vec<_> = messages.collect();
-        let mut usage = full::usage(&reply.usage);
-        if filter.is_some() {
-            usage.sort_all_objects();
-        }
-        let mut texts = ChatTexts { choices: Vec::new(), usage: laid_out(&usage), stream: ChatChunks::default() };
+        let usage = || {
+            let mut usage = full::usage(&reply.usage);
+            if filter.is_some() {
+                usage.sort_all_objects();
+            }
+            usage
+        };
+        let mut texts = ChatTexts { choices: Vec::new(), usage: Vec::new(), stream: ChatChunks::default() };
         if forms != Forms::Stream {
+            texts.usage = laid_out(&usage());
             let choices = messages.iter().enumerate();
             let choices = choices.map(|(n, message)| full::choice(n, message, logprobs)).collect();
             let mut choices = Value::Array(choices);
@@ -240,7 +247,8 @@ impl ChatEnvelope {
             let chunks = messages.iter().enumerate();
             let chunks: EventLists<_> =
                 chunks.map(|(n, message)| stream::chunks(message, style(message, n), time)).collect();
-            texts.stream = ChatChunks { chunks, usage: usage.to_string().into() };
+            let usage = if streams_usage { usage().to_string().into() } else { Arc::default() };
+            texts.stream = ChatChunks { chunks, usage };
         }
         texts
     }
@@ -290,7 +298,7 @@ impl Protocol for Chat {
         let Some(context) = context else {
             // A reply shared by all plain requests has no calls, so no id is drawn.
             let mut random = Random::seeded(0);
-            let forms = (Forms::Both, RenderTime::Now);
+            let forms = (Forms::Both, RenderTime::Now, true);
             let mut texts = |logprobs| envelope.texts(reply, (logprobs, Format::Wav), forms, &mut random, 0);
             let (with, without) = (texts(Logprobs::Null), texts(Logprobs::Absent));
             return Box::new(RenderedChat { envelope, texts: with, reasoning_texts: Some(without) });
@@ -311,7 +319,8 @@ impl Protocol for Chat {
         };
         let random = &mut context.random.borrow_mut();
         let parts = (logprobs, options.audio_format);
-        let texts = envelope.texts(reply, parts, (forms, RenderTime::Late), random, now);
+        let streams_usage = options.stream.is_some_and(|stream| stream.include_usage);
+        let texts = envelope.texts(reply, parts, (forms, RenderTime::Late, streams_usage), random, now);
         Box::new(RenderedChat { envelope, texts, reasoning_texts: None })
     }
 }
@@ -378,7 +387,7 @@ impl Rendered for RenderedChat {
                 let envelope = self.envelope.chunk(tier, context);
                 let obfuscation = include_obfuscation.then(|| context.random.borrow().clone());
                 let events = ChatEvents::new(&texts.stream, envelope, include_usage, obfuscation);
-                let events = response::EventStream { events: Box::new(events), format: StreamFormat::Data("\n") };
+                let events = response::EventStream::written(events, StreamFormat::Data("\n"));
                 ("text/event-stream; charset=utf-8", Body::Stream(events))
             }
         };

@@ -136,7 +136,7 @@ impl Rendered for RenderedCompletion {
             Some(include_usage) => {
                 let envelope = self.envelope.chunk.pieces(context);
                 let events = CompletionEvents::new(&envelope, &self.texts.stream, include_usage);
-                let events = response::EventStream { events: Box::new(events), format: StreamFormat::Data("\n") };
+                let events = response::EventStream::written(events, StreamFormat::Data("\n"));
                 // Recorded: unlike chat, there is no charset.
                 ("text/event-stream", Body::Stream(events))
             }

@@ -176,7 +176,7 @@ fn events(
         let bytes = Bytes::from(format!("event: {kind}\ndata: {data}\n\n"));
         response::StreamEvent { bytes, kind: part, tokens: event_tokens }
     });
-    response::EventStream { events: Box::new(events), format: StreamFormat::Named }
+    response::EventStream::new(events, StreamFormat::Named)
 }
 
 impl ComputedReply for Images {

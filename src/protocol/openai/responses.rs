@@ -176,13 +176,11 @@ struct ResponseTexts {
 impl ResponseTexts {
     fn new(items: OutputItems, usage: Value, options: Option<ResponsesOptions>) -> Self {
         let streams = options.is_none_or(|options| options.stream);
-        let is_background = options.is_some_and(|options| options.background);
-        let first = if is_background { FIRST_EVENTS_QUEUED.len() } else { FIRST_EVENTS.len() };
         let time = if options.is_none() { RenderTime::Now } else { RenderTime::Late };
         let items = Arc::new(items);
         ResponseTexts {
             shared: options.is_none().then(|| [items.output(JsonForm::Pretty), items.output(JsonForm::Compact)]),
-            stream: if streams { [events(&items, first, time)].into() } else { Arc::new([]) },
+            stream: if streams { [events(&items, time)].into() } else { Arc::new([]) },
             items,
             usage,
         }
@@ -235,7 +233,7 @@ impl Rendered for RenderedResponse {
     }
 
     fn id(&self, context: &RequestContext<'_>) -> Option<String> {
-        Some(self.envelope.fill(JsonForm::Compact, context).id)
+        Some(self.envelope.id(context))
     }
 
     fn stored(&self, context: &RequestContext<'_>) -> Option<(String, Bytes)> {
@@ -304,7 +302,7 @@ impl Rendered for RenderedResponse {
             is_ended: false,
             padding: options.padded.then(|| context.random.borrow().clone()),
         };
-        let events = response::EventStream { events: Box::new(events), format: StreamFormat::Named };
+        let events = response::EventStream::written(events, StreamFormat::Named);
         Response::ok("text/event-stream; charset=utf-8", Body::Stream(events))
     }
 }

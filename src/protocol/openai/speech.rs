@@ -60,7 +60,7 @@ fn events(speech: Vec<u8>, Cost { input, output }: Cost) -> response::EventStrea
     let usage = json!({"input_tokens": input, "output_tokens": output, "total_tokens": total});
     let done = json!({"type": "speech.audio.done", "usage": usage});
     let done = StreamEvent { bytes: Bytes::from(format!("data: {done}\n\n")), kind: EventKind::Finish, tokens: 0 };
-    response::EventStream { events: Box::new(deltas.chain([done])), format: StreamFormat::Data("\n") }
+    response::EventStream::new(deltas.chain([done]), StreamFormat::Data("\n"))
 }
 
 impl ComputedReply for SpeechProtocol {

@@ -176,7 +176,7 @@ impl RenderedTranscript {
         }
         list.extend((number..segments.len()).filter_map(segment));
         list.push(event(json!({"type": "transcript.text.done", "text": text, "usage": usage}), EventKind::Finish, 0));
-        Body::Stream(response::EventStream { events: Box::new(list.into_iter()), format: StreamFormat::Data("\n") })
+        Body::Stream(response::EventStream::new(list.into_iter(), StreamFormat::Data("\n")))
     }
 }
 

@@ -159,7 +159,7 @@ impl Rendered for RenderedFiltered {
                 let filter = self.filter.clone();
                 let list = std::iter::once(StreamEvent::content(filter.first_event(), 0))
                     .chain(list.map(move |stream_event| filter.event(stream_event)));
-                Body::Stream(EventStream { events: Box::new(list), format: framing })
+                Body::Stream(EventStream::new(list, framing))
             }
             content => content,
         };

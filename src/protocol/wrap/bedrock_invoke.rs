@@ -132,8 +132,8 @@ impl Rendered for RenderedInvoke {
         let mut response = self.inner.respond(context);
         if let (Body::Full(bytes), true) = (&response.body, wants_stream(context)) {
             // The model's protocol looks for `stream` in the body, which InvokeModel lacks: all goes into one event.
-            let list = Box::new(std::iter::once(StreamEvent::content(bytes.clone(), 0)));
-            response.body = Body::Stream(EventStream { events: list, format: StreamFormat::Lines });
+            let list = std::iter::once(StreamEvent::content(bytes.clone(), 0));
+            response.body = Body::Stream(EventStream::new(list, StreamFormat::Lines));
         }
         let Usage { prompt_tokens: input, completion_tokens: output, cached_tokens: cached, .. } = self.usage;
         match response.body {
@@ -146,7 +146,7 @@ impl Rendered for RenderedInvoke {
                     input, output, LATENCY.0, LATENCY.1
                 );
                 let (left_out, random) = (self.left_out.clone(), context.random.borrow_mut().fork());
-                let list = Box::new(InvokeEvents { list, next: None, started: false, left_out, metrics, random });
+                let list = InvokeEvents { list, next: None, started: false, left_out, metrics, random };
                 let headers = vec![
                     (CONTENT_TYPE, HeaderValue::from_static("application/vnd.amazon.eventstream")),
                     (
@@ -154,7 +154,7 @@ impl Rendered for RenderedInvoke {
                         HeaderValue::from_static("application/json"),
                     ),
                 ];
-                let content = Body::Stream(EventStream { events: list, format: StreamFormat::Binary });
+                let content = Body::Stream(EventStream::new(list, StreamFormat::Binary));
                 Response { headers, body: content, ..response }
             }
             content => {

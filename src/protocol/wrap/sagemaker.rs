@@ -75,11 +75,11 @@ impl Rendered for RenderedPayloads {
             Body::Full(bytes) => Box::new(std::iter::once(StreamEvent::content(bytes, 0))),
             _ => return response,
         };
-        let list = Box::new(list.map(|event| {
+        let list = list.map(|event| {
             let bytes = event_stream::event("PayloadPart", "application/octet-stream", &event.bytes);
             StreamEvent { bytes, ..event }
-        }));
+        });
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/vnd.amazon.eventstream"))];
-        Response { headers, body: Body::Stream(EventStream { events: list, format: StreamFormat::Binary }), ..response }
+        Response { headers, body: Body::Stream(EventStream::new(list, StreamFormat::Binary)), ..response }
     }
 }

@@ -71,7 +71,7 @@ async fn serve_with_defects(request: HttpRequest, worker: &Worker) -> HttpRespon
         let (response, receipt) = engine.handle(&chat).await;
         let event = || StreamEvent::content(Bytes::from(vec![b'x'; 5000]), 1);
         let events = (0..3).map(move |n| if n < 2 { event() } else { panic!("third event") });
-        let body = Body::Stream(EventStream { events: Box::new(events), format: StreamFormat::Data("\n") });
+        let body = Body::Stream(EventStream::new(events, StreamFormat::Data("\n")));
         let response = Response { body, ..response };
         return response::deliver(response, receipt, &request, &worker.edge.lateness).await;
     }

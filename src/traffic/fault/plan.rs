@@ -233,7 +233,7 @@ impl Plan {
         let EventStream { events: mut list, format: framing } = frames;
         if self.faults.iter().any(|planned| CorruptedStream::handles(&planned.fault.kind)) {
             let faults = self.faults.iter().map(|planned| (&planned.fault.kind, planned.fault.at));
-            list = Box::new(CorruptedStream::new(list, framing, faults, error));
+            list = EventStream::new(CorruptedStream::new(list, framing, faults, error), framing).events;
         }
         let (breaks, keepalive) = (self.breaks(1), self.keepalive());
         let (padding, rate) = (self.padding(), self.rate());

@@ -171,7 +171,7 @@ impl Iterator for ConverseEvents {
 
     fn next(&mut self) -> Option<StreamEvent> {
         let event = self.events.next()?;
-        let Event { kind, before, after, part, tokens } = &*event;
+        let Event { kind, before, after, part, tokens } = &*event.event;
         let bytes: Bytes = match self.framing {
             EventFraming::Frames => {
                 let padding = padding(&mut self.random);

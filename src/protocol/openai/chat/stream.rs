@@ -1,6 +1,6 @@
 //! The chunks of a streamed response.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
@@ -12,10 +12,10 @@ use super::{
 use crate::core::{
     random::{Alphabet, Random},
     reply::{Piece, Text, ToolKind},
-    response::{EventKind, StreamEvent},
+    response::{EventKind, EventProperties, WriteEvents},
 };
 use crate::protocol::{
-    events::{EventList, EventLists, Events, RenderTime},
+    events::{EventList, EventLists, Events, GapEvent, RenderTime},
     wrap::azure_filter::ContentFilter,
 };
 
@@ -24,7 +24,7 @@ use crate::protocol::{
 pub(super) struct ChatChunks {
     /// All chunks but the usage chunk and the end marker. Each holds one choice, and the choices take turns.
     pub(super) chunks: EventLists<Chunk>,
-    /// The usage object.
+    /// The usage object; empty if no stream sends it.
     pub(super) usage: Arc<str>,
 }
 
@@ -36,6 +36,17 @@ pub(super) struct Chunk {
     part: EventKind,
     /// Number of tokens in the chunk. Choices are generated in parallel, so only the first choice's chunks have any.
     tokens: u32,
+}
+
+impl GapEvent for Chunk {
+    fn text(&self) -> &[u8] {
+        self.choices.as_bytes()
+    }
+
+    fn without(mut self, part: Range<usize>) -> Option<Self> {
+        self.choices.replace_range(part, "");
+        Some(self)
+    }
 }
 
 /// The properties that all chunks of one choice share.
@@ -73,6 +84,21 @@ enum LogprobText<'a> {
     Refusal(Piece<'a>),
 }
 
+/// The descriptions of a text's pieces.
+impl LogprobText<'_> {
+    fn none(_: Piece<'_>) -> LogprobText<'_> {
+        LogprobText::None
+    }
+
+    fn of_content(piece: Piece<'_>) -> LogprobText<'_> {
+        LogprobText::Content(piece)
+    }
+
+    fn of_refusal(piece: Piece<'_>) -> LogprobText<'_> {
+        LogprobText::Refusal(piece)
+    }
+}
+
 impl ChunkBuilder {
     fn message(&mut self, message: &MessageParts<'_>) {
         let calls: Vec<_> = message.calls().collect();
@@ -81,10 +107,8 @@ impl ChunkBuilder {
                 let head = json!({"name": call.name, "arguments": ""});
                 let delta = json!({"role": "assistant", "content": null, "function_call": head, "refusal": null});
                 self.push(&delta.to_string(), LogprobText::None);
-                self.pieces(&call.arguments, |piece| {
-                    let delta = json!({"function_call": {"arguments": piece.text}});
-                    (delta.to_string(), LogprobText::None)
-                });
+                let delta = |piece: &str| json!({"function_call": {"arguments": piece}}).to_string();
+                self.pieces(&call.arguments, delta, LogprobText::none);
             }
             // A single call is in the chunk with the role.
             (None, None, None, [(call, id)]) if message.reasoning.is_none() => {
@@ -119,16 +143,14 @@ impl ChunkBuilder {
     fn reasoning(&mut self, message: &MessageParts<'_>) {
         let Some((member, reasoning)) = message.reasoning else { return };
         let member = member.to_owned();
-        self.pieces(reasoning, move |piece| (json!({&member: piece.text}).to_string(), LogprobText::None));
+        self.pieces(reasoning, move |piece| json!({&member: piece}).to_string(), LogprobText::none);
     }
 
     /// Adds the role with an empty text first, then the text.
     fn text(&mut self, text: &Text, message: &MessageParts<'_>) {
         self.push(r#"{"role":"assistant","content":"","refusal":null}"#, LogprobText::Start("content"));
         self.reasoning(message);
-        self.pieces(text, |piece| {
-            (format!(r#"{{"content":{}}}"#, Value::from(piece.text)), LogprobText::Content(piece))
-        });
+        self.pieces(text, |piece| format!(r#"{{"content":{}}}"#, Value::from(piece)), LogprobText::of_content);
         if !text.citations.is_empty() {
             self.push(&json!({"annotations": annotations(text)}).to_string(), LogprobText::None);
         }
@@ -137,9 +159,7 @@ impl ChunkBuilder {
     fn refusal(&mut self, refusal: &Text, message: &MessageParts<'_>) {
         self.push(r#"{"role":"assistant","content":null,"refusal":""}"#, LogprobText::Start("refusal"));
         self.reasoning(message);
-        self.pieces(refusal, |piece| {
-            (format!(r#"{{"refusal":{}}}"#, Value::from(piece.text)), LogprobText::Refusal(piece))
-        });
+        self.pieces(refusal, |piece| format!(r#"{{"refusal":{}}}"#, Value::from(piece)), LogprobText::of_refusal);
     }
 
     fn audio(&mut self, message: &MessageParts<'_>) {
@@ -158,13 +178,14 @@ impl ChunkBuilder {
     }
 
     fn arguments(&mut self, n: usize, kind: ToolKind, arguments: &Text) {
-        self.pieces(arguments, move |piece| {
+        let delta = move |piece: &str| {
             let fragment = match kind {
-                ToolKind::Custom => json!({"index": n, "custom": {"input": piece.text}}),
-                _ => json!({"index": n, "function": {"arguments": piece.text}}),
+                ToolKind::Custom => json!({"index": n, "custom": {"input": piece}}),
+                _ => json!({"index": n, "function": {"arguments": piece}}),
             };
-            (json!({"tool_calls": [fragment]}).to_string(), LogprobText::None)
-        });
+            json!({"tool_calls": [fragment]}).to_string()
+        };
+        self.pieces(arguments, delta, LogprobText::none);
     }
 
     /// Adds a chunk without a token.
@@ -176,13 +197,18 @@ impl ChunkBuilder {
     fn pieces(
         &mut self,
         text: &Text,
-        delta: impl for<'p> Fn(Piece<'p>) -> (String, LogprobText<'p>) + Send + Sync + 'static,
+        delta: impl Fn(&str) -> String + Send + Sync + 'static,
+        logprob_text: for<'p> fn(Piece<'p>) -> LogprobText<'p>,
     ) {
         let style = self.style.clone();
-        self.list.push_pieces(text, move |piece| {
-            let (delta, text) = delta(piece);
-            style.token(&delta, text)
-        });
+        match style.logprobs {
+            Logprobs::Given(_) => {
+                self.list.push_pieces(text, move |piece| style.token(&delta(piece.text), logprob_text(piece)));
+            }
+            Logprobs::Absent | Logprobs::Null => {
+                self.list.push_gaps(text, move |piece| style.token(&delta(piece), LogprobText::None));
+            }
+        }
     }
 }
 
@@ -253,7 +279,7 @@ pub(super) struct ChatEvents {
 pub(super) struct ChunkEnvelope {
     /// The event before all chunks.
     pub(super) first: Option<Bytes>,
-    /// The chunk up to the value of `choices`.
+    /// The event up to the value of `choices`.
     pub(super) head: Vec<u8>,
     /// The part between the choices and the padding.
     pub(super) middle: Vec<u8>,
@@ -261,17 +287,14 @@ pub(super) struct ChunkEnvelope {
     pub(super) tail: Vec<u8>,
 }
 
+/// The start of an event.
+pub(super) const DATA: &[u8] = b"data: ";
+
 /// Writes events.
 struct ChunkWriter {
     envelope: ChunkEnvelope,
     obfuscation: Option<Random>,
-    /// Buffer that events are written into and split off. Several events at once share one allocation; events that come
-    /// one by one reuse it.
-    buffer: BytesMut,
 }
-
-/// Bytes for several events. A stream holds this memory while it is open.
-const BUFFER_SIZE: usize = 2048;
 
 impl ChatEvents {
     /// Creates the events. `obfuscation` pads chunks, which hides the length of tokens.
@@ -281,61 +304,62 @@ impl ChatEvents {
         include_usage: bool,
         obfuscation: Option<Random>,
     ) -> Self {
-        let writer = ChunkWriter { envelope, obfuscation, buffer: BytesMut::new() };
+        let writer = ChunkWriter { envelope, obfuscation };
         let usage = include_usage.then(|| Arc::clone(&stream.usage));
         ChatEvents { chunks: Events::new(&stream.chunks), usage, include_usage, is_ended: false, writer }
     }
 }
 
-impl Iterator for ChatEvents {
-    type Item = StreamEvent;
-
-    fn next(&mut self) -> Option<StreamEvent> {
+impl WriteEvents for ChatEvents {
+    fn write(&mut self, out: &mut BytesMut) -> Option<EventProperties> {
         let ChatEvents { chunks, usage, include_usage, is_ended, writer } = self;
         if let Some(first) = writer.envelope.first.take() {
-            return Some(StreamEvent::content(first, 0));
+            out.extend_from_slice(&first);
+            return Some(EventProperties::content(0));
         }
         if let Some(chunk) = chunks.next() {
-            let bytes = writer.chunk(&chunk.choices, include_usage.then_some("null"));
-            return Some(StreamEvent { bytes, kind: chunk.part, tokens: chunk.tokens });
+            writer.put(|out| chunk.put(out), include_usage.then_some("null"), out);
+            return Some(EventProperties { kind: chunk.event.part, tokens: chunk.event.tokens });
         }
         if let Some(usage) = usage.take() {
-            return Some(StreamEvent { bytes: writer.chunk("[]", Some(&usage)), kind: EventKind::Usage, tokens: 0 });
+            writer.put(|out| out.extend_from_slice(b"[]"), Some(&usage), out);
+            return Some(EventProperties { kind: EventKind::Usage, tokens: 0 });
         }
-        let end = Bytes::from_static(b"data: [DONE]\n\n");
-        (!std::mem::replace(is_ended, true)).then_some(StreamEvent { bytes: end, kind: EventKind::End, tokens: 0 })
+        if std::mem::replace(is_ended, true) {
+            return None;
+        }
+        out.extend_from_slice(b"data: [DONE]\n\n");
+        Some(EventProperties { kind: EventKind::End, tokens: 0 })
     }
 }
 
 impl ChunkWriter {
-    fn chunk(&mut self, choices: &str, usage: Option<&str>) -> Bytes {
-        const DATA: &[u8] = b"data: ";
-        let (ChunkEnvelope { head, middle, tail, .. }, out) = (&self.envelope, &mut self.buffer);
-        let usage_length = usage.map_or(0, |usage| usage.len() + 9);
-        let fixed_length = DATA.len() + head.len() + middle.len() + tail.len();
-        let most = fixed_length + choices.len() + usage_length + 40;
-        if out.capacity() - out.len() < most {
-            out.reserve(most.max(BUFFER_SIZE));
-        }
+    /// Appends a chunk. `put_choices` appends the value of its `choices`.
+    fn put(&mut self, put_choices: impl FnOnce(&mut BytesMut), usage: Option<&str>, out: &mut BytesMut) {
+        let ChunkEnvelope { head, middle, tail, .. } = &self.envelope;
         let put_usage = |out: &mut BytesMut| {
             if let Some(usage) = usage {
                 out.extend_from_slice(b",\"usage\":");
                 out.extend_from_slice(usage.as_bytes());
             }
         };
-        out.extend_from_slice(DATA);
+        let start = out.len() + DATA.len();
         out.extend_from_slice(head);
-        out.extend_from_slice(choices.as_bytes());
+        put_choices(out);
         if tail.is_empty() {
             put_usage(out);
         }
         out.extend_from_slice(middle);
         if let Some(random) = &mut self.obfuscation {
+            let usage_length = usage.filter(|_| !tail.is_empty()).map_or(0, |usage| usage.len() + 9);
             // Padding hides the length of a token. With it, the chunk without the member's own 17 bytes of syntax is a
             // multiple of 16 bytes long.
-            let length = fixed_length - DATA.len() + choices.len() + usage_length + 1;
+            let length = out.len() - start + tail.len() + usage_length + 1;
             out.extend_from_slice(b",\"obfuscation\":\"");
             random.put(Alphabet::Alphanumeric, (16 - length % 16) % 16, out);
+            if tail.is_empty() {
+                return out.extend_from_slice(b"\"}\n\n");
+            }
             out.extend_from_slice(b"\"");
         }
         if !tail.is_empty() {
@@ -343,6 +367,5 @@ impl ChunkWriter {
             put_usage(out);
         }
         out.extend_from_slice(b"}\n\n");
-        out.split().freeze()
     }
 }

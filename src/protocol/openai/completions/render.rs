@@ -1,17 +1,17 @@
 //! Rendering of choices, for full responses and for the chunks of a stream.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use serde_json::{Map, Value, json};
 
 use super::read::CompletionOptions;
-use crate::protocol::events::{EventList, EventLists, Events, RenderTime};
+use crate::protocol::events::{EventList, EventLists, Events, GapEvent, RenderTime};
 use crate::{
     core::{
         random::Random,
         reply::{Block, Choice, FinishReason, Piece, Text},
-        response::{EventKind, StreamEvent},
+        response::{EventKind, EventProperties, WriteEvents},
     },
     model::tokens::Tokenizer,
 };
@@ -100,14 +100,18 @@ impl<'a> ChoiceText<'a> {
         let last = self.texts.iter().map(|text| text.piece_count()).sum::<usize>().checked_sub(1);
         let (logprobs, reason) = (self.logprobs, self.reason);
         for (text, place) in self.places() {
-            list.push_pieces(text, move |piece| {
-                let piece_logprobs = logprobs.map(|(top, seed)| {
-                    let mut logprobs = LogprobLists::new(top);
-                    logprobs.push(piece, place, seed);
-                    logprobs.take()
+            let Some((top, seed)) = logprobs else {
+                let has_last = Some(place.pieces + text.piece_count()) == last.map(|last| last + 1);
+                list.push_gaps_with_last(text, move |piece, is_last| {
+                    chunk(piece, (has_last && is_last).then_some(reason), None, 1)
                 });
+                continue;
+            };
+            list.push_pieces(text, move |piece| {
+                let mut logprobs = LogprobLists::new(top);
+                logprobs.push(piece, place, seed);
                 let is_last = Some(place.pieces + piece.index) == last;
-                chunk(piece.text, is_last.then_some(reason), piece_logprobs, 1)
+                chunk(piece.text, is_last.then_some(reason), Some(logprobs.take()), 1)
             });
         }
         if last.is_none() {
@@ -208,6 +212,17 @@ pub(super) struct Chunk {
     tokens: u32,
 }
 
+impl GapEvent for Chunk {
+    fn text(&self) -> &[u8] {
+        self.choices.as_bytes()
+    }
+
+    fn without(mut self, part: Range<usize>) -> Option<Self> {
+        self.choices.replace_range(part, "");
+        Some(self)
+    }
+}
+
 /// The events of one stream, rendered one by one.
 pub(super) struct CompletionEvents {
     /// The chunk up to the value of `choices`.
@@ -236,31 +251,33 @@ impl CompletionEvents {
         }
     }
 
-    fn chunk(&self, choices: &str) -> Bytes {
-        let usage: &[u8] = if self.include_usage { b",\"usage\":null" } else { b"" };
-        [b"data: ", &*self.before, choices.as_bytes(), &self.after, usage, b"}\n\n"].concat().into()
-    }
-
-    /// Renders the usage chunk. Recorded: its choices come last.
-    fn usage(&self, usage: &str) -> Bytes {
+    /// Appends the usage chunk. Recorded: its choices come last.
+    fn put_usage(&self, usage: &str, out: &mut BytesMut) {
         let before = self.before.strip_suffix(b",\"choices\":").unwrap_or_default();
-        let usage = [b",\"usage\":", usage.as_bytes(), b",\"choices\":[]}\n\n"].concat();
-        [b"data: ", before, &self.after, &usage].concat().into()
+        for part in [b"data: ", before, &self.after, b",\"usage\":", usage.as_bytes(), b",\"choices\":[]}\n\n"] {
+            out.extend_from_slice(part);
+        }
     }
 }
 
-impl Iterator for CompletionEvents {
-    type Item = StreamEvent;
-
-    fn next(&mut self) -> Option<StreamEvent> {
-        if let Some(chunk) = self.chunks.next().map(Cow::into_owned) {
-            return Some(StreamEvent { bytes: self.chunk(&chunk.choices), kind: chunk.part, tokens: chunk.tokens });
+impl WriteEvents for CompletionEvents {
+    fn write(&mut self, out: &mut BytesMut) -> Option<EventProperties> {
+        if let Some(chunk) = self.chunks.next() {
+            out.extend_from_slice(b"data: ");
+            out.extend_from_slice(&self.before);
+            chunk.put(out);
+            out.extend_from_slice(&self.after);
+            out.extend_from_slice(if self.include_usage { b",\"usage\":null}\n\n" } else { b"}\n\n" });
+            return Some(EventProperties { kind: chunk.event.part, tokens: chunk.event.tokens });
         }
         if let Some(usage) = self.usage.take() {
-            return Some(StreamEvent { bytes: self.usage(&usage), kind: EventKind::Usage, tokens: 0 });
+            self.put_usage(&usage, out);
+            return Some(EventProperties { kind: EventKind::Usage, tokens: 0 });
         }
-        let end = Bytes::from_static(b"data: [DONE]\n\n");
-        let is_last = !std::mem::replace(&mut self.is_ended, true);
-        is_last.then_some(StreamEvent { bytes: end, kind: EventKind::End, tokens: 0 })
+        if std::mem::replace(&mut self.is_ended, true) {
+            return None;
+        }
+        out.extend_from_slice(b"data: [DONE]\n\n");
+        Some(EventProperties { kind: EventKind::End, tokens: 0 })
     }
 }

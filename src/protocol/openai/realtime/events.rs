@@ -64,7 +64,7 @@ impl Rendered for RenderedRealtime {
             }
             (Some(reply), None) => Box::new(RealtimeEvents::new(reply.clone(), body, &context.limit_statuses, random)),
         };
-        Response::ok("application/json", Body::Stream(EventStream { events: list, format: StreamFormat::Messages }))
+        Response::ok("application/json", Body::Stream(EventStream::new(list, StreamFormat::Messages)))
     }
 }
 

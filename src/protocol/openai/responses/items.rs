@@ -1,6 +1,7 @@
 //! The output items of a response.
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Value, json};
 
 use super::json_form::JsonForm;
@@ -204,17 +205,9 @@ impl Item {
         }
     }
 
-    /// Renders the complete item. Its id, which comes first, is empty.
-    pub(super) fn done(&self, status: &str) -> Value {
-        match self {
-            Item::Reasoning { summary, encrypted } => {
-                let summary = summary.as_ref().map(|text| summary_part(&text.whole()));
-                reasoning(summary.into_iter().collect(), encrypted.as_deref())
-            }
-            Item::Search { query } => search("completed", query),
-            Item::Message(part) => message(status, vec![part.done()]),
-            Item::Call(call, id) => tool_call(call, id, status, &call.arguments.whole()),
-        }
+    /// Returns the complete item. Its id, which comes first, is empty.
+    pub(super) fn done<'a>(&'a self, status: &'a str) -> DoneItem<'a> {
+        DoneItem { item: self, status }
     }
 }
 
@@ -227,15 +220,61 @@ impl ContentPart {
         }
     }
 
-    /// Renders the complete part.
-    pub(super) fn done(&self) -> Value {
-        match self {
+    /// Returns the complete part.
+    pub(super) fn done(&self) -> DonePart<'_> {
+        DonePart(self)
+    }
+}
+
+/// A complete item, as it is sent. Long texts are not copied into a JSON value.
+pub(super) struct DoneItem<'a> {
+    item: &'a Item,
+    status: &'a str,
+}
+
+impl Serialize for DoneItem<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let DoneItem { item, status } = *self;
+        match item {
+            Item::Reasoning { summary, encrypted } => {
+                let summary = summary.as_ref().map(|text| summary_part(&text.whole()));
+                reasoning(summary.into_iter().collect(), encrypted.as_deref()).serialize(serializer)
+            }
+            Item::Search { query } => search("completed", query).serialize(serializer),
+            Item::Message(part) => {
+                let mut map = serializer.serialize_map(None)?;
+                map.serialize_entry("id", "")?;
+                map.serialize_entry("type", "message")?;
+                map.serialize_entry("status", status)?;
+                map.serialize_entry("content", &[part.done()])?;
+                map.serialize_entry("role", "assistant")?;
+                map.end()
+            }
+            Item::Call(call, id) => tool_call(call, id, status, &call.arguments.whole()).serialize(serializer),
+        }
+    }
+}
+
+/// A complete part, as it is sent.
+pub(super) struct DonePart<'a>(&'a ContentPart);
+
+impl Serialize for DonePart<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match self.0 {
             ContentPart::Text(text) => {
                 let annotations: Vec<_> = text.citations.iter().map(annotation).collect();
-                json!({"type": "output_text", "annotations": annotations, "logprobs": [], "text": text.whole()})
+                map.serialize_entry("type", "output_text")?;
+                map.serialize_entry("annotations", &annotations)?;
+                map.serialize_entry("logprobs", &[(); 0])?;
+                map.serialize_entry("text", &text.whole())?;
             }
-            ContentPart::Refusal(text) => json!({"type": "refusal", "refusal": text.whole()}),
+            ContentPart::Refusal(text) => {
+                map.serialize_entry("type", "refusal")?;
+                map.serialize_entry("refusal", &text.whole())?;
+            }
         }
+        map.end()
     }
 }
 

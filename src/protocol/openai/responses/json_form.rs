@@ -1,5 +1,6 @@
 //! The two layouts of a response object's JSON.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::core::template::Layout;
@@ -33,8 +34,14 @@ impl JsonForm {
         out.extend_from_slice(if self == JsonForm::Pretty { b"\": " } else { b"\":" });
     }
 
+    /// Writes a member whose value is JSON text of one line, with the comma before it.
+    pub(super) fn line(self, name: &str, json: &str, out: &mut Vec<u8>) {
+        self.key(name, out);
+        out.extend_from_slice(json.as_bytes());
+    }
+
     /// Writes a value at this nesting level.
-    pub(super) fn value(self, value: &Value, level: usize, out: &mut Vec<u8>) {
+    pub(super) fn value<T: Serialize>(self, value: &T, level: usize, out: &mut Vec<u8>) {
         let layout = self.layout();
         layout.write_inside(value, layout.indent * level, out);
     }

@@ -149,13 +149,18 @@ impl ResponseEnvelope {
         Ok(ResponseEnvelope { id: text("id")?, members, tier: text("service_tier")? })
     }
 
+    /// Draws the id of a response. It is the first that [`ResponseEnvelope::fill`] draws.
+    pub(super) fn id(&self, context: &RequestContext<'_>) -> String {
+        String::from_utf8(self.id.render(context)).unwrap_or_default()
+    }
+
     /// Fills the object for one request, except for the members that change while the response is generated.
     pub(super) fn fill(&self, form: JsonForm, context: &RequestContext<'_>) -> ResponseObject {
         let body = context.members().unwrap_or_default();
         let is_repeated = |(key, _): (&[u8], json::Value<'_>)| !UNREPEATED.contains(&key);
         let repeats = body.iter().any(is_repeated);
         let is_reasoning = context.model_facts().is_some_and(|facts| facts.reasoning);
-        let id = String::from_utf8(self.id.render(context)).unwrap_or_default();
+        let id = self.id(context);
         let mut text = Vec::with_capacity(1024);
         text.extend_from_slice(if form == JsonForm::Pretty { b"{\n  \"id\": \"" } else { b"{\"id\":\"" });
         text.extend_from_slice(id.as_bytes());
@@ -336,32 +341,34 @@ impl ResponseObject {
             at = *to;
             let is_finished = matches!(state, State::Finished { .. });
             match (volatile, state) {
-                (VolatileMember::Status, State::Unfinished(status)) => form.member("status", &status.into(), out),
+                (VolatileMember::Status, State::Unfinished(status)) => {
+                    form.line("status", &format!("\"{status}\""), out);
+                }
                 (VolatileMember::Status, State::Finished { incomplete, .. }) => {
-                    let status = if incomplete.is_some() { "incomplete" } else { "completed" };
-                    form.member("status", &status.into(), out);
+                    let status = if incomplete.is_some() { r#""incomplete""# } else { r#""completed""# };
+                    form.line("status", status, out);
                 }
                 (VolatileMember::Billing, _) if is_finished => out.extend_from_slice(&self.text[*from..*to]),
                 (VolatileMember::Billing, _) => {}
                 (VolatileMember::CompletedAt, State::Finished { incomplete: None, .. }) => {
-                    form.member("completed_at", &self.now.into(), out);
+                    form.line("completed_at", itoa::Buffer::new().format(self.now), out);
                 }
-                (VolatileMember::CompletedAt, _) => form.member("completed_at", &Value::Null, out),
+                (VolatileMember::CompletedAt, _) => form.line("completed_at", "null", out),
                 (VolatileMember::IncompleteDetails, State::Finished { incomplete: Some(reason), .. }) => {
                     form.member("incomplete_details", &json!({"reason": reason}), out);
                 }
-                (VolatileMember::IncompleteDetails, _) => form.member("incomplete_details", &Value::Null, out),
+                (VolatileMember::IncompleteDetails, _) => form.line("incomplete_details", "null", out),
                 (VolatileMember::Output, State::Finished { output, .. }) => {
                     form.key("output", out);
                     out.extend_from_slice(output);
                 }
-                (VolatileMember::Output, _) => form.member("output", &json!([]), out),
+                (VolatileMember::Output, _) => form.line("output", "[]", out),
                 (VolatileMember::ServiceTier, _) => {
                     let tier = if is_finished { &self.tier } else { &self.requested_tier };
                     form.member("service_tier", &tier.as_str().into(), out);
                 }
                 (VolatileMember::Usage, State::Finished { usage, .. }) => form.member("usage", usage, out),
-                (VolatileMember::Usage, _) => form.member("usage", &Value::Null, out),
+                (VolatileMember::Usage, _) => form.line("usage", "null", out),
             }
         }
         out.extend_from_slice(&self.text[at..]);

@@ -20,7 +20,7 @@ use crate::{
         prompt::Prompt,
         random::Random,
         reply::{Citation, Text, ToolCall, ToolKind},
-        response::{self, Body, Response, StreamFormat},
+        response::{self, Body, Response, StreamFormat, WrittenEvents},
         template::{Layout, query},
     },
     protocol::{ComputedReply, TokenCounter, events::Events},
@@ -61,10 +61,8 @@ impl ComputedReply for Retrieve {
         let from = seen.map_or(0, |seen| seen.saturating_add(1));
         let is_padded = parameter("include_obfuscation").as_deref() != Some("false");
         let random = is_padded.then(|| context.random.borrow().clone());
-        let events = Body::Stream(response::EventStream {
-            events: Box::new(events(&found, random).skip(from)),
-            format: StreamFormat::Named,
-        });
+        let list = events(&found, random).skip(from);
+        let events = Body::Stream(response::EventStream::new(list, StreamFormat::Named));
         Ok(Response::ok("text/event-stream; charset=utf-8", events))
     }
 }
@@ -131,5 +129,5 @@ fn events(record: &Value, padding: Option<Random>) -> impl Iterator<Item = respo
     let items = Events::new(&texts.stream);
     let events =
         ResponseEvents { object, texts: Arc::new(texts), ids, first, next: 0, items, is_ended: false, padding };
-    events.take(if is_finished { usize::MAX } else { first.len() })
+    WrittenEvents::new(events).take(if is_finished { usize::MAX } else { first.len() })
 }

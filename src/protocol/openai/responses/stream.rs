@@ -1,8 +1,9 @@
 //! The events of a streamed response.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
-use bytes::Bytes;
+use bytes::BytesMut;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{
@@ -14,11 +15,11 @@ use super::{
 use crate::core::{
     random::{Alphabet, Random},
     reply::{Text, ToolCall, ToolKind},
-    response::{self, StreamEvent},
+    response::{self, EventProperties, WriteEvents},
 };
-use crate::protocol::events::{EventList, Events, RenderTime};
+use crate::protocol::events::{EventList, Events, GapEvent, NextEvent, RenderTime};
 
-/// One event about an item, without the item's id and the padding.
+/// One event about an item, without the item's id, the padding and the sequence number, which ends it.
 #[derive(Clone)]
 pub(super) struct ItemEvent {
     text: String,
@@ -33,14 +34,27 @@ pub(super) struct ItemEvent {
     tokens: u32,
 }
 
-/// Returns all events about the items. Those of texts are rendered at `time`. `first` is the number of the first of
-/// them; earlier events are about the whole response.
-pub(super) fn events(items: &Arc<OutputItems>, first: usize, time: RenderTime) -> EventList<ItemEvent> {
-    let mut events = EventBuilder { list: EventList::new(time), number: first, index: 0 };
+impl GapEvent for ItemEvent {
+    fn text(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+
+    /// A gap is before the item's id.
+    fn without(mut self, part: Range<usize>) -> Option<Self> {
+        self.id = self.id.checked_sub(part.len()).filter(|id| part.start <= *id)?;
+        self.padding = self.padding.map(|padding| padding - part.len());
+        self.text.replace_range(part, "");
+        Some(self)
+    }
+}
+
+/// Returns all events about the items. Those of texts are rendered at `time`.
+pub(super) fn events(items: &Arc<OutputItems>, time: RenderTime) -> EventList<ItemEvent> {
+    let mut events = EventBuilder { list: EventList::new(time), index: 0 };
     for (index, item) in items.list.iter().enumerate() {
         events.index = index;
-        let begun = events.next();
-        events.list.push(begun.item("response.output_item.added", &item.begun(), response::EventKind::Content));
+        let place = events.place();
+        events.list.push(place.item("response.output_item.added", &item.begun(), response::EventKind::Content));
         match item {
             Item::Reasoning { summary: None, .. } => {}
             Item::Reasoning { summary: Some(text), .. } => events.summary(text),
@@ -55,9 +69,9 @@ pub(super) fn events(items: &Arc<OutputItems>, first: usize, time: RenderTime) -
         let is_last = index + 1 == items.list.len();
         // Before the final event, only the last item's status shows why the stream ends.
         let part = if is_last { response::EventKind::Finish } else { response::EventKind::Content };
-        let (done, items) = (events.next(), Arc::clone(items));
+        let items = Arc::clone(items);
         events.list.push_late(move || {
-            done.item("response.output_item.done", &items.list[index].done(items.status(index)), part)
+            place.item("response.output_item.done", &items.list[index].done(items.status(index)), part)
         });
     }
     events.list
@@ -66,17 +80,14 @@ pub(super) fn events(items: &Arc<OutputItems>, first: usize, time: RenderTime) -
 /// The builder of the events about the items.
 struct EventBuilder {
     list: EventList<ItemEvent>,
-    /// The sequence number of the next event.
-    number: usize,
     /// The index of the item.
     index: usize,
 }
 
 impl EventBuilder {
-    /// Takes the place of the next event.
-    fn next(&mut self) -> Place {
-        self.number += 1;
-        Place { index: self.index, number: self.number - 1 }
+    /// The place of the item's events.
+    fn place(&self) -> Place {
+        Place { index: self.index }
     }
 
     fn message(&mut self, part: &ContentPart) {
@@ -97,9 +108,9 @@ impl EventBuilder {
         self.late(text, move |place, text| {
             place.plain(&format!("response.{kind}.done"), HEAD, logprobs, &format!(r#","{member}":{text}"#))
         });
-        let (place, part) = (self.next(), part.clone());
+        let (place, part) = (self.place(), part.clone());
         self.list.push_late(move || {
-            place.plain("response.content_part.done", HEAD, "", &format!(r#","part":{}"#, part.done()))
+            place.plain("response.content_part.done", HEAD, "", &format!(r#","part":{}"#, compact(&part.done())))
         });
     }
 
@@ -129,45 +140,40 @@ impl EventBuilder {
         self.late(text, |place, text| {
             place.plain("response.reasoning_summary_text.done", "", "", &format!(r#"{INDEX},"text":{text}"#))
         });
-        let (place, text) = (self.next(), text.clone());
+        let (place, text) = (self.place(), text.clone());
         self.list.push_late(move || place.plain("response.reasoning_summary_part.done", "", "", &part(&text.whole())));
     }
 
     /// Adds an event about the item.
     fn plain(&mut self, name: &str, before: &str, between: &str, after: &str) {
-        let place = self.next();
+        let place = self.place();
         self.list.push(place.plain(name, before, between, after));
     }
 
     /// Adds an event for each piece of a text, given as JSON.
     fn deltas(&mut self, text: &Text, render: impl Fn(Place, Value) -> ItemEvent + Send + Sync + 'static) {
-        let (first, index) = (self.number, self.index);
-        self.number += text.piece_count();
-        self.list.push_pieces(text, move |piece| {
-            render(Place { index, number: first + piece.index }, Value::from(piece.text))
-        });
+        let place = self.place();
+        self.list.push_gaps(text, move |piece| render(place, Value::from(piece)));
     }
 
     /// Adds an event that contains a whole text, given as JSON.
     fn late(&mut self, text: &Text, render: impl Fn(Place, Value) -> ItemEvent + Send + Sync + 'static) {
-        let (place, text) = (self.next(), text.clone());
+        let (place, text) = (self.place(), text.clone());
         self.list.push_late(move || render(place, Value::from(text.whole())));
     }
 }
 
-/// The place of an event in the stream.
+/// The place of an event in the response.
 #[derive(Clone, Copy)]
 struct Place {
     /// Index of the item.
     index: usize,
-    /// The sequence number.
-    number: usize,
 }
 
 impl Place {
     /// Renders an event that contains the item, whose id comes first.
-    fn item(self, name: &str, item: &Value, part: response::EventKind) -> ItemEvent {
-        let item = item.to_string();
+    fn item(self, name: &str, item: &impl Serialize, part: response::EventKind) -> ItemEvent {
+        let item = compact(item);
         let (before, after) = item.split_once(r#""""#).unwrap_or((&item, ""));
         self.event(name, &format!(r#""item":{before}""#), &format!(r#""{after},"#), false, "", (part, 0))
     }
@@ -195,14 +201,19 @@ impl Place {
         after: &str,
         (part, tokens): (response::EventKind, u32),
     ) -> ItemEvent {
-        let Place { index, number } = self;
+        let Place { index } = self;
         let mut text = ["event: ", name, "\ndata: {\"type\":\"", name, "\",", before].concat();
         let id = text.len();
         text.push_str(between);
         let padding = padded.then_some(text.len());
-        text.push_str(&format!("\"output_index\":{index}{after},\"sequence_number\":{number}}}\n\n"));
+        text.push_str(&format!("\"output_index\":{index}{after},\"sequence_number\":"));
         ItemEvent { text, item: index, id, padding, part, tokens }
     }
+}
+
+/// Renders a value on one line.
+fn compact(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// The events of one stream, rendered one by one.
@@ -223,18 +234,17 @@ pub(super) struct ResponseEvents {
     pub(super) padding: Option<Random>,
 }
 
-impl Iterator for ResponseEvents {
-    type Item = StreamEvent;
-
-    fn next(&mut self) -> Option<StreamEvent> {
+impl WriteEvents for ResponseEvents {
+    fn write(&mut self, out: &mut BytesMut) -> Option<EventProperties> {
         let number = self.next;
         self.next += 1;
         if let Some((name, status)) = self.first.get(number) {
-            return Some(StreamEvent::content(self.object_event(name, State::Unfinished(status), number), 0));
+            self.put_object_event(name, State::Unfinished(status), number, out);
+            return Some(EventProperties::content(0));
         }
-        if let Some(event) = self.items.next().map(Cow::into_owned) {
-            let bytes = self.event(&event);
-            return Some(StreamEvent { bytes, kind: event.part, tokens: event.tokens });
+        if let Some(event) = self.items.next() {
+            put_item_event(&event, &self.ids, &mut self.padding, number, out);
+            return Some(EventProperties { kind: event.event.part, tokens: event.event.tokens });
         }
         if std::mem::replace(&mut self.is_ended, true) {
             return None;
@@ -243,36 +253,56 @@ impl Iterator for ResponseEvents {
         let output = texts.output(JsonForm::Compact).with_ids(&self.ids);
         let state = State::Finished { incomplete: texts.items.incomplete, output: &output, usage: &texts.usage };
         let name = if texts.items.incomplete.is_some() { "response.incomplete" } else { "response.completed" };
-        Some(StreamEvent { bytes: self.object_event(name, state, number), kind: response::EventKind::End, tokens: 0 })
+        self.put_object_event(name, state, number, out);
+        Some(EventProperties { kind: response::EventKind::End, tokens: 0 })
     }
 }
 
 impl ResponseEvents {
-    /// Renders an event with the response object.
-    fn object_event(&self, name: &str, state: State<'_>, number: usize) -> Bytes {
-        let mut out = format!("event: {name}\ndata: {{\"type\":\"{name}\",\"response\":").into_bytes();
-        self.object.put(state, &mut out);
-        out.extend_from_slice(format!(",\"sequence_number\":{number}}}\n\n").as_bytes());
-        out.into()
+    /// Appends an event with the response object.
+    fn put_object_event(&self, name: &str, state: State<'_>, number: usize, out: &mut BytesMut) {
+        let mut event = format!("event: {name}\ndata: {{\"type\":\"{name}\",\"response\":").into_bytes();
+        self.object.put(state, &mut event);
+        event.extend_from_slice(b",\"sequence_number\":");
+        out.extend_from_slice(&event);
+        put_number(number, out);
     }
+}
 
-    fn event(&mut self, event: &ItemEvent) -> Bytes {
-        let text = event.text.as_bytes();
-        let id = self.ids.get(event.item).map_or("", String::as_str);
-        let mut out = Vec::with_capacity(text.len() + id.len() + 48);
-        out.extend_from_slice(&text[..event.id]);
-        out.extend_from_slice(id.as_bytes());
-        let mut done = event.id;
-        if let (Some(padding), Some(random)) = (event.padding, &mut self.padding) {
-            out.extend_from_slice(&text[event.id..padding]);
-            // Padding hides the length of a token. With it, the lengths of events differ by multiples of 16 bytes.
-            let length = out.len() + text.len() - padding;
-            out.extend_from_slice(b"\"obfuscation\":\"");
-            random.put(Alphabet::Alphanumeric, (16 - length % 16) % 16, &mut out);
-            out.extend_from_slice(b"\",");
-            done = padding;
-        }
-        out.extend_from_slice(&text[done..]);
-        out.into()
+/// Appends an event about an item.
+fn put_item_event(
+    next: &NextEvent<'_, ItemEvent>,
+    ids: &[String],
+    padding: &mut Option<Random>,
+    number: usize,
+    out: &mut BytesMut,
+) {
+    let (start, event) = (out.len(), &*next.event);
+    let text = event.text.as_bytes();
+    out.extend_from_slice(&text[..next.at]);
+    next.put_piece(out);
+    out.extend_from_slice(&text[next.at..event.id]);
+    out.extend_from_slice(ids.get(event.item).map_or(b"", String::as_bytes));
+    let mut done = event.id;
+    if let (Some(at), Some(random)) = (event.padding, padding) {
+        out.extend_from_slice(&text[event.id..at]);
+        // Padding hides the length of a token. With it, the lengths of events differ by multiples of 16 bytes.
+        let digits = number.checked_ilog10().map_or(1, |log| log as usize + 1);
+        let length = out.len() - start + text.len() - at + digits + NUMBER_END.len();
+        out.extend_from_slice(b"\"obfuscation\":\"");
+        random.put(Alphabet::Alphanumeric, (16 - length % 16) % 16, out);
+        out.extend_from_slice(b"\",");
+        done = at;
     }
+    out.extend_from_slice(&text[done..]);
+    put_number(number, out);
+}
+
+/// The end of an event after its sequence number.
+const NUMBER_END: &[u8] = b"}\n\n";
+
+/// Appends the sequence number of an event and its end.
+fn put_number(number: usize, out: &mut BytesMut) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    out.extend_from_slice(NUMBER_END);
 }

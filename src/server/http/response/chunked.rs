@@ -9,7 +9,7 @@ use super::{OpenReceipt, end, record_panic};
 use crate::{
     core::{
         panics::{Panic, catch},
-        response::{Delivered, EventStream},
+        response::{Delivered, EventProperties, EventStream},
     },
     engine::Outcome,
 };
@@ -19,19 +19,24 @@ const MIN_WRITE: usize = 4096;
 /// Capacity of the buffer: those bytes and a usual event.
 const CAPACITY: usize = MIN_WRITE + 1024;
 
+/// Number of hexadecimal digits of most chunks' lengths.
+const USUAL_DIGITS: usize = 3;
+
 /// A lazy sequence of events as a body. It is dropped when the client is gone.
 pub(in crate::server::http) struct ChunkedStream {
     events: EventStream,
     ended: bool,
     /// True if events are put into chunks here.
     pub(super) chunked: bool,
+    /// Number of digits of the last chunk's length.
+    digits: usize,
 }
 
 impl ChunkedStream {
     /// The events of a response.
     pub(super) fn new(events: EventStream, request: &Request) -> Self {
         // Before HTTP/1.1 there are no chunks: the end of the connection ends the body.
-        ChunkedStream { events, ended: false, chunked: request.version() >= Version::HTTP_11 }
+        ChunkedStream { events, ended: false, chunked: request.version() >= Version::HTTP_11, digits: USUAL_DIGITS }
     }
 
     /// The next write. The receipt is closed with the last event: a client that has seen it may send its next request.
@@ -46,30 +51,28 @@ impl ChunkedStream {
     }
 
     fn next_write(&mut self, receipt: &mut OpenReceipt) -> Option<Bytes> {
-        let (mut out, mut sent, mut delivered) = (BytesMut::new(), 0, Delivered::default());
-        if self.chunked {
-            out.reserve(CAPACITY);
+        if !self.chunked {
+            return self.next_event(receipt);
         }
-        let mut single = None;
+        let (mut out, mut sent, mut delivered) = (BytesMut::with_capacity(CAPACITY), 0, Delivered::default());
         while out.len() < MIN_WRITE {
-            let Some((event, part)) = self.next_event() else {
+            let mut chunk = Chunk::begin(self.digits, &mut out);
+            let Some(EventProperties { tokens, .. }) = self.events.events.write(&mut out) else {
                 self.ended = true;
-                if self.chunked {
-                    put(b"", &mut out);
-                }
+                chunk.end(&mut out);
                 break;
             };
-            sent += event.len();
-            delivered.events += part.events;
-            delivered.tokens += part.tokens;
-            if !self.chunked {
-                if let Some(receipt) = receipt {
-                    receipt.keep(&event);
+            match chunk.length(&out) {
+                // An empty chunk would end the body.
+                0 => chunk.remove(&mut out),
+                length => {
+                    chunk.end(&mut out);
+                    self.digits = chunk.digits;
+                    sent += length;
+                    delivered.events += 1;
+                    delivered.tokens += tokens;
                 }
-                single = Some(event);
-                break;
             }
-            put(&event, &mut out);
         }
         if let Some(receipt) = receipt {
             receipt.body_sent(sent, delivered, None);
@@ -78,14 +81,80 @@ impl ChunkedStream {
         if self.ended {
             end(receipt, Outcome::Complete);
         }
-        single.or_else(|| (!out.is_empty()).then(|| out.freeze()))
+        Some(out.freeze())
     }
 
-    /// The next event that is not empty; an empty chunk would end the body.
-    fn next_event(&mut self) -> Option<(Bytes, Delivered)> {
-        let event = self.events.events.by_ref().find(|event| !event.bytes.is_empty())?;
-        let delivered = event.delivered();
-        Some((event.bytes, delivered))
+    /// The next write of a body without chunks: one event.
+    fn next_event(&mut self, receipt: &mut OpenReceipt) -> Option<Bytes> {
+        let event = self.events.events.find(|event| !event.bytes.is_empty());
+        self.ended = event.is_none();
+        if let (Some(receipt), Some(event)) = (receipt.as_mut(), &event) {
+            receipt.body_sent(event.bytes.len(), event.delivered(), None);
+            receipt.keep(&event.bytes);
+        }
+        if self.ended {
+            end(receipt, Outcome::Complete);
+        }
+        event.map(|event| event.bytes)
+    }
+}
+
+/// A chunk whose data is being appended to a buffer.
+struct Chunk {
+    /// Offset of the chunk.
+    start: usize,
+    /// Number of digits for which there is room in front of the data.
+    digits: usize,
+}
+
+/// Number of bytes of a line break.
+const BREAK: usize = 2;
+/// Room for the digits of any length, and the line break after them.
+const ROOM: &[u8; 16 + BREAK] = b"0000000000000000\r\n";
+
+impl Chunk {
+    /// Begins a chunk. Its length follows when it ends, and has this number of digits in most cases.
+    fn begin(digits: usize, out: &mut BytesMut) -> Self {
+        let start = out.len();
+        out.extend_from_slice(&ROOM[ROOM.len() - BREAK - digits..]);
+        Chunk { start, digits }
+    }
+
+    /// Number of bytes of data so far.
+    fn length(&self, out: &BytesMut) -> usize {
+        out.len() - self.start - self.digits - BREAK
+    }
+
+    /// Removes the chunk.
+    fn remove(&self, out: &mut BytesMut) {
+        out.truncate(self.start);
+    }
+
+    /// Writes the length of the data in front of it. A chunk without data is the last.
+    fn end(&mut self, out: &mut BytesMut) {
+        let length = self.length(out);
+        let digits = length.checked_ilog2().map_or(1, |log| log as usize / 4 + 1);
+        if digits != self.digits {
+            self.move_data(digits, length, out);
+        }
+        let places = &mut out[self.start..self.start + digits];
+        let mut rest = length;
+        for digit in places.iter_mut().rev() {
+            *digit = b"0123456789ABCDEF"[rest & 15];
+            rest >>= 4;
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Moves the data, so that there is room for so many digits.
+    fn move_data(&mut self, digits: usize, length: usize, out: &mut BytesMut) {
+        let data = out.len() - length;
+        let moved = self.start + digits + BREAK;
+        out.put_bytes(b'0', digits.saturating_sub(self.digits));
+        out.copy_within(data..data + length, moved);
+        out.truncate(moved + length);
+        out[moved - BREAK..moved].copy_from_slice(b"\r\n");
+        self.digits = digits;
     }
 }
 
@@ -95,36 +164,22 @@ pub(super) fn mark_chunked(head: &mut ResponseHead) {
     head.headers.insert(header::TRANSFER_ENCODING, header::HeaderValue::from_static("chunked"));
 }
 
-/// Appends a chunk; an empty one is the last.
-fn put(bytes: &[u8], out: &mut BytesMut) {
-    // The length in hexadecimal digits, from the last to the first.
-    let (mut digits, mut at, mut rest) = ([0; 2 * size_of::<usize>() + 2], 2 * size_of::<usize>(), bytes.len());
-    digits[at..].copy_from_slice(b"\r\n");
-    loop {
-        at -= 1;
-        digits[at] = b"0123456789ABCDEF"[rest % 16];
-        rest /= 16;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.reserve(bytes.len() + digits.len() + 2);
-    out.put_slice(&digits[at..]);
-    out.put_slice(bytes);
-    out.put_slice(b"\r\n");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn chunks_are_framed_as_in_rfc_9112() {
-        let mut out = BytesMut::new();
-        put(b"data: x\n\n", &mut out);
-        put(&[b'y'; 300], &mut out);
-        put(b"", &mut out);
-        let expected = [&b"9\r\ndata: x\n\n\r\n12C\r\n"[..], &[b'y'; 300], b"\r\n0\r\n\r\n"].concat();
-        assert_eq!(out, expected);
+        for digits in 1..=5 {
+            let mut out = BytesMut::new();
+            for data in [&b"data: x\n\n"[..], &[b'y'; 300], &[b'z'; 4096], b""] {
+                let mut chunk = Chunk::begin(digits, &mut out);
+                out.extend_from_slice(data);
+                chunk.end(&mut out);
+            }
+            let heads = [&b"9\r\ndata: x\n\n\r\n12C\r\n"[..], b"\r\n1000\r\n", b"\r\n0\r\n\r\n"];
+            let expected = [heads[0], &[b'y'; 300], heads[1], &[b'z'; 4096], heads[2]].concat();
+            assert_eq!(out, expected, "with room for {digits} digits");
+        }
     }
 }
