@@ -1,8 +1,14 @@
 //! Tokens as OpenAI's tiktoken counts and cuts them.
 
-use std::sync::LazyLock;
+mod class;
+mod merge;
+mod split;
+
+use std::sync::{LazyLock, OnceLock};
 
 use tiktoken::CoreBpe;
+
+use self::{merge::Numbers, split::piece_length};
 
 /// One of OpenAI's encodings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +56,10 @@ impl Encoding {
 
     /// Number of tokens of a text. The text of a special token, `<|endoftext|>`, counts as ordinary text.
     pub fn count(self, text: &str) -> usize {
-        self.coder().bpe.count(text)
+        match self.coder() {
+            coder if is_rare(text) => coder.encode(text).len(),
+            coder => coder.bpe.count(text),
+        }
     }
 
     /// Cuts a text into its tokens. Tokens that end inside a character are joined with the next ones, so that every
@@ -67,19 +76,26 @@ impl Encoding {
 
     /// Returns the numbers of a text's tokens.
     pub fn numbers(self, text: &str) -> Vec<u32> {
-        self.coder().bpe.encode(text)
+        self.coder().encode(text)
     }
 
     /// Returns the text of tokens by their numbers. Unknown numbers are skipped.
     pub fn text(self, numbers: &[u32]) -> String {
-        let Coder { bpe, lengths } = self.coder();
+        let Coder { bpe, lengths, .. } = self.coder();
         let known: Vec<u32> = numbers.iter().copied().filter(|number| (*number as usize) < lengths.len()).collect();
         String::from_utf8_lossy(&bpe.decode(&known)).into_owned()
     }
 
+    fn bpe(self) -> CoreBpe {
+        match self {
+            Encoding::O200k => tiktoken::encoding::o200k_base(),
+            Encoding::Cl100k => tiktoken::encoding::cl100k_base(),
+        }
+    }
+
     fn coder(self) -> &'static Coder {
-        static O200K: LazyLock<Coder> = LazyLock::new(|| Coder::new(tiktoken::encoding::o200k_base()));
-        static CL100K: LazyLock<Coder> = LazyLock::new(|| Coder::new(tiktoken::encoding::cl100k_base()));
+        static O200K: LazyLock<Coder> = LazyLock::new(|| Coder::new(Encoding::O200k));
+        static CL100K: LazyLock<Coder> = LazyLock::new(|| Coder::new(Encoding::Cl100k));
         match self {
             Encoding::O200k => &O200K,
             Encoding::Cl100k => &CL100K,
@@ -87,23 +103,54 @@ impl Encoding {
     }
 }
 
+/// Minimum length of a text with rare characters, in bytes. A shorter one is encoded by the crate in less than 5 ms.
+const MIN_RARE: usize = 2048;
+
+/// Returns true for texts with so many rare characters that the crate takes microseconds for each: it uses a regular
+/// expression where a piece has a character that is neither ASCII nor East Asian.
+fn is_rare(text: &str) -> bool {
+    let is_rare = |c: &char| !matches!(c, '\0'..='\x7f' | '\u{3000}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}');
+    text.len() >= MIN_RARE && text.chars().filter(is_rare).nth(text.len() / 16).is_some()
+}
+
 struct Coder {
+    encoding: Encoding,
     bpe: CoreBpe,
+    /// For texts with rare characters, made for the first one.
+    numbers: OnceLock<Numbers>,
     /// The length of each token in bytes, by its number: the crate returns it only by decoding the token.
     lengths: Box<[u8]>,
 }
 
 impl Coder {
-    fn new(bpe: CoreBpe) -> Self {
+    fn new(encoding: Encoding) -> Self {
+        let bpe = encoding.bpe();
         // The longest token is one of 128 spaces.
         let lengths = (0..bpe.vocab_size() as u32).map(|token| bpe.decode(&[token]).len() as u8).collect();
-        Coder { bpe, lengths }
+        Coder { encoding, bpe, numbers: OnceLock::new(), lengths }
+    }
+
+    /// Returns the numbers of a text's tokens.
+    fn encode(&self, text: &str) -> Vec<u32> {
+        if is_rare(text) { self.encode_pieces(text) } else { self.bpe.encode(text) }
+    }
+
+    /// The same without the crate's regular expression.
+    fn encode_pieces(&self, text: &str) -> Vec<u32> {
+        let numbers = self.numbers.get_or_init(|| Numbers::new(&self.bpe));
+        let (mut rest, mut out) = (text, Vec::with_capacity(text.len() / 3));
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(piece_length(self.encoding, rest));
+            numbers.merge(piece.as_bytes(), &mut out);
+            rest = after;
+        }
+        out
     }
 
     /// Returns the end of each token of a text, in bytes.
     fn ends(&self, text: &str) -> impl ExactSizeIterator<Item = usize> {
         let mut end = 0;
-        self.bpe.encode(text).into_iter().map(move |token| {
+        self.encode(text).into_iter().map(move |token| {
             end += usize::from(self.lengths[token as usize]);
             end
         })
@@ -226,7 +273,7 @@ mod tests {
     #[test]
     fn every_length_is_that_of_its_token() {
         for (encoding, tokens) in [(O200k, 199_998), (Cl100k, 100_256)] {
-            let Coder { bpe, lengths } = encoding.coder();
+            let Coder { bpe, lengths, .. } = encoding.coder();
             assert_eq!(lengths.len(), tokens);
             assert!((0..).zip(lengths).all(|(token, length)| {
                 let bytes = bpe.decode(&[token]).len();
@@ -265,7 +312,59 @@ mod tests {
         Ok(())
     }
 
+    /// Checks that the tokens are those of the crate.
+    fn check_pieces(text: &str) -> Result<(), TestCaseError> {
+        for encoding in [O200k, Cl100k] {
+            let coder = encoding.coder();
+            prop_assert_eq!(coder.encode_pieces(text), coder.bpe.encode(text));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn rare_characters_do_not_take_long() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let text: String = (0..10_000).map(|_| random.char(..)).collect();
+        assert!(is_rare(&text) && !is_rare(&"Hello 汉字".repeat(1000)));
+        for encoding in [O200k, Cl100k] {
+            assert_eq!(encoding.numbers(&text), encoding.coder().bpe.encode(&text));
+            assert_eq!(encoding.count(&text), encoding.numbers(&text).len());
+        }
+    }
+
+    #[test]
+    #[ignore = "prints times"]
+    fn times_of_a_megabyte() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let unicode: String = (0..260_000).map(|_| random.char(..)).collect();
+        let word: String = (0..1_000_000).map(|_| random.lowercase()).collect();
+        for encoding in [O200k, Cl100k] {
+            for (name, text) in [("Unicode", &unicode), ("aaaa", &"a".repeat(1_000_000)), ("word", &word)] {
+                for of in ["first", "again"] {
+                    let start = std::time::Instant::now();
+                    let count = encoding.count(text);
+                    println!("{encoding:?} {name} {of}: {count} tokens in {:?}", start.elapsed());
+                }
+                let start = std::time::Instant::now();
+                let count = encoding.coder().bpe.count(text);
+                println!("{encoding:?} {name} crate: {count} tokens in {:?}", start.elapsed());
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn tokens_are_those_of_the_crate(text: String, repeated in 1..20_usize) {
+            check_pieces(&text.repeat(repeated))?;
+        }
+
+        #[test]
+        fn tokens_of_mixed_classes_are_those_of_the_crate(
+            text in r"[ \n\t\r\u{3000}\u{a0}'/.,!aBsStTrelLvVmd\u{17f}12²é汉ʰǅÉ\u{301}\u{200d}🦤]{0,60}",
+        ) {
+            check_pieces(&text)?;
+        }
+
         #[test]
         fn pieces_join_to_the_text(text: String) {
             check(O200k, &text)?;
