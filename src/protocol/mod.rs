@@ -28,7 +28,7 @@ use std::borrow::Cow;
 
 pub use self::{
     registry::{Make, MakeComputedReply, all, computed},
-    stored::{ChangeStep, Lookup, StoredObjects, StoredPut},
+    stored::{ChangeStep, Kind, Lookup, Plan, ResourceKey, StoredObjects, StoredPut},
 };
 
 use bytes::Bytes;

@@ -1,7 +1,11 @@
 //! The stored objects that a protocol reads and writes: the runs of a thread, the items of a conversation.
 
-use serde_json::Value;
+mod key;
 
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub use self::key::{Kind, ResourceKey};
 use crate::core::error::ApiError;
 
 /// Result of a lookup by id.
@@ -35,15 +39,26 @@ impl<T> Lookup<T> {
     }
 }
 
-/// An object to store. It replaces one with the same id.
-#[derive(Clone, Debug, PartialEq)]
+/// An object or record to store. It replaces one with the same key and id.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct StoredPut {
-    /// The key of its collection.
-    pub key: String,
-    /// Its id.
+    /// The key of its collection and kind.
+    pub key: ResourceKey,
+    /// The id of the object.
     pub id: String,
-    /// The object.
+    /// The object or record.
     pub value: Value,
+}
+
+/// A change that an object goes through when a client next reads it in this status. It then is removed.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Plan {
+    /// The status.
+    pub status: String,
+    /// The members that change.
+    pub set: Map<String, Value>,
+    /// The objects that are created with the change.
+    pub put: Vec<StoredPut>,
 }
 
 /// Computes what a change stores from the state of an object. It can run more than once.
@@ -53,7 +68,7 @@ pub type ChangeStep<'a> = dyn FnMut(Lookup) -> Result<Vec<StoredPut>, ApiError> 
 /// endpoint's fixture maps it to a collection. `parents` are the ids of the enclosing objects, the outermost first.
 pub trait StoredObjects {
     /// Returns the key of a collection; `None` if the endpoint's fixture maps no collection to `role`.
-    fn key(&self, role: &str, parents: &[&str]) -> Option<String>;
+    fn key(&self, role: &str, parents: &[&str]) -> Option<ResourceKey>;
 
     /// Finds an object by its id.
     fn find(&self, role: &str, parents: &[&str], id: &str) -> Lookup;
@@ -73,10 +88,4 @@ pub trait StoredObjects {
     /// # Errors
     /// The error of `step`. Nothing is stored then.
     fn change(&self, role: &str, parents: &[&str], id: &str, step: &mut ChangeStep<'_>) -> Result<(), ApiError>;
-
-    /// Returns the key of the changes that an object goes through when it is next read, stored by the object's id and
-    /// keyed by status.
-    ///
-    /// A change has `set`, the members that change, and `put`, the objects created with it as `[key, id, object]`.
-    fn plans_key(&self, role: &str, parents: &[&str]) -> Option<String>;
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
-use super::store::{ResourceStore, resource_key};
+use super::store::{ResourceKey, ResourceStore};
 use super::{
     cascade::CascadeCreate,
     count::CountRule,
@@ -217,8 +217,8 @@ impl Collection {
     }
 
     /// The key of the objects within these parents.
-    pub(crate) fn resource_key(&self, parents: &[String]) -> String {
-        resource_key(&self.name, parents)
+    pub(crate) fn resource_key(&self, parents: &[String]) -> ResourceKey {
+        ResourceKey::new(&self.name, parents)
     }
 
     pub(crate) fn render(
@@ -282,7 +282,7 @@ impl Collection {
     }
 
     /// Returns true if the object runs a batch job. The collection's own steps then do not apply.
-    pub(crate) fn has_job(&self, resources: &ResourceStore, key: &str, id: &str) -> bool {
+    pub(crate) fn has_job(&self, resources: &ResourceStore, key: &ResourceKey, id: &str) -> bool {
         self.batch_job.is_some() && JobLocation { key, id, resources }.exists()
     }
 }
@@ -308,11 +308,6 @@ pub(crate) fn apply_patch_with_run(
     if let Some(object) = object.as_object_mut() {
         object.extend(changed);
     }
-}
-
-/// The key of the files that belong to the objects under `key`.
-pub(crate) fn files_key(key: &str) -> String {
-    format!("{key} files")
 }
 
 /// A path parameter, percent-decoded.

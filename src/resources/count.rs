@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::store::{ResourceStore, resource_key};
+use super::store::{ResourceKey, ResourceStore};
 
 /// A member that holds the number of objects in a child collection.
 #[derive(Clone, Debug, Deserialize)]
@@ -20,7 +20,7 @@ pub(crate) struct CountRule {
 impl CountRule {
     /// Recomputes the count for the object `id`. `parents` are the ids of the objects around it.
     pub(crate) fn update(&self, resources: &ResourceStore, (parents, id): (&[String], &str), member: &mut Value) {
-        let count = resources.count(&resource_key(&self.collection, &[parents, &[id.to_owned()]].concat()));
+        let count = resources.count(&ResourceKey::new(&self.collection, &[parents, &[id.to_owned()]].concat()));
         for name in &self.members {
             if let Some(number) = member.get_mut(name) {
                 *number = count.into();

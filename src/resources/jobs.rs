@@ -17,8 +17,8 @@ use self::{
     job::{Job, OUTPUTS},
     lines::{LineFormat, PROBLEM_KINDS, next_line, problem, write_compact},
 };
-use super::collection::{Collection, apply_patch_with_run, files_key, json_template, render_object, render_text};
-use super::store::{ResourceStore, StoredText, Writes};
+use super::collection::{Collection, apply_patch_with_run, json_template, render_object, render_text};
+use super::store::{Kind, ResourceStore, StoredText, Writes};
 use crate::core::{
     context::RequestContext,
     error::ApiError,
@@ -144,7 +144,7 @@ impl BatchJob {
             Job { collected: self.sums.iter().map(|(name, _)| (name.clone(), json!(0))).collect(), ..Job::default() };
         if let Some(of) = &self.files {
             let (id, key) = (sent.get(&self.member).and_then(Value::as_str).unwrap_or_default(), of.resource_key(&[]));
-            let Some(input) = resources.text(&files_key(&key), id) else { return Ok(None) };
+            let Some(input) = resources.text(&key.of(Kind::File), id) else { return Ok(None) };
             let sent = resources.get(&key, id).and_then(|file| file.get("bytes")?.as_u64());
             job.is_whole = sent.is_none_or(|bytes| bytes <= input.bytes().len() as u64);
             return Ok(Some((job, input)));
@@ -180,7 +180,7 @@ impl BatchJob {
         let Some(_lock) = location.try_lock() else { return };
         let (Some(mut job), Some(object)) = (location.job(), location.object()) else { return };
         let Some(state) = object.get(status).and_then(Value::as_str) else { return };
-        let Some(step) = self.step(state) else { return };
+        let Some(step) = self.step(state) else { return location.end(&job) };
         let path = {
             context.resource.replace(Arc::new(object.clone()));
             render_text(&self.path, context)
@@ -211,6 +211,7 @@ impl BatchJob {
                     apply_patch_with_run(object, patch, about.clone(), context);
                 }
             }
+            object[status].as_str().is_none_or(|status| self.step(status).is_none())
         });
     }
 
@@ -307,7 +308,7 @@ impl BatchJob {
                 continue;
             }
             let (Some(of), Some(outputs)) = (&self.files, &self.outputs) else {
-                location.resources.put_text(&files_key(location.key), location.id, text);
+                location.resources.put_text(&location.key.of(Kind::File), location.id, text);
                 continue;
             };
             let mut seen = object.clone();
@@ -317,7 +318,7 @@ impl BatchJob {
             let ((id, file), key) = (of.create(context, location.resources, &[], sent), of.resource_key(&[]));
             let mut writes = Writes::default();
             writes.put(&key, &id, &file);
-            writes.put_text(&files_key(&key), &id, text);
+            writes.put_text(&key.of(Kind::File), &id, text);
             location.resources.write(writes);
             job.files[output] = Some(id);
         }

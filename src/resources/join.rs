@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::store::{ResourceStore, StoredText, Writes};
+use super::store::{Kind, ResourceStore, StoredText, Writes};
 use super::{
-    collection::{Collection, files_key, json_template, render_object},
+    collection::{Collection, json_template, render_object},
     input::{items, read_object},
 };
 use crate::core::{context::RequestContext, error::ApiError, template::Template};
@@ -58,7 +58,8 @@ impl JoinFiles {
     ) -> Result<(), ApiError> {
         let sent = read_object(context)?;
         let above = [parents, &[id.to_owned()]].concat();
-        let (key, files) = (self.of.resource_key(&above), files_key(&self.of.resource_key(&above)));
+        let key = self.of.resource_key(&above);
+        let files = key.of(Kind::File);
         let listed = items(sent.get(&self.each));
         let ids: Vec<_> = listed.iter().filter_map(|item| item.get("item")?.as_str()).collect();
         for id in &ids {
@@ -75,7 +76,7 @@ impl JoinFiles {
         let key = self.to.resource_key(&[]);
         writes.put(&key, &id, &made);
         if !joined.is_empty() {
-            writes.put_text(&files_key(&key), &id, joined.into());
+            writes.put_text(&key.of(Kind::File), &id, joined.into());
         }
         object[&self.into] = made;
         Ok(())

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::store::{Listed, Query, ResourceStore};
+use super::store::{Listed, Query, ResourceKey, ResourceStore};
 use crate::core::{json, template::query as parameter};
 
 /// Number of objects on a page without a `limit`.
@@ -50,12 +50,17 @@ pub(crate) fn items_inside(object: &Value, id: &str, path: &str) -> Vec<Listed> 
 }
 
 /// Stores a response under its id, with the `metadata` of the request.
-pub(crate) fn store_response(resources: &ResourceStore, collection: &str, body: json::Object<'_>, mut response: Value) {
+pub(crate) fn store_response(
+    resources: &ResourceStore,
+    key: &ResourceKey,
+    body: json::Object<'_>,
+    mut response: Value,
+) {
     let Some(id) = response["id"].as_str().map(str::to_owned) else { return };
     if let (Some(metadata), Some(response)) =
         (body.get("metadata").and_then(json::Value::to_value), response.as_object_mut())
     {
         response.insert("metadata".to_owned(), metadata);
     }
-    resources.put(collection, &id, &response);
+    resources.put(key, &id, &response);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::store::{Lookup, ResourceStore, resource_key};
+use super::store::{Lookup, ResourceKey, ResourceStore};
 use super::{
     collection::{Collection, MAX_STEPS, Parents, path_param, render_object},
     file::Reference,
@@ -20,7 +20,7 @@ impl Collection {
     /// Checks that the parent still exists.
     pub(crate) fn check_parent(&self, resources: &ResourceStore, parents: &[String]) -> Result<(), ApiError> {
         let (Some((collection, noun)), Some((id, above))) = (&self.parent, parents.split_last()) else { return Ok(()) };
-        match resources.find_text(&resource_key(collection, above), id) {
+        match resources.find_text(&ResourceKey::new(collection, above), id) {
             Lookup::Stored(_) => Ok(()),
             Lookup::Unknown if !resources.strict || matches!(self.parents, Parents::Templates(_)) => Ok(()),
             _ => Err(ApiError::UnknownResource { id: id.clone(), noun: noun.clone() }),
@@ -42,7 +42,7 @@ impl Collection {
                 named.as_str().or_else(|| named.get("id")?.as_str()).map(str::to_owned)
             });
             let Some(id) = id else { continue };
-            match resources.find(collection, &id) {
+            match resources.find(&ResourceKey::top(collection), &id) {
                 Lookup::Stored(object) => only_if.check(action, &object, &id, noun)?,
                 Lookup::Unknown if !resources.strict => {}
                 _ => return Err(ApiError::UnknownResource { id, noun: noun.clone() }),
@@ -104,7 +104,7 @@ impl Collection {
     ) -> Vec<(String, Value)> {
         if let (true, Some((collection, _)), Some((id, above))) =
             (self.seed_unknown_parents, &self.parent, parents.split_last())
-            && resources.text(&resource_key(collection, above), id).is_some()
+            && resources.text(&ResourceKey::new(collection, above), id).is_some()
         {
             return Vec::new();
         }

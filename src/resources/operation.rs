@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::store::{Listed, Lookup, Query, ResourceStore, StoredText, Writes, page, plans_key};
+use super::store::{Kind, Listed, Lookup, Query, ResourceKey, ResourceStore, StoredText, Writes, page};
 use super::{
     cascade::CascadeCreate,
-    collection::{Collection, MAX_STEPS, apply_patch, files_key},
+    collection::{Collection, MAX_STEPS, apply_patch},
     input::{items, read_object, read_object_or_list},
     jobs::{ExecuteItem, JobLocation},
     join::JoinFiles,
@@ -20,6 +21,7 @@ use crate::core::{
     error::ApiError,
     template::{Template, query as parameter},
 };
+use crate::protocol::Plan;
 
 /// One action on a collection. Templates see its result as `{{resource.…}}`.
 pub(crate) struct Operation {
@@ -67,7 +69,7 @@ pub(crate) enum Action {
 #[derive(Clone, Copy)]
 struct Target<'a> {
     /// The key of its collection.
-    key: &'a str,
+    key: &'a ResourceKey,
     /// The ids of the objects around it.
     parents: &'a [String],
     id: &'a str,
@@ -122,7 +124,7 @@ impl Operation {
                 let object = resources.change(target.key, &id, |found, writes| {
                     let (object, _) = self.find(context, resources, target, found)?;
                     writes.delete(target.key, &id);
-                    writes.remove(&files_key(target.key), &id);
+                    writes.remove(&target.key.of(Kind::File), &id);
                     Ok::<_, ApiError>(object)
                 })?;
                 if collection.batch_job.is_some() {
@@ -132,7 +134,7 @@ impl Operation {
             }
             Action::File => {
                 let object = find()?;
-                let file = resources.text(&files_key(target.key), &id);
+                let file = resources.text(&target.key.of(Kind::File), &id);
                 if file.is_none() && collection.has_job(resources, target.key, &id) {
                     return Err(collection.not_found(&id));
                 }
@@ -275,19 +277,21 @@ impl Operation {
         object: &mut Value,
         writes: &mut Writes,
     ) -> bool {
-        let plan = resources.get(&plans_key(key), id);
+        let plans = key.of(Kind::Plan);
+        let plan = resources.get(&plans, id).and_then(|plan| Plan::deserialize(plan).ok());
         let status = object.get(&self.collection.status).and_then(Value::as_str);
-        let plan = plan.as_ref().zip(status).and_then(|(plan, status)| plan.get(status));
+        let plan = plan.filter(|plan| status == Some(&plan.status));
         if !self.collection.advance(context, object) && plan.is_none() {
             return false;
         }
-        if let Some((object, set)) = object.as_object_mut().zip(plan.and_then(|plan| plan["set"].as_object())) {
-            object.extend(set.clone());
-        }
-        for one in plan.and_then(|plan| plan["put"].as_array()).into_iter().flatten() {
-            if let (Some(key), Some(id)) = (one[0].as_str(), one[1].as_str()) {
-                writes.put(key, id, &one[2]);
+        if let Some(Plan { set, put, .. }) = plan {
+            if let Some(object) = object.as_object_mut() {
+                object.extend(set);
             }
+            for put in put {
+                writes.put(&put.key, &put.id, &put.value);
+            }
+            writes.remove(&plans, id);
         }
         true
     }
@@ -334,7 +338,7 @@ impl Operation {
         let within = if on_create.is_empty() { Map::new() } else { sent.clone() };
         let (id, object) = collection.insert(context, resources, parents, sent, &|id, writes| {
             if let [file, ..] = context.request.files {
-                writes.put_text(&files_key(&key), id, StoredText::of_file(file));
+                writes.put_text(&key.of(Kind::File), id, StoredText::of_file(file));
             }
             if let Some((job, input)) = &input {
                 JobLocation { key: &key, id, resources }.start(job, input.clone(), writes);

@@ -1,10 +1,11 @@
 //! The objects that clients created, in memory, as JSON text. Their number and size are bounded: the oldest are evicted.
 
 mod change;
-mod key;
+mod endpoint;
 mod locks;
 mod page;
 mod table;
+mod tables;
 mod text;
 mod tombstones;
 
@@ -14,21 +15,21 @@ use serde_json::Value;
 
 pub use self::{
     change::Writes,
-    key::{EndpointStore, plans_key, resource_key},
+    endpoint::EndpointStore,
     locks::ObjectLock,
     page::{Listed, Query, page},
     text::StoredText,
 };
-use self::{locks::Locks, table::Table};
-pub use crate::protocol::Lookup;
+use self::{locks::Locks, tables::Tables};
+pub use crate::protocol::{Kind, Lookup, ResourceKey};
 
 /// Number of objects that a list reads under one lock.
 const LIST_STEP: usize = 256;
 
-/// Every object of every collection, and tombstones of those that were deleted.
+/// Every object of every collection with the server's records about it, and tombstones of those that were deleted.
 #[derive(Default)]
 pub struct ResourceStore {
-    table: Mutex<Table>,
+    tables: Mutex<Tables>,
     locks: Locks,
     /// True if ids that were never created are unknown. By default the fixture's object is returned for them, so that
     /// a client works even if another test did the setup.
@@ -43,83 +44,83 @@ impl ResourceStore {
 
     /// Removes all objects and tombstones.
     pub fn clear(&self) {
-        let cleared = self.table().clear();
+        let cleared = self.tables().clear();
         // Without the lock.
         drop(cleared);
     }
 
-    /// Returns the memory that the objects take, in bytes.
+    /// Returns the memory that the objects and the records about them take, in bytes.
     pub fn memory(&self) -> usize {
-        self.table().bytes()
+        self.tables().bytes()
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
-        // No step here can leave the table half-changed, so a lock poisoned by a panic elsewhere is safe to use.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        // No step here can leave the tables half-changed, so a lock poisoned by a panic elsewhere is safe to use.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stores an object, in place of one with the same id. An object that exists is changed with
     /// [`ResourceStore::change`], or the changes of others are lost.
-    pub fn put(&self, collection: &str, id: &str, value: &Value) {
-        self.put_text(collection, id, StoredText::from_value(value));
+    pub fn put(&self, key: &ResourceKey, id: &str, value: &Value) {
+        self.put_text(key, id, StoredText::from_value(value));
     }
 
     /// Stores a text, in place of one with the same id.
-    pub fn put_text(&self, collection: &str, id: &str, text: StoredText) {
+    pub fn put_text(&self, key: &ResourceKey, id: &str, text: StoredText) {
         // Dropped after the lock.
         let mut freed = Vec::new();
-        self.table().put(collection, id, text, &mut freed);
+        self.tables().put(key, id, text, &mut freed);
     }
 
     /// Looks an id up and parses its object.
-    pub fn find(&self, collection: &str, id: &str) -> Lookup {
-        self.find_text(collection, id).map(|text| text.parse())
+    pub fn find(&self, key: &ResourceKey, id: &str) -> Lookup {
+        self.find_text(key, id).map(|text| text.parse())
     }
 
     /// Looks an id up.
-    pub fn find_text(&self, collection: &str, id: &str) -> Lookup<StoredText> {
-        self.table().find(collection, id).map(|entry| entry.text.clone())
+    pub fn find_text(&self, key: &ResourceKey, id: &str) -> Lookup<StoredText> {
+        self.tables().find(key, id).map(|entry| entry.text.clone())
     }
 
     /// Returns the object of an id.
-    pub fn get(&self, collection: &str, id: &str) -> Option<Value> {
-        self.text(collection, id).map(|text| text.parse())
+    pub fn get(&self, key: &ResourceKey, id: &str) -> Option<Value> {
+        self.text(key, id).map(|text| text.parse())
     }
 
     /// Returns the text that is stored under an id.
-    pub fn text(&self, collection: &str, id: &str) -> Option<StoredText> {
-        if let Lookup::Stored(text) = self.find_text(collection, id) { Some(text) } else { None }
+    pub fn text(&self, key: &ResourceKey, id: &str) -> Option<StoredText> {
+        if let Lookup::Stored(text) = self.find_text(key, id) { Some(text) } else { None }
     }
 
     /// Deletes the object of an id and leaves a tombstone, even if it was never created.
-    pub fn delete(&self, collection: &str, id: &str) {
+    pub fn delete(&self, key: &ResourceKey, id: &str) {
         let mut writes = Writes::default();
-        writes.delete(collection, id);
+        writes.delete(key, id);
         self.write(writes);
     }
 
     /// Marks a response as not stored: its id counts as deleted.
-    pub fn mark_unstored(&self, collection: &str, id: &str) {
-        self.table().unstored.insert(collection, id);
+    pub fn mark_unstored(&self, key: &ResourceKey, id: &str) {
+        self.tables().unstored.insert(key, id);
     }
 
     /// Removes an object without a tombstone and returns its text.
-    pub fn take(&self, collection: &str, id: &str) -> Option<StoredText> {
-        self.table().remove(collection, id).map(|entry| entry.text)
+    pub fn take(&self, key: &ResourceKey, id: &str) -> Option<StoredText> {
+        self.tables().remove(key, id).map(|entry| entry.text)
     }
 
     /// Locks an object until the lock is dropped; `None` if it is locked already.
-    pub fn try_lock(&self, collection: &str, id: &str) -> Option<ObjectLock<'_>> {
-        self.locks.try_lock(collection, id)
+    pub fn try_lock(&self, key: &ResourceKey, id: &str) -> Option<ObjectLock<'_>> {
+        self.locks.try_lock(key, id)
     }
 
     /// All objects of a collection, the oldest first, unparsed.
-    pub fn list(&self, collection: &str) -> Vec<Listed> {
+    pub fn list(&self, key: &ResourceKey) -> Vec<Listed> {
         let (mut listed, mut last) = (Vec::new(), 0);
         loop {
-            let table = self.table();
+            let tables = self.tables();
             let before = listed.len();
-            for (position, entry) in table.after(collection, last).take(LIST_STEP) {
+            for (position, entry) in tables.of(key.kind()).after(key, last).take(LIST_STEP) {
                 listed.push(Listed::Stored { id: entry.id.clone(), text: entry.text.clone() });
                 last = position;
             }
@@ -130,13 +131,13 @@ impl ResourceStore {
     }
 
     /// All objects of a collection, the oldest first.
-    pub fn all(&self, collection: &str) -> Vec<Value> {
-        self.list(collection).into_iter().map(Listed::into_value).collect()
+    pub fn all(&self, key: &ResourceKey) -> Vec<Value> {
+        self.list(key).into_iter().map(Listed::into_value).collect()
     }
 
     /// Number of objects in a collection.
-    pub fn count(&self, collection: &str) -> usize {
-        self.table().count(collection)
+    pub fn count(&self, key: &ResourceKey) -> usize {
+        self.tables().of(key.kind()).count(key)
     }
 }
 
@@ -145,14 +146,19 @@ mod tests {
     use serde_json::json;
 
     use super::{
-        table::{ENTRY_BYTES, MAX_BYTES, MAX_OBJECTS},
+        table::ENTRY_BYTES,
+        tables::{MAX_BYTES, MAX_OBJECTS},
         *,
     };
+
+    fn key(collection: &str) -> ResourceKey {
+        ResourceKey::top(collection)
+    }
 
     fn store_with(count: usize) -> ResourceStore {
         let resources = ResourceStore::default();
         for n in 0..count {
-            resources.put("things", &format!("t{n}"), &json!({"id": format!("t{n}")}));
+            resources.put(&key("things"), &format!("t{n}"), &json!({"id": format!("t{n}")}));
         }
         resources
     }
@@ -160,30 +166,30 @@ mod tests {
     #[test]
     fn an_object_is_found_and_listed_until_it_is_deleted() {
         let resources = store_with(5);
-        let found = |id: &str| resources.find("things", id);
-        assert_eq!(resources.get("things", "t3").unwrap()["id"], "t3");
-        assert_eq!(resources.find("others", "t3"), Lookup::Unknown);
-        resources.put("things", "t3", &json!({"id": "t3", "new": true}));
-        assert_eq!(resources.get("things", "t3").unwrap()["new"], true);
-        resources.delete("things", "t0");
-        resources.delete("things", "t9");
+        let found = |id: &str| resources.find(&key("things"), id);
+        assert_eq!(resources.get(&key("things"), "t3").unwrap()["id"], "t3");
+        assert_eq!(resources.find(&key("others"), "t3"), Lookup::Unknown);
+        resources.put(&key("things"), "t3", &json!({"id": "t3", "new": true}));
+        assert_eq!(resources.get(&key("things"), "t3").unwrap()["new"], true);
+        resources.delete(&key("things"), "t0");
+        resources.delete(&key("things"), "t9");
         assert_eq!([found("t0"), found("t9"), found("t8")], [Lookup::Deleted, Lookup::Deleted, Lookup::Unknown]);
-        let ids: Vec<_> = resources.all("things").iter().map(|thing| thing["id"].clone()).collect();
+        let ids: Vec<_> = resources.all(&key("things")).iter().map(|thing| thing["id"].clone()).collect();
         assert_eq!(ids, ["t1", "t2", "t3", "t4"]);
-        assert_eq!((resources.count("things"), resources.count("others")), (4, 0));
-        resources.mark_unstored("things", "t7");
+        assert_eq!((resources.count(&key("things")), resources.count(&key("others"))), (4, 0));
+        resources.mark_unstored(&key("things"), "t7");
         assert_eq!(found("t7"), Lookup::Deleted);
-        resources.put("things", "t9", &json!({}));
-        assert!(resources.get("things", "t9").is_some(), "an object created anew is found again");
-        resources.put_text("texts", "t", StoredText::copy_of(b"text"));
-        assert_eq!(resources.take("texts", "t").unwrap().bytes(), "text");
-        assert_eq!((resources.find("texts", "t"), resources.take("texts", "t")), (Lookup::Unknown, None));
+        resources.put(&key("things"), "t9", &json!({}));
+        assert!(resources.get(&key("things"), "t9").is_some(), "an object created anew is found again");
+        resources.put_text(&key("texts"), "t", StoredText::copy_of(b"text"));
+        assert_eq!(resources.take(&key("texts"), "t").unwrap().bytes(), "text");
+        assert_eq!((resources.find(&key("texts"), "t"), resources.take(&key("texts"), "t")), (Lookup::Unknown, None));
     }
 
     #[test]
     fn a_list_is_read_in_steps() {
         for count in [0, 1, LIST_STEP - 1, LIST_STEP, LIST_STEP + 1, 3 * LIST_STEP] {
-            let all = store_with(count).all("things");
+            let all = store_with(count).all(&key("things"));
             assert_eq!(all.len(), count);
             assert!(all.iter().enumerate().all(|(n, thing)| thing["id"] == format!("t{n}")));
         }
@@ -192,17 +198,17 @@ mod tests {
     #[test]
     fn the_oldest_objects_are_evicted_at_either_bound() {
         let resources = store_with(MAX_OBJECTS + 3);
-        assert_eq!(resources.count("things"), MAX_OBJECTS);
-        assert_eq!(resources.find("things", "t2"), Lookup::Unknown, "it was not deleted");
-        assert!(resources.get("things", "t3").is_some());
+        assert_eq!(resources.count(&key("things")), MAX_OBJECTS);
+        assert_eq!(resources.find(&key("things"), "t2"), Lookup::Unknown, "it was not deleted");
+        assert!(resources.get(&key("things"), "t3").is_some());
         for n in 0..9 {
-            resources.put_text("large", &n.to_string(), vec![b'1'; 10 << 20].into());
+            resources.put_text(&key("large"), &n.to_string(), vec![b'1'; 10 << 20].into());
         }
-        assert_eq!((resources.count("large"), resources.count("things")), (6, 0));
+        assert_eq!((resources.count(&key("large")), resources.count(&key("things"))), (6, 0));
         let largest = MAX_BYTES - ENTRY_BYTES - "large".len() - "9".len();
-        resources.put_text("large", "9", vec![b'1'; largest].into());
-        assert_eq!(resources.count("large"), 1, "it fills the store by itself");
-        resources.put_text("large", "9", vec![b'1'; largest + 1].into());
-        assert_eq!(resources.count("large"), 0, "it is larger than the store");
+        resources.put_text(&key("large"), "9", vec![b'1'; largest].into());
+        assert_eq!(resources.count(&key("large")), 1, "it fills the store by itself");
+        resources.put_text(&key("large"), "9", vec![b'1'; largest + 1].into());
+        assert_eq!(resources.count(&key("large")), 0, "it is larger than the store");
     }
 }

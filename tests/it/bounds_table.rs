@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use crate::program::run;
 
 /// Maxima that do not bound what clients send: of settings, of the command line, of single computations.
-const OTHERS: [&str; 32] = [
+const OTHERS: [&str; 33] = [
     "body::MAX_PREALLOCATED",
     "check::MAX_WORKERS",
     "client::MAX_RESPONSE",
@@ -13,6 +13,7 @@ const OTHERS: [&str; 32] = [
     "connections::MAX_REQUESTS",
     "distribution::MAX_NANOS",
     "embedding::MOST_WORDS",
+    "encoding::MAX_SPACE_BYTES",
     "histogram::MAX",
     "http1::MAX_LINE",
     "inputs::MAX_TOKENS",

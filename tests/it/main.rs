@@ -39,6 +39,7 @@ mod realtime;
 mod redis_server;
 mod reload;
 mod report;
+mod resource_keys;
 mod resources;
 mod responses;
 mod rule_memory;

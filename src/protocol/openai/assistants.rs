@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use self::{
-    objects::{RunEnd, RunOutcome, run_outcome},
+    objects::{RunOutcome, run_outcome},
     stream::events,
 };
 use crate::protocol::{Protocol, Rendered, wants_stream};
@@ -26,7 +26,7 @@ use crate::{
         response::{self, Body, Response, StreamFormat},
         template::Layout,
     },
-    protocol::{Lookup, StoredObjects, StoredPut},
+    protocol::{Kind, Lookup, Plan, StoredObjects, StoredPut},
 };
 
 /// Members that a run inherits from its assistant unless its request sets them.
@@ -171,15 +171,15 @@ impl RenderedRun {
             puts.extend(put("runs", &[&thread], &run));
             return puts;
         }
-        let on_poll: Vec<_> = created.map(|put| json!([put.key, put.id, put.value])).collect();
-        let mut set = end.changes.clone();
-        if let (RunEnd { requires_action: false, .. }, Some(set)) = (end, set.as_object_mut()) {
+        let mut set = end.changes.as_object().cloned().unwrap_or_default();
+        if !end.requires_action {
             // The run completes when it is polled, so the poll sets the time.
             set.shift_remove("completed_at");
         }
-        puts.extend(put("runs", &[&thread], &run));
-        let plan = json!({"in_progress": {"set": set, "put": on_poll}});
-        puts.extend(store.plans_key("runs", &[&thread]).map(|key| StoredPut { key, id, value: plan }));
+        let plan = Plan { status: "in_progress".to_owned(), set, put: created.collect() };
+        let run = put("runs", &[&thread], &run);
+        let plan = run.as_ref().map(|run| StoredPut { key: run.key.of(Kind::Plan), id, value: json!(plan) });
+        puts.extend(run.into_iter().chain(plan));
         puts
     }
 }

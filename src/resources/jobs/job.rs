@@ -4,10 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::resources::{
-    collection::files_key,
-    store::{Lookup, ObjectLock, ResourceStore, StoredText, Writes},
-};
+use crate::resources::store::{Kind, Lookup, ObjectLock, ResourceKey, ResourceStore, StoredText, Writes};
 
 /// Number of outputs: one for lines that succeeded, one for lines that failed.
 pub(super) const OUTPUTS: usize = 2;
@@ -36,24 +33,12 @@ pub(crate) struct Job {
 
 /// The place of a job, its input and its outputs in the store.
 pub(crate) struct JobLocation<'a> {
-    pub(crate) key: &'a str,
+    pub(crate) key: &'a ResourceKey,
     pub(crate) id: &'a str,
     pub(crate) resources: &'a ResourceStore,
 }
 
 impl JobLocation<'_> {
-    fn jobs(&self) -> String {
-        format!("{} jobs", self.key)
-    }
-
-    fn inputs(&self) -> String {
-        format!("{} inputs", self.key)
-    }
-
-    fn parts(&self, output: usize) -> String {
-        format!("{} parts {output}/{}", self.key, self.id)
-    }
-
     /// Locks the job; `None` while another request works on it.
     pub(super) fn try_lock(&self) -> Option<ObjectLock<'_>> {
         self.resources.try_lock(self.key, self.id)
@@ -61,12 +46,14 @@ impl JobLocation<'_> {
 
     /// The job, if there is one.
     pub(crate) fn job(&self) -> Option<Job> {
-        Job::deserialize(self.resources.get(&self.jobs(), self.id)?).ok()
+        let stored = |kind| self.resources.get(&self.key.of(kind), self.id);
+        Job::deserialize(stored(Kind::Job).or_else(|| stored(Kind::EndedJob))?).ok()
     }
 
     /// Returns true if there is a job.
     pub(crate) fn exists(&self) -> bool {
-        self.resources.text(&self.jobs(), self.id).is_some()
+        let is_stored = |kind| self.resources.text(&self.key.of(kind), self.id).is_some();
+        is_stored(Kind::Job) || is_stored(Kind::EndedJob)
     }
 
     /// The object that runs the job.
@@ -74,39 +61,57 @@ impl JobLocation<'_> {
         self.resources.get(self.key, self.id)
     }
 
-    /// Stores the job after some of its work, and its object, which `patch` changes. Both are removed entirely if the
-    /// object was deleted meanwhile.
-    pub(super) fn save(&self, mut job: Job, mut patch: impl FnMut(&mut Value)) {
+    /// Stores the job after some of its work, and its object, which `patch` changes. `patch` returns true if the job
+    /// has ended. Both are removed entirely if the object was deleted meanwhile.
+    pub(super) fn save(&self, mut job: Job, mut patch: impl FnMut(&mut Value) -> bool) {
         let saved = self.resources.change(self.key, self.id, |found, writes| {
             let Lookup::Stored(mut object) = found else { return Err(()) };
-            patch(&mut object);
-            writes.put(&self.jobs(), self.id, &json!(job));
+            let has_ended = patch(&mut object);
+            self.put(&job, has_ended, writes);
             writes.put(self.key, self.id, &object);
             Ok(())
         });
         if saved.is_err() {
             self.clear(&mut job);
-            self.resources.take(&self.jobs(), self.id);
-            self.resources.take(&files_key(self.key), self.id);
+            for kind in [Kind::Job, Kind::EndedJob, Kind::File] {
+                self.resources.take(&self.key.of(kind), self.id);
+            }
+        }
+    }
+
+    /// Adds the job to `writes`. The record of one that has ended retains its object no longer.
+    fn put(&self, job: &Job, has_ended: bool, writes: &mut Writes) {
+        let (kind, other) = if has_ended { (Kind::EndedJob, Kind::Job) } else { (Kind::Job, Kind::EndedJob) };
+        writes.put(&self.key.of(kind), self.id, &json!(job));
+        writes.remove(&self.key.of(other), self.id);
+    }
+
+    /// Marks a job as ended whose object has a status without a step.
+    pub(super) fn end(&self, job: &Job) {
+        if self.resources.text(&self.key.of(Kind::Job), self.id).is_some() {
+            let mut writes = Writes::default();
+            self.put(job, true, &mut writes);
+            self.resources.write(writes);
         }
     }
 
     /// Adds a new job and its input to `writes`.
     pub(crate) fn start(&self, job: &Job, input: StoredText, writes: &mut Writes) {
-        writes.put_text(&self.inputs(), self.id, input);
-        writes.put(&self.jobs(), self.id, &json!(job));
+        writes.put_text(&self.key.of(Kind::JobInput), self.id, input);
+        writes.put(&self.key.of(Kind::Job), self.id, &json!(job));
     }
 
     /// The lines; `None` if they were evicted.
     pub(super) fn input(&self) -> Option<Bytes> {
-        self.resources.text(&self.inputs(), self.id).map(StoredText::into_bytes)
+        self.resources.text(&self.key.of(Kind::JobInput), self.id).map(StoredText::into_bytes)
     }
 
     /// Appends to an output.
     pub(super) fn append(&self, job: &mut Job, output: usize, more: Vec<u8>) {
         if !more.is_empty() {
             job.bytes[output] += more.len();
-            self.resources.put_text(&self.parts(output), &job.parts[output].to_string(), more.into());
+            let part = job.parts[output];
+            self.resources.put_text(&self.key.of(Kind::JobOutput { output, part }), self.id, more.into());
             job.parts[output] += 1;
         }
     }
@@ -114,8 +119,9 @@ impl JobLocation<'_> {
     /// Removes a whole output from the store and returns it, empty if nothing was written. `None`: a part was
     /// evicted.
     pub(super) fn take_output(&self, job: &mut Job, output: usize) -> Option<StoredText> {
-        let (key, count) = (self.parts(output), std::mem::take(&mut job.parts[output]));
-        let mut parts = (0..count).map(|n| self.resources.take(&key, &n.to_string()));
+        let count = std::mem::take(&mut job.parts[output]);
+        let mut parts =
+            (0..count).map(|part| self.resources.take(&self.key.of(Kind::JobOutput { output, part }), self.id));
         if count == 1 {
             return parts.next()?;
         }
@@ -130,14 +136,15 @@ impl JobLocation<'_> {
         for output in 0..OUTPUTS {
             self.take_output(job, output);
         }
-        self.resources.take(&self.inputs(), self.id);
+        self.resources.take(&self.key.of(Kind::JobInput), self.id);
     }
 
     /// Removes the job with its input and outputs.
     pub(crate) fn delete(&self) {
         if let Some(mut job) = self.job() {
             self.clear(&mut job);
-            self.resources.take(&self.jobs(), self.id);
+            self.resources.take(&self.key.of(Kind::Job), self.id);
+            self.resources.take(&self.key.of(Kind::EndedJob), self.id);
         }
     }
 }

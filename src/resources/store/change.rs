@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-use super::{Lookup, ResourceStore, table::Table, text::StoredText};
+use super::{Lookup, ResourceStore, tables::Tables, text::StoredText};
+use crate::protocol::ResourceKey;
 
 /// The objects that a change stores and removes, all at once.
 #[derive(Debug, Default)]
@@ -11,7 +12,7 @@ pub struct Writes(Vec<Write>);
 
 #[derive(Debug)]
 struct Write {
-    collection: String,
+    key: ResourceKey,
     id: String,
     action: WriteAction,
 }
@@ -26,28 +27,28 @@ enum WriteAction {
 }
 
 impl Writes {
-    fn push(&mut self, collection: &str, id: &str, action: WriteAction) {
-        self.0.push(Write { collection: collection.to_owned(), id: id.to_owned(), action });
+    fn push(&mut self, key: &ResourceKey, id: &str, action: WriteAction) {
+        self.0.push(Write { key: key.clone(), id: id.to_owned(), action });
     }
 
     /// Stores an object, in place of one with the same id.
-    pub fn put(&mut self, collection: &str, id: &str, value: &Value) {
-        self.put_text(collection, id, StoredText::from_value(value));
+    pub fn put(&mut self, key: &ResourceKey, id: &str, value: &Value) {
+        self.put_text(key, id, StoredText::from_value(value));
     }
 
     /// Stores a text, in place of one with the same id.
-    pub fn put_text(&mut self, collection: &str, id: &str, text: StoredText) {
-        self.push(collection, id, WriteAction::Put(text));
+    pub fn put_text(&mut self, key: &ResourceKey, id: &str, text: StoredText) {
+        self.push(key, id, WriteAction::Put(text));
     }
 
     /// Deletes an object and leaves a tombstone, even if it was never created.
-    pub fn delete(&mut self, collection: &str, id: &str) {
-        self.push(collection, id, WriteAction::Delete);
+    pub fn delete(&mut self, key: &ResourceKey, id: &str) {
+        self.push(key, id, WriteAction::Delete);
     }
 
     /// Removes an object without a tombstone.
-    pub fn remove(&mut self, collection: &str, id: &str) {
-        self.push(collection, id, WriteAction::Remove);
+    pub fn remove(&mut self, key: &ResourceKey, id: &str) {
+        self.push(key, id, WriteAction::Remove);
     }
 }
 
@@ -60,19 +61,19 @@ impl ResourceStore {
     /// The error of `step`. Nothing is stored then.
     pub fn change<T, E>(
         &self,
-        collection: &str,
+        key: &ResourceKey,
         id: &str,
         mut step: impl FnMut(Lookup, &mut Writes) -> Result<T, E>,
     ) -> Result<T, E> {
         loop {
             let (seen, text) = {
-                let table = self.table();
-                let found = table.find(collection, id);
+                let tables = self.tables();
+                let found = tables.find(key, id);
                 (found.as_ref().map(|entry| entry.version), found.map(|entry| entry.text.clone()))
             };
             let mut writes = Writes::default();
             let result = step(text.map(|text| text.parse()), &mut writes)?;
-            let is_current = |table: &Table| table.find(collection, id).map(|entry| entry.version) == seen;
+            let is_current = |tables: &Tables| tables.find(key, id).map(|entry| entry.version) == seen;
             // A loop that starts again was overtaken by a request that is done, so somebody always advances.
             if writes.0.is_empty() || self.write_if(is_current, writes) {
                 return Ok(result);
@@ -85,24 +86,24 @@ impl ResourceStore {
         self.write_if(|_| true, writes);
     }
 
-    fn write_if(&self, is_current: impl FnOnce(&Table) -> bool, Writes(writes): Writes) -> bool {
+    fn write_if(&self, is_current: impl FnOnce(&Tables) -> bool, Writes(writes): Writes) -> bool {
         // Dropped after the lock.
         let mut freed = Vec::new();
-        let mut table = self.table();
-        if !is_current(&table) {
+        let mut tables = self.tables();
+        if !is_current(&tables) {
             return false;
         }
-        for Write { collection, id, action } in writes {
+        for Write { key, id, action } in writes {
             match action {
-                WriteAction::Put(text) => table.put(&collection, &id, text, &mut freed),
+                WriteAction::Put(text) => tables.put(&key, &id, text, &mut freed),
                 WriteAction::Delete => {
-                    table.deleted.insert(&collection, &id);
-                    freed.extend(table.remove(&collection, &id));
+                    tables.deleted.insert(&key, &id);
+                    freed.extend(tables.remove(&key, &id));
                 }
-                WriteAction::Remove => freed.extend(table.remove(&collection, &id)),
+                WriteAction::Remove => freed.extend(tables.remove(&key, &id)),
             }
         }
-        drop(table);
+        drop(tables);
         true
     }
 }
@@ -115,10 +116,18 @@ mod tests {
 
     use super::*;
 
+    fn things() -> ResourceKey {
+        ResourceKey::top("things")
+    }
+
+    fn others() -> ResourceKey {
+        ResourceKey::top("others")
+    }
+
     #[test]
     fn a_change_starts_again_if_another_one_came_first() {
         let resources = ResourceStore::default();
-        resources.put("things", "t", &json!({"id": "t"}));
+        resources.put(&things(), "t", &json!({"id": "t"}));
         let overtaken = Cell::new(3);
         let change = |found: Lookup, writes: &mut Writes| {
             let Lookup::Stored(mut object) = found else { panic!() };
@@ -126,17 +135,17 @@ mod tests {
                 overtaken.set(overtaken.get() - 1);
                 let mut other = object.clone();
                 other[format!("m{}", overtaken.get())] = json!(1);
-                resources.put("things", "t", &other);
+                resources.put(&things(), "t", &other);
             }
             object["mine"] = json!(1);
-            writes.put("things", "t", &object);
-            writes.put("others", "o", &json!({"of": object}));
+            writes.put(&things(), "t", &object);
+            writes.put(&others(), "o", &json!({"of": object}));
             Ok::<_, Infallible>(())
         };
-        resources.change("things", "t", change).unwrap();
+        resources.change(&things(), "t", change).unwrap();
         let object = json!({"id": "t", "m2": 1, "m1": 1, "m0": 1, "mine": 1});
-        assert_eq!(resources.get("things", "t").unwrap().to_string(), object.to_string());
-        assert_eq!(resources.all("others"), [json!({"of": object})]);
+        assert_eq!(resources.get(&things(), "t").unwrap().to_string(), object.to_string());
+        assert_eq!(resources.all(&others()), [json!({"of": object})]);
     }
 
     #[test]
@@ -145,16 +154,16 @@ mod tests {
         let mut seen = Vec::new();
         let change = |found: Lookup, writes: &mut Writes| {
             match seen.len() {
-                0 => resources.put("things", "t", &json!({})),
-                1 => resources.delete("things", "t"),
+                0 => resources.put(&things(), "t", &json!({})),
+                1 => resources.delete(&things(), "t"),
                 _ => {}
             }
             seen.push(found);
-            writes.put("things", "t", &json!({"n": seen.len()}));
+            writes.put(&things(), "t", &json!({"n": seen.len()}));
             if seen.len() == 3 { Err("deleted") } else { Ok(()) }
         };
-        assert_eq!(resources.change("things", "t", change), Err("deleted"));
+        assert_eq!(resources.change(&things(), "t", change), Err("deleted"));
         assert_eq!(seen, [Lookup::Unknown, Lookup::Stored(json!({})), Lookup::Deleted]);
-        assert_eq!(resources.find("things", "t"), Lookup::Deleted);
+        assert_eq!(resources.find(&things(), "t"), Lookup::Deleted);
     }
 }

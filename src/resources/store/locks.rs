@@ -5,19 +5,21 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use crate::protocol::ResourceKey;
+
 /// The locked objects.
 #[derive(Default)]
-pub(super) struct Locks(Mutex<HashSet<(String, String)>>);
+pub(super) struct Locks(Mutex<HashSet<(ResourceKey, String)>>);
 
 /// A lock on an object, released on drop.
 pub struct ObjectLock<'a> {
     locks: &'a Locks,
-    object: (String, String),
+    object: (ResourceKey, String),
 }
 
 impl Locks {
-    pub(super) fn try_lock(&self, collection: &str, id: &str) -> Option<ObjectLock<'_>> {
-        let object = (collection.to_owned(), id.to_owned());
+    pub(super) fn try_lock(&self, key: &ResourceKey, id: &str) -> Option<ObjectLock<'_>> {
+        let object = (key.clone(), id.to_owned());
         let is_free = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(object.clone());
         is_free.then_some(ObjectLock { locks: self, object })
     }
@@ -35,10 +37,10 @@ mod tests {
 
     #[test]
     fn an_object_is_locked_once_at_a_time() {
-        let locks = Locks::default();
-        let lock = locks.try_lock("things", "a");
-        assert!(lock.is_some() && locks.try_lock("things", "a").is_none() && locks.try_lock("things", "b").is_some());
+        let (locks, things) = (Locks::default(), ResourceKey::top("things"));
+        let lock = locks.try_lock(&things, "a");
+        assert!(lock.is_some() && locks.try_lock(&things, "a").is_none() && locks.try_lock(&things, "b").is_some());
         drop(lock);
-        assert!(locks.try_lock("things", "a").is_some());
+        assert!(locks.try_lock(&things, "a").is_some());
     }
 }

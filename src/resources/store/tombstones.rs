@@ -5,6 +5,8 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
+use crate::protocol::ResourceKey;
+
 /// Maximum number of tombstones.
 const MAX_TOMBSTONES: usize = 10_000;
 
@@ -15,15 +17,15 @@ pub(super) struct Tombstones {
     in_order: VecDeque<u64>,
 }
 
-fn hash(collection: &str, id: &str) -> u64 {
+fn hash(key: &ResourceKey, id: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (collection, id).hash(&mut hasher);
+    (key, id).hash(&mut hasher);
     hasher.finish()
 }
 
 impl Tombstones {
-    pub(super) fn insert(&mut self, collection: &str, id: &str) {
-        let hash = hash(collection, id);
+    pub(super) fn insert(&mut self, key: &ResourceKey, id: &str) {
+        let hash = hash(key, id);
         if self.hashes.insert(hash) {
             self.in_order.push_back(hash);
         }
@@ -33,15 +35,15 @@ impl Tombstones {
         }
     }
 
-    pub(super) fn remove(&mut self, collection: &str, id: &str) {
-        let hash = hash(collection, id);
+    pub(super) fn remove(&mut self, key: &ResourceKey, id: &str) {
+        let hash = hash(key, id);
         if self.hashes.remove(&hash) {
             self.in_order.retain(|known| *known != hash);
         }
     }
 
-    pub(super) fn contains(&self, collection: &str, id: &str) -> bool {
-        self.hashes.contains(&hash(collection, id))
+    pub(super) fn contains(&self, key: &ResourceKey, id: &str) -> bool {
+        self.hashes.contains(&hash(key, id))
     }
 }
 
@@ -51,14 +53,14 @@ mod tests {
 
     #[test]
     fn the_oldest_tombstone_is_evicted() {
-        let mut tombstones = Tombstones::default();
+        let (mut tombstones, things) = (Tombstones::default(), ResourceKey::top("things"));
         for n in 0..MAX_TOMBSTONES + 2 {
-            tombstones.insert("things", &n.to_string());
+            tombstones.insert(&things, &n.to_string());
         }
-        tombstones.remove("things", "5");
-        let is = |id: &str| tombstones.contains("things", id);
+        tombstones.remove(&things, "5");
+        let is = |id: &str| tombstones.contains(&things, id);
         assert_eq!(
-            [is("0"), is("1"), is("2"), is("5"), tombstones.contains("others", "2")],
+            [is("0"), is("1"), is("2"), is("5"), tombstones.contains(&ResourceKey::top("others"), "2")],
             [false, false, true, false, false]
         );
         assert_eq!((tombstones.hashes.len(), tombstones.in_order.len()), (MAX_TOMBSTONES - 1, MAX_TOMBSTONES - 1));

@@ -1,4 +1,4 @@
-//! Keys of collections within parents, and the view of one endpoint's collections.
+//! The view of one endpoint's collections.
 
 use std::collections::BTreeMap;
 
@@ -7,24 +7,8 @@ use serde_json::Value;
 use super::{Lookup, ResourceStore};
 use crate::{
     core::error::ApiError,
-    protocol::{ChangeStep, StoredObjects},
+    protocol::{ChangeStep, ResourceKey, StoredObjects},
 };
-
-/// The key of a collection within these parents, the outermost first.
-pub fn resource_key(collection: &str, parents: &[impl AsRef<str>]) -> String {
-    let mut key = collection.to_owned();
-    for parent in parents {
-        key.push('/');
-        key.push_str(parent.as_ref());
-    }
-    key
-}
-
-/// The key of the planned changes to the objects under `key`, stored by object id. A plan has for each status
-/// `{"set": …}`, the members that change, and `"put"`, the objects created beside it, each as `[key, id, object]`.
-pub fn plans_key(key: &str) -> String {
-    format!("{key} plans")
-}
 
 /// The collections that an endpoint reads and writes, by their role in the protocol.
 #[derive(Clone, Copy)]
@@ -41,8 +25,8 @@ impl<'a> EndpointStore<'a> {
 }
 
 impl StoredObjects for EndpointStore<'_> {
-    fn key(&self, role: &str, parents: &[&str]) -> Option<String> {
-        self.names.get(role).map(|name| resource_key(name, parents))
+    fn key(&self, role: &str, parents: &[&str]) -> Option<ResourceKey> {
+        self.names.get(role).map(|name| ResourceKey::new(name, parents))
     }
 
     fn find(&self, role: &str, parents: &[&str], id: &str) -> Lookup {
@@ -76,9 +60,5 @@ impl StoredObjects for EndpointStore<'_> {
             }
             Ok(())
         })
-    }
-
-    fn plans_key(&self, role: &str, parents: &[&str]) -> Option<String> {
-        self.key(role, parents).map(|key| plans_key(&key))
     }
 }
