@@ -102,7 +102,8 @@ impl Random {
             for four in some.as_chunks_mut().0.iter_mut().take(now.div_ceil(4)) {
                 // One draw is enough for four symbols: with 16 bits each, the bias of a symbol is below 0.1 %.
                 let draw = self.0.u64(..);
-                *four = [0_u32, 16, 32, 48].map(|shift| symbols[((draw >> shift & 0xffff) as usize * SIZE) >> 16]);
+                let symbol = |shift: u32| symbols[((draw >> shift & 0xffff) as usize * SIZE) >> 16];
+                *four = [symbol(0), symbol(16), symbol(32), symbol(48)];
             }
             out.put_slice(&some[..now]);
             rest -= now;

@@ -4,6 +4,9 @@
 //! holds every event, rendered once. Events that differ in nothing but the piece are rendered once per text: the others
 //! are copies with another piece in the gap.
 
+#[cfg(test)]
+mod tests;
+
 use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
@@ -342,38 +345,4 @@ pub(super) fn event_data(event: &Bytes) -> Bytes {
     let from = memchr::memmem::find(event, b"data: ").map_or(0, |at| at + 6);
     let length = event[from..].trim_ascii_end().len();
     event.slice(from..from + length)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::random::Random;
-
-    fn list(time: RenderTime, name: &'static str, text: &Text) -> EventList<String> {
-        let mut list = EventList::new(time);
-        list.push(format!("{name} starts"));
-        list.push_pieces(text, move |piece| format!("{name} {}:{}", piece.index, piece.text));
-        let whole = text.clone();
-        list.push_late(move || format!("{name} ends {}", whole.whole().len()));
-        list
-    }
-
-    fn all(lists: Vec<EventList<String>>) -> Vec<String> {
-        let mut events = Events::new(&lists.into());
-        std::iter::from_fn(|| events.next().map(|next| next.event.into_owned())).collect()
-    }
-
-    #[test]
-    fn the_time_of_rendering_does_not_change_the_events() {
-        let (long, short) = (Text::filler(9, Random::seeded(1)), Text::filler(2, Random::seeded(2)));
-        let of = |time| all(vec![list(time, "a", &short), list(time, "b", &long), list(time, "c", &Text::default())]);
-        let (now, late) = (of(RenderTime::Now), of(RenderTime::Late));
-        assert_eq!(now, late);
-        assert_eq!(now.len(), 6 + 2 + 9);
-        let first: Vec<_> = now[..6].iter().map(|event| event.split(':').next().unwrap()).collect();
-        assert_eq!(first, ["a starts", "b starts", "c starts", "a 0", "b 0", "c ends 0"]);
-        assert!(now[6].starts_with("a 1") && now[7].starts_with("b 1") && now[8].starts_with("a ends"));
-        assert!(now.last().unwrap().starts_with("b ends"), "the longest list goes on by itself");
-        assert!(all(Vec::new()).is_empty());
-    }
 }

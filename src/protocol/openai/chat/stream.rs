@@ -84,6 +84,21 @@ enum LogprobText<'a> {
     Refusal(Piece<'a>),
 }
 
+/// The descriptions of a text's pieces.
+impl LogprobText<'_> {
+    fn none(_: Piece<'_>) -> LogprobText<'_> {
+        LogprobText::None
+    }
+
+    fn of_content(piece: Piece<'_>) -> LogprobText<'_> {
+        LogprobText::Content(piece)
+    }
+
+    fn of_refusal(piece: Piece<'_>) -> LogprobText<'_> {
+        LogprobText::Refusal(piece)
+    }
+}
+
 impl ChunkBuilder {
     fn message(&mut self, message: &MessageParts<'_>) {
         let calls: Vec<_> = message.calls().collect();
@@ -93,7 +108,7 @@ impl ChunkBuilder {
                 let delta = json!({"role": "assistant", "content": null, "function_call": head, "refusal": null});
                 self.push(&delta.to_string(), LogprobText::None);
                 let delta = |piece: &str| json!({"function_call": {"arguments": piece}}).to_string();
-                self.pieces(&call.arguments, delta, |_| LogprobText::None);
+                self.pieces(&call.arguments, delta, LogprobText::none);
             }
             // A single call is in the chunk with the role.
             (None, None, None, [(call, id)]) if message.reasoning.is_none() => {
@@ -128,18 +143,14 @@ impl ChunkBuilder {
     fn reasoning(&mut self, message: &MessageParts<'_>) {
         let Some((member, reasoning)) = message.reasoning else { return };
         let member = member.to_owned();
-        self.pieces(reasoning, move |piece| json!({&member: piece}).to_string(), |_| LogprobText::None);
+        self.pieces(reasoning, move |piece| json!({&member: piece}).to_string(), LogprobText::none);
     }
 
     /// Adds the role with an empty text first, then the text.
     fn text(&mut self, text: &Text, message: &MessageParts<'_>) {
         self.push(r#"{"role":"assistant","content":"","refusal":null}"#, LogprobText::Start("content"));
         self.reasoning(message);
-        self.pieces(
-            text,
-            |piece| format!(r#"{{"content":{}}}"#, Value::from(piece)),
-            |piece| LogprobText::Content(piece),
-        );
+        self.pieces(text, |piece| format!(r#"{{"content":{}}}"#, Value::from(piece)), LogprobText::of_content);
         if !text.citations.is_empty() {
             self.push(&json!({"annotations": annotations(text)}).to_string(), LogprobText::None);
         }
@@ -148,11 +159,7 @@ impl ChunkBuilder {
     fn refusal(&mut self, refusal: &Text, message: &MessageParts<'_>) {
         self.push(r#"{"role":"assistant","content":null,"refusal":""}"#, LogprobText::Start("refusal"));
         self.reasoning(message);
-        self.pieces(
-            refusal,
-            |piece| format!(r#"{{"refusal":{}}}"#, Value::from(piece)),
-            |piece| LogprobText::Refusal(piece),
-        );
+        self.pieces(refusal, |piece| format!(r#"{{"refusal":{}}}"#, Value::from(piece)), LogprobText::of_refusal);
     }
 
     fn audio(&mut self, message: &MessageParts<'_>) {
@@ -178,7 +185,7 @@ impl ChunkBuilder {
             };
             json!({"tool_calls": [fragment]}).to_string()
         };
-        self.pieces(arguments, delta, |_| LogprobText::None);
+        self.pieces(arguments, delta, LogprobText::none);
     }
 
     /// Adds a chunk without a token.
