@@ -116,7 +116,8 @@ fn text(activity: &Activity) -> String {
         let separator = if n == 0 { " ·" } else { "" };
         let _ = write!(text, "{separator} {} {:.1}%", class.name(), count as f64 * 100.0 / rate as f64);
     }
-    let _ = write!(text, " · {} streams", grouped(activity.open_streams));
+    let plural = if activity.open_streams == 1 { "" } else { "s" };
+    let _ = write!(text, " · {} stream{plural}", grouped(activity.open_streams));
     if let Some((actual, intended)) = activity.first_token {
         let _ = write!(text, " · ttft p99 {} ms ({} intended)", millis(actual), millis(intended));
     }
@@ -137,6 +138,8 @@ mod tests {
     fn the_line_has_rate_classes_streams_and_times() {
         let mut activity = Activity { received: 9, ended: [1181, 0, 0, 23, 0, 0], ..Activity::default() };
         assert_eq!(text(&activity), "1,204 req/s · 2xx 98.1% 429 1.9% · 0 streams");
+        activity.open_streams = 1;
+        assert!(text(&activity).ends_with(" · 1 stream"));
         activity.open_streams = 1_234_567;
         activity.first_token = Some((Duration::from_millis(310), Duration::from_millis(300)));
         assert_eq!(

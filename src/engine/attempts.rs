@@ -2,7 +2,7 @@
 //!
 //! A call has a name, or its requests are alike: same caller, route, model and content. A request continues the call of
 //! one that is alike and failed before. If such requests overlap, only names and counted retries distinguish their calls.
-//! What was inferred from their sequence before is then taken back.
+//! The inferences from their sequence before are then taken back.
 
 mod call;
 mod facts;

@@ -3,6 +3,7 @@
 mod access_log;
 mod attempts;
 mod batch;
+mod by_caller;
 mod control;
 mod faults;
 mod journal;

@@ -173,7 +173,7 @@ impl Scopes {
     ) -> Self {
         let records = Arc::new(Records::new(journal, access_log, clock));
         let metrics = Metrics::new(Arc::clone(&records.names), shards);
-        let default = ScopeState::new(None, metrics, Conduct::default(), behavior, strict, &records);
+        let default = ScopeState::new(None, metrics, Conduct::new(true), behavior, strict, &records);
         let default = Arc::new(default);
         Scopes { default, named: Mutex::default(), strict }
     }
@@ -223,7 +223,7 @@ impl Scopes {
             return known;
         }
         let name: Arc<str> = name.into();
-        let (metrics, conduct) = (Metrics::of_scope(Arc::clone(&records.names)), Conduct::of_scope());
+        let (metrics, conduct) = (Metrics::of_scope(Arc::clone(&records.names)), Conduct::new(false));
         let behavior = &self.default.state.behavior;
         let scope = ScopeState::new(Some(Arc::clone(&name)), metrics, conduct, behavior, self.strict, records);
         let scope = Arc::new(scope);

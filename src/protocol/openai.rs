@@ -2,6 +2,7 @@
 
 pub(crate) mod assistants;
 pub(crate) mod chat;
+mod chunk;
 pub(crate) mod completions;
 pub(crate) mod embeddings;
 pub(crate) mod images;

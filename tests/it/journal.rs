@@ -1,6 +1,6 @@
 //! The journal: what was sent and what became of it, without secrets, in bounded memory.
 
-use std::thread;
+use std::{collections::HashMap, sync::Mutex, thread};
 
 use fake_openai::{AccessLog, Config, JournalSpec, Running, Server};
 use serde_json::{Value, json};
@@ -168,22 +168,36 @@ fn entries_of(server: &Running) -> Vec<Value> {
 fn concurrent_writers_lose_nothing_but_the_oldest() {
     let journal = JournalSpec { entries: 300, ..JournalSpec::default() };
     let server = serve(Config { journal, workers: 4.try_into().unwrap(), ..Config::for_test() });
+    let ids = Mutex::new(HashMap::new());
     thread::scope(|scope| {
         for n in 0..8 {
-            let address = server.address();
+            let (address, ids) = (server.address(), &ids);
             scope.spawn(move || {
                 let mut connection = Connection::open(address);
                 for m in 0..100 {
-                    let body = CHAT.replace("Hi", &format!("{n}-{m}"));
-                    assert_eq!(connection.chat(&body).status, 200);
+                    // Of few lengths, so that entries are packed against each other's texts.
+                    let mark = format!("{n}-{m}");
+                    let path = ["/v1/chat/completions", "/chat/completions", "/v1/messages"][(n + m) % 3];
+                    let text = format!("{mark}{}", "!".repeat(100 + m % 2));
+                    let body = CHAT.replace("Hi", &text).replace("{\"model\"", "{\"max_tokens\":9,\"model\"");
+                    let response = connection.request("POST", path, &format!("x-mark: {mark}\r\n"), &body).unwrap();
+                    assert_eq!(response.status, 200);
+                    ids.lock().unwrap().insert(mark, (path, response.json()["id"].clone()));
                 }
             });
         }
     });
-    let entries = entries(&server);
+    let (entries, ids) = (entries(&server), ids.into_inner().unwrap());
     let seqs: Vec<_> = entries.iter().map(|entry| entry["seq"].as_u64().unwrap()).collect();
     assert_eq!(seqs, (501..=800).collect::<Vec<_>>());
-    assert!(entries.iter().all(|entry| entry["response"]["outcome"] == "complete"));
+    for entry in entries {
+        let (request, response) = (&entry["request"], &entry["response"]);
+        let mark = request["headers"]["x-mark"].as_str().unwrap();
+        let (path, id) = &ids[mark];
+        assert!(request["body"].to_string().contains(&format!("\"{mark}!")), "{entry}");
+        assert_eq!((&request["path"], &response["status"]), (&json!(path), &json!(200)), "{entry}");
+        assert_eq!((&response["response_id"], &response["outcome"]), (id, &json!("complete")), "{entry}");
+    }
 }
 
 /// Every place in which a key may stand, with `KEY` in its place: headers, query, path, body.

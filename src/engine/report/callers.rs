@@ -1,40 +1,19 @@
 //! The callers: the offered rate against the limit, and the fill of their buckets.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
-
-use foldhash::fast::RandomState;
+use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     core::{context::RequestContext, limit_status::Unit, secret},
-    engine::UNITS,
+    engine::{UNITS, by_caller::ByCaller},
 };
 
-/// Maximum number of callers whose conduct is counted. Further ones are not judged.
-const MAX_CALLERS: usize = 1000;
-/// The same for a scope besides the default one: there may be a thousand.
-const MAX_SCOPE_CALLERS: usize = 64;
-/// Number of parts of the table, each with a lock of its own.
-const SHARDS: usize = 8;
 /// Number of successive seconds over which an offered rate is sustained.
 const SUSTAINED: usize = 10;
 /// Maximum number of points in the history of a bucket. Beyond it every second one is dropped.
 const MAX_POINTS: usize = 60;
 
-/// The callers of one scope, by their hash.
-pub(super) struct Callers {
-    shards: [Mutex<HashMap<u64, Caller, RandomState>>; SHARDS],
-    max: usize,
-}
-
-impl Default for Callers {
-    fn default() -> Self {
-        Callers { shards: Default::default(), max: MAX_CALLERS }
-    }
-}
+/// The callers of one scope.
+pub(super) struct Callers(ByCaller<Caller>);
 
 /// The fill of one bucket of a caller.
 #[derive(Clone, Debug)]
@@ -122,67 +101,49 @@ impl Caller {
 }
 
 impl Callers {
-    /// No callers yet of a scope besides the default one.
-    pub(super) fn of_scope() -> Self {
-        Callers { max: MAX_SCOPE_CALLERS, ..Callers::default() }
-    }
-
-    fn shard(&self, caller: u64) -> MutexGuard<'_, HashMap<u64, Caller, RandomState>> {
-        let shard = usize::try_from(caller % SHARDS as u64).unwrap_or_default();
-        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    /// No callers yet of the default scope, or of another one.
+    pub(super) fn new(is_default: bool) -> Self {
+        Callers(ByCaller::new(is_default))
     }
 
     /// Records a response that reports limits.
     pub(super) fn respond(&self, hash: u64, context: &RequestContext<'_>, now: Duration) {
-        let mut shard = self.shard(hash);
-        if !shard.contains_key(&hash) && shard.len() >= self.max / SHARDS {
-            return;
-        }
-        let caller = shard.entry(hash).or_insert_with(|| {
+        let create = || {
             let key_hash = context.credential().key.map(secret::fingerprint).unwrap_or_default();
             Caller { conduct: CallerConduct { key_hash, ..CallerConduct::default() }, ..Caller::default() }
-        });
-        let statuses = &context.limit_statuses;
-        if let Some(status) = statuses.get(Unit::Requests).filter(|status| status.period != Duration::MAX) {
-            caller.offer(status.limit, status.period, now);
-        }
-        for unit in UNITS {
-            if let Some(status) = statuses.get(unit) {
-                caller.fill(unit, status.limit, status.remaining, now);
+        };
+        self.0.change_or_create(hash, create, |caller| {
+            let statuses = &context.limit_statuses;
+            if let Some(status) = statuses.get(Unit::Requests).filter(|status| status.period != Duration::MAX) {
+                caller.offer(status.limit, status.period, now);
             }
-        }
+            for unit in UNITS {
+                if let Some(status) = statuses.get(unit) {
+                    caller.fill(unit, status.limit, status.remaining, now);
+                }
+            }
+        });
     }
 
     /// Returns all callers, with their buckets.
     pub(super) fn list(&self) -> Vec<(CallerConduct, Vec<Bucket>)> {
-        let all = self.shards.iter().flat_map(|shard| {
-            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.values().map(|caller| (caller.conduct.clone(), caller.buckets.clone())).collect::<Vec<_>>()
-        });
-        let mut all: Vec<_> = all.collect();
+        let mut all = Vec::new();
+        self.0.for_each(|caller| all.push((caller.conduct.clone(), caller.buckets.clone())));
         all.sort_by(|(one, _), (other, _)| one.key_hash.cmp(&other.key_hash));
         all
     }
 
     /// Adds the callers of a scope that is dropped.
     pub(super) fn add(&self, dropped: &Callers) {
-        for (own, other) in self.shards.iter().zip(&dropped.shards) {
-            let other = other.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
-            for (hash, caller) in other {
-                if let Some(known) = own.get_mut(&hash) {
-                    known.conduct.offered += caller.conduct.offered;
-                    known.conduct.sustained = known.conduct.sustained.max(caller.conduct.sustained);
-                } else if own.len() < self.max / SHARDS {
-                    own.insert(hash, caller);
-                }
-            }
-        }
+        self.0.add(&dropped.0, |known, caller| {
+            known.conduct.offered += caller.conduct.offered;
+            known.conduct.sustained = known.conduct.sustained.max(caller.conduct.sustained);
+        });
     }
 
     /// Forgets all callers.
     pub(super) fn clear(&self) {
-        self.shards.iter().for_each(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).clear());
+        self.0.clear();
     }
 }
 

@@ -52,7 +52,6 @@ impl ScopeState {
 }
 
 /// The conduct of the callers of one scope.
-#[derive(Default)]
 pub(in crate::engine) struct Conduct {
     counts: Mutex<Counts>,
     callers: Callers,
@@ -61,9 +60,9 @@ pub(in crate::engine) struct Conduct {
 }
 
 impl Conduct {
-    /// No conduct yet of the callers of a scope besides the default one.
-    pub(in crate::engine) fn of_scope() -> Self {
-        Conduct { callers: Callers::of_scope(), ..Conduct::default() }
+    /// No conduct yet of the callers of the default scope, or of another one.
+    pub(in crate::engine) fn new(is_default: bool) -> Self {
+        Conduct { counts: Mutex::default(), callers: Callers::new(is_default), decisions: ScopeDecisions::default() }
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {

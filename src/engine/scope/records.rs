@@ -57,7 +57,7 @@ impl Records {
             access_log,
             clock,
             attempts: Arc::default(),
-            dropped_conduct: Conduct::default(),
+            dropped_conduct: Conduct::new(true),
             names,
             sequences: SequenceCounters::default(),
             objects_memory: AtomicUsize::new(0),

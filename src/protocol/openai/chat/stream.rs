@@ -1,6 +1,6 @@
 //! The chunks of a streamed response.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
@@ -15,7 +15,8 @@ use crate::core::{
     response::{EventKind, EventProperties, WriteEvents},
 };
 use crate::protocol::{
-    events::{EventList, EventLists, Events, GapEvent, RenderTime},
+    events::{EventList, EventLists, Events, RenderTime},
+    openai::chunk::Chunk,
     wrap::azure_filter::ContentFilter,
 };
 
@@ -26,27 +27,6 @@ pub(super) struct ChatChunks {
     pub(super) chunks: EventLists<Chunk>,
     /// The usage object; empty if no stream sends it.
     pub(super) usage: Arc<str>,
-}
-
-/// A chunk without the members that all chunks share.
-#[derive(Clone)]
-pub(super) struct Chunk {
-    /// The value of `choices`.
-    choices: String,
-    part: EventKind,
-    /// Number of tokens in the chunk. Choices are generated in parallel, so only the first choice's chunks have any.
-    tokens: u32,
-}
-
-impl GapEvent for Chunk {
-    fn text(&self) -> &[u8] {
-        self.choices.as_bytes()
-    }
-
-    fn without(mut self, part: Range<usize>) -> Option<Self> {
-        self.choices.replace_range(part, "");
-        Some(self)
-    }
 }
 
 /// The properties that all chunks of one choice share.

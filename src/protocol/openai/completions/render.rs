@@ -1,12 +1,15 @@
 //! Rendering of choices, for full responses and for the chunks of a stream.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use serde_json::{Map, Value, json};
 
 use super::read::CompletionOptions;
-use crate::protocol::events::{EventList, EventLists, Events, GapEvent, RenderTime};
+use crate::protocol::{
+    events::{EventList, EventLists, Events, RenderTime},
+    openai::chunk::Chunk,
+};
 use crate::{
     core::{
         random::Random,
@@ -201,26 +204,6 @@ pub(super) struct CompletionChunks {
     pub(super) chunks: EventLists<Chunk>,
     /// The usage object.
     pub(super) usage: Arc<str>,
-}
-
-/// A chunk without the members that all chunks share.
-#[derive(Clone)]
-pub(super) struct Chunk {
-    /// The value of `choices`.
-    choices: String,
-    part: EventKind,
-    tokens: u32,
-}
-
-impl GapEvent for Chunk {
-    fn text(&self) -> &[u8] {
-        self.choices.as_bytes()
-    }
-
-    fn without(mut self, part: Range<usize>) -> Option<Self> {
-        self.choices.replace_range(part, "");
-        Some(self)
-    }
 }
 
 /// The events of one stream, rendered one by one.
