@@ -60,7 +60,8 @@
 //! **Protocols in code, content in data.** A protocol encodes a response: chat chunks, Anthropic events, Bedrock frames. What
 //! is returned at which path is data under `fixtures/`: routes, bodies, replies, error texts, header names. It is embedded in
 //! the binary and overridden file by file. Between them stands a neutral [`core::reply::Reply`], so one scripted reply, fault,
-//! limit or latency works for every provider. One request runs through one pipeline, [`engine::Engine::handle`]. A response
+//! limit or latency works for every provider. One request runs through one pipeline, [`engine::Engine::handle`]. Its protocol
+//! parses it once, to a [`protocol::Parsed`]: a wrapper changes that value, and cannot drop a part of it. A response
 //! is plain data; faults and latency transform it; only the edge (`server`) sleeps, flushes, stalls, cuts and resets.
 //!
 //! ## Layers: a folder each; imports go down this list only

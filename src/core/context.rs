@@ -20,7 +20,7 @@ use super::{
     model_catalog::ModelFacts,
     random::{Alphabet, Random},
     reply::ReplyOverride,
-    request::{Credential, Request, RequestBody},
+    request::{Credential, Request},
     template::query,
 };
 
@@ -46,8 +46,6 @@ pub struct RequestContext<'a> {
     pub model_catalog: &'a [ModelFacts],
     /// The object, or the page of objects, that was found for the request.
     pub resource: FoundResource,
-    /// The stored responses that the request continues, oldest first.
-    pub history: RefCell<Vec<Arc<Value>>>,
     /// The bytes of the file that was found for the request. They become the response body.
     pub file: RefCell<Option<Bytes>>,
     /// The models that the server accepts. Empty: it accepts every model.
@@ -79,7 +77,7 @@ pub struct RequestContext<'a> {
     /// The model name with its faults, and the byte at which the name ends.
     model_and_end: OnceCell<(Cow<'a, str>, usize)>,
     model_facts: OnceCell<Option<&'a ModelFacts>>,
-    document: OnceCell<Result<json::Document<'a>, Malformed>>,
+    body: Result<json::Object<'a>, Malformed>,
 }
 
 /// The object that was found in a collection for a request. Without one, it allocates nothing.
@@ -108,8 +106,13 @@ impl FoundResource {
 }
 
 impl<'a> RequestContext<'a> {
-    /// Creates the context of a request about which nothing is decided yet.
-    pub fn new(request: &'a Request<'a>, random: Random, now: Duration) -> Self {
+    /// Creates the context of a request about which nothing is decided yet. `document` is its parsed body.
+    pub fn new(
+        request: &'a Request<'a>,
+        document: &'a Result<json::Document<'a>, Malformed>,
+        random: Random,
+        now: Duration,
+    ) -> Self {
         RequestContext {
             request,
             params: Params::new(),
@@ -117,7 +120,6 @@ impl<'a> RequestContext<'a> {
             now,
             limit_statuses: LimitStatuses::default(),
             resource: FoundResource::default(),
-            history: RefCell::default(),
             file: RefCell::default(),
             model_catalog: &[],
             models: &[],
@@ -136,7 +138,7 @@ impl<'a> RequestContext<'a> {
             credential: OnceCell::new(),
             model_and_end: OnceCell::new(),
             model_facts: OnceCell::new(),
-            document: OnceCell::new(),
+            body: document.as_ref().map(json::Document::members).map_err(|malformed| *malformed),
         }
     }
 
@@ -154,19 +156,12 @@ impl<'a> RequestContext<'a> {
         })
     }
 
-    /// Returns the members of the JSON body. The body is parsed at the first call.
+    /// Returns the members of the JSON body.
     ///
     /// # Errors
     /// [`Malformed`] if the body is not a JSON object.
-    pub fn members(&self) -> Result<json::Object<'_>, Malformed> {
-        self.document().as_ref().map(json::Document::members).map_err(|malformed| *malformed)
-    }
-
-    fn document(&self) -> &Result<json::Document<'a>, Malformed> {
-        self.document.get_or_init(|| match &self.request.body {
-            RequestBody::Whole(bytes) => json::Document::read(bytes),
-            RequestBody::Discarded(_) => Ok(json::Document::default()),
-        })
+    pub fn members(&self) -> Result<json::Object<'a>, Malformed> {
+        self.body
     }
 
     /// Sets the values of the route's `{name}` segments. Faults after the name of a model are split off.
@@ -207,7 +202,7 @@ impl<'a> RequestContext<'a> {
         let (name, end) = self.model_and_end.get_or_init(|| {
             let in_path = self.param("model").map(|model| percent_decode_str(model).decode_utf8_lossy());
             let carries_faults = in_path.is_none() && self.names_carry_faults;
-            let in_body = || self.document().as_ref().ok()?.string("model");
+            let in_body = || self.body.ok()?.get("model")?.as_str();
             let deployed = || self.param("deployment").map(|name| percent_decode_str(name).decode_utf8_lossy());
             let in_query = || ["model", "deployment"].iter().find_map(|name| query(self.request.query, name));
             let name = in_path.or_else(in_body).or_else(deployed).or_else(in_query).unwrap_or_default();
@@ -248,7 +243,7 @@ pub(crate) mod tests {
     use crate::core::{
         clock::FIXED_EPOCH,
         random::Seeds,
-        request::{ConnectionInfo, Headers},
+        request::{ConnectionInfo, Headers, RequestBody},
     };
 
     struct NoHeaders;
@@ -284,7 +279,8 @@ pub(crate) mod tests {
             body: RequestBody::Whole(body.to_owned().into()),
             files: &[],
         };
-        let mut context = RequestContext::new(&request, Seeds::new(Some(1)).next(), FIXED_EPOCH);
+        let document = request.document();
+        let mut context = RequestContext::new(&request, &document, Seeds::new(Some(1)).next(), FIXED_EPOCH);
         context.params.push(("id", "x%2Fy"));
         test(&mut context)
     }

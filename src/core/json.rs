@@ -92,15 +92,6 @@ impl<'a> Document<'a> {
     pub fn members(&self) -> Object<'_> {
         Object { text: &self.text, nodes: &self.nodes, names: self.names }
     }
-
-    /// Returns the string member `name`, borrowed from the text if it has no escapes.
-    pub fn string(&self, name: &str) -> Option<Cow<'a, str>> {
-        let value = self.members().get(name)?;
-        match self.text {
-            Cow::Borrowed(text) => Value { text, nodes: &[], ..value }.as_str(),
-            Cow::Owned(_) => value.as_str().map(|text| Cow::Owned(text.into_owned())),
-        }
-    }
 }
 
 /// The members of one JSON object, in the order they were sent.

@@ -31,6 +31,19 @@ pub struct Request<'a> {
     pub files: &'a [File],
 }
 
+impl Request<'_> {
+    /// Parses the JSON body; that of a body that was not accepted is empty.
+    ///
+    /// # Errors
+    /// [`Malformed`](json::Malformed) if the body is not a JSON object.
+    pub fn document(&self) -> Result<json::Document<'_>, json::Malformed> {
+        match &self.body {
+            RequestBody::Whole(bytes) => json::Document::read(bytes),
+            RequestBody::Discarded(_) => Ok(json::Document::default()),
+        }
+    }
+}
+
 /// The connection of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionInfo {

@@ -1,15 +1,16 @@
 //! The lines of a batch job, each handled like a request of its own.
 
-use super::{Engine, pipeline::MatchedRoute, scope::ScopeState};
-use crate::{
-    core::{
-        context::RequestContext,
-        error::ApiError,
-        panics::catch,
-        request::Request,
-        response::{Body, Response},
-    },
-    fixtures::Target,
+use super::{
+    Engine,
+    prepare::{MatchedRoute, Prepared},
+    scope::ScopeState,
+};
+use crate::core::{
+    context::RequestContext,
+    error::ApiError,
+    panics::catch,
+    request::Request,
+    response::{Body, Response},
 };
 
 impl Engine {
@@ -21,29 +22,30 @@ impl Engine {
     }
 
     fn respond_to_line(&self, request: &Request<'_>, scope: &ScopeState) -> Response {
-        let mut context = self.context(request, None);
-        let Target { provider, endpoint, .. } = self.fixtures.find(request.method, request.path);
-        let (endpoint, result) = match endpoint {
+        let document = request.document();
+        let prepared = self.prepare(request, &document, None, self.seeds.next());
+        let Prepared { mut context, provider, route, .. } = prepared;
+        let (endpoint, result) = match route {
             Err(error) => (None, Err(error)),
-            Ok((endpoint, params)) => {
-                context.set_params(params);
-                (Some(endpoint), self.respond_to_item(MatchedRoute { provider, endpoint }, &mut context, scope))
+            Ok(mut route) => {
+                let result = self.respond_to_item(&mut route, &mut context, scope);
+                (Some(route.endpoint), result)
             }
         };
         result.unwrap_or_else(|error| provider.error_response(endpoint, &context, &error))
     }
 
-    fn respond_to_item(
+    fn respond_to_item<'a>(
         &self,
-        route: MatchedRoute<'_>,
-        context: &mut RequestContext<'_>,
+        route: &mut MatchedRoute<'a>,
+        context: &mut RequestContext<'a>,
         scope: &ScopeState,
     ) -> Result<Response, ApiError> {
         self.check_model(route.endpoint, context)?;
-        let requested = self.requested(Some(route.endpoint), context)?;
-        let plan = self.plan(route.endpoint, context, scope, &requested.faults);
+        let requested = self.requested(Some(route), context)?;
+        let plan = self.plan(route, context, scope, &requested.faults);
         self.check(route, context, &plan)?;
-        let response = self.generate(route.endpoint, context, scope, &plan)?;
+        let response = self.generate(route, context, scope, &plan)?;
         match response.body {
             Body::Full(_) => Ok(response),
             _ => Err(ApiError::BrokenRule {

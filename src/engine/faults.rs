@@ -6,7 +6,7 @@ use http::HeaderName;
 use memchr::memmem;
 use percent_encoding::percent_decode_str;
 
-use super::{Engine, scope::ScopeState};
+use super::{Engine, prepare::MatchedRoute, scope::ScopeState};
 use crate::{
     config::Config,
     core::{
@@ -19,7 +19,7 @@ use crate::{
         secret,
         template::query,
     },
-    fixtures::{Endpoint, Fixtures},
+    fixtures::Fixtures,
     traffic::{
         access,
         fault::{FaultContext, FaultSpec, Plan, RequestTerms},
@@ -69,18 +69,18 @@ impl Engine {
     ///
     /// # Errors
     /// A text is wrong. The faults before it are lost with it.
-    pub(super) fn requested(
+    pub(super) fn requested<'a>(
         &self,
-        endpoint: Option<&Endpoint>,
-        context: &RequestContext<'_>,
+        route: Option<&MatchedRoute<'a>>,
+        context: &RequestContext<'a>,
     ) -> Result<Requested, ApiError> {
         let mut requested = Requested::default();
         if !self.faults.by_request || !may_request_faults(context) {
             return Ok(requested);
         }
         // The body of a sink contains other requests' models and messages.
-        let sources = if endpoint.is_some_and(|endpoint| endpoint.keyed) { SOURCES } else { UNKEYED_SOURCES };
-        for (source, text) in requested_faults(endpoint, context).into_iter().take(sources).flatten() {
+        let sources = if route.is_some_and(|route| route.endpoint.keyed) { SOURCES } else { UNKEYED_SOURCES };
+        for (source, text) in requested_faults(route, context).into_iter().take(sources).flatten() {
             let bad = |problem: String| {
                 // What follows the `~` may be the rest of a real key.
                 let problem = if source == KEY { BAD_KEY_FAULT.to_owned() } else { problem };
@@ -99,10 +99,10 @@ impl Engine {
 
     /// Plans the faults of a request. Sources in order of priority: those that it asks for; rules added at run time,
     /// of the configuration, and of the fixtures; and the faults for all requests.
-    pub(super) fn plan(
+    pub(super) fn plan<'a>(
         &self,
-        endpoint: &Endpoint,
-        context: &RequestContext<'_>,
+        route: &MatchedRoute<'a>,
+        context: &RequestContext<'a>,
         scope: &ScopeState,
         requested: &[(&'static str, FaultSpec)],
     ) -> Plan {
@@ -110,14 +110,15 @@ impl Engine {
         for (source, spec) in requested {
             self.add_faults(spec, source, context, scope, &mut plan);
         }
-        if !endpoint.keyed {
+        if !route.endpoint.keyed {
             // Rules and general faults are for models, not for the fake's own pages and sinks.
             return plan;
         }
         let model = context.model();
         if !scope.live.is_empty() || !self.faults.rules.is_empty_for(&model) {
             let body = context.members().unwrap_or_default();
-            let read = || endpoint.prompt(context).unwrap_or_default();
+            let no_prompt = Prompt::default();
+            let read = || route.parsed(context).map_or(&no_prompt, |parsed| parsed.prompt(context));
             let input = MatchInput::new(body, model.clone(), context.request, &read);
             for (id, spec) in scope.live.faults_for(&input) {
                 self.add_faults(&spec, &id, context, scope, &mut plan);
@@ -249,10 +250,10 @@ const SOURCES: usize = 6;
 const UNKEYED_SOURCES: usize = 3;
 
 /// The faults that a request asks for, by source.
-fn requested_faults<'a>(
-    endpoint: Option<&Endpoint>,
-    context: &'a RequestContext<'_>,
-) -> [Option<(&'static str, Cow<'a, str>)>; SOURCES] {
+fn requested_faults<'c, 'a>(
+    route: Option<&MatchedRoute<'a>>,
+    context: &'c RequestContext<'a>,
+) -> [Option<(&'static str, Cow<'c, str>)>; SOURCES] {
     let request = context.request;
     let in_query = if request.query.is_empty() { None } else { query(request.query, FAULT_PARAMETER) };
     let in_path = context.path_faults.map(|text| percent_decode_str(text).decode_utf8_lossy());
@@ -262,7 +263,7 @@ fn requested_faults<'a>(
         in_path.map(|text| ("path", text)),
         context.model_faults().map(|text| ("model", text)),
         context.credential().faults.map(|text| (KEY, Cow::Borrowed(text))),
-        message_faults(endpoint, context).map(|text| ("message", Cow::Owned(text))),
+        message_faults(route, context).map(|text| ("message", Cow::Owned(text))),
     ]
 }
 
@@ -284,13 +285,13 @@ fn contains_marker(body: &RequestBody) -> bool {
 }
 
 /// The faults in the user's last message.
-fn message_faults(endpoint: Option<&Endpoint>, context: &RequestContext<'_>) -> Option<String> {
+fn message_faults<'a>(route: Option<&MatchedRoute<'a>>, context: &RequestContext<'a>) -> Option<String> {
     let (before, after) = MARKER;
     // Reading the message costs more than searching the body.
     if !contains_marker(&context.request.body) {
         return None;
     }
-    let prompt: Prompt = endpoint?.prompt(context)?;
+    let prompt = route?.parsed(context)?.prompt(context);
     let (_, rest) = prompt.last_user().rsplit_once(before)?;
     rest.split_once(after).map(|(text, _)| text.trim().to_owned())
 }

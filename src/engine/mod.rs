@@ -11,6 +11,7 @@ mod metrics;
 mod outcome;
 mod panics;
 mod pipeline;
+mod prepare;
 mod realtime;
 mod receipt;
 mod report;

@@ -2,15 +2,12 @@
 
 use http::StatusCode;
 
-use super::{Engine, Receipt};
-use crate::{
-    core::{
-        error::ApiError,
-        panics::{Panic, catch},
-        request::{Credential, Request},
-        response::Response,
-    },
-    fixtures::Target,
+use super::{Engine, Receipt, prepare::Prepared};
+use crate::core::{
+    error::ApiError,
+    panics::{Panic, catch},
+    request::{Credential, Request},
+    response::Response,
 };
 
 /// The ends of the names of headers that carry the id of a request.
@@ -37,15 +34,11 @@ impl Engine {
     }
 
     fn internal_error(&self, request: &Request<'_>) -> Response {
-        let (path, _) = self.faults.split_path(request.path);
-        let header_route = self.fixtures.header_route(path, request.headers);
-        let request = Request { path: header_route.as_deref().unwrap_or(path), ..request.clone() };
-        let mut context = self.context(&request, None);
-        let Target { provider, endpoint, .. } = self.fixtures.find(request.method, request.path);
-        let endpoint = endpoint.ok().map(|(endpoint, params)| {
-            context.set_params(params);
-            endpoint
-        });
+        let (path, _) = self.route_path(request);
+        let request = Request { path: &path, ..request.clone() };
+        let document = request.document();
+        let Prepared { context, provider, route, .. } = self.prepare(&request, &document, None, self.seeds.next());
+        let endpoint = route.ok().map(|route| route.endpoint);
         let error = ApiError::Injected { status: 500, name: String::new() };
         provider.error_response(endpoint, &context, &error)
     }

@@ -6,6 +6,7 @@ use super::{
     faults::{FaultConfig, Requested, StreamError, planned_error, planned_error_for_full_body},
     journal::Journal,
     panics::is_request_id,
+    prepare::{MatchedRoute, Prepared},
     receipt::Receipt,
     scope::{ScopeState, Scopes},
     timing::{ModelTiming, server_timing},
@@ -14,15 +15,15 @@ use crate::{
     config::{Checks, Config},
     core::{
         body_memory::BodyMemory,
-        clock::{Clock, FIXED_EPOCH},
+        clock::Clock,
         context::RequestContext,
         error::ApiError,
         limit_status::{Cost, LimitStatuses},
-        random::{Random, Seeds},
+        random::Seeds,
         request::{Request, RequestBody},
         response::{Body, Response},
     },
-    fixtures::{Endpoint, Fixtures, Provider, Target},
+    fixtures::{Endpoint, Fixtures},
     traffic::{
         access::Access,
         capacity::{Load, QueueFull},
@@ -35,31 +36,24 @@ use crate::{
 /// The state and settings that requests are handled with. Nothing is global: one process can run many engines.
 pub struct Engine {
     pub(super) fixtures: Fixtures,
-    access: Access,
+    pub(super) access: Access,
     limits: Arc<Limits>,
     pub(super) faults: FaultConfig,
     pub(super) timing: ModelTiming,
     /// True if requests are not validated beyond being JSON.
     pub(super) lenient: bool,
     /// True if responses name models with their date.
-    snapshots: bool,
+    pub(super) snapshots: bool,
     /// True if responses have a `Server-Timing` header.
     server_timing: bool,
-    seeds: Arc<Seeds>,
+    pub(super) seeds: Arc<Seeds>,
     pub(super) clock: Clock,
     /// True if there is a seed. Responses then have a fixed date, so that every byte repeats.
-    seeded: bool,
+    pub(super) seeded: bool,
     pub(super) scopes: Scopes,
-    body_memory: Arc<BodyMemory>,
+    pub(super) body_memory: Arc<BodyMemory>,
     /// The checks of the report.
     pub(super) checks: Checks,
-}
-
-/// The route of a request: its endpoint and the provider whose errors it returns.
-#[derive(Clone, Copy)]
-pub(super) struct MatchedRoute<'a> {
-    pub(super) provider: &'a Provider,
-    pub(super) endpoint: &'a Endpoint,
 }
 
 impl Engine {
@@ -108,39 +102,35 @@ impl Engine {
     /// Handles one request: routes, authenticates, admits, validates, generates the response, and adds headers,
     /// faults and delays. The caller keeps the receipt until the response has ended.
     pub async fn handle(&self, request: &Request<'_>) -> (Response, Box<Receipt>) {
-        let (path, faults) = self.faults.split_path(request.path);
-        let (sent_path, header_route) = (request.path, self.fixtures.header_route(path, request.headers));
+        let sent_path = request.path;
+        let (path, path_faults) = self.route_path(request);
         let rewritten;
-        let request = match (&header_route, faults) {
-            (None, None) => request,
-            _ => {
-                rewritten = Request { path: header_route.as_deref().unwrap_or(path), ..request.clone() };
-                &rewritten
-            }
+        let request = if path == sent_path {
+            request
+        } else {
+            rewritten = Request { path: &path, ..request.clone() };
+            &rewritten
         };
-        let mut context = self.context(request, faults);
+        let document = request.document();
+        let prepared = self.prepare(request, &document, path_faults, self.seeds.next());
+        let Prepared { mut context, provider, file, route } = prepared;
         let mut plan = Plan::default();
 
-        let Target { provider, file, endpoint } = self.fixtures.find(request.method, request.path);
-        let endpoint = endpoint.map(|(endpoint, params)| {
-            context.set_params(params);
-            endpoint
-        });
-        let requested = self.requested(endpoint.as_ref().ok().copied(), &context);
+        let requested = self.requested(route.as_ref().ok(), &context);
         let scope_name = requested.as_ref().ok().and_then(|requested| requested.scope.as_deref());
         let scope = self.scopes.get_or_create(scope_name);
-        let shown_path = match &endpoint {
+        let shown_path = match &route {
             Ok(_) => Cow::Borrowed(sent_path),
             // The segments of the path have no names then.
             Err(_) => self.fixtures.path_without_secrets(sent_path),
         };
         let call = requested.as_ref().ok().and_then(|requested| requested.call.as_deref());
         let mut receipt = Receipt::open(&scope, &context, &shown_path, file, call);
-        let (endpoint, result) = match endpoint {
+        let (endpoint, result) = match route {
             Err(error) => (None, Err(error)),
-            Ok(endpoint) => {
-                let route = MatchedRoute { provider, endpoint };
-                (Some(endpoint), self.respond(route, requested, &scope, &mut context, &mut receipt, &mut plan).await)
+            Ok(mut route) => {
+                let result = self.respond(&mut route, requested, &scope, &mut context, &mut receipt, &mut plan).await;
+                (Some(route.endpoint), result)
             }
         };
         let timing = self.response_timing(endpoint, &plan, &context, result.as_ref().ok());
@@ -172,40 +162,17 @@ impl Engine {
         (response, receipt)
     }
 
-    pub(super) fn context<'a>(&'a self, request: &'a Request<'a>, path_faults: Option<&'a str>) -> RequestContext<'a> {
-        self.context_with(request, path_faults, self.seeds.next())
-    }
-
-    /// Creates a context with these random numbers. One that no response follows from must not draw from the seeds.
-    pub(super) fn context_with<'a>(
-        &'a self,
-        request: &'a Request<'a>,
-        path_faults: Option<&'a str>,
-        random: Random,
-    ) -> RequestContext<'a> {
-        let now = if self.seeded { FIXED_EPOCH } else { self.clock.unix() };
-        let mut context = RequestContext::new(request, random, now);
-        context.model_catalog = self.fixtures.model_catalog();
-        context.models = &self.access.models;
-        context.needs_key = !self.access.keys.is_empty();
-        context.snapshots = self.snapshots;
-        context.body_memory = Some(&self.body_memory);
-        context.names_carry_faults = self.faults.by_request;
-        context.path_faults = path_faults;
-        context
-    }
-
     /// Returns the response to a request, or the first error on the way.
-    async fn respond(
+    async fn respond<'a>(
         &self,
-        route: MatchedRoute<'_>,
+        route: &mut MatchedRoute<'a>,
         requested: Result<Requested, ApiError>,
         scope: &Arc<ScopeState>,
-        context: &mut RequestContext<'_>,
+        context: &mut RequestContext<'a>,
         receipt: &mut Receipt,
         plan: &mut Plan,
     ) -> Result<Response, ApiError> {
-        let MatchedRoute { endpoint, .. } = route;
+        let endpoint = route.endpoint;
         match context.request.body {
             RequestBody::Whole(_) => {}
             RequestBody::Discarded(discarded) => return Err(discarded.into()),
@@ -214,44 +181,45 @@ impl Engine {
             self.access.check_key(context.credential().key)?;
         }
         self.check_model(endpoint, context)?;
-        receipt.hold_reservation(self.admit(endpoint, scope, context).await?);
-        *plan = self.plan(endpoint, context, scope, &requested?.faults);
+        receipt.hold_reservation(self.admit(route, scope, context).await?);
+        *plan = self.plan(route, context, scope, &requested?.faults);
         self.check(route, context, plan)?;
         if let Some(capacity) = self.timing.capacity.as_ref().filter(|_| endpoint.is_generated()) {
             let before = context.elapsed();
             receipt.hold_permit(capacity.acquire().await.map_err(|QueueFull| ApiError::Saturated {})?);
             context.queued = context.elapsed().saturating_sub(before);
         }
-        self.generate(endpoint, context, scope, plan)
+        self.generate(route, context, scope, plan)
     }
 
     /// Checks that no error is planned for a request, and validates it.
-    pub(super) fn check(
+    pub(super) fn check<'a>(
         &self,
-        MatchedRoute { provider, endpoint }: MatchedRoute<'_>,
-        context: &mut RequestContext<'_>,
+        route: &MatchedRoute<'a>,
+        context: &mut RequestContext<'a>,
         plan: &Plan,
     ) -> Result<(), ApiError> {
         (context.reply_override, context.returns_wrong_model) = (plan.replacement(), plan.has_wrong_model());
-        if let Some(error) = planned_error(plan, context, |error| provider.status(endpoint, error)) {
+        if let Some(error) = planned_error(plan, context, |error| route.provider.status(route.endpoint, error)) {
             return Err(error);
         }
         if !self.lenient {
-            endpoint.check(context)?;
+            route.endpoint.check(route.parsed(context), context)?;
         }
         Ok(())
     }
 
     /// Returns the response to a valid request.
-    pub(super) fn generate(
+    pub(super) fn generate<'a>(
         &self,
-        endpoint: &Endpoint,
-        context: &RequestContext<'_>,
+        route: &mut MatchedRoute<'a>,
+        context: &RequestContext<'a>,
         scope: &ScopeState,
         plan: &Plan,
     ) -> Result<Response, ApiError> {
+        let endpoint = route.endpoint;
         endpoint.run(context, &scope.state, &|item| self.execute_batch_item(item, scope));
-        let response = endpoint.respond(context, &scope.state)?;
+        let response = endpoint.respond(route.parsed_mut(context), context, &scope.state)?;
         planned_error_for_full_body(plan, &response).map_or(Ok(response), Err)
     }
 
@@ -272,13 +240,13 @@ impl Engine {
     }
 
     /// Checks the limits of an endpoint. This is awaited, because the limits can be in a store that servers share.
-    async fn admit(
+    async fn admit<'a>(
         &self,
-        endpoint: &Endpoint,
+        route: &MatchedRoute<'a>,
         scope: &ScopeState,
-        context: &mut RequestContext<'_>,
+        context: &mut RequestContext<'a>,
     ) -> Result<Option<Reservation>, ApiError> {
-        if self.limits.is_empty() || !endpoint.limited {
+        if self.limits.is_empty() || !route.endpoint.limited {
             return Ok(None);
         }
         let deployment = context.param("deployment");
@@ -292,7 +260,7 @@ impl Engine {
             path: context.request.path,
             scope: scope.limit_key(),
             decisions: scope.name.as_ref().map(|_| scope.conduct.decisions()),
-            cost: if self.limits.needs_cost() { endpoint.cost(context) } else { Cost::default() },
+            cost: if self.limits.needs_cost() { route.cost(context) } else { Cost::default() },
         };
         let mut limit_statuses = LimitStatuses::default();
         let reservation = self.limits.admit(&limit_request, &mut limit_statuses).await;

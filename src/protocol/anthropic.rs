@@ -17,7 +17,10 @@ use http::{
 use serde_json::{Map, Value, json};
 
 use self::message::MessageParts;
-use super::{Protocol, Rendered, envelope::Envelope, events::RenderedEvents, forms, wants_stream};
+use super::{
+    Parsed, Protocol, Reader, Record, RenderContext, Rendered, StoredObjects, envelope::Envelope,
+    events::RenderedEvents, forms,
+};
 use crate::core::{
     context::RequestContext,
     error::ApiError,
@@ -114,21 +117,23 @@ impl Counts {
     }
 }
 
-impl Protocol for Messages {
+impl Reader for Messages {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         check::check(body, context)
     }
 
-    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
-        read::is_plain(body, tokens)
-    }
-
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         read::prompt(body, context.model().into_owned())
     }
+}
 
-    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        let omits = context.is_some_and(|context| context.members().is_ok_and(read::omits_thinking));
+impl Protocol for Messages {
+    fn parse<'r>(&'r self, body: json::Object<'r>, context: &RequestContext<'_>) -> Parsed<'r> {
+        Parsed::new(self, body, context, read::ready_made(body))
+    }
+
+    fn render(&self, reply: &Reply, context: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
+        let omits = context.is_some_and(|context| read::omits_thinking(context.parsed.body));
         let parts = match context {
             Some(context) => MessageParts::new(reply, omits, &mut context.random.borrow_mut()),
             // Replies for all plain requests have no calls and no thinking, so nothing is drawn.
@@ -190,20 +195,20 @@ impl RenderedMessage {
 }
 
 impl Rendered for RenderedMessage {
-    fn record(&self, context: &RequestContext<'_>) -> Value {
-        serde_json::from_slice(&self.full(context)).unwrap_or_default()
+    fn record(&self, context: RenderContext<'_, '_>) -> Record {
+        Record::of_json(&self.full(&context))
     }
 
-    fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let Some(stream) = self.stream.as_ref().filter(|_| wants_stream(context)) else {
-            return Response::ok("application/json", Body::Full(self.full(context)));
+    fn respond(&self, context: RenderContext<'_, '_>, _: &dyn StoredObjects) -> Result<Response, ApiError> {
+        let Some(stream) = self.stream.as_ref().filter(|_| context.parsed.options.stream) else {
+            return Ok(Response::ok("application/json", Body::Full(self.full(&context))));
         };
         let headers = vec![
             (CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
             (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         ];
-        let stream = stream.stream(Some(self.start(context)));
+        let stream = stream.stream(Some(self.start(&context)));
         let stream = response::EventStream::written(stream, StreamFormat::Named);
-        Response::new(StatusCode::OK, headers, Body::Stream(stream))
+        Ok(Response::new(StatusCode::OK, headers, Body::Stream(stream)))
     }
 }

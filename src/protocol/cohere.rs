@@ -13,9 +13,9 @@ use serde_json::{Map, Value, json};
 
 use self::render::ChatParts;
 use super::{
-    Protocol, Rendered,
+    Parsed, Protocol, Reader, Record, RenderContext, Rendered, StoredObjects,
     events::{RenderedEvents, event_data},
-    forms, wants_stream,
+    forms,
 };
 use crate::core::{
     context::RequestContext,
@@ -44,7 +44,7 @@ struct Chat {
     id: Arc<Template>,
 }
 
-impl Protocol for Chat {
+impl Reader for Chat {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         match (body.get("max_tokens").and_then(json::Value::as_u64), context.model_facts()) {
             (Some(requested), Some(facts)) => facts.check_max_tokens("max_tokens", requested),
@@ -52,15 +52,17 @@ impl Protocol for Chat {
         }
     }
 
-    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
-        read::is_plain(body, tokens)
-    }
-
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         read::prompt(body, context.model().into_owned())
     }
+}
 
-    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+impl Protocol for Chat {
+    fn parse<'r>(&'r self, body: json::Object<'r>, context: &RequestContext<'_>) -> Parsed<'r> {
+        Parsed::new(self, body, context, read::ready_made(body))
+    }
+
+    fn render(&self, reply: &Reply, context: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
         let parts = match context {
             Some(context) => ChatParts::new(reply, &mut context.random.borrow_mut()),
             // Replies for all plain requests have no calls, so nothing is drawn.
@@ -104,23 +106,23 @@ impl RenderedChat {
 }
 
 impl Rendered for RenderedChat {
-    fn record(&self, context: &RequestContext<'_>) -> Value {
-        serde_json::from_slice(&self.full(context)).unwrap_or_default()
+    fn record(&self, context: RenderContext<'_, '_>) -> Record {
+        Record::of_json(&self.full(&context))
     }
 
-    fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let Some(stream) = self.stream.as_ref().filter(|_| wants_stream(context)) else {
-            return Response::ok("application/json", Body::Full(self.full(context)));
+    fn respond(&self, context: RenderContext<'_, '_>, _: &dyn StoredObjects) -> Result<Response, ApiError> {
+        let Some(stream) = self.stream.as_ref().filter(|_| context.parsed.options.stream) else {
+            return Ok(Response::ok("application/json", Body::Full(self.full(&context))));
         };
-        let events = stream.stream(Some(self.start(context)));
-        let (content_type, stream) = match wants_lines(context) {
+        let events = stream.stream(Some(self.start(&context)));
+        let (content_type, stream) = match wants_lines(&context) {
             true => {
                 let lines = WrittenEvents::new(events).filter_map(line);
                 ("application/stream+json", response::EventStream::new(lines, StreamFormat::Lines))
             }
             false => ("text/event-stream", response::EventStream::written(events, StreamFormat::Named)),
         };
-        Response::ok(content_type, Body::Stream(stream))
+        Ok(Response::ok(content_type, Body::Stream(stream)))
     }
 }
 

@@ -20,7 +20,9 @@ use self::{
     render::{ChunkStream, Chunks, EndpointStyle, Message},
     usage::JsonLayout,
 };
-use super::{Protocol, Rendered, envelope::LAYOUT, events::RenderTime};
+use super::{
+    Parsed, Protocol, Reader, Record, RenderContext, Rendered, StoredObjects, envelope::LAYOUT, events::RenderTime,
+};
 use crate::core::{
     context::RequestContext,
     error::ApiError,
@@ -109,28 +111,29 @@ impl Form {
     }
 }
 
-impl Protocol for Generate {
+impl Reader for Generate {
     fn check(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         check::check(body)
     }
 
-    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
-        read::is_plain(body, tokens)
-    }
-
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         read::prompt(body, context.model().into_owned())
     }
+}
 
-    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        let model = context.map(RequestContext::model).unwrap_or_default();
-        let form = context.map(Form::requested);
-        let body = context.and_then(|context| context.members().ok());
-        let unquoted = body.is_some_and(read::wants_enum_text);
+impl Protocol for Generate {
+    fn parse<'r>(&'r self, body: json::Object<'r>, context: &RequestContext<'_>) -> Parsed<'r> {
+        Parsed::new(self, body, context, read::ready_made(body))
+    }
+
+    fn render(&self, reply: &Reply, context: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
+        let model = context.as_ref().map(|context| context.model()).unwrap_or_default();
+        let form = context.map(|context| Form::requested(&context));
+        let unquoted = context.is_some_and(|context| read::wants_enum_text(context.parsed.body));
         // Responses are stored in full form.
-        let is_stored = || body.and_then(|body| body.get("store")).and_then(json::Value::as_bool) == Some(true);
+        let is_stored = || context.is_some_and(|context| context.parsed.store == Some(true));
         let needs = |wanted| form.is_none_or(|form| form == wanted);
-        let candidates = context.map_or_else(
+        let candidates = context.as_ref().map_or_else(
             || render::candidates(reply, &model, unquoted, None),
             |context| render::candidates(reply, &model, unquoted, Some(&mut context.random.borrow_mut())),
         );
@@ -180,22 +183,22 @@ impl RenderedContent {
 }
 
 impl Rendered for RenderedContent {
-    fn record(&self, context: &RequestContext<'_>) -> Value {
-        serde_json::from_slice(&self.full(context)).unwrap_or_default()
+    fn record(&self, context: RenderContext<'_, '_>) -> Record {
+        Record::of_json(&self.full(&context))
     }
 
-    fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let form = Form::requested(context);
+    fn respond(&self, context: RenderContext<'_, '_>, _: &dyn StoredObjects) -> Result<Response, ApiError> {
+        let form = Form::requested(&context);
         let (content_type, content) = match form {
-            Form::Full => ("application/json; charset=UTF-8", Body::Full(self.full(context).into())),
-            Form::Events => ("text/event-stream", Body::Stream(self.stream(form, context))),
-            Form::Array => ("application/json", Body::Stream(self.stream(form, context))),
+            Form::Full => ("application/json; charset=UTF-8", Body::Full(self.full(&context).into())),
+            Form::Events => ("text/event-stream", Body::Stream(self.stream(form, &context))),
+            Form::Array => ("application/json", Body::Stream(self.stream(form, &context))),
         };
         let mut response = Response::ok(content_type, content);
         if form != Form::Full {
             response.headers.push((CONTENT_DISPOSITION, HeaderValue::from_static("attachment")));
         }
-        response
+        Ok(response)
     }
 }
 

@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Protocol, Rendered, object_or_empty};
+use super::{
+    Parsed, Protocol, Reader, ReadyMade, Record, RenderContext, Rendered, ResponseOptions, StoredObjects,
+    object_or_empty,
+};
 use crate::core::{
     context::RequestContext,
     error::ApiError,
@@ -60,32 +63,39 @@ struct Ollama {
     prefix: Arc<Template>,
 }
 
-/// Returns true if a request wants a stream, which is Ollama's default.
-fn wants_stream(body: json::Object<'_>) -> bool {
-    body.get("stream").and_then(json::Value::as_bool) != Some(false)
-}
-
-impl Protocol for Ollama {
+impl Reader for Ollama {
     fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
 
-    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
-        read::is_plain(body, tokens) && !(self.kind == Kind::Generate && read::only_loads(body))
-    }
-
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         match self.kind {
             Kind::Chat => read::chat(body, context.model().into_owned()),
             Kind::Generate => read::generate(body, context.model().into_owned()),
         }
     }
+}
 
-    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        let only_loads = context.and_then(|context| context.members().ok()).is_some_and(|body| match self.kind {
+impl Ollama {
+    /// Returns true if a request only loads the model.
+    fn only_loads(&self, body: json::Object<'_>) -> bool {
+        match self.kind {
             Kind::Chat => body.get("messages").is_none_or(|messages| messages.items().is_empty()),
             Kind::Generate => read::only_loads(body),
-        });
+        }
+    }
+}
+
+impl Protocol for Ollama {
+    fn parse<'r>(&'r self, body: json::Object<'r>, _: &RequestContext<'_>) -> Parsed<'r> {
+        let ready_made = if self.only_loads(body) { ReadyMade::None } else { read::ready_made(body) };
+        // A stream is the default.
+        let stream = body.get("stream").and_then(json::Value::as_bool) != Some(false);
+        Parsed::with_options(self, body, ready_made, ResponseOptions { stream, ..ResponseOptions::default() })
+    }
+
+    fn render(&self, reply: &Reply, context: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
+        let only_loads = context.is_some_and(|context| self.only_loads(context.parsed.body));
         let content = match context {
             Some(context) => LineContent::new(self.kind, reply, only_loads, &mut context.random.borrow_mut()),
             // Replies for all plain requests have no calls, so nothing is drawn.
@@ -201,23 +211,23 @@ impl RenderedLines {
 }
 
 impl Rendered for RenderedLines {
-    fn record(&self, context: &RequestContext<'_>) -> Value {
-        serde_json::from_slice(&self.full(context)).unwrap_or_default()
+    fn record(&self, context: RenderContext<'_, '_>) -> Record {
+        Record::of_json(&self.full(&context))
     }
 
-    fn respond(&self, context: &RequestContext<'_>) -> Response {
-        if !context.members().is_ok_and(wants_stream) {
-            return Response::ok("application/json; charset=utf-8", Body::Full(self.full(context).into()));
+    fn respond(&self, context: RenderContext<'_, '_>, _: &dyn StoredObjects) -> Result<Response, ApiError> {
+        if !context.parsed.options.stream {
+            return Ok(Response::ok("application/json; charset=utf-8", Body::Full(self.full(&context).into())));
         }
         let list = OllamaLines {
             thinking: self.content.thinking.cursor(),
             text: self.content.text.cursor(),
             content: Arc::clone(&self.content),
-            prefix: self.prefix(context),
+            prefix: self.prefix(&context),
             remaining: 2,
         };
         let body = Body::Stream(response::EventStream::new(list, StreamFormat::Lines));
-        Response::ok("application/x-ndjson", body)
+        Ok(Response::ok("application/x-ndjson", body))
     }
 }
 

@@ -372,7 +372,7 @@ mod tests {
         let fixtures = Fixtures::load(None).unwrap();
         let (endpoint, _) = fixtures.find(&method, path).endpoint.unwrap();
         with_context_of(r#"{"metadata": {"a": "b"}}"#, |context| {
-            let response = endpoint.respond(context, state)?;
+            let response = endpoint.respond(None, context, state)?;
             let Body::Full(body) = response.body else { panic!() };
             Ok(serde_json::from_slice(&body).unwrap())
         })

@@ -296,9 +296,10 @@ mod tests {
         ]))
         .unwrap();
         let set = RuleSet::new(rules);
-        let (body, request) = (json::Object::default(), chat_request());
+        let (body, request, prompt) = (json::Object::default(), chat_request(), Prompt::default());
+        let read = || &prompt;
         let faults_for = |model: &'static str| {
-            let input = MatchInput::new(body, model.into(), &request, &Prompt::default);
+            let input = MatchInput::new(body, model.into(), &request, &read);
             texts(set.faults_for(model, "", &input))
         };
         assert_eq!(faults_for("429"), ["429", "ttft=1s"]);
@@ -316,8 +317,9 @@ mod tests {
         put(&rules, Some("mine"), &json!({"fault": "gzip"})).unwrap();
         let all: Vec<_> = rules.list().into_iter().map(|live| (live.id, live.rule.json()["fault"].clone())).collect();
         assert_eq!(all, [("mine".into(), json!("gzip")), (second.id.clone(), json!("hang")), (first.id, json!("429"))]);
-        let (body, request) = (json::Object::default(), chat_request());
-        let faults = rules.faults_for(&MatchInput::new(body, "o3".into(), &request, &Prompt::default));
+        let (body, request, prompt) = (json::Object::default(), chat_request(), Prompt::default());
+        let read = || &prompt;
+        let faults = rules.faults_for(&MatchInput::new(body, "o3".into(), &request, &read));
         assert_eq!(texts(faults.iter().map(|(_, fault)| fault)), ["gzip", "hang", "429"]);
         assert!(rules.delete(&second.id) && !rules.delete(&second.id));
         assert!(

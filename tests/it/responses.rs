@@ -381,3 +381,24 @@ fn stream_faults_apply_to_the_event_kinds_of_responses() {
         serde_json::from_str(broken.text().trim().strip_prefix("event: error\ndata: ").unwrap()).unwrap();
     assert_eq!((&error["type"], &error["error"]["type"]), (&json!("error"), &json!("server_error")));
 }
+
+#[test]
+fn a_wrapped_endpoint_continues_a_response_too() {
+    let endpoint = json!({
+        "like": "openai/responses.json",
+        "routes": ["POST /filtered/responses"],
+        "dialect": "filtered",
+        "head": {"of": "openai-responses", "prompt": {}, "said": {}, "blocked": {}},
+    });
+    let replies = json!([{"when": {"turn": 2}, "text": "second turn"}, {"text": "first turn"}]);
+    let files = [("openai/filtered.json", &*endpoint.to_string()), ("replies.json", &*replies.to_string())];
+    let directory = Directory::with(&files);
+    let server = serve(Config { fixtures: Some(directory.path().to_owned()), ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    let mut ask = |members: &Value| connection.post("/filtered/responses", &body(members).to_string()).json();
+    let first = ask(&json!({}));
+    let second = ask(&json!({"previous_response_id": first["id"]}));
+    assert_eq!(second["output"][0]["content"][0]["text"], "second turn", "{second}");
+    let unknown = ask(&json!({"previous_response_id": "resp_0"}));
+    assert!(unknown["error"]["message"].as_str().unwrap().contains("resp_0"), "{unknown}");
+}

@@ -11,8 +11,7 @@ use crate::{
         request::{Headers, Request, RequestBody},
         secret,
     },
-    engine::{Engine, Entry, Outcome},
-    fixtures::Target,
+    engine::{Engine, Entry, Outcome, prepare::Prepared},
     traffic::{
         matcher::{MatchInput, Matcher, RecordedEnd, RequestRecord},
         mismatch::Mismatch,
@@ -95,13 +94,11 @@ impl Engine {
     /// Passes an entry to `read` as the request that the pipeline saw.
     fn with_input<T>(&self, entry: &Entry, matcher: &Matcher, read: impl FnOnce(&MatchInput<'_, '_>) -> T) -> T {
         let headers = EntryHeaders(entry);
-        let (path, faults) = self.faults.split_path(entry.path());
-        let header_route = self.fixtures.header_route(path, &headers);
         // Most conditions are about the rest. The body is copied for those that are about it.
         let body = if matcher.reads_body() { Bytes::copy_from_slice(entry.body()) } else { Bytes::new() };
         let request = Request {
             method: entry.method(),
-            path: header_route.as_deref().unwrap_or(path),
+            path: entry.path(),
             query: entry.query(),
             headers: &headers,
             client: entry.client(),
@@ -109,13 +106,13 @@ impl Engine {
             body: RequestBody::Whole(body),
             files: &[],
         };
-        let mut context = self.context_with(&request, faults, Random::seeded(0));
-        let Target { endpoint, .. } = self.fixtures.find(request.method, request.path);
-        let endpoint = endpoint.ok().map(|(endpoint, params)| {
-            context.set_params(params);
-            endpoint
-        });
-        let read_prompt = || endpoint.and_then(|endpoint| endpoint.prompt(&context)).unwrap_or_else(Prompt::default);
+        let (path, faults) = self.route_path(&request);
+        let request = Request { path: &path, ..request.clone() };
+        let document = request.document();
+        let Prepared { context, route, .. } = self.prepare(&request, &document, faults, Random::seeded(0));
+        let parsed = route.as_ref().ok().and_then(|route| route.parsed(&context));
+        let no_prompt = Prompt::default();
+        let read_prompt = || parsed.map_or(&no_prompt, |parsed| parsed.prompt(&context));
         let members: json::Object<'_> = context.members().unwrap_or_default();
         let record = RequestRecord {
             end: entry.end().map(|end| RecordedEnd {

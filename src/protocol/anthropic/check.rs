@@ -15,7 +15,7 @@ use crate::core::{
 const DOCS: &str =
     "Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking";
 
-/// See [`super::Protocol::check`].
+/// See [`crate::protocol::Reader::check`].
 pub(super) fn check(body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
     let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
     // The SDK's tool runner sends a thread. After this error it sends all messages instead.

@@ -6,18 +6,33 @@ use crate::core::{
     json,
     prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn},
 };
+use crate::protocol::ReadyMade;
 
-/// Members that change a reply whenever they are present. [`is_plain`] has the rules for further members.
-const CHANGING_MEMBERS: [&[u8]; 3] = [b"stop_sequences", b"output_config", b"output_format"];
+/// Members that never change a reply. [`ready_made`] has the rules for further members.
+const IGNORED: [&[u8]; 14] = [
+    b"model",
+    b"messages",
+    b"system",
+    b"stream",
+    b"temperature",
+    b"top_p",
+    b"top_k",
+    b"tools",
+    b"metadata",
+    b"service_tier",
+    b"anthropic_version",
+    b"anthropic_beta",
+    b"inference_geo",
+    b"cache_control",
+];
 
-/// See [`super::Protocol::is_plain`].
-pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
-    body.iter().all(|(key, value)| match key {
-        _ if value.text() == b"null" => true,
-        b"max_tokens" => value.as_u64().is_some_and(|most| most >= tokens),
-        b"thinking" => kind(value).as_deref() == Some("disabled"),
-        b"tool_choice" => matches!(kind(value).as_deref(), Some("auto" | "none")),
-        key => !CHANGING_MEMBERS.contains(&key),
+/// Returns the ready-made replies that a request can be answered with.
+pub(super) fn ready_made(body: json::Object<'_>) -> ReadyMade {
+    ReadyMade::of(body, |key, value| match key {
+        b"max_tokens" => ReadyMade::up_to(value),
+        b"thinking" => ReadyMade::all_if(kind(value).as_deref() == Some("disabled")),
+        b"tool_choice" => ReadyMade::all_if(matches!(kind(value).as_deref(), Some("auto" | "none"))),
+        key => ReadyMade::all_if(IGNORED.contains(&key)),
     })
 }
 
@@ -33,7 +48,7 @@ pub(super) fn omits_thinking(body: json::Object<'_>) -> bool {
     display.is_some_and(|display| display == "omitted")
 }
 
-/// See [`super::Protocol::read`].
+/// See [`crate::protocol::Reader::prompt`].
 pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     let value = |name: &str| body.get(name).and_then(json::Value::to_value).unwrap_or_default();
     let choice = value("tool_choice");
@@ -135,7 +150,7 @@ mod tests {
     }
 
     fn plain(body: &Value) -> bool {
-        is_plain(json::Document::read(body.to_string().as_bytes()).unwrap().members(), 10)
+        ready_made(json::Document::read(body.to_string().as_bytes()).unwrap().members()).allows(10)
     }
 
     #[test]

@@ -22,9 +22,9 @@ use crate::{
         response::{self, Body, Response, StreamFormat},
     },
     protocol::{
-        Protocol, Rendered,
+        Parsed, Protocol, Reader, Record, RenderContext, Rendered, StoredObjects,
         events::{EventLists, Events},
-        forms, wants_stream,
+        forms,
     },
 };
 
@@ -57,7 +57,7 @@ struct Converse {
     metrics: Option<Value>,
 }
 
-impl Protocol for Converse {
+impl Reader for Converse {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         let most =
             body.get("inferenceConfig").and_then(json::Value::members).and_then(|inference| inference.get("maxTokens"));
@@ -67,15 +67,17 @@ impl Protocol for Converse {
         }
     }
 
-    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
-        read::is_plain(body, tokens)
-    }
-
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         read::prompt(body, context.model().into_owned())
     }
+}
 
-    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+impl Protocol for Converse {
+    fn parse<'r>(&'r self, body: json::Object<'r>, context: &RequestContext<'_>) -> Parsed<'r> {
+        Parsed::new(self, body, context, read::ready_made(body))
+    }
+
+    fn render(&self, reply: &Reply, context: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
         let parts = match context {
             Some(context) => ConverseParts::new(reply, &mut context.random.borrow_mut()),
             // Replies for all plain requests have no calls and no reasoning, so nothing is drawn.
@@ -110,13 +112,13 @@ struct RenderedConverse {
 }
 
 impl Rendered for RenderedConverse {
-    fn record(&self, _: &RequestContext<'_>) -> Value {
-        serde_json::from_slice(&self.full).unwrap_or_default()
+    fn record(&self, _: RenderContext<'_, '_>) -> Record {
+        Record::of_json(&self.full)
     }
 
-    fn respond(&self, context: &RequestContext<'_>) -> Response {
-        if !wants_stream(context) {
-            return Response::ok("application/json", Body::Full(self.full.clone()));
+    fn respond(&self, context: RenderContext<'_, '_>, _: &dyn StoredObjects) -> Result<Response, ApiError> {
+        if !context.parsed.options.stream {
+            return Ok(Response::ok("application/json", Body::Full(self.full.clone())));
         }
         let random = context.random.borrow_mut().fork();
         let list = ConverseEvents { framing: self.framing, events: Events::new(&self.events), random };
@@ -124,6 +126,6 @@ impl Rendered for RenderedConverse {
             EventFraming::Frames => ("application/vnd.amazon.eventstream", StreamFormat::Binary),
             EventFraming::Nested => ("text/event-stream", StreamFormat::Data("\n")),
         };
-        Response::ok(content_type, Body::Stream(response::EventStream::new(list, format)))
+        Ok(Response::ok(content_type, Body::Stream(response::EventStream::new(list, format))))
     }
 }

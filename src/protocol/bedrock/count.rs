@@ -1,6 +1,8 @@
 //! `bedrock-count-tokens`: the number of tokens that a conversation, or the body of another request, would cost. The
 //! envelope is that of `count-tokens`, without `of`.
 
+use std::sync::Arc;
+
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use serde_json::{Map, Value};
 
@@ -14,7 +16,7 @@ use crate::{
         reply::Reply,
     },
     protocol::{
-        Protocol, Rendered,
+        Parsed, Protocol, Reader, RenderContext, Rendered,
         wrap::count_tokens::{CountResponse, count_tokens},
     },
 };
@@ -29,19 +31,15 @@ pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn
 /// The request to count: a conversation or the body of another request, nested in `input`.
 struct CountInput(Box<dyn Protocol>);
 
-impl Protocol for CountInput {
+impl Reader for CountInput {
     fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
 
-    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
-        self.0.is_plain(body, tokens)
-    }
-
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         let input = body.get("input").and_then(json::Value::members).unwrap_or_default();
         if let Some(conversation) = input.get("converse").and_then(json::Value::members) {
-            return self.0.read(conversation, context);
+            return self.0.parse(conversation, context).prompt(context).clone();
         }
         // The body of an InvokeModel is in any model's protocol: its bytes are counted.
         let encoded =
@@ -50,8 +48,14 @@ impl Protocol for CountInput {
         let turn = Turn { text: String::from_utf8_lossy(&text).into_owned(), ..Turn::default() };
         Prompt { model: context.model().into_owned(), turns: vec![turn], ..Prompt::default() }
     }
+}
 
-    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+impl Protocol for CountInput {
+    fn parse<'r>(&'r self, body: json::Object<'r>, context: &RequestContext<'_>) -> Parsed<'r> {
+        Parsed { reader: self, ..self.0.parse(body, context) }
+    }
+
+    fn render(&self, reply: &Reply, context: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
         self.0.render(reply, context)
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::protocol::ReadyMade;
 use crate::{
     core::{
         json,
@@ -10,16 +11,31 @@ use crate::{
     protocol::openai::chat::read::{list, tools, turn},
 };
 
-/// Members that change a reply whenever they are present. [`is_plain`] has the rules for further members.
-const CHANGING_MEMBERS: [&[u8]; 3] = [b"stop_sequences", b"response_format", b"tool_choice"];
+/// Members that never change a reply. [`ready_made`] has the rules for further members.
+const IGNORED: [&[u8]; 15] = [
+    b"model",
+    b"messages",
+    b"stream",
+    b"temperature",
+    b"p",
+    b"k",
+    b"seed",
+    b"frequency_penalty",
+    b"presence_penalty",
+    b"tools",
+    b"strict_tools",
+    b"documents",
+    b"citation_options",
+    b"safety_mode",
+    b"priority",
+];
 
-/// See [`crate::protocol::Protocol::is_plain`].
-pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
-    body.iter().all(|(key, value)| match key {
-        _ if value.text() == b"null" => true,
-        b"max_tokens" => value.as_u64().is_some_and(|most| most >= tokens),
-        b"thinking" => !thinks(Some(value)),
-        key => !CHANGING_MEMBERS.contains(&key),
+/// Returns the ready-made replies that a request can be answered with.
+pub(super) fn ready_made(body: json::Object<'_>) -> ReadyMade {
+    ReadyMade::of(body, |key, value| match key {
+        b"max_tokens" => ReadyMade::up_to(value),
+        b"thinking" => ReadyMade::all_if(!thinks(Some(value))),
+        key => ReadyMade::all_if(IGNORED.contains(&key)),
     })
 }
 
@@ -28,7 +44,7 @@ fn thinks(thinking: Option<json::Value<'_>>) -> bool {
     kind.is_some_and(|kind| kind == "enabled")
 }
 
-/// See [`crate::protocol::Protocol::read`].
+/// See [`crate::protocol::Reader::prompt`].
 pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     let value = |name: &str| body.get(name).and_then(json::Value::to_value).filter(|value| !value.is_null());
     let (tools, tool_choice) = tools(&|name| match (name, value(name)) {
@@ -106,7 +122,8 @@ mod tests {
 
     #[test]
     fn requests_that_change_no_reply_are_plain() {
-        let plain = |body: Value| is_plain(json::Document::read(body.to_string().as_bytes()).unwrap().members(), 10);
+        let plain =
+            |body: Value| ready_made(json::Document::read(body.to_string().as_bytes()).unwrap().members()).allows(10);
         assert!(plain(json!({"max_tokens": 10, "thinking": {"type": "disabled"}, "stop_sequences": null})));
         for body in [json!({"max_tokens": 9}), json!({"thinking": {"type": "enabled"}}), json!({"tool_choice": "NONE"})]
         {

@@ -10,7 +10,7 @@ use crate::core::{
 /// The roles of a turn, as JSON. A turn without a role is the user's.
 const ROLES: [&[u8]; 4] = [br#""user""#, br#""model""#, br#""function""#, br#""""#];
 
-/// See [`super::Protocol::check`].
+/// See [`crate::protocol::Reader::check`].
 pub(super) fn check(body: json::Object<'_>) -> Result<(), ApiError> {
     let inner = nested_request(body);
     let body = inner.unwrap_or(body);

@@ -10,31 +10,50 @@ use crate::core::{
     prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn},
     reply::ToolKind,
 };
+use crate::protocol::ReadyMade;
 
 /// Maximum number of candidates.
 const MAX_CANDIDATES: u64 = 8;
 
-/// See [`super::Protocol::is_plain`].
-pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
-    body.iter().all(|(key, value)| match key {
-        _ if value.text() == b"null" => true,
-        b"generationConfig" | b"generation_config" => {
-            value.members().is_some_and(|config| config.iter().all(|(key, value)| is_plain_setting(key, value, tokens)))
-        }
-        b"toolConfig" | b"tool_config" | b"store" => false,
-        _ => true,
+/// Returns the ready-made replies that a request can be answered with.
+pub(super) fn ready_made(body: json::Object<'_>) -> ReadyMade {
+    ReadyMade::of(body, |key, value| match key {
+        b"generationConfig" | b"generation_config" => match value.members() {
+            Some(config) => ReadyMade::of(config, ready_made_by_setting),
+            None => ReadyMade::None,
+        },
+        b"contents"
+        | b"systemInstruction"
+        | b"system_instruction"
+        | b"tools"
+        | b"safetySettings"
+        | b"safety_settings"
+        | b"labels"
+        | b"model" => ReadyMade::All,
+        _ => ReadyMade::None,
     })
 }
 
-fn is_plain_setting(key: &[u8], value: json::Value<'_>, tokens: u64) -> bool {
+fn ready_made_by_setting(key: &[u8], value: json::Value<'_>) -> ReadyMade {
     match key {
-        _ if value.text() == b"null" => true,
-        b"candidateCount" | b"candidate_count" => value.text() == b"1",
-        b"maxOutputTokens" | b"max_output_tokens" => value.as_u64().is_some_and(|most| most >= tokens),
-        b"responseMimeType" | b"response_mime_type" => value.text() == br#""text/plain""#,
-        b"stopSequences" | b"stop_sequences" | b"thinkingConfig" | b"thinking_config" => false,
-        b"responseSchema" | b"response_schema" | b"responseJsonSchema" | b"response_json_schema" => false,
-        _ => true,
+        b"candidateCount" | b"candidate_count" => ReadyMade::all_if(value.text() == b"1"),
+        b"maxOutputTokens" | b"max_output_tokens" => ReadyMade::up_to(value),
+        b"responseMimeType" | b"response_mime_type" => ReadyMade::all_if(value.text() == br#""text/plain""#),
+        b"responseModalities"
+        | b"response_modalities"
+        | b"mediaResolution"
+        | b"media_resolution"
+        | b"temperature"
+        | b"topP"
+        | b"top_p"
+        | b"topK"
+        | b"top_k"
+        | b"seed"
+        | b"presencePenalty"
+        | b"presence_penalty"
+        | b"frequencyPenalty"
+        | b"frequency_penalty" => ReadyMade::All,
+        _ => ReadyMade::None,
     }
 }
 
@@ -78,7 +97,7 @@ pub(super) fn nested_request<'a>(body: json::Object<'a>) -> Option<json::Object<
     get(body, "generateContentRequest")?.members()
 }
 
-/// See [`super::Protocol::read`].
+/// See [`crate::protocol::Reader::prompt`].
 pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     let inner = nested_request(body);
     let body = inner.unwrap_or(body);
@@ -218,7 +237,7 @@ mod tests {
 
     fn plain(config: &Value) -> bool {
         let text = json!({"contents": [], "generationConfig": config}).to_string();
-        is_plain(json::Document::read(text.as_bytes()).unwrap().members(), 11)
+        ready_made(json::Document::read(text.as_bytes()).unwrap().members()).allows(11)
     }
 
     #[test]

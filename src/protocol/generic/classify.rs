@@ -1,6 +1,8 @@
 //! `classify`: a label for each text. The labels come from examples in the request; the label of the example with the
 //! most similar words is chosen. The envelope's `whole` is the response, with `{{part.results}}` and `{{part.count}}`.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -14,7 +16,7 @@ use crate::core::{
     response::{Body, Response},
 };
 use crate::protocol::{
-    ComputedReply, TokenCounter,
+    ComputedReply, Reader, TokenCounter,
     shape::{Placeholders, Shape, put_number},
 };
 
@@ -105,7 +107,7 @@ fn result(input: &str, labels: &[Label], id: &str) -> Value {
     })
 }
 
-impl ComputedReply for Classify {
+impl Reader for Classify {
     fn check(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         let labels = labels(body);
         let few = labels.iter().filter(|label| label.examples.len() < MIN_EXAMPLES).map(|label| label.name.as_str());
@@ -122,10 +124,16 @@ impl ComputedReply for Classify {
         }
     }
 
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         let turn = |text| Turn { role: Role::Text, text, ..Turn::default() };
         let turns = inputs(body).into_iter().map(turn).collect();
         Prompt { model: context.model().into_owned(), turns, ..Prompt::default() }
+    }
+}
+
+impl ComputedReply for Classify {
+    fn reader(&self) -> &dyn Reader {
+        self
     }
 
     fn respond(
@@ -177,7 +185,7 @@ mod tests {
         let outcome = |labels: &[&str]| {
             let examples: Vec<_> = labels.iter().map(|label| json!({"text": "a", "label": label})).collect();
             let body = json!({"inputs": ["x"], "examples": examples}).to_string();
-            with_context_of(&body, |context| protocol.check(context.members().unwrap(), context))
+            with_context_of(&body, |context| protocol.reader().check(context.members().unwrap(), context))
         };
         assert_eq!(outcome(&["a", "b", "a", "b"]), Ok(()));
         assert!(matches!(outcome(&["a", "a"]), Err(ApiError::BrokenRule { .. })));

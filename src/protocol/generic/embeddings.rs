@@ -21,11 +21,14 @@ mod read;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use self::read::{InputPaths, InputText};
+use crate::protocol::Reader;
 use crate::protocol::{
     ComputedReply, TokenCounter,
     path::JsonPath,
@@ -183,7 +186,7 @@ impl Embeddings {
     }
 }
 
-impl ComputedReply for Embeddings {
+impl Reader for Embeddings {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         let param = |path: &JsonPath| path.as_str().to_owned();
         let Some((n, value)) = self.paths.find(body) else {
@@ -218,7 +221,7 @@ impl ComputedReply for Embeddings {
         }
     }
 
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         let model = context.model().into_owned();
         let turn = |input: InputText<'_>| Turn { role: Role::Text, text: input.text, ..Turn::default() };
         Prompt { turns: self.paths.all(body, &model).into_iter().map(turn).collect(), model, ..Prompt::default() }
@@ -228,6 +231,12 @@ impl ComputedReply for Embeddings {
         let inputs = self.paths.all(body, &context.model());
         let estimate = |input: &InputText<'_>| input.tokens.unwrap_or(input.text.chars().count().div_ceil(4) as u64);
         Cost { input: inputs.iter().map(estimate).sum(), output: 0 }
+    }
+}
+
+impl ComputedReply for Embeddings {
+    fn reader(&self) -> &dyn Reader {
+        self
     }
 
     fn respond(

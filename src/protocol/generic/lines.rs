@@ -3,6 +3,8 @@
 //! The envelope's `lines` are JSON with slots. A request with `"stream": false` gets only the last. Without lines the
 //! response has no body.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -16,7 +18,7 @@ use crate::core::{
     response::{Body, EventKind, EventStream, Response, StreamEvent, StreamFormat},
     template::{AllowedSlots, Layout, Template},
 };
-use crate::protocol::{ComputedReply, TokenCounter};
+use crate::protocol::{ComputedReply, Reader, TokenCounter};
 
 /// The envelope in a fixture.
 #[derive(Deserialize)]
@@ -36,18 +38,24 @@ pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn
     Ok(Box::new(Lines(envelope.lines.iter().enumerate().map(compile).collect::<Result<_, _>>()?)))
 }
 
-impl ComputedReply for Lines {
+impl Reader for Lines {
     fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
 
     /// Returns a prompt without turns: the model is not involved.
-    fn read(&self, _: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, _: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         Prompt { model: context.model().into_owned(), ..Prompt::default() }
     }
 
     fn cost(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Cost {
         Cost::default()
+    }
+}
+
+impl ComputedReply for Lines {
+    fn reader(&self) -> &dyn Reader {
+        self
     }
 
     fn respond(

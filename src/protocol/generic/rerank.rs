@@ -12,7 +12,7 @@
 //! - `result`: one result, with `{{part.index}}` and `{{part.score}}`;
 //! - `document`: its further members when documents are returned, with `{{part.document}}` for the text.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -27,7 +27,7 @@ use crate::core::{
     response::{Body, Response},
 };
 use crate::protocol::{
-    Protocol, Rendered,
+    Parsed, Protocol, Reader, ReadyMade, Record, RenderContext, Rendered, ReplySource, StoredObjects,
     path::JsonPath,
     shape::{Placeholders, Shape, put_items, put_number},
 };
@@ -128,7 +128,7 @@ pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn
 }
 
 struct Rerank {
-    variants: std::sync::Arc<[Variant]>,
+    variants: Arc<[Variant]>,
 }
 
 /// Returns the first variant that matches a request.
@@ -169,7 +169,7 @@ pub(in crate::protocol) fn score(query: &HashSet<String>, document: &str) -> f64
     (cosine * 1e7).round() / 1e7
 }
 
-impl Protocol for Rerank {
+impl Reader for Rerank {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         match matching_variant(&self.variants, body, &context.model()) {
             Some(_) => Ok(()),
@@ -177,12 +177,7 @@ impl Protocol for Rerank {
         }
     }
 
-    /// Always true: a script's own usage does not depend on the request.
-    fn is_plain(&self, _: json::Object<'_>, _: u64) -> bool {
-        true
-    }
-
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         let model = context.model().into_owned();
         let texts = matching_variant(&self.variants, body, &model).map(|variant| {
             let query = variant.file.query.first(body).and_then(json::Value::as_str).unwrap_or_default().into_owned();
@@ -191,12 +186,15 @@ impl Protocol for Rerank {
         let turns = texts.into_iter().flatten().map(|text| Turn { text, ..Turn::default() }).collect();
         Prompt { model, turns, ..Prompt::default() }
     }
+}
 
-    fn delivers_reply(&self) -> bool {
-        false
+impl Protocol for Rerank {
+    fn parse<'r>(&'r self, body: json::Object<'r>, context: &RequestContext<'_>) -> Parsed<'r> {
+        // A script's own usage does not depend on the request.
+        Parsed { source: ReplySource::ScriptUsage, ..Parsed::new(self, body, context, ReadyMade::All) }
     }
 
-    fn render(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, _: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
         Box::new(RenderedRanking { variants: self.variants.clone(), tokens: reply.usage.prompt_tokens })
     }
 }
@@ -244,12 +242,12 @@ impl RenderedRanking {
 }
 
 impl Rendered for RenderedRanking {
-    fn record(&self, context: &RequestContext<'_>) -> Value {
-        serde_json::from_slice(&self.full(context).unwrap_or_default()).unwrap_or_default()
+    fn record(&self, context: RenderContext<'_, '_>) -> Record {
+        Record::of_json(&self.full(&context).unwrap_or_default())
     }
 
-    fn respond(&self, context: &RequestContext<'_>) -> Response {
-        Response::ok("application/json", Body::Full(self.full(context).unwrap_or_default().into()))
+    fn respond(&self, context: RenderContext<'_, '_>, _: &dyn StoredObjects) -> Result<Response, ApiError> {
+        Ok(Response::ok("application/json", Body::Full(self.full(&context).unwrap_or_default().into())))
     }
 }
 

@@ -33,10 +33,9 @@ use crate::core::{
     response::{self, Body, Response, StreamFormat},
 };
 use crate::protocol::{
-    Protocol, Rendered, object_or_empty,
+    Parsed, Protocol, Reader, ReadyMade, Record, RenderContext, Rendered, StoredObjects, object_or_empty,
     path::JsonPath,
     shape::{self, Placeholders, put_items, put_number},
-    wants_stream,
 };
 
 /// The envelope in a fixture.
@@ -230,7 +229,7 @@ impl TextProtocol {
     }
 }
 
-impl Protocol for TextProtocol {
+impl Reader for TextProtocol {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         match (self.max_tokens(body), context.model_facts()) {
             (Some(requested), Some(facts)) => facts.check_max_tokens("max_tokens", requested),
@@ -238,11 +237,7 @@ impl Protocol for TextProtocol {
         }
     }
 
-    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
-        self.max_tokens(body).is_none_or(|most| most >= tokens) && self.stop(body).is_empty()
-    }
-
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         let text = self.paths.prompt.first(body).map(texts).unwrap_or_default().join("\n");
         Prompt {
             model: context.model().into_owned(),
@@ -254,8 +249,19 @@ impl Protocol for TextProtocol {
             ..Prompt::default()
         }
     }
+}
 
-    fn render(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+impl Protocol for TextProtocol {
+    fn parse<'r>(&'r self, body: json::Object<'r>, context: &RequestContext<'_>) -> Parsed<'r> {
+        // Nothing else of the request is read, so that nothing else can change the reply.
+        let ready_made = match self.stop(body).is_empty() {
+            true => self.max_tokens(body).map_or(ReadyMade::All, ReadyMade::UpTo),
+            false => ReadyMade::None,
+        };
+        Parsed::new(self, body, context, ready_made)
+    }
+
+    fn render(&self, reply: &Reply, _: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
         // The protocol has no reasoning.
         let blocks = reply.choices.first().map_or(&[][..], |choice| &choice.blocks);
         let mut output = blocks.iter().filter(|block| !matches!(block, Block::Reasoning(_)));
@@ -362,20 +368,20 @@ impl RenderedText {
 }
 
 impl Rendered for RenderedText {
-    fn record(&self, context: &RequestContext<'_>) -> Value {
-        serde_json::from_slice(&self.full(context)).unwrap_or_default()
+    fn record(&self, context: RenderContext<'_, '_>) -> Record {
+        Record::of_json(&self.full(&context))
     }
 
-    fn respond(&self, context: &RequestContext<'_>) -> Response {
+    fn respond(&self, context: RenderContext<'_, '_>, _: &dyn StoredObjects) -> Result<Response, ApiError> {
         let shapes = &self.shapes;
-        let Some(piece) = shapes.piece.as_ref().filter(|_| wants_stream(context)) else {
-            return Response::ok("application/json", Body::Full(self.full(context)));
+        let Some(piece) = shapes.piece.as_ref().filter(|_| context.parsed.options.stream) else {
+            return Ok(Response::ok("application/json", Body::Full(self.full(&context))));
         };
-        let render = |shape: &Option<Shape>| shape.as_ref().map(|shape| shape.render(context));
-        let (first, piece, call_shapes) = (render(&shapes.first), piece.render(context), self.call_shapes());
+        let render = |shape: &Option<Shape>| shape.as_ref().map(|shape| shape.render(&context));
+        let (first, piece, call_shapes) = (render(&shapes.first), piece.render(&context), self.call_shapes());
         let last = render(call_shapes.map_or(&shapes.last, |shapes| &shapes.last));
         let call_event = call_shapes.and_then(|shapes| render(&shapes.event));
-        let calls = call_shapes.map_or(NO_CALLS.to_vec(), |shapes| self.content.calls(shapes, context));
+        let calls = call_shapes.map_or(NO_CALLS.to_vec(), |shapes| self.content.calls(shapes, &context));
         let (content, framing) = (Arc::clone(&self.content), shapes.framing);
         let list = TextEvents {
             content,
@@ -389,6 +395,6 @@ impl Rendered for RenderedText {
             ended: false,
         };
         let body = Body::Stream(response::EventStream::new(list, framing.format()));
-        Response::new(StatusCode::OK, vec![(CONTENT_TYPE, shapes.content_type.clone())], body)
+        Ok(Response::new(StatusCode::OK, vec![(CONTENT_TYPE, shapes.content_type.clone())], body))
     }
 }

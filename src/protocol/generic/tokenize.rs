@@ -6,11 +6,13 @@
 //!
 //! All models have the vocabularies of OpenAI's encodings.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::protocol::{
-    ComputedReply, TokenCounter,
+    ComputedReply, Reader, TokenCounter,
     openai::chat::read::{list, turn},
     shape::{Placeholders, Shape, put_number},
 };
@@ -104,7 +106,7 @@ impl Tokenize {
     }
 }
 
-impl ComputedReply for Tokenize {
+impl Reader for Tokenize {
     fn check(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         match body.get(&self.text).or_else(|| body.get("messages")) {
             Some(_) => Ok(()),
@@ -112,8 +114,14 @@ impl ComputedReply for Tokenize {
         }
     }
 
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         text_prompt(self.text(body), context)
+    }
+}
+
+impl ComputedReply for Tokenize {
+    fn reader(&self) -> &dyn Reader {
+        self
     }
 
     fn respond(
@@ -147,17 +155,23 @@ impl Detokenize {
     }
 }
 
-impl ComputedReply for Detokenize {
+impl Reader for Detokenize {
     fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
 
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         text_prompt(Encoding::of_model(&context.model()).text(&self.tokens(body)), context)
     }
 
     fn cost(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Cost {
         Cost { input: self.tokens(body).len() as u64, output: 0 }
+    }
+}
+
+impl ComputedReply for Detokenize {
+    fn reader(&self) -> &dyn Reader {
+        self
     }
 
     fn respond(

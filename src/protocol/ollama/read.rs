@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::protocol::ReadyMade;
 use crate::{
     core::{
         json,
@@ -10,16 +11,34 @@ use crate::{
     protocol::openai::chat::read::{list, tools, turn},
 };
 
-/// See [`crate::protocol::Protocol::is_plain`].
-pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
-    let options = body.get("options").and_then(json::Value::members).unwrap_or_default();
-    options.get("stop").is_none()
-        && options.get("num_predict").is_none_or(|most| most.as_u64().is_none_or(|most| most >= tokens))
-        && [body.get("format"), body.get("think")]
-            .into_iter()
-            .flatten()
-            .all(|value| matches!(value.text(), b"null" | b"false" | b"\"\""))
-        && body.get("messages").is_none_or(|messages| !messages.items().is_empty())
+/// Members that never change a reply. [`ready_made`] has the rules for further members.
+const IGNORED: [&[u8]; 12] = [
+    b"model",
+    b"messages",
+    b"prompt",
+    b"suffix",
+    b"images",
+    b"system",
+    b"template",
+    b"context",
+    b"raw",
+    b"stream",
+    b"keep_alive",
+    b"tools",
+];
+
+/// Returns the ready-made replies that a request can be answered with, if it is no request to load the model.
+pub(super) fn ready_made(body: json::Object<'_>) -> ReadyMade {
+    ReadyMade::of(body, |key, value| match key {
+        b"options" => ReadyMade::of(value.members().unwrap_or_default(), |key, value| match key {
+            b"stop" => ReadyMade::None,
+            // A negative number is no limit.
+            b"num_predict" => value.as_u64().map_or(ReadyMade::All, ReadyMade::UpTo),
+            _ => ReadyMade::All,
+        }),
+        b"format" | b"think" => ReadyMade::all_if(matches!(value.text(), b"false" | b"\"\"")),
+        key => ReadyMade::all_if(IGNORED.contains(&key)),
+    })
 }
 
 /// Returns true if a `generate` request only loads the model: it has no prompt.
@@ -129,9 +148,8 @@ mod tests {
             (json!({"options": {"stop": "x"}}), false),
             (json!({"format": "json"}), false),
             (json!({"think": true}), false),
-            (json!({"messages": []}), false),
         ] {
-            assert_eq!(with(&body, |body| is_plain(body, 10)), plain, "{body}");
+            assert_eq!(with(&body, ready_made).allows(10), plain, "{body}");
         }
     }
 
@@ -152,7 +170,7 @@ mod tests {
                 let empty = Prompt { turns, tools, ..with(&json!({}), |body| read(body, String::new())) };
                 assert_eq!(format!("{prompt:?}"), format!("{empty:?}"), "{value}");
             }
-            assert!(with(&body, |body| only_loads(body) && !is_plain(body, 1)), "{value}");
+            assert!(with(&body, only_loads), "{value}");
         }
         for (value, effort, format) in
             [(json!("x"), Some("x"), Format::Text), (json!({"stop": 1}), None, Format::JsonSchema(json!({"stop": 1})))]

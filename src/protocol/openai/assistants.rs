@@ -15,7 +15,6 @@ use self::{
     objects::{RunOutcome, run_outcome},
     stream::events,
 };
-use crate::protocol::{Protocol, Rendered, wants_stream};
 use crate::{
     core::{
         context::RequestContext,
@@ -26,7 +25,10 @@ use crate::{
         response::{self, Body, Response, StreamFormat},
         template::Layout,
     },
-    protocol::{Kind, Lookup, Plan, StoredObjects, StoredPut},
+    protocol::{
+        History, Kind, LoadHistory, Lookup, Parsed, Plan, Protocol, Reader, ReadyMade, Record, RenderContext, Rendered,
+        StoredObjects, StoredPut,
+    },
 };
 
 /// Members that a run inherits from its assistant unless its request sets them.
@@ -93,30 +95,24 @@ fn check_outputs(run: &Value, outputs: &[Value]) -> Result<(), ApiError> {
     Err(ApiError::BrokenRule { problem })
 }
 
-impl Protocol for RunsProtocol {
+impl Reader for RunsProtocol {
     fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
 
-    /// Returns false: the reply depends on the run's thread.
-    fn is_plain(&self, _: json::Object<'_>, _: u64) -> bool {
-        false
+    fn prompt(&self, body: json::Object<'_>, _: &RequestContext<'_>, earlier: &[Arc<Value>]) -> Prompt {
+        read::prompt(body, earlier)
     }
+}
 
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        read::prompt(body, context)
-    }
-
-    fn should_store(&self, _: json::Object<'_>) -> Option<bool> {
-        None
-    }
-
-    fn load_history(
+impl LoadHistory for RunsProtocol {
+    /// Loads the run, and the messages of its thread with its steps.
+    fn load(
         &self,
         body: json::Object<'_>,
         context: &RequestContext<'_>,
         store: &dyn StoredObjects,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Option<Vec<Arc<Value>>>, ApiError> {
         let mut run = Value::clone(&context.resource.borrow());
         let text = |name: &str| run[name].as_str().unwrap_or_default().to_owned();
         let (id, thread, assistant) = (text("id"), text("thread_id"), text("assistant_id"));
@@ -133,14 +129,22 @@ impl Protocol for RunsProtocol {
         }
         let before =
             json!({"messages": store.all("messages", &[&thread]), "steps": store.all("steps", &[&thread, &id])});
-        context.history.replace(vec![Arc::new(before)]);
-        context.resource.replace(Arc::new(run));
-        Ok(())
+        Ok(Some(vec![Arc::new(run), Arc::new(before)]))
+    }
+}
+
+impl Protocol for RunsProtocol {
+    fn parse<'r>(&'r self, body: json::Object<'r>, context: &RequestContext<'_>) -> Parsed<'r> {
+        // The reply depends on the run's thread.
+        let mut parsed = Parsed::new(self, body, context, ReadyMade::None);
+        // The client polls a run that is not streamed.
+        parsed.options.is_deferred = !parsed.options.stream;
+        Parsed { store: None, history: History::Objects(self), ..parsed }
     }
 
-    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        // No request is plain, so replies are never rendered without one.
-        Box::new(RenderedRun(context.map(|context| run_outcome(reply, context)).unwrap_or_default()))
+    fn render(&self, reply: &Reply, context: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
+        // No ready-made reply is used, so replies are never rendered without a request.
+        Box::new(RenderedRun(context.map(|context| run_outcome(reply, &context)).unwrap_or_default()))
     }
 }
 
@@ -185,26 +189,38 @@ impl RenderedRun {
 }
 
 impl Rendered for RenderedRun {
-    /// Returns true if the run is not streamed: the client polls it.
-    fn is_deferred(&self, context: &RequestContext<'_>) -> bool {
-        !wants_stream(context)
+    fn record(&self, _: RenderContext<'_, '_>) -> Record {
+        Record::Object(self.0.queued.clone())
     }
 
-    fn record(&self, _: &RequestContext<'_>) -> Value {
-        self.0.queued.clone()
+    fn respond(&self, context: RenderContext<'_, '_>, store: &dyn StoredObjects) -> Result<Response, ApiError> {
+        self.store(context.parsed, store)?;
+        if !context.parsed.options.stream {
+            let body = Layout { indent: 2, newline: false }.write(&self.0.queued);
+            return Ok(Response::ok("application/json", Body::Full(body.into())));
+        }
+        let events = Body::Stream(response::EventStream::written(events(&self.0).stream(None), StreamFormat::Named));
+        Ok(Response::ok("text/event-stream; charset=utf-8", events))
     }
+}
 
-    fn store(&self, context: &RequestContext<'_>, store: &dyn StoredObjects) -> Result<(), ApiError> {
+impl RenderedRun {
+    /// Stores the run, with its steps and messages if it is streamed.
+    ///
+    /// # Errors
+    /// Another request has sent the outputs that the run waited for.
+    fn store(&self, parsed: &Parsed<'_>, store: &dyn StoredObjects) -> Result<(), ApiError> {
+        let stream = parsed.options.stream;
         let RunOutcome { thread, queued, .. } = &self.0;
         let text = |name: &str| queued[name].as_str().unwrap_or_default();
         let (run, thread_id) = (text("id"), text("thread_id"));
         if let Some(thread) = thread {
             store.put("threads", &[], thread_id, thread);
         }
-        let outputs = context.members().ok().and_then(outputs);
+        let outputs = outputs(parsed.body);
         store.change("runs", &[thread_id], run, &mut |found| match found {
             // A run of another test, which was never created.
-            Lookup::Unknown => Ok(self.puts(queued.clone(), wants_stream(context), store)),
+            Lookup::Unknown => Ok(self.puts(queued.clone(), stream, store)),
             Lookup::Deleted => Ok(Vec::new()),
             Lookup::Stored(mut stored) => {
                 match &outputs {
@@ -218,18 +234,9 @@ impl Rendered for RenderedRun {
                         stored.insert((*name).to_owned(), value.clone());
                     }
                 }
-                Ok(self.puts(stored, wants_stream(context), store))
+                Ok(self.puts(stored, stream, store))
             }
         })
-    }
-
-    fn respond(&self, context: &RequestContext<'_>) -> Response {
-        if !wants_stream(context) {
-            let body = Layout { indent: 2, newline: false }.write(&self.0.queued);
-            return Response::ok("application/json", Body::Full(body.into()));
-        }
-        let events = Body::Stream(response::EventStream::written(events(&self.0).stream(None), StreamFormat::Named));
-        Response::ok("text/event-stream; charset=utf-8", events)
     }
 }
 

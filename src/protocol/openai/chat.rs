@@ -17,14 +17,12 @@ use serde_json::{Map, Value, json};
 
 use self::{
     full::MessageParts,
-    read::{ChatOptions, StreamOptions},
     stream::{ChatChunks, ChatEvents, ChunkEnvelope, ChunkStyle, DATA},
 };
 use crate::protocol::{
-    Protocol, Rendered,
+    Parsed, Protocol, Reader, Record, RenderContext, Rendered, ResponseOptions, StoredObjects,
     envelope::{LAYOUT, member},
     events::{EventLists, RenderTime},
-    wants_stream,
     wrap::azure_filter::{ContentFilter, PROMPT_RESULTS},
 };
 use crate::{
@@ -36,6 +34,7 @@ use crate::{
         prompt::Prompt,
         random::Random,
         reply::Reply,
+        request,
         response::{self, Body, Response, StreamFormat},
         template::{AllowedSlots, Layout, Slot, Template},
     },
@@ -156,15 +155,6 @@ struct FilterParts {
 }
 
 impl ChatEnvelope {
-    /// Reads a request's response options from its body and its path.
-    fn options<'a>(&self, context: &'a RequestContext<'_>) -> ChatOptions<'a> {
-        let options = context.members().map(ChatOptions::read).unwrap_or_default();
-        match self.by_path && wants_stream(context) {
-            true => ChatOptions { stream: Some(options.stream.unwrap_or_default()), ..options },
-            false => options,
-        }
-    }
-
     fn full(
         &self,
         (choices, usage): (&[u8], &[u8]),
@@ -275,16 +265,12 @@ enum Logprobs {
     Given(u64),
 }
 
-impl Protocol for Chat {
+impl Reader for Chat {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         check::check(body, context)
     }
 
-    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
-        read::is_plain(body, tokens)
-    }
-
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         let prompt = read::prompt(body, context.model().into_owned());
         Prompt { show_reasoning: self.envelope.reasoning_member.is_some(), ..prompt }
     }
@@ -292,8 +278,16 @@ impl Protocol for Chat {
     fn cost(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Cost {
         read::cost(body)
     }
+}
 
-    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+impl Protocol for Chat {
+    fn parse<'r>(&'r self, body: json::Object<'r>, context: &RequestContext<'_>) -> Parsed<'r> {
+        let (options, ready_made) = read::options(body);
+        let stream = options.stream || self.envelope.by_path && request::wants_stream(context.request.path, body);
+        Parsed::with_options(self, body, ready_made, ResponseOptions { stream, ..options })
+    }
+
+    fn render(&self, reply: &Reply, context: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
         let envelope = Arc::clone(&self.envelope);
         let Some(context) = context else {
             // A reply shared by all plain requests has no calls, so no id is drawn.
@@ -304,7 +298,7 @@ impl Protocol for Chat {
             return Box::new(RenderedChat { envelope, texts: with, reasoning_texts: Some(without) });
         };
         let is_reasoning = context.model_facts().is_some_and(|facts| facts.reasoning);
-        let options = envelope.options(context);
+        let Parsed { options, store, .. } = context.parsed;
         let logprobs = match options.logprobs {
             Some(top) => Logprobs::Given(top),
             None if is_reasoning => Logprobs::Absent,
@@ -312,15 +306,14 @@ impl Protocol for Chat {
         };
         let now = context.now.as_secs();
         let forms = match options.stream {
-            None => Forms::Full,
+            false => Forms::Full,
             // A streamed response is stored in its full form.
-            Some(_) if options.store => Forms::Both,
-            Some(_) => Forms::Stream,
+            true if *store == Some(true) => Forms::Both,
+            true => Forms::Stream,
         };
         let random = &mut context.random.borrow_mut();
         let parts = (logprobs, options.audio_format);
-        let streams_usage = options.stream.is_some_and(|stream| stream.include_usage);
-        let texts = envelope.texts(reply, parts, (forms, RenderTime::Late, streams_usage), random, now);
+        let texts = envelope.texts(reply, parts, (forms, RenderTime::Late, options.include_usage), random, now);
         Box::new(RenderedChat { envelope, texts, reasoning_texts: None })
     }
 }
@@ -365,32 +358,32 @@ impl RenderedChat {
 }
 
 impl Rendered for RenderedChat {
-    fn record(&self, context: &RequestContext<'_>) -> Value {
-        let texts = self.texts(context);
-        let ChatOptions { tier, .. } = self.envelope.options(context);
-        serde_json::from_slice(&self.envelope.full(texts.full(), tier, context)).unwrap_or_default()
+    fn record(&self, context: RenderContext<'_, '_>) -> Record {
+        let tier = context.parsed.options.service_tier;
+        Record::of_json(&self.envelope.full(self.texts(&context).full(), tier, &context))
     }
 
-    fn id(&self, context: &RequestContext<'_>) -> Option<String> {
+    fn id(&self, context: RenderContext<'_, '_>) -> Option<String> {
         // The id does not depend on the model's output.
-        let empty = self.envelope.full((b"null", b"null"), None, context);
+        let empty = self.envelope.full((b"null", b"null"), None, &context);
         let document = json::Document::read(&empty).ok()?;
         Some(document.members().get("id")?.as_str()?.into_owned())
     }
 
-    fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let texts = self.texts(context);
-        let ChatOptions { stream, tier, .. } = self.envelope.options(context);
+    fn respond(&self, context: RenderContext<'_, '_>, _: &dyn StoredObjects) -> Result<Response, ApiError> {
+        let texts = self.texts(&context);
+        let ResponseOptions { stream, include_usage, include_obfuscation, service_tier: tier, .. } =
+            context.parsed.options;
         let (content_type, content) = match stream {
-            None => ("application/json", Body::Full(self.envelope.full(texts.full(), tier, context))),
-            Some(StreamOptions { include_usage, include_obfuscation }) => {
-                let envelope = self.envelope.chunk(tier, context);
+            false => ("application/json", Body::Full(self.envelope.full(texts.full(), tier, &context))),
+            true => {
+                let envelope = self.envelope.chunk(tier, &context);
                 let obfuscation = include_obfuscation.then(|| context.random.borrow().clone());
                 let events = ChatEvents::new(&texts.stream, envelope, include_usage, obfuscation);
                 let events = response::EventStream::written(events, StreamFormat::Data("\n"));
                 ("text/event-stream; charset=utf-8", Body::Stream(events))
             }
         };
-        Response::ok(content_type, content)
+        Ok(Response::ok(content_type, content))
     }
 }

@@ -9,10 +9,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use self::{
-    read::CompletionOptions,
-    render::{ChoiceText, CompletionChunks, CompletionEvents},
-};
+use self::render::{ChoiceText, CompletionChunks, CompletionEvents};
 use crate::core::{
     context::RequestContext,
     error::ApiError,
@@ -25,7 +22,7 @@ use crate::core::{
     template::Layout,
 };
 use crate::protocol::{
-    Protocol, Rendered,
+    Parsed, Protocol, Reader, Record, RenderContext, Rendered, StoredObjects,
     envelope::{Envelope, LAYOUT, envelope_members, member},
     events::RenderTime,
 };
@@ -57,48 +54,52 @@ struct CompletionEnvelope {
     chunk: Envelope,
 }
 
-impl Protocol for Completions {
+impl Reader for Completions {
     fn check(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         read::check(body)
     }
 
-    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
-        read::is_plain(body, tokens)
-    }
-
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         read::prompt(body, context.model().into_owned())
     }
 
     fn cost(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Cost {
         read::cost(body)
     }
+}
 
-    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+impl Protocol for Completions {
+    fn parse<'r>(&'r self, body: json::Object<'r>, _: &RequestContext<'_>) -> Parsed<'r> {
+        Parsed::with_options(self, body, read::ready_made(body), read::options(body))
+    }
+
+    fn render(&self, reply: &Reply, context: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
         let usage = json!({
             "prompt_tokens": reply.usage.prompt_tokens,
             "completion_tokens": reply.usage.completion_tokens,
             "total_tokens": reply.usage.prompt_tokens.saturating_add(reply.usage.completion_tokens),
         });
-        let body = context.and_then(|context| context.members().ok());
-        let options = body.map(CompletionOptions::read).unwrap_or_default();
-        let prompts = match (body, context) {
-            (Some(body), Some(context)) if options.needs_prompts() => read::texts(body, &context.model()),
+        let options = context.map(|context| context.parsed.options).unwrap_or_default();
+        let prompts = match context {
+            Some(context) if options.echo || options.logprobs.is_some() => {
+                read::texts(context.parsed.body, &context.model())
+            }
             _ => Vec::new(),
         };
         // The first `n` of each prompt's `best_of` choices; the choices of one prompt are adjacent.
         let best = reply.choices.iter().enumerate().filter(|(n, _)| n % options.best_of < options.n);
         // A reply shared by all plain requests has no log probabilities, so nothing is drawn.
-        let mut random = context.map_or_else(|| Random::seeded(0), |context| context.random.borrow_mut().fork());
+        let mut random =
+            context.as_ref().map_or_else(|| Random::seeded(0), |context| context.random.borrow_mut().fork());
         let choices =
             best.map(|(n, choice)| ChoiceText::new(choice, prompts.get(n / options.best_of), &options, &mut random));
         let choices: Vec<_> = choices.collect();
         let mut texts = CompletionTexts { choices: Vec::new(), usage: member(&usage), stream: Default::default() };
-        if context.is_none() || options.stream.is_none() {
+        if context.is_none() || !options.stream {
             let choices = choices.iter().enumerate().map(|(n, choice)| choice.full(n));
             texts.choices = member(&choices.collect::<Vec<_>>());
         }
-        if context.is_none() || options.stream.is_some() {
+        if context.is_none() || options.stream {
             let time = if context.is_none() { RenderTime::Now } else { RenderTime::Late };
             let chunks = choices.iter().enumerate().map(|(n, choice)| choice.chunks(n, time)).collect();
             texts.stream = CompletionChunks { chunks, usage: usage.to_string().into() };
@@ -121,26 +122,25 @@ struct RenderedCompletion {
 }
 
 impl Rendered for RenderedCompletion {
-    fn record(&self, context: &RequestContext<'_>) -> Value {
-        let full = self.envelope.full.fill(&[&self.texts.choices, &self.texts.usage], context);
-        serde_json::from_slice(&full).unwrap_or_default()
+    fn record(&self, context: RenderContext<'_, '_>) -> Record {
+        Record::of_json(&self.envelope.full.fill(&[&self.texts.choices, &self.texts.usage], &context))
     }
 
-    fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let options = context.members().map(CompletionOptions::read).unwrap_or_default();
+    fn respond(&self, context: RenderContext<'_, '_>, _: &dyn StoredObjects) -> Result<Response, ApiError> {
+        let options = &context.parsed.options;
         let (content_type, content) = match options.stream {
-            None => {
+            false => {
                 let parts: [&[u8]; 2] = [&self.texts.choices, &self.texts.usage];
-                ("application/json", Body::Full(self.envelope.full.fill(&parts, context)))
+                ("application/json", Body::Full(self.envelope.full.fill(&parts, &context)))
             }
-            Some(include_usage) => {
-                let envelope = self.envelope.chunk.pieces(context);
-                let events = CompletionEvents::new(&envelope, &self.texts.stream, include_usage);
+            true => {
+                let envelope = self.envelope.chunk.pieces(&context);
+                let events = CompletionEvents::new(&envelope, &self.texts.stream, options.include_usage);
                 let events = response::EventStream::written(events, StreamFormat::Data("\n"));
                 // Recorded: unlike chat, there is no charset.
                 ("text/event-stream", Body::Stream(events))
             }
         };
-        Response::ok(content_type, content)
+        Ok(Response::ok(content_type, content))
     }
 }

@@ -1,11 +1,11 @@
 //! `openai-embeddings`: OpenAI's Embeddings.
 
-use std::io::Write;
+use std::{io::Write, sync::Arc};
 
 use serde_json::{Map, Value, json};
 
 use crate::protocol::{
-    ComputedReply, TokenCounter,
+    ComputedReply, Reader, TokenCounter,
     envelope::{Envelope, LAYOUT, envelope_members, member},
     inputs::{Input, MAX_TEXTS, estimate},
 };
@@ -51,7 +51,7 @@ fn known_dimensions(context: &RequestContext<'_>) -> Option<u64> {
     context.model_facts().and_then(|facts| facts.dimensions)
 }
 
-impl ComputedReply for Embeddings {
+impl Reader for Embeddings {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         let broken = |problem: &str| Err(ApiError::BrokenRule { problem: problem.to_owned() });
         let inputs = body.get("input").and_then(Input::list).unwrap_or_default();
@@ -75,13 +75,19 @@ impl ComputedReply for Embeddings {
         }
     }
 
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         let model = context.model().into_owned();
         Prompt { turns: inputs(body).iter().map(|input| input.turn(&model)).collect(), model, ..Prompt::default() }
     }
 
     fn cost(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Cost {
         Cost { input: body.get("input").map_or(0, |input| estimate(input).1), output: 0 }
+    }
+}
+
+impl ComputedReply for Embeddings {
+    fn reader(&self) -> &dyn Reader {
+        self
     }
 
     fn respond(
@@ -192,7 +198,7 @@ mod tests {
     #[test]
     fn invalid_input_is_rejected() {
         let checked = |body: Value| {
-            with_context_of(&body.to_string(), |context| protocol().check(context.members().unwrap(), context))
+            with_context_of(&body.to_string(), |context| protocol().reader().check(context.members().unwrap(), context))
         };
         for input in [json!(""), json!([]), json!(["a", ""]), json!([1, "a"]), json!({}), json!([[]]), json!([-1])] {
             let Err(ApiError::BrokenRule { problem }) = checked(json!({"input": input})) else { panic!("{input}") };

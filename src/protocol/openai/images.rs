@@ -4,6 +4,8 @@
 mod file;
 mod read;
 
+use std::sync::Arc;
+
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -11,7 +13,7 @@ use serde_json::{Map, Value, json};
 pub(in crate::protocol) use self::file::make as make_file;
 use self::read::ImageOptions;
 use crate::protocol::{
-    ComputedReply, TokenCounter,
+    ComputedReply, Reader, TokenCounter,
     envelope::{Envelope, LAYOUT, envelope_members, member},
 };
 use crate::{
@@ -179,7 +181,7 @@ fn events(
     response::EventStream::new(events, StreamFormat::Named)
 }
 
-impl ComputedReply for Images {
+impl Reader for Images {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         if self.event == EDIT && ["image", "images"].iter().all(|name| body.get(name).is_none()) {
             return Err(ApiError::MissingParameter { param: "image".to_owned() });
@@ -187,9 +189,15 @@ impl ComputedReply for Images {
         read::check(body, &context.model())
     }
 
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         let turn = Turn { role: Role::Text, text: read::prompt(body), ..Turn::default() };
         Prompt { model: context.model().into_owned(), turns: vec![turn], ..Prompt::default() }
+    }
+}
+
+impl ComputedReply for Images {
+    fn reader(&self) -> &dyn Reader {
+        self
     }
 
     fn respond(
@@ -240,7 +248,7 @@ mod tests {
         let protocol = make(head.as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
         with_context_of(&body.to_string(), |context| {
             let members = context.members().unwrap();
-            protocol.check(members, context).unwrap();
+            protocol.reader().check(members, context).unwrap();
             test(protocol.respond(members, context, &|text| text.chars().count().div_ceil(4) as u64).unwrap())
         })
     }

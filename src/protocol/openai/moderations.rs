@@ -3,6 +3,8 @@
 //! The envelope's `flags` maps texts to categories. An input text or image URL that contains such a text is flagged for
 //! its categories. Nothing else is ever flagged.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use crate::core::{
@@ -15,7 +17,7 @@ use crate::core::{
     response::{Body, Response},
 };
 use crate::protocol::{
-    ComputedReply, TokenCounter,
+    ComputedReply, Reader, TokenCounter,
     envelope::{Envelope, LAYOUT, envelope_members, member},
     inputs::MAX_TEXTS,
 };
@@ -167,7 +169,7 @@ impl Moderations {
     }
 }
 
-impl ComputedReply for Moderations {
+impl Reader for Moderations {
     fn check(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         match items(body) {
             None => Err(ApiError::BrokenRule {
@@ -183,7 +185,7 @@ impl ComputedReply for Moderations {
         }
     }
 
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         let turn = |item: Item| Turn {
             role: Role::Text,
             text: item.texts.join("\n"),
@@ -192,6 +194,12 @@ impl ComputedReply for Moderations {
         };
         let turns = items(body).unwrap_or_default().into_iter().map(turn).collect();
         Prompt { model: context.model().into_owned(), turns, ..Prompt::default() }
+    }
+}
+
+impl ComputedReply for Moderations {
+    fn reader(&self) -> &dyn Reader {
+        self
     }
 
     fn respond(
@@ -227,7 +235,7 @@ mod tests {
         let protocol = make(head().as_object().unwrap()).unwrap_or_else(|error| panic!("{error}"));
         with_context_of(&body.to_string(), |context| {
             let members = context.members().unwrap();
-            protocol.check(members, context).unwrap();
+            protocol.reader().check(members, context).unwrap();
             let response = protocol.respond(members, context, &|text| text.chars().count().div_ceil(4) as u64).unwrap();
             let Body::Full(text) = response.body else { panic!() };
             let response: Value = serde_json::from_slice(&text).unwrap();
@@ -281,7 +289,7 @@ mod tests {
             [json!(1), json!([]), json!([1]), json!([{"type": "audio"}]), json!(["a", {}]), json!([{"type": "text"}])]
         {
             let checked = with_context_of(&json!({"input": input}).to_string(), |context| {
-                protocol.check(context.members().unwrap(), context)
+                protocol.reader().check(context.members().unwrap(), context)
             });
             assert!(matches!(checked, Err(ApiError::BrokenRule { .. })), "{input}");
         }

@@ -13,6 +13,8 @@ mod session;
 mod settings;
 mod voice_activity;
 
+use std::sync::Arc;
+
 use http::header::{HeaderName, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use serde_json::{Map, Value, json};
 
@@ -28,7 +30,7 @@ use crate::core::{
     response::session::Session,
     template::{AllowedSlots, Layout, Template, query},
 };
-use crate::protocol::{Protocol, Rendered};
+use crate::protocol::{OpenSession, Parsed, Protocol, Reader, ReadyMade, RenderContext, Rendered, ReplySource};
 
 /// The envelope's keys.
 const KEYS: [&str; 4] = ["session", "transcription", "transcript", "beta"];
@@ -60,7 +62,7 @@ struct Realtime {
     beta: bool,
 }
 
-impl Protocol for Realtime {
+impl Reader for Realtime {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         // The opening request is no message of the session.
         if context.request.body.is_empty() && context.request.method == http::Method::GET && !is_socket(context) {
@@ -69,24 +71,18 @@ impl Protocol for Realtime {
         if context.request.body.is_empty() { Ok(()) } else { check::check(body, self.is_beta(context)) }
     }
 
-    fn is_plain(&self, _: json::Object<'_>, _: u64) -> bool {
-        false
-    }
-
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         read::prompt(body, context)
     }
 
     fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
         // The opening request costs no tokens.
-        if context.request.body.is_empty() { Cost::default() } else { self.read(body, context).cost() }
+        if context.request.body.is_empty() { Cost::default() } else { self.prompt(body, context, &[]).cost() }
     }
+}
 
-    fn should_store(&self, _: json::Object<'_>) -> Option<bool> {
-        None
-    }
-
-    fn open_session(&self, context: &RequestContext<'_>) -> Result<Option<Box<dyn Session>>, ApiError> {
+impl OpenSession for Realtime {
+    fn open(&self, context: &RequestContext<'_>) -> Result<Box<dyn Session>, ApiError> {
         if !is_socket(context) {
             return Err(no_socket());
         }
@@ -100,11 +96,19 @@ impl Protocol for Realtime {
         let random = context.random.borrow_mut().fork();
         let sessions = (render(&self.session), render(&self.transcription));
         let session = RealtimeSession::new(sessions, transcribes, self.is_beta(context), &self.transcript, random);
-        Ok(Some(Box::new(session)))
+        Ok(Box::new(session))
+    }
+}
+
+impl Protocol for Realtime {
+    fn parse<'r>(&'r self, body: json::Object<'r>, context: &RequestContext<'_>) -> Parsed<'r> {
+        // A session is opened only by a request without a body.
+        let source = if context.request.body.is_empty() { ReplySource::Session(self) } else { ReplySource::Script };
+        Parsed { source, store: None, ..Parsed::new(self, body, context, ReadyMade::None) }
     }
 
-    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        Box::new(RenderedRealtime::new(reply, context))
+    fn render(&self, reply: &Reply, context: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
+        Box::new(RenderedRealtime::new(reply, context.is_some()))
     }
 }
 

@@ -22,24 +22,20 @@ use self::{
     items::{Output, OutputItems, ReasoningOptions, ids},
     json_form::JsonForm,
     object::{ResponseEnvelope, ResponseObject, State},
-    read::ResponsesOptions,
     stream::{ItemEvent, ResponseEvents, events},
 };
-use crate::protocol::{
-    Protocol, Rendered,
-    events::{EventLists, Events, RenderTime},
+use crate::core::{
+    context::RequestContext,
+    error::ApiError,
+    json,
+    prompt::Prompt,
+    random::Random,
+    reply::{Reply, Usage},
+    response::{self, Body, Response, StreamFormat},
 };
-use crate::{
-    core::{
-        context::RequestContext,
-        error::ApiError,
-        json,
-        prompt::Prompt,
-        random::Random,
-        reply::{Reply, Usage},
-        response::{self, Body, Response, StreamFormat},
-    },
-    protocol::StoredObjects,
+use crate::protocol::{
+    History, LoadHistory, Parsed, Protocol, Reader, Record, RenderContext, Rendered, ResponseOptions, StoredObjects,
+    events::{EventLists, Events, RenderTime},
 };
 
 /// The first events of a stream: their names, and the status of the response in them.
@@ -57,37 +53,25 @@ struct Responses {
     envelope: Arc<ResponseEnvelope>,
 }
 
-impl Protocol for Responses {
+impl Reader for Responses {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         check::check(body, context)
     }
 
-    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
-        read::is_plain(body, tokens)
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, earlier: &[Arc<Value>]) -> Prompt {
+        read::prompt(body, context, earlier)
+    }
+}
+
+impl Protocol for Responses {
+    fn parse<'r>(&'r self, body: json::Object<'r>, _: &RequestContext<'_>) -> Parsed<'r> {
+        // Responses are stored unless the request forbids it.
+        let store = Some(body.get("store").and_then(json::Value::as_bool) != Some(false));
+        let parsed = Parsed::with_options(self, body, read::ready_made(body), read::options(body));
+        Parsed { store, history: history(body), ..parsed }
     }
 
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        read::prompt(body, context)
-    }
-
-    fn should_store(&self, body: json::Object<'_>) -> Option<bool> {
-        Some(ResponsesOptions::read(body).store)
-    }
-
-    fn previous_response_id<'m>(&self, body: json::Object<'m>) -> Option<Cow<'m, str>> {
-        previous_response_id(body)
-    }
-
-    fn load_history(
-        &self,
-        body: json::Object<'_>,
-        context: &RequestContext<'_>,
-        store: &dyn StoredObjects,
-    ) -> Result<(), ApiError> {
-        load_history(body, context, store)
-    }
-
-    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, context: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
         let envelope = Arc::clone(&self.envelope);
         let Some(context) = context else {
             // A reply shared by all plain requests has no calls and no encrypted reasoning, so nothing is drawn.
@@ -98,20 +82,23 @@ impl Protocol for Responses {
             };
             return Box::new(RenderedResponse { envelope, texts: texts(false), reasoning_texts: Some(texts(true)) });
         };
-        let body = context.members().unwrap_or_default();
-        let (options, reasoning) = (ResponsesOptions::read(body), read::reasoning(body, context));
+        let Parsed { body, options, .. } = context.parsed;
+        let reasoning = read::reasoning(*body, &context);
         let cites =
             reply.choices.iter().flat_map(|choice| &choice.blocks).any(|block| !block.text().citations.is_empty());
-        let query = if cites { read::prompt(body, context).last_user().to_owned() } else { String::new() };
+        let query = if cites { context.parsed.prompt(&context).last_user().to_owned() } else { String::new() };
         let output = OutputItems::new(reply, reasoning, query, &mut context.random.borrow_mut());
         let texts = Arc::new(ResponseTexts::new(output, usage(&reply.usage), Some(options)));
         Box::new(RenderedResponse { envelope, texts, reasoning_texts: None })
     }
 }
 
-/// Returns the id of the response that a request continues.
-fn previous_response_id(body: json::Object<'_>) -> Option<Cow<'_, str>> {
-    body.get("previous_response_id")?.as_str()
+/// Returns the stored objects that a request continues: earlier responses, or the items of a conversation.
+fn history(body: json::Object<'_>) -> History<'_> {
+    match body.get("previous_response_id").and_then(json::Value::as_str) {
+        Some(id) => History::Response(id, &Conversation),
+        None => History::Objects(&Conversation),
+    }
 }
 
 /// Returns the id of the conversation that a request belongs to.
@@ -120,23 +107,24 @@ fn conversation(body: json::Object<'_>) -> Option<Cow<'_, str>> {
     given.as_str().or_else(|| given.members()?.get("id")?.as_str())
 }
 
-/// Loads the items of a request's conversation into the request context.
-///
-/// # Errors
-/// The conversation does not exist.
-fn load_history(
-    body: json::Object<'_>,
-    context: &RequestContext<'_>,
-    store: &dyn StoredObjects,
-) -> Result<(), ApiError> {
-    let Some(id) = conversation(body) else { return Ok(()) };
-    if !store.may_name("conversations", &[], &id) {
-        return Err(ApiError::UnknownResource { id: id.into_owned(), noun: "conversation".to_owned() });
+/// The loader of the items of a request's conversation.
+struct Conversation;
+
+impl LoadHistory for Conversation {
+    fn load(
+        &self,
+        body: json::Object<'_>,
+        _: &RequestContext<'_>,
+        store: &dyn StoredObjects,
+    ) -> Result<Option<Vec<Arc<Value>>>, ApiError> {
+        let Some(id) = conversation(body) else { return Ok(None) };
+        if !store.may_name("conversations", &[], &id) {
+            return Err(ApiError::UnknownResource { id: id.into_owned(), noun: "conversation".to_owned() });
+        }
+        let mut history = json!({"input": null});
+        history["input"] = store.all("items", &[&id]).into();
+        Ok(Some(vec![Arc::new(history)]))
     }
-    let mut history = json!({"input": null});
-    history["input"] = store.all("items", &[&id]).into();
-    context.history.replace(vec![Arc::new(history)]);
-    Ok(())
 }
 
 /// Renders the usage object. The schema requires `cache_write_tokens`; recorded responses of older models lack it.
@@ -174,7 +162,7 @@ struct ResponseTexts {
 }
 
 impl ResponseTexts {
-    fn new(items: OutputItems, usage: Value, options: Option<ResponsesOptions>) -> Self {
+    fn new(items: OutputItems, usage: Value, options: Option<&ResponseOptions<'_>>) -> Self {
         let streams = options.is_none_or(|options| options.stream);
         let time = if options.is_none() { RenderTime::Now } else { RenderTime::Late };
         let items = Arc::new(items);
@@ -222,27 +210,16 @@ impl RenderedResponse {
 }
 
 impl Rendered for RenderedResponse {
-    fn is_deferred(&self, context: &RequestContext<'_>) -> bool {
-        context.members().map(ResponsesOptions::read).is_ok_and(|options| options.background && !options.stream)
+    fn id(&self, context: RenderContext<'_, '_>) -> Option<String> {
+        Some(self.envelope.id(&context))
     }
 
-    fn record(&self, context: &RequestContext<'_>) -> Value {
-        let (object, ids) = self.draw(JsonForm::Compact, context);
-        let texts = self.texts(context);
-        serde_json::from_slice(&texts.finished(&object, JsonForm::Compact, &ids)).unwrap_or_default()
-    }
-
-    fn id(&self, context: &RequestContext<'_>) -> Option<String> {
-        Some(self.envelope.id(context))
-    }
-
-    fn stored(&self, context: &RequestContext<'_>) -> Option<(String, Bytes)> {
-        let body = context.members().ok()?;
-        let (object, ids) = self.draw(JsonForm::Compact, context);
-        let texts = self.texts(context);
+    fn record(&self, context: RenderContext<'_, '_>) -> Record {
+        let Parsed { body, options, .. } = *context.parsed;
+        let (object, ids) = self.draw(JsonForm::Compact, &context);
+        let texts = self.texts(&context);
         let input = record::input_items(body, &mut context.random.borrow_mut());
         let finished = texts.finished(&object, JsonForm::Compact, &ids);
-        let ResponsesOptions { background, stream, .. } = ResponsesOptions::read(body);
         let unfinished = |status| {
             let mut out = Vec::new();
             object.put(State::Unfinished(status), &mut out);
@@ -250,7 +227,7 @@ impl Rendered for RenderedResponse {
         };
         let tier = Value::from(object.requested_tier()).to_string();
         let replay = [br#"{"tier":"#, tier.as_bytes(), br#","cuts":"#, &texts.items.cuts(), b"}"].concat();
-        let text = match (background, stream) {
+        let text = match (options.background, options.stream) {
             (false, _) => record::record(&object.id, &finished, None, &input, body, &replay),
             // The stream shows its stages.
             (true, true) => record::record(&object.id, &finished, Some(&[]), &input, body, &replay),
@@ -259,31 +236,41 @@ impl Rendered for RenderedResponse {
                 record::record(&object.id, &unfinished("queued"), Some(&stages), &input, body, &replay)
             }
         };
-        Some((object.id, text.into()))
+        Record::Text { id: object.id, text: text.into() }
     }
 
-    fn store(&self, context: &RequestContext<'_>, store: &dyn StoredObjects) -> Result<(), ApiError> {
-        let Ok(body) = context.members() else { return Ok(()) };
-        let Some(conversation) = conversation(body) else { return Ok(()) };
+    fn respond(&self, context: RenderContext<'_, '_>, store: &dyn StoredObjects) -> Result<Response, ApiError> {
+        if let Some(conversation) = conversation(context.parsed.body) {
+            self.add_items(&conversation, &context, store);
+        }
+        Ok(self.response(context))
+    }
+}
+
+impl RenderedResponse {
+    /// Adds the items of the request and of the response to a conversation.
+    fn add_items(&self, conversation: &str, context: &RenderContext<'_, '_>, store: &dyn StoredObjects) {
+        let body = context.parsed.body;
         // The response is rendered with the same random state, so its items have the same ids.
         let random = context.random.borrow().clone();
-        let mut response = self.record(context);
+        let (object, ids) = self.draw(JsonForm::Compact, context);
+        let finished = self.texts(context).finished(&object, JsonForm::Compact, &ids);
+        let mut response: Value = serde_json::from_slice(&finished).unwrap_or_default();
         let input = record::input_items(body, &mut context.random.borrow_mut());
         context.random.replace(random);
         let output = response["output"].as_array_mut().map(std::mem::take).unwrap_or_default();
         for item in input.into_iter().chain(output) {
             if let Some(id) = item["id"].as_str().map(str::to_owned) {
-                store.put("items", &[&conversation], &id, &item);
+                store.put("items", &[conversation], &id, &item);
             }
         }
-        Ok(())
     }
 
-    fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let options = context.members().map(ResponsesOptions::read).unwrap_or_default();
-        let texts = self.texts(context);
+    fn response(&self, context: RenderContext<'_, '_>) -> Response {
+        let options = &context.parsed.options;
+        let texts = self.texts(&context);
         if !options.stream {
-            let (object, ids) = self.draw(JsonForm::Pretty, context);
+            let (object, ids) = self.draw(JsonForm::Pretty, &context);
             if !options.background {
                 return json_response(texts.finished(&object, JsonForm::Pretty, &ids));
             }
@@ -291,7 +278,7 @@ impl Rendered for RenderedResponse {
             object.put(State::Unfinished("queued"), &mut out);
             return json_response(out);
         }
-        let (object, ids) = self.draw(JsonForm::Compact, context);
+        let (object, ids) = self.draw(JsonForm::Compact, &context);
         let events = ResponseEvents {
             object,
             texts: Arc::clone(texts),
@@ -300,7 +287,7 @@ impl Rendered for RenderedResponse {
             next: 0,
             items: Events::new(&texts.stream),
             is_ended: false,
-            padding: options.padded.then(|| context.random.borrow().clone()),
+            padding: options.include_obfuscation.then(|| context.random.borrow().clone()),
         };
         let events = response::EventStream::written(events, StreamFormat::Named);
         Response::ok("text/event-stream; charset=utf-8", Body::Stream(events))

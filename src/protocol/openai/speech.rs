@@ -1,13 +1,13 @@
 //! `openai-speech`: OpenAI's text to speech, as a file or as the events of a stream. The audio is silent and as long as
 //! the speech would be.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::protocol::{ComputedReply, TokenCounter};
+use crate::protocol::{ComputedReply, Reader, TokenCounter};
 use crate::{
     core::{
         context::RequestContext,
@@ -63,14 +63,20 @@ fn events(speech: Vec<u8>, Cost { input, output }: Cost) -> response::EventStrea
     response::EventStream::new(deltas.chain([done]), StreamFormat::Data("\n"))
 }
 
-impl ComputedReply for SpeechProtocol {
+impl Reader for SpeechProtocol {
     fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
 
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         let turn = Turn { role: Role::Text, text: text(body), ..Turn::default() };
         Prompt { model: context.model().into_owned(), turns: vec![turn], ..Prompt::default() }
+    }
+}
+
+impl ComputedReply for SpeechProtocol {
+    fn reader(&self) -> &dyn Reader {
+        self
     }
 
     fn respond(

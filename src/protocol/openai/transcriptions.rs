@@ -5,7 +5,7 @@
 
 mod speakers;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -20,7 +20,9 @@ use crate::core::{
     request::File,
     response::{self, Body, EventKind, Response, StreamEvent, StreamFormat},
 };
-use crate::protocol::{Protocol, Rendered, envelope::LAYOUT};
+use crate::protocol::{
+    Parsed, Protocol, Reader, ReadyMade, Record, RenderContext, Rendered, StoredObjects, envelope::LAYOUT,
+};
 
 /// Default bytes per second of a recording: MP3 at 128 kbit/s.
 const BYTES_PER_SECOND: u64 = 16_000;
@@ -45,22 +47,24 @@ struct Transcription {
     translates: bool,
 }
 
-impl Protocol for Transcription {
+impl Reader for Transcription {
     fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
 
-    fn is_plain(&self, _: json::Object<'_>, _: u64) -> bool {
-        false
-    }
-
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         let text = |name: &str| body.get(name).and_then(json::Value::as_str).map(|text| text.into_owned());
         let turn = Turn { text: text("prompt").unwrap_or_default(), ..Turn::default() };
         Prompt { model: context.model().into_owned(), turns: vec![turn], n: 1, ..Prompt::default() }
     }
+}
 
-    fn render(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+impl Protocol for Transcription {
+    fn parse<'r>(&'r self, body: json::Object<'r>, context: &RequestContext<'_>) -> Parsed<'r> {
+        Parsed::new(self, body, context, ReadyMade::None)
+    }
+
+    fn render(&self, reply: &Reply, _: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
         let block = reply
             .choices
             .first()
@@ -181,12 +185,12 @@ impl RenderedTranscript {
 }
 
 impl Rendered for RenderedTranscript {
-    fn record(&self, _: &RequestContext<'_>) -> Value {
-        Value::Null
+    fn record(&self, _: RenderContext<'_, '_>) -> Record {
+        Record::Object(Value::Null)
     }
 
-    fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let body = context.members().unwrap_or_default();
+    fn respond(&self, context: RenderContext<'_, '_>, _: &dyn StoredObjects) -> Result<Response, ApiError> {
+        let body = context.parsed.body;
         let text_of = |name: &str| body.get(name).and_then(json::Value::as_str).unwrap_or_default();
         let duration = duration(context.request.files.first());
         let whole = self.text.whole();
@@ -197,12 +201,12 @@ impl Rendered for RenderedTranscript {
         let known: Vec<_> = known.filter_map(|name| name.as_str().map(str::to_owned)).collect();
         let segments = if diarizes { segments(text, &known, duration) } else { Vec::new() };
         if !self.translates && text_of("stream") == "true" && !context.model().starts_with(BY_TIME) {
-            return Response::ok("text/event-stream; charset=utf-8", self.events(text, &usage, &segments));
+            return Ok(Response::ok("text/event-stream; charset=utf-8", self.events(text, &usage, &segments)));
         }
         let json = |value: &Value| Response::ok("application/json", Body::Full(LAYOUT.write(value).into()));
         let plain = |text: String| Response::ok("text/plain; charset=utf-8", Body::Full(text.into()));
         let span = |mark| format!("{} --> {}", stamp(Duration::ZERO, mark), stamp(duration, mark));
-        match &*text_of("response_format") {
+        Ok(match &*text_of("response_format") {
             "text" => plain(format!("{text}\n")),
             "srt" => plain(format!("1\n{}\n{text}\n\n\n", span(','))),
             "vtt" => plain(format!("WEBVTT\n\n{}\n{text}\n\n", span('.'))),
@@ -219,7 +223,7 @@ impl Rendered for RenderedTranscript {
             }
             _ if self.translates => json(&json!({"text": text})),
             _ => json(&json!({"text": text, "usage": usage})),
-        }
+        })
     }
 }
 

@@ -16,13 +16,14 @@ use crate::core::{
     context::RequestContext,
     error::ApiError,
     json,
-    limit_status::Cost,
-    prompt::Prompt,
     reply::Reply,
     response::{Body, EventStream, Response, StreamEvent},
     template::Layout,
 };
-use crate::protocol::{ComputedReply, Protocol, Rendered, TokenCounter, envelope::LAYOUT, events::event_data};
+use crate::protocol::{
+    ComputedReply, Parsed, Protocol, Reader, Record, RenderContext, Rendered, StoredObjects, TokenCounter,
+    envelope::LAYOUT, events::event_data,
+};
 
 /// Member with the filter results of a choice or an image.
 const COMPLETION_RESULTS: &str = "content_filter_results";
@@ -112,27 +113,11 @@ struct Filtered {
 }
 
 impl Protocol for Filtered {
-    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
-        self.inner.check(body, context)
+    fn parse<'r>(&'r self, body: json::Object<'r>, context: &RequestContext<'_>) -> Parsed<'r> {
+        self.inner.parse(body, context)
     }
 
-    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
-        self.inner.is_plain(body, tokens)
-    }
-
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        self.inner.read(body, context)
-    }
-
-    fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
-        self.inner.cost(body, context)
-    }
-
-    fn should_store(&self, body: json::Object<'_>) -> Option<bool> {
-        self.inner.should_store(body)
-    }
-
-    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, context: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
         Box::new(RenderedFiltered { filter: self.filter.clone(), inner: self.inner.render(reply, context) })
     }
 }
@@ -143,16 +128,16 @@ struct RenderedFiltered {
 }
 
 impl Rendered for RenderedFiltered {
-    fn record(&self, context: &RequestContext<'_>) -> Value {
+    fn record(&self, context: RenderContext<'_, '_>) -> Record {
         self.inner.record(context)
     }
 
-    fn id(&self, context: &RequestContext<'_>) -> Option<String> {
+    fn id(&self, context: RenderContext<'_, '_>) -> Option<String> {
         self.inner.id(context)
     }
 
-    fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let response = self.inner.respond(context);
+    fn respond(&self, context: RenderContext<'_, '_>, store: &dyn StoredObjects) -> Result<Response, ApiError> {
+        let response = self.inner.respond(context, store)?;
         let content = match response.body {
             Body::Full(bytes) => Body::Full(self.filter.full(&bytes).into()),
             Body::Stream(EventStream { events: list, format: framing }) => {
@@ -163,7 +148,7 @@ impl Rendered for RenderedFiltered {
             }
             content => content,
         };
-        Response { body: content, ..response }
+        Ok(Response { body: content, ..response })
     }
 }
 
@@ -180,16 +165,8 @@ struct FilteredImages {
 }
 
 impl ComputedReply for FilteredImages {
-    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
-        self.inner.check(body, context)
-    }
-
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        self.inner.read(body, context)
-    }
-
-    fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
-        self.inner.cost(body, context)
+    fn reader(&self) -> &dyn Reader {
+        self.inner.reader()
     }
 
     fn respond(

@@ -13,12 +13,15 @@ use crate::{
         error::ApiError,
         json,
         limit_status::Cost,
-        prompt::Prompt,
         random::Random,
         reply::{Reply, Usage},
+        request,
         response::{Body, EventStream, Response, StreamEvent, StreamFormat, event_stream},
     },
-    protocol::{ComputedReply, Protocol, Rendered, TokenCounter, events::event_data, wants_stream},
+    protocol::{
+        ComputedReply, Parsed, Protocol, Reader, Record, RenderContext, Rendered, StoredObjects, TokenCounter,
+        events::event_data,
+    },
 };
 
 /// Envelope member with the types of the model's events that Bedrock leaves out.
@@ -45,16 +48,8 @@ pub(in crate::protocol) fn make_computed(envelope: &Map<String, Value>) -> Resul
 struct InvokeComputed(Box<dyn ComputedReply>);
 
 impl ComputedReply for InvokeComputed {
-    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
-        self.0.check(body, context)
-    }
-
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        self.0.read(body, context)
-    }
-
-    fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
-        self.0.cost(body, context)
+    fn reader(&self) -> &dyn Reader {
+        self.0.reader()
     }
 
     fn respond(
@@ -88,27 +83,11 @@ struct Invoke {
 }
 
 impl Protocol for Invoke {
-    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
-        self.inner.check(body, context)
+    fn parse<'r>(&'r self, body: json::Object<'r>, context: &RequestContext<'_>) -> Parsed<'r> {
+        self.inner.parse(body, context)
     }
 
-    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
-        self.inner.is_plain(body, tokens)
-    }
-
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        self.inner.read(body, context)
-    }
-
-    fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
-        self.inner.cost(body, context)
-    }
-
-    fn delivers_reply(&self) -> bool {
-        self.inner.delivers_reply()
-    }
-
-    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, context: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
         Box::new(RenderedInvoke {
             inner: self.inner.render(reply, context),
             left_out: self.left_out.clone(),
@@ -124,19 +103,20 @@ struct RenderedInvoke {
 }
 
 impl Rendered for RenderedInvoke {
-    fn record(&self, context: &RequestContext<'_>) -> Value {
+    fn record(&self, context: RenderContext<'_, '_>) -> Record {
         self.inner.record(context)
     }
 
-    fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let mut response = self.inner.respond(context);
-        if let (Body::Full(bytes), true) = (&response.body, wants_stream(context)) {
+    fn respond(&self, context: RenderContext<'_, '_>, store: &dyn StoredObjects) -> Result<Response, ApiError> {
+        let mut response = self.inner.respond(context, store)?;
+        let wants_stream = request::wants_stream(context.request.path, context.parsed.body);
+        if let (Body::Full(bytes), true) = (&response.body, wants_stream) {
             // The model's protocol looks for `stream` in the body, which InvokeModel lacks: all goes into one event.
             let list = std::iter::once(StreamEvent::content(bytes.clone(), 0));
             response.body = Body::Stream(EventStream::new(list, StreamFormat::Lines));
         }
         let Usage { prompt_tokens: input, completion_tokens: output, cached_tokens: cached, .. } = self.usage;
-        match response.body {
+        Ok(match response.body {
             Body::Stream(EventStream { events: list, .. }) => {
                 let metrics = format!(
                     concat!(
@@ -161,7 +141,7 @@ impl Rendered for RenderedInvoke {
                 let headers = response.headers.into_iter().chain(cost_headers([input, output, cached])).collect();
                 Response { headers, body: content, ..response }
             }
-        }
+        })
     }
 }
 

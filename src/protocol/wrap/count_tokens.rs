@@ -4,28 +4,24 @@
 //! - `counted`: the response, with `{{part.tokens}}` and `{{part.characters}}`, the prompt's characters without spaces;
 //! - optional: `layout` and `content_type` of the response.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::inner;
-use crate::protocol::{
-    Protocol, Rendered,
-    shape::{Placeholders, Shape, lay_out, put_number},
+use crate::core::{
+    context::RequestContext,
+    error::ApiError,
+    json,
+    reply::Reply,
+    response::{Body, Response},
+    template::Layout,
 };
-use crate::{
-    core::{
-        context::RequestContext,
-        error::ApiError,
-        json,
-        prompt::Prompt,
-        reply::Reply,
-        response::{Body, Response},
-        template::Layout,
-    },
-    protocol::StoredObjects,
+use crate::protocol::{
+    Parsed, Protocol, ReadyMade, Record, RenderContext, Rendered, ReplySource, StoredObjects,
+    shape::{Placeholders, Shape, lay_out, put_number},
 };
 
 #[derive(Clone, Copy)]
@@ -49,7 +45,7 @@ pub(in crate::protocol) fn count_tokens(
     inner: Box<dyn Protocol>,
     response: CountResponse,
 ) -> Result<Box<dyn Protocol>, String> {
-    Ok(Box::new(CountTokens { inner: inner.into(), response: Arc::new(response) }))
+    Ok(Box::new(CountTokens { inner, response: Arc::new(response) }))
 }
 
 /// The response of a count, from the envelope.
@@ -80,65 +76,35 @@ impl CountResponse {
 }
 
 struct CountTokens {
-    inner: Arc<dyn Protocol>,
+    inner: Box<dyn Protocol>,
     response: Arc<CountResponse>,
 }
 
 impl Protocol for CountTokens {
-    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
-        self.inner.check(body, context)
+    fn parse<'r>(&'r self, body: json::Object<'r>, context: &RequestContext<'_>) -> Parsed<'r> {
+        // A script's own usage does not depend on the request.
+        let (source, ready_made) = (ReplySource::ScriptUsage, ReadyMade::All);
+        Parsed { source, ready_made, store: None, ..self.inner.parse(body, context) }
     }
 
-    /// Always true: a script's own usage does not depend on the request.
-    fn is_plain(&self, _: json::Object<'_>, _: u64) -> bool {
-        true
-    }
-
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        self.inner.read(body, context)
-    }
-
-    fn delivers_reply(&self) -> bool {
-        false
-    }
-
-    fn should_store(&self, _: json::Object<'_>) -> Option<bool> {
-        None
-    }
-
-    fn previous_response_id<'m>(&self, body: json::Object<'m>) -> Option<Cow<'m, str>> {
-        self.inner.previous_response_id(body)
-    }
-
-    fn load_history(
-        &self,
-        body: json::Object<'_>,
-        context: &RequestContext<'_>,
-        stored: &dyn StoredObjects,
-    ) -> Result<(), ApiError> {
-        self.inner.load_history(body, context, stored)
-    }
-
-    fn render(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        let (inner, response) = (Arc::clone(&self.inner), Arc::clone(&self.response));
-        Box::new(RenderedCount { inner, response, tokens: reply.usage.prompt_tokens })
+    fn render(&self, reply: &Reply, _: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
+        Box::new(RenderedCount { response: Arc::clone(&self.response), tokens: reply.usage.prompt_tokens })
     }
 }
 
 /// The count of one request.
 struct RenderedCount {
-    inner: Arc<dyn Protocol>,
     response: Arc<CountResponse>,
     tokens: u64,
 }
 
 impl RenderedCount {
-    fn text(&self, context: &RequestContext<'_>) -> Vec<u8> {
+    fn text(&self, context: &RenderContext<'_, '_>) -> Vec<u8> {
         let mut out = Vec::new();
         self.response.shape.render(context).fill(&mut out, |placeholder, out| match placeholder {
             Placeholder::Tokens => put_number(self.tokens, out),
             Placeholder::Characters => {
-                let turns = context.members().map(|body| self.inner.read(body, context).turns).unwrap_or_default();
+                let turns = &context.parsed.prompt(context).turns;
                 let characters = |text: &str| text.chars().filter(|c| !c.is_whitespace()).count() as u64;
                 put_number(turns.iter().map(|turn| characters(&turn.text)).sum(), out);
             }
@@ -148,12 +114,12 @@ impl RenderedCount {
 }
 
 impl Rendered for RenderedCount {
-    fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let content = Body::Full(lay_out(self.text(context), self.response.layout).into());
-        Response::new(StatusCode::OK, vec![(CONTENT_TYPE, self.response.content_type.clone())], content)
+    fn respond(&self, context: RenderContext<'_, '_>, _: &dyn StoredObjects) -> Result<Response, ApiError> {
+        let content = Body::Full(lay_out(self.text(&context), self.response.layout).into());
+        Ok(Response::new(StatusCode::OK, vec![(CONTENT_TYPE, self.response.content_type.clone())], content))
     }
 
-    fn record(&self, context: &RequestContext<'_>) -> Value {
-        serde_json::from_slice(&self.text(context)).unwrap_or_default()
+    fn record(&self, context: RenderContext<'_, '_>) -> Record {
+        Record::of_json(&self.text(&context))
     }
 }

@@ -12,7 +12,9 @@ use crate::core::{
     context::RequestContext, error::ApiError, json, limit_status::Cost, prompt::Prompt, reply::Reply,
     response::Response,
 };
-use crate::protocol::{ComputedReply, Protocol, Rendered, path::JsonPath};
+use crate::protocol::{
+    ComputedReply, Parsed, Protocol, Reader, ReadyMade, Record, RenderContext, Rendered, StoredObjects, path::JsonPath,
+};
 
 /// The envelope in a fixture.
 #[derive(Deserialize)]
@@ -65,51 +67,34 @@ fn matching_case(paths: &[JsonPath], body: json::Object<'_>) -> Option<usize> {
     paths.iter().position(|path| path.first(body).is_some())
 }
 
-impl Select {
-    fn generated_protocol(&self, body: json::Object<'_>) -> Option<&dyn Protocol> {
-        self.generated[matching_case(&self.paths, body)?].as_deref()
+impl Reader for Select {
+    /// Reports the missing member: no case matches.
+    fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
+        let last = self.paths.last().map(JsonPath::as_str).unwrap_or_default();
+        Err(ApiError::MissingParameter { param: last.to_owned() })
+    }
+
+    fn prompt(&self, _: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
+        Prompt { model: context.model().into_owned(), ..Prompt::default() }
+    }
+
+    fn cost(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Cost {
+        Cost::default()
     }
 }
 
 impl Protocol for Select {
-    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
-        match (self.generated_protocol(body), self.computed_reply(body)) {
-            (Some(generated), _) => generated.check(body, context),
-            (None, Some(computed)) => computed.check(body, context),
-            (None, None) => {
-                let last = self.paths.last().map(JsonPath::as_str).unwrap_or_default();
-                Err(ApiError::MissingParameter { param: last.to_owned() })
-            }
+    fn parse<'r>(&'r self, body: json::Object<'r>, context: &RequestContext<'_>) -> Parsed<'r> {
+        let case = matching_case(&self.paths, body);
+        match case.map(|case| (&self.generated[case], &self.computed[case])) {
+            Some((Some(generated), _)) => generated.parse(body, context),
+            Some((None, Some(computed))) => Parsed::computed(&**computed, body),
+            Some((None, None)) | None => Parsed::new(self, body, context, ReadyMade::None),
         }
     }
 
-    fn is_plain(&self, body: json::Object<'_>, tokens: u64) -> bool {
-        self.generated_protocol(body).is_some_and(|generated| generated.is_plain(body, tokens))
-    }
-
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        match (self.generated_protocol(body), self.computed_reply(body)) {
-            (Some(generated), _) => generated.read(body, context),
-            (None, Some(computed)) => computed.read(body, context),
-            (None, None) => Prompt { model: context.model().into_owned(), ..Prompt::default() },
-        }
-    }
-
-    fn cost(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Cost {
-        match (self.generated_protocol(body), self.computed_reply(body)) {
-            (Some(generated), _) => generated.cost(body, context),
-            (None, Some(computed)) => computed.cost(body, context),
-            (None, None) => Cost::default(),
-        }
-    }
-
-    fn computed_reply(&self, body: json::Object<'_>) -> Option<&dyn ComputedReply> {
-        self.computed[matching_case(&self.paths, body)?].as_deref()
-    }
-
-    fn render(&self, reply: &Reply, context: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
-        let body = context.and_then(|context| context.members().ok());
-        let wanted = body.and_then(|body| matching_case(&self.paths, body));
+    fn render(&self, reply: &Reply, context: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
+        let wanted = context.and_then(|context| matching_case(&self.paths, context.parsed.body));
         let render = |(n, generated): (usize, &Option<Box<dyn Protocol>>)| {
             let generated = generated.as_ref().filter(|_| wanted.is_none_or(|wanted| wanted == n))?;
             Some(generated.render(reply, context))
@@ -128,21 +113,23 @@ struct RenderedCases {
 impl RenderedCases {
     /// Returns the rendered reply of the case that matches a request, or else the first one: an endpoint without
     /// requirements accepts requests that match no case.
-    fn for_request(&self, context: &RequestContext<'_>) -> Option<&dyn Rendered> {
-        let case = context.members().ok().and_then(|body| matching_case(&self.paths, body));
+    fn for_request(&self, parsed: &Parsed<'_>) -> Option<&dyn Rendered> {
+        let case = matching_case(&self.paths, parsed.body);
         let matching = case.and_then(|case| self.rendered[case].as_deref());
         matching.or_else(|| self.rendered.iter().flatten().next().map(|rendered| &**rendered))
     }
 }
 
 impl Rendered for RenderedCases {
-    fn respond(&self, context: &RequestContext<'_>) -> Response {
-        self.for_request(context)
-            .map_or_else(|| Response::empty(http::StatusCode::OK), |rendered| rendered.respond(context))
+    fn respond(&self, context: RenderContext<'_, '_>, store: &dyn StoredObjects) -> Result<Response, ApiError> {
+        match self.for_request(context.parsed) {
+            Some(rendered) => rendered.respond(context, store),
+            None => Ok(Response::empty(http::StatusCode::OK)),
+        }
     }
 
-    fn record(&self, context: &RequestContext<'_>) -> Value {
-        self.for_request(context).map_or(Value::Null, |rendered| rendered.record(context))
+    fn record(&self, context: RenderContext<'_, '_>) -> Record {
+        self.for_request(context.parsed).map_or(Record::Object(Value::Null), |rendered| rendered.record(context))
     }
 }
 
@@ -153,6 +140,14 @@ mod tests {
     use super::*;
     use crate::core::context::tests::with_context_of;
     use crate::core::reply::Usage;
+    use crate::protocol::ReplySource;
+
+    fn object(record: Record) -> Value {
+        match record {
+            Record::Object(object) => object,
+            Record::Text { .. } => panic!("the text protocol has no records of its own"),
+        }
+    }
 
     #[test]
     fn the_first_matching_case_is_used() {
@@ -167,19 +162,20 @@ mod tests {
         let nothing = Reply { choices: Vec::new(), usage: Usage::default() };
         let outcome = |body: &str| {
             with_context_of(body, |context| {
-                let body = context.members().unwrap();
-                let rendered = protocol.render(&nothing, Some(context)).record(context);
-                let ready = protocol.render(&nothing, None).record(context);
+                let parsed = protocol.parse(context.members().unwrap(), context);
+                let context = RenderContext::new(&parsed, context);
+                let rendered = object(protocol.render(&nothing, Some(context)).record(context));
+                let ready = object(protocol.render(&nothing, None).record(context));
                 assert_eq!(rendered, ready, "rendered for one or for all, it is the same");
-                (protocol.check(body, context).is_ok(), protocol.computed_reply(body).is_some(), rendered)
+                (parsed.check(&context).is_ok(), matches!(parsed.source, ReplySource::Computed(_)), rendered)
             })
         };
         assert_eq!(outcome(r#"{"a":1,"b":1,"c":1}"#), (true, false, json!("")));
         assert_eq!(outcome(r#"{"c":1}"#), (true, false, json!("c")));
         assert_eq!(outcome("{}"), (false, false, json!("")));
         with_context_of(r#"{"b":1,"c":1}"#, |context| {
-            let body = context.members().unwrap();
-            assert!(protocol.computed_reply(body).is_some() && !protocol.is_plain(body, 1));
+            let parsed = protocol.parse(context.members().unwrap(), context);
+            assert!(matches!(parsed.source, ReplySource::Computed(_)) && !parsed.ready_made.allows(1));
         });
     }
 }

@@ -1,6 +1,6 @@
 //! The parts of a request that conditions read.
 
-use std::{borrow::Cow, cell::OnceCell};
+use std::borrow::Cow;
 
 use http::HeaderName;
 
@@ -18,8 +18,7 @@ pub struct MatchInput<'a, 'm> {
     /// The requested model.
     pub(super) model: Cow<'a, str>,
     request: &'a Request<'a>,
-    read_prompt: &'a (dyn Fn() -> Prompt + 'a),
-    prompt: OnceCell<Prompt>,
+    read_prompt: &'a (dyn Fn() -> &'a Prompt + 'a),
     record: Option<RequestRecord>,
 }
 
@@ -46,14 +45,14 @@ pub struct RecordedEnd {
 }
 
 impl<'a, 'm> MatchInput<'a, 'm> {
-    /// Creates the input for a request that was just received; `read_prompt` parses the prompt when it is needed.
+    /// Creates the input for a request that was just received; `read_prompt` parses the prompt at its first call.
     pub fn new(
         body: json::Object<'m>,
         model: Cow<'a, str>,
         request: &'a Request<'a>,
-        read_prompt: &'a (dyn Fn() -> Prompt + 'a),
+        read_prompt: &'a (dyn Fn() -> &'a Prompt + 'a),
     ) -> Self {
-        MatchInput { body, model, request, read_prompt, prompt: OnceCell::new(), record: None }
+        MatchInput { body, model, request, read_prompt, record: None }
     }
 
     /// Adds what was recorded about the request.
@@ -62,8 +61,8 @@ impl<'a, 'm> MatchInput<'a, 'm> {
     }
 
     /// Returns the prompt, parsed at the first call.
-    pub fn prompt(&self) -> &Prompt {
-        self.prompt.get_or_init(self.read_prompt)
+    pub fn prompt(&self) -> &'a Prompt {
+        (self.read_prompt)()
     }
 
     pub(super) fn method(&self) -> &str {

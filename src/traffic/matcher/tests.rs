@@ -22,7 +22,8 @@ fn recorded_mismatches(when: Value, record: Option<RequestRecord>) -> Vec<String
         turn(Role::Tool, "sunny"),
     ];
     let tools = ["get_time", "get_weather"].map(|name| Tool { name: name.to_owned(), ..Tool::default() }).to_vec();
-    let read = || Prompt { turns: turns.clone(), tools: tools.clone(), ..Prompt::default() };
+    let prompt = Prompt { turns: turns.clone(), tools: tools.clone(), ..Prompt::default() };
+    let read = || &prompt;
     let request = chat_request();
     let input = MatchInput::new(body, "gpt-4o".into(), &request, &read);
     let input = match record {

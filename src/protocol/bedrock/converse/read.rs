@@ -7,17 +7,43 @@ use crate::core::{
     prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn},
     reply::ToolKind,
 };
+use crate::protocol::ReadyMade;
 
-/// See [`crate::protocol::Protocol::is_plain`].
-pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
-    let inside = |name: &str| body.get(name).and_then(json::Value::members).unwrap_or_default();
-    let inference = inside("inferenceConfig");
-    let choice = inside("toolConfig").get("toolChoice").and_then(json::Value::members).unwrap_or_default();
-    max_tokens(inference).is_none_or(|most| most >= tokens)
-        && inference.get("stopSequences").is_none_or(|stop| stop.items().is_empty())
-        && choice.get("any").is_none()
-        && choice.get("tool").is_none()
-        && ["additionalModelRequestFields", "outputConfig"].iter().all(|name| inside(name).iter().next().is_none())
+/// Members that never change a reply. [`ready_made`] has the rules for further members.
+const IGNORED: [&[u8]; 9] = [
+    b"messages",
+    b"system",
+    b"schemaVersion",
+    b"additionalModelResponseFieldPaths",
+    b"guardrailConfig",
+    b"performanceConfig",
+    b"promptVariables",
+    b"requestMetadata",
+    b"serviceTier",
+];
+
+/// Returns the ready-made replies that a request can be answered with.
+pub(super) fn ready_made(body: json::Object<'_>) -> ReadyMade {
+    ReadyMade::of(body, |key, value| {
+        let inside = value.members().unwrap_or_default();
+        match key {
+            b"inferenceConfig" => ReadyMade::of(inside, |key, value| match key {
+                b"maxTokens" | b"max_new_tokens" => ReadyMade::up_to(value),
+                b"stopSequences" => ReadyMade::all_if(value.items().is_empty()),
+                b"temperature" | b"topP" | b"topK" => ReadyMade::All,
+                _ => ReadyMade::None,
+            }),
+            b"toolConfig" => ReadyMade::of(inside, |key, value| match key {
+                b"tools" => ReadyMade::All,
+                b"toolChoice" => {
+                    ReadyMade::of(value.members().unwrap_or_default(), |key, _| ReadyMade::all_if(key == b"auto"))
+                }
+                _ => ReadyMade::None,
+            }),
+            b"additionalModelRequestFields" | b"outputConfig" => ReadyMade::all_if(inside.iter().next().is_none()),
+            key => ReadyMade::all_if(IGNORED.contains(&key)),
+        }
+    })
 }
 
 /// Returns the maximum number of reply tokens. `max_new_tokens` is Nova's former name for it.
@@ -25,7 +51,7 @@ fn max_tokens(inference: json::Object<'_>) -> Option<u64> {
     ["maxTokens", "max_new_tokens"].iter().find_map(|name| inference.get(name).and_then(json::Value::as_u64))
 }
 
-/// See [`crate::protocol::Protocol::read`].
+/// See [`crate::protocol::Reader::prompt`].
 pub(in crate::protocol::bedrock) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     let value = |name: &str| body.get(name).and_then(json::Value::to_value).unwrap_or_default();
     let tools = value("toolConfig");
@@ -114,7 +140,7 @@ mod tests {
     }
 
     fn plain(body: &Value) -> bool {
-        is_plain(json::Document::read(body.to_string().as_bytes()).unwrap().members(), 10)
+        ready_made(json::Document::read(body.to_string().as_bytes()).unwrap().members()).allows(10)
     }
 
     #[test]

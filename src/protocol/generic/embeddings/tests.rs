@@ -58,7 +58,8 @@ fn forms_are_returned_by_their_requested_names() {
 #[test]
 fn invalid_requests_are_rejected() {
     let rejection = |body: Value| {
-        with_context_of(&body.to_string(), |context| protocol().check(context.members().unwrap(), context)).unwrap_err()
+        with_context_of(&body.to_string(), |context| protocol().reader().check(context.members().unwrap(), context))
+            .unwrap_err()
     };
     let missing = ApiError::MissingParameter { param: "texts".to_owned() };
     assert_eq!(rejection(json!({})), missing);

@@ -5,11 +5,10 @@ use serde_json::{Value, json};
 use super::outputs;
 use crate::{
     core::{
-        context::RequestContext,
         random::{Alphabet, Random},
         reply::{Block, FinishReason, Reply, ToolCall, Usage},
     },
-    protocol::openai::chat::read::list,
+    protocol::{RenderContext, openai::chat::read::list},
 };
 
 /// The changes between a request and the end of its run, or its next wait for tool outputs.
@@ -75,12 +74,15 @@ fn id(prefix: &str, random: &mut Random) -> String {
     String::from_utf8_lossy(&id).into_owned()
 }
 
-/// Returns the outcome of a reply for the run in the request context.
-pub(super) fn run_outcome(reply: &Reply, context: &RequestContext<'_>) -> RunOutcome {
-    let body = context.members().unwrap_or_default();
+/// Returns the outcome of a reply for the run that the request continues.
+pub(super) fn run_outcome(reply: &Reply, context: &RenderContext<'_, '_>) -> RunOutcome {
+    let body = context.parsed.body;
     let now = context.now.as_secs();
-    let mut queued = Value::clone(&context.resource.borrow());
-    let before = context.history.borrow().first().map(|before| list(before.get("steps").cloned())).unwrap_or_default();
+    let (run, before) = match context.parsed.earlier() {
+        [run, before, ..] => (Some(run), list(before.get("steps").cloned())),
+        _ => (None, Vec::new()),
+    };
+    let mut queued = run.map(|run| Value::clone(run)).unwrap_or_default();
     let outputs = outputs(body);
     let completed_steps = outputs.as_ref().map(|outputs| complete_steps(&before, outputs, now)).unwrap_or_default();
     if let (Some(_), Some(run)) = (&outputs, queued.as_object_mut()) {

@@ -1,27 +1,28 @@
 //! Parsing of a run: its instructions, the messages of its thread, and its tool outputs.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::outputs;
 use crate::{
     core::{
-        context::RequestContext,
         json,
         prompt::{Prompt, Role, Turn},
     },
     protocol::openai::chat::read::{format, list, tools},
 };
 
-/// See [`super::Protocol::read`].
-pub(super) fn prompt(body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-    let run = context.resource.borrow();
+/// See [`crate::protocol::Reader::prompt`]. The first of `earlier` is the run, once it is loaded.
+pub(super) fn prompt(body: json::Object<'_>, earlier: &[Arc<Value>]) -> Prompt {
+    let (run, earlier) = earlier.split_first().map_or((&Value::Null, earlier), |(run, earlier)| (&**run, earlier));
     let value = |name: &str| run.get(name).filter(|value| !value.is_null()).cloned();
     let text = |name: &str| run[name].as_str().unwrap_or_default();
     let mut turns = Vec::new();
     if !text("instructions").is_empty() {
         turns.push(Turn { role: Role::System, text: text("instructions").to_owned(), ..Turn::default() });
     }
-    for before in context.history.borrow().iter() {
+    for before in earlier {
         turns.extend(list(before.get("messages").cloned()).iter().map(turn));
         for step in list(before.get("steps").cloned()) {
             let calls = list(step["step_details"].get("tool_calls").cloned());
@@ -67,8 +68,6 @@ fn turn(message: &Value) -> Turn {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
 
     use super::*;
@@ -94,9 +93,7 @@ mod tests {
             ],
         });
         let prompt = with_context_of(r#"{"tool_outputs": [{"tool_call_id": "c", "output": "cold"}]}"#, |context| {
-            context.resource.replace(Arc::new(run));
-            context.history.replace(vec![Arc::new(earlier)]);
-            prompt(context.members().unwrap(), context)
+            prompt(context.members().unwrap(), &[Arc::new(run), Arc::new(earlier)])
         });
         let turns: Vec<_> = prompt.turns.iter().map(|turn| (turn.role, turn.text.as_str(), turn.images)).collect();
         assert_eq!(
@@ -118,9 +115,8 @@ mod tests {
     fn bad_input_is_read_as_nothing() {
         for value in [json!(null), json!(1), json!([1]), json!({"messages": 1, "steps": [1], "tools": {}})] {
             with_context_of(r#"{"tool_outputs": [7, {}]}"#, |context| {
-                context.resource.replace(Arc::new(value.clone()));
-                context.history.replace(vec![Arc::new(value)]);
-                assert_eq!(prompt(context.members().unwrap(), context).turns.len(), 2);
+                let earlier = [Arc::new(value.clone()), Arc::new(value)];
+                assert_eq!(prompt(context.members().unwrap(), &earlier).turns.len(), 2);
             });
         }
     }

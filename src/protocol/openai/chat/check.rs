@@ -28,7 +28,7 @@ const DEPENDENT_KEYS: KeyFilter = KeyFilter::of(&[
     "response_format",
 ]);
 
-/// See [`super::Protocol::check`]. The model's capabilities are checked before members that need others.
+/// See [`crate::protocol::Reader::check`]. The model's capabilities are checked before members that need others.
 pub(super) fn check(body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
     let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
     if body.may_have(CAPABILITY_KEYS) {

@@ -4,51 +4,100 @@ use serde_json::Value;
 
 use crate::{
     core::{
-        json::{self, KeyFilter},
+        json,
         limit_status::Cost,
         prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn, reserved_cost},
         reply::ToolKind,
     },
     media::silence,
+    protocol::{ReadyMade, ResponseOptions},
 };
 
-/// Members that change a reply whenever they are set.
-const CHANGES: [&str; 11] = [
-    "stop",
-    "functions",
-    "function_call",
-    "response_format",
-    "modalities",
-    "audio",
-    "prediction",
-    "web_search_options",
-    "reasoning_effort",
-    "top_logprobs",
-    "store",
+/// Members whose values never change a reply that is the same for all requests: sampling, and notes about the request.
+const IGNORED: [&[u8]; 27] = [
+    b"messages",
+    b"model",
+    b"temperature",
+    b"top_p",
+    b"tools",
+    b"parallel_tool_calls",
+    b"frequency_penalty",
+    b"presence_penalty",
+    b"logit_bias",
+    b"seed",
+    b"user",
+    b"metadata",
+    b"safety_identifier",
+    b"prompt_cache_key",
+    b"prompt_cache_retention",
+    b"verbosity",
+    b"service_tier",
+    b"stream",
+    b"stream_options",
+    // Of other hosts and engines.
+    b"top_k",
+    b"min_p",
+    b"top_a",
+    b"repetition_penalty",
+    b"provider",
+    b"random_seed",
+    b"safe_prompt",
+    b"extra_body",
 ];
-/// The same members, and others that change a reply with some values.
-const MAY_CHANGE: [KeyFilter; 2] =
-    [KeyFilter::of(&CHANGES), KeyFilter::of(&["n", "logprobs", "max_tokens", "max_completion_tokens", "tool_choice"])];
 
-/// See [`super::Protocol::is_plain`].
-pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
-    let given = |name: &str| body.get(name).filter(|value| !matches!(value.text(), b"null" | b"false"));
-    let [changes, may_change] = MAY_CHANGE;
-    if body.may_have(changes) && CHANGES.iter().any(|name| given(name).is_some()) {
-        return false;
+/// Reads the options of the response, and the ready-made replies that the request can be answered with, in one pass.
+pub(super) fn options(body: json::Object<'_>) -> (ResponseOptions<'_>, ReadyMade) {
+    let (mut options, mut ready_made) = (ResponseOptions::default(), ReadyMade::All);
+    let (mut logprobs, mut top, mut stream_options) = (false, None, None);
+    for (key, value) in body.iter() {
+        let is_given = !matches!(value.text(), b"null" | b"false");
+        let allowed = match key {
+            b"messages" | b"model" => continue,
+            b"stream" => {
+                options.stream = value.as_bool() == Some(true);
+                continue;
+            }
+            b"stream_options" => {
+                stream_options = value.members();
+                continue;
+            }
+            b"max_tokens" | b"max_completion_tokens" => ReadyMade::up_to(value),
+            b"n" => ReadyMade::all_if(value.text() == b"1"),
+            b"tool_choice" => ReadyMade::all_if(matches!(value.text(), br#""auto""# | br#""none""#)),
+            b"service_tier" => {
+                options.service_tier = Some(value);
+                ReadyMade::All
+            }
+            b"logprobs" => {
+                logprobs = value.as_bool() == Some(true);
+                ReadyMade::None
+            }
+            b"top_logprobs" => {
+                top = value.as_u64();
+                ReadyMade::None
+            }
+            b"audio" => {
+                let format = value.members().and_then(|audio| audio.get("format")?.as_str());
+                let format = format.and_then(|name| silence::Format::named(&name));
+                options.audio_format = format.unwrap_or(silence::Format::Wav);
+                ReadyMade::None
+            }
+            key => ReadyMade::all_if(IGNORED.contains(&key)),
+        };
+        if is_given {
+            ready_made = ready_made.min(allowed);
+        }
     }
-    if !body.may_have(may_change) {
-        return true;
+    if options.stream {
+        let option = |name, default| stream_options.and_then(|list| list.get(name)?.as_bool()).unwrap_or(default);
+        options.include_usage = option("include_usage", options.include_usage);
+        options.include_obfuscation = option("include_obfuscation", options.include_obfuscation);
     }
-    let room = |name| given(name).is_none_or(|most| most.as_u64().is_some_and(|most| most >= tokens));
-    given("n").is_none_or(|n| n.text() == b"1")
-        && given("logprobs").is_none()
-        && room("max_tokens")
-        && room("max_completion_tokens")
-        && given("tool_choice").is_none_or(|choice| matches!(choice.text(), br#""auto""# | br#""none""#))
+    options.logprobs = logprobs.then(|| top.unwrap_or(0).min(20));
+    (options, ready_made)
 }
 
-/// See [`super::Protocol::read`].
+/// See [`crate::protocol::Reader::prompt`].
 pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     let value = |name: &str| body.get(name).and_then(json::Value::to_value).filter(|value| !value.is_null());
     let text = |name: &str| body.get(name)?.as_str().map(|text| text.into_owned());
@@ -190,82 +239,6 @@ pub(in crate::protocol) fn format(format: Option<Value>) -> Format {
         Some("json_object") => Format::JsonObject,
         Some("json_schema") => Format::JsonSchema(format["json_schema"].get("schema").cloned().unwrap_or_default()),
         _ => Format::Text,
-    }
-}
-
-/// The response options of a request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ChatOptions<'a> {
-    /// Options of the stream. `None`: a full response.
-    pub(super) stream: Option<StreamOptions>,
-    /// Number of alternatives to each token. `None`: no log probabilities.
-    pub(super) logprobs: Option<u64>,
-    /// Format of audio output.
-    pub(super) audio_format: silence::Format,
-    /// True if the response is stored.
-    pub(super) store: bool,
-    /// The requested service tier.
-    pub(super) tier: Option<json::Value<'a>>,
-}
-
-impl Default for ChatOptions<'_> {
-    fn default() -> Self {
-        ChatOptions { stream: None, logprobs: None, audio_format: silence::Format::Wav, store: false, tier: None }
-    }
-}
-
-/// The `stream_options` of a request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct StreamOptions {
-    pub(super) include_usage: bool,
-    pub(super) include_obfuscation: bool,
-}
-
-impl Default for StreamOptions {
-    fn default() -> Self {
-        StreamOptions { include_usage: false, include_obfuscation: true }
-    }
-}
-
-/// Members that are response options.
-const OPTION_KEYS: KeyFilter =
-    KeyFilter::of(&["stream", "stream_options", "logprobs", "top_logprobs", "store", "service_tier", "audio"]);
-
-impl<'a> ChatOptions<'a> {
-    /// Parses the response options of a request.
-    pub(super) fn read(body: json::Object<'a>) -> Self {
-        if !body.may_have(OPTION_KEYS) {
-            return ChatOptions::default();
-        }
-        let is_true = |value: json::Value<'_>| value.as_bool() == Some(true);
-        let (mut streamed, mut stream_options, mut logprobs, mut top) = (false, None, false, None);
-        let mut options = ChatOptions::default();
-        for (key, value) in body.iter() {
-            match key {
-                b"stream" => streamed = is_true(value),
-                b"stream_options" => stream_options = value.members(),
-                b"logprobs" => logprobs = is_true(value),
-                b"top_logprobs" => top = value.as_u64(),
-                b"store" => options.store = is_true(value),
-                b"service_tier" => options.tier = Some(value),
-                b"audio" => {
-                    let format = value.members().and_then(|audio| audio.get("format")?.as_str());
-                    let format = format.and_then(|name| silence::Format::named(&name));
-                    options.audio_format = format.unwrap_or(silence::Format::Wav);
-                }
-                _ => {}
-            }
-        }
-        if streamed {
-            let option = |name, default| stream_options.and_then(|list| list.get(name)?.as_bool()).unwrap_or(default);
-            let StreamOptions { include_usage, include_obfuscation } = StreamOptions::default();
-            options.stream = Some(StreamOptions {
-                include_usage: option("include_usage", include_usage),
-                include_obfuscation: option("include_obfuscation", include_obfuscation),
-            });
-        }
-        options.logprobs = logprobs.then(|| top.unwrap_or(0).min(20));
-        options
     }
 }
 

@@ -8,7 +8,10 @@ use crate::core::{
     limit_status::Cost,
     prompt::Prompt,
 };
-use crate::protocol::inputs::{Input, estimate};
+use crate::protocol::{
+    ReadyMade, ResponseOptions,
+    inputs::{Input, estimate},
+};
 
 /// Default of `max_tokens`.
 const DEFAULT_MAX_TOKENS: u64 = 16;
@@ -16,61 +19,56 @@ const DEFAULT_MAX_TOKENS: u64 = 16;
 /// Maximum number of choices, for all prompts together.
 const MAX_CHOICES: usize = 2048;
 
-/// Members that change a reply whenever they are set. [`is_plain`] has the rules of the others.
-const CHANGES: [&[u8]; 3] = [b"stop", b"echo", b"logprobs"];
+/// Members that never change a reply. [`ready_made`] has the rules for further members.
+const IGNORED: [&[u8]; 14] = [
+    b"model",
+    b"stream",
+    b"stream_options",
+    b"temperature",
+    b"top_p",
+    b"top_k",
+    b"min_p",
+    b"repetition_penalty",
+    b"frequency_penalty",
+    b"presence_penalty",
+    b"logit_bias",
+    b"seed",
+    b"user",
+    b"suffix",
+];
 
-/// The response options of a request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct CompletionOptions {
-    /// `Some`: the response is streamed. `Some(true)`: with a usage chunk.
-    pub(super) stream: Option<bool>,
-    /// True if the prompt precedes the completion.
-    pub(super) echo: bool,
-    /// Number of alternatives to each token. `None`: no log probabilities.
-    pub(super) logprobs: Option<u64>,
-    /// Number of choices returned for each prompt.
-    pub(super) n: usize,
-    /// Number of choices generated for each prompt, at least `n`. All count as usage.
-    pub(super) best_of: usize,
-}
-
-impl Default for CompletionOptions {
-    fn default() -> Self {
-        CompletionOptions { stream: None, echo: false, logprobs: None, n: 1, best_of: 1 }
+/// Reads the options of the response.
+pub(super) fn options(body: json::Object<'_>) -> ResponseOptions<'_> {
+    let is_true = |name| body.get(name).and_then(json::Value::as_bool) == Some(true);
+    let number = |name: &str| body.get(name).and_then(json::Value::as_u64);
+    let stream_options = body.get("stream_options").and_then(json::Value::members).unwrap_or_default();
+    let n = number("n").map_or(1, |n| n.clamp(1, 128) as usize);
+    let best_of = number("best_of").map_or(n, |best_of| best_of.clamp(1, 128) as usize);
+    ResponseOptions {
+        stream: is_true("stream"),
+        include_usage: stream_options.get("include_usage").and_then(json::Value::as_bool) == Some(true),
+        echo: is_true("echo"),
+        logprobs: number("logprobs").map(|top| top.min(5)),
+        n,
+        best_of: best_of.max(n),
+        ..ResponseOptions::default()
     }
 }
 
-impl CompletionOptions {
-    pub(super) fn read(body: json::Object<'_>) -> CompletionOptions {
-        let is_true = |name| body.get(name).and_then(json::Value::as_bool) == Some(true);
-        let number = |name: &str| body.get(name).and_then(json::Value::as_u64);
-        let stream = is_true("stream").then(|| {
-            let options = body.get("stream_options").and_then(json::Value::members).unwrap_or_default();
-            options.get("include_usage").and_then(json::Value::as_bool) == Some(true)
-        });
-        let n = number("n").map_or(1, |n| n.clamp(1, 128) as usize);
-        let best_of = number("best_of").map_or(n, |best_of| best_of.clamp(1, 128) as usize);
-        let logprobs = number("logprobs").map(|top| top.min(5));
-        CompletionOptions { stream, echo: is_true("echo"), logprobs, n, best_of: best_of.max(n) }
+/// Returns the ready-made replies that a request can be answered with.
+pub(super) fn ready_made(body: json::Object<'_>) -> ReadyMade {
+    let allowed = ReadyMade::of(body, |key, value| match key {
+        b"logprobs" => ReadyMade::None,
+        b"max_tokens" => ReadyMade::up_to(value),
+        _ if value.text() == b"false" => ReadyMade::All,
+        b"n" | b"best_of" => ReadyMade::all_if(value.text() == b"1"),
+        b"prompt" => ReadyMade::all_if(value.kind() == Kind::String),
+        key => ReadyMade::all_if(IGNORED.contains(&key)),
+    });
+    match body.get("max_tokens").and_then(json::Value::as_u64) {
+        Some(_) => allowed,
+        None => allowed.min(ReadyMade::UpTo(DEFAULT_MAX_TOKENS)),
     }
-
-    /// Returns true if the response needs the texts of the prompts.
-    pub(super) fn needs_prompts(&self) -> bool {
-        self.echo || self.logprobs.is_some()
-    }
-}
-
-/// See [`super::Protocol::is_plain`].
-pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
-    let most = body.get("max_tokens").and_then(json::Value::as_u64).unwrap_or(DEFAULT_MAX_TOKENS);
-    most >= tokens
-        && body.iter().all(|(key, value)| match key {
-            b"logprobs" => value.kind() == Kind::Null,
-            _ if matches!(value.text(), b"null" | b"false") => true,
-            b"n" | b"best_of" => value.text() == b"1",
-            b"prompt" => value.kind() == Kind::String,
-            key => !CHANGES.contains(&key),
-        })
 }
 
 /// Returns the prompts. A request without one has an empty prompt.
@@ -86,9 +84,9 @@ pub(super) fn texts(body: json::Object<'_>, model: &str) -> Vec<String> {
     inputs(body).unwrap_or_default().iter().map(|input| input.text(model).into_owned()).collect()
 }
 
-/// See [`super::Protocol::read`].
+/// See [`crate::protocol::Reader::prompt`].
 pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
-    let CompletionOptions { best_of, .. } = CompletionOptions::read(body);
+    let best_of = options(body).best_of;
     let mut inputs = inputs(body).unwrap_or_default();
     inputs.truncate(MAX_CHOICES / best_of);
     let stops = body.get("stop").and_then(json::Value::to_value);
@@ -115,11 +113,11 @@ pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
 pub(super) fn cost(body: json::Object<'_>) -> Cost {
     let (texts, input) = body.get("prompt").map_or((1, 0), estimate);
     let most = body.get("max_tokens").and_then(json::Value::as_u64).unwrap_or(DEFAULT_MAX_TOKENS);
-    let choices = texts.saturating_mul(CompletionOptions::read(body).best_of as u64);
+    let choices = texts.saturating_mul(options(body).best_of as u64);
     Cost { input, output: most.saturating_mul(choices) }
 }
 
-/// See [`super::Protocol::check`].
+/// See [`crate::protocol::Reader::check`].
 pub(super) fn check(body: json::Object<'_>) -> Result<(), ApiError> {
     let broken = |problem: String| Err(ApiError::BrokenRule { problem });
     let Some(inputs) = inputs(body) else {
@@ -128,9 +126,9 @@ pub(super) fn check(body: json::Object<'_>) -> Result<(), ApiError> {
                 .to_owned(),
         );
     };
-    let options = CompletionOptions::read(body);
+    let options = options(body);
     let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
-    if options.stream.is_none() && given("stream_options").is_some() {
+    if !options.stream && given("stream_options").is_some() {
         return Err(ApiError::NeedsOther { param: "stream_options", other: "stream" });
     }
     if let Some(best_of) = given("best_of").and_then(json::Value::as_u64).filter(|best_of| *best_of > 0) {
@@ -142,7 +140,7 @@ pub(super) fn check(body: json::Object<'_>) -> Result<(), ApiError> {
                 options.n
             ));
         }
-        if options.stream.is_some() && best_of > options.n as u64 {
+        if options.stream && best_of > options.n as u64 {
             return broken(format!(
                 "Cannot stream results with best_of > n (currently best_of={best_of} and n={})",
                 options.n
@@ -182,8 +180,9 @@ mod tests {
             assert!(prompt.is_texts() && prompt.last_user() == "b");
             assert_eq!((prompt.n, prompt.max_tokens, prompt.seed), (3, Some(7), Some(u64::MAX)));
             assert_eq!(prompt.stop, ["x"]);
-            let options = CompletionOptions::read(body);
-            assert_eq!((options.stream, options.echo, options.logprobs), (Some(true), true, Some(5)));
+            let options = options(body);
+            assert_eq!((options.stream, options.include_usage, options.echo), (true, true, true));
+            assert_eq!(options.logprobs, Some(5));
             assert_eq!((options.n, options.best_of), (2, 3));
         });
         with(&json!({}), |body| {
@@ -205,9 +204,9 @@ mod tests {
             (json!({"prompt": "a", "best_of": 2}), false),
             (json!({"prompt": "a", "echo": true}), false),
         ] {
-            assert_eq!(with(&body, |body| is_plain(body, 12)), plain, "{body}");
+            assert_eq!(with(&body, ready_made).allows(12), plain, "{body}");
         }
-        assert!(!with(&json!({"prompt": "a"}), |body| is_plain(body, 17)), "16 tokens are the default maximum");
+        assert!(!with(&json!({"prompt": "a"}), ready_made).allows(17), "16 tokens are the default maximum");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use serde_json::{Map, Value, json};
 
-use super::read::CompletionOptions;
 use crate::protocol::{
+    ResponseOptions,
     events::{EventList, EventLists, Events, RenderTime},
     openai::chunk::Chunk,
 };
@@ -34,7 +34,7 @@ impl<'a> ChoiceText<'a> {
     pub(super) fn new(
         choice: &'a Choice,
         prompt: Option<&'a String>,
-        options: &CompletionOptions,
+        options: &ResponseOptions<'_>,
         random: &mut Random,
     ) -> ChoiceText<'a> {
         let blocks = choice.blocks.iter().filter(|block| !matches!(block, Block::Reasoning(_)));

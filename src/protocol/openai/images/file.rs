@@ -1,5 +1,7 @@
 //! `openai-image-file`: the image at a URL. The file name describes the image, so nothing is stored.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::read::size;
@@ -12,7 +14,7 @@ use crate::{
         response::{Body, Response},
     },
     media::plain_image::{Format, Image},
-    protocol::{ComputedReply, TokenCounter},
+    protocol::{ComputedReply, Reader, TokenCounter},
 };
 
 /// Creates the protocol; see [`crate::protocol::MakeComputedReply`].
@@ -38,13 +40,19 @@ fn parse(name: &str) -> Option<Image> {
     Some(Image { width, height, seed, transparent: false })
 }
 
-impl ComputedReply for File {
+impl Reader for File {
     fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
 
-    fn read(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, _: json::Object<'_>, _: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         Prompt::default()
+    }
+}
+
+impl ComputedReply for File {
+    fn reader(&self) -> &dyn Reader {
+        self
     }
 
     fn respond(

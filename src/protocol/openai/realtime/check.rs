@@ -40,7 +40,7 @@ const ITEMS: [(&str, &[&str]); 3] = [
     ("function_call_output", &["call_id", "output"]),
 ];
 
-/// See [`super::Protocol::check`].
+/// See [`crate::protocol::Reader::check`].
 pub(super) fn check(message: json::Object<'_>, beta: bool) -> Result<(), ApiError> {
     let given = |name: &str| message.get(name).filter(|value| value.kind() != Kind::Null);
     let kind = given("type").and_then(json::Value::as_str).ok_or_else(|| missing("", "type"))?;

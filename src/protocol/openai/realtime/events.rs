@@ -6,10 +6,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::{event, id, item_id, padded, text, voice_activity};
-use crate::protocol::Rendered;
+use crate::protocol::{Record, RenderContext, Rendered, StoredObjects};
 use crate::{
     core::{
-        context::RequestContext,
+        error::ApiError,
         json,
         limit_status::{LimitStatuses, Unit},
         random::Random,
@@ -37,23 +37,23 @@ struct ReplyParts {
 }
 
 impl RenderedRealtime {
-    pub(super) fn new(reply: &Reply, context: Option<&RequestContext<'_>>) -> Self {
-        RenderedRealtime(context.and_then(|_| {
-            let choice = reply.choices.first()?;
+    /// Renders a reply if it is `for_request`: no ready-made reply is used.
+    pub(super) fn new(reply: &Reply, for_request: bool) -> Self {
+        RenderedRealtime(reply.choices.first().filter(|_| for_request).map(|choice| {
             // Sessions do not send reasoning.
             let blocks = choice.blocks.iter().filter(|block| !matches!(block, Block::Reasoning(_))).cloned();
-            Some(ReplyParts { blocks: blocks.collect(), finish: choice.finish_reason, usage: reply.usage })
+            ReplyParts { blocks: blocks.collect(), finish: choice.finish_reason, usage: reply.usage }
         }))
     }
 }
 
 impl Rendered for RenderedRealtime {
-    fn record(&self, _: &RequestContext<'_>) -> Value {
-        Value::Null
+    fn record(&self, _: RenderContext<'_, '_>) -> Record {
+        Record::Object(Value::Null)
     }
 
-    fn respond(&self, context: &RequestContext<'_>) -> Response {
-        let body = context.members().unwrap_or_default();
+    fn respond(&self, context: RenderContext<'_, '_>, _: &dyn StoredObjects) -> Result<Response, ApiError> {
+        let body = context.parsed.body;
         let random = context.random.borrow_mut().fork();
         let list: Box<dyn Iterator<Item = StreamEvent> + Send> = match (&self.0, body.get("transcribes")) {
             (None, _) => Box::new(std::iter::empty()),
@@ -64,7 +64,7 @@ impl Rendered for RenderedRealtime {
             }
             (Some(reply), None) => Box::new(RealtimeEvents::new(reply.clone(), body, &context.limit_statuses, random)),
         };
-        Response::ok("application/json", Body::Stream(EventStream::new(list, StreamFormat::Messages)))
+        Ok(Response::ok("application/json", Body::Stream(EventStream::new(list, StreamFormat::Messages))))
     }
 }
 

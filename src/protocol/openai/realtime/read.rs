@@ -10,7 +10,7 @@ use crate::core::{
     reply::ToolKind,
 };
 
-/// See [`super::Protocol::read`].
+/// See [`crate::protocol::Reader::prompt`].
 pub(super) fn prompt(body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
     let value = |name: &str| body.get(name).and_then(json::Value::to_value).unwrap_or_default();
     let (session, items, response) = (value("session"), value("items"), value("response"));

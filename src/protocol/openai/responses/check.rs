@@ -8,7 +8,7 @@ use crate::core::{
     json::{self, Kind},
 };
 
-/// See [`super::Protocol::check`].
+/// See [`crate::protocol::Reader::check`].
 pub(super) fn check(body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
     let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
     capabilities(&given, context)?;

@@ -1,13 +1,13 @@
 //! `openai-responses-compact`: a compacted conversation. User messages stay; the rest becomes encrypted content.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    check,
+    check, history,
     items::{encrypted_content, ids},
-    json_response, load_history, previous_response_id, read, record, usage,
+    json_response, read, record, usage,
 };
 use crate::{
     core::{
@@ -19,7 +19,7 @@ use crate::{
         response::Response,
         template::{AllowedSlots, Layout, Template},
     },
-    protocol::{Protocol, Rendered, StoredObjects},
+    protocol::{Parsed, Protocol, Reader, ReadyMade, Record, RenderContext, Rendered, ReplySource, StoredObjects},
 };
 
 /// Creates the protocol; see [`crate::protocol::Make`]. The envelope has `id` and `created_at`.
@@ -36,42 +36,24 @@ struct Compact {
     created_at: Template,
 }
 
-impl Protocol for Compact {
+impl Reader for Compact {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         check::check(body, context)
     }
 
-    /// Returns false: each response depends on its request.
-    fn is_plain(&self, _: json::Object<'_>, _: u64) -> bool {
-        false
+    fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, earlier: &[Arc<Value>]) -> Prompt {
+        read::prompt(body, context, earlier)
+    }
+}
+
+impl Protocol for Compact {
+    fn parse<'r>(&'r self, body: json::Object<'r>, context: &RequestContext<'_>) -> Parsed<'r> {
+        let source = ReplySource::ScriptUsage;
+        let parsed = Parsed::new(self, body, context, ReadyMade::None);
+        Parsed { source, store: None, history: history(body), ..parsed }
     }
 
-    fn read(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
-        read::prompt(body, context)
-    }
-
-    fn delivers_reply(&self) -> bool {
-        false
-    }
-
-    fn should_store(&self, _: json::Object<'_>) -> Option<bool> {
-        None
-    }
-
-    fn previous_response_id<'m>(&self, body: json::Object<'m>) -> Option<Cow<'m, str>> {
-        previous_response_id(body)
-    }
-
-    fn load_history(
-        &self,
-        body: json::Object<'_>,
-        context: &RequestContext<'_>,
-        store: &dyn StoredObjects,
-    ) -> Result<(), ApiError> {
-        load_history(body, context, store)
-    }
-
-    fn render(&self, reply: &Reply, _: Option<&RequestContext<'_>>) -> Box<dyn Rendered> {
+    fn render(&self, reply: &Reply, _: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
         let (id, created_at) = (self.id.clone(), self.created_at.clone());
         Box::new(RenderedCompaction { id, created_at, usage: usage(&reply.usage) })
     }
@@ -84,18 +66,28 @@ struct RenderedCompaction {
 }
 
 impl Rendered for RenderedCompaction {
-    fn respond(&self, context: &RequestContext<'_>) -> Response {
-        json_response(Layout { indent: 2, newline: false }.write(&self.record(context)))
+    fn respond(&self, context: RenderContext<'_, '_>, _: &dyn StoredObjects) -> Result<Response, ApiError> {
+        Ok(json_response(Layout { indent: 2, newline: false }.write(&self.object(&context))))
     }
 
-    fn record(&self, context: &RequestContext<'_>) -> Value {
+    fn record(&self, context: RenderContext<'_, '_>) -> Record {
+        Record::Object(self.object(&context))
+    }
+}
+
+impl RenderedCompaction {
+    fn object(&self, context: &RenderContext<'_, '_>) -> Value {
         let rendered =
             |template: &Template| serde_json::from_slice::<Value>(&template.render(context)).unwrap_or_default();
         let (id, created_at) = (rendered(&self.id), rendered(&self.created_at));
         let random = &mut context.random.borrow_mut();
-        let before = context.history.borrow();
-        let earlier = before.iter().flat_map(|stored| stored["input"].as_array().into_iter().flatten()).cloned();
-        let input = earlier.chain(record::input_items(context.members().unwrap_or_default(), random));
+        let earlier = context
+            .parsed
+            .earlier()
+            .iter()
+            .flat_map(|stored| stored["input"].as_array().into_iter().flatten())
+            .cloned();
+        let input = earlier.chain(record::input_items(context.parsed.body, random));
         let mut output: Vec<Value> = input.filter(|item| item["role"] == "user").collect();
         let [compaction] = ids(id.as_str().unwrap_or_default(), &["cmp_"], random).try_into().unwrap_or_default();
         output.push(json!({"id": compaction, "type": "compaction", "encrypted_content": encrypted_content(random)}));

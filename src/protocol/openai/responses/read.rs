@@ -1,33 +1,65 @@
 //! Parsing of a response request.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::items::ReasoningOptions;
-use crate::core::{
-    context::RequestContext,
-    json::{self, Kind},
-    prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn},
-    reply::ToolKind,
+use crate::{
+    core::{
+        context::RequestContext,
+        json::{self, Kind},
+        prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn},
+        reply::ToolKind,
+    },
+    protocol::{ReadyMade, ResponseOptions},
 };
 
-/// Members that change a reply or its rendering whenever they are set. [`is_plain`] has the rules of the others.
-const CHANGES: [&[u8]; 3] = [b"reasoning", b"background", b"include"];
+/// Members that never change a reply or its rendering. [`ready_made`] has the rules of the others.
+const IGNORED: [&[u8]; 23] = [
+    b"model",
+    b"input",
+    b"instructions",
+    b"stream",
+    b"stream_options",
+    b"store",
+    b"metadata",
+    b"temperature",
+    b"top_p",
+    b"user",
+    b"safety_identifier",
+    b"prompt_cache_key",
+    b"prompt_cache_retention",
+    b"previous_response_id",
+    b"conversation",
+    b"service_tier",
+    b"truncation",
+    b"parallel_tool_calls",
+    b"max_tool_calls",
+    b"prompt",
+    b"top_logprobs",
+    b"context_management",
+    b"seed",
+];
 
 /// Prefix of the types of web search tools.
 const WEB_SEARCH: &str = "web_search";
 
-/// See [`super::Protocol::is_plain`].
-pub(super) fn is_plain(body: json::Object<'_>, tokens: u64) -> bool {
-    body.iter().all(|(key, value)| match key {
-        _ if matches!(value.text(), b"null" | b"false") => true,
-        b"max_output_tokens" => value.as_u64().is_some_and(|most| most >= tokens),
-        b"tool_choice" => matches!(value.text(), br#""auto""# | br#""none""#),
-        b"tools" => value.items().into_iter().all(|tool| kind(tool).is_none_or(|kind| !kind.starts_with(WEB_SEARCH))),
-        b"text" => match value.members().and_then(|text| text.get("format")) {
+/// Returns the ready-made replies that a request can be answered with.
+pub(super) fn ready_made(body: json::Object<'_>) -> ReadyMade {
+    ReadyMade::of(body, |key, value| match key {
+        _ if value.text() == b"false" => ReadyMade::All,
+        b"max_output_tokens" => ReadyMade::up_to(value),
+        b"tool_choice" => ReadyMade::all_if(matches!(value.text(), br#""auto""# | br#""none""#)),
+        b"tools" => {
+            let searches = |tool| kind(tool).is_some_and(|kind| kind.starts_with(WEB_SEARCH));
+            ReadyMade::all_if(!value.items().into_iter().any(searches))
+        }
+        b"text" => ReadyMade::all_if(match value.members().and_then(|text| text.get("format")) {
             None => true,
             Some(format) => format.kind() == Kind::Null || kind(format).as_deref() == Some("text"),
-        },
-        key => !CHANGES.contains(&key),
+        }),
+        key => ReadyMade::all_if(IGNORED.contains(&key)),
     })
 }
 
@@ -36,32 +68,19 @@ fn kind(value: json::Value<'_>) -> Option<String> {
     Some(value.members()?.get("type")?.as_str()?.into_owned())
 }
 
-/// The response options of a request.
-#[derive(Clone, Copy, Default)]
-pub(super) struct ResponsesOptions {
-    /// True if the response is streamed.
-    pub(super) stream: bool,
-    /// True if the deltas of the stream have padding.
-    pub(super) padded: bool,
-    /// True if the response is generated in the background, and polled.
-    pub(super) background: bool,
-    /// True if the response is stored.
-    pub(super) store: bool,
-}
-
-impl ResponsesOptions {
-    /// Parses the response options of a request.
-    pub(super) fn read(body: json::Object<'_>) -> Self {
-        let is_true = |name| body.get(name).and_then(json::Value::as_bool) == Some(true);
-        let options = body.get("stream_options").and_then(json::Value::members).unwrap_or_default();
-        let background = is_true("background");
-        ResponsesOptions {
-            stream: is_true("stream"),
-            // Recorded: streams of background responses have no padding.
-            padded: !background && options.get("include_obfuscation").and_then(json::Value::as_bool) != Some(false),
-            background,
-            store: body.get("store").and_then(json::Value::as_bool) != Some(false),
-        }
+/// Reads the options of the response.
+pub(super) fn options(body: json::Object<'_>) -> ResponseOptions<'_> {
+    let is_true = |name| body.get(name).and_then(json::Value::as_bool) == Some(true);
+    let stream_options = body.get("stream_options").and_then(json::Value::members).unwrap_or_default();
+    let (stream, background) = (is_true("stream"), is_true("background"));
+    ResponseOptions {
+        stream,
+        // Recorded: streams of background responses have no padding.
+        include_obfuscation: !background
+            && stream_options.get("include_obfuscation").and_then(json::Value::as_bool) != Some(false),
+        background,
+        is_deferred: background && !stream,
+        ..ResponseOptions::default()
     }
 }
 
@@ -77,8 +96,8 @@ pub(super) fn reasoning(body: json::Object<'_>, context: &RequestContext<'_>) ->
     }
 }
 
-/// See [`super::Protocol::read`].
-pub(super) fn prompt(body: json::Object<'_>, context: &RequestContext<'_>) -> Prompt {
+/// See [`crate::protocol::Reader::prompt`].
+pub(super) fn prompt(body: json::Object<'_>, context: &RequestContext<'_>, earlier: &[Arc<Value>]) -> Prompt {
     let value = |name: &str| body.get(name).and_then(json::Value::to_value).unwrap_or_default();
     let reasoning = value("reasoning");
     let shown = ["summary", "generate_summary"].iter().any(|name| reasoning[*name].is_string());
@@ -86,7 +105,7 @@ pub(super) fn prompt(body: json::Object<'_>, context: &RequestContext<'_>) -> Pr
     let (tools, tool_choice, web_search) = tools(&value("tools"), &value("tool_choice"));
     Prompt {
         model: context.model().into_owned(),
-        turns: turns(&value("instructions"), &value("input"), context),
+        turns: turns(&value("instructions"), &value("input"), earlier),
         tools,
         tool_choice,
         parallel_tool_calls: body.get("parallel_tool_calls").and_then(json::Value::as_bool).unwrap_or(true),
@@ -145,12 +164,12 @@ fn format(format: &Value) -> Format {
 }
 
 /// Returns the conversation: this request's instructions, the earlier input and output, and this request's input.
-fn turns(instructions: &Value, input: &Value, context: &RequestContext<'_>) -> Vec<Turn> {
+fn turns(instructions: &Value, input: &Value, earlier: &[Arc<Value>]) -> Vec<Turn> {
     let mut turns = Vec::new();
     if let Some(text) = instructions.as_str() {
         turns.push(Turn { role: Role::System, text: text.to_owned(), ..Turn::default() });
     }
-    for record in context.history.borrow().iter() {
+    for record in earlier {
         add(&record["input"], &mut turns);
         add(&record["answer"]["output"], &mut turns);
     }
@@ -210,7 +229,7 @@ mod tests {
     use crate::core::{context::tests::with_context_of, json};
 
     fn read(body: &Value) -> Prompt {
-        with_context_of(&body.to_string(), |context| prompt(context.members().unwrap(), context))
+        with_context_of(&body.to_string(), |context| prompt(context.members().unwrap(), context, &[]))
     }
 
     #[test]
@@ -246,8 +265,7 @@ mod tests {
             let output =
                 json!([{"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}]);
             let record = json!({"input": "Hi", "answer": {"instructions": "old", "output": output}});
-            context.history.replace(vec![Arc::new(record)]);
-            prompt(context.members().unwrap(), context).turns
+            prompt(context.members().unwrap(), context, &[Arc::new(record)]).turns
         });
         let turns: Vec<_> = turns.iter().map(|turn| turn.text.as_str()).collect();
         assert_eq!(turns, ["new", "Hi", "no", "and now?"]);
@@ -273,7 +291,8 @@ mod tests {
 
     #[test]
     fn requests_that_do_not_change_the_reply_are_plain() {
-        let plain = |body: &Value| is_plain(json::Document::read(body.to_string().as_bytes()).unwrap().members(), 20);
+        let plain =
+            |body: &Value| ready_made(json::Document::read(body.to_string().as_bytes()).unwrap().members()).allows(20);
         for members in [
             json!({"model": "m", "input": "Hi", "stream": true, "store": false, "metadata": {"a": "b"}}),
             json!({"max_output_tokens": 20, "tools": [{"type": "function", "name": "f"}], "tool_choice": "auto"}),
@@ -315,7 +334,8 @@ mod tests {
             assert_eq!(format!("{prompt:?}"), format!("{empty:?}"), "{value}");
             let read = with_context_of(&body.to_string(), |context| {
                 let members = context.members().unwrap();
-                (is_plain(members, 1), ResponsesOptions::read(members).padded, reasoning(members, context).encrypted)
+                let padded = options(members).include_obfuscation;
+                (ready_made(members).allows(1), padded, reasoning(members, context).encrypted)
             });
             assert_eq!(read, (plain, true, false), "{value}");
         }

@@ -9,7 +9,6 @@ use super::{
     items::{ContentPart, Item, OutputItems},
     json_response,
     object::ResponseObject,
-    read::ResponsesOptions,
     stream::ResponseEvents,
 };
 use crate::{
@@ -23,7 +22,7 @@ use crate::{
         response::{self, Body, Response, StreamFormat, WrittenEvents},
         template::{Layout, query},
     },
-    protocol::{ComputedReply, TokenCounter, events::Events},
+    protocol::{ComputedReply, Reader, ResponseOptions, TokenCounter, events::Events},
 };
 
 /// Creates the protocol; see [`crate::protocol::MakeComputedReply`].
@@ -36,13 +35,19 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Com
 
 struct Retrieve;
 
-impl ComputedReply for Retrieve {
+impl Reader for Retrieve {
     fn check(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
         Ok(())
     }
 
-    fn read(&self, _: json::Object<'_>, _: &RequestContext<'_>) -> Prompt {
+    fn prompt(&self, _: json::Object<'_>, _: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         Prompt::default()
+    }
+}
+
+impl ComputedReply for Retrieve {
+    fn reader(&self) -> &dyn Reader {
+        self
     }
 
     fn respond(
@@ -121,8 +126,8 @@ fn events(record: &Value, padding: Option<Random>) -> impl Iterator<Item = respo
     let background = response["background"] == true;
     let first: &[_] = if background { &FIRST_EVENTS_QUEUED } else { &FIRST_EVENTS };
     let is_finished = matches!(response["status"].as_str(), Some("completed" | "incomplete"));
-    let options = ResponsesOptions { stream: true, background, ..ResponsesOptions::default() };
-    let texts = ResponseTexts::new(OutputItems { list, incomplete }, response["usage"].clone(), Some(options));
+    let options = ResponseOptions { stream: true, background, ..ResponseOptions::default() };
+    let texts = ResponseTexts::new(OutputItems { list, incomplete }, response["usage"].clone(), Some(&options));
     let object = ResponseObject::stored(response, replay["tier"].as_str().unwrap_or("auto"));
     let ids = output.iter().map(|item| string(&item["id"])).collect();
     let padding = padding.filter(|_| !background);
