@@ -27,7 +27,7 @@ use super::{
 /// The parameters of a route, by name, percent-encoded as in the path.
 pub type Params<'a> = SmallVec<[(&'a str, &'a str); 3]>;
 
-/// The model name in a response when [`RequestContext::returns_wrong_model`] is set.
+/// The model name in a response when [`Decisions::returns_wrong_model`] is set.
 const ANOTHER_MODEL: &str = "another-model";
 
 /// All the data of one request that a template slot, a protocol or a fault may read.
@@ -40,8 +40,6 @@ pub struct RequestContext<'a> {
     pub random: RefCell<Random>,
     /// Time since 1970.
     pub now: Duration,
-    /// The state of the limits that apply to the request, once they have been checked.
-    pub limit_statuses: LimitStatuses,
     /// The known models. The first entry that matches a name applies.
     pub model_catalog: &'a [ModelFacts],
     /// The object, or the page of objects, that was found for the request.
@@ -54,14 +52,8 @@ pub struct RequestContext<'a> {
     pub needs_key: bool,
     /// True if responses use the dated names of models.
     pub snapshots: bool,
-    /// Time that the response head is delayed by on purpose.
-    pub intended: Duration,
-    /// Time that the request has waited for a concurrency permit.
-    pub queued: Duration,
-    /// A reply that replaces the one the model would give.
-    pub reply_override: Option<ReplyOverride>,
-    /// True if the response names another model than the requested one.
-    pub returns_wrong_model: bool,
+    /// The decisions about the request. Only the pipeline sets them.
+    pub decisions: Decisions,
     /// The memory of request bodies.
     pub body_memory: Option<&'a Arc<BodyMemory>>,
     /// True if `~` and faults may follow the name of a model.
@@ -78,6 +70,21 @@ pub struct RequestContext<'a> {
     model_and_end: OnceCell<(Cow<'a, str>, usize)>,
     model_facts: OnceCell<Option<&'a ModelFacts>>,
     body: Result<json::Object<'a>, Malformed>,
+}
+
+/// The decisions about a request that its response and its record depend on.
+#[derive(Default)]
+pub struct Decisions {
+    /// The state of the limits that apply to the request, once they have been checked.
+    pub limit_statuses: LimitStatuses,
+    /// Time that the response head is delayed by on purpose.
+    pub intended: Duration,
+    /// Time that the request has waited for a concurrency permit.
+    pub queued: Duration,
+    /// A reply that replaces the one the model would give.
+    pub reply_override: Option<ReplyOverride>,
+    /// True if the response names another model than the requested one.
+    pub returns_wrong_model: bool,
 }
 
 /// The object that was found in a collection for a request. Without one, it allocates nothing.
@@ -118,17 +125,13 @@ impl<'a> RequestContext<'a> {
             params: Params::new(),
             random: RefCell::new(random),
             now,
-            limit_statuses: LimitStatuses::default(),
             resource: FoundResource::default(),
             file: RefCell::default(),
             model_catalog: &[],
             models: &[],
             needs_key: false,
             snapshots: false,
-            intended: Duration::ZERO,
-            queued: Duration::ZERO,
-            reply_override: None,
-            returns_wrong_model: false,
+            decisions: Decisions::default(),
             body_memory: None,
             names_carry_faults: false,
             path_faults: None,
@@ -222,7 +225,7 @@ impl<'a> RequestContext<'a> {
 
     /// Returns the model name for the response.
     pub fn model_name(&self) -> Cow<'_, str> {
-        if self.returns_wrong_model {
+        if self.decisions.returns_wrong_model {
             return Cow::Borrowed(ANOTHER_MODEL);
         }
         let facts = if self.snapshots { self.model_facts() } else { None };

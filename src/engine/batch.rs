@@ -44,7 +44,8 @@ impl Engine {
         self.check_model(route.endpoint, context)?;
         let requested = self.requested(Some(route), context)?;
         let plan = self.plan(route, context, scope, &requested.faults);
-        self.check(route, context, &plan)?;
+        self.decide(&plan, route, context)?;
+        self.validate(route, context)?;
         let response = self.generate(route, context, scope, &plan)?;
         match response.body {
             Body::Full(_) => Ok(response),

@@ -150,16 +150,24 @@ impl Engine {
     }
 }
 
+/// An error in place of the response.
+pub(super) struct PlannedError {
+    pub(super) error: ApiError,
+    /// The limit that a 429 reports.
+    pub(super) exceeded: Option<LimitExceeded>,
+}
+
 /// Returns the planned error. It is the provider's error for that status, by `status_of`, or else a generic one. A
 /// planned 429 reports the request's limits, or a made-up limit if there are none.
 pub(super) fn planned_error(
     plan: &Plan,
-    context: &mut RequestContext<'_>,
+    context: &RequestContext<'_>,
     status_of: impl Fn(&ApiError) -> Option<u16>,
-) -> Option<ApiError> {
+) -> Option<PlannedError> {
     let (status, name) = plan.error()?;
     let window = context.model_facts().and_then(|facts| facts.context_window).unwrap_or(128_000);
     let injected = || ApiError::Injected { status: status.into(), name: name.to_owned() };
+    let mut made_up = None;
     let error = match (status, name) {
         (401, "") => ApiError::WrongKey { key: context.credential().key.map(secret::mask).unwrap_or_default() },
         (404, "") => ApiError::ModelNotFound { model: context.model().into_owned() },
@@ -172,18 +180,18 @@ pub(super) fn planned_error(
             let unit = if name == "tokens" { Unit::Tokens } else { Unit::Requests };
             let wait = plan.retry_after().flatten().unwrap_or(DEFAULT_RETRY_AFTER);
             let minute = Duration::from_secs(60);
-            let known = context.limit_statuses.get(unit).copied();
+            let known = context.decisions.limit_statuses.get(unit).copied();
             let known =
                 known.unwrap_or(LimitStatus { limit: 60, remaining: 0, until_full: minute, wait, period: minute });
             let limit_status = LimitStatus { remaining: 0, wait, ..known };
             let exceeded = LimitExceeded { limit_status, unit, requested: 1, reason: Reason::RanOut };
-            context.limit_statuses.exceed(exceeded);
-            context.limit_statuses.close();
+            made_up = Some(exceeded);
             exceeded.into()
         }
         _ => injected(),
     };
-    Some(if status_of(&error) == Some(status) { error } else { injected() })
+    let error = if status_of(&error) == Some(status) { error } else { injected() };
+    Some(PlannedError { error, exceeded: made_up })
 }
 
 /// Returns the error that was planned inside a stream, if the response is not a stream.

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::{
-    faults::{FaultConfig, Requested, StreamError, planned_error, planned_error_for_full_body},
+    faults::{FaultConfig, PlannedError, Requested, StreamError, planned_error, planned_error_for_full_body},
     journal::Journal,
     panics::is_request_id,
     prepare::{MatchedRoute, Prepared},
@@ -114,7 +114,6 @@ impl Engine {
         let document = request.document();
         let prepared = self.prepare(request, &document, path_faults, self.seeds.next());
         let Prepared { mut context, provider, file, route } = prepared;
-        let mut plan = Plan::default();
 
         let requested = self.requested(route.as_ref().ok(), &context);
         let scope_name = requested.as_ref().ok().and_then(|requested| requested.scope.as_deref());
@@ -126,15 +125,15 @@ impl Engine {
         };
         let call = requested.as_ref().ok().and_then(|requested| requested.call.as_deref());
         let mut receipt = Receipt::open(&scope, &context, &shown_path, file, call);
-        let (endpoint, result) = match route {
-            Err(error) => (None, Err(error)),
+        let (endpoint, plan, result) = match route {
+            Err(error) => (None, Plan::default(), Err(error)),
             Ok(mut route) => {
-                let result = self.respond(&mut route, requested, &scope, &mut context, &mut receipt, &mut plan).await;
-                (Some(route.endpoint), result)
+                let (plan, result) = self.respond(&mut route, requested, &scope, &mut context, &mut receipt).await;
+                (Some(route.endpoint), plan, result)
             }
         };
         let timing = self.response_timing(endpoint, &plan, &context, result.as_ref().ok());
-        context.intended = timing.before_head;
+        context.decisions.intended = timing.before_head;
         let (mut response, error) = match (result, endpoint) {
             (Ok(mut response), Some(endpoint)) => {
                 provider.add_headers(endpoint, &context, &mut response);
@@ -162,7 +161,7 @@ impl Engine {
         (response, receipt)
     }
 
-    /// Returns the response to a request, or the first error on the way.
+    /// Returns the planned faults, and the response to a request or the first error on the way.
     async fn respond<'a>(
         &self,
         route: &mut MatchedRoute<'a>,
@@ -170,43 +169,66 @@ impl Engine {
         scope: &Arc<ScopeState>,
         context: &mut RequestContext<'a>,
         receipt: &mut Receipt,
-        plan: &mut Plan,
+    ) -> (Plan, Result<Response, ApiError>) {
+        let (limit_statuses, admitted) = self.admit(route, scope, context).await;
+        context.decisions.limit_statuses = limit_statuses;
+        let requested = admitted.and_then(|reservation| {
+            receipt.hold_reservation(reservation);
+            requested
+        });
+        match requested {
+            Err(error) => (Plan::default(), Err(error)),
+            Ok(requested) => {
+                let plan = self.plan(route, context, scope, &requested.faults);
+                let result = self.respond_with(&plan, route, scope, context, receipt).await;
+                (plan, result)
+            }
+        }
+    }
+
+    /// Returns the response to an admitted request with these faults.
+    async fn respond_with<'a>(
+        &self,
+        plan: &Plan,
+        route: &mut MatchedRoute<'a>,
+        scope: &Arc<ScopeState>,
+        context: &mut RequestContext<'a>,
+        receipt: &mut Receipt,
     ) -> Result<Response, ApiError> {
-        let endpoint = route.endpoint;
-        match context.request.body {
-            RequestBody::Whole(_) => {}
-            RequestBody::Discarded(discarded) => return Err(discarded.into()),
-        }
-        if endpoint.keyed {
-            self.access.check_key(context.credential().key)?;
-        }
-        self.check_model(endpoint, context)?;
-        receipt.hold_reservation(self.admit(route, scope, context).await?);
-        *plan = self.plan(route, context, scope, &requested?.faults);
-        self.check(route, context, plan)?;
-        if let Some(capacity) = self.timing.capacity.as_ref().filter(|_| endpoint.is_generated()) {
+        self.decide(plan, route, context)?;
+        self.validate(route, context)?;
+        if let Some(capacity) = self.timing.capacity.as_ref().filter(|_| route.endpoint.is_generated()) {
             let before = context.elapsed();
             receipt.hold_permit(capacity.acquire().await.map_err(|QueueFull| ApiError::Saturated {})?);
-            context.queued = context.elapsed().saturating_sub(before);
+            context.decisions.queued = context.elapsed().saturating_sub(before);
         }
         self.generate(route, context, scope, plan)
     }
 
-    /// Checks that no error is planned for a request, and validates it.
-    pub(super) fn check<'a>(
+    /// Records what the faults change about a response.
+    ///
+    /// # Errors
+    /// The planned error.
+    pub(super) fn decide<'a>(
         &self,
+        plan: &Plan,
         route: &MatchedRoute<'a>,
         context: &mut RequestContext<'a>,
-        plan: &Plan,
     ) -> Result<(), ApiError> {
-        (context.reply_override, context.returns_wrong_model) = (plan.replacement(), plan.has_wrong_model());
-        if let Some(error) = planned_error(plan, context, |error| route.provider.status(route.endpoint, error)) {
-            return Err(error);
+        let decisions = &mut context.decisions;
+        (decisions.reply_override, decisions.returns_wrong_model) = (plan.replacement(), plan.has_wrong_model());
+        let status_of = |error: &ApiError| route.provider.status(route.endpoint, error);
+        let Some(PlannedError { error, exceeded }) = planned_error(plan, context, status_of) else { return Ok(()) };
+        if let Some(exceeded) = exceeded {
+            context.decisions.limit_statuses.exceed(exceeded);
+            context.decisions.limit_statuses.close();
         }
-        if !self.lenient {
-            route.endpoint.check(route.parsed(context), context)?;
-        }
-        Ok(())
+        Err(error)
+    }
+
+    /// Validates a request, unless the server is lenient.
+    pub(super) fn validate<'a>(&self, route: &MatchedRoute<'a>, context: &RequestContext<'a>) -> Result<(), ApiError> {
+        if self.lenient { Ok(()) } else { route.endpoint.check(route.parsed(context), context) }
     }
 
     /// Returns the response to a valid request.
@@ -239,16 +261,40 @@ impl Engine {
         }
     }
 
-    /// Checks the limits of an endpoint. This is awaited, because the limits can be in a store that servers share.
+    /// Checks that a request may be handled: its body, its key, its model and its limits. Returns the state of the limits
+    /// and the reserved places.
     async fn admit<'a>(
         &self,
         route: &MatchedRoute<'a>,
         scope: &ScopeState,
-        context: &mut RequestContext<'a>,
-    ) -> Result<Option<Reservation>, ApiError> {
-        if self.limits.is_empty() || !route.endpoint.limited {
-            return Ok(None);
+        context: &RequestContext<'a>,
+    ) -> (LimitStatuses, Result<Option<Reservation>, ApiError>) {
+        match self.check_access(route.endpoint, context) {
+            Err(error) => (LimitStatuses::default(), Err(error)),
+            Ok(()) if self.limits.is_empty() || !route.endpoint.limited => (LimitStatuses::default(), Ok(None)),
+            Ok(()) => self.check_limits(route, scope, context).await,
         }
+    }
+
+    /// Checks the body, the key and the model of a request.
+    fn check_access(&self, endpoint: &Endpoint, context: &RequestContext<'_>) -> Result<(), ApiError> {
+        match context.request.body {
+            RequestBody::Whole(_) => {}
+            RequestBody::Discarded(discarded) => return Err(discarded.into()),
+        }
+        if endpoint.keyed {
+            self.access.check_key(context.credential().key)?;
+        }
+        self.check_model(endpoint, context)
+    }
+
+    /// Checks the limits of an endpoint. This is awaited, because the limits can be in a store that servers share.
+    async fn check_limits<'a>(
+        &self,
+        route: &MatchedRoute<'a>,
+        scope: &ScopeState,
+        context: &RequestContext<'a>,
+    ) -> (LimitStatuses, Result<Option<Reservation>, ApiError>) {
         let deployment = context.param("deployment");
         let model = if self.limits.needs_model() { context.model() } else { Cow::Borrowed("") };
         let limit_request = LimitRequest {
@@ -263,13 +309,11 @@ impl Engine {
             cost: if self.limits.needs_cost() { route.cost(context) } else { Cost::default() },
         };
         let mut limit_statuses = LimitStatuses::default();
-        let reservation = self.limits.admit(&limit_request, &mut limit_statuses).await;
-        let reservation = reservation.map_err(|StoreUnreachable| ApiError::LimitUnknown {})?;
-        context.limit_statuses = limit_statuses;
-        match limit_statuses.refusal {
-            None => Ok(reservation),
-            Some(exceeded) => Err(exceeded.into()),
-        }
+        let result = match self.limits.admit(&limit_request, &mut limit_statuses).await {
+            Err(StoreUnreachable) => return (LimitStatuses::default(), Err(ApiError::LimitUnknown {})),
+            Ok(reservation) => limit_statuses.refusal.map_or(Ok(reservation), |exceeded| Err(exceeded.into())),
+        };
+        (limit_statuses, result)
     }
 
     /// The limits.

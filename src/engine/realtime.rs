@@ -23,8 +23,7 @@ impl Engine {
         let Ok(route) = route else { return MessageOutcome::default() };
         let checked = match context.members() {
             Err(_) => Err(ApiError::NotJson {}),
-            Ok(_) if self.lenient => Ok(()),
-            Ok(_) => route.endpoint.check(route.parsed(&context), &context),
+            Ok(_) => self.validate(&route, &context),
         };
         let Err(error) = checked else { return session.on_message(context.members().unwrap_or_default()) };
         let rejection = match provider.error_response(Some(route.endpoint), &context, &error).body {

@@ -185,7 +185,7 @@ impl Receipt {
             status: response.status,
             sends_head: matches!(response.head_timing, HeadTiming::After(_)),
             is_stream,
-            intended: context.intended,
+            intended: context.decisions.intended,
             at_once: elapsed.filter(|_| is_at_once),
             cost: response.cost,
             cached: response.reply.cached,
@@ -202,10 +202,11 @@ impl Receipt {
             faults: plan.texts(response.status).map(Box::from).collect(),
             reply: response.reply.clone(),
             cost: response.cost,
-            limits: (context.limit_statuses != LimitStatuses::default()).then(|| Box::new(context.limit_statuses)),
-            queued: context.queued,
-            intended: context.intended,
-            own: elapsed.unwrap_or_default().saturating_sub(context.queued),
+            limits: (context.decisions.limit_statuses != LimitStatuses::default())
+                .then(|| Box::new(context.decisions.limit_statuses)),
+            queued: context.decisions.queued,
+            intended: context.decisions.intended,
+            own: elapsed.unwrap_or_default().saturating_sub(context.decisions.queued),
             is_stream,
         };
         journal.respond(entry, head, response, self.labels.route());
@@ -226,7 +227,7 @@ impl Receipt {
         if is_failure {
             let request = context.request;
             failure = Failure::of(response.status.as_u16(), request.method, &response.headers, context.now);
-            failure.unit = context.limit_statuses.refusal.map(|refusal| refusal.unit);
+            failure.unit = context.decisions.limit_statuses.refusal.map(|refusal| refusal.unit);
             failure.is_final |= error.is_some_and(ApiError::is_spent_quota);
         }
         let may_fail = !matches!(response.body, Body::Full(_) | Body::Session(_)) || !plan.is_empty();

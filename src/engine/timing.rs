@@ -23,8 +23,8 @@ use crate::{
 /// head.
 pub(super) fn server_timing(context: &RequestContext<'_>) -> (HeaderName, HeaderValue) {
     let millis = |time: Duration| time.as_secs_f64() * 1000.0;
-    let own = millis(context.elapsed().saturating_sub(context.queued));
-    let (queued, intended) = (millis(context.queued), millis(context.intended));
+    let own = millis(context.elapsed().saturating_sub(context.decisions.queued));
+    let (queued, intended) = (millis(context.decisions.queued), millis(context.decisions.intended));
     let text = format!("fake;dur={own:.3}, queue;dur={queued:.3}, intended;dur={intended:.3}");
     let value = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
     (HeaderName::from_static("server-timing"), value)

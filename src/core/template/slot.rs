@@ -203,7 +203,9 @@ impl Slot {
             Slot::ModelName => SlotValue::Text(context.model_name()),
             Slot::Method => text(Some(context.request.method.as_str().into())),
             Slot::FullPath => text(Some(secret::in_path(context.request.path, &[]))),
-            Slot::ProcessingMs => SlotValue::Number((context.intended + context.elapsed()).as_millis() as u64),
+            Slot::ProcessingMs => {
+                SlotValue::Number((context.decisions.intended + context.elapsed()).as_millis() as u64)
+            }
             Slot::RequestId => text(Some(context.request_id().into())),
             Slot::Models => SlotValue::Json(Cow::Owned(models(context))),
             Slot::Unix => SlotValue::Number(context.now.as_secs()),
@@ -213,7 +215,9 @@ impl Slot {
             }
             Slot::Version => text(Some(env!("CARGO_PKG_VERSION").into())),
             Slot::Example(part) => text(Some(part.text(context))),
-            Slot::LimitStatus(family, field) => limits::value(*family, *field, &context.limit_statuses, context.now),
+            Slot::LimitStatus(family, field) => {
+                limits::value(*family, *field, &context.decisions.limit_statuses, context.now)
+            }
             Slot::Error(name) => match error.and_then(|error| error.field(name)) {
                 None => SlotValue::Null,
                 Some(Field::Number(number)) => SlotValue::Number(number),

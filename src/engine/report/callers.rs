@@ -113,7 +113,7 @@ impl Callers {
             Caller { conduct: CallerConduct { key_hash, ..CallerConduct::default() }, ..Caller::default() }
         };
         self.0.change_or_create(hash, create, |caller| {
-            let statuses = &context.limit_statuses;
+            let statuses = &context.decisions.limit_statuses;
             if let Some(status) = statuses.get(Unit::Requests).filter(|status| status.period != Duration::MAX) {
                 caller.offer(status.limit, status.period, now);
             }

@@ -84,7 +84,7 @@ impl Conduct {
         caller: impl FnOnce() -> u64,
         now: impl FnOnce() -> Duration,
     ) {
-        if is_limited && context.limit_statuses.are_reported() {
+        if is_limited && context.decisions.limit_statuses.are_reported() {
             self.callers.respond(caller(), context, now());
         }
         if failure.wait.is_some() {

@@ -62,7 +62,9 @@ impl Rendered for RenderedRealtime {
                 let events = transcript(reply, &audio, random);
                 Box::new(events.into_iter())
             }
-            (Some(reply), None) => Box::new(RealtimeEvents::new(reply.clone(), body, &context.limit_statuses, random)),
+            (Some(reply), None) => {
+                Box::new(RealtimeEvents::new(reply.clone(), body, &context.decisions.limit_statuses, random))
+            }
         };
         Ok(Response::ok("application/json", Body::Stream(EventStream::new(list, StreamFormat::Messages))))
     }
