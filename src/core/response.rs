@@ -184,7 +184,7 @@ pub struct TimedBody {
 /// A step with its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimedStep {
-    /// Time since the response was created; [`Duration::MAX`] for never.
+    /// Time since the response was created.
     pub at: Duration,
     /// The step.
     pub step: Step,
@@ -204,6 +204,8 @@ pub struct Delivered {
 pub enum Step {
     /// Sends these bytes, with which so much of the reply is delivered.
     Send(Bytes, Delivered),
+    /// Sends nothing more, while the connection stays open. No step after it is due.
+    Stall,
     /// Closes the connection without ending the body.
     Cut,
     /// Resets the connection.

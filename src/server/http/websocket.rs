@@ -296,7 +296,7 @@ impl Model {
             Box::new(std::iter::once(TimedStep { at, step }))
         };
         let list = match (response.head_timing, response.body) {
-            (HeadTiming::Never, _) => once(Duration::MAX, Step::Cut),
+            (HeadTiming::Never, _) => once(Duration::ZERO, Step::Stall),
             (HeadTiming::Closed, _) => once(Duration::ZERO, Step::Cut),
             (HeadTiming::Reset, _) => once(Duration::ZERO, Step::Reset),
             (HeadTiming::After(_), Body::Timed(steps)) => steps.steps,

@@ -92,17 +92,17 @@ impl Timeline {
             && after <= self.sent
         {
             self.breaks.pop();
-            let (at, step) = match kind {
+            let step = match kind {
                 Break::Stall(Some(time)) => {
                     self.stalled = self.stalled.saturating_add(time);
                     continue;
                 }
-                Break::Stall(None) => (Duration::MAX, Step::Cut),
-                Break::Cut => (self.at, Step::Cut),
-                Break::Reset => (self.at, Step::Reset),
+                Break::Stall(None) => Step::Stall,
+                Break::Cut => Step::Cut,
+                Break::Reset => Step::Reset,
             };
             self.ended = true;
-            return Some(TimedStep { at, step });
+            return Some(TimedStep { at: self.at, step });
         }
         let event = self.events.next()?;
         let due = self.pace.as_mut().map_or(Duration::ZERO, |pace| pace.due(event.tokens));
@@ -134,7 +134,7 @@ pub(super) fn full_body(bytes: Bytes, breaks: &Breaks) -> Vec<TimedStep> {
                 at = at.saturating_add(*time);
                 continue;
             }
-            Break::Stall(None) => list.push(TimedStep { at: Duration::MAX, step: Step::Cut }),
+            Break::Stall(None) => list.push(TimedStep { at, step: Step::Stall }),
             Break::Cut => list.push(TimedStep { at, step: Step::Cut }),
             Break::Reset => list.push(TimedStep { at, step: Step::Reset }),
         }
@@ -208,7 +208,7 @@ pub(super) fn delayed(
     })
 }
 
-/// Returns the steps with a comment after every interval without a step.
+/// Returns the steps with a comment after every interval without a step. They go on while the stream stalls.
 pub(super) fn with_keepalive(
     mut steps: impl Iterator<Item = TimedStep> + Send,
     every: Duration,
@@ -218,7 +218,7 @@ pub(super) fn with_keepalive(
     std::iter::from_fn(move || {
         let due: TimedStep = next.take().or_else(|| steps.next())?;
         let comment_at = last + every;
-        if comment_at >= due.at {
+        if comment_at >= due.at && due.step != Step::Stall {
             last = due.at;
             return Some(due);
         }
