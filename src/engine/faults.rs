@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     core::{
         context::RequestContext,
-        error::ApiError,
+        error::{ApiError, InjectedStatus},
         limit_status::{LimitExceeded, LimitStatus, Reason, Unit},
         prompt::Prompt,
         request::RequestBody,
@@ -158,7 +158,7 @@ pub(super) fn planned_error(
 ) -> Option<ApiError> {
     let (status, name) = plan.error()?;
     let window = context.model_facts().and_then(|facts| facts.context_window).unwrap_or(128_000);
-    let injected = || ApiError::Injected { status: status.into(), name: name.to_owned() };
+    let injected = || ApiError::Injected { status: InjectedStatus::Given(status), name: name.to_owned() };
     let error = match (status, name) {
         (401, "") => ApiError::WrongKey { key: context.credential().key.map(secret::mask).unwrap_or_default() },
         (404, "") => ApiError::ModelNotFound { model: context.model().into_owned() },
@@ -188,7 +188,7 @@ pub(super) fn planned_error(
 /// Returns the error that was planned inside a stream, if the response is not a stream.
 pub(super) fn planned_error_for_full_body(plan: &Plan, response: &Response) -> Option<ApiError> {
     let name = plan.stream_error().filter(|_| matches!(response.body, Body::Full(_)))?;
-    Some(ApiError::Injected { status: 0, name: name.to_owned() })
+    Some(ApiError::Injected { status: InjectedStatus::OfFixture, name: name.to_owned() })
 }
 
 /// The error that is planned inside a stream.
@@ -204,7 +204,7 @@ impl StreamError {
         let name = plan.stream_error().filter(|_| matches!(response.body, Body::Stream(_)))?;
         Some(match name {
             "" => StreamError::Usual,
-            name => StreamError::Named(ApiError::Injected { status: 0, name: name.to_owned() }),
+            name => StreamError::Named(ApiError::Injected { status: InjectedStatus::OfFixture, name: name.to_owned() }),
         })
     }
 

@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::{Engine, Receipt};
 use crate::{
     core::{
-        error::ApiError,
+        error::{ApiError, InjectedStatus},
         panics::{Panic, catch},
         request::{Credential, Request},
         response::Response,
@@ -46,7 +46,7 @@ impl Engine {
             context.set_params(params);
             endpoint
         });
-        let error = ApiError::Injected { status: 500, name: String::new() };
+        let error = ApiError::Injected { status: InjectedStatus::Given(500), name: String::new() };
         provider.error_response(endpoint, &context, &error)
     }
 }
