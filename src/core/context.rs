@@ -165,6 +165,7 @@ impl<'a> RequestContext<'a> {
     fn document(&self) -> &Result<json::Document<'a>, Malformed> {
         self.document.get_or_init(|| match &self.request.body {
             RequestBody::Whole(bytes) => json::Document::read(bytes),
+            RequestBody::MalformedForm => Err(Malformed { at: 0 }),
             RequestBody::Discarded(_) => Ok(json::Document::default()),
         })
     }

@@ -279,7 +279,7 @@ fn contains_marker(body: &RequestBody) -> bool {
     match body {
         RequestBody::Whole(body) if body.len() <= SEARCH_WHOLE => MARKER_FINDER.find(body).is_some(),
         RequestBody::Whole(body) => MARKER_FINDER.find(&body[body.len() - SEARCH_END..]).is_some(),
-        RequestBody::Discarded(_) => false,
+        RequestBody::MalformedForm | RequestBody::Discarded(_) => false,
     }
 }
 

@@ -207,7 +207,7 @@ impl Engine {
     ) -> Result<Response, ApiError> {
         let MatchedRoute { endpoint, .. } = route;
         match context.request.body {
-            RequestBody::Whole(_) => {}
+            RequestBody::Whole(_) | RequestBody::MalformedForm => {}
             RequestBody::Discarded(discarded) => return Err(discarded.into()),
         }
         if endpoint.keyed {
