@@ -161,7 +161,7 @@ impl Engine {
         if !plan.is_empty() || timing.has_delay() {
             stream_error = StreamError::of(&plan, &response);
             let error = stream_error.as_ref().map(|error| provider.in_band(endpoint, &context, error.named()));
-            response = plan.apply(response, timing.before_head, timing.pace, error);
+            response = plan.disrupt(timing.apply(plan.corrupt(response, error)));
         }
         if !matches!(response.body, Body::Full(_)) {
             let id = response.headers.iter().find(|(name, _)| is_request_id(name.as_str()));

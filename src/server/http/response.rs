@@ -29,7 +29,7 @@ use super::Connection;
 use crate::{
     core::{
         panics::{Panic, catch},
-        response::{Body, Delivered, HeadTiming, Response},
+        response::{Body, Delivered, Extent, HeadTiming, Response, TimedBody},
     },
     engine::{Outcome, Receipt},
     server::lateness::LatenessHistogram,
@@ -85,9 +85,13 @@ pub(super) async fn deliver(
     let source = match response.body {
         Body::Full(bytes) => BodySource::Full(bytes),
         Body::Stream(events) => BodySource::Stream(ChunkedStream::new(events, request)),
-        Body::Timed(steps) => {
+        Body::Timed(TimedBody { extent, steps }) => {
             let (start, lateness) = (start.unwrap_or_else(Instant::now), Arc::clone(lateness));
-            BodySource::Timed(Box::new(PacedBody::new(steps, start, socket(request), lateness)))
+            let size = match extent {
+                Extent::Length(length) => BodySize::Sized(length),
+                Extent::Events(_) => BodySize::Stream,
+            };
+            BodySource::Timed(Box::new(PacedBody::new(steps, start, socket(request), lateness)), size)
         }
         // Sessions are only opened by WebSocket requests.
         Body::Session(_) => BodySource::Full(Bytes::new()),
@@ -143,7 +147,8 @@ pub(super) enum BodySource {
         reset: Option<Arc<Socket>>,
     },
     Stream(ChunkedStream),
-    Timed(Box<PacedBody>),
+    /// Steps at their times, and the size that the head declares.
+    Timed(Box<PacedBody>, BodySize),
     /// A WebSocket conversation, or an admin page in pieces.
     Socket(SocketStream),
 }
@@ -199,8 +204,8 @@ impl MessageBody for SentBody {
     fn size(&self) -> BodySize {
         match &self.source {
             BodySource::Full(bytes) => BodySize::Sized(bytes.len() as u64),
+            BodySource::Timed(_, size) => *size,
             BodySource::Closed { .. } | BodySource::Stream(_) | BodySource::Socket(_) => BodySize::Stream,
-            BodySource::Timed(timed) => timed.steps.length.map_or(BodySize::Stream, BodySize::Sized),
         }
     }
 
@@ -217,11 +222,11 @@ impl MessageBody for SentBody {
                 Ok(next) => Poll::Ready(next.map(Ok)),
                 Err(_) => {
                     // The head and the events before it leave the machine first.
-                    self.source = BodySource::Timed(Box::new(PacedBody::cut()));
+                    self.source = BodySource::Timed(Box::new(PacedBody::cut()), BodySize::Stream);
                     self.poll_next(context)
                 }
             },
-            BodySource::Timed(timed) => timed.poll_next(receipt, context),
+            BodySource::Timed(timed, _) => timed.poll_next(receipt, context),
             BodySource::Socket(body) => {
                 let next = ready!(catch(|| body.as_mut().poll_next(context)).unwrap_or_else(|panic| {
                     record_panic(&panic, receipt);

@@ -16,7 +16,7 @@ use super::{Broken, FLUSH_TIME, OpenReceipt, end, record_panic, reset};
 use crate::{
     core::{
         panics::catch,
-        response::{Step, TimedBody, TimedStep},
+        response::{Step, Steps, TimedStep},
     },
     engine::Outcome,
     server::lateness::LatenessHistogram,
@@ -24,7 +24,7 @@ use crate::{
 
 /// A body that is sent in timed steps. Each step has its own deadline from the start, so that delays do not add up.
 pub(in crate::server::http) struct PacedBody {
-    pub(super) steps: TimedBody,
+    steps: Steps,
     start: Instant,
     /// The step that is not due yet.
     next: Option<TimedStep>,
@@ -38,7 +38,7 @@ pub(in crate::server::http) struct PacedBody {
 impl PacedBody {
     /// Sends steps from `start` on.
     pub(in crate::server::http) fn new(
-        steps: TimedBody,
+        steps: Steps,
         start: Instant,
         socket: Option<Arc<Socket>>,
         lateness: Arc<LatenessHistogram>,
@@ -50,7 +50,7 @@ impl PacedBody {
     /// A body that is cut at once.
     pub(super) fn cut() -> Self {
         let steps = std::iter::once(TimedStep { at: Duration::ZERO, step: Step::Cut });
-        PacedBody::new(TimedBody { length: None, steps: Box::new(steps) }, Instant::now(), None, Arc::default())
+        PacedBody::new(Box::new(steps), Instant::now(), None, Arc::default())
     }
 
     /// Waits until an instant.
@@ -73,7 +73,7 @@ impl PacedBody {
     ) -> Poll<Option<Result<Bytes, Broken>>> {
         let this = self;
         if this.next.is_none() {
-            this.next = catch(|| this.steps.steps.next()).unwrap_or_else(|panic| {
+            this.next = catch(|| this.steps.next()).unwrap_or_else(|panic| {
                 record_panic(&panic, receipt);
                 Some(TimedStep { at: Duration::ZERO, step: Step::Cut })
             });
@@ -122,7 +122,7 @@ mod tests {
     use crate::core::response::Delivered;
 
     fn timed(list: impl Iterator<Item = TimedStep> + Send + 'static) -> PacedBody {
-        PacedBody::new(TimedBody { length: None, steps: Box::new(list) }, Instant::now(), None, Arc::default())
+        PacedBody::new(Box::new(list), Instant::now(), None, Arc::default())
     }
 
     async fn next(timed: &mut PacedBody) -> Option<Result<Bytes, Broken>> {
