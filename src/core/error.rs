@@ -39,6 +39,23 @@ impl ToField for u64 {
     }
 }
 
+impl ToField for InjectedStatus {
+    fn to_field(&self) -> Field<'_> {
+        // The fixture's own status is not known here.
+        let status = if let InjectedStatus::Given(status) = self { *status } else { 500 };
+        Field::Number(status.into())
+    }
+}
+
+/// The status of an error that was requested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InjectedStatus {
+    /// This status, 400 to 599.
+    Given(u16),
+    /// The status that the fixture has for the error's name.
+    OfFixture,
+}
+
 /// Declares the kinds: a variant, its name in a provider's `errors`, and the fields that its texts may use.
 macro_rules! api_errors {
     ($($(#[$doc:meta])* $variant:ident = $name:literal { $($field:ident: $type:ty),* })*) => {
@@ -159,9 +176,8 @@ api_errors! {
     WrongState = "wrong_state" { action: String, id: String, noun: String, state: String }
     /// No scripted reply matches the request; `nearest` is the closest one with its mismatch.
     NoReply = "no_reply" { nearest: String }
-    /// An error that was requested. `status` is that of the response; 0 leaves it to the fixture. `name` selects one of
-    /// the injected errors; it is empty if the status suffices.
-    Injected = "injected" { status: u64, name: String }
+    /// An error that was requested. `name` selects one of the injected errors; it is empty if the status suffices.
+    Injected = "injected" { status: InjectedStatus, name: String }
     /// A request names a fault that does not exist.
     BadFault = "bad_fault" { problem: String }
     /// The server's own queue is full. Providers render it as their overload error.
@@ -225,12 +241,10 @@ impl ApiError {
         }
     }
 
-    /// Returns the status of an injected error, 400 to 599. It overrides the status of the fixture.
+    /// Returns the status given for an injected error. It overrides the status of the fixture.
     pub fn status(&self) -> Option<u16> {
         match self {
-            ApiError::Injected { status, .. } => {
-                u16::try_from(*status).ok().filter(|status| (400..=599).contains(status))
-            }
+            ApiError::Injected { status: InjectedStatus::Given(status), .. } => Some(*status),
             _ => None,
         }
     }
@@ -251,10 +265,6 @@ impl ApiError {
 
     /// Returns the value of `{{error.name}}`.
     pub fn field(&self, name: &str) -> Option<Field<'_>> {
-        if let (ApiError::Injected { .. }, "status") = (self, name) {
-            // 500 is the default when neither the request nor the fixture sets a status.
-            return Some(Field::Number(self.status().unwrap_or(500).into()));
-        }
         if name != DOTTED {
             return self.own_field(name);
         }
@@ -281,11 +291,8 @@ mod tests {
             let error = ApiError::Injected { status, name: name.to_owned() };
             error.qualifiers().into_iter().flatten().map(Cow::into_owned).collect::<Vec<_>>()
         };
-        assert_eq!(qualifiers(429, "slow_down"), ["slow_down", "429", "4xx"]);
-        assert_eq!(qualifiers(503, ""), ["503", "5xx"]);
-        assert_eq!(qualifiers(0, "overloaded"), ["overloaded"], "status 0 leaves the status to the fixture");
-        for status in [0, 200, 399, 600, u64::MAX] {
-            assert_eq!(ApiError::Injected { status, name: String::new() }.status(), None);
-        }
+        assert_eq!(qualifiers(InjectedStatus::Given(429), "slow_down"), ["slow_down", "429", "4xx"]);
+        assert_eq!(qualifiers(InjectedStatus::Given(503), ""), ["503", "5xx"]);
+        assert_eq!(qualifiers(InjectedStatus::OfFixture, "overloaded"), ["overloaded"]);
     }
 }

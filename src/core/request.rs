@@ -39,6 +39,7 @@ impl Request<'_> {
     pub fn document(&self) -> Result<json::Document<'_>, json::Malformed> {
         match &self.body {
             RequestBody::Whole(bytes) => json::Document::read(bytes),
+            RequestBody::MalformedForm => Err(json::Malformed { at: 0 }),
             RequestBody::Discarded(_) => Ok(json::Document::default()),
         }
     }
@@ -76,6 +77,8 @@ pub struct File {
 pub enum RequestBody {
     /// The whole body; empty if there was none.
     Whole(Bytes),
+    /// A form that is truncated or not valid. An endpoint rejects it like a body that is no JSON.
+    MalformedForm,
     /// A body that was not accepted. Its bytes have been discarded.
     Discarded(Discarded),
 }
@@ -93,18 +96,19 @@ pub enum Discarded {
 }
 
 impl RequestBody {
-    /// Returns the size in bytes; for a body over the limit, the limit; for one without memory, zero.
+    /// Returns the size in bytes; for a body over the limit, the limit; for a malformed form, or one without memory,
+    /// zero.
     pub fn len(&self) -> u64 {
         match self {
             RequestBody::Whole(bytes) => bytes.len() as u64,
             RequestBody::Discarded(Discarded::TooLarge { limit }) => *limit,
-            RequestBody::Discarded(Discarded::NoMemory(_)) => 0,
+            RequestBody::MalformedForm | RequestBody::Discarded(Discarded::NoMemory(_)) => 0,
         }
     }
 
     /// Returns true if the body is empty.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        matches!(self, RequestBody::Whole(bytes) if bytes.is_empty())
     }
 }
 

@@ -3,14 +3,18 @@
 mod event_source;
 pub mod event_stream;
 pub mod session;
+mod steps;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
-pub use self::event_source::{EventProperties, EventSource, WriteEvents, WrittenEvents};
 use self::{event_source::IteratedEvents, session::Session};
+pub use self::{
+    event_source::{EventProperties, EventSource, WriteEvents, WrittenEvents},
+    steps::{Delivered, Extent, Step, Steps, TimedBody, TimedStep},
+};
 use super::{limit_status::Cost, reply::ReplyFacts};
 
 /// One response, ready for the server to deliver.
@@ -173,43 +177,6 @@ impl StreamFormat {
     }
 }
 
-/// A body that is sent in timed steps.
-pub struct TimedBody {
-    /// The content length, in bytes; `None` if the body is chunked.
-    pub length: Option<u64>,
-    /// The steps, in order.
-    pub steps: Box<dyn Iterator<Item = TimedStep> + Send>,
-}
-
-/// A step with its time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TimedStep {
-    /// Time since the response was created; [`Duration::MAX`] for never.
-    pub at: Duration,
-    /// The step.
-    pub step: Step,
-}
-
-/// The part of a reply that some bytes complete.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Delivered {
-    /// Number of events.
-    pub events: u32,
-    /// Number of reply tokens.
-    pub tokens: u32,
-}
-
-/// One step of sending a body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Sends these bytes, with which so much of the reply is delivered.
-    Send(Bytes, Delivered),
-    /// Closes the connection without ending the body.
-    Cut,
-    /// Resets the connection.
-    Reset,
-}
-
 impl Response {
     /// Creates a response whose head is sent at once.
     pub fn new(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>, body: Body) -> Self {
@@ -245,6 +212,12 @@ impl StreamEvent {
     /// The part of the reply that the event completes.
     pub fn delivered(&self) -> Delivered {
         Delivered { events: 1, tokens: self.tokens }
+    }
+
+    /// Converts the event into a step.
+    pub fn due(self, at: Duration) -> TimedStep {
+        let delivered = self.delivered();
+        TimedStep { at, step: Step::Send(self.bytes, delivered) }
     }
 
     /// Creates a content event with so many tokens.

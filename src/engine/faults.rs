@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     core::{
         context::RequestContext,
-        error::ApiError,
+        error::{ApiError, InjectedStatus},
         limit_status::{LimitExceeded, LimitStatus, Reason, Unit},
         prompt::Prompt,
         request::RequestBody,
@@ -166,7 +166,7 @@ pub(super) fn planned_error(
 ) -> Option<PlannedError> {
     let (status, name) = plan.error()?;
     let window = context.model_facts().and_then(|facts| facts.context_window).unwrap_or(128_000);
-    let injected = || ApiError::Injected { status: status.into(), name: name.to_owned() };
+    let injected = || ApiError::Injected { status: InjectedStatus::Given(status), name: name.to_owned() };
     let mut made_up = None;
     let error = match (status, name) {
         (401, "") => ApiError::WrongKey { key: context.credential().key.map(secret::mask).unwrap_or_default() },
@@ -197,7 +197,7 @@ pub(super) fn planned_error(
 /// Returns the error that was planned inside a stream, if the response is not a stream.
 pub(super) fn planned_error_for_full_body(plan: &Plan, response: &Response) -> Option<ApiError> {
     let name = plan.stream_error().filter(|_| matches!(response.body, Body::Full(_)))?;
-    Some(ApiError::Injected { status: 0, name: name.to_owned() })
+    Some(ApiError::Injected { status: InjectedStatus::OfFixture, name: name.to_owned() })
 }
 
 /// The error that is planned inside a stream.
@@ -213,7 +213,7 @@ impl StreamError {
         let name = plan.stream_error().filter(|_| matches!(response.body, Body::Stream(_)))?;
         Some(match name {
             "" => StreamError::Usual,
-            name => StreamError::Named(ApiError::Injected { status: 0, name: name.to_owned() }),
+            name => StreamError::Named(ApiError::Injected { status: InjectedStatus::OfFixture, name: name.to_owned() }),
         })
     }
 
@@ -288,7 +288,7 @@ fn contains_marker(body: &RequestBody) -> bool {
     match body {
         RequestBody::Whole(body) if body.len() <= SEARCH_WHOLE => MARKER_FINDER.find(body).is_some(),
         RequestBody::Whole(body) => MARKER_FINDER.find(&body[body.len() - SEARCH_END..]).is_some(),
-        RequestBody::Discarded(_) => false,
+        RequestBody::MalformedForm | RequestBody::Discarded(_) => false,
     }
 }
 

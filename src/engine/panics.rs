@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use super::{Engine, Receipt, prepare::Prepared};
 use crate::core::{
-    error::ApiError,
+    error::{ApiError, InjectedStatus},
     panics::{Panic, catch},
     request::{Credential, Request},
     response::Response,
@@ -39,7 +39,7 @@ impl Engine {
         let document = request.document();
         let Prepared { context, provider, route, .. } = self.prepare(&request, &document, None, self.seeds.next());
         let endpoint = route.ok().map(|route| route.endpoint);
-        let error = ApiError::Injected { status: 500, name: String::new() };
+        let error = ApiError::Injected { status: InjectedStatus::Given(500), name: String::new() };
         provider.error_response(endpoint, &context, &error)
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         clock::Clock,
         context::RequestContext,
         error::ApiError,
-        limit_status::{Cost, LimitStatuses},
+        limit_status::Cost,
         random::Seeds,
         request::{Request, RequestBody},
         response::{Body, Response},
@@ -29,7 +29,7 @@ use crate::{
         capacity::{Load, QueueFull},
         fault::Plan,
         latency::Latency,
-        limit::{LimitRequest, LimitSpec, Limits, Reservation, StoreUnreachable},
+        limit::{LimitDecision, LimitRequest, LimitSpec, Limits, StoreUnreachable},
     },
 };
 
@@ -150,7 +150,7 @@ impl Engine {
         if !plan.is_empty() || timing.has_delay() {
             stream_error = StreamError::of(&plan, &response);
             let error = stream_error.as_ref().map(|error| provider.in_band(endpoint, &context, error.named()));
-            response = plan.apply(response, timing.before_head, timing.pace, error);
+            response = plan.disrupt(timing.apply(plan.corrupt(response, error)));
         }
         if !matches!(response.body, Body::Full(_)) {
             let id = response.headers.iter().find(|(name, _)| is_request_id(name.as_str()));
@@ -170,12 +170,12 @@ impl Engine {
         context: &mut RequestContext<'a>,
         receipt: &mut Receipt,
     ) -> (Plan, Result<Response, ApiError>) {
-        let (limit_statuses, admitted) = self.admit(route, scope, context).await;
-        context.decisions.limit_statuses = limit_statuses;
-        let requested = admitted.and_then(|reservation| {
-            receipt.hold_reservation(reservation);
-            requested
-        });
+        let requested =
+            self.admit(route, scope, context).await.and_then(|LimitDecision { limit_statuses, reservation }| {
+                context.decisions.limit_statuses = limit_statuses;
+                receipt.hold_reservation(reservation);
+                limit_statuses.refusal.map_or(requested, |exceeded| Err(exceeded.into()))
+            });
         match requested {
             Err(error) => (Plan::default(), Err(error)),
             Ok(requested) => {
@@ -261,25 +261,27 @@ impl Engine {
         }
     }
 
-    /// Checks that a request may be handled: its body, its key, its model and its limits. Returns the state of the limits
-    /// and the reserved places.
+    /// Checks that a request may be handled: its body, its key, its model and its limits.
+    ///
+    /// # Errors
+    /// Anything but a limit that is exceeded, which is part of the decision.
     async fn admit<'a>(
         &self,
         route: &MatchedRoute<'a>,
         scope: &ScopeState,
         context: &RequestContext<'a>,
-    ) -> (LimitStatuses, Result<Option<Reservation>, ApiError>) {
-        match self.check_access(route.endpoint, context) {
-            Err(error) => (LimitStatuses::default(), Err(error)),
-            Ok(()) if self.limits.is_empty() || !route.endpoint.limited => (LimitStatuses::default(), Ok(None)),
-            Ok(()) => self.check_limits(route, scope, context).await,
+    ) -> Result<LimitDecision, ApiError> {
+        self.check_access(route.endpoint, context)?;
+        if self.limits.is_empty() || !route.endpoint.limited {
+            return Ok(LimitDecision::default());
         }
+        self.check_limits(route, scope, context).await
     }
 
     /// Checks the body, the key and the model of a request.
     fn check_access(&self, endpoint: &Endpoint, context: &RequestContext<'_>) -> Result<(), ApiError> {
         match context.request.body {
-            RequestBody::Whole(_) => {}
+            RequestBody::Whole(_) | RequestBody::MalformedForm => {}
             RequestBody::Discarded(discarded) => return Err(discarded.into()),
         }
         if endpoint.keyed {
@@ -294,7 +296,7 @@ impl Engine {
         route: &MatchedRoute<'a>,
         scope: &ScopeState,
         context: &RequestContext<'a>,
-    ) -> (LimitStatuses, Result<Option<Reservation>, ApiError>) {
+    ) -> Result<LimitDecision, ApiError> {
         let deployment = context.param("deployment");
         let model = if self.limits.needs_model() { context.model() } else { Cow::Borrowed("") };
         let limit_request = LimitRequest {
@@ -308,12 +310,7 @@ impl Engine {
             decisions: scope.name.as_ref().map(|_| scope.conduct.decisions()),
             cost: if self.limits.needs_cost() { route.cost(context) } else { Cost::default() },
         };
-        let mut limit_statuses = LimitStatuses::default();
-        let result = match self.limits.admit(&limit_request, &mut limit_statuses).await {
-            Err(StoreUnreachable) => return (LimitStatuses::default(), Err(ApiError::LimitUnknown {})),
-            Ok(reservation) => limit_statuses.refusal.map_or(Ok(reservation), |exceeded| Err(exceeded.into())),
-        };
-        (limit_statuses, result)
+        self.limits.admit(&limit_request).await.map_err(|StoreUnreachable| ApiError::LimitUnknown {})
     }
 
     /// The limits.

@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     core::{
         context::RequestContext,
-        response::{Body, Response},
+        response::{Body, HeadTiming, Response},
     },
     fixtures::Endpoint,
     traffic::{
@@ -67,6 +67,16 @@ impl ResponseTiming {
     /// Returns true if there is any delay.
     pub(super) fn has_delay(&self) -> bool {
         !self.before_head.is_zero() || self.pace.is_some()
+    }
+
+    /// Applies the delays to a response. The events of a stream with a pace are due at their times, and its head with
+    /// the first of them.
+    pub(super) fn apply(self, response: Response) -> Response {
+        let (body, head_timing) = match (response.body, self.pace) {
+            (Body::Stream(stream), Some(pace)) => pace.apply(stream),
+            (body, _) => (body, HeadTiming::After(self.before_head)),
+        };
+        Response { body, head_timing, ..response }
     }
 }
 

@@ -29,16 +29,19 @@ pub(crate) fn read_object_or_list(
     member: Option<&str>,
     context: &RequestContext<'_>,
 ) -> Result<Map<String, Value>, ApiError> {
-    let RequestBody::Whole(bytes) = &context.request.body else { return Ok(Map::new()) };
-    if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Map::new());
-    }
-    let mut share = context.body_memory.map(BodyMemory::share);
-    let unzipped = unzipped(context.request.headers, bytes, share.as_mut())?;
-    match (serde_json::from_slice(unzipped.as_deref().unwrap_or(bytes)), member) {
-        (Ok(Value::Object(sent)), _) => return Ok(sent),
-        (Ok(list @ Value::Array(_)), Some(member)) => return Ok(Map::from_iter([(member.to_owned(), list)])),
-        _ => {}
+    match &context.request.body {
+        RequestBody::Discarded(_) => return Ok(Map::new()),
+        RequestBody::MalformedForm => {}
+        RequestBody::Whole(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => return Ok(Map::new()),
+        RequestBody::Whole(bytes) => {
+            let mut share = context.body_memory.map(BodyMemory::share);
+            let unzipped = unzipped(context.request.headers, bytes, share.as_mut())?;
+            match (serde_json::from_slice(unzipped.as_deref().unwrap_or(bytes)), member) {
+                (Ok(Value::Object(sent)), _) => return Ok(sent),
+                (Ok(list @ Value::Array(_)), Some(member)) => return Ok(Map::from_iter([(member.to_owned(), list)])),
+                _ => {}
+            }
+        }
     }
     let kind = context.request.headers.get(&CONTENT_TYPE).unwrap_or_default();
     let is_other = ["multipart/", "application/sdp"].iter().any(|other| kind.starts_with(other));

@@ -3,6 +3,7 @@
 mod distribution;
 mod normal;
 mod pace;
+mod paced_events;
 mod profile;
 mod span;
 mod text;

@@ -84,7 +84,7 @@ pub(super) fn fingerprint(hasher: &RandomState, context: &RequestContext<'_>, ro
             state.write(&body[..HASHED_END]);
             state.write(&body[body.len() - HASHED_END..]);
         }
-        RequestBody::Discarded(_) => state.write_u64(request.body.len()),
+        RequestBody::MalformedForm | RequestBody::Discarded(_) => state.write_u64(request.body.len()),
     }
     state.finish()
 }

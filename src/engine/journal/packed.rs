@@ -112,7 +112,7 @@ impl Content {
         let request = context.request;
         let body: &[u8] = match &request.body {
             RequestBody::Whole(body) => &body[..body.len().min(most_body)],
-            RequestBody::Discarded(_) => b"",
+            RequestBody::MalformedForm | RequestBody::Discarded(_) => b"",
         };
         match self.bytes.capacity() > SMALL.max(4 * body.len()) {
             true => self.bytes = Vec::new(),

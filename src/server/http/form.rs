@@ -29,7 +29,7 @@ const MIN_CAPACITY: usize = 4096;
 
 /// Reads a form to its end. The result is a JSON object: fields are strings, files are described like `{"file":
 /// {"filename": "a.wav", "content_type": "audio/wav", "bytes": 1234}}`. A repeated name, or one that ends with `[]`,
-/// is an array. A body that is no valid form becomes the text `form`, which is no JSON.
+/// is an array.
 ///
 /// Files can have any size: most of a large one is discarded as it arrives.
 pub(super) async fn read(headers: &HeaderMap, first: Bytes, rest: Payload, limit: u64, mut share: Share) -> Received {
@@ -43,8 +43,7 @@ pub(super) async fn read(headers: &HeaderMap, first: Bytes, rest: Payload, limit
         };
         let (name, part) = match part {
             Ok(read) => read,
-            // A truncated form is rejected later, with the provider's error for invalid JSON.
-            Err(PartError::Malformed) => return RequestBody::Whole(Bytes::from_static(b"form")).into(),
+            Err(PartError::Malformed) => return RequestBody::MalformedForm.into(),
             Err(PartError::NoMemory(full)) => {
                 discard_rest(form, limit).await;
                 return Discarded::NoMemory(full).into();

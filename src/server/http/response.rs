@@ -2,10 +2,11 @@
 
 mod broken;
 mod chunked;
+mod paced;
 mod pieces;
 
 use std::{
-    future::{Future, pending},
+    future::pending,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -19,15 +20,16 @@ use actix_http::{
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use socket2::Socket;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use self::chunked::ChunkedStream;
+pub(super) use self::paced::PacedBody;
 pub(crate) use self::{broken::Broken, pieces::Pieces};
 use super::Connection;
 use crate::{
     core::{
         panics::{Panic, catch},
-        response::{Body, Delivered, HeadTiming, Response, Step, TimedBody, TimedStep},
+        response::{Body, Delivered, Extent, HeadTiming, Response, TimedBody},
     },
     engine::{Outcome, Receipt},
     server::lateness::LatenessHistogram,
@@ -83,9 +85,13 @@ pub(super) async fn deliver(
     let source = match response.body {
         Body::Full(bytes) => BodySource::Full(bytes),
         Body::Stream(events) => BodySource::Stream(ChunkedStream::new(events, request)),
-        Body::Timed(steps) => {
+        Body::Timed(TimedBody { extent, steps }) => {
             let (start, lateness) = (start.unwrap_or_else(Instant::now), Arc::clone(lateness));
-            BodySource::Timed(Box::new(PacedBody::new(steps, start, socket(request), lateness)))
+            let size = match extent {
+                Extent::Length(length) => BodySize::Sized(length),
+                Extent::Events(_) => BodySize::Stream,
+            };
+            BodySource::Timed(Box::new(PacedBody::new(steps, start, socket(request), lateness)), size)
         }
         // Sessions are only opened by WebSocket requests.
         Body::Session(_) => BodySource::Full(Bytes::new()),
@@ -141,7 +147,8 @@ pub(super) enum BodySource {
         reset: Option<Arc<Socket>>,
     },
     Stream(ChunkedStream),
-    Timed(Box<PacedBody>),
+    /// Steps at their times, and the size that the head declares.
+    Timed(Box<PacedBody>, BodySize),
     /// A WebSocket conversation, or an admin page in pieces.
     Socket(SocketStream),
 }
@@ -197,8 +204,8 @@ impl MessageBody for SentBody {
     fn size(&self) -> BodySize {
         match &self.source {
             BodySource::Full(bytes) => BodySize::Sized(bytes.len() as u64),
+            BodySource::Timed(_, size) => *size,
             BodySource::Closed { .. } | BodySource::Stream(_) | BodySource::Socket(_) => BodySize::Stream,
-            BodySource::Timed(timed) => timed.steps.length.map_or(BodySize::Stream, BodySize::Sized),
         }
     }
 
@@ -215,11 +222,11 @@ impl MessageBody for SentBody {
                 Ok(next) => Poll::Ready(next.map(Ok)),
                 Err(_) => {
                     // The head and the events before it leave the machine first.
-                    self.source = BodySource::Timed(Box::new(PacedBody::cut()));
+                    self.source = BodySource::Timed(Box::new(PacedBody::cut()), BodySize::Stream);
                     self.poll_next(context)
                 }
             },
-            BodySource::Timed(timed) => timed.poll_next(receipt, context),
+            BodySource::Timed(timed, _) => timed.poll_next(receipt, context),
             BodySource::Socket(body) => {
                 let next = ready!(catch(|| body.as_mut().poll_next(context)).unwrap_or_else(|panic| {
                     record_panic(&panic, receipt);
@@ -242,159 +249,4 @@ fn record_panic(panic: &Panic, receipt: &mut OpenReceipt) {
 /// Makes the socket reset the connection when it is closed.
 fn reset(socket: Option<&Socket>) {
     let _ = socket.map(|socket| socket.set_linger(Some(Duration::ZERO)));
-}
-
-/// A body that is sent in timed steps. Each step has its own deadline from the start, so that delays do not add up.
-pub(super) struct PacedBody {
-    steps: TimedBody,
-    start: Instant,
-    /// The step that is not due yet.
-    next: Option<TimedStep>,
-    sleep: Pin<Box<Sleep>>,
-    /// The deadline of `sleep`, if it is running.
-    until: Option<Instant>,
-    socket: Option<Arc<Socket>>,
-    lateness: Arc<LatenessHistogram>,
-}
-
-impl PacedBody {
-    /// Sends steps from `start` on.
-    pub(super) fn new(
-        steps: TimedBody,
-        start: Instant,
-        socket: Option<Arc<Socket>>,
-        lateness: Arc<LatenessHistogram>,
-    ) -> Self {
-        let sleep = Box::pin(tokio::time::sleep_until(start));
-        PacedBody { steps, start, next: None, sleep, until: None, socket, lateness }
-    }
-
-    /// A body that is cut at once.
-    fn cut() -> Self {
-        let steps = std::iter::once(TimedStep { at: Duration::ZERO, step: Step::Cut });
-        PacedBody::new(TimedBody { length: None, steps: Box::new(steps) }, Instant::now(), None, Arc::default())
-    }
-
-    /// Waits until an instant; forever without one.
-    fn poll_until(&mut self, due: Option<Instant>, context: &mut Context<'_>) -> Poll<()> {
-        let Some(due) = due else { return Poll::Pending };
-        if self.until != Some(due) {
-            if due <= Instant::now() {
-                return Poll::Ready(());
-            }
-            self.sleep.as_mut().reset(due);
-            self.until = Some(due);
-        }
-        self.sleep.as_mut().poll(context)
-    }
-
-    /// The next bytes, once they are due. A panic of the steps cuts the response. The receipt is closed at the end.
-    pub(super) fn poll_next(
-        &mut self,
-        receipt: &mut OpenReceipt,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Broken>>> {
-        let this = self;
-        if this.next.is_none() {
-            this.next = catch(|| this.steps.steps.next()).unwrap_or_else(|panic| {
-                record_panic(&panic, receipt);
-                Some(TimedStep { at: Duration::ZERO, step: Step::Cut })
-            });
-            if let Some(TimedStep { at, step: Step::Cut | Step::Reset }) = &mut this.next {
-                *at = (*at).max(this.start.elapsed()).saturating_add(FLUSH_TIME);
-            }
-        }
-        let Some(TimedStep { at, .. }) = &this.next else {
-            end(receipt, Outcome::Complete);
-            return Poll::Ready(None);
-        };
-        let due = if *at == Duration::MAX { None } else { this.start.checked_add(*at) };
-        ready!(this.poll_until(due, context));
-        let broken = match this.next.take() {
-            Some(TimedStep { at, step: Step::Send(bytes, delivered) }) => {
-                if let Some(due) = due.filter(|due| *due > this.start) {
-                    this.lateness.add(Instant::now().saturating_duration_since(due));
-                }
-                if let Some(receipt) = receipt {
-                    receipt.body_sent(bytes.len(), delivered, Some(at));
-                    receipt.keep(&bytes);
-                }
-                return Poll::Ready(Some(Ok(bytes)));
-            }
-            Some(TimedStep { step: Step::Reset, .. }) => {
-                reset(this.socket.as_deref());
-                Broken::Reset
-            }
-            Some(TimedStep { step: Step::Cut, .. }) | None => Broken::Cut,
-        };
-        end(receipt, Outcome::Fault);
-        Poll::Ready(Some(Err(broken)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use super::*;
-
-    fn timed(list: impl Iterator<Item = TimedStep> + Send + 'static) -> PacedBody {
-        PacedBody::new(TimedBody { length: None, steps: Box::new(list) }, Instant::now(), None, Arc::default())
-    }
-
-    async fn next(timed: &mut PacedBody) -> Option<Result<Bytes, Broken>> {
-        poll_fn(|context| timed.poll_next(&mut None, context)).await
-    }
-
-    /// Ten thousand events, 20.3 ms apart.
-    fn events() -> impl Iterator<Item = TimedStep> + Send {
-        (0..10_000).map(|n| TimedStep { at: due(n), step: Step::Send(Bytes::from_static(b"x"), Delivered::default()) })
-    }
-
-    fn due(n: u32) -> Duration {
-        Duration::from_micros(20_300) * n
-    }
-
-    // The paused clock jumps when nothing can run, so any lateness measured here is a fault of the code.
-    #[tokio::test(start_paused = true)]
-    async fn delays_do_not_add_up_over_ten_thousand_events() {
-        let (start, mut timed) = (Instant::now(), timed(events()));
-        for n in 0..10_000 {
-            assert!(next(&mut timed).await.unwrap().is_ok());
-            let late = start.elapsed().checked_sub(due(n)).expect("no event is early");
-            // Tokio's timer has a resolution of 1 ms.
-            assert!(late <= Duration::from_millis(1), "event {n} is {late:?} late");
-        }
-        assert!(next(&mut timed).await.is_none());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_reader_gets_overdue_events_at_once_and_the_rest_on_time() {
-        let (start, mut timed) = (Instant::now(), timed(events()));
-        let _ = next(&mut timed).await;
-        tokio::time::advance(Duration::from_secs(5)).await;
-        for n in 1..=246 {
-            let _ = next(&mut timed).await;
-            assert_eq!(start.elapsed(), Duration::from_secs(5), "event {n} was due");
-        }
-        let _ = next(&mut timed).await;
-        assert!(start.elapsed() >= due(247) && start.elapsed() <= due(247) + Duration::from_millis(1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_cut_comes_after_the_bytes_before_it_were_flushed() {
-        let steps = [Step::Send(Bytes::from_static(b"x"), Delivered::default()), Step::Cut];
-        let (start, mut timed) =
-            (Instant::now(), timed(steps.into_iter().map(|step| TimedStep { at: Duration::ZERO, step })));
-        assert!(next(&mut timed).await.unwrap().is_ok());
-        assert!(next(&mut timed).await.unwrap().is_err());
-        assert!(start.elapsed() >= FLUSH_TIME);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_step_without_a_due_time_never_comes() {
-        let mut timed = timed(std::iter::once(TimedStep { at: Duration::MAX, step: Step::Cut }));
-        let year = Duration::from_secs(365 * 86_400);
-        assert!(tokio::time::timeout(year, next(&mut timed)).await.is_err());
-    }
 }

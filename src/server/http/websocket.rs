@@ -38,7 +38,7 @@ use super::{
     response::{self, Broken, OpenReceipt, PacedBody},
 };
 use crate::{
-    core::response::{Body, Delivered, HeadTiming, Response, Step, TimedBody, TimedStep, session::Session},
+    core::response::{Body, HeadTiming, Response, session::Session},
     engine::Receipt,
 };
 
@@ -292,23 +292,7 @@ impl Model {
 
     /// Converts a response into a timed body.
     fn timed_body(&self, response: Response) -> PacedBody {
-        let once = |at, step| -> Box<dyn Iterator<Item = TimedStep> + Send> {
-            Box::new(std::iter::once(TimedStep { at, step }))
-        };
-        let list = match (response.head_timing, response.body) {
-            (HeadTiming::Never, _) => once(Duration::MAX, Step::Cut),
-            (HeadTiming::Closed, _) => once(Duration::ZERO, Step::Cut),
-            (HeadTiming::Reset, _) => once(Duration::ZERO, Step::Reset),
-            (HeadTiming::After(_), Body::Timed(steps)) => steps.steps,
-            (HeadTiming::After(at), Body::Full(bytes)) => once(at, Step::Send(bytes, Delivered::default())),
-            (HeadTiming::After(at), Body::Stream(events)) => Box::new(events.events.map(move |event| {
-                let delivered = event.delivered();
-                TimedStep { at, step: Step::Send(event.bytes, delivered) }
-            })),
-            // A request with a body opens no session.
-            (HeadTiming::After(_), Body::Session(_)) => Box::new(std::iter::empty()),
-        };
-        let steps = TimedBody { length: None, steps: list };
+        let steps = response.body.into_steps(response.head_timing);
         PacedBody::new(steps, Instant::now(), self.socket.clone(), Arc::clone(&self.edge.lateness))
     }
 }

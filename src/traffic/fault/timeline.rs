@@ -1,4 +1,4 @@
-//! Bodies with times: delayed, slowed, interrupted, padded or compressed.
+//! Changes of the steps of a body: interrupted, slowed, padded or compressed.
 
 use std::{io::Write, mem, time::Duration};
 
@@ -6,10 +6,7 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use smallvec::SmallVec;
 
-use crate::{
-    core::response::{Delivered, Step, StreamEvent, TimedStep},
-    traffic::latency::Pace,
-};
+use crate::core::response::{Delivered, Step, Steps, TimedStep};
 
 /// Blanks, which JSON allows before a value.
 pub(super) static BLANKS: [u8; 64 * 1024] = [b' '; 64 * 1024];
@@ -47,44 +44,63 @@ pub(super) enum Break {
 /// Interruptions in order, each with the number of events or bytes before it.
 pub(super) type Breaks = SmallVec<[(u64, Break); 1]>;
 
-/// The events of a stream, each with the time at which it is due.
-pub(super) struct Timeline {
-    events: Box<dyn Iterator<Item = StreamEvent> + Send>,
-    pace: Option<Pace>,
+/// Steps with their interruptions.
+pub(super) struct Interrupted {
+    steps: Steps,
     /// Interruptions still to come, the next one last.
     breaks: Breaks,
-    /// Number of events sent.
+    /// The unit of their positions.
+    unit: Unit,
+    /// Number of events or bytes sent.
     sent: u64,
     /// Sum of all pauses so far.
     stalled: Duration,
-    /// Time at which the last event was due.
+    /// Time at which the last step was due, with the pauses after it.
     at: Duration,
-    /// The first step, if [`Timeline::first`] has read it already.
-    first: Option<TimedStep>,
+    /// The rest of a step that was split at an interruption.
+    rest: Option<TimedStep>,
     ended: bool,
 }
 
-impl Timeline {
-    pub(super) fn new(
-        events: Box<dyn Iterator<Item = StreamEvent> + Send>,
-        pace: Option<Pace>,
-        mut breaks: Breaks,
-    ) -> Self {
+/// The unit of the position of an interruption.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Unit {
+    /// Each step is one event.
+    Events,
+    /// Steps are split.
+    Bytes,
+}
+
+impl Interrupted {
+    pub(super) fn new(steps: Steps, mut breaks: Breaks, unit: Unit) -> Self {
         breaks.reverse();
         let (sent, stalled, at) = (0, Duration::ZERO, Duration::ZERO);
-        Timeline { events, pace, breaks, sent, stalled, at, first: None, ended: false }
+        Interrupted { steps, breaks, unit, sent, stalled, at, rest: None, ended: false }
     }
 
-    /// Returns the time at which the first event is due; zero if an interruption comes first.
-    pub(super) fn first(&mut self) -> Duration {
-        self.first = self.step();
-        match &self.first {
-            Some(TimedStep { at, step: Step::Send(..) }) => *at,
-            _ => Duration::ZERO,
-        }
+    /// Returns the next step without the pauses before it. It ends at the next interruption.
+    fn next_undelayed(&mut self) -> Option<TimedStep> {
+        let TimedStep { at, step } = self.rest.take().or_else(|| self.steps.next())?;
+        let Step::Send(mut bytes, mut delivered) = step else { return Some(TimedStep { at, step }) };
+        self.sent += match self.unit {
+            Unit::Events => 1,
+            Unit::Bytes => {
+                let room = self.breaks.last().and_then(|(after, _)| usize::try_from(after - self.sent).ok());
+                if let Some(room) = room.filter(|room| *room < bytes.len()) {
+                    let rest = bytes.split_off(room);
+                    self.rest = Some(TimedStep { at, step: Step::Send(rest, mem::take(&mut delivered)) });
+                }
+                bytes.len() as u64
+            }
+        };
+        Some(TimedStep { at, step: Step::Send(bytes, delivered) })
     }
+}
 
-    fn step(&mut self) -> Option<TimedStep> {
+impl Iterator for Interrupted {
+    type Item = TimedStep;
+
+    fn next(&mut self) -> Option<TimedStep> {
         if self.ended {
             return None;
         }
@@ -92,56 +108,23 @@ impl Timeline {
             && after <= self.sent
         {
             self.breaks.pop();
-            let (at, step) = match kind {
+            let step = match kind {
                 Break::Stall(Some(time)) => {
                     self.stalled = self.stalled.saturating_add(time);
+                    self.at = self.at.saturating_add(time);
                     continue;
                 }
-                Break::Stall(None) => (Duration::MAX, Step::Cut),
-                Break::Cut => (self.at, Step::Cut),
-                Break::Reset => (self.at, Step::Reset),
+                Break::Stall(None) => Step::Stall,
+                Break::Cut => Step::Cut,
+                Break::Reset => Step::Reset,
             };
             self.ended = true;
-            return Some(TimedStep { at, step });
+            return Some(TimedStep { at: self.at, step });
         }
-        let event = self.events.next()?;
-        let due = self.pace.as_mut().map_or(Duration::ZERO, |pace| pace.due(event.tokens));
-        self.at = due.saturating_add(self.stalled);
-        self.sent += 1;
-        let delivered = event.delivered();
-        Some(TimedStep { at: self.at, step: Step::Send(event.bytes, delivered) })
+        let TimedStep { at, step } = self.next_undelayed()?;
+        self.at = at.saturating_add(self.stalled);
+        Some(TimedStep { at: self.at, step })
     }
-}
-
-impl Iterator for Timeline {
-    type Item = TimedStep;
-
-    fn next(&mut self) -> Option<TimedStep> {
-        self.first.take().or_else(|| self.step())
-    }
-}
-
-/// Returns the steps of a full body with its interruptions. The last byte comes after every interruption.
-pub(super) fn full_body(bytes: Bytes, breaks: &Breaks) -> Vec<TimedStep> {
-    let (mut list, mut sent, mut at) = (Vec::new(), 0, Duration::ZERO);
-    let last = bytes.len().saturating_sub(1);
-    for (after, kind) in breaks {
-        let after = usize::try_from(*after).unwrap_or(usize::MAX).clamp(sent, last.max(sent));
-        let part = bytes.slice(mem::replace(&mut sent, after)..after);
-        list.push(TimedStep { at, step: Step::Send(part, Delivered::default()) });
-        match kind {
-            Break::Stall(Some(time)) => {
-                at = at.saturating_add(*time);
-                continue;
-            }
-            Break::Stall(None) => list.push(TimedStep { at: Duration::MAX, step: Step::Cut }),
-            Break::Cut => list.push(TimedStep { at, step: Step::Cut }),
-            Break::Reset => list.push(TimedStep { at, step: Step::Reset }),
-        }
-        return list;
-    }
-    list.push(TimedStep { at, step: Step::Send(bytes.slice(sent..), Delivered::default()) });
-    list
 }
 
 /// Returns the steps with `size` bytes before the first one, copied from `blank` repeatedly.
@@ -208,7 +191,7 @@ pub(super) fn delayed(
     })
 }
 
-/// Returns the steps with a comment after every interval without a step.
+/// Returns the steps with a comment after every interval without a step. They go on while the stream stalls.
 pub(super) fn with_keepalive(
     mut steps: impl Iterator<Item = TimedStep> + Send,
     every: Duration,
@@ -218,7 +201,7 @@ pub(super) fn with_keepalive(
     std::iter::from_fn(move || {
         let due: TimedStep = next.take().or_else(|| steps.next())?;
         let comment_at = last + every;
-        if comment_at >= due.at {
+        if comment_at >= due.at && due.step != Step::Stall {
             last = due.at;
             return Some(due);
         }
@@ -240,13 +223,13 @@ pub(super) fn gzip(bytes: &[u8]) -> Bytes {
 
 /// A body compressed step by step. Each step can be decompressed before the next one arrives.
 pub(super) struct GzipSteps {
-    steps: Box<dyn Iterator<Item = TimedStep> + Send>,
+    steps: Steps,
     encoder: Option<GzEncoder<Vec<u8>>>,
     at: Duration,
 }
 
 impl GzipSteps {
-    pub(super) fn new(steps: Box<dyn Iterator<Item = TimedStep> + Send>) -> Self {
+    pub(super) fn new(steps: Steps) -> Self {
         let encoder = Some(GzEncoder::new(Vec::new(), Compression::fast()));
         GzipSteps { steps, encoder, at: Duration::ZERO }
     }
@@ -267,5 +250,47 @@ impl Iterator for GzipSteps {
             interruption => return interruption,
         };
         Some(TimedStep { at: self.at, step: Step::Send(compressed.into(), delivered) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Renders three steps of two bytes, due at 1 s, 2 s and 3 s, with these interruptions.
+    fn interrupted(breaks: &[(u64, Break)], unit: Unit) -> String {
+        let step = |(n, text): (u32, &'static str)| TimedStep {
+            at: n * SECOND,
+            step: Step::Send(Bytes::from_static(text.as_bytes()), Delivered { events: 1, tokens: 1 }),
+        };
+        let steps = (1..).zip(["ab", "cd", "ef"]).map(step);
+        let shown = |TimedStep { at, step }| match step {
+            Step::Send(bytes, delivered) => {
+                format!("{} {} {}", at.as_secs(), String::from_utf8_lossy(&bytes), delivered.events)
+            }
+            step => format!("{} {step:?}", at.as_secs()),
+        };
+        let steps = Interrupted::new(Box::new(steps), breaks.iter().copied().collect(), unit);
+        steps.map(shown).collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn interruptions_come_after_a_number_of_events_or_bytes() {
+        let pause = Break::Stall(Some(5 * SECOND));
+        for (breaks, unit, expected) in [
+            (&[][..], Unit::Events, "1 ab 1, 2 cd 1, 3 ef 1"),
+            (&[(1, pause)], Unit::Events, "1 ab 1, 7 cd 1, 8 ef 1"),
+            (&[(2, Break::Cut)], Unit::Events, "1 ab 1, 2 cd 1, 2 Cut"),
+            (&[(0, Break::Stall(None))], Unit::Events, "0 Stall"),
+            (&[(3, Break::Reset)], Unit::Events, "1 ab 1, 2 cd 1, 3 ef 1, 3 Reset"),
+            (&[(4, Break::Cut)], Unit::Events, "1 ab 1, 2 cd 1, 3 ef 1"),
+            (&[(1, pause), (1, Break::Cut)], Unit::Events, "1 ab 1, 6 Cut"),
+            (&[(2, pause)], Unit::Bytes, "1 ab 1, 7 cd 1, 8 ef 1"),
+            (&[(3, pause), (5, Break::Cut)], Unit::Bytes, "1 ab 1, 2 c 0, 7 d 1, 8 e 0, 8 Cut"),
+        ] {
+            assert_eq!(interrupted(breaks, unit), expected, "{breaks:?} {unit:?}");
+        }
     }
 }
