@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::store::{ResourceKey, ResourceStore};
 use super::{
-    cascade::CascadeCreate,
     count::CountRule,
     deadline::Deadline,
     file::{CollectionFile, Reference},
+    handlers::Handler,
     input::count_items,
     jobs::{BatchJob, JobLocation},
     member::{MemberType, id_member},
@@ -62,12 +62,12 @@ pub(crate) struct Collection {
     deadlines: Vec<(String, Deadline)>,
     /// The arrays of the request body whose items are counted.
     counted_arrays: Vec<String>,
-    /// The objects that are created when an object reaches a status.
-    pub(crate) on_status: Vec<(String, CascadeCreate)>,
     /// The member that holds an object's status.
     pub(crate) status: String,
     /// The batch job that its objects run, if they do.
     pub(crate) batch_job: Option<BatchJob>,
+    /// The handler, if its objects have one.
+    pub(crate) handler: Option<Handler>,
 }
 
 /// The source of the parents' ids: parameters of the path, or templates.
@@ -146,9 +146,9 @@ impl Collection {
             seed_unknown_parents: file.seed_unknown_parents,
             seed_objects: file.seed_objects.iter().map(|seed| json_template(&json!(seed))).collect::<Result<_, _>>()?,
             steps: steps.collect::<Result<_, String>>()?,
-            on_status: Vec::new(),
             status: file.status.clone(),
             batch_job: None,
+            handler: None,
         })
     }
 
@@ -269,16 +269,13 @@ impl Collection {
         }
     }
 
-    /// Applies the change that follows an object's status. Returns false if none does.
-    pub(crate) fn advance(&self, context: &RequestContext<'_>, object: &mut Value) -> bool {
-        if let Some(next) = next_stage(object) {
-            *object = next;
-            return true;
-        }
-        let status = object.get(&self.status).and_then(Value::as_str).unwrap_or_default();
-        let Some((_, patch)) = self.steps.iter().find(|(known, _)| known == status) else { return false };
-        apply_patch(object, patch, context);
-        true
+    /// Returns an object after the change that follows its status; `None` if none does.
+    pub(crate) fn next(&self, context: &RequestContext<'_>, object: &Value) -> Option<Value> {
+        next_stage(object).or_else(|| {
+            let status = object.get(&self.status).and_then(Value::as_str).unwrap_or_default();
+            let (_, patch) = self.steps.iter().find(|(known, _)| known == status)?;
+            Some(patched(object.clone(), patch, context))
+        })
     }
 
     /// Returns true if the object runs a batch job. The collection's own steps then do not apply.
@@ -287,18 +284,18 @@ impl Collection {
     }
 }
 
-/// Applies a patch to an object. The patch's slots see the object.
-pub(crate) fn apply_patch(object: &mut Value, patch: &Template, context: &RequestContext<'_>) {
-    apply_patch_with_run(object, patch, Map::new(), context);
+/// Returns an object after a patch, whose slots see the object.
+pub(crate) fn patched(object: Value, patch: &Template, context: &RequestContext<'_>) -> Value {
+    patched_with_run(object, patch, Map::new(), context)
 }
 
-/// Applies a patch whose slots also see `run`, as `{{resource.run.…}}`.
-pub(crate) fn apply_patch_with_run(
-    object: &mut Value,
+/// Returns an object after a patch whose slots also see `run`, as `{{resource.run.…}}`.
+pub(crate) fn patched_with_run(
+    mut object: Value,
     patch: &Template,
     run: Map<String, Value>,
     context: &RequestContext<'_>,
-) {
+) -> Value {
     let mut seen = object.clone();
     if let Some(seen) = seen.as_object_mut().filter(|_| !run.is_empty()) {
         seen.insert("run".to_owned(), run.into());
@@ -308,6 +305,7 @@ pub(crate) fn apply_patch_with_run(
     if let Some(object) = object.as_object_mut() {
         object.extend(changed);
     }
+    object
 }
 
 /// A path parameter, percent-decoded.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 
-use super::{count::CountRule, deadline::Deadline, jobs::BatchJobFile, join::JoinSpec, precondition::Precondition};
+use super::{
+    count::CountRule, deadline::Deadline, handlers::HandlerFile, jobs::BatchJobFile, precondition::Precondition,
+};
 use crate::{core::template::Layout, protocol::requirements::Require};
 
 /// `<provider>/<collection>.json`, which has `paths` where an endpoint has `routes`.
@@ -78,9 +80,8 @@ pub struct CollectionFile {
     /// The members that count an object's children: `{"of", "is"}`.
     #[serde(rename = "tallies", default)]
     pub(crate) count_rules: BTreeMap<String, CountRule>,
-    /// The objects that are created when an object reaches this `status`: input by the file of their collection.
-    #[serde(rename = "then", default)]
-    pub(crate) on_status: Map<String, Value>,
+    /// The typed handler of its objects, if they have states that steps cannot express.
+    pub(crate) handler: Option<HandlerFile>,
     /// The layout of bodies, two spaces a level if left out.
     pub(crate) layout: Option<Layout>,
     /// True if requests count against the limits.
@@ -157,8 +158,6 @@ pub(crate) struct ActionFile {
     pub(crate) fields: Option<Vec<String>>,
     /// Other actions: the members that change.
     pub(crate) set: Option<Map<String, Value>>,
-    /// Other actions: the files to join into one.
-    pub(crate) joins: Option<JoinSpec>,
     /// Other actions: the member of the request body that lists the ids of the objects to change. The response is a
     /// page of them.
     pub(crate) each: Option<String>,

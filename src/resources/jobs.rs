@@ -17,7 +17,7 @@ use self::{
     job::{Job, OUTPUTS},
     lines::{LineFormat, PROBLEM_KINDS, next_line, problem, write_compact},
 };
-use super::collection::{Collection, apply_patch_with_run, json_template, render_object, render_text};
+use super::collection::{Collection, json_template, patched_with_run, render_object, render_text};
 use super::store::{Kind, ResourceStore, StoredText, Writes};
 use crate::core::{
     context::RequestContext,
@@ -208,7 +208,7 @@ impl BatchJob {
             // With another status, the job was cancelled meanwhile. The step of that status comes next.
             if object[status] == *state {
                 for patch in &patches {
-                    apply_patch_with_run(object, patch, about.clone(), context);
+                    *object = patched_with_run(std::mem::take(object), patch, about.clone(), context);
                 }
             }
             object[status].as_str().is_none_or(|status| self.step(status).is_none())

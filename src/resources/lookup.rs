@@ -120,9 +120,8 @@ impl Collection {
 
     fn to_last_step(&self, context: &RequestContext<'_>, mut object: Value) -> Value {
         for _ in 0..MAX_STEPS {
-            if !self.advance(context, &mut object) {
-                break;
-            }
+            let Some(next) = self.next(context, &object) else { break };
+            object = next;
         }
         object
     }
