@@ -56,7 +56,7 @@ impl CascadeCreate {
         let Parents::Path(names) = &self.collection.parents else { return };
         above.truncate(names.len());
         for sent in self.items.select(sent) {
-            self.collection.insert(context, resources, &above, sent, &|_, _| {});
+            self.collection.insert(context, resources, &above, sent, &|_, object| object.into());
         }
     }
 }

@@ -7,10 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::store::{ResourceKey, ResourceStore};
 use super::{
-    count::CountRule,
     deadline::Deadline,
     file::{CollectionFile, Reference},
-    handlers::Handler,
+    handlers::{Handler, with_members},
     input::count_items,
     jobs::{BatchJob, JobLocation},
     member::{MemberType, id_member},
@@ -57,8 +56,6 @@ pub(crate) struct Collection {
     steps: Vec<(String, Template)>,
     /// True if ids contain a running number.
     pub(super) has_numbered_ids: bool,
-    /// The members that are recounted whenever an object is returned.
-    pub(crate) count_rules: Vec<(String, CountRule)>,
     deadlines: Vec<(String, Deadline)>,
     /// The arrays of the request body whose items are counted.
     counted_arrays: Vec<String>,
@@ -127,7 +124,6 @@ impl Collection {
             has_numbered_ids,
             counted_arrays,
             deadlines: file.deadlines.clone().into_iter().collect(),
-            count_rules: file.count_rules.clone().into_iter().collect(),
             name: file.collection.clone(),
             noun: file.noun.clone(),
             parent: file.parent.clone().zip(parent_noun),
@@ -247,8 +243,9 @@ impl Collection {
                 *list = std::mem::take(sent);
             }
         }
+        let own = self.handler.as_ref().map_or(Value::Null, |handler| handler.members(&sent));
         self.apply(&mut object, sent, None);
-        Value::Object(object)
+        with_members(object.into(), own)
     }
 
     /// Copies the accepted members of the request body into an object; only those in `fields`, if given.
@@ -271,7 +268,8 @@ impl Collection {
 
     /// Returns an object after the change that follows its status; `None` if none does.
     pub(crate) fn next(&self, context: &RequestContext<'_>, object: &Value) -> Option<Value> {
-        next_stage(object).or_else(|| {
+        let by_handler = || self.handler.as_ref()?.next(object);
+        next_stage(object).or_else(by_handler).or_else(|| {
             let status = object.get(&self.status).and_then(Value::as_str).unwrap_or_default();
             let (_, patch) = self.steps.iter().find(|(known, _)| known == status)?;
             Some(patched(object.clone(), patch, context))

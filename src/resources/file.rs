@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 
-use super::{
-    count::CountRule, deadline::Deadline, handlers::HandlerFile, jobs::BatchJobFile, precondition::Precondition,
-};
+use super::{deadline::Deadline, handlers::HandlerFile, jobs::BatchJobFile, precondition::Precondition};
 use crate::{core::template::Layout, protocol::requirements::Require};
 
 /// `<provider>/<collection>.json`, which has `paths` where an endpoint has `routes`.
@@ -77,9 +75,6 @@ pub struct CollectionFile {
     /// The members that are a time after another member: `{"after", "by", "seconds"}`.
     #[serde(default)]
     pub(crate) deadlines: BTreeMap<String, Deadline>,
-    /// The members that count an object's children: `{"of", "is"}`.
-    #[serde(rename = "tallies", default)]
-    pub(crate) count_rules: BTreeMap<String, CountRule>,
     /// The typed handler of its objects, if they have states that steps cannot express.
     pub(crate) handler: Option<HandlerFile>,
     /// The layout of bodies, two spaces a level if left out.

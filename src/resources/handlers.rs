@@ -2,30 +2,39 @@
 //! the files and the texts that it needs.
 
 mod upload;
+mod vector_store;
 
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use self::upload::{Upload, UploadFile};
-use super::{call::Call, collection::Collection, precondition::Precondition};
+use self::{
+    upload::{Upload, UploadFile},
+    vector_store::{FileBatch, FileBatchFile, VectorStore, VectorStoreFile},
+};
+use super::{call::Call, collection::Collection, precondition::Precondition, store::ResourceStore};
 use crate::core::error::ApiError;
 
 /// The handler in the file of a collection: `{"upload": {…}}`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum HandlerFile {
+    FileBatch(FileBatchFile),
     Upload(UploadFile),
+    VectorStore(VectorStoreFile),
 }
 
 /// The handler of a collection, compiled.
 pub(crate) enum Handler {
+    FileBatch(Box<FileBatch>),
     Upload(Arc<Upload>),
+    VectorStore(Box<VectorStore>),
 }
 
 /// An action that a handler defines.
 pub(crate) enum HandlerAction {
+    CancelFileBatch,
     CompleteUpload(Arc<Upload>),
     CancelUpload,
 }
@@ -37,7 +46,9 @@ impl Handler {
     /// Compiles a handler. `read` returns the collections that it names.
     pub(crate) fn compile(file: &HandlerFile, read: &ReadCollection<'_>) -> Result<Self, String> {
         Ok(match file {
+            HandlerFile::FileBatch(file) => Handler::FileBatch(Box::new(FileBatch::compile(file, read)?)),
             HandlerFile::Upload(file) => Handler::Upload(Arc::new(Upload::compile(file, read)?)),
+            HandlerFile::VectorStore(file) => Handler::VectorStore(Box::new(VectorStore::compile(file, read)?)),
         })
     }
 
@@ -46,7 +57,46 @@ impl Handler {
         match (self, name) {
             (Handler::Upload(upload), "complete") => Some(HandlerAction::CompleteUpload(Arc::clone(upload))),
             (Handler::Upload(_), "cancel") => Some(HandlerAction::CancelUpload),
-            (Handler::Upload(_), _) => None,
+            (Handler::FileBatch(_), "cancel") => Some(HandlerAction::CancelFileBatch),
+            _ => None,
+        }
+    }
+
+    /// Returns the members of a new object that follow from its request; `null` if none do.
+    pub(super) fn members(&self, sent: &Map<String, Value>) -> Value {
+        match self {
+            Handler::FileBatch(_) => vector_store::batch_members(sent),
+            Handler::Upload(_) | Handler::VectorStore(_) => Value::Null,
+        }
+    }
+
+    /// Returns true if the creation of an object creates others.
+    pub(super) fn has_children(&self) -> bool {
+        matches!(self, Handler::FileBatch(_) | Handler::VectorStore(_))
+    }
+
+    /// Creates the objects that belong to the new object `id`.
+    pub(super) fn create_children(&self, call: &Call<'_, '_>, id: &str, sent: &Map<String, Value>) {
+        match self {
+            Handler::FileBatch(batch) => batch.add_files(call, id, sent),
+            Handler::VectorStore(store) => store.add_files(call, id, sent),
+            Handler::Upload(_) => {}
+        }
+    }
+
+    /// Returns an object as a client sees it now.
+    pub(super) fn shown(&self, resources: &ResourceStore, id: &str, object: Value) -> Value {
+        match self {
+            Handler::VectorStore(store) => store.counted(resources, id, object),
+            Handler::FileBatch(_) | Handler::Upload(_) => object,
+        }
+    }
+
+    /// Returns an object in its next status; `None` if it has none.
+    pub(super) fn next(&self, object: &Value) -> Option<Value> {
+        match self {
+            Handler::FileBatch(_) => vector_store::next_batch(object),
+            Handler::Upload(_) | Handler::VectorStore(_) => None,
         }
     }
 }
@@ -55,6 +105,7 @@ impl HandlerAction {
     /// The condition that an object must meet.
     pub(crate) fn only_if(&self) -> Precondition {
         match self {
+            HandlerAction::CancelFileBatch => Precondition::of("status", &[vector_store::IN_PROGRESS]),
             HandlerAction::CompleteUpload(_) | HandlerAction::CancelUpload => {
                 Precondition::of("status", &[upload::PENDING])
             }
@@ -67,8 +118,17 @@ impl HandlerAction {
     /// The object is unknown, or does not meet the condition.
     pub(super) fn execute(&self, call: &Call<'_, '_>) -> Result<Value, ApiError> {
         match self {
+            HandlerAction::CancelFileBatch => vector_store::cancel_batch(call),
             HandlerAction::CompleteUpload(upload) => upload.complete(call),
             HandlerAction::CancelUpload => upload::cancel(call),
         }
     }
+}
+
+/// Returns an object with these members in place of its own.
+pub(super) fn with_members(mut object: Value, members: Value) -> Value {
+    if let (Some(object), Value::Object(members)) = (object.as_object_mut(), members) {
+        object.extend(members);
+    }
+    object
 }

@@ -3,7 +3,6 @@
 mod call;
 pub(crate) mod cascade;
 pub(crate) mod collection;
-pub(crate) mod count;
 mod create;
 pub(crate) mod deadline;
 pub(crate) mod file;

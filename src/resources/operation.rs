@@ -10,7 +10,7 @@ use super::{
     call::{Call, Changed},
     cascade::CascadeCreate,
     collection::{Collection, MAX_STEPS, patched},
-    handlers::HandlerAction,
+    handlers::{Handler, HandlerAction},
     input::{items, read_object, read_object_or_list},
     jobs::{ExecuteItem, JobLocation},
     list::{self, items_inside, query},
@@ -79,11 +79,9 @@ impl Operation {
     pub(crate) fn execute(&self, context: &RequestContext<'_>, resources: &ResourceStore) -> Result<(), ApiError> {
         let call = Call::new(self, context, resources);
         self.collection.check_parent(resources, &call.parents)?;
-        let mut found = self.result(&call)?;
-        if self.needs_id() {
-            self.collection.update_counts(resources, (&call.parents, &call.id), &mut found);
-        }
-        call.show(found);
+        let found = self.result(&call)?;
+        let is_object = self.needs_id();
+        call.show(if is_object { self.collection.shown(resources, &call.id, found) } else { found });
         Ok(())
     }
 
@@ -175,11 +173,10 @@ impl Call<'_, '_> {
         }
         objects.extend(resources.list(&self.key));
         let mut page = page(objects, &Query { id: collection.id_member.clone(), ..query });
-        if !collection.count_rules.is_empty() {
-            for object in page["data"].as_array_mut().into_iter().flatten() {
-                let id = object["id"].as_str().unwrap_or_default().to_owned();
-                collection.update_counts(resources, (&self.parents, &id), object);
-            }
+        let objects = page["data"].as_array_mut().filter(|_| collection.handler.is_some());
+        for object in objects.into_iter().flatten() {
+            let id = object["id"].as_str().unwrap_or_default().to_owned();
+            *object = collection.shown(resources, &id, std::mem::take(object));
         }
         page
     }
@@ -213,8 +210,9 @@ impl Call<'_, '_> {
                 cascade.create(context, resources, (parents, ""), &sent);
             }
             let list = if sent.contains_key(member) { items(sent.get(member)) } else { vec![sent] };
-            let created =
-                list.into_iter().map(|sent| collection.insert(context, resources, parents, sent, &|_, _| {}).1);
+            let created = list
+                .into_iter()
+                .map(|sent| collection.insert(context, resources, parents, sent, &|_, object| object.into()).1);
             return Ok(full_page(created.collect()));
         }
         let input = collection
@@ -223,19 +221,26 @@ impl Call<'_, '_> {
             .map(|batch_job| batch_job.input(&sent, context, resources))
             .transpose()?
             .flatten();
-        let within = if on_create.is_empty() { Map::new() } else { sent.clone() };
-        let (id, object) = collection.insert(context, resources, parents, sent, &|id, writes| {
+        let handler = collection.handler.as_ref();
+        let has_children = !on_create.is_empty() || handler.is_some_and(Handler::has_children);
+        let within = if has_children { sent.clone() } else { Map::new() };
+        let (id, object) = collection.insert(context, resources, parents, sent, &|id, object| {
+            let mut new = Changed::from(object);
             if let [file, ..] = context.request.files {
-                writes.put_text(&self.key.of(Kind::File), id, StoredText::of_file(file));
+                new.writes.put_text(&self.key.of(Kind::File), id, StoredText::of_file(file));
             }
             if let Some((job, input)) = &input {
-                JobLocation { key: &self.key, id, resources }.start(job, input.clone(), writes);
+                JobLocation { key: &self.key, id, resources }.start(job, input.clone(), &mut new.writes);
             }
+            new
         });
         for cascade in on_create {
             cascade.create(context, resources, (parents, &id), &within);
         }
-        Ok(object)
+        if let Some(handler) = handler {
+            handler.create_children(self, &id, &within);
+        }
+        Ok(collection.shown(resources, &id, object))
     }
 }
 
