@@ -102,11 +102,14 @@ impl<'a, 'r> Call<'a, 'r> {
     /// # Errors
     /// The errors of [`Call::object`].
     pub(super) fn poll(&self, polls: usize) -> Result<Value, ApiError> {
+        let collection = self.collection();
         self.resources.change(&self.key, &self.id, |found, writes| {
             let (mut object, was_created) = self.found(found)?;
-            let is_done = !was_created || self.collection().has_job(self.resources, &self.key, &self.id);
+            let is_done = !was_created || collection.has_job(self.resources, &self.key, &self.id);
             for _ in 0..if is_done { 0 } else { polls } {
-                let Some(next) = self.next(&object) else { break };
+                let handled = collection.handler.as_ref().and_then(|handler| handler.poll(self, &object));
+                let next = handled.or_else(|| collection.next(self.context, &object).map(Changed::from));
+                let Some(next) = next else { break };
                 writes.append(next.writes);
                 object = next.object;
                 writes.put(&self.key, &self.id, &object);

@@ -268,7 +268,7 @@ impl Collection {
 
     /// Returns an object after the change that follows its status; `None` if none does.
     pub(crate) fn next(&self, context: &RequestContext<'_>, object: &Value) -> Option<Value> {
-        let by_handler = || self.handler.as_ref()?.next(object);
+        let by_handler = || self.handler.as_ref()?.next(context, object);
         next_stage(object).or_else(by_handler).or_else(|| {
             let status = object.get(&self.status).and_then(Value::as_str).unwrap_or_default();
             let (_, patch) = self.steps.iter().find(|(known, _)| known == status)?;

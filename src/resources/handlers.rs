@@ -1,6 +1,7 @@
 //! Typed handlers: the behaviour of stored objects that have states. A fixture names the handler of its collection, with
 //! the files and the texts that it needs.
 
+mod run;
 mod upload;
 mod vector_store;
 
@@ -10,17 +11,24 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use self::{
+    run::Run,
     upload::{Upload, UploadFile},
     vector_store::{FileBatch, FileBatchFile, VectorStore, VectorStoreFile},
 };
-use super::{call::Call, collection::Collection, precondition::Precondition, store::ResourceStore};
-use crate::core::error::ApiError;
+use super::{
+    call::{Call, Changed},
+    collection::Collection,
+    precondition::Precondition,
+    store::ResourceStore,
+};
+use crate::core::{context::RequestContext, error::ApiError};
 
 /// The handler in the file of a collection: `{"upload": {…}}`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum HandlerFile {
     FileBatch(FileBatchFile),
+    Run(Run),
     Upload(UploadFile),
     VectorStore(VectorStoreFile),
 }
@@ -28,6 +36,7 @@ pub(crate) enum HandlerFile {
 /// The handler of a collection, compiled.
 pub(crate) enum Handler {
     FileBatch(Box<FileBatch>),
+    Run(Run),
     Upload(Arc<Upload>),
     VectorStore(Box<VectorStore>),
 }
@@ -35,6 +44,7 @@ pub(crate) enum Handler {
 /// An action that a handler defines.
 pub(crate) enum HandlerAction {
     CancelFileBatch,
+    CancelRun,
     CompleteUpload(Arc<Upload>),
     CancelUpload,
 }
@@ -47,6 +57,7 @@ impl Handler {
     pub(crate) fn compile(file: &HandlerFile, read: &ReadCollection<'_>) -> Result<Self, String> {
         Ok(match file {
             HandlerFile::FileBatch(file) => Handler::FileBatch(Box::new(FileBatch::compile(file, read)?)),
+            HandlerFile::Run(run) => Handler::Run(run.clone()),
             HandlerFile::Upload(file) => Handler::Upload(Arc::new(Upload::compile(file, read)?)),
             HandlerFile::VectorStore(file) => Handler::VectorStore(Box::new(VectorStore::compile(file, read)?)),
         })
@@ -58,6 +69,7 @@ impl Handler {
             (Handler::Upload(upload), "complete") => Some(HandlerAction::CompleteUpload(Arc::clone(upload))),
             (Handler::Upload(_), "cancel") => Some(HandlerAction::CancelUpload),
             (Handler::FileBatch(_), "cancel") => Some(HandlerAction::CancelFileBatch),
+            (Handler::Run(_), "cancel") => Some(HandlerAction::CancelRun),
             _ => None,
         }
     }
@@ -66,7 +78,7 @@ impl Handler {
     pub(super) fn members(&self, sent: &Map<String, Value>) -> Value {
         match self {
             Handler::FileBatch(_) => vector_store::batch_members(sent),
-            Handler::Upload(_) | Handler::VectorStore(_) => Value::Null,
+            Handler::Run(_) | Handler::Upload(_) | Handler::VectorStore(_) => Value::Null,
         }
     }
 
@@ -80,7 +92,7 @@ impl Handler {
         match self {
             Handler::FileBatch(batch) => batch.add_files(call, id, sent),
             Handler::VectorStore(store) => store.add_files(call, id, sent),
-            Handler::Upload(_) => {}
+            Handler::Run(_) | Handler::Upload(_) => {}
         }
     }
 
@@ -88,14 +100,23 @@ impl Handler {
     pub(super) fn shown(&self, resources: &ResourceStore, id: &str, object: Value) -> Value {
         match self {
             Handler::VectorStore(store) => store.counted(resources, id, object),
-            Handler::FileBatch(_) | Handler::Upload(_) => object,
+            Handler::FileBatch(_) | Handler::Run(_) | Handler::Upload(_) => object,
+        }
+    }
+
+    /// Returns the requested object in its next status, with what is stored then; `None` if it has none.
+    pub(super) fn poll(&self, call: &Call<'_, '_>, object: &Value) -> Option<Changed> {
+        match self {
+            Handler::Run(run) => run.poll(call, object),
+            _ => self.next(call.context, object).map(Changed::from),
         }
     }
 
     /// Returns an object in its next status; `None` if it has none.
-    pub(super) fn next(&self, object: &Value) -> Option<Value> {
+    pub(super) fn next(&self, context: &RequestContext<'_>, object: &Value) -> Option<Value> {
         match self {
             Handler::FileBatch(_) => vector_store::next_batch(object),
+            Handler::Run(run) => run.next(context, object),
             Handler::Upload(_) | Handler::VectorStore(_) => None,
         }
     }
@@ -106,6 +127,7 @@ impl HandlerAction {
     pub(crate) fn only_if(&self) -> Precondition {
         match self {
             HandlerAction::CancelFileBatch => Precondition::of("status", &[vector_store::IN_PROGRESS]),
+            HandlerAction::CancelRun => Precondition::of("status", run::CANCELLABLE),
             HandlerAction::CompleteUpload(_) | HandlerAction::CancelUpload => {
                 Precondition::of("status", &[upload::PENDING])
             }
@@ -119,6 +141,7 @@ impl HandlerAction {
     pub(super) fn execute(&self, call: &Call<'_, '_>) -> Result<Value, ApiError> {
         match self {
             HandlerAction::CancelFileBatch => vector_store::cancel_batch(call),
+            HandlerAction::CancelRun => run::cancel(call),
             HandlerAction::CompleteUpload(upload) => upload.complete(call),
             HandlerAction::CancelUpload => upload::cancel(call),
         }

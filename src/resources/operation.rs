@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::store::{Kind, Listed, Lookup, Query, ResourceStore, StoredText, page};
@@ -22,7 +21,6 @@ use crate::core::{
     error::ApiError,
     template::{Template, query as parameter},
 };
-use crate::protocol::Plan;
 
 /// One action on a collection. Templates see its result as `{{resource.…}}`.
 pub(crate) struct Operation {
@@ -179,25 +177,6 @@ impl Call<'_, '_> {
             *object = collection.shown(resources, &id, std::mem::take(object));
         }
         page
-    }
-
-    /// Returns an object in its next status, with what is planned for that; `None` if there is none.
-    pub(super) fn next(&self, object: &Value) -> Option<Changed> {
-        let plans = self.key.of(Kind::Plan);
-        let plan = self.resources.get(&plans, &self.id).and_then(|plan| Plan::deserialize(plan).ok());
-        let status = object.get(&self.collection().status).and_then(Value::as_str);
-        let plan = plan.filter(|plan| status == Some(&plan.status));
-        let next = self.collection().next(self.context, object);
-        let Some(Plan { set, put, .. }) = plan else { return next.map(Changed::from) };
-        let mut changed = Changed::from(next.unwrap_or_else(|| object.clone()));
-        if let Some(object) = changed.object.as_object_mut() {
-            object.extend(set);
-        }
-        for put in put {
-            changed.writes.put(&put.key, &put.id, &put.value);
-        }
-        changed.writes.remove(&plans, &self.id);
-        Some(changed)
     }
 
     fn create(&self, from: Option<&str>, on_create: &[CascadeCreate]) -> Result<Value, ApiError> {
