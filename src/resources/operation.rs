@@ -138,11 +138,9 @@ impl Operation {
 
     /// Advances the batch job of the requested object; `execute_item` handles its lines.
     pub(crate) fn run(&self, context: &RequestContext<'_>, resources: &ResourceStore, execute_item: &ExecuteItem<'_>) {
-        let collection = &*self.collection;
-        if let (Action::Get(_), Some(batch_job)) = (&self.action, &collection.batch_job) {
-            let call = Call::new(self, context, resources);
-            let location = JobLocation { key: &call.key, id: &call.id, resources };
-            batch_job.advance(&collection.status, context, &location, execute_item);
+        let handler = self.collection.handler.as_ref().filter(|handler| handler.runs_jobs());
+        if let (Action::Get(_), Some(handler)) = (&self.action, handler) {
+            handler.run(&Call::new(self, context, resources), execute_item);
         }
     }
 }
@@ -155,8 +153,8 @@ impl Call<'_, '_> {
             writes.remove(&self.key.of(Kind::File), &self.id);
             Ok::<_, ApiError>(object)
         })?;
-        if self.collection().batch_job.is_some() {
-            JobLocation { key: &self.key, id: &self.id, resources: self.resources }.delete();
+        if self.collection().runs_jobs() {
+            JobLocation::of(self).delete();
         }
         Ok(object)
     }
@@ -194,13 +192,8 @@ impl Call<'_, '_> {
                 .map(|sent| collection.insert(context, resources, parents, sent, &|_, object| object.into()).1);
             return Ok(full_page(created.collect()));
         }
-        let input = collection
-            .batch_job
-            .as_ref()
-            .map(|batch_job| batch_job.input(&sent, context, resources))
-            .transpose()?
-            .flatten();
         let handler = collection.handler.as_ref();
+        let job = handler.map_or(Ok(None), |handler| handler.job(self, &sent))?;
         let has_children = !on_create.is_empty() || handler.is_some_and(Handler::has_children);
         let within = if has_children { sent.clone() } else { Map::new() };
         let (id, object) = collection.insert(context, resources, parents, sent, &|id, object| {
@@ -208,8 +201,8 @@ impl Call<'_, '_> {
             if let [file, ..] = context.request.files {
                 new.writes.put_text(&self.key.of(Kind::File), id, StoredText::of_file(file));
             }
-            if let Some((job, input)) = &input {
-                JobLocation { key: &self.key, id, resources }.start(job, input.clone(), &mut new.writes);
+            if let Some((job, input)) = &job {
+                new.writes.append(JobLocation { key: &self.key, id, resources }.start(job, input.clone()));
             }
             new
         });
