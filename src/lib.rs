@@ -71,7 +71,7 @@
 //! engine     pipeline, scopes, journal, attempts, report      from a request to a response, and its record
 //! config     settings, limits, latency                        command line, environment, file
 //! fixtures   sources, endpoints, errors, router, scripts      content as data
-//! resources  store, collections, operations, jobs             objects that clients create
+//! resources  store, collections, typed handlers, jobs         objects that clients create
 //! protocol   OpenAI, Anthropic, Gemini, …; generic, wrap      wire formats
 //! model      the fake model: replies, tokens, schemas, embeddings
 //! traffic    limits, faults, latency, concurrency, rules      what may happen to a request
@@ -102,6 +102,7 @@
 //! | to add | touch |
 //! |---|---|
 //! | an endpoint, or a collection with its actions | one JSON file under `fixtures/<provider>/` |
+//! | an object with states | one file under `src/resources/handlers/`, one variant of `Handler` in `src/resources/handlers.rs` |
 //! | a provider with a known protocol | one directory under `fixtures/`; `like` inherits from another provider |
 //! | a protocol | one file under `src/protocol/`, one line in [`protocol::all`] or [`protocol::computed`] |
 //! | a template slot | one variant and its arms in `src/core/template/slot.rs` |

@@ -1,27 +1,19 @@
-//! Creation of objects in another collection when an object is created or reaches a status.
+//! Creation of objects in another collection when an object is created.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::store::ResourceStore;
 use super::{
-    collection::{Collection, Parents, json_template, render_object},
+    collection::{Collection, Parents},
     input::items,
 };
-use crate::core::{context::RequestContext, template::Template};
+use crate::core::context::RequestContext;
 
-/// A rule that creates objects of another collection, compiled.
+/// A rule that creates objects of another collection, one per selected item, compiled.
 pub(crate) struct CascadeCreate {
     collection: Collection,
-    source: InputSource,
-}
-
-/// The source of the input that the new objects are created from.
-enum InputSource {
-    /// A template, for one object.
-    Template(Template),
-    /// Items of the request body, for one object each.
-    Items(ItemSelector),
+    items: ItemSelector,
 }
 
 /// The selection of items in the request body. A string in the fixture selects all items of that member.
@@ -43,18 +35,13 @@ struct ItemSelector {
 }
 
 impl CascadeCreate {
-    /// Creates a rule for one object, from a template.
-    pub(crate) fn from_template(collection: Collection, with: &Value) -> Result<Self, String> {
-        Ok(CascadeCreate { collection, source: InputSource::Template(json_template(with)?) })
-    }
-
-    /// Creates a rule for one object per selected item. `each` is the name of a member, or an object.
-    pub(crate) fn from_input(collection: Collection, each: &Value) -> Result<Self, String> {
-        let each = match each {
+    /// Compiles a rule. `each` is the name of a member, or an object.
+    pub(crate) fn compile(collection: Collection, each: &Value) -> Result<Self, String> {
+        let items = match each {
             Value::String(name) => ItemSelector { path: name.clone(), ..ItemSelector::default() },
             each => ItemSelector::deserialize(each).map_err(|error| error.to_string())?,
         };
-        Ok(CascadeCreate { collection, source: InputSource::Items(each) })
+        Ok(CascadeCreate { collection, items })
     }
 
     /// Stores the objects that follow from the object `id`. `parents` are the ids of the objects around it.
@@ -68,12 +55,8 @@ impl CascadeCreate {
         let mut above = [parents, &[id.to_owned()]].concat();
         let Parents::Path(names) = &self.collection.parents else { return };
         above.truncate(names.len());
-        let all = match &self.source {
-            InputSource::Template(with) => vec![render_object(with, context)],
-            InputSource::Items(items) => items.select(sent),
-        };
-        for sent in all {
-            self.collection.insert(context, resources, &above, sent, &|_, _| {});
+        for sent in self.items.select(sent) {
+            self.collection.insert(context, resources, &above, sent, &|_, object| object.into());
         }
     }
 }

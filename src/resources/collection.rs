@@ -7,12 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::store::{ResourceKey, ResourceStore};
 use super::{
-    cascade::CascadeCreate,
-    count::CountRule,
     deadline::Deadline,
     file::{CollectionFile, Reference},
-    input::count_items,
-    jobs::{BatchJob, JobLocation},
+    handlers::{Handler, with_members},
+    jobs::JobLocation,
     member::{MemberType, id_member},
     stages::next_stage,
 };
@@ -57,17 +55,9 @@ pub(crate) struct Collection {
     steps: Vec<(String, Template)>,
     /// True if ids contain a running number.
     pub(super) has_numbered_ids: bool,
-    /// The members that are recounted whenever an object is returned.
-    pub(crate) count_rules: Vec<(String, CountRule)>,
     deadlines: Vec<(String, Deadline)>,
-    /// The arrays of the request body whose items are counted.
-    counted_arrays: Vec<String>,
-    /// The objects that are created when an object reaches a status.
-    pub(crate) on_status: Vec<(String, CascadeCreate)>,
-    /// The member that holds an object's status.
-    pub(crate) status: String,
-    /// The batch job that its objects run, if they do.
-    pub(crate) batch_job: Option<BatchJob>,
+    /// The handler, if its objects have one.
+    pub(crate) handler: Option<Handler>,
 }
 
 /// The source of the parents' ids: parameters of the path, or templates.
@@ -109,9 +99,6 @@ impl Collection {
         let id = file.id.as_ref().map(plain).transpose()?;
         let object = object.map(|object| json_template(&json!(object))).transpose()?;
         let slot_path = |slot: &Slot| if let Slot::Resource(path) = slot { path.join(".") } else { String::new() };
-        let counted_arrays = object.iter().flat_map(Template::slots);
-        let counted_arrays =
-            counted_arrays.filter_map(|slot| slot_path(slot).strip_prefix("count.").map(str::to_owned)).collect();
         let has_numbered_ids = id.iter().flat_map(Template::slots).any(|slot| slot_path(slot) == "number");
         let mut items = Vec::new();
         for (member, kinds) in &file.items {
@@ -125,9 +112,7 @@ impl Collection {
             defaults: (!file.defaults.is_empty()).then(|| json_template(&json!(file.defaults))).transpose()?,
             references: file.references.clone().into_iter().collect(),
             has_numbered_ids,
-            counted_arrays,
             deadlines: file.deadlines.clone().into_iter().collect(),
-            count_rules: file.count_rules.clone().into_iter().collect(),
             name: file.collection.clone(),
             noun: file.noun.clone(),
             parent: file.parent.clone().zip(parent_noun),
@@ -146,9 +131,7 @@ impl Collection {
             seed_unknown_parents: file.seed_unknown_parents,
             seed_objects: file.seed_objects.iter().map(|seed| json_template(&json!(seed))).collect::<Result<_, _>>()?,
             steps: steps.collect::<Result<_, String>>()?,
-            on_status: Vec::new(),
-            status: file.status.clone(),
-            batch_job: None,
+            handler: None,
         })
     }
 
@@ -229,8 +212,7 @@ impl Collection {
         sent: Map<String, Value>,
     ) -> Value {
         let sent = self.prepare_input(context, sent);
-        let count = count_items(&sent, &self.counted_arrays);
-        let mut about = json!({"id": id, "parent": parents.last(), "count": count, "sent": null});
+        let mut about = json!({"id": id, "parent": parents.last(), "sent": null});
         about["sent"] = sent.into();
         context.resource.replace(Arc::new(about));
         let mut object = self.object.as_ref().map(|object| render_object(object, context)).unwrap_or_default();
@@ -247,8 +229,9 @@ impl Collection {
                 *list = std::mem::take(sent);
             }
         }
+        let own = self.handler.as_ref().map_or(Value::Null, |handler| handler.members(&sent));
         self.apply(&mut object, sent, None);
-        Value::Object(object)
+        with_members(object.into(), own)
     }
 
     /// Copies the accepted members of the request body into an object; only those in `fields`, if given.
@@ -269,45 +252,35 @@ impl Collection {
         }
     }
 
-    /// Applies the change that follows an object's status. Returns false if none does.
-    pub(crate) fn advance(&self, context: &RequestContext<'_>, object: &mut Value) -> bool {
-        if let Some(next) = next_stage(object) {
-            *object = next;
-            return true;
-        }
-        let status = object.get(&self.status).and_then(Value::as_str).unwrap_or_default();
-        let Some((_, patch)) = self.steps.iter().find(|(known, _)| known == status) else { return false };
-        apply_patch(object, patch, context);
-        true
+    /// Returns an object after the change that follows its status; `None` if none does.
+    pub(crate) fn next(&self, context: &RequestContext<'_>, object: &Value) -> Option<Value> {
+        let by_handler = || self.handler.as_ref()?.next(context, object);
+        next_stage(object).or_else(by_handler).or_else(|| {
+            let status = object.get("status").and_then(Value::as_str).unwrap_or_default();
+            let (_, patch) = self.steps.iter().find(|(known, _)| known == status)?;
+            Some(patched(object.clone(), patch, context))
+        })
     }
 
-    /// Returns true if the object runs a batch job. The collection's own steps then do not apply.
+    /// Returns true if objects may run a batch job.
+    pub(crate) fn runs_jobs(&self) -> bool {
+        self.handler.as_ref().is_some_and(Handler::runs_jobs)
+    }
+
+    /// Returns true if the object runs a batch job. It then advances with that alone.
     pub(crate) fn has_job(&self, resources: &ResourceStore, key: &ResourceKey, id: &str) -> bool {
-        self.batch_job.is_some() && JobLocation { key, id, resources }.exists()
+        self.runs_jobs() && JobLocation { key, id, resources }.exists()
     }
 }
 
-/// Applies a patch to an object. The patch's slots see the object.
-pub(crate) fn apply_patch(object: &mut Value, patch: &Template, context: &RequestContext<'_>) {
-    apply_patch_with_run(object, patch, Map::new(), context);
-}
-
-/// Applies a patch whose slots also see `run`, as `{{resource.run.…}}`.
-pub(crate) fn apply_patch_with_run(
-    object: &mut Value,
-    patch: &Template,
-    run: Map<String, Value>,
-    context: &RequestContext<'_>,
-) {
-    let mut seen = object.clone();
-    if let Some(seen) = seen.as_object_mut().filter(|_| !run.is_empty()) {
-        seen.insert("run".to_owned(), run.into());
-    }
-    context.resource.replace(Arc::new(seen));
+/// Returns an object after a patch, whose slots see the object.
+pub(crate) fn patched(mut object: Value, patch: &Template, context: &RequestContext<'_>) -> Value {
+    context.resource.replace(Arc::new(object.clone()));
     let changed = render_object(patch, context);
     if let Some(object) = object.as_object_mut() {
         object.extend(changed);
     }
+    object
 }
 
 /// A path parameter, percent-decoded.

@@ -5,6 +5,7 @@ use std::{convert::Infallible, sync::Arc};
 use serde_json::{Map, Value, json};
 
 use super::{
+    call::Changed,
     collection::{Collection, render_text},
     store::{Lookup, ResourceStore, Writes},
 };
@@ -52,7 +53,7 @@ impl Collection {
         self.seed_objects.len() + resources.count(&self.resource_key(parents)) + 1
     }
 
-    /// Creates and stores an object, and what `with` adds for its id. If ids are chosen by the client, the object
+    /// Creates and stores an object as `with` returns it, with what that adds. If ids are chosen by the client, the object
     /// replaces or, where the collection `merges`, changes the one with the same id. Returns the id and the object.
     pub(crate) fn insert(
         &self,
@@ -60,15 +61,16 @@ impl Collection {
         resources: &ResourceStore,
         parents: &[String],
         sent: Map<String, Value>,
-        with: &dyn Fn(&str, &mut Writes),
+        with: &dyn Fn(&str, Value) -> Changed,
     ) -> (String, Value) {
         let key = self.resource_key(parents);
         let mut number = self.has_numbered_ids.then(|| self.next_number(resources, parents));
         if number.is_none() && !self.merges {
             let (id, object) = self.create(context, resources, parents, sent);
+            let Changed { object, writes: others } = with(&id, object);
             let mut writes = Writes::default();
             writes.put(&key, &id, &object);
-            with(&id, &mut writes);
+            writes.append(others);
             resources.write(writes);
             return (id, object);
         }
@@ -86,8 +88,9 @@ impl Collection {
                     }
                     _ => self.render(context, &id, parents, sent.clone()),
                 };
+                let Changed { object, writes: others } = with(&id, object);
                 writes.put(&key, &id, &object);
-                with(&id, writes);
+                writes.append(others);
                 Ok::<_, Infallible>(Some(object))
             });
             match object {

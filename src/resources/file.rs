@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 
-use super::{count::CountRule, deadline::Deadline, jobs::BatchJobFile, join::JoinSpec, precondition::Precondition};
+use super::{deadline::Deadline, handlers::HandlerFile, precondition::Precondition};
 use crate::{core::template::Layout, protocol::requirements::Require};
 
 /// `<provider>/<collection>.json`, which has `paths` where an endpoint has `routes`.
@@ -31,8 +31,8 @@ pub struct CollectionFile {
     /// `true`: the collection is one object, which has no id and always exists.
     #[serde(default)]
     pub(crate) single: bool,
-    /// A new object. Slots: `{{resource.id}}`, `{{resource.parent}}` (the parent's id), `{{resource.sent.name}}` (a
-    /// member of the request body) and `{{resource.count.name}}` (the number of its items).
+    /// A new object. Slots: `{{resource.id}}`, `{{resource.parent}}` (the parent's id) and `{{resource.sent.name}}`
+    /// (a member of the request body).
     /// A member without slots has this value unless the request body has a member of the same name. A member with a
     /// slot of its own name is built from that; if both are arrays or both objects, the request's value is used as
     /// is. It is left out if the request has no such member.
@@ -63,24 +63,14 @@ pub struct CollectionFile {
     /// `true`: seed objects exist only in parents that were never created.
     #[serde(rename = "given_to_unknown", default)]
     pub(crate) seed_unknown_parents: bool,
-    /// The member that holds an object's status, `status` if left out.
-    #[serde(default = "default_status_member")]
-    pub(crate) status: String,
-    /// The batch job that an object runs; each of its lines is handled like a request of its own.
-    #[serde(rename = "runs")]
-    pub(crate) batch_job: Option<BatchJobFile>,
     /// The changes to an object of this status when it is next requested.
     #[serde(default)]
     pub(crate) steps: Map<String, Value>,
     /// The members that are a time after another member: `{"after", "by", "seconds"}`.
     #[serde(default)]
     pub(crate) deadlines: BTreeMap<String, Deadline>,
-    /// The members that count an object's children: `{"of", "is"}`.
-    #[serde(rename = "tallies", default)]
-    pub(crate) count_rules: BTreeMap<String, CountRule>,
-    /// The objects that are created when an object reaches this `status`: input by the file of their collection.
-    #[serde(rename = "then", default)]
-    pub(crate) on_status: Map<String, Value>,
+    /// The typed handler of its objects, if they have states that steps cannot express.
+    pub(crate) handler: Option<HandlerFile>,
     /// The layout of bodies, two spaces a level if left out.
     pub(crate) layout: Option<Layout>,
     /// True if requests count against the limits.
@@ -109,10 +99,6 @@ pub(crate) struct Reference {
     /// The condition that the named object must meet, if it was created.
     #[serde(default)]
     pub(crate) only_if: Precondition,
-}
-
-fn default_status_member() -> String {
-    "status".to_owned()
 }
 
 /// One action on a collection or on one of its objects.
@@ -157,8 +143,6 @@ pub(crate) struct ActionFile {
     pub(crate) fields: Option<Vec<String>>,
     /// Other actions: the members that change.
     pub(crate) set: Option<Map<String, Value>>,
-    /// Other actions: the files to join into one.
-    pub(crate) joins: Option<JoinSpec>,
     /// Other actions: the member of the request body that lists the ids of the objects to change. The response is a
     /// page of them.
     pub(crate) each: Option<String>,

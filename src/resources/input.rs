@@ -79,10 +79,3 @@ pub(crate) fn items(array: Option<&Value>) -> Vec<Map<String, Value>> {
     };
     items.map(sent).collect()
 }
-
-/// Counts the items of each array, and of each name in `counted`. Such a name can be a sum: `file_ids+files`.
-pub(crate) fn count_items(sent: &Map<String, Value>, counted: &[String]) -> Map<String, Value> {
-    let length = |name: &str| sent.get(name).and_then(Value::as_array).map_or(0, Vec::len);
-    let names = sent.keys().chain(counted).filter(|name| counted.contains(name) || sent[*name].is_array());
-    names.map(|name| (name.clone(), name.split('+').map(length).sum::<usize>().into())).collect()
-}

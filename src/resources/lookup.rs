@@ -81,17 +81,11 @@ impl Collection {
         }
     }
 
-    /// Recomputes the counts of an object's children.
-    pub(crate) fn update_counts(
-        &self,
-        resources: &ResourceStore,
-        (parents, id): (&[String], &str),
-        object: &mut Value,
-    ) {
-        for (member, rule) in &self.count_rules {
-            if let Some(member) = object.get_mut(member) {
-                rule.update(resources, (parents, id), member);
-            }
+    /// Returns an object as a client sees it now.
+    pub(crate) fn shown(&self, resources: &ResourceStore, id: &str, object: Value) -> Value {
+        match &self.handler {
+            Some(handler) => handler.shown(resources, id, object),
+            None => object,
         }
     }
 
@@ -120,9 +114,8 @@ impl Collection {
 
     fn to_last_step(&self, context: &RequestContext<'_>, mut object: Value) -> Value {
         for _ in 0..MAX_STEPS {
-            if !self.advance(context, &mut object) {
-                break;
-            }
+            let Some(next) = self.next(context, &object) else { break };
+            object = next;
         }
         object
     }

@@ -1,14 +1,14 @@
 //! The resources layer: the collections of objects that clients create, and their store.
 
+mod call;
 pub(crate) mod cascade;
 pub(crate) mod collection;
-pub(crate) mod count;
 mod create;
 pub(crate) mod deadline;
 pub(crate) mod file;
+pub(crate) mod handlers;
 pub(crate) mod input;
 pub(crate) mod jobs;
-pub(crate) mod join;
 pub(crate) mod list;
 pub(crate) mod lookup;
 pub(crate) mod member;

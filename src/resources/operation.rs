@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::store::{Kind, Listed, Lookup, Query, ResourceKey, ResourceStore, StoredText, Writes, page};
+use super::store::{Kind, Listed, Lookup, Query, ResourceStore, StoredText, page};
 use super::{
+    call::{Call, Changed},
     cascade::CascadeCreate,
-    collection::{Collection, MAX_STEPS, apply_patch},
+    collection::{Collection, MAX_STEPS, patched},
+    handlers::{Handler, HandlerAction},
     input::{items, read_object, read_object_or_list},
     jobs::{ExecuteItem, JobLocation},
-    join::JoinFiles,
     list::{self, items_inside, query},
     precondition::Precondition,
     stages::cancel,
@@ -21,7 +21,6 @@ use crate::core::{
     error::ApiError,
     template::{Template, query as parameter},
 };
-use crate::protocol::Plan;
 
 /// One action on a collection. Templates see its result as `{{resource.…}}`.
 pub(crate) struct Operation {
@@ -55,24 +54,14 @@ pub(crate) enum Action {
     Delete,
     /// Applies a patch.
     Set(Option<Template>),
-    /// Applies a patch and joins the files of other objects into one.
-    Join(Box<JoinFiles>, Option<Template>),
     /// Cancels an object whose stages are not complete.
     Cancel,
     /// Returns the file of an object.
     File,
     /// Applies a patch to each object that this member of the request body lists.
     SetEach(String, Option<Template>),
-}
-
-/// The object that an action is about.
-#[derive(Clone, Copy)]
-struct Target<'a> {
-    /// The key of its collection.
-    key: &'a ResourceKey,
-    /// The ids of the objects around it.
-    parents: &'a [String],
-    id: &'a str,
+    /// Executes an action of the collection's handler.
+    Handled(HandlerAction),
 }
 
 impl Operation {
@@ -86,268 +75,144 @@ impl Operation {
     /// # Errors
     /// The id is unknown, the parent was deleted, or a condition is not met.
     pub(crate) fn execute(&self, context: &RequestContext<'_>, resources: &ResourceStore) -> Result<(), ApiError> {
-        let collection = &*self.collection;
-        let parents = collection.parents(context);
-        collection.check_parent(resources, &parents)?;
-        let id = collection.id(context);
-        let target = Target { key: &collection.resource_key(&parents), parents: &parents, id: &id };
-        let find = || self.find(context, resources, target, resources.find(target.key, &id)).map(|(object, _)| object);
-        let mut found = match &self.action {
-            Action::Create { from, on_create } => {
-                self.create((from.as_deref(), on_create), context, resources, &parents)?
-            }
+        let call = Call::new(self, context, resources);
+        self.collection.check_parent(resources, &call.parents)?;
+        let found = self.result(&call)?;
+        let is_object = self.needs_id();
+        call.show(if is_object { self.collection.shown(resources, &call.id, found) } else { found });
+        Ok(())
+    }
+
+    fn result(&self, call: &Call<'_, '_>) -> Result<Value, ApiError> {
+        let (collection, context) = (&*self.collection, call.context);
+        match &self.action {
+            Action::Create { from, on_create } => call.create(from.as_deref(), on_create),
             Action::Get(made_if) => {
                 let requested = made_if.as_ref().and_then(|name| parameter(context.request.query, name));
-                let polls = if requested.as_deref() == Some("true") { MAX_STEPS } else { 1 };
-                self.poll(context, resources, target, polls)?
+                call.poll(if requested.as_deref() == Some("true") { MAX_STEPS } else { 1 })
             }
             Action::List { newest_first, limit, filters } => {
-                let query = query(context.request.query, *newest_first, *limit, filters);
-                self.list(context, resources, target, query)
+                Ok(call.list(query(context.request.query, *newest_first, *limit, filters)))
             }
             Action::ListInside { path, newest_first } => {
-                let items = items_inside(&find()?, &id, path);
-                page(items, &query(context.request.query, *newest_first, list::DEFAULT_PAGE_SIZE, &[]))
+                let items = items_inside(&call.object()?, &call.id, path);
+                Ok(page(items, &query(context.request.query, *newest_first, list::DEFAULT_PAGE_SIZE, &[])))
             }
-            Action::Cancel => self.change(context, resources, target, &mut |object, _| {
-                *object = cancel(std::mem::take(object), &id, &collection.noun)?;
-                Ok(())
-            })?,
-            Action::Update(fields) => self.change(context, resources, target, &mut |object, _| {
+            Action::Cancel => call.change(|object| Ok(cancel(object, &call.id, &collection.noun)?.into())),
+            Action::Update(fields) => call.change(|mut object| {
                 let sent = read_object(context)?;
                 if let Some(object) = object.as_object_mut() {
                     collection.apply(object, sent, fields.as_deref());
                 }
-                Ok(())
-            })?,
-            Action::Delete => {
-                let object = resources.change(target.key, &id, |found, writes| {
-                    let (object, _) = self.find(context, resources, target, found)?;
-                    writes.delete(target.key, &id);
-                    writes.remove(&target.key.of(Kind::File), &id);
-                    Ok::<_, ApiError>(object)
-                })?;
-                if collection.batch_job.is_some() {
-                    JobLocation { key: target.key, id: &id, resources }.delete();
-                }
-                object
-            }
+                Ok(object.into())
+            }),
+            Action::Delete => call.delete(),
             Action::File => {
-                let object = find()?;
-                let file = resources.text(&target.key.of(Kind::File), &id);
-                if file.is_none() && collection.has_job(resources, target.key, &id) {
-                    return Err(collection.not_found(&id));
+                let object = call.object()?;
+                let file = call.resources.text(&call.key.of(Kind::File), &call.id);
+                if file.is_none() && collection.has_job(call.resources, &call.key, &call.id) {
+                    return Err(collection.not_found(&call.id));
                 }
                 context.file.replace(file.map(StoredText::into_bytes));
-                object
+                Ok(object)
             }
             // The action has no object.
-            Action::Set(None) if context.param("id").is_none() => Value::Null,
-            Action::Set(None) => find()?,
-            Action::Set(Some(patch)) => self.change(context, resources, target, &mut |object, _| {
-                apply_patch(object, patch, context);
-                Ok(())
-            })?,
-            Action::Join(joins, patch) => self.change(context, resources, target, &mut |object, writes| {
-                if let Some(patch) = patch {
-                    apply_patch(object, patch, context);
-                }
-                joins.execute(context, resources, (&parents, &id), object, writes)
-            })?,
+            Action::Set(None) if context.param("id").is_none() => Ok(Value::Null),
+            Action::Set(None) => call.object(),
+            Action::Set(Some(patch)) => call.change(|object| Ok(patched(object, patch, context).into())),
             Action::SetEach(member, patch) => {
-                let mut objects = Vec::new();
-                for id in items(read_object(context)?.get(member)) {
-                    let Some(id) = id.get("item").and_then(Value::as_str) else { continue };
-                    objects.push(self.change(context, resources, Target { id, ..target }, &mut |object, _| {
-                        if let Some(patch) = patch {
-                            apply_patch(object, patch, context);
-                        }
-                        Ok(())
-                    })?);
-                }
-                full_page(objects)
+                let listed = items(read_object(context)?.get(member));
+                let ids = listed.iter().filter_map(|item| item.get("item")?.as_str());
+                let change = |object| {
+                    Ok(match patch {
+                        Some(patch) => patched(object, patch, context).into(),
+                        None => Changed::from(object),
+                    })
+                };
+                let objects: Result<_, _> = ids.map(|id| call.to_object(id).change(change)).collect();
+                Ok(full_page(objects?))
             }
-        };
-        if self.needs_id() {
-            collection.update_counts(resources, (&parents, &id), &mut found);
+            Action::Handled(action) => action.execute(call),
         }
-        context.resource.replace(Arc::new(found));
-        Ok(())
-    }
-
-    /// Returns the object of an id for what was found in the store, and true if it was created by a client. Checks the
-    /// condition of the action.
-    fn find(
-        &self,
-        context: &RequestContext<'_>,
-        resources: &ResourceStore,
-        Target { parents, id, .. }: Target<'_>,
-        found: Lookup,
-    ) -> Result<(Value, bool), ApiError> {
-        if let Lookup::Stored(object) = &found {
-            self.only_if.check(&self.name, object, id, &self.collection.noun)?;
-        }
-        self.collection.object(context, resources, (parents, id), found)
-    }
-
-    /// Changes an object and stores it with what `step` adds. `step` runs again if another request came first.
-    fn change(
-        &self,
-        context: &RequestContext<'_>,
-        resources: &ResourceStore,
-        target: Target<'_>,
-        step: &mut dyn FnMut(&mut Value, &mut Writes) -> Result<(), ApiError>,
-    ) -> Result<Value, ApiError> {
-        resources.change(target.key, target.id, |found, writes| {
-            let mut object = match self.find(context, resources, target, found) {
-                // A single object can be updated even after it was deleted.
-                Err(_) if self.collection.single && matches!(self.action, Action::Update(_)) => {
-                    self.collection.create(context, resources, target.parents, Map::new()).1
-                }
-                found => found?.0,
-            };
-            step(&mut object, writes)?;
-            writes.put(target.key, target.id, &object);
-            Ok(object)
-        })
-    }
-
-    fn list(
-        &self,
-        context: &RequestContext<'_>,
-        resources: &ResourceStore,
-        Target { key, parents, .. }: Target<'_>,
-        query: Query,
-    ) -> Value {
-        let collection = &*self.collection;
-        let mut objects = Vec::new();
-        for (id, object) in collection.seed_objects(context, resources, parents) {
-            if resources.find_text(key, &id) == Lookup::Unknown {
-                objects.push(Listed::Value(object));
-            }
-        }
-        objects.extend(resources.list(key));
-        let mut page = page(objects, &Query { id: collection.id_member.clone(), ..query });
-        if !collection.count_rules.is_empty() {
-            for object in page["data"].as_array_mut().into_iter().flatten() {
-                let id = object["id"].as_str().unwrap_or_default().to_owned();
-                collection.update_counts(resources, (parents, &id), object);
-            }
-        }
-        page
-    }
-
-    /// Returns an object. One that was created by a client and runs no batch job advances by so many statuses.
-    fn poll(
-        &self,
-        context: &RequestContext<'_>,
-        resources: &ResourceStore,
-        target: Target<'_>,
-        polls: usize,
-    ) -> Result<Value, ApiError> {
-        let (collection, Target { key, parents, id }) = (&*self.collection, target);
-        let (object, reached) = resources.change(key, id, |found, writes| {
-            let (mut object, was_created) = self.find(context, resources, target, found)?;
-            let mut reached = Vec::new();
-            let is_done = !was_created || collection.has_job(resources, key, id);
-            for _ in 0..if is_done { 0 } else { polls } {
-                if !self.advance(context, resources, target, &mut object, writes) {
-                    break;
-                }
-                let status = &object[&collection.status];
-                let cascades = collection.on_status.iter().filter(|(name, _)| *status == **name);
-                reached.extend(cascades.map(|(_, cascade)| (cascade, object.clone())));
-                writes.put(key, id, &object);
-            }
-            Ok::<_, ApiError>((object, reached))
-        })?;
-        for (cascade, object) in reached {
-            context.resource.replace(Arc::new(object));
-            cascade.create(context, resources, (parents, id), &Map::new());
-        }
-        Ok(object)
-    }
-
-    /// Advances an object to its next status, with what is planned for that. Returns false if there is none.
-    fn advance(
-        &self,
-        context: &RequestContext<'_>,
-        resources: &ResourceStore,
-        Target { key, id, .. }: Target<'_>,
-        object: &mut Value,
-        writes: &mut Writes,
-    ) -> bool {
-        let plans = key.of(Kind::Plan);
-        let plan = resources.get(&plans, id).and_then(|plan| Plan::deserialize(plan).ok());
-        let status = object.get(&self.collection.status).and_then(Value::as_str);
-        let plan = plan.filter(|plan| status == Some(&plan.status));
-        if !self.collection.advance(context, object) && plan.is_none() {
-            return false;
-        }
-        if let Some(Plan { set, put, .. }) = plan {
-            if let Some(object) = object.as_object_mut() {
-                object.extend(set);
-            }
-            for put in put {
-                writes.put(&put.key, &put.id, &put.value);
-            }
-            writes.remove(&plans, id);
-        }
-        true
     }
 
     /// Advances the batch job of the requested object; `execute_item` handles its lines.
     pub(crate) fn run(&self, context: &RequestContext<'_>, resources: &ResourceStore, execute_item: &ExecuteItem<'_>) {
-        let collection = &*self.collection;
-        if let (Action::Get(_), Some(batch_job)) = (&self.action, &collection.batch_job) {
-            let (key, id) = (collection.resource_key(&collection.parents(context)), collection.id(context));
-            batch_job.advance(
-                &collection.status,
-                context,
-                &JobLocation { key: &key, id: &id, resources },
-                execute_item,
-            );
+        let handler = self.collection.handler.as_ref().filter(|handler| handler.runs_jobs());
+        if let (Action::Get(_), Some(handler)) = (&self.action, handler) {
+            handler.run(&Call::new(self, context, resources), execute_item);
         }
     }
+}
 
-    fn create(
-        &self,
-        (from, on_create): (Option<&str>, &[CascadeCreate]),
-        context: &RequestContext<'_>,
-        resources: &ResourceStore,
-        parents: &[String],
-    ) -> Result<Value, ApiError> {
-        let (collection, sent) = (&*self.collection, read_object_or_list(from, context)?);
-        collection.check_references(context, resources, &self.name, &sent)?;
-        let key = collection.resource_key(parents);
+impl Call<'_, '_> {
+    fn delete(&self) -> Result<Value, ApiError> {
+        let object = self.resources.change(&self.key, &self.id, |found, writes| {
+            let (object, _) = self.found(found)?;
+            writes.delete(&self.key, &self.id);
+            writes.remove(&self.key.of(Kind::File), &self.id);
+            Ok::<_, ApiError>(object)
+        })?;
+        if self.collection().runs_jobs() {
+            JobLocation::of(self).delete();
+        }
+        Ok(object)
+    }
+
+    fn list(&self, query: Query) -> Value {
+        let (collection, resources) = (self.collection(), self.resources);
+        let mut objects = Vec::new();
+        for (id, object) in collection.seed_objects(self.context, resources, &self.parents) {
+            if resources.find_text(&self.key, &id) == Lookup::Unknown {
+                objects.push(Listed::Value(object));
+            }
+        }
+        objects.extend(resources.list(&self.key));
+        let mut page = page(objects, &Query { id: collection.id_member.clone(), ..query });
+        let objects = page["data"].as_array_mut().filter(|_| collection.handler.is_some());
+        for object in objects.into_iter().flatten() {
+            let id = object["id"].as_str().unwrap_or_default().to_owned();
+            *object = collection.shown(resources, &id, std::mem::take(object));
+        }
+        page
+    }
+
+    fn create(&self, from: Option<&str>, on_create: &[CascadeCreate]) -> Result<Value, ApiError> {
+        let (collection, context, resources, parents) =
+            (self.collection(), self.context, self.resources, &*self.parents);
+        let sent = read_object_or_list(from, context)?;
+        collection.check_references(context, resources, &self.operation.name, &sent)?;
         if let Some(member) = from {
             for cascade in on_create {
                 cascade.create(context, resources, (parents, ""), &sent);
             }
             let list = if sent.contains_key(member) { items(sent.get(member)) } else { vec![sent] };
-            let created =
-                list.into_iter().map(|sent| collection.insert(context, resources, parents, sent, &|_, _| {}).1);
+            let created = list
+                .into_iter()
+                .map(|sent| collection.insert(context, resources, parents, sent, &|_, object| object.into()).1);
             return Ok(full_page(created.collect()));
         }
-        let input = collection
-            .batch_job
-            .as_ref()
-            .map(|batch_job| batch_job.input(&sent, context, resources))
-            .transpose()?
-            .flatten();
-        let within = if on_create.is_empty() { Map::new() } else { sent.clone() };
-        let (id, object) = collection.insert(context, resources, parents, sent, &|id, writes| {
+        let handler = collection.handler.as_ref();
+        let job = handler.map_or(Ok(None), |handler| handler.job(self, &sent))?;
+        let has_children = !on_create.is_empty() || handler.is_some_and(Handler::has_children);
+        let within = if has_children { sent.clone() } else { Map::new() };
+        let (id, object) = collection.insert(context, resources, parents, sent, &|id, object| {
+            let mut new = Changed::from(object);
             if let [file, ..] = context.request.files {
-                writes.put_text(&key.of(Kind::File), id, StoredText::of_file(file));
+                new.writes.put_text(&self.key.of(Kind::File), id, StoredText::of_file(file));
             }
-            if let Some((job, input)) = &input {
-                JobLocation { key: &key, id, resources }.start(job, input.clone(), writes);
+            if let Some((job, input)) = &job {
+                new.writes.append(JobLocation { key: &self.key, id, resources }.start(job, input.clone()));
             }
+            new
         });
         for cascade in on_create {
             cascade.create(context, resources, (parents, &id), &within);
         }
-        Ok(object)
+        if let Some(handler) = handler {
+            handler.create_children(self, &id, &within);
+        }
+        Ok(collection.shown(resources, &id, object))
     }
 }
 

@@ -14,6 +14,12 @@ use crate::core::error::ApiError;
 pub(crate) struct Precondition(BTreeMap<String, Vec<Value>>);
 
 impl Precondition {
+    /// Creates the condition that a member has one of these values.
+    pub(crate) fn of(member: &str, allowed: &[&str]) -> Self {
+        let allowed = allowed.iter().map(|value| Value::from(*value)).collect();
+        Precondition(BTreeMap::from([(member.to_owned(), allowed)]))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

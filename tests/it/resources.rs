@@ -289,9 +289,13 @@ fn mistakes_in_the_object_and_the_states_of_a_collection_are_reported_at_start()
             "`openai/no.json` does not exist",
         ),
         (
-            format!(r#"{OBJECT}, "then": {{"old": {{"openai/no.json": {{}}}}}}, "actions": {{}}"#),
-            "then.old.openai/no.json: `openai/no.json`",
+            format!(
+                r#"{OBJECT}, "handler": {{"upload": {{"parts": "openai/no.json", "files": "openai/files.json"}}}}, "actions": {{}}"#
+            ),
+            "handler: `openai/no.json` does not exist",
         ),
+        (format!(r#"{OBJECT}, "handler": {{"uplod": {{}}}}, "actions": {{}}"#), "unknown variant `uplod`"),
+        (format!(r#"{OBJECT}, "actions": {{"finish": {{"joins": {{}}}}}}"#), "actions.finish: unknown field `joins`"),
         (
             format!(r#"{OBJECT}, "actions": {{"stop": {{"only_if": {{"state": ["on"]}}}}}}"#),
             "actions.stop.only_if: `state` is no member of `object`",

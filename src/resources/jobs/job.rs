@@ -2,124 +2,89 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::resources::store::{Kind, Lookup, ObjectLock, ResourceKey, ResourceStore, StoredText, Writes};
+use super::usage::BatchUsage;
+use crate::resources::{
+    call::Call,
+    store::{Kind, Lookup, ObjectLock, ResourceKey, ResourceStore, StoredText, Writes},
+};
 
 /// Number of outputs: one for lines that succeeded, one for lines that failed.
-pub(super) const OUTPUTS: usize = 2;
+pub(crate) const OUTPUTS: usize = 2;
 
 /// The progress of a job.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Job {
     /// Offset of the next line, in bytes.
-    pub(super) offset: usize,
+    pub(crate) offset: usize,
     /// Number of lines.
-    pub(super) total: usize,
+    pub(crate) total: usize,
     /// Number of lines that succeeded, failed, and were skipped.
-    pub(super) succeeded: usize,
-    pub(super) failed: usize,
-    pub(super) skipped: usize,
+    pub(crate) succeeded: usize,
+    pub(crate) failed: usize,
+    pub(crate) skipped: usize,
     /// Number of stored parts of each output, and its size in bytes.
-    pub(super) parts: [usize; OUTPUTS],
-    pub(super) bytes: [usize; OUTPUTS],
-    /// Sums and first values of the responses so far.
-    pub(super) collected: Map<String, Value>,
+    pub(crate) parts: [usize; OUTPUTS],
+    pub(crate) bytes: [usize; OUTPUTS],
+    /// The usage of the responses so far, if the job reports it.
+    pub(crate) usage: Option<BatchUsage>,
     /// The ids of the output files.
-    pub(super) files: [Option<String>; OUTPUTS],
+    pub(crate) files: [Option<String>; OUTPUTS],
     /// True if the whole input file is stored.
-    pub(super) is_whole: bool,
+    pub(crate) is_whole: bool,
 }
 
 /// The place of a job, its input and its outputs in the store.
+#[derive(Clone, Copy)]
 pub(crate) struct JobLocation<'a> {
     pub(crate) key: &'a ResourceKey,
     pub(crate) id: &'a str,
     pub(crate) resources: &'a ResourceStore,
 }
 
-impl JobLocation<'_> {
-    /// Locks the job; `None` while another request works on it.
-    pub(super) fn try_lock(&self) -> Option<ObjectLock<'_>> {
-        self.resources.try_lock(self.key, self.id)
+impl<'a> JobLocation<'a> {
+    /// Returns the place of the requested object's job.
+    pub(crate) fn of(call: &'a Call<'_, '_>) -> Self {
+        JobLocation { key: &call.key, id: &call.id, resources: call.resources }
     }
 
-    /// The job, if there is one.
-    pub(crate) fn job(&self) -> Option<Job> {
+    /// Returns the job to work on. `None` if there is none, or while another request works on it.
+    pub(crate) fn open(self) -> Option<OpenJob<'a>> {
+        let _lock = self.resources.try_lock(self.key, self.id)?;
+        Some(OpenJob { job: self.job()?, location: self, _lock })
+    }
+
+    fn job(self) -> Option<Job> {
         let stored = |kind| self.resources.get(&self.key.of(kind), self.id);
         Job::deserialize(stored(Kind::Job).or_else(|| stored(Kind::EndedJob))?).ok()
     }
 
     /// Returns true if there is a job.
-    pub(crate) fn exists(&self) -> bool {
+    pub(crate) fn exists(self) -> bool {
         let is_stored = |kind| self.resources.text(&self.key.of(kind), self.id).is_some();
         is_stored(Kind::Job) || is_stored(Kind::EndedJob)
     }
 
-    /// The object that runs the job.
-    pub(super) fn object(&self) -> Option<Value> {
-        self.resources.get(self.key, self.id)
-    }
-
-    /// Stores the job after some of its work, and its object, which `patch` changes. `patch` returns true if the job
-    /// has ended. Both are removed entirely if the object was deleted meanwhile.
-    pub(super) fn save(&self, mut job: Job, mut patch: impl FnMut(&mut Value) -> bool) {
-        let saved = self.resources.change(self.key, self.id, |found, writes| {
-            let Lookup::Stored(mut object) = found else { return Err(()) };
-            let has_ended = patch(&mut object);
-            self.put(&job, has_ended, writes);
-            writes.put(self.key, self.id, &object);
-            Ok(())
-        });
-        if saved.is_err() {
-            self.clear(&mut job);
-            for kind in [Kind::Job, Kind::EndedJob, Kind::File] {
-                self.resources.take(&self.key.of(kind), self.id);
-            }
-        }
-    }
-
-    /// Adds the job to `writes`. The record of one that has ended retains its object no longer.
-    fn put(&self, job: &Job, has_ended: bool, writes: &mut Writes) {
-        let (kind, other) = if has_ended { (Kind::EndedJob, Kind::Job) } else { (Kind::Job, Kind::EndedJob) };
-        writes.put(&self.key.of(kind), self.id, &json!(job));
-        writes.remove(&self.key.of(other), self.id);
-    }
-
-    /// Marks a job as ended whose object has a status without a step.
-    pub(super) fn end(&self, job: &Job) {
-        if self.resources.text(&self.key.of(Kind::Job), self.id).is_some() {
-            let mut writes = Writes::default();
-            self.put(job, true, &mut writes);
-            self.resources.write(writes);
-        }
-    }
-
-    /// Adds a new job and its input to `writes`.
-    pub(crate) fn start(&self, job: &Job, input: StoredText, writes: &mut Writes) {
+    /// Returns what stores a new job and its input.
+    pub(crate) fn start(self, job: &Job, input: StoredText) -> Writes {
+        let mut writes = Writes::default();
         writes.put_text(&self.key.of(Kind::JobInput), self.id, input);
         writes.put(&self.key.of(Kind::Job), self.id, &json!(job));
+        writes
     }
 
-    /// The lines; `None` if they were evicted.
-    pub(super) fn input(&self) -> Option<Bytes> {
-        self.resources.text(&self.key.of(Kind::JobInput), self.id).map(StoredText::into_bytes)
+    /// Returns what stores the job. The record of one that has ended retains its object no longer.
+    fn put(self, job: &Job, has_ended: bool) -> Writes {
+        let (kind, other) = if has_ended { (Kind::EndedJob, Kind::Job) } else { (Kind::Job, Kind::EndedJob) };
+        let mut writes = Writes::default();
+        writes.put(&self.key.of(kind), self.id, &json!(job));
+        writes.remove(&self.key.of(other), self.id);
+        writes
     }
 
-    /// Appends to an output.
-    pub(super) fn append(&self, job: &mut Job, output: usize, more: Vec<u8>) {
-        if !more.is_empty() {
-            job.bytes[output] += more.len();
-            let part = job.parts[output];
-            self.resources.put_text(&self.key.of(Kind::JobOutput { output, part }), self.id, more.into());
-            job.parts[output] += 1;
-        }
-    }
-
-    /// Removes a whole output from the store and returns it, empty if nothing was written. `None`: a part was
-    /// evicted.
-    pub(super) fn take_output(&self, job: &mut Job, output: usize) -> Option<StoredText> {
-        let count = std::mem::take(&mut job.parts[output]);
+    /// Removes so many parts of an output from the store, and returns them together. `None`: one was evicted.
+    fn take_output(self, output: usize, count: usize) -> Option<StoredText> {
         let mut parts =
             (0..count).map(|part| self.resources.take(&self.key.of(Kind::JobOutput { output, part }), self.id));
         if count == 1 {
@@ -131,20 +96,89 @@ impl JobLocation<'_> {
         Some(parts.concat().into())
     }
 
-    /// Removes the input and the outputs.
-    pub(super) fn clear(&self, job: &mut Job) {
-        for output in 0..OUTPUTS {
-            self.take_output(job, output);
+    /// Removes the input, and so many parts of each output.
+    fn clear(self, parts: [usize; OUTPUTS]) {
+        for (output, count) in parts.into_iter().enumerate() {
+            self.take_output(output, count);
         }
         self.resources.take(&self.key.of(Kind::JobInput), self.id);
     }
 
     /// Removes the job with its input and outputs.
-    pub(crate) fn delete(&self) {
-        if let Some(mut job) = self.job() {
-            self.clear(&mut job);
+    pub(crate) fn delete(self) {
+        if let Some(job) = self.job() {
+            self.clear(job.parts);
             self.resources.take(&self.key.of(Kind::Job), self.id);
             self.resources.take(&self.key.of(Kind::EndedJob), self.id);
+        }
+    }
+}
+
+/// A job that one request works on.
+pub(crate) struct OpenJob<'a> {
+    pub(crate) job: Job,
+    location: JobLocation<'a>,
+    _lock: ObjectLock<'a>,
+}
+
+impl OpenJob<'_> {
+    /// Returns the object that runs the job.
+    pub(crate) fn object(&self) -> Option<Value> {
+        self.location.resources.get(self.location.key, self.location.id)
+    }
+
+    /// Returns the lines; `None` if they were evicted.
+    pub(super) fn input(&self) -> Option<Bytes> {
+        let JobLocation { key, id, resources } = self.location;
+        resources.text(&key.of(Kind::JobInput), id).map(StoredText::into_bytes)
+    }
+
+    /// Appends to an output.
+    pub(super) fn append(&mut self, output: usize, more: Vec<u8>) {
+        let JobLocation { key, id, resources } = self.location;
+        if !more.is_empty() {
+            self.job.bytes[output] += more.len();
+            let part = self.job.parts[output];
+            resources.put_text(&key.of(Kind::JobOutput { output, part }), id, more.into());
+            self.job.parts[output] += 1;
+        }
+    }
+
+    /// Removes a whole output from the store and returns it, empty if nothing was written. `None`: a part was
+    /// evicted.
+    pub(crate) fn take_output(&mut self, output: usize) -> Option<StoredText> {
+        self.location.take_output(output, std::mem::take(&mut self.job.parts[output]))
+    }
+
+    /// Removes the input and the outputs.
+    pub(crate) fn clear(&mut self) {
+        self.location.clear(std::mem::take(&mut self.job.parts));
+    }
+
+    /// Stores the job after some of its work, and its object, which `change` changes. `has_ended` is true for an
+    /// object whose job has. Both are removed entirely if the object was deleted meanwhile.
+    pub(crate) fn save(self, change: impl Fn(Value) -> Value, has_ended: impl Fn(&Value) -> bool) {
+        let JobLocation { key, id, resources } = self.location;
+        let saved = resources.change(key, id, |found, writes| {
+            let Lookup::Stored(object) = found else { return Err(()) };
+            let object = change(object);
+            writes.append(self.location.put(&self.job, has_ended(&object)));
+            writes.put(key, id, &object);
+            Ok(())
+        });
+        if saved.is_err() {
+            self.location.clear(self.job.parts);
+            for kind in [Kind::Job, Kind::EndedJob, Kind::File] {
+                resources.take(&key.of(kind), id);
+            }
+        }
+    }
+
+    /// Marks the job as ended, if its object has ended without it.
+    pub(crate) fn end(self) {
+        let JobLocation { key, id, resources } = self.location;
+        if resources.text(&key.of(Kind::Job), id).is_some() {
+            resources.write(self.location.put(&self.job, true));
         }
     }
 }
@@ -153,22 +187,5 @@ impl Job {
     /// Number of lines still to run.
     pub(super) fn remaining(&self) -> usize {
         self.total.saturating_sub(self.succeeded + self.failed + self.skipped)
-    }
-
-    /// The values for templates, as `{{resource.run.…}}`.
-    pub(super) fn template_values(&self) -> Map<String, Value> {
-        let mut about = self.collected.clone();
-        let counts = [
-            ("total", self.total),
-            ("answered", self.succeeded),
-            ("refused", self.failed),
-            ("skipped", self.skipped),
-            ("left", self.remaining()),
-        ];
-        about.extend(counts.map(|(name, count)| (name.to_owned(), json!(count))));
-        let [succeeded, failed] = &self.files;
-        about.insert("answered_file".to_owned(), json!(succeeded));
-        about.insert("refused_file".to_owned(), json!(failed));
-        about
     }
 }

@@ -4,45 +4,59 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use memchr::memchr;
-use serde_json::{Value, json};
 
 use crate::core::json::{self, Kind};
 
 /// Maximum number of problems reported for one file.
 const MAX_PROBLEMS: usize = 100;
 
-/// The kinds of problems that lines can have.
-pub(super) const PROBLEM_KINDS: &[&str] = &[
-    "empty",
-    "too_many",
-    "too_large",
-    "not_json",
-    "missing",
-    "wrong_type",
-    "other_method",
-    "other_url",
-    "duplicate",
-    "too_much",
-    "lost",
-];
-
-/// A problem, `{"kind", "line", "param"}`: one of [`PROBLEM_KINDS`], the line number from 1, and the member.
-pub(super) fn problem(kind: &str, line: Option<usize>, param: Option<&str>) -> Value {
-    json!({"kind": kind, "line": line, "param": param})
+/// A problem of a job's lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) kind: ProblemKind,
+    /// The number of the line, from 1.
+    pub(crate) line: Option<usize>,
+    /// The member of the line.
+    pub(crate) param: Option<&'static str>,
 }
 
-/// The members of a line.
-pub(super) struct LineFormat {
+/// The kinds of problems that lines can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProblemKind {
+    /// There are no lines.
+    Empty,
+    TooMany,
+    /// The input file is larger than what is stored of a file.
+    TooLarge,
+    NotJson,
+    Missing,
+    WrongType,
+    OtherMethod,
+    OtherUrl,
+    Duplicate,
+    /// The responses are larger than what is stored of them.
+    TooMuch,
+    /// The lines or their responses were evicted.
+    Lost,
+}
+
+impl From<ProblemKind> for Problem {
+    fn from(kind: ProblemKind) -> Self {
+        Problem { kind, line: None, param: None }
+    }
+}
+
+/// The members of a line besides its `custom_id`.
+#[derive(Clone, Copy)]
+pub(crate) struct LineFormat {
     /// The member with the request body, an object.
-    pub(super) body: String,
-    /// The member with the path, if lines have one.
-    pub(super) url: Option<String>,
-    /// True if lines have a `method`, which must be `POST`.
-    pub(super) method: bool,
+    pub(crate) body: &'static str,
+    /// True if lines have a `method`, which must be `POST`, and a `url`.
+    pub(crate) has_url: bool,
 }
 
 /// The member that identifies a line.
-pub(super) const ID_MEMBER: &str = "custom_id";
+const ID_MEMBER: &str = "custom_id";
 
 /// Returns the first line at or after `at`, and the offset behind it. Blank lines are skipped.
 pub(super) fn next_line(input: &Bytes, mut at: usize) -> Option<(Bytes, usize)> {
@@ -59,60 +73,57 @@ pub(super) fn next_line(input: &Bytes, mut at: usize) -> Option<(Bytes, usize)> 
 
 impl LineFormat {
     /// Returns the number of lines, or the problems found. `url` is the path that all lines must name.
-    pub(super) fn check(&self, input: &Bytes, url: &str, max_lines: usize) -> Result<usize, Vec<Value>> {
+    pub(crate) fn check(self, input: &Bytes, url: &str, max_lines: usize) -> Result<usize, Vec<Problem>> {
         let (mut at, mut count, mut problems, mut known) = (0, 0, Vec::new(), HashSet::new());
         while let Some((line, next)) = next_line(input, at) {
             (at, count) = (next, count + 1);
             if problems.len() < MAX_PROBLEMS
-                && let Some((kind, param)) = self.problem(&line, url, &mut known)
+                && let Err((kind, param)) = self.check_line(&line, url).and_then(|id| match known.insert(id) {
+                    true => Ok(()),
+                    false => Err((ProblemKind::Duplicate, Some(ID_MEMBER))),
+                })
             {
-                problems.push(problem(kind, Some(count), param));
+                problems.push(Problem { kind, line: Some(count), param });
             }
         }
         match count {
-            0 => Err(vec![problem("empty", None, None)]),
-            count if count > max_lines => Err(vec![problem("too_many", None, None)]),
+            0 => Err(vec![ProblemKind::Empty.into()]),
+            count if count > max_lines => Err(vec![ProblemKind::TooMany.into()]),
             count if problems.is_empty() => Ok(count),
             _ => Err(problems),
         }
     }
 
-    fn problem<'s>(
-        &'s self,
-        line: &[u8],
-        url: &str,
-        known: &mut HashSet<String>,
-    ) -> Option<(&'static str, Option<&'s str>)> {
-        let Ok(document) = json::Document::read(line) else { return Some(("not_json", None)) };
+    /// Returns the id of a line, or its problem and the member that has it.
+    fn check_line(self, line: &[u8], url: &str) -> Result<String, (ProblemKind, Option<&'static str>)> {
+        let document = json::Document::read(line).map_err(|_| (ProblemKind::NotJson, None))?;
         let members = document.members();
-        let texts = [Some(ID_MEMBER), self.method.then_some("method"), self.url.as_deref()];
-        for name in texts.into_iter().flatten() {
+        let texts: &[_] = if self.has_url { &[ID_MEMBER, "method", "url"] } else { &[ID_MEMBER] };
+        for name in texts {
             match members.get(name).filter(|value| value.kind() != Kind::Null) {
-                None => return Some(("missing", Some(name))),
-                Some(value) if value.as_str().is_none() => return Some(("wrong_type", Some(name))),
+                None => return Err((ProblemKind::Missing, Some(name))),
+                Some(value) if value.as_str().is_none() => return Err((ProblemKind::WrongType, Some(name))),
                 Some(_) => {}
             }
         }
-        match members.get(&self.body).map(|body| body.kind()) {
-            None | Some(Kind::Null) => return Some(("missing", Some(&self.body))),
-            Some(Kind::Object) => {}
-            Some(_) => return Some(("wrong_type", Some(&self.body))),
+        match members.get(self.body).map(|body| body.kind()) {
+            None | Some(Kind::Null) => Err((ProblemKind::Missing, Some(self.body))),
+            Some(Kind::Object) if self.has_url && text(members, "method") != "POST" => {
+                Err((ProblemKind::OtherMethod, Some("method")))
+            }
+            Some(Kind::Object) if self.has_url && text(members, "url") != url => {
+                Err((ProblemKind::OtherUrl, Some("url")))
+            }
+            Some(Kind::Object) => Ok(text(members, ID_MEMBER)),
+            Some(_) => Err((ProblemKind::WrongType, Some(self.body))),
         }
-        if self.method && text(members, "method") != "POST" {
-            return Some(("other_method", Some("method")));
-        }
-        if let Some(name) = self.url.as_deref().filter(|name| text(members, name) != url) {
-            return Some(("other_url", Some(name)));
-        }
-        let is_new = known.insert(text(members, ID_MEMBER));
-        (!is_new).then_some(("duplicate", Some(ID_MEMBER)))
     }
 
     /// Returns the id and the request body of a valid line.
-    pub(super) fn read(&self, line: &Bytes) -> (String, Bytes) {
+    pub(super) fn read(self, line: &Bytes) -> (String, Bytes) {
         let document = json::Document::read(line).unwrap_or_default();
         let members = document.members();
-        let body = members.get(&self.body).map(|body| line.slice_ref(body.text()));
+        let body = members.get(self.body).map(|body| line.slice_ref(body.text()));
         (text(members, ID_MEMBER), body.unwrap_or_default())
     }
 }
@@ -122,7 +133,7 @@ fn text(members: json::Object<'_>, name: &str) -> String {
 }
 
 /// Appends JSON as one line; if `spaced`, with a space after each colon and comma.
-pub(super) fn write_compact(json: &[u8], spaced: bool, out: &mut Vec<u8>) {
+pub(crate) fn write_compact(json: &[u8], spaced: bool, out: &mut Vec<u8>) {
     let (mut in_string, mut escaped) = (false, false);
     for byte in json {
         if in_string {
@@ -141,16 +152,14 @@ pub(super) fn write_compact(json: &[u8], spaced: bool, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn checked(lines: &str) -> Result<usize, Vec<(String, Value, Value)>> {
-        let format = LineFormat { body: "body".to_owned(), url: Some("url".to_owned()), method: true };
-        let summary = |problem: &Value| {
-            (problem["kind"].as_str().unwrap().to_owned(), problem["line"].clone(), problem["param"].clone())
-        };
-        format
-            .check(&Bytes::from(lines.to_owned()), "/v1/x", 4)
-            .map_err(|problems| problems.iter().map(summary).collect())
+    use ProblemKind::*;
+
+    fn checked(lines: &str) -> Result<usize, Vec<Problem>> {
+        LineFormat { body: "body", has_url: true }.check(&Bytes::from(lines.to_owned()), "/v1/x", 4)
     }
 
     fn line(id: &str) -> String {
@@ -160,25 +169,25 @@ mod tests {
     #[test]
     fn a_check_returns_the_count_or_every_problem() {
         assert_eq!(checked(&format!("{}\r\n\n{}", line("a"), line("b").trim())), Ok(2));
-        let one = |kind: &str, line: Value, param: Value| Err(vec![(kind.to_owned(), line, param)]);
-        assert_eq!(checked(" \n\n"), one("empty", Value::Null, Value::Null));
+        assert_eq!(checked(" \n\n"), Err(vec![Empty.into()]));
         let many: String = ["a", "b", "c", "d", "e"].map(line).concat();
-        assert_eq!(checked(&many), one("too_many", Value::Null, Value::Null));
+        assert_eq!(checked(&many), Err(vec![TooMany.into()]));
         for (wrong, kind, param) in [
-            ("{\"custom_id\"\n".to_owned(), "not_json", Value::Null),
-            ("[1]\n".to_owned(), "not_json", Value::Null),
-            (line("a"), "duplicate", json!("custom_id")),
-            (line("b").replace("custom_id", "id"), "missing", json!("custom_id")),
-            (line("b").replace("\"b\"", "7"), "wrong_type", json!("custom_id")),
-            (line("b").replace("POST", "GET"), "other_method", json!("method")),
-            (line("b").replace("/v1/x", "/v1/y"), "other_url", json!("url")),
-            (line("b").replace("{\"a\": 1}", "\"a\""), "wrong_type", json!("body")),
-            (line("b").replace("{\"a\": 1}", "null"), "missing", json!("body")),
+            ("{\"custom_id\"\n".to_owned(), NotJson, None),
+            ("[1]\n".to_owned(), NotJson, None),
+            (line("a"), Duplicate, Some("custom_id")),
+            (line("b").replace("custom_id", "id"), Missing, Some("custom_id")),
+            (line("b").replace("\"b\"", "7"), WrongType, Some("custom_id")),
+            (line("b").replace("POST", "GET"), OtherMethod, Some("method")),
+            (line("b").replace("/v1/x", "/v1/y"), OtherUrl, Some("url")),
+            (line("b").replace("{\"a\": 1}", "\"a\""), WrongType, Some("body")),
+            (line("b").replace("{\"a\": 1}", "null"), Missing, Some("body")),
         ] {
-            assert_eq!(checked(&format!("{}{wrong}{}", line("a"), line("c"))), one(kind, json!(2), param), "{wrong}");
+            let expected = Err(vec![Problem { kind, line: Some(2), param }]);
+            assert_eq!(checked(&format!("{}{wrong}{}", line("a"), line("c"))), expected, "{wrong}");
         }
         let all = checked(&format!("x\n{}y\n", line("a")));
-        assert_eq!(all.unwrap_err().iter().map(|problem| problem.1.clone()).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(all.unwrap_err().iter().map(|problem| problem.line).collect::<Vec<_>>(), [Some(1), Some(3)]);
     }
 
     #[test]

@@ -31,6 +31,11 @@ impl Writes {
         self.0.push(Write { key: key.clone(), id: id.to_owned(), action });
     }
 
+    /// Adds others after these.
+    pub fn append(&mut self, others: Writes) {
+        self.0.extend(others.0);
+    }
+
     /// Stores an object, in place of one with the same id.
     pub fn put(&mut self, key: &ResourceKey, id: &str, value: &Value) {
         self.put_text(key, id, StoredText::from_value(value));
