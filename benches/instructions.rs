@@ -14,7 +14,7 @@ use std::{
     process::{Command, ExitCode, Stdio},
 };
 
-use load::{FAKE, HELLO, Server};
+use load::{CHAT, FAKE, HELLO, Server};
 
 /// The counts that are held.
 const HELD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
@@ -29,10 +29,13 @@ const TOLD: usize = 25;
 struct Case {
     name: &'static str,
     args: &'static [&'static str],
+    path: &'static str,
     body: fn() -> String,
+    /// The status of each answer but perhaps the first.
+    status: &'static str,
 }
 
-fn cases() -> [Case; 6] {
+fn cases() -> [Case; 8] {
     let streamed = || HELLO.replace("}]", r#"}],"stream":true"#);
     let generated = || HELLO.replace("}]", r#"}],"stream":true"#).replace(r#""max_tokens":20"#, r#""max_tokens":50"#);
     // Lines of a text, with a word in quotes now and then.
@@ -42,13 +45,18 @@ fn cases() -> [Case; 6] {
             &r#"some words of a long text that nobody reads, and \"one\" of them quoted\n"#.repeat(1400),
         )
     };
+    // Anthropic's request has the same members.
+    let message = || HELLO.replace("gpt-4o", "claude-sonnet-4-5").replace("}]", r#"}],"stream":true"#);
+    let plain = Case { name: "plain", args: &[], path: CHAT, body: || HELLO.to_owned(), status: "200" };
     [
-        Case { name: "plain", args: &[], body: || HELLO.to_owned() },
-        Case { name: "no journal", args: &["--journal", "0"], body: || HELLO.to_owned() },
-        Case { name: "limited", args: &["--rpm", "4000000000"], body: || HELLO.to_owned() },
-        Case { name: "streamed", args: &[], body: streamed },
-        Case { name: "generated stream", args: &["--content", "lorem"], body: generated },
-        Case { name: "100 KB prompt", args: &[], body: long },
+        Case { name: "no journal", args: &["--journal", "0"], ..plain },
+        Case { name: "limited", args: &["--rpm", "4000000000"], ..plain },
+        Case { name: "refused", args: &["--rpd", "1"], status: "429", ..plain },
+        Case { name: "streamed", body: streamed, ..plain },
+        Case { name: "Anthropic stream", path: "/v1/messages", body: message, ..plain },
+        Case { name: "generated stream", args: &["--content", "lorem"], body: generated, ..plain },
+        Case { name: "100 KB prompt", body: long, ..plain },
+        plain,
     ]
 }
 
@@ -68,13 +76,14 @@ fn run(case: &Case, requests: usize) -> Counts {
     let mut server = Server::start("valgrind", &[&ours[..], case.args].concat(), false).connect(1);
     let body = (case.body)();
     let request = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: fake\r\nauthorization: Bearer sk-fake\r\n\
+        "POST {} HTTP/1.1\r\nhost: fake\r\nauthorization: Bearer sk-fake\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        case.path,
         body.len()
     );
-    for _ in 0..requests {
+    for n in 0..requests {
         let answer = server.ask(0, request.as_bytes());
-        assert_eq!(answer.status(), "200");
+        assert!(n == 0 || answer.status() == case.status, "{}: {}", case.name, answer.status());
     }
     let _ = Command::new("kill").args(["-TERM", &server.id().to_string()]).status();
     server.wait();

@@ -51,10 +51,20 @@ struct Case {
     take: Take,
     /// Requests on each connection in one turn.
     times: usize,
+    /// The status of each answer.
+    status: &'static str,
 }
 
-const PLAIN: Case =
-    Case { name: "chat", args: &[], asked: (CHAT, HELLO), chunks: 0, prompt: 0, take: Take::Drop, times: 300 };
+const PLAIN: Case = Case {
+    name: "chat",
+    args: &[],
+    asked: (CHAT, HELLO),
+    chunks: 0,
+    prompt: 0,
+    take: Take::Drop,
+    times: 300,
+    status: "200",
+};
 
 /// A stream of 50 tokens that are generated, each an event.
 const GENERATED: Case = Case { args: &["--content", "lorem"], times: 40, ..PLAIN };
@@ -66,9 +76,10 @@ const CONTENT_50: &str =
 const RESPONSE_50: &str =
     r#"{"model":"gpt-4o","input":"Say hello to the gateway.","max_output_tokens":50,"store":false,"stream":true}"#;
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     PLAIN,
     Case { name: "chat, with a limit", args: &["--rpm", "4000000000"], ..PLAIN },
+    Case { name: "chat, refused", args: &["--rpd", "1"], status: "429", ..PLAIN },
     Case { name: "prompt of 100 KB", prompt: 100_000, take: Take::Keep, times: 20, ..PLAIN },
     Case { name: "prompt of 400 KB", prompt: 400_000, take: Take::Keep, times: 6, ..PLAIN },
     Case { name: "stream of 16 chunks", chunks: 16, times: 100, ..PLAIN },
@@ -108,8 +119,10 @@ impl Case {
         let mut args = self.args.to_vec();
         args.extend(replies.iter().flat_map(|path| ["--fixtures", path]));
         let mut fake = Server::fake(&args, pinned).connect(CONNECTIONS);
+        // The limit admits one.
+        fake.ask(0, &self.request());
         let answer = fake.ask(0, &self.request());
-        assert_eq!(answer.status(), "200", "{}: {}", self.name, String::from_utf8_lossy(&answer.body));
+        assert_eq!(answer.status(), self.status, "{}: {}", self.name, String::from_utf8_lossy(&answer.body));
         (fake, answer)
     }
 
@@ -121,7 +134,7 @@ impl Case {
         let request = self.request();
         assert_eq!(bare.ask(0, &request).body, answer.body, "the same is answered");
         measured.frames = answer.frames();
-        let turn = |server: &mut Server| server.turn(self.times, "200", |_| &request);
+        let turn = |server: &mut Server| server.turn(self.times, self.status, |_| &request);
         // All that is slow the first time.
         turn(&mut fake);
         turn(&mut bare);
