@@ -50,12 +50,12 @@ fn limits_of_flags(settings: &Settings) -> Result<Vec<LimitSpec>, ConfigError> {
         ("itpm", settings.itpm, Unit::InputTokens, Period::MINUTE),
         ("otpm", settings.otpm, Unit::OutputTokens, Period::MINUTE),
         ("max_in_flight", settings.max_in_flight, Unit::InFlight, Period::MINUTE),
-        ("quota", settings.quota, Unit::Requests, Period::NEVER),
+        ("quota", settings.quota, Unit::Requests, Period::Never),
     ];
     let mut limits = Vec::new();
     for (setting, quota, unit, period) in flags {
         let Some(quota) = quota else { continue };
-        if quota == 0 && period != Period::NEVER {
+        if quota == 0 && period != Period::Never {
             let problem = "0 would admit no request; give 1 or more, or leave it out for no limit";
             return Err(ConfigError::of(setting, problem));
         }
@@ -83,7 +83,7 @@ fn shape(settings: &Settings, limits: &mut [LimitSpec]) -> Result<(), ConfigErro
         if let Some(per) = &settings.per {
             limit.per.clone_from(per);
         }
-        let has_burst = limit.unit != Unit::InFlight && limit.period != Period::NEVER;
+        let has_burst = limit.unit != Unit::InFlight && limit.period != Period::Never;
         if let Some(text) = settings.burst.as_deref().filter(|_| has_burst) {
             if limit.window != Window::Gcra {
                 return Err(ConfigError::of("burst", "only the gcra window has a burst; leave window or burst out"));

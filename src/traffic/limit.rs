@@ -277,7 +277,9 @@ impl Limit {
     fn new(spec: LimitSpec) -> Self {
         let quota = Quota { limit: spec.quota, period: spec.period.nanos() };
         let burst = NonZeroU32::new(spec.max_at_once()).unwrap_or(NonZeroU32::MIN);
-        let algorithm = Algorithm::new(spec.unit, spec.window, quota, burst);
+        // A quota that never refills has a single window.
+        let window = if spec.period == Period::Never { Window::Fixed } else { spec.window };
+        let algorithm = Algorithm::new(spec.unit, window, quota, burst);
         let id = serde_json::to_string(&spec).unwrap_or_default();
         Limit { spec, id, algorithm, table: Arc::new(Table::new(table::MAX_BUCKETS)), counts: Arc::default() }
     }
@@ -315,7 +317,7 @@ impl Limit {
         if !admitted {
             let reason = match () {
                 () if self.spec.silent => Reason::Hidden,
-                () if self.spec.period == Period::NEVER => Reason::Spent,
+                () if self.spec.period == Period::Never => Reason::Spent,
                 () if too_large => Reason::TooLarge,
                 () => Reason::RanOut,
             };
@@ -324,7 +326,7 @@ impl Limit {
             let limit_status = LimitStatus { limit, ..limit_status };
             limit_statuses.exceed(LimitExceeded { limit_status, unit: self.spec.unit, requested: cost.into(), reason });
         }
-        if !self.spec.silent && self.spec.period != Period::NEVER {
+        if !self.spec.silent && self.spec.period != Period::Never {
             limit_statuses.record(self.spec.unit, limit_status);
         }
     }

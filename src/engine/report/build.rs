@@ -109,16 +109,16 @@ fn traffic(snapshot: &MetricsSnapshot) -> Traffic {
     let (mut models, mut deployments) = (BTreeMap::<&str, Row>::new(), BTreeMap::<&str, Row>::new());
     let mut by_status = BTreeMap::<String, u64>::new();
     for (labels, count) in &snapshot.requests {
-        let status = labels.status.map_or(0, |status| status.as_u16());
+        let status = labels.status.map(|status| status.as_u16());
         for row in [models.entry(&labels.model).or_default(), deployments.entry(&labels.deployment).or_default()] {
             row.requests += count;
             match status {
-                429 => row.refused += count,
-                0 | 400.. => row.failed += count,
-                _ => {}
+                Some(429) => row.refused += count,
+                None | Some(400..) => row.failed += count,
+                Some(_) => {}
             }
         }
-        let status = if status == 0 { "none".to_owned() } else { status.to_string() };
+        let status = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
         *by_status.entry(status).or_default() += count;
     }
     deployments.remove("");

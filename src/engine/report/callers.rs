@@ -114,7 +114,7 @@ impl Callers {
         };
         self.0.change_or_create(hash, create, |caller| {
             let statuses = &context.limit_statuses;
-            if let Some(status) = statuses.get(Unit::Requests).filter(|status| status.period != Duration::MAX) {
+            if let Some(status) = statuses.get(Unit::Requests) {
                 caller.offer(status.limit, status.period, now);
             }
             for unit in UNITS {

@@ -72,8 +72,8 @@ impl LimitSpec {
     /// # Errors
     /// The mistake and its remedy.
     pub fn check(&self) -> Result<(), String> {
-        let gcra = self.window == Window::Gcra && self.period != Period::NEVER && self.unit != Unit::InFlight;
-        if self.quota == 0 && self.period != Period::NEVER {
+        let gcra = self.window == Window::Gcra && self.period != Period::Never && self.unit != Unit::InFlight;
+        if self.quota == 0 && self.period != Period::Never {
             return Err("quota 0 would admit nothing; give 1 or more, or leave the limit out".to_owned());
         }
         if self.per.is_empty() {
@@ -106,8 +106,8 @@ impl fmt::Display for LimitSpec {
         write!(f, "{} {}", self.quota, self.unit.noun())?;
         match self.period {
             _ if self.unit == Unit::InFlight => {}
-            Period::NEVER => f.write_str(" in all")?,
-            period => write!(f, "/{}", per(period.0))?,
+            Period::Never => f.write_str(" in all")?,
+            Period::Every(period) => write!(f, "/{}", per(period))?,
         }
         for (n, dimension) in self.per.iter().enumerate() {
             let name = match dimension {
@@ -128,7 +128,7 @@ impl fmt::Display for LimitSpec {
             write!(f, " of {}", models.join(" "))?;
         }
         match self.window {
-            _ if self.unit == Unit::InFlight || self.period == Period::NEVER => Ok(()),
+            _ if self.unit == Unit::InFlight || self.period == Period::Never => Ok(()),
             Window::Gcra => write!(f, ", up to {} at once", self.max_at_once()),
             Window::Fixed => f.write_str(", in fixed windows"),
             Window::Sliding => f.write_str(", in sliding windows"),
@@ -180,19 +180,25 @@ impl FromStr for Dimension {
 
 /// The time in which a quota can be used once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Period(Duration);
+pub enum Period {
+    /// The quota can be used again each time that this has passed.
+    Every(Duration),
+    /// The quota is never refilled.
+    Never,
+}
 
 impl Period {
     /// One minute.
-    pub const MINUTE: Period = Period(Duration::from_secs(60));
+    pub const MINUTE: Period = Period::Every(Duration::from_secs(60));
     /// One day.
-    pub const DAY: Period = Period(Duration::from_secs(86_400));
-    /// No end: the quota is never refilled.
-    pub const NEVER: Period = Period(Duration::MAX);
+    pub const DAY: Period = Period::Every(Duration::from_secs(86_400));
 
-    /// Returns the period in nanoseconds; `u64::MAX` for [`Period::NEVER`].
+    /// Returns the period in nanoseconds. A window that never ends has the longest, which no clock reaches.
     pub(super) fn nanos(self) -> u64 {
-        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
+        match self {
+            Period::Every(period) => u64::try_from(period.as_nanos()).unwrap_or(u64::MAX),
+            Period::Never => u64::MAX,
+        }
     }
 }
 
@@ -208,14 +214,14 @@ impl FromStr for Period {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "minute" | "min" => return Ok(Period::MINUTE),
-            "hour" => return Ok(Period(Duration::from_secs(3600))),
+            "hour" => return Ok(Period::Every(Duration::from_secs(3600))),
             "day" => return Ok(Period::DAY),
-            "never" => return Ok(Period::NEVER),
+            "never" => return Ok(Period::Never),
             _ => {}
         }
         let longest = Duration::from_secs(31 * 86_400);
         let period = humantime::parse_duration(text).ok().filter(|period| !period.is_zero() && *period <= longest);
-        period.map(Period).ok_or_else(|| {
+        period.map(Period::Every).ok_or_else(|| {
             format!("`{text}` is not a period; write minute, day, never, or a duration such as 10s, at most 31 days")
         })
     }
@@ -226,8 +232,8 @@ impl Serialize for Period {
         match *self {
             Period::MINUTE => serializer.serialize_str("minute"),
             Period::DAY => serializer.serialize_str("day"),
-            Period::NEVER => serializer.serialize_str("never"),
-            Period(period) => serializer.collect_str(&humantime::format_duration(period)),
+            Period::Never => serializer.serialize_str("never"),
+            Period::Every(period) => serializer.collect_str(&humantime::format_duration(period)),
         }
     }
 }

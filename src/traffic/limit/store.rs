@@ -31,8 +31,8 @@ use self::{
     pool::Pool,
 };
 use super::{
-    BucketLocation, Limit, LimitRequest, Limits, Reservation, ReservedAmount, ReservedAmounts, StoreUnreachable,
-    request::BucketKeyPart, window::Algorithm,
+    BucketLocation, Limit, LimitRequest, Limits, Period, Reservation, ReservedAmount, ReservedAmounts,
+    StoreUnreachable, request::BucketKeyPart, window::Algorithm,
 };
 use crate::core::{
     clock::Clock,
@@ -159,9 +159,9 @@ fn algorithm(algorithm: &Algorithm) -> &'static str {
 
 /// Returns the period in microseconds; 0 never ends.
 fn period(limit: &Limit) -> u64 {
-    match limit.spec.period.nanos() {
-        u64::MAX => 0,
-        nanos => (nanos / 1000).max(1),
+    match limit.spec.period {
+        Period::Never => 0,
+        period @ Period::Every(_) => (period.nanos() / 1000).max(1),
     }
 }
 

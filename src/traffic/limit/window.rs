@@ -74,7 +74,7 @@ pub(super) enum Algorithm {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Quota {
     pub(super) limit: u32,
-    /// Length in nanoseconds; `u64::MAX` never ends.
+    /// Length in nanoseconds.
     pub(super) period: u64,
 }
 
@@ -83,8 +83,6 @@ impl Algorithm {
     pub(super) fn new(unit: Unit, window: Window, quota: Quota, burst: NonZeroU32) -> Self {
         match window {
             _ if unit == Unit::InFlight => Algorithm::Slots(quota),
-            // A quota that never refills has a single window.
-            _ if quota.period == u64::MAX => Algorithm::Fixed(quota),
             Window::Gcra => Algorithm::Gcra(Box::new(Gcra::new(quota, burst))),
             Window::Fixed => Algorithm::Fixed(quota),
             Window::Sliding => Algorithm::Sliding(quota),
