@@ -105,6 +105,11 @@ fn latency_faults_delay_the_response() {
         connection.chat(&CHAT.replace("gpt-4o", model));
         assert!(start.elapsed() >= Duration::from_millis(least), "{model}");
     }
+    let stored = connection.post("/v1/responses", r#"{"model": "gpt-4o", "input": "Hi"}"#).json();
+    let path = format!("/v1/responses/{}?stream=true&fake=ttft=30ms", stored["id"].as_str().unwrap());
+    let start = Instant::now();
+    assert!(connection.get(&path).chunks.len() > 1);
+    assert!(start.elapsed() >= Duration::from_millis(30), "a stored stream has no pace, and begins as late");
     let start = Instant::now();
     let stream = connection.chat(&streamed().replace("gpt-4o", "gpt-4o~stall@3:50ms"));
     assert!(start.elapsed() >= Duration::from_millis(50));
