@@ -17,7 +17,7 @@ use crate::{
         clock::{Clock, FIXED_EPOCH},
         context::RequestContext,
         error::ApiError,
-        limit_status::{Cost, LimitStatuses},
+        limit_status::Cost,
         random::{Random, Seeds},
         request::{Request, RequestBody},
         response::{Body, Response},
@@ -294,12 +294,11 @@ impl Engine {
             decisions: scope.name.as_ref().map(|_| scope.conduct.decisions()),
             cost: if self.limits.needs_cost() { endpoint.cost(context) } else { Cost::default() },
         };
-        let mut limit_statuses = LimitStatuses::default();
-        let reservation = self.limits.admit(&limit_request, &mut limit_statuses).await;
-        let reservation = reservation.map_err(|StoreUnreachable| ApiError::LimitUnknown {})?;
-        context.limit_statuses = limit_statuses;
-        match limit_statuses.refusal {
-            None => Ok(reservation),
+        let decision = self.limits.admit(&limit_request).await;
+        let decision = decision.map_err(|StoreUnreachable| ApiError::LimitUnknown {})?;
+        context.limit_statuses = decision.limit_statuses;
+        match decision.limit_statuses.refusal {
+            None => Ok(decision.reservation),
             Some(exceeded) => Err(exceeded.into()),
         }
     }

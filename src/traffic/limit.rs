@@ -73,6 +73,15 @@ struct Limit {
     counts: Arc<Counts>,
 }
 
+/// The decision about one request.
+#[derive(Default)]
+pub struct LimitDecision {
+    /// The status of each limit, and the refusal if there is one.
+    pub limit_statuses: LimitStatuses,
+    /// The reservation of an admitted request. The caller keeps it until the response ends.
+    pub reservation: Option<Reservation>,
+}
+
 /// Number of decisions of one limit.
 #[derive(Default)]
 struct Counts {
@@ -164,24 +173,17 @@ impl Limits {
 
     /// Decides whether a request is admitted, and charges every limit that applies if all of them admit it.
     ///
-    /// The status of each limit, and the refusal if there is one, are written to `limit_statuses`. The caller keeps the
-    /// reservation until the response ends.
-    ///
     /// # Errors
     /// [`StoreUnreachable`]: the limits are in a store, which did not respond.
-    pub async fn admit(
-        self: &Arc<Self>,
-        request: &LimitRequest<'_>,
-        limit_statuses: &mut LimitStatuses,
-    ) -> Result<Option<Reservation>, StoreUnreachable> {
+    pub async fn admit(self: &Arc<Self>, request: &LimitRequest<'_>) -> Result<LimitDecision, StoreUnreachable> {
         match &self.store {
-            None => Ok(self.decide(request, limit_statuses)),
+            None => Ok(self.decide(request)),
             // Boxed: the future of the call is large, and requests without a store do not need the room.
-            Some(store) => Box::pin(store.decide(self, request, limit_statuses)).await,
+            Some(store) => Box::pin(store.decide(self, request)).await,
         }
     }
 
-    fn decide(self: &Arc<Self>, request: &LimitRequest<'_>, limit_statuses: &mut LimitStatuses) -> Option<Reservation> {
+    fn decide(self: &Arc<Self>, request: &LimitRequest<'_>) -> LimitDecision {
         let now = nanos(self.clock.at(request.at));
         // Locks are taken in the order of the list, so two decisions cannot deadlock.
         let mut locked: SmallVec<[LockedBucket<'_>; 2]> = SmallVec::new();
@@ -194,7 +196,7 @@ impl Limits {
             locked.push(LockedBucket { number, limit, key, shard, bucket_key, cost, decision });
         }
         let admitted = locked.iter().all(|locked| locked.decision.admitted);
-        let mut amounts = ReservedAmounts::new();
+        let (mut limit_statuses, mut amounts) = (LimitStatuses::default(), ReservedAmounts::new());
         for LockedBucket { number, limit, key, shard, bucket_key, cost, decision } in &mut locked {
             if admitted || !decision.admitted {
                 shard.set(*bucket_key, decision.after, decision.idle_at);
@@ -203,14 +205,14 @@ impl Limits {
                 *decision = limit.algorithm.decide(shard.state(*bucket_key), now, 0);
             }
             limit.count(request, admitted, decision.admitted);
-            limit.report(decision.admitted, decision.too_large, decision.limit_status, *cost, limit_statuses);
+            limit.report(decision.admitted, decision.too_large, decision.limit_status, *cost, &mut limit_statuses);
             if admitted && limit.holds_reservation(self.reconcile) {
                 let bucket = BucketLocation::Local { key: *key, bucket_key: *bucket_key };
                 amounts.push(ReservedAmount { number: *number, bucket, opened: decision.after.at, reserved: *cost });
             }
         }
         limit_statuses.close();
-        Reservation::new(self, amounts)
+        LimitDecision { limit_statuses, reservation: Reservation::new(self, amounts) }
     }
 
     /// Returns the key of the bucket that a request is charged to.

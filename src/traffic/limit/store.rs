@@ -31,7 +31,7 @@ use self::{
     pool::Pool,
 };
 use super::{
-    BucketLocation, Limit, LimitRequest, Limits, Period, Reservation, ReservedAmount, ReservedAmounts,
+    BucketLocation, Limit, LimitDecision, LimitRequest, Limits, Period, Reservation, ReservedAmount, ReservedAmounts,
     StoreUnreachable, request::BucketKeyPart, window::Algorithm,
 };
 use crate::core::{
@@ -81,8 +81,7 @@ impl Store {
         &self,
         limits: &Arc<Limits>,
         request: &LimitRequest<'_>,
-        limit_statuses: &mut LimitStatuses,
-    ) -> Result<Option<Reservation>, StoreUnreachable> {
+    ) -> Result<LimitDecision, StoreUnreachable> {
         let mut requests = StoreRequests::new();
         for (number, limit) in limits.list.iter().enumerate().filter(|(_, limit)| limit.applies(request)) {
             let id = if uses_slots(limit) { self.lease_count.fetch_add(1, Ordering::Relaxed) } else { 0 };
@@ -90,15 +89,15 @@ impl Store {
             requests.push(StoreRequest { number, limit, lease, cost: limit.cost(request) });
         }
         if requests.is_empty() {
-            return Ok(None);
+            return Ok(LimitDecision::default());
         }
         let mut admission = Admission::new(self, requests);
         let decisions = match admission.decisions().await {
             Some(decisions) => decisions,
-            None if self.health.admits_undecided() => return Ok(None),
+            None if self.health.admits_undecided() => return Ok(LimitDecision::default()),
             None => return Err(StoreUnreachable),
         };
-        let mut amounts = ReservedAmounts::new();
+        let (mut limit_statuses, mut amounts) = (LimitStatuses::default(), ReservedAmounts::new());
         let admitted = decisions.iter().all(|decision| decision.admitted);
         for (StoreRequest { number, limit, lease, cost }, decision) in admission.requests.drain(..).zip(decisions) {
             let limit_status = LimitStatus {
@@ -109,7 +108,7 @@ impl Store {
                 period: Duration::from_nanos(limit.spec.period.nanos()),
             };
             limit.count(request, admitted, decision.admitted);
-            limit.report(decision.admitted, decision.too_large, limit_status, cost, limit_statuses);
+            limit.report(decision.admitted, decision.too_large, limit_status, cost, &mut limit_statuses);
             if admitted && limit.holds_reservation(limits.reconcile) {
                 if uses_slots(limit) {
                     self.outbox.hold(lease.id, Arc::clone(&lease.key), self.clock.elapsed());
@@ -123,7 +122,7 @@ impl Store {
             }
         }
         limit_statuses.close();
-        Ok(Reservation::new(limits, amounts))
+        Ok(LimitDecision { limit_statuses, reservation: Reservation::new(limits, amounts) })
     }
 
     /// Releases the slot of a request, or reconciles its tokens, without waiting for the result.

@@ -31,17 +31,11 @@ pub(crate) fn limits(specs: &[LimitSpec], reconcile: bool) -> (Arc<Limits>, Manu
     (Arc::new(Limits::new(specs.to_vec(), reconcile, None, clock.clone().into()).unwrap()), clock)
 }
 
-pub(crate) struct Admission {
-    pub(crate) limit_statuses: LimitStatuses,
-    pub(crate) reservation: Option<Reservation>,
-}
-
 /// Polls the decision once: without a store it never waits.
-pub(crate) fn admit(limits: &Arc<Limits>, request: &LimitRequest<'_>) -> Admission {
-    let mut limit_statuses = LimitStatuses::default();
-    let polled = pin!(limits.admit(request, &mut limit_statuses)).poll(&mut Context::from_waker(Waker::noop()));
+pub(crate) fn admit(limits: &Arc<Limits>, request: &LimitRequest<'_>) -> LimitDecision {
+    let polled = pin!(limits.admit(request)).poll(&mut Context::from_waker(Waker::noop()));
     match polled {
-        Poll::Ready(reservation) => Admission { reservation: reservation.unwrap(), limit_statuses },
+        Poll::Ready(decision) => decision.unwrap(),
         Poll::Pending => panic!("a decision without a store waits"),
     }
 }
