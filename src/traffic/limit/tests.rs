@@ -128,3 +128,13 @@ fn many_keys_take_bounded_room_and_evict_no_used_bucket() {
     clock.advance(Duration::from_secs(60));
     assert!((1..=3000).all(|n| passes(&limits, &from_client(n + 1_000_000))));
 }
+
+#[test]
+fn a_limit_that_is_never_refilled_admits_its_quota_once_in_every_window() {
+    for window in [Window::Gcra, Window::Fixed, Window::Sliding] {
+        let (limits, clock) = limits(&[LimitSpec { period: Period::Never, window, ..LimitSpec::rpm(2) }], false);
+        assert!(passes(&limits, &from_client(1)) && passes(&limits, &from_client(1)));
+        clock.advance(Duration::from_secs(365 * 86_400));
+        assert!(!passes(&limits, &from_client(1)), "{window:?}");
+    }
+}

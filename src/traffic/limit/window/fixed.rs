@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn a_quota_without_a_period_is_never_refilled() {
         let quota = Quota { limit: 2, period: u64::MAX };
-        let algorithm = Algorithm::new(Unit::Requests, Window::Gcra, quota, NonZeroU32::MIN);
+        let algorithm = Algorithm::new(Unit::Requests, Window::Fixed, quota, NonZeroU32::MIN);
         let mut state = BucketState::default();
         for (now, admitted) in [(0, true), (MINUTE, true), (2 * MINUTE, false), (1 << 60, false)] {
             let decision = algorithm.decide(state, now, 1);
