@@ -9,7 +9,7 @@ use super::{
     call::{Call, Changed},
     cascade::CascadeCreate,
     collection::{Collection, MAX_STEPS, patched},
-    handlers::{Handler, HandlerAction},
+    handlers::HandlerAction,
     input::{items, read_object, read_object_or_list},
     jobs::{ExecuteItem, JobLocation},
     list::{self, items_inside, query},
@@ -138,7 +138,7 @@ impl Operation {
 
     /// Advances the batch job of the requested object; `execute_item` handles its lines.
     pub(crate) fn run(&self, context: &RequestContext<'_>, resources: &ResourceStore, execute_item: &ExecuteItem<'_>) {
-        let handler = self.collection.handler.as_ref().filter(|handler| handler.runs_jobs());
+        let handler = self.collection.handler.as_ref().filter(|_| self.collection.runs_jobs());
         if let (Action::Get(_), Some(handler)) = (&self.action, handler) {
             handler.run(&Call::new(self, context, resources), execute_item);
         }
@@ -194,7 +194,7 @@ impl Call<'_, '_> {
         }
         let handler = collection.handler.as_ref();
         let job = handler.map_or(Ok(None), |handler| handler.job(self, &sent))?;
-        let has_children = !on_create.is_empty() || handler.is_some_and(Handler::has_children);
+        let has_children = !on_create.is_empty() || handler.is_some();
         let within = if has_children { sent.clone() } else { Map::new() };
         let (id, object) = collection.insert(context, resources, parents, sent, &|id, object| {
             let mut new = Changed::from(object);
