@@ -155,6 +155,11 @@ impl Handler {
         }
     }
 
+    /// Returns true if the creation of an object creates others. Its input is copied for that.
+    pub(super) fn has_children(&self) -> bool {
+        matches!(self, Handler::FileBatch(_) | Handler::VectorStore(_))
+    }
+
     /// Creates the objects that belong to the new object `id`.
     pub(super) fn create_children(&self, call: &Call<'_, '_>, id: &str, sent: &Map<String, Value>) {
         match self {

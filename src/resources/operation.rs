@@ -9,7 +9,7 @@ use super::{
     call::{Call, Changed},
     cascade::CascadeCreate,
     collection::{Collection, MAX_STEPS, patched},
-    handlers::HandlerAction,
+    handlers::{Handler, HandlerAction},
     input::{items, read_object, read_object_or_list},
     jobs::{ExecuteItem, JobLocation},
     list::{self, items_inside, query},
@@ -110,7 +110,7 @@ impl Operation {
             Action::File => {
                 let object = call.object()?;
                 let file = call.resources.text(&call.key.of(Kind::File), &call.id);
-                if file.is_none() && collection.has_job(call.resources, &call.key, &call.id) {
+                if file.is_none() && call.has_job() {
                     return Err(collection.not_found(&call.id));
                 }
                 context.file.replace(file.map(StoredText::into_bytes));
@@ -194,7 +194,7 @@ impl Call<'_, '_> {
         }
         let handler = collection.handler.as_ref();
         let job = handler.map_or(Ok(None), |handler| handler.job(self, &sent))?;
-        let has_children = !on_create.is_empty() || handler.is_some();
+        let has_children = !on_create.is_empty() || handler.is_some_and(Handler::has_children);
         let within = if has_children { sent.clone() } else { Map::new() };
         let (id, object) = collection.insert(context, resources, parents, sent, &|id, object| {
             let mut new = Changed::from(object);
