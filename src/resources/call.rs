@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     collection::Collection,
+    jobs::JobLocation,
     operation::{Action, Operation},
     store::{Lookup, ResourceKey, ResourceStore, Writes},
 };
@@ -105,7 +106,7 @@ impl<'a, 'r> Call<'a, 'r> {
         let collection = self.collection();
         self.resources.change(&self.key, &self.id, |found, writes| {
             let (mut object, was_created) = self.found(found)?;
-            let is_done = !was_created || collection.has_job(self.resources, &self.key, &self.id);
+            let is_done = !was_created || self.has_job();
             for _ in 0..if is_done { 0 } else { polls } {
                 let handled = collection.handler.as_ref().and_then(|handler| handler.poll(self, &object));
                 let next = handled.or_else(|| collection.next(self.context, &object).map(Changed::from));
@@ -116,6 +117,11 @@ impl<'a, 'r> Call<'a, 'r> {
             }
             Ok(object)
         })
+    }
+
+    /// Returns true if the object runs a batch job. It then advances with that alone.
+    pub(super) fn has_job(&self) -> bool {
+        self.collection().runs_jobs() && JobLocation::of(self).exists()
     }
 
     /// Shows an object to templates.

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
-use super::store::{ResourceKey, ResourceStore};
+use super::store::ResourceKey;
 use super::{
     deadline::Deadline,
     file::{CollectionFile, Reference},
     handlers::{Handler, with_members},
-    jobs::JobLocation,
     member::{MemberType, id_member},
     stages::next_stage,
 };
@@ -265,11 +264,6 @@ impl Collection {
     /// Returns true if objects may run a batch job.
     pub(crate) fn runs_jobs(&self) -> bool {
         self.handler.as_ref().is_some_and(Handler::runs_jobs)
-    }
-
-    /// Returns true if the object runs a batch job. It then advances with that alone.
-    pub(crate) fn has_job(&self, resources: &ResourceStore, key: &ResourceKey, id: &str) -> bool {
-        self.runs_jobs() && JobLocation { key, id, resources }.exists()
     }
 }
 

@@ -16,8 +16,8 @@ use self::{
     batch::{Batch, BatchFile},
     message_batch::MessageBatch,
     run::Run,
-    upload::{Upload, UploadFile},
-    vector_store::{FileBatch, FileBatchFile, VectorStore, VectorStoreFile},
+    upload::Upload,
+    vector_store::{FileBatch, VectorStore},
 };
 use super::{
     call::{Call, Changed},
@@ -37,11 +37,11 @@ use crate::core::{
 #[serde(rename_all = "snake_case")]
 pub(crate) enum HandlerFile {
     Batch(Box<BatchFile>),
-    FileBatch(FileBatchFile),
+    FileBatch(FileBatch<String>),
     MessageBatch(MessageBatch),
     Run(Run),
-    Upload(UploadFile),
-    VectorStore(VectorStoreFile),
+    Upload(Upload<String>),
+    VectorStore(VectorStore<String>),
 }
 
 /// The handler of a collection, compiled.
@@ -56,12 +56,16 @@ pub(crate) enum Handler {
 
 /// An action that a handler defines.
 pub(crate) enum HandlerAction {
-    CancelBatch,
-    CancelFileBatch,
-    CancelMessageBatch,
-    CancelRun,
+    Change(&'static Transition),
     CompleteUpload(Arc<Upload>),
-    CancelUpload,
+}
+
+/// A change of an object's status.
+pub(crate) struct Transition {
+    /// The statuses that allow the change; all if empty.
+    from: &'static [&'static str],
+    /// Returns the members that change.
+    members: fn(&RequestContext<'_>) -> Value,
 }
 
 /// A text of a handler, with slots.
@@ -103,11 +107,11 @@ impl Handler {
     pub(crate) fn action(&self, name: &str) -> Option<HandlerAction> {
         match (self, name) {
             (Handler::Upload(upload), "complete") => Some(HandlerAction::CompleteUpload(Arc::clone(upload))),
-            (Handler::Upload(_), "cancel") => Some(HandlerAction::CancelUpload),
-            (Handler::Batch(_), "cancel") => Some(HandlerAction::CancelBatch),
-            (Handler::MessageBatch(_), "cancel") => Some(HandlerAction::CancelMessageBatch),
-            (Handler::FileBatch(_), "cancel") => Some(HandlerAction::CancelFileBatch),
-            (Handler::Run(_), "cancel") => Some(HandlerAction::CancelRun),
+            (Handler::Batch(_), "cancel") => Some(HandlerAction::Change(&batch::CANCEL)),
+            (Handler::FileBatch(_), "cancel") => Some(HandlerAction::Change(&vector_store::CANCEL_BATCH)),
+            (Handler::MessageBatch(_), "cancel") => Some(HandlerAction::Change(&message_batch::CANCEL)),
+            (Handler::Run(_), "cancel") => Some(HandlerAction::Change(&run::CANCEL)),
+            (Handler::Upload(_), "cancel") => Some(HandlerAction::Change(&upload::CANCEL)),
             _ => None,
         }
     }
@@ -151,7 +155,7 @@ impl Handler {
         }
     }
 
-    /// Returns true if the creation of an object creates others.
+    /// Returns true if the creation of an object creates others. Its input is copied for that.
     pub(super) fn has_children(&self) -> bool {
         matches!(self, Handler::FileBatch(_) | Handler::VectorStore(_))
     }
@@ -197,13 +201,9 @@ impl HandlerAction {
     /// The condition that an object must meet.
     pub(crate) fn only_if(&self) -> Precondition {
         match self {
-            HandlerAction::CancelBatch => Precondition::of("status", batch::CANCELLABLE),
-            HandlerAction::CancelMessageBatch => Precondition::default(),
-            HandlerAction::CancelFileBatch => Precondition::of("status", &[vector_store::IN_PROGRESS]),
-            HandlerAction::CancelRun => Precondition::of("status", run::CANCELLABLE),
-            HandlerAction::CompleteUpload(_) | HandlerAction::CancelUpload => {
-                Precondition::of("status", &[upload::PENDING])
-            }
+            HandlerAction::Change(Transition { from: [], .. }) => Precondition::default(),
+            HandlerAction::Change(Transition { from, .. }) => Precondition::of("status", from),
+            HandlerAction::CompleteUpload(_) => Precondition::of("status", upload::CANCEL.from),
         }
     }
 
@@ -213,12 +213,10 @@ impl HandlerAction {
     /// The object is unknown, or does not meet the condition.
     pub(super) fn execute(&self, call: &Call<'_, '_>) -> Result<Value, ApiError> {
         match self {
-            HandlerAction::CancelBatch => batch::cancel(call),
-            HandlerAction::CancelMessageBatch => message_batch::cancel(call),
-            HandlerAction::CancelFileBatch => vector_store::cancel_batch(call),
-            HandlerAction::CancelRun => run::cancel(call),
+            HandlerAction::Change(Transition { members, .. }) => {
+                call.change(|object| Ok(with_members(object, members(call.context)).into()))
+            }
             HandlerAction::CompleteUpload(upload) => upload.complete(call),
-            HandlerAction::CancelUpload => upload::cancel(call),
         }
     }
 }

@@ -110,7 +110,7 @@ impl Operation {
             Action::File => {
                 let object = call.object()?;
                 let file = call.resources.text(&call.key.of(Kind::File), &call.id);
-                if file.is_none() && collection.has_job(call.resources, &call.key, &call.id) {
+                if file.is_none() && call.has_job() {
                     return Err(collection.not_found(&call.id));
                 }
                 context.file.replace(file.map(StoredText::into_bytes));
@@ -138,7 +138,7 @@ impl Operation {
 
     /// Advances the batch job of the requested object; `execute_item` handles its lines.
     pub(crate) fn run(&self, context: &RequestContext<'_>, resources: &ResourceStore, execute_item: &ExecuteItem<'_>) {
-        let handler = self.collection.handler.as_ref().filter(|handler| handler.runs_jobs());
+        let handler = self.collection.handler.as_ref().filter(|_| self.collection.runs_jobs());
         if let (Action::Get(_), Some(handler)) = (&self.action, handler) {
             handler.run(&Call::new(self, context, resources), execute_item);
         }

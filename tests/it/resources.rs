@@ -296,6 +296,17 @@ fn mistakes_in_the_object_and_the_states_of_a_collection_are_reported_at_start()
         ),
         (format!(r#"{OBJECT}, "handler": {{"uplod": {{}}}}, "actions": {{}}"#), "unknown variant `uplod`"),
         (format!(r#"{OBJECT}, "actions": {{"finish": {{"joins": {{}}}}}}"#), "actions.finish: unknown field `joins`"),
+        (format!(r#"{OBJECT}, "runs": {{}}, "actions": {{}}"#), "unknown field `runs`"),
+        (
+            format!(r#"{OBJECT}, "handler": {{"batch": {{"files": "openai/files.json"}}}}, "actions": {{}}"#),
+            "missing field `max_lines`",
+        ),
+        (
+            format!(
+                r#"{OBJECT}, "handler": {{"run": {{"usage": {{}}}}}}, "actions": {{"cancel": {{"set": {{"a": 1}}}}}}"#
+            ),
+            "actions.cancel: the collection's handler defines this action; leave `set` and `only_if` out",
+        ),
         (
             format!(r#"{OBJECT}, "actions": {{"stop": {{"only_if": {{"state": ["on"]}}}}}}"#),
             "actions.stop.only_if: `state` is no member of `object`",

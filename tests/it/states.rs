@@ -176,6 +176,8 @@ fn a_vector_store_counts_its_files() {
     assert_eq!(counted(Some(("POST /file_batches", json!({"file_ids": ["file-2", "file-3", "file-4"]})))), 4);
     assert_eq!(counted(Some(("DELETE /files/file-1", Value::Null))), 3);
     assert_eq!(counted(Some(("POST ", json!({"name": "mine"})))), 3);
+    let sent = json!({"file_ids": ["file-1", "file-1"], "file_counts": 7});
+    assert_eq!(client.post("/v1/vector_stores", sent)["file_counts"]["total"], 1, "a file is counted once");
 }
 
 #[test]

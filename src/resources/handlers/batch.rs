@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use self::texts::ProblemTexts;
-use super::{ReadCollection, Text, with_members};
+use super::{ReadCollection, Text, Transition, with_members};
 use crate::{
-    core::{context::RequestContext, error::ApiError},
+    core::context::RequestContext,
     resources::{
         call::Call,
         collection::Collection,
@@ -24,8 +24,11 @@ use crate::{
     },
 };
 
-/// The statuses of a batch that can be cancelled.
-pub(super) const CANCELLABLE: &[&str] = &["validating", "in_progress", "finalizing", "cancelling"];
+/// The cancellation of a batch. It stores what it has so far when it is polled.
+pub(super) const CANCEL: Transition = Transition {
+    from: &["validating", "in_progress", "finalizing", "cancelling"],
+    members: |context| json!({"status": "cancelling", "cancelling_at": context.now.as_secs()}),
+};
 
 /// The members of a line.
 const FORMAT: LineFormat = LineFormat { body: "body", has_url: true };
@@ -97,30 +100,29 @@ impl Batch {
 
     /// Does the work of one poll.
     pub(super) fn run(&self, call: &Call<'_, '_>, execute_item: &ExecuteItem<'_>) {
-        let Some(mut job) = JobLocation::of(call).open() else { return };
-        let Some(batch) = job.object() else { return };
-        let Some(status) = Status::of(&batch) else { return job.end() };
-        let endpoint = batch["endpoint"].as_str().unwrap_or_default();
-        let outcome = match status {
-            Status::Validating => job.check(FORMAT, endpoint, self.file.max_lines),
-            Status::InProgress => {
-                let path = self.file.paths.get(endpoint).map_or(endpoint, String::as_str);
-                let line = &self.file.line;
-                let rules = LineRules { format: FORMAT, succeeded: line, failed: line, failures: 1, spaced: true };
-                job.run(&rules, path, call.context, execute_item)
-            }
-            Status::Finalizing | Status::Cancelling => self.store_outputs(&mut job, call),
-        };
-        if outcome.is_err() {
-            job.clear();
-        }
-        let changes = self.changes(status, outcome, &job.job, call.context);
-        // With another status, the batch was cancelled meanwhile. The work of that status comes next.
-        let change = |now: Value| match now["status"] == batch["status"] {
-            true => with_members(now, changes.clone()),
-            false => now,
-        };
-        job.save(change, |batch| Status::of(batch).is_none());
+        JobLocation::of(call).poll(
+            "status",
+            |batch| Status::of(batch).is_none(),
+            |job, batch| {
+                let status = Status::of(batch)?;
+                let endpoint = batch["endpoint"].as_str().unwrap_or_default();
+                let outcome = match status {
+                    Status::Validating => job.check(FORMAT, endpoint, self.file.max_lines),
+                    Status::InProgress => {
+                        let path = self.file.paths.get(endpoint).map_or(endpoint, String::as_str);
+                        let line = &self.file.line;
+                        let rules =
+                            LineRules { format: FORMAT, succeeded: line, failed: line, failures: 1, spaced: true };
+                        job.run(&rules, path, call.context, execute_item)
+                    }
+                    Status::Finalizing | Status::Cancelling => self.store_outputs(job, call),
+                };
+                if outcome.is_err() {
+                    job.clear();
+                }
+                Some(self.changes(status, outcome, &job.job, call.context))
+            },
+        );
     }
 
     /// Returns the members that change after the work of a poll.
@@ -182,15 +184,6 @@ impl Batch {
         };
         Some(with_members(batch.clone(), changes))
     }
-}
-
-/// Cancels a batch. It stores what it has so far when it is polled.
-///
-/// # Errors
-/// The batch is unknown or has ended.
-pub(super) fn cancel(call: &Call<'_, '_>) -> Result<Value, ApiError> {
-    let members = json!({"status": "cancelling", "cancelling_at": call.context.now.as_secs()});
-    call.change(|batch| Ok(with_members(batch, members.clone()).into()))
 }
 
 fn request_counts(total: usize, completed: usize, failed: usize) -> Value {

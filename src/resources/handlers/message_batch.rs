@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Text, with_members};
+use super::{Text, Transition, with_members};
 use crate::{
     core::{clock::Rfc3339, context::RequestContext, error::ApiError, json},
     resources::{
@@ -19,6 +19,12 @@ use crate::{
         },
         store::{Kind, StoredText},
     },
+};
+
+/// The cancellation of a batch. Requests that have no result yet are skipped when it is polled.
+pub(super) const CANCEL: Transition = Transition {
+    from: &[],
+    members: |context| json!({"processing_status": "canceling", "cancel_initiated_at": Rfc3339(context.now).to_string()}),
 };
 
 /// The members of a request.
@@ -109,30 +115,28 @@ impl MessageBatch {
 
     /// Does the work of one poll.
     pub(super) fn run(&self, call: &Call<'_, '_>, execute_item: &ExecuteItem<'_>) {
-        let Some(mut job) = JobLocation::of(call).open() else { return };
-        let Some(batch) = job.object() else { return };
-        let Some(status) = Status::of(&batch) else { return job.end() };
         let ResultLines { succeeded, errored, canceled } = &self.results;
-        let outcome = match status {
-            Status::InProgress => {
-                let rules = LineRules { format: FORMAT, succeeded, failed: errored, failures: 0, spaced: false };
-                job.run(&rules, &self.path, call.context, execute_item)
-            }
-            Status::Canceling => job.skip_rest(FORMAT, canceled, call.context),
-        };
-        let outcome = outcome.and_then(|is_done| if is_done { store_results(&mut job, call) } else { Ok(false) });
-        if outcome.is_err() {
-            job.clear();
-        }
-        let Job { succeeded, failed, skipped, .. } = job.job;
-        let counts = request_counts(0, succeeded, failed, skipped);
-        let changes = if outcome == Ok(false) { Value::Null } else { self.ended(&batch, &counts, call.context) };
-        // With another status, the batch was cancelled meanwhile. The work of that status comes next.
-        let change = |now: Value| match now["processing_status"] == batch["processing_status"] {
-            true => with_members(now, changes.clone()),
-            false => now,
-        };
-        job.save(change, |batch| Status::of(batch).is_none());
+        JobLocation::of(call).poll(
+            "processing_status",
+            |batch| Status::of(batch).is_none(),
+            |job, batch| {
+                let outcome = match Status::of(batch)? {
+                    Status::InProgress => {
+                        let rules =
+                            LineRules { format: FORMAT, succeeded, failed: errored, failures: 0, spaced: false };
+                        job.run(&rules, &self.path, call.context, execute_item)
+                    }
+                    Status::Canceling => job.skip_rest(FORMAT, canceled, call.context),
+                };
+                match outcome.and_then(|is_done| if is_done { store_results(job, call) } else { Ok(false) }) {
+                    Ok(false) => return Some(Value::Null),
+                    Ok(true) => {}
+                    Err(_) => job.clear(),
+                }
+                let Job { succeeded, failed, skipped, .. } = job.job;
+                Some(self.ended(batch, &request_counts(0, succeeded, failed, skipped), call.context))
+            },
+        );
     }
 
     /// Returns a batch without a job after it has ended; `None` if it has before.
@@ -172,22 +176,6 @@ pub(super) fn members(sent: &Map<String, Value>) -> Value {
     json!({"request_counts": request_counts(requests, 0, 0, 0)})
 }
 
-/// Cancels a batch. Requests that have no result yet are skipped when it is polled.
-///
-/// # Errors
-/// The batch is unknown.
-pub(super) fn cancel(call: &Call<'_, '_>) -> Result<Value, ApiError> {
-    let now = Rfc3339(call.context.now).to_string();
-    let members = json!({"processing_status": "canceling", "cancel_initiated_at": now});
-    call.change(|batch| Ok(with_members(batch, members.clone()).into()))
-}
-
 fn request_counts(processing: usize, succeeded: usize, errored: usize, canceled: usize) -> Value {
-    json!({
-        "processing": processing,
-        "succeeded": succeeded,
-        "errored": errored,
-        "canceled": canceled,
-        "expired": 0,
-    })
+    json!({"processing": processing, "succeeded": succeeded, "errored": errored, "canceled": canceled, "expired": 0})
 }

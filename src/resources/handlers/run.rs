@@ -4,9 +4,9 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::with_members;
+use super::{Transition, with_members};
 use crate::{
-    core::{context::RequestContext, error::ApiError},
+    core::context::RequestContext,
     protocol::Plan,
     resources::{
         call::{Call, Changed},
@@ -14,8 +14,9 @@ use crate::{
     },
 };
 
-/// The statuses of a run that can be cancelled.
-pub(super) const CANCELLABLE: &[&str] = &["queued", "in_progress", "requires_action"];
+/// The cancellation of a run.
+pub(super) const CANCEL: Transition =
+    Transition { from: &["queued", "in_progress", "requires_action"], members: |_| json!({"status": "cancelling"}) };
 
 /// The texts of runs.
 #[derive(Clone, Debug, Deserialize)]
@@ -52,12 +53,4 @@ impl Run {
         }
         Some(changed)
     }
-}
-
-/// Cancels a run.
-///
-/// # Errors
-/// The run is unknown or has ended.
-pub(super) fn cancel(call: &Call<'_, '_>) -> Result<Value, ApiError> {
-    call.change(|run| Ok(with_members(run, json!({"status": "cancelling"})).into()))
 }

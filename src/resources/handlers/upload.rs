@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::ReadCollection;
+use super::{ReadCollection, Transition};
 use crate::{
     core::error::ApiError,
     resources::{
@@ -16,27 +16,21 @@ use crate::{
     },
 };
 
-/// The status of an upload that accepts parts.
-pub(super) const PENDING: &str = "pending";
+/// The cancellation of an upload.
+pub(super) const CANCEL: Transition = Transition { from: &["pending"], members: |_| json!({"status": "cancelled"}) };
 
-/// The files of the collections that uploads use.
+/// The collections that uploads use, or their files.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct UploadFile {
+pub(crate) struct Upload<C = Collection> {
     /// The parts, which are children of an upload.
-    parts: String,
+    parts: C,
     /// The files that parts are joined to.
-    files: String,
-}
-
-/// The collections that uploads use.
-pub(crate) struct Upload {
-    parts: Collection,
-    files: Collection,
+    files: C,
 }
 
 impl Upload {
-    pub(super) fn compile(file: &UploadFile, read: &ReadCollection<'_>) -> Result<Self, String> {
+    pub(super) fn compile(file: &Upload<String>, read: &ReadCollection<'_>) -> Result<Self, String> {
         Ok(Upload { parts: read(&file.parts)?, files: read(&file.files)? })
     }
 
@@ -84,15 +78,4 @@ impl Upload {
         ids.retain(|id| known.insert(id.clone()));
         Ok(ids)
     }
-}
-
-/// Cancels a pending upload.
-///
-/// # Errors
-/// The upload is unknown or not pending.
-pub(super) fn cancel(call: &Call<'_, '_>) -> Result<Value, ApiError> {
-    call.change(|mut upload| {
-        upload["status"] = "cancelled".into();
-        Ok(upload.into())
-    })
 }

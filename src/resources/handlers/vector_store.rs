@@ -3,35 +3,28 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{ReadCollection, with_members};
-use crate::{
-    core::error::ApiError,
-    resources::{
-        call::Call,
-        collection::Collection,
-        input::items,
-        store::{ResourceKey, ResourceStore},
-    },
+use super::{ReadCollection, Transition, with_members};
+use crate::resources::{
+    call::Call,
+    collection::Collection,
+    input::items,
+    store::{ResourceKey, ResourceStore},
 };
 
-/// The status of a file batch whose files are being added.
-pub(super) const IN_PROGRESS: &str = "in_progress";
+/// The cancellation of a file batch.
+pub(super) const CANCEL_BATCH: Transition =
+    Transition { from: &["in_progress"], members: |_| json!({"status": "cancelled"}) };
 
-/// The file of the collection that vector stores use.
+/// The collection that vector stores use, or its file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct VectorStoreFile {
+pub(crate) struct VectorStore<C = Collection> {
     /// The files in a vector store.
-    files: String,
-}
-
-/// The collection that vector stores use.
-pub(crate) struct VectorStore {
-    files: Collection,
+    files: C,
 }
 
 impl VectorStore {
-    pub(super) fn compile(file: &VectorStoreFile, read: &ReadCollection<'_>) -> Result<Self, String> {
+    pub(super) fn compile(file: &VectorStore<String>, read: &ReadCollection<'_>) -> Result<Self, String> {
         Ok(VectorStore { files: read(&file.files)? })
     }
 
@@ -49,24 +42,18 @@ impl VectorStore {
     }
 }
 
-/// The files of the collections that file batches use.
+/// The collections that file batches use, or their files.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct FileBatchFile {
+pub(crate) struct FileBatch<C = Collection> {
     /// The files in a vector store.
-    files: String,
+    files: C,
     /// The files in a batch.
-    batch_files: String,
-}
-
-/// The collections that file batches use.
-pub(crate) struct FileBatch {
-    files: Collection,
-    batch_files: Collection,
+    batch_files: C,
 }
 
 impl FileBatch {
-    pub(super) fn compile(file: &FileBatchFile, read: &ReadCollection<'_>) -> Result<Self, String> {
+    pub(super) fn compile(file: &FileBatch<String>, read: &ReadCollection<'_>) -> Result<Self, String> {
         Ok(FileBatch { files: read(&file.files)?, batch_files: read(&file.batch_files)? })
     }
 
@@ -98,17 +85,9 @@ pub(super) fn batch_members(sent: &Map<String, Value>) -> Value {
 
 /// Returns a batch in its next status; `None` if it has ended.
 pub(super) fn next_batch(batch: &Value) -> Option<Value> {
-    if batch["status"] != IN_PROGRESS {
+    if batch["status"] != "in_progress" {
         return None;
     }
     let total = batch["file_counts"]["total"].as_u64().unwrap_or_default() as usize;
     Some(with_members(batch.clone(), json!({"status": "completed", "file_counts": file_counts(0, total)})))
-}
-
-/// Cancels a batch.
-///
-/// # Errors
-/// The batch is unknown or has ended.
-pub(super) fn cancel_batch(call: &Call<'_, '_>) -> Result<Value, ApiError> {
-    call.change(|batch| Ok(with_members(batch, json!({"status": "cancelled"})).into()))
 }

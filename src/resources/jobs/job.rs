@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::usage::BatchUsage;
 use crate::resources::{
     call::Call,
-    store::{Kind, Lookup, ObjectLock, ResourceKey, ResourceStore, StoredText, Writes},
+    handlers::with_members,
+    store::{Kind, Lookup, ResourceKey, ResourceStore, StoredText, Writes},
 };
 
 /// Number of outputs: one for lines that succeeded, one for lines that failed.
@@ -49,10 +50,41 @@ impl<'a> JobLocation<'a> {
         JobLocation { key: &call.key, id: &call.id, resources: call.resources }
     }
 
-    /// Returns the job to work on. `None` if there is none, or while another request works on it.
-    pub(crate) fn open(self) -> Option<OpenJob<'a>> {
-        let _lock = self.resources.try_lock(self.key, self.id)?;
-        Some(OpenJob { job: self.job()?, location: self, _lock })
+    /// Does the work of one poll, unless another request does it. `work` returns the members of the object that change;
+    /// `None` if the object ended without its job. `has_ended` is true for an object that needs no more work, and
+    /// `status` is the member with its status.
+    pub(crate) fn poll(
+        self,
+        status: &str,
+        has_ended: impl Fn(&Value) -> bool,
+        work: impl FnOnce(&mut OpenJob<'_>, &Value) -> Option<Value>,
+    ) {
+        let Some(_lock) = self.resources.try_lock(self.key, self.id) else { return };
+        let (Some(job), Some(object)) = (self.job(), self.resources.get(self.key, self.id)) else { return };
+        let mut open = OpenJob { job, location: self };
+        let Some(changes) = work(&mut open, &object) else {
+            if self.resources.text(&self.key.of(Kind::Job), self.id).is_some() {
+                self.resources.write(self.put(&open.job, true));
+            }
+            return;
+        };
+        let saved = self.resources.change(self.key, self.id, |found, writes| {
+            let Lookup::Stored(mut current) = found else { return Err(()) };
+            // With another status, the job was cancelled meanwhile. The work of that status comes next.
+            if current[status] == object[status] {
+                current = with_members(current, changes.clone());
+            }
+            writes.append(self.put(&open.job, has_ended(&current)));
+            writes.put(self.key, self.id, &current);
+            Ok(())
+        });
+        // The object was deleted meanwhile.
+        if saved.is_err() {
+            open.clear();
+            for kind in [Kind::Job, Kind::EndedJob, Kind::File] {
+                self.resources.take(&self.key.of(kind), self.id);
+            }
+        }
     }
 
     fn job(self) -> Option<Job> {
@@ -118,15 +150,9 @@ impl<'a> JobLocation<'a> {
 pub(crate) struct OpenJob<'a> {
     pub(crate) job: Job,
     location: JobLocation<'a>,
-    _lock: ObjectLock<'a>,
 }
 
 impl OpenJob<'_> {
-    /// Returns the object that runs the job.
-    pub(crate) fn object(&self) -> Option<Value> {
-        self.location.resources.get(self.location.key, self.location.id)
-    }
-
     /// Returns the lines; `None` if they were evicted.
     pub(super) fn input(&self) -> Option<Bytes> {
         let JobLocation { key, id, resources } = self.location;
@@ -153,33 +179,6 @@ impl OpenJob<'_> {
     /// Removes the input and the outputs.
     pub(crate) fn clear(&mut self) {
         self.location.clear(std::mem::take(&mut self.job.parts));
-    }
-
-    /// Stores the job after some of its work, and its object, which `change` changes. `has_ended` is true for an
-    /// object whose job has. Both are removed entirely if the object was deleted meanwhile.
-    pub(crate) fn save(self, change: impl Fn(Value) -> Value, has_ended: impl Fn(&Value) -> bool) {
-        let JobLocation { key, id, resources } = self.location;
-        let saved = resources.change(key, id, |found, writes| {
-            let Lookup::Stored(object) = found else { return Err(()) };
-            let object = change(object);
-            writes.append(self.location.put(&self.job, has_ended(&object)));
-            writes.put(key, id, &object);
-            Ok(())
-        });
-        if saved.is_err() {
-            self.location.clear(self.job.parts);
-            for kind in [Kind::Job, Kind::EndedJob, Kind::File] {
-                resources.take(&key.of(kind), id);
-            }
-        }
-    }
-
-    /// Marks the job as ended, if its object has ended without it.
-    pub(crate) fn end(self) {
-        let JobLocation { key, id, resources } = self.location;
-        if resources.text(&key.of(Kind::Job), id).is_some() {
-            resources.write(self.location.put(&self.job, true));
-        }
     }
 }
 
