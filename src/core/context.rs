@@ -7,10 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use memchr::memchr;
 use percent_encoding::percent_decode_str;
-use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
 use super::{
@@ -42,10 +40,6 @@ pub struct RequestContext<'a> {
     pub now: Duration,
     /// The known models. The first entry that matches a name applies.
     pub model_catalog: &'a [ModelFacts],
-    /// The object, or the page of objects, that was found for the request.
-    pub resource: FoundResource,
-    /// The bytes of the file that was found for the request. They become the response body.
-    pub file: RefCell<Option<Bytes>>,
     /// The models that the server accepts. Empty: it accepts every model.
     pub models: &'a [String],
     /// True if the server accepts configured keys alone.
@@ -87,31 +81,6 @@ pub struct Decisions {
     pub returns_wrong_model: bool,
 }
 
-/// The object that was found in a collection for a request. Without one, it allocates nothing.
-#[derive(Default)]
-pub struct FoundResource(RefCell<Option<Arc<Value>>>);
-
-impl FoundResource {
-    /// Replaces the object.
-    pub fn replace(&self, found: Arc<Value>) {
-        self.0.replace(Some(found));
-    }
-
-    /// Removes the object and returns one of its members, without a copy of it.
-    pub fn take_member(&self, name: &str) -> Map<String, Value> {
-        let found = self.0.take().map(Arc::unwrap_or_clone);
-        match found.and_then(|mut found| Some(found.get_mut(name)?.take())) {
-            Some(Value::Object(member)) => member,
-            _ => Map::new(),
-        }
-    }
-
-    /// Returns the object; `null` if there is none.
-    pub fn borrow(&self) -> Arc<Value> {
-        self.0.borrow().clone().unwrap_or_default()
-    }
-}
-
 impl<'a> RequestContext<'a> {
     /// Creates the context of a request about which nothing is decided yet. `document` is its parsed body.
     pub fn new(
@@ -125,8 +94,6 @@ impl<'a> RequestContext<'a> {
             params: Params::new(),
             random: RefCell::new(random),
             now,
-            resource: FoundResource::default(),
-            file: RefCell::default(),
             model_catalog: &[],
             models: &[],
             needs_key: false,

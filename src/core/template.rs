@@ -4,6 +4,7 @@
 //! missing value is `null`; inside text it is empty. `{{{{` renders as `{{`.
 
 mod slot;
+mod variables;
 
 use std::{borrow::Cow, io};
 
@@ -15,8 +16,9 @@ use serde_json::{
 
 pub(crate) use slot::query;
 pub use slot::{AllowedSlots, Slot};
+pub use variables::Variables;
 
-use super::{context::RequestContext, error::ApiError, limit_status::GoDuration};
+use super::{context::RequestContext, limit_status::GoDuration};
 
 /// A compiled template.
 #[derive(Clone, Debug)]
@@ -238,29 +240,27 @@ impl Template {
 
     /// Renders into a new buffer.
     pub fn render(&self, context: &RequestContext<'_>) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.size_hint);
-        self.render_into(context, &mut out);
-        out
+        self.render_with(context, Variables::default())
     }
 
     /// Renders and appends to `out`.
     pub fn render_into(&self, context: &RequestContext<'_>, out: &mut Vec<u8>) {
-        self.render_error_into(context, None, out);
+        self.render_with_into(context, Variables::default(), out);
     }
 
-    /// Renders the text of an error into a new buffer.
-    pub fn render_error(&self, context: &RequestContext<'_>, error: Option<&ApiError>) -> Vec<u8> {
+    /// Renders with an object or an error into a new buffer.
+    pub fn render_with(&self, context: &RequestContext<'_>, variables: Variables<'_>) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.size_hint);
-        self.render_error_into(context, error, &mut out);
+        self.render_with_into(context, variables, &mut out);
         out
     }
 
-    /// Renders the text of an error and appends it to `out`. Without an error, `{{error.name}}` is `null`.
-    pub fn render_error_into(&self, context: &RequestContext<'_>, error: Option<&ApiError>, out: &mut Vec<u8>) {
+    /// Renders with an object or an error and appends to `out`.
+    pub fn render_with_into(&self, context: &RequestContext<'_>, variables: Variables<'_>, out: &mut Vec<u8>) {
         for segment in &self.segments {
             match segment {
                 Segment::Literal(text) => out.extend_from_slice(text),
-                Segment::Slot(slot, position) => slot.put(context, error, *position, out),
+                Segment::Slot(slot, position) => slot.put(context, variables, *position, out),
             }
         }
     }

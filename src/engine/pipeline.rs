@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use serde_json::Value;
+
 use super::{
     faults::{FaultConfig, PlannedError, Requested, StreamError, planned_error, planned_error_for_full_body},
     journal::Journal,
@@ -55,6 +57,9 @@ pub struct Engine {
     /// The checks of the report.
     pub(super) checks: Checks,
 }
+
+/// A response, and the object that it is about.
+type Answer = (Response, Option<Value>);
 
 impl Engine {
     /// Creates an engine with these fixtures, limits, latency and journal; `config` holds the rest.
@@ -132,14 +137,15 @@ impl Engine {
                 (Some(route.endpoint), plan, result)
             }
         };
-        let timing = self.response_timing(endpoint, &plan, &context, result.as_ref().ok());
+        let timing =
+            self.response_timing(endpoint, &plan, &context, result.as_ref().ok().map(|(response, _)| response));
         context.decisions.intended = timing.before_head;
         let (mut response, error) = match (result, endpoint) {
-            (Ok(mut response), Some(endpoint)) => {
-                provider.add_headers(endpoint, &context, &mut response);
+            (Ok((mut response, object)), Some(endpoint)) => {
+                provider.add_headers(endpoint, &context, object.as_ref(), &mut response);
                 (response, None)
             }
-            (Ok(response), None) => (response, None),
+            (Ok((response, _)), None) => (response, None),
             (Err(error), _) => (provider.error_response(endpoint, &context, &error), Some(error)),
         };
         if self.server_timing {
@@ -169,7 +175,7 @@ impl Engine {
         scope: &Arc<ScopeState>,
         context: &mut RequestContext<'a>,
         receipt: &mut Receipt,
-    ) -> (Plan, Result<Response, ApiError>) {
+    ) -> (Plan, Result<Answer, ApiError>) {
         let requested =
             self.admit(route, scope, context).await.and_then(|LimitDecision { limit_statuses, reservation }| {
                 context.decisions.limit_statuses = limit_statuses;
@@ -194,7 +200,7 @@ impl Engine {
         scope: &Arc<ScopeState>,
         context: &mut RequestContext<'a>,
         receipt: &mut Receipt,
-    ) -> Result<Response, ApiError> {
+    ) -> Result<Answer, ApiError> {
         self.decide(plan, route, context)?;
         self.validate(route, context)?;
         if let Some(capacity) = self.timing.capacity.as_ref().filter(|_| route.endpoint.is_generated()) {
@@ -238,11 +244,11 @@ impl Engine {
         context: &RequestContext<'a>,
         scope: &ScopeState,
         plan: &Plan,
-    ) -> Result<Response, ApiError> {
+    ) -> Result<Answer, ApiError> {
         let endpoint = route.endpoint;
         endpoint.run(context, &scope.state, &|item| self.execute_batch_item(item, scope));
-        let response = endpoint.respond(route.parsed_mut(context), context, &scope.state)?;
-        planned_error_for_full_body(plan, &response).map_or(Ok(response), Err)
+        let (response, object) = endpoint.respond(route.parsed_mut(context), context, &scope.state)?;
+        planned_error_for_full_body(plan, &response).map_or(Ok((response, object)), Err)
     }
 
     /// Checks that the requested model exists, if the list of models is closed.

@@ -112,7 +112,7 @@ pub trait ComputedReply: Send + Sync {
     /// The request names an object that does not exist.
     fn respond(
         &self,
-        body: json::Object<'_>,
+        parsed: &Parsed<'_>,
         context: &RequestContext<'_>,
         count: TokenCounter<'_>,
     ) -> Result<Response, ApiError>;

@@ -34,6 +34,8 @@ pub struct Parsed<'r> {
     pub store: Option<bool>,
     /// The stored objects that the request continues.
     pub history: History<'r>,
+    /// The object that the endpoint's operation has found or created for the request.
+    pub object: Option<Value>,
     /// These objects, once they are loaded: the oldest first.
     pub(super) earlier: Vec<Arc<Value>>,
     pub(super) prompt: OnceCell<Prompt>,
@@ -102,12 +104,7 @@ pub trait LoadHistory: Send + Sync {
     ///
     /// # Errors
     /// The request names an object that does not exist.
-    fn load(
-        &self,
-        body: json::Object<'_>,
-        context: &RequestContext<'_>,
-        store: &dyn StoredObjects,
-    ) -> Result<Option<Vec<Arc<Value>>>, ApiError>;
+    fn load(&self, parsed: &Parsed<'_>, store: &dyn StoredObjects) -> Result<Option<Vec<Arc<Value>>>, ApiError>;
 }
 
 /// The options of a response. A protocol sets those that it has.
@@ -184,6 +181,7 @@ impl<'r> Parsed<'r> {
             options,
             store,
             history,
+            object: None,
             earlier: Vec::new(),
             prompt: OnceCell::new(),
         }

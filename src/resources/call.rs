@@ -1,7 +1,5 @@
 //! One request to a collection: the lookup of its object, and changes that no other request can overwrite.
 
-use std::sync::Arc;
-
 use serde_json::{Map, Value};
 
 use super::{
@@ -122,10 +120,5 @@ impl<'a, 'r> Call<'a, 'r> {
     /// Returns true if the object runs a batch job. It then advances with that alone.
     pub(super) fn has_job(&self) -> bool {
         self.collection().runs_jobs() && JobLocation::of(self).exists()
-    }
-
-    /// Shows an object to templates.
-    pub(crate) fn show(&self, object: Value) {
-        self.context.resource.replace(Arc::new(object));
     }
 }

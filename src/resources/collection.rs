@@ -1,7 +1,5 @@
 //! A collection of objects, and the rules by which they are created and changed.
 
-use std::sync::Arc;
-
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
@@ -76,8 +74,9 @@ pub(crate) fn json_template(value: &Value) -> Result<Template, String> {
     Template::json(value, Layout::default(), AllowedSlots::Content)
 }
 
-pub(crate) fn render_object(template: &Template, context: &RequestContext<'_>) -> Map<String, Value> {
-    serde_json::from_slice(&template.render(context)).unwrap_or_default()
+/// Renders a template whose slots see an object.
+pub(crate) fn render_object(template: &Template, about: &Value, context: &RequestContext<'_>) -> Map<String, Value> {
+    serde_json::from_slice(&template.render_with(context, about.into())).unwrap_or_default()
 }
 
 impl Collection {
@@ -141,10 +140,12 @@ impl Collection {
         Ok(Collection { members, object: Some(json_template(&json!(object))?), ..Collection::default() })
     }
 
-    /// Returns the request body with defaults filled in and its items brought into their shape.
-    pub(super) fn prepare_input(&self, context: &RequestContext<'_>, sent: Map<String, Value>) -> Map<String, Value> {
-        let mut all = self.defaults.as_ref().map(|defaults| render_object(defaults, context)).unwrap_or_default();
-        all.extend(sent);
+    /// Returns the request body, which is the member `sent` of `about`, with defaults filled in and its items brought into
+    /// their shape. Defaults see `about`.
+    pub(super) fn prepare_input(&self, context: &RequestContext<'_>, mut about: Value) -> Map<String, Value> {
+        let defaults = self.defaults.as_ref().map(|defaults| render_object(defaults, &about, context));
+        let mut all = defaults.unwrap_or_default();
+        all.extend(take_object(&mut about, "sent"));
         for (member, kind, shape) in &self.items {
             let items = match all.get_mut(member) {
                 Some(Value::Array(items)) => items.as_mut_slice(),
@@ -194,7 +195,7 @@ impl Collection {
     pub(crate) fn parents(&self, context: &RequestContext<'_>) -> Vec<String> {
         match &self.parents {
             Parents::Path(names) => names.iter().map(|name| path_param(context, name)).collect(),
-            Parents::Templates(made) => made.iter().map(|id| render_text(id, context)).collect(),
+            Parents::Templates(made) => made.iter().map(|id| render_text(id, &Value::Null, context)).collect(),
         }
     }
 
@@ -210,12 +211,14 @@ impl Collection {
         parents: &[String],
         sent: Map<String, Value>,
     ) -> Value {
-        let sent = self.prepare_input(context, sent);
-        let mut about = json!({"id": id, "parent": parents.last(), "sent": null});
-        about["sent"] = sent.into();
-        context.resource.replace(Arc::new(about));
-        let mut object = self.object.as_ref().map(|object| render_object(object, context)).unwrap_or_default();
-        let sent = context.resource.take_member("sent");
+        let about = |sent: Map<String, Value>| {
+            let mut about = json!({"id": id, "parent": parents.last(), "sent": null});
+            about["sent"] = sent.into();
+            about
+        };
+        let mut about = about(self.prepare_input(context, about(sent)));
+        let mut object = self.object.as_ref().map(|object| render_object(object, &about, context)).unwrap_or_default();
+        let sent = take_object(&mut about, "sent");
         for (name, _) in self.members.iter().filter(|(_, kind)| kind.is_from_input()) {
             if sent.get(name).is_none_or(Value::is_null) {
                 object.shift_remove(name);
@@ -269,8 +272,7 @@ impl Collection {
 
 /// Returns an object after a patch, whose slots see the object.
 pub(crate) fn patched(mut object: Value, patch: &Template, context: &RequestContext<'_>) -> Value {
-    context.resource.replace(Arc::new(object.clone()));
-    let changed = render_object(patch, context);
+    let changed = render_object(patch, &object, context);
     if let Some(object) = object.as_object_mut() {
         object.extend(changed);
     }
@@ -283,6 +285,15 @@ pub(crate) fn path_param(context: &RequestContext<'_>, name: &str) -> String {
     percent_decode_str(raw).decode_utf8_lossy().into_owned()
 }
 
-pub(crate) fn render_text(template: &Template, context: &RequestContext<'_>) -> String {
-    String::from_utf8_lossy(&template.render(context)).into_owned()
+/// Renders a text whose slots see an object.
+pub(crate) fn render_text(template: &Template, about: &Value, context: &RequestContext<'_>) -> String {
+    String::from_utf8_lossy(&template.render_with(context, about.into())).into_owned()
+}
+
+/// Takes a member out of an object; empty if it is no object itself.
+pub(crate) fn take_object(about: &mut Value, name: &str) -> Map<String, Value> {
+    match about.get_mut(name).map(Value::take) {
+        Some(Value::Object(member)) => member,
+        _ => Map::new(),
+    }
 }

@@ -1,12 +1,12 @@
 //! Creation of objects.
 
-use std::{convert::Infallible, sync::Arc};
+use std::convert::Infallible;
 
 use serde_json::{Map, Value, json};
 
 use super::{
     call::Changed,
-    collection::{Collection, render_text},
+    collection::{Collection, render_text, take_object},
     store::{Lookup, ResourceStore, Writes},
 };
 use crate::core::context::RequestContext;
@@ -25,14 +25,8 @@ impl Collection {
         }
         let mut about = json!({"parent": parents.last(), "number": number, "sent": null});
         about["sent"] = sent.into();
-        context.resource.replace(Arc::new(about));
-        let id = self.id.as_ref().map(|id| render_text(id, context)).unwrap_or_default();
-        // Default input may refer to what was sent, so that it is copied.
-        let sent = match &self.defaults {
-            Some(_) => context.resource.borrow()["sent"].as_object().cloned().unwrap_or_default(),
-            None => context.resource.take_member("sent"),
-        };
-        (id, sent)
+        let id = self.id.as_ref().map(|id| render_text(id, &about, context)).unwrap_or_default();
+        (id, take_object(&mut about, "sent"))
     }
 
     /// Returns a new object and its id. The caller stores it.
@@ -83,7 +77,8 @@ impl Collection {
                     // The number was taken by another request, or is in use because another object was deleted.
                     Lookup::Stored(_) if number.is_some() => return Ok(None),
                     Lookup::Stored(Value::Object(mut object)) => {
-                        self.apply(&mut object, self.prepare_input(context, sent.clone()), None);
+                        let about = json!({"id": id, "parent": parents.last(), "sent": sent});
+                        self.apply(&mut object, self.prepare_input(context, about), None);
                         Value::Object(object)
                     }
                     _ => self.render(context, &id, parents, sent.clone()),

@@ -82,8 +82,8 @@ impl TryFrom<String> for Text {
 }
 
 impl Text {
-    fn render(&self, context: &RequestContext<'_>) -> String {
-        render_text(&self.0, context)
+    fn render(&self, about: &Value, context: &RequestContext<'_>) -> String {
+        render_text(&self.0, about, context)
     }
 }
 

@@ -51,7 +51,6 @@ impl TryFrom<Value> for ResultLine {
 impl ResultLine {
     /// Renders the line. A response that is no JSON is embedded as a string.
     fn render(&self, seen: Value, body: &[u8], context: &RequestContext<'_>) -> Vec<u8> {
-        context.resource.replace(seen.into());
         let is_json = !body.is_empty() && serde_json::from_slice::<IgnoredAny>(body).is_ok();
         let quoted = (!is_json).then(|| json!(String::from_utf8_lossy(body)).to_string());
         let mut written = Vec::with_capacity(body.len() + 256);
@@ -59,7 +58,7 @@ impl ResultLine {
             if n > 0 {
                 written.extend_from_slice(quoted.as_ref().map_or(body, String::as_bytes));
             }
-            piece.render_into(context, &mut written);
+            piece.render_with_into(context, (&seen).into(), &mut written);
         }
         written
     }

@@ -1,7 +1,5 @@
 //! Lookups by id, and the checks before an action.
 
-use std::sync::Arc;
-
 use serde_json::{Map, Value, json};
 
 use super::store::{Lookup, ResourceKey, ResourceStore};
@@ -72,8 +70,8 @@ impl Collection {
         // A single object always exists.
         match &self.default_input {
             Some(default_input) if !resources.strict || self.always_exists => {
-                context.resource.replace(Arc::new(json!({"id": id, "parent": parents.last()})));
-                let sent = render_object(default_input, context);
+                let about = json!({"id": id, "parent": parents.last()});
+                let sent = render_object(default_input, &about, context);
                 let object = self.render(context, id, parents, sent);
                 Ok((self.to_last_step(context, object), false))
             }
@@ -103,8 +101,7 @@ impl Collection {
             return Vec::new();
         }
         let seeded = self.seed_objects.iter().map(|seed| {
-            context.resource.replace(Arc::new(json!({"parent": parents.last()})));
-            let mut sent = render_object(seed, context);
+            let mut sent = render_object(seed, &json!({"parent": parents.last()}), context);
             let id = sent.shift_remove("id").and_then(|id| id.as_str().map(str::to_owned)).unwrap_or_default();
             let object = self.render(context, &id, parents, sent);
             (id, self.to_last_step(context, object))

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::store::{Kind, Listed, Lookup, Query, ResourceStore, StoredText, page};
@@ -70,17 +71,17 @@ impl Operation {
         !matches!(self.action, Action::Create { .. } | Action::List { .. } | Action::SetEach(..) | Action::Set(None))
     }
 
-    /// Executes the action and puts its result into `context`.
+    /// Executes the action and returns its result.
     ///
     /// # Errors
     /// The id is unknown, the parent was deleted, or a condition is not met.
-    pub(crate) fn execute(&self, context: &RequestContext<'_>, resources: &ResourceStore) -> Result<(), ApiError> {
+    pub(crate) fn execute(&self, context: &RequestContext<'_>, resources: &ResourceStore) -> Result<Found, ApiError> {
         let call = Call::new(self, context, resources);
         self.collection.check_parent(resources, &call.parents)?;
-        let found = self.result(&call)?;
-        let is_object = self.needs_id();
-        call.show(if is_object { self.collection.shown(resources, &call.id, found) } else { found });
-        Ok(())
+        let object = self.result(&call)?;
+        let object = if self.needs_id() { self.collection.shown(resources, &call.id, object) } else { object };
+        let file = if matches!(self.action, Action::File) { call.file()? } else { None };
+        Ok(Found { object: Some(object), file })
     }
 
     fn result(&self, call: &Call<'_, '_>) -> Result<Value, ApiError> {
@@ -107,15 +108,7 @@ impl Operation {
                 Ok(object.into())
             }),
             Action::Delete => call.delete(),
-            Action::File => {
-                let object = call.object()?;
-                let file = call.resources.text(&call.key.of(Kind::File), &call.id);
-                if file.is_none() && call.has_job() {
-                    return Err(collection.not_found(&call.id));
-                }
-                context.file.replace(file.map(StoredText::into_bytes));
-                Ok(object)
-            }
+            Action::File => call.object(),
             // The action has no object.
             Action::Set(None) if context.param("id").is_none() => Ok(Value::Null),
             Action::Set(None) => call.object(),
@@ -145,7 +138,28 @@ impl Operation {
     }
 }
 
+/// The result of an action.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// The object, or the page of objects.
+    pub(crate) object: Option<Value>,
+    /// The bytes of its file, which become the body of the response.
+    pub(crate) file: Option<Bytes>,
+}
+
 impl Call<'_, '_> {
+    /// Returns the file of the object, if it has one.
+    ///
+    /// # Errors
+    /// The object runs a batch job that has no results yet.
+    fn file(&self) -> Result<Option<Bytes>, ApiError> {
+        let file = self.resources.text(&self.key.of(Kind::File), &self.id);
+        if file.is_none() && self.has_job() {
+            return Err(self.collection().not_found(&self.id));
+        }
+        Ok(file.map(StoredText::into_bytes))
+    }
+
     fn delete(&self) -> Result<Value, ApiError> {
         let object = self.resources.change(&self.key, &self.id, |found, writes| {
             let (object, _) = self.found(found)?;
@@ -237,7 +251,7 @@ mod tests {
         let fixtures = Fixtures::load(None).unwrap();
         let (endpoint, _) = fixtures.find(&method, path).endpoint.unwrap();
         with_context_of(r#"{"metadata": {"a": "b"}}"#, |context| {
-            let response = endpoint.respond(None, context, state)?;
+            let (response, _) = endpoint.respond(None, context, state)?;
             let Body::Full(body) = response.body else { panic!() };
             Ok(serde_json::from_slice(&body).unwrap())
         })

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use self::example::Example;
 pub use self::limits::{LimitFamily, LimitField};
-use super::{SlotPosition, SlotValue};
+use super::{SlotPosition, SlotValue, Variables};
 use crate::core::{
     clock::{FIXED_EPOCH, Rfc3339},
     error::Field,
@@ -173,7 +173,7 @@ impl Slot {
     pub(super) fn put(
         &self,
         context: &RequestContext<'_>,
-        error: Option<&ApiError>,
+        variables: Variables<'_>,
         position: SlotPosition,
         out: &mut Vec<u8>,
     ) {
@@ -188,8 +188,8 @@ impl Slot {
             Slot::Id(alphabet, length) => quoted(out, &|out| context.random.borrow_mut().put(*alphabet, *length, out)),
             Slot::Uuid => quoted(out, &|out| context.random.borrow_mut().put_uuid(out)),
             // Borrowed: an object can be as large as a request body.
-            Slot::Resource(path) => resource(&context.resource.borrow(), path).put(position, out),
-            _ => self.value(context, error).put(position, out),
+            Slot::Resource(path) => resource(variables.object.unwrap_or(&Value::Null), path).put(position, out),
+            _ => self.value(context, variables.error).put(position, out),
         }
     }
 

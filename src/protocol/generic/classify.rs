@@ -16,7 +16,7 @@ use crate::core::{
     response::{Body, Response},
 };
 use crate::protocol::{
-    ComputedReply, Reader, TokenCounter,
+    ComputedReply, Parsed, Reader, TokenCounter,
     shape::{Placeholders, Shape, put_number},
 };
 
@@ -138,10 +138,11 @@ impl ComputedReply for Classify {
 
     fn respond(
         &self,
-        body: json::Object<'_>,
+        parsed: &Parsed<'_>,
         context: &RequestContext<'_>,
         count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
+        let body = parsed.body;
         let (inputs, labels) = (inputs(body), labels(body));
         let result = |input: &String| {
             let mut id = Vec::with_capacity(36);

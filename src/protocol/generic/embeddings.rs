@@ -30,7 +30,7 @@ use serde_json::{Map, Value};
 use self::read::{InputPaths, InputText};
 use crate::protocol::Reader;
 use crate::protocol::{
-    ComputedReply, TokenCounter,
+    ComputedReply, Parsed, TokenCounter,
     path::JsonPath,
     shape::{Placeholders, Shape, lay_out, put_items, put_number},
 };
@@ -241,10 +241,11 @@ impl ComputedReply for Embeddings {
 
     fn respond(
         &self,
-        body: json::Object<'_>,
+        parsed: &Parsed<'_>,
         context: &RequestContext<'_>,
         count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
+        let body = parsed.body;
         let (inputs, full) = (self.paths.all(body, &context.model()), self.full_dimensions(context));
         let embed = |input: &InputText<'_>| {
             let requested = self.paths.requested_dimensions(input, body).map_or(full, |(_, requested)| requested);

@@ -18,7 +18,7 @@ use crate::core::{
     response::{Body, EventKind, EventStream, Response, StreamEvent, StreamFormat},
     template::{AllowedSlots, Layout, Template},
 };
-use crate::protocol::{ComputedReply, Reader, TokenCounter};
+use crate::protocol::{ComputedReply, Parsed, Reader, TokenCounter};
 
 /// The envelope in a fixture.
 #[derive(Deserialize)]
@@ -60,10 +60,11 @@ impl ComputedReply for Lines {
 
     fn respond(
         &self,
-        body: json::Object<'_>,
+        parsed: &Parsed<'_>,
         context: &RequestContext<'_>,
         _: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
+        let body = parsed.body;
         let Some(last) = self.0.last() else { return Ok(Response::empty(StatusCode::OK)) };
         if body.get("stream").and_then(json::Value::as_bool) == Some(false) {
             return Ok(Response::ok("application/json; charset=utf-8", Body::Full(last.render(context).into())));

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::protocol::{
-    ComputedReply, Reader, TokenCounter,
+    ComputedReply, Parsed, Reader, TokenCounter,
     openai::chat::read::{list, turn},
     shape::{Placeholders, Shape, put_number},
 };
@@ -126,10 +126,11 @@ impl ComputedReply for Tokenize {
 
     fn respond(
         &self,
-        body: json::Object<'_>,
+        parsed: &Parsed<'_>,
         context: &RequestContext<'_>,
         _: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
+        let body = parsed.body;
         let encoding = Encoding::of_model(&context.model());
         let tokens = encoding.numbers(&self.text(body));
         let mut out = Vec::with_capacity(tokens.len() * 7 + 100);
@@ -176,10 +177,11 @@ impl ComputedReply for Detokenize {
 
     fn respond(
         &self,
-        body: json::Object<'_>,
+        parsed: &Parsed<'_>,
         context: &RequestContext<'_>,
         _: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
+        let body = parsed.body;
         let tokens = self.tokens(body);
         let text = Encoding::of_model(&context.model()).text(&tokens);
         let mut out = Vec::with_capacity(text.len() + 100);

@@ -107,13 +107,8 @@ impl Reader for RunsProtocol {
 
 impl LoadHistory for RunsProtocol {
     /// Loads the run, and the messages of its thread with its steps.
-    fn load(
-        &self,
-        body: json::Object<'_>,
-        context: &RequestContext<'_>,
-        store: &dyn StoredObjects,
-    ) -> Result<Option<Vec<Arc<Value>>>, ApiError> {
-        let mut run = Value::clone(&context.resource.borrow());
+    fn load(&self, parsed: &Parsed<'_>, store: &dyn StoredObjects) -> Result<Option<Vec<Arc<Value>>>, ApiError> {
+        let (body, mut run) = (parsed.body, parsed.object.clone().unwrap_or_default());
         let text = |name: &str| run[name].as_str().unwrap_or_default().to_owned();
         let (id, thread, assistant) = (text("id"), text("thread_id"), text("assistant_id"));
         match outputs(body) {

@@ -5,7 +5,7 @@ use std::{io::Write, sync::Arc};
 use serde_json::{Map, Value, json};
 
 use crate::protocol::{
-    ComputedReply, Reader, TokenCounter,
+    ComputedReply, Parsed, Reader, TokenCounter,
     envelope::{Envelope, LAYOUT, envelope_members, member},
     inputs::{Input, MAX_TEXTS, estimate},
 };
@@ -92,10 +92,11 @@ impl ComputedReply for Embeddings {
 
     fn respond(
         &self,
-        body: json::Object<'_>,
+        parsed: &Parsed<'_>,
         context: &RequestContext<'_>,
         count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
+        let body = parsed.body;
         let model = context.model();
         let full = known_dimensions(context);
         let requested = body.get("dimensions").and_then(json::Value::as_u64);
@@ -153,7 +154,11 @@ mod tests {
 
     fn respond(body: &Value, count: TokenCounter<'_>) -> (Value, Cost) {
         with_context_of(&body.to_string(), |context| {
-            let response = protocol().respond(context.members().unwrap(), context, count).unwrap();
+            let response = {
+                let protocol = protocol();
+                let parsed = Parsed::computed(&*protocol, context.members().unwrap());
+                protocol.respond(&parsed, context, count).unwrap()
+            };
             let Body::Full(text) = response.body else { panic!() };
             (serde_json::from_slice(&text).unwrap(), response.cost.unwrap())
         })

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 pub(in crate::protocol) use self::file::make as make_file;
 use self::read::ImageOptions;
 use crate::protocol::{
-    ComputedReply, Reader, TokenCounter,
+    ComputedReply, Parsed, Reader, TokenCounter,
     envelope::{Envelope, LAYOUT, envelope_members, member},
 };
 use crate::{
@@ -202,10 +202,11 @@ impl ComputedReply for Images {
 
     fn respond(
         &self,
-        body: json::Object<'_>,
+        parsed: &Parsed<'_>,
         context: &RequestContext<'_>,
         count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
+        let body = parsed.body;
         let model = context.model();
         let options = ImageOptions::read(body, &model);
         let prompt = read::prompt(body);
@@ -249,7 +250,13 @@ mod tests {
         with_context_of(&body.to_string(), |context| {
             let members = context.members().unwrap();
             protocol.reader().check(members, context).unwrap();
-            test(protocol.respond(members, context, &|text| text.chars().count().div_ceil(4) as u64).unwrap())
+            test(
+                protocol
+                    .respond(&Parsed::computed(&*protocol, members), context, &|text| {
+                        text.chars().count().div_ceil(4) as u64
+                    })
+                    .unwrap(),
+            )
         })
     }
 

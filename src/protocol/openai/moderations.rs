@@ -17,7 +17,7 @@ use crate::core::{
     response::{Body, Response},
 };
 use crate::protocol::{
-    ComputedReply, Reader, TokenCounter,
+    ComputedReply, Parsed, Reader, TokenCounter,
     envelope::{Envelope, LAYOUT, envelope_members, member},
     inputs::MAX_TEXTS,
 };
@@ -204,10 +204,11 @@ impl ComputedReply for Moderations {
 
     fn respond(
         &self,
-        body: json::Object<'_>,
+        parsed: &Parsed<'_>,
         context: &RequestContext<'_>,
         count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
+        let body = parsed.body;
         let requested = context.model_name();
         let model = if requested.is_empty() { self.model.as_str() } else { &*requested };
         let text_model = context.model().starts_with(&self.text_models);
@@ -236,7 +237,11 @@ mod tests {
         with_context_of(&body.to_string(), |context| {
             let members = context.members().unwrap();
             protocol.reader().check(members, context).unwrap();
-            let response = protocol.respond(members, context, &|text| text.chars().count().div_ceil(4) as u64).unwrap();
+            let response = protocol
+                .respond(&Parsed::computed(&*protocol, members), context, &|text| {
+                    text.chars().count().div_ceil(4) as u64
+                })
+                .unwrap();
             let Body::Full(text) = response.body else { panic!() };
             let response: Value = serde_json::from_slice(&text).unwrap();
             (response["model"].clone(), response["results"].as_array().unwrap().clone())

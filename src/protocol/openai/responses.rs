@@ -111,13 +111,8 @@ fn conversation(body: json::Object<'_>) -> Option<Cow<'_, str>> {
 struct Conversation;
 
 impl LoadHistory for Conversation {
-    fn load(
-        &self,
-        body: json::Object<'_>,
-        _: &RequestContext<'_>,
-        store: &dyn StoredObjects,
-    ) -> Result<Option<Vec<Arc<Value>>>, ApiError> {
-        let Some(id) = conversation(body) else { return Ok(None) };
+    fn load(&self, parsed: &Parsed<'_>, store: &dyn StoredObjects) -> Result<Option<Vec<Arc<Value>>>, ApiError> {
+        let Some(id) = conversation(parsed.body) else { return Ok(None) };
         if !store.may_name("conversations", &[], &id) {
             return Err(ApiError::UnknownResource { id: id.into_owned(), noun: "conversation".to_owned() });
         }

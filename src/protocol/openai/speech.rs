@@ -7,7 +7,7 @@ use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::protocol::{ComputedReply, Reader, TokenCounter};
+use crate::protocol::{ComputedReply, Parsed, Reader, TokenCounter};
 use crate::{
     core::{
         context::RequestContext,
@@ -81,10 +81,11 @@ impl ComputedReply for SpeechProtocol {
 
     fn respond(
         &self,
-        body: json::Object<'_>,
+        parsed: &Parsed<'_>,
         _: &RequestContext<'_>,
         count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
+        let body = parsed.body;
         let text = text(body);
         let speed = body.get("speed").and_then(json::Value::as_f64).unwrap_or(1.0).clamp(0.25, 4.0);
         let length = length(&text, speed);
@@ -110,7 +111,13 @@ mod tests {
         with_context_of(&body.to_string(), |context| {
             let members = context.members().unwrap();
             SpeechProtocol.check(members, context).unwrap();
-            test(SpeechProtocol.respond(members, context, &|text| text.chars().count().div_ceil(4) as u64).unwrap())
+            test(
+                SpeechProtocol
+                    .respond(&Parsed::computed(&SpeechProtocol, members), context, &|text| {
+                        text.chars().count().div_ceil(4) as u64
+                    })
+                    .unwrap(),
+            )
         })
     }
 

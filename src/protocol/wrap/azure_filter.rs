@@ -171,11 +171,11 @@ impl ComputedReply for FilteredImages {
 
     fn respond(
         &self,
-        body: json::Object<'_>,
+        parsed: &Parsed<'_>,
         context: &RequestContext<'_>,
         count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
-        let response = self.inner.respond(body, context, count)?;
+        let response = self.inner.respond(parsed, context, count)?;
         let Body::Full(bytes) = &response.body else { return Ok(response) };
         let mut images: Value = serde_json::from_slice(bytes).unwrap_or_default();
         for image in images["data"].as_array_mut().into_iter().flatten() {

@@ -54,11 +54,11 @@ impl ComputedReply for InvokeComputed {
 
     fn respond(
         &self,
-        body: json::Object<'_>,
+        parsed: &Parsed<'_>,
         context: &RequestContext<'_>,
         count: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
-        let mut response = self.0.respond(body, context, count)?;
+        let mut response = self.0.respond(parsed, context, count)?;
         let Cost { input, output } = response.cost.unwrap_or_default();
         response.headers.extend(cost_headers([input, output, 0]));
         Ok(response)

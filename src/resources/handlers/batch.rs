@@ -179,7 +179,7 @@ impl Batch {
         let changes = match Status::of(batch)? {
             Status::Validating => started(now, 1),
             Status::InProgress => with_members(finalizing(now), json!({"request_counts": request_counts(1, 1, 0)})),
-            Status::Finalizing => completed(now, &[Some(self.file.output_id.render(context)), None]),
+            Status::Finalizing => completed(now, &[Some(self.file.output_id.render(batch, context)), None]),
             Status::Cancelling => cancelled(now),
         };
         Some(with_members(batch.clone(), changes))

@@ -3,8 +3,6 @@
 //!
 //! A batch that was never created runs no job: it ends as if it had one request that succeeds.
 
-use std::sync::Arc;
-
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -150,12 +148,11 @@ impl MessageBatch {
 
     /// Returns the members of a batch that change when it ends.
     fn ended(&self, batch: &Value, counts: &Value, context: &RequestContext<'_>) -> Value {
-        context.resource.replace(Arc::new(batch.clone()));
         json!({
             "processing_status": "ended",
             "request_counts": counts,
             "ended_at": Rfc3339(context.now).to_string(),
-            "results_url": self.results_url.render(context),
+            "results_url": self.results_url.render(batch, context),
         })
     }
 }

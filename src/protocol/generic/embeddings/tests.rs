@@ -24,7 +24,11 @@ fn protocol() -> Box<dyn ComputedReply> {
 
 fn respond(body: &Value) -> Value {
     with_context_of(&body.to_string(), |context| {
-        let response = protocol().respond(context.members().unwrap(), context, &|text| text.len() as u64).unwrap();
+        let response = {
+            let protocol = protocol();
+            let parsed = Parsed::computed(&*protocol, context.members().unwrap());
+            protocol.respond(&parsed, context, &|text| text.len() as u64).unwrap()
+        };
         let Body::Full(text) = response.body else { panic!() };
         serde_json::from_slice(&text).unwrap()
     })

@@ -14,7 +14,7 @@ use crate::{
         response::{Body, Response},
     },
     media::plain_image::{Format, Image},
-    protocol::{ComputedReply, Reader, TokenCounter},
+    protocol::{ComputedReply, Parsed, Reader, TokenCounter},
 };
 
 /// Creates the protocol; see [`crate::protocol::MakeComputedReply`].
@@ -55,12 +55,7 @@ impl ComputedReply for File {
         self
     }
 
-    fn respond(
-        &self,
-        _: json::Object<'_>,
-        context: &RequestContext<'_>,
-        _: TokenCounter<'_>,
-    ) -> Result<Response, ApiError> {
+    fn respond(&self, _: &Parsed<'_>, context: &RequestContext<'_>, _: TokenCounter<'_>) -> Result<Response, ApiError> {
         let id = context.param("image").unwrap_or_default();
         let image =
             parse(id).ok_or_else(|| ApiError::UnknownResource { id: id.to_owned(), noun: "image".to_owned() })?;

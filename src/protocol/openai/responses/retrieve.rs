@@ -22,7 +22,7 @@ use crate::{
         response::{self, Body, Response, StreamFormat, WrittenEvents},
         template::{Layout, query},
     },
-    protocol::{ComputedReply, Reader, ResponseOptions, TokenCounter, events::Events},
+    protocol::{ComputedReply, Parsed, Reader, ResponseOptions, TokenCounter, events::Events},
 };
 
 /// Creates the protocol; see [`crate::protocol::MakeComputedReply`].
@@ -52,11 +52,11 @@ impl ComputedReply for Retrieve {
 
     fn respond(
         &self,
-        _: json::Object<'_>,
+        parsed: &Parsed<'_>,
         context: &RequestContext<'_>,
         _: TokenCounter<'_>,
     ) -> Result<Response, ApiError> {
-        let found = Arc::clone(&context.resource.borrow());
+        let found = parsed.object.as_ref().unwrap_or(&Value::Null);
         let parameter = |name: &str| query(context.request.query, name);
         if parameter("stream").as_deref() != Some("true") {
             return Ok(json_response(Layout { indent: 2, newline: false }.write(&found["answer"])));
@@ -66,7 +66,7 @@ impl ComputedReply for Retrieve {
         let from = seen.map_or(0, |seen| seen.saturating_add(1));
         let is_padded = parameter("include_obfuscation").as_deref() != Some("false");
         let random = is_padded.then(|| context.random.borrow().clone());
-        let list = events(&found, random).skip(from);
+        let list = events(found, random).skip(from);
         let events = Body::Stream(response::EventStream::new(list, StreamFormat::Named));
         Ok(Response::ok("text/event-stream; charset=utf-8", events))
     }

@@ -1,7 +1,5 @@
 //! The errors of a batch for the problems of its lines.
 
-use std::sync::Arc;
-
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -56,7 +54,7 @@ impl ProblemTexts {
             ProblemKind::Lost => &self.lost,
         };
         let Problem { line, param, .. } = problem;
-        context.resource.replace(Arc::new(json!({"param": param})));
-        json!({"code": code, "message": message.render(context), "param": param, "line": line})
+        let about = json!({"param": param});
+        json!({"code": code, "message": message.render(&about, context), "param": param, "line": line})
     }
 }
