@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::{
     attempts::{Arrived, Attempt, AttemptEnd, CallName, Continued, Failure, is_about_call},
-    journal::{End, Head, Opened, PackedEntry},
+    journal::{End, Head, Opened, PackedEntry, Pieces},
     metrics::{ClosedRequest, Labels, Name, Tokens},
     outcome::{Outcome, Phase},
     scope::ScopeState,
@@ -28,9 +28,6 @@ use crate::{
     traffic::{capacity::Permit, fault::Plan, limit::Reservation},
 };
 
-/// Number of bytes that most streams have at least.
-const USUAL_STREAM: usize = 1 << 10;
-
 /// The open record of one request. The edge reports to it what was sent, and closes it with [`end`](Receipt::end).
 /// Dropped before that, it records that the client has left, or that the server stopped.
 pub struct Receipt {
@@ -41,10 +38,8 @@ pub struct Receipt {
     attempt: Attempt,
     started: Instant,
     entry: Option<Arc<PackedEntry>>,
-    /// True if the kept body is framed in HTTP chunks.
-    is_framed: bool,
     /// The start of a stream's body, for the journal.
-    kept: Vec<u8>,
+    pieces: Pieces,
     /// The id that the client got in the head. It is set while the body can still fail.
     pub(super) request_id: Option<HeaderValue>,
     /// The request's reservation in its limits.
@@ -129,8 +124,7 @@ impl Receipt {
             attempt,
             started: context.started,
             entry,
-            is_framed: false,
-            kept: Vec::new(),
+            pieces: Pieces::default(),
             request_id: None,
             reservation: None,
             permit: None,
@@ -274,20 +268,15 @@ impl Receipt {
 
     /// Keeps the start of a stream's body for the journal.
     pub fn keep(&mut self, bytes: &[u8]) {
-        let rest = self.scope.records.journal.spec().body.saturating_sub(self.kept.len());
-        if self.entry.is_some() && rest > 0 {
-            if self.kept.is_empty() {
-                self.kept.reserve(rest.min(USUAL_STREAM));
-            }
-            self.kept.extend_from_slice(&bytes[..bytes.len().min(rest)]);
+        if self.entry.is_some() {
+            self.pieces.push(bytes, self.scope.records.journal.spec().body);
         }
     }
 
     /// Keeps the start of a stream's body that is framed in HTTP chunks.
     pub fn keep_chunks(&mut self, chunks: &[u8]) {
-        if !chunks.is_empty() {
-            self.is_framed = true;
-            self.keep(chunks);
+        if self.entry.is_some() {
+            self.pieces.push_chunks(chunks, self.scope.records.journal.spec().body);
         }
     }
 
@@ -370,9 +359,8 @@ impl Receipt {
             first_token: sent.first_token,
             intended_end: sent.intended_end,
             end: now,
-            is_framed: self.is_framed,
         };
-        self.scope.records.journal.close(&entry, end, &self.kept, self.labels.route());
+        self.scope.records.journal.close(&entry, end, self.pieces.packed(), self.labels.route());
         match self.scope.records.access_log {
             AccessLog::Off => {}
             format => entry.read().line().write(format),
