@@ -68,8 +68,8 @@ impl ResourceStore {
     /// Stores a text, in place of one with the same id.
     pub fn put_text(&self, key: &ResourceKey, id: &str, text: StoredText) {
         // Dropped after the lock.
-        let mut freed = Vec::new();
-        self.tables().put(key, id, text, &mut freed);
+        let freed = self.tables().put(key, id, text);
+        drop(freed);
     }
 
     /// Looks an id up and parses its object.

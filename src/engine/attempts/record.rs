@@ -1,6 +1,6 @@
 //! The record of the calls with one key: one call if the key is a name, else those whose requests are alike.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use smallvec::SmallVec;
 
@@ -38,7 +38,7 @@ pub(super) struct Record {
     /// The calls that are open or wait. In sequence there is one at most.
     pub(super) calls: SmallVec<[Call; 1]>,
     /// The failures that were continued in sequence.
-    past: SmallVec<[Past; 1]>,
+    past: VecDeque<Past>,
     /// Number of requests whose response has not ended.
     pub(super) open: u32,
     /// Time of the last request or end.
@@ -177,9 +177,9 @@ impl Record {
         let call = &mut self.calls[at];
         if let Some(ended) = call.ended.filter(|_| is_inferred) {
             if self.past.len() >= MAX_ALIKE {
-                self.past.remove(0);
+                self.past.pop_front();
             }
-            self.past.push(Past { call: call.number, connection: call.connection, ended });
+            self.past.push_back(Past { call: call.number, connection: call.connection, ended });
         }
         call.next(arrival.at, arrival.connection)
     }

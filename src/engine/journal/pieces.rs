@@ -5,6 +5,8 @@
 
 /// Number of bytes that are compared at once.
 const WORD: usize = 16;
+/// Number of hexadecimal digits of the longest chunk.
+const MAX_DIGITS: usize = 8;
 /// Number of bytes that most streams need at least.
 const USUAL: usize = 1 << 10;
 
@@ -77,15 +79,18 @@ pub(super) fn unpack(mut packed: &[u8]) -> Vec<u8> {
 
 /// Returns the length of a chunk that is not the last, and what follows its first line.
 fn chunk_length(chunks: &[u8]) -> Option<(usize, &[u8])> {
-    let digits = chunks.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let length = usize::from_str_radix(std::str::from_utf8(&chunks[..digits]).ok()?, 16).ok()?;
-    Some((length, chunks.get(digits + 2..)?)).filter(|(length, _)| *length > 0)
+    let digits = chunks.iter().map_while(|byte| char::from(*byte).to_digit(16));
+    let (count, length) =
+        digits.take(MAX_DIGITS).fold((0, 0), |(count, length), digit| (count + 1, length * 16 + digit as usize));
+    Some((length, chunks.get(count + 2..)?)).filter(|(length, _)| *length > 0)
 }
 
 /// Returns the number of bytes at the start of both.
 fn common_start(one: &[u8], other: &[u8]) -> usize {
+    // As numbers: a comparison of arrays is a call.
     let words = one.as_chunks::<WORD>().0.iter().zip(other.as_chunks::<WORD>().0);
-    let start = words.take_while(|(one, other)| one == other).count() * WORD;
+    let same = |(one, other): &(&[u8; WORD], &[u8; WORD])| u128::from_ne_bytes(**one) == u128::from_ne_bytes(**other);
+    let start = words.take_while(same).count() * WORD;
     start + one[start..].iter().zip(&other[start..]).take_while(|(one, other)| one == other).count()
 }
 

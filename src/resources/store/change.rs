@@ -100,7 +100,7 @@ impl ResourceStore {
         }
         for Write { key, id, action } in writes {
             match action {
-                WriteAction::Put(text) => tables.put(&key, &id, text, &mut freed),
+                WriteAction::Put(text) => freed.extend(tables.put(&key, &id, text)),
                 WriteAction::Delete => {
                     tables.deleted.insert(&key, &id);
                     freed.extend(tables.remove(&key, &id));

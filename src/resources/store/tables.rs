@@ -64,14 +64,15 @@ impl Tables {
         }
     }
 
-    /// Stores a text in place of one with the same key and id, and evicts the oldest ones at either bound. What it
-    /// removes goes to `freed`, so that the caller drops it without the lock.
-    pub(super) fn put(&mut self, key: &ResourceKey, id: &str, text: StoredText, freed: &mut Vec<Entry>) {
+    /// Stores a text in place of one with the same key and id, and evicts the oldest ones at either bound. Returns what
+    /// it removes: the caller drops it without the lock.
+    pub(super) fn put(&mut self, key: &ResourceKey, id: &str, text: StoredText) -> Vec<Entry> {
+        let mut freed = Vec::new();
         if !key.kind().is_internal() {
             self.deleted.remove(key, id);
             freed.extend(self.objects.put(key, id, text));
             freed.extend(std::iter::from_fn(|| self.objects.evict()));
-            return;
+            return freed;
         }
         let replaced = self.records.put(key, id, text);
         if replaced.is_none() && key.kind().retains_object() {
@@ -82,6 +83,7 @@ impl Tables {
             self.release_object(&evicted.key, &evicted.id);
             freed.push(evicted);
         }
+        freed
     }
 
     /// Removes a text without a tombstone.
@@ -106,7 +108,7 @@ mod tests {
     use super::*;
 
     fn put(tables: &mut Tables, key: &ResourceKey, id: impl ToString, bytes: usize) {
-        tables.put(key, &id.to_string(), vec![b'1'; bytes].into(), &mut Vec::new());
+        tables.put(key, &id.to_string(), vec![b'1'; bytes].into());
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl Session for RealtimeSession {
                 update["type"] = "transcription".into();
                 self.update(update)
             }
-            "input_audio_buffer.append" => self.append(&string("audio"), &mut interrupts),
+            "input_audio_buffer.append" => self.append(&string("audio")).map(|stops| interrupts = stops),
             "input_audio_buffer.commit" => self.commit_all(),
             "input_audio_buffer.clear" => {
                 self.detector.take();

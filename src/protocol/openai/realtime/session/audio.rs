@@ -13,13 +13,14 @@ use super::{
 const MIN_COMMIT: u64 = 100;
 
 impl RealtimeSession {
-    /// Adds audio. With turn detection, a turn of the user may end in it. Sets `stops` if it interrupts the active
+    /// Adds audio. With turn detection, a turn of the user may end in it. Returns true if it interrupts the active
     /// response.
-    pub(super) fn append(&mut self, audio: &str, stops: &mut bool) -> Result<(), Box<SessionError>> {
+    pub(super) fn append(&mut self, audio: &str) -> Result<bool, Box<SessionError>> {
         let Ok(audio) = STANDARD.decode(audio) else {
             let message = "Invalid 'audio'. Expected base64-encoded audio bytes.".to_owned();
             return Err(SessionError::new("invalid_value", message, Some("audio")));
         };
+        let mut interrupts = false;
         for speech in self.detector.push(&audio, &self.settings.get("audio.input")) {
             match speech {
                 SpeechEvent::Started { at } => {
@@ -28,7 +29,7 @@ impl RealtimeSession {
                     self.speaking = Some(item_id);
                     if self.active.is_some() && self.is_on("interrupt_response") {
                         self.cancel_active("turn_detected");
-                        *stops = true;
+                        interrupts = true;
                     }
                 }
                 SpeechEvent::Stopped { at, lasted } => {
@@ -43,7 +44,7 @@ impl RealtimeSession {
                 }
             }
         }
-        Ok(())
+        Ok(interrupts)
     }
 
     /// Returns true unless turn detection disables this automatic step.
