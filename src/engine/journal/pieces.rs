@@ -5,8 +5,8 @@
 
 /// Number of bytes that are compared at once.
 const WORD: usize = 16;
-/// Number of hexadecimal digits of the longest chunk.
-const MAX_DIGITS: usize = 8;
+/// Number of hexadecimal digits that are read of a length.
+const LENGTH_DIGITS: usize = 8;
 /// Number of bytes that most streams need at least.
 const USUAL: usize = 1 << 10;
 
@@ -81,7 +81,7 @@ pub(super) fn unpack(mut packed: &[u8]) -> Vec<u8> {
 fn chunk_length(chunks: &[u8]) -> Option<(usize, &[u8])> {
     let digits = chunks.iter().map_while(|byte| char::from(*byte).to_digit(16));
     let (count, length) =
-        digits.take(MAX_DIGITS).fold((0, 0), |(count, length), digit| (count + 1, length * 16 + digit as usize));
+        digits.take(LENGTH_DIGITS).fold((0, 0), |(count, length), digit| (count + 1, length * 16 + digit as usize));
     Some((length, chunks.get(count + 2..)?)).filter(|(length, _)| *length > 0)
 }
 
