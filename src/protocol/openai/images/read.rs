@@ -108,7 +108,7 @@ impl ImageOptions {
     }
 }
 
-/// See [`super::ComputedReply::check`].
+/// See [`crate::protocol::Reader::check`].
 pub(super) fn check(body: json::Object<'_>, model: &str) -> Result<(), ApiError> {
     let given = |name: &str| body.get(name).filter(|value| value.kind() != Kind::Null);
     if is_newer(model) && given("response_format").is_some() {
