@@ -6,7 +6,6 @@ mod entry;
 mod file;
 mod heads;
 mod packed;
-mod pieces;
 mod shards;
 mod show;
 
@@ -19,12 +18,9 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+pub(super) use self::entry::{End, Head, Opened};
 use self::shards::Shards;
 pub use self::{entry::Entry, file::JournalFile, packed::PackedEntry};
-pub(super) use self::{
-    entry::{End, Head, Opened},
-    pieces::Pieces,
-};
 use crate::{
     config::JournalSpec,
     core::response::{Body, Response},

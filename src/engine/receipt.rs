@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::{
     attempts::{Arrived, Attempt, AttemptEnd, CallName, Continued, Failure, is_about_call},
-    journal::{End, Head, Opened, PackedEntry, Pieces},
+    journal::{End, Head, Opened, PackedEntry},
     metrics::{ClosedRequest, Labels, Name, Tokens},
     outcome::{Outcome, Phase},
     scope::ScopeState,
@@ -28,6 +28,9 @@ use crate::{
     traffic::{capacity::Permit, fault::Plan, limit::Reservation},
 };
 
+/// Number of bytes that most streams have at least.
+const USUAL_STREAM: usize = 1 << 10;
+
 /// The open record of one request. The edge reports to it what was sent, and closes it with [`end`](Receipt::end).
 /// Dropped before that, it records that the client has left, or that the server stopped.
 pub struct Receipt {
@@ -38,8 +41,10 @@ pub struct Receipt {
     attempt: Attempt,
     started: Instant,
     entry: Option<Arc<PackedEntry>>,
+    /// True if the kept body is framed in HTTP chunks.
+    is_framed: bool,
     /// The start of a stream's body, for the journal.
-    pieces: Pieces,
+    kept: Vec<u8>,
     /// The id that the client got in the head. It is set while the body can still fail.
     pub(super) request_id: Option<HeaderValue>,
     /// The request's reservation in its limits.
@@ -124,7 +129,8 @@ impl Receipt {
             attempt,
             started: context.started,
             entry,
-            pieces: Pieces::default(),
+            is_framed: false,
+            kept: Vec::new(),
             request_id: None,
             reservation: None,
             permit: None,
@@ -268,15 +274,20 @@ impl Receipt {
 
     /// Keeps the start of a stream's body for the journal.
     pub fn keep(&mut self, bytes: &[u8]) {
-        if self.entry.is_some() {
-            self.pieces.push(bytes, self.scope.records.journal.spec().body);
+        let rest = self.scope.records.journal.spec().body.saturating_sub(self.kept.len());
+        if self.entry.is_some() && rest > 0 {
+            if self.kept.is_empty() {
+                self.kept.reserve(rest.min(USUAL_STREAM));
+            }
+            self.kept.extend_from_slice(&bytes[..bytes.len().min(rest)]);
         }
     }
 
     /// Keeps the start of a stream's body that is framed in HTTP chunks.
     pub fn keep_chunks(&mut self, chunks: &[u8]) {
-        if self.entry.is_some() {
-            self.pieces.push_chunks(chunks, self.scope.records.journal.spec().body);
+        if !chunks.is_empty() {
+            self.is_framed = true;
+            self.keep(chunks);
         }
     }
 
@@ -359,8 +370,9 @@ impl Receipt {
             first_token: sent.first_token,
             intended_end: sent.intended_end,
             end: now,
+            is_framed: self.is_framed,
         };
-        self.scope.records.journal.close(&entry, end, self.pieces.packed(), self.labels.route());
+        self.scope.records.journal.close(&entry, end, &self.kept, self.labels.route());
         match self.scope.records.access_log {
             AccessLog::Off => {}
             format => entry.read().line().write(format),

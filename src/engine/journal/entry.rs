@@ -70,6 +70,8 @@ pub(in crate::engine) struct End {
     pub(in crate::engine) first_token: Option<Duration>,
     pub(in crate::engine) intended_end: Option<Duration>,
     pub(in crate::engine) end: Duration,
+    /// True if the kept body is framed in HTTP chunks.
+    pub(in crate::engine) is_framed: bool,
 }
 
 /// The texts of a request beside its headers and its body.

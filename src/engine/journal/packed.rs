@@ -266,10 +266,11 @@ impl PackedEntry {
             first_token: None,
             intended_end: None,
             end: content.facts.started.elapsed(),
+            is_framed: false,
         }
     }
 
-    /// Sets the end, with the packed start of a stream's body. Returns the memory that the entry takes; `None` if it had an end.
+    /// Sets the end, with the start of a stream's body. Returns the memory that the entry takes; `None` if it had an end.
     pub(super) fn close(
         &self,
         mut end: End,

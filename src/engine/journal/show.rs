@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::{Entry, entry::End, pieces};
+use super::{Entry, entry::End};
 use crate::{
     core::{
         limit_status::{LimitExceeded, LimitStatus, LimitStatuses, Reason, Unit},
@@ -177,10 +177,11 @@ impl Entry {
 
     /// Returns the kept part of the response's body, and the length of the whole.
     fn response_body(&self) -> Option<(Cow<'_, [u8]>, u64)> {
-        let (head, body) = (self.head()?, &self.response_body[..]);
-        match (head.full_length, self.end()) {
+        let (head, end, body) = (self.head()?, self.end(), &self.response_body[..]);
+        match (head.full_length, end) {
             (Some(length), _) => Some((Cow::Borrowed(body), length)),
-            (None, Some(End { bytes, .. })) if !body.is_empty() => Some((pieces::unpack(body).into(), *bytes)),
+            (None, Some(End { bytes, is_framed: true, .. })) => Some((unframed(body).into(), *bytes)),
+            (None, Some(End { bytes, .. })) if !body.is_empty() => Some((Cow::Borrowed(body), *bytes)),
             _ => None,
         }
     }
@@ -316,4 +317,17 @@ pub(super) fn show_limits(limits: &LimitStatuses) -> Value {
 /// Returns a time in milliseconds, to the microsecond.
 fn millis(time: Duration) -> Value {
     Value::from(time.as_micros() as f64 / 1000.0)
+}
+
+/// Returns the content of HTTP chunks, the last of which may be cut off.
+fn unframed(mut chunks: &[u8]) -> Vec<u8> {
+    let mut content = Vec::with_capacity(chunks.len());
+    while let Some(line) = chunks.windows(2).position(|end| end == b"\r\n") {
+        let length = std::str::from_utf8(&chunks[..line]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
+        let Some(length) = length.filter(|length| *length > 0) else { break };
+        let rest = &chunks[line + 2..];
+        content.extend_from_slice(&rest[..length.min(rest.len())]);
+        chunks = rest.get(length + 2..).unwrap_or_default();
+    }
+    content
 }
