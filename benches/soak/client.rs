@@ -127,7 +127,7 @@ impl Client {
             let key = self.counts.next_key();
             if key < self.keys {
                 self.limited(key).await;
-            } else if key - self.keys < FAULT_KEYS.min(self.keys) {
+            } else if key - self.keys < FAULT_KEYS {
                 let headers = format!("authorization: Bearer sk-fault-{key}\r\nx-fake-openai: 429x1\r\n");
                 self.expect(&[429], "POST /v1/chat/completions", &headers, HELLO).await;
             } else {

@@ -30,9 +30,8 @@ use growth::Growth;
 use server::{Sample, Server};
 use table::Table;
 
-/// Share of the requests, or of the time, after which memory may no longer grow. The tables of 100,000 callers that come
-/// once need the space for evictions after 25 to 32 million requests.
-const WARM_UP: f64 = 0.5;
+/// Share of the requests, or of the time, after which memory may no longer grow.
+const WARM_UP: f64 = 0.1;
 /// Growth that is allowed after the warm-up, in MiB an hour.
 const ALLOWED: f64 = 1.0;
 /// Time between two reloads.
