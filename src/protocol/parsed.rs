@@ -34,11 +34,12 @@ pub struct Parsed<'r> {
     pub store: Option<bool>,
     /// The stored objects that the request continues.
     pub history: History<'r>,
-    /// The object that the endpoint's operation has found or created for the request.
-    pub object: Option<Value>,
     /// These objects, once they are loaded: the oldest first.
     pub(super) earlier: Vec<Arc<Value>>,
-    pub(super) prompt: OnceCell<Prompt>,
+    /// The object that the endpoint's operation has found or created for the request.
+    pub object: Option<Value>,
+    /// Boxed: most requests do without it.
+    pub(super) prompt: OnceCell<Box<Prompt>>,
 }
 
 /// The parts of a request that are read on demand.
@@ -204,7 +205,7 @@ impl<'r> Parsed<'r> {
 
     /// Returns the prompt, parsed at the first call.
     pub fn prompt(&self, context: &RequestContext<'_>) -> &Prompt {
-        self.prompt.get_or_init(|| self.reader.prompt(self.body, context, &self.earlier))
+        self.prompt.get_or_init(|| Box::new(self.reader.prompt(self.body, context, &self.earlier)))
     }
 
     /// Estimates the tokens that limits reserve before there is a reply.

@@ -213,6 +213,7 @@ mod tests {
             json!({"tool_choice": {"type": "any"}}),
             json!({"stop_sequences": []}),
             json!({"output_config": {}}),
+            json!({"of_next_year": 1}),
         ] {
             assert!(!plain(&members), "{members}");
         }

@@ -125,8 +125,12 @@ mod tests {
         let plain =
             |body: Value| ready_made(json::Document::read(body.to_string().as_bytes()).unwrap().members()).allows(10);
         assert!(plain(json!({"max_tokens": 10, "thinking": {"type": "disabled"}, "stop_sequences": null})));
-        for body in [json!({"max_tokens": 9}), json!({"thinking": {"type": "enabled"}}), json!({"tool_choice": "NONE"})]
-        {
+        for body in [
+            json!({"max_tokens": 9}),
+            json!({"thinking": {"type": "enabled"}}),
+            json!({"tool_choice": "NONE"}),
+            json!({"of_next_year": 1}),
+        ] {
             assert!(!plain(body.clone()), "{body}");
         }
     }

@@ -313,6 +313,7 @@ mod tests {
             json!({"responseMimeType": "application/json"}),
             json!({"response_schema": {}}),
             json!({"thinkingConfig": {}}),
+            json!({"ofNextYear": 1}),
         ] {
             assert!(!plain(&config), "{config}");
         }

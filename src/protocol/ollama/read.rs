@@ -148,6 +148,7 @@ mod tests {
             (json!({"options": {"stop": "x"}}), false),
             (json!({"format": "json"}), false),
             (json!({"think": true}), false),
+            (json!({"of_next_year": 1}), false),
         ] {
             assert_eq!(with(&body, ready_made).allows(10), plain, "{body}");
         }

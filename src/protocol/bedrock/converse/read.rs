@@ -190,6 +190,8 @@ mod tests {
             json!({"inferenceConfig": {"stopSequences": ["a"]}}),
             json!({"toolConfig": {"toolChoice": {"any": {}}}}),
             json!({"additionalModelRequestFields": {"thinking": {}}}),
+            json!({"of_next_year": 1}),
+            json!({"inferenceConfig": {"of_next_year": 1}}),
         ] {
             assert!(!plain(&members), "{members}");
         }

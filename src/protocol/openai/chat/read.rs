@@ -14,9 +14,7 @@ use crate::{
 };
 
 /// Members whose values never change a reply that is the same for all requests: sampling, and notes about the request.
-const IGNORED: [&[u8]; 27] = [
-    b"messages",
-    b"model",
+const IGNORED: [&[u8]; 22] = [
     b"temperature",
     b"top_p",
     b"tools",
@@ -31,9 +29,6 @@ const IGNORED: [&[u8]; 27] = [
     b"prompt_cache_key",
     b"prompt_cache_retention",
     b"verbosity",
-    b"service_tier",
-    b"stream",
-    b"stream_options",
     // Of other hosts and engines.
     b"top_k",
     b"min_p",
@@ -248,6 +243,27 @@ mod tests {
 
     use super::*;
     use crate::core::json;
+
+    #[test]
+    fn only_members_that_are_known_not_to_matter_allow_a_ready_made_reply() {
+        let read = |body: &Value| options(json::Document::read(body.to_string().as_bytes()).unwrap().members()).1;
+        for (members, allowed) in [
+            (json!({"model": "m", "messages": [], "stream": true, "stream_options": {}, "temperature": 0}), true),
+            (json!({"tools": [], "tool_choice": "auto", "n": 1, "logprobs": false, "service_tier": "flex"}), true),
+            (json!({"max_tokens": 12, "max_completion_tokens": null, "stop": null, "user": "u"}), true),
+            (json!({"max_tokens": 11}), false),
+            (json!({"max_completion_tokens": 11, "max_tokens": 99}), false),
+            (json!({"n": 2}), false),
+            (json!({"tool_choice": "required"}), false),
+            (json!({"logprobs": true}), false),
+            (json!({"stop": "x"}), false),
+            (json!({"store": true}), false),
+            (json!({"audio": {"format": "mp3"}}), false),
+            (json!({"of_next_year": 1}), false),
+        ] {
+            assert_eq!(read(&members).allows(12), allowed, "{members}");
+        }
+    }
 
     #[test]
     fn reserved_tokens_match_recordings_with_and_without_a_built_prompt() {

@@ -203,6 +203,7 @@ mod tests {
             (json!({"prompt": "a", "n": 2}), false),
             (json!({"prompt": "a", "best_of": 2}), false),
             (json!({"prompt": "a", "echo": true}), false),
+            (json!({"prompt": "a", "of_next_year": 1}), false),
         ] {
             assert_eq!(with(&body, ready_made).allows(12), plain, "{body}");
         }

@@ -308,6 +308,7 @@ mod tests {
             json!({"reasoning": {}}),
             json!({"background": true}),
             json!({"include": ["reasoning.encrypted_content"]}),
+            json!({"of_next_year": 1}),
         ] {
             assert!(!plain(&members), "{members}");
         }
