@@ -46,7 +46,7 @@ impl Engine {
         let plan = self.plan(route, context, scope, &requested.faults);
         self.decide(&plan, route, context)?;
         self.validate(route, context)?;
-        let (response, _) = self.generate(route, context, scope, &plan)?;
+        let response = self.generate(route, context, scope, &plan)?.response;
         match response.body {
             Body::Full(_) => Ok(response),
             _ => Err(ApiError::BrokenRule {

@@ -2,8 +2,6 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use serde_json::Value;
-
 use super::{
     faults::{FaultConfig, PlannedError, Requested, StreamError, planned_error, planned_error_for_full_body},
     journal::Journal,
@@ -25,7 +23,7 @@ use crate::{
         request::{Request, RequestBody},
         response::{Body, Response},
     },
-    fixtures::{Endpoint, Fixtures},
+    fixtures::{Endpoint, EndpointResponse, Fixtures},
     traffic::{
         access::Access,
         capacity::{Load, QueueFull},
@@ -57,9 +55,6 @@ pub struct Engine {
     /// The checks of the report.
     pub(super) checks: Checks,
 }
-
-/// A response, and the object that it is about.
-type Answer = (Response, Option<Value>);
 
 impl Engine {
     /// Creates an engine with these fixtures, limits, latency and journal; `config` holds the rest.
@@ -117,10 +112,11 @@ impl Engine {
             &rewritten
         };
         let document = request.document();
-        let prepared = self.prepare(request, &document, path_faults, self.seeds.next());
-        let Prepared { mut context, provider, file, route } = prepared;
+        // Used in place: to move it would copy a kilobyte.
+        let mut prepared = self.prepare(request, &document, path_faults, self.seeds.next());
+        let Prepared { context, provider, file, route } = &mut prepared;
 
-        let requested = self.requested(route.as_ref().ok(), &context);
+        let requested = self.requested(route.as_ref().ok(), context);
         let scope_name = requested.as_ref().ok().and_then(|requested| requested.scope.as_deref());
         let scope = self.scopes.get_or_create(scope_name);
         let shown_path = match &route {
@@ -129,33 +125,33 @@ impl Engine {
             Err(_) => self.fixtures.path_without_secrets(sent_path),
         };
         let call = requested.as_ref().ok().and_then(|requested| requested.call.as_deref());
-        let mut receipt = Receipt::open(&scope, &context, &shown_path, file, call);
+        let mut receipt = Receipt::open(&scope, context, &shown_path, file, call);
         let (endpoint, plan, result) = match route {
-            Err(error) => (None, Plan::default(), Err(error)),
-            Ok(mut route) => {
-                let (plan, result) = self.respond(&mut route, requested, &scope, &mut context, &mut receipt).await;
+            Err(error) => (None, Plan::default(), Err(error.clone())),
+            Ok(route) => {
+                let (plan, result) = self.respond(route, requested, &scope, context, &mut receipt).await;
                 (Some(route.endpoint), plan, result)
             }
         };
-        let timing =
-            self.response_timing(endpoint, &plan, &context, result.as_ref().ok().map(|(response, _)| response));
+        let response = result.as_ref().ok().map(|responded| &responded.response);
+        let timing = self.response_timing(endpoint, &plan, context, response);
         context.decisions.intended = timing.before_head;
         let (mut response, error) = match (result, endpoint) {
-            (Ok((mut response, object)), Some(endpoint)) => {
-                provider.add_headers(endpoint, &context, object.as_ref(), &mut response);
+            (Ok(EndpointResponse { mut response, object }), Some(endpoint)) => {
+                provider.add_headers(endpoint, context, object.as_ref(), &mut response);
                 (response, None)
             }
-            (Ok((response, _)), None) => (response, None),
-            (Err(error), _) => (provider.error_response(endpoint, &context, &error), Some(error)),
+            (Ok(EndpointResponse { response, .. }), None) => (response, None),
+            (Err(error), _) => (provider.error_response(endpoint, context, &error), Some(error)),
         };
         if self.server_timing {
-            response.headers.push(server_timing(&context));
+            response.headers.push(server_timing(context));
         }
         let is_stream = matches!(response.body, Body::Stream(_));
         let mut stream_error = None;
         if !plan.is_empty() || timing.has_delay() {
             stream_error = StreamError::of(&plan, &response);
-            let error = stream_error.as_ref().map(|error| provider.in_band(endpoint, &context, error.named()));
+            let error = stream_error.as_ref().map(|error| provider.in_band(endpoint, context, error.named()));
             response = plan.disrupt(timing.apply(plan.corrupt(response, error)));
         }
         if !matches!(response.body, Body::Full(_)) {
@@ -163,7 +159,7 @@ impl Engine {
             receipt.request_id = id.map(|(_, value)| value.clone());
         }
         let error = error.as_ref().or_else(|| stream_error.as_ref()?.named());
-        receipt.respond(&response, error, is_stream, &context, &plan, file);
+        receipt.respond(&response, error, is_stream, context, &plan, file);
         (response, receipt)
     }
 
@@ -175,7 +171,7 @@ impl Engine {
         scope: &Arc<ScopeState>,
         context: &mut RequestContext<'a>,
         receipt: &mut Receipt,
-    ) -> (Plan, Result<Answer, ApiError>) {
+    ) -> (Plan, Result<EndpointResponse, ApiError>) {
         let requested =
             self.admit(route, scope, context).await.and_then(|LimitDecision { limit_statuses, reservation }| {
                 context.decisions.limit_statuses = limit_statuses;
@@ -200,7 +196,7 @@ impl Engine {
         scope: &Arc<ScopeState>,
         context: &mut RequestContext<'a>,
         receipt: &mut Receipt,
-    ) -> Result<Answer, ApiError> {
+    ) -> Result<EndpointResponse, ApiError> {
         self.decide(plan, route, context)?;
         self.validate(route, context)?;
         if let Some(capacity) = self.timing.capacity.as_ref().filter(|_| route.endpoint.is_generated()) {
@@ -244,11 +240,11 @@ impl Engine {
         context: &RequestContext<'a>,
         scope: &ScopeState,
         plan: &Plan,
-    ) -> Result<Answer, ApiError> {
+    ) -> Result<EndpointResponse, ApiError> {
         let endpoint = route.endpoint;
         endpoint.run(context, &scope.state, &|item| self.execute_batch_item(item, scope));
-        let (response, object) = endpoint.respond(route.parsed_mut(context), context, &scope.state)?;
-        planned_error_for_full_body(plan, &response).map_or(Ok((response, object)), Err)
+        let responded = endpoint.respond(route.parsed_mut(context), context, &scope.state)?;
+        planned_error_for_full_body(plan, &responded.response).map_or(Ok(responded), Err)
     }
 
     /// Checks that the requested model exists, if the list of models is closed.

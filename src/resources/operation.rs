@@ -251,7 +251,7 @@ mod tests {
         let fixtures = Fixtures::load(None).unwrap();
         let (endpoint, _) = fixtures.find(&method, path).endpoint.unwrap();
         with_context_of(r#"{"metadata": {"a": "b"}}"#, |context| {
-            let (response, _) = endpoint.respond(None, context, state)?;
+            let response = endpoint.respond(None, context, state)?.response;
             let Body::Full(body) = response.body else { panic!() };
             Ok(serde_json::from_slice(&body).unwrap())
         })
