@@ -211,12 +211,12 @@ impl Collection {
         parents: &[String],
         sent: Map<String, Value>,
     ) -> Value {
-        let about = |sent: Map<String, Value>| {
+        let about_new = |sent: Map<String, Value>| {
             let mut about = json!({"id": id, "parent": parents.last(), "sent": null});
             about["sent"] = sent.into();
             about
         };
-        let mut about = about(self.prepare_input(context, about(sent)));
+        let mut about = about_new(self.prepare_input(context, about_new(sent)));
         let mut object = self.object.as_ref().map(|object| render_object(object, &about, context)).unwrap_or_default();
         let sent = take_object(&mut about, "sent");
         for (name, _) in self.members.iter().filter(|(_, kind)| kind.is_from_input()) {

@@ -71,17 +71,16 @@ impl PacedBody {
         receipt: &mut OpenReceipt,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Broken>>> {
-        let this = self;
-        if this.next.is_none() {
-            this.next = catch(|| this.steps.next()).unwrap_or_else(|panic| {
+        if self.next.is_none() {
+            self.next = catch(|| self.steps.next()).unwrap_or_else(|panic| {
                 record_panic(&panic, receipt);
                 Some(TimedStep { at: Duration::ZERO, step: Step::Cut })
             });
-            if let Some(TimedStep { at, step: Step::Cut | Step::Reset }) = &mut this.next {
-                *at = (*at).max(this.start.elapsed()).saturating_add(FLUSH_TIME);
+            if let Some(TimedStep { at, step: Step::Cut | Step::Reset }) = &mut self.next {
+                *at = (*at).max(self.start.elapsed()).saturating_add(FLUSH_TIME);
             }
         }
-        let at = match &this.next {
+        let at = match &self.next {
             None => {
                 end(receipt, Outcome::Complete);
                 return Poll::Ready(None);
@@ -90,12 +89,12 @@ impl PacedBody {
             Some(TimedStep { at, .. }) => *at,
         };
         // A time that no clock reaches.
-        let Some(due) = this.start.checked_add(at) else { return Poll::Pending };
-        ready!(this.poll_until(due, context));
-        let broken = match this.next.take() {
+        let Some(due) = self.start.checked_add(at) else { return Poll::Pending };
+        ready!(self.poll_until(due, context));
+        let broken = match self.next.take() {
             Some(TimedStep { step: Step::Send(bytes, delivered), .. }) => {
-                if due > this.start {
-                    this.lateness.add(Instant::now().saturating_duration_since(due));
+                if due > self.start {
+                    self.lateness.add(Instant::now().saturating_duration_since(due));
                 }
                 if let Some(receipt) = receipt {
                     receipt.body_sent(bytes.len(), delivered, Some(at));
@@ -104,7 +103,7 @@ impl PacedBody {
                 return Poll::Ready(Some(Ok(bytes)));
             }
             Some(TimedStep { step: Step::Reset, .. }) => {
-                reset(this.socket.as_deref());
+                reset(self.socket.as_deref());
                 Broken::Reset
             }
             Some(TimedStep { step: Step::Cut | Step::Stall, .. }) | None => Broken::Cut,
