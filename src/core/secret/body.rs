@@ -6,6 +6,11 @@ use serde_json::Value;
 
 use super::{HIDDEN, in_query, in_text, is_secret_name, mask};
 
+/// The name of a token of a reply, beside its log probability. It is no secret then.
+const REPLY_TOKEN: &str = "token";
+/// Names of members beside a token of a reply.
+const BESIDE_REPLY_TOKEN: [&str; 3] = ["logprob", "logProbability", "bytes"];
+
 /// Masks the secrets in a JSON value: members with the name of a secret, and keys within texts.
 pub fn in_json(value: &mut Value) {
     match value {
@@ -16,8 +21,10 @@ pub fn in_json(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(in_json),
         Value::Object(members) => {
+            let has_reply_token = BESIDE_REPLY_TOKEN.iter().any(|name| members.contains_key(*name));
             for (name, value) in &mut *members {
-                if is_secret_name(name) { hide(value) } else { in_json(value) }
+                let is_reply_token = has_reply_token && name == REPLY_TOKEN;
+                if is_secret_name(name) && !is_reply_token { hide(value) } else { in_json(value) }
             }
             if members.keys().any(|name| matches!(in_text(name), Cow::Owned(_))) {
                 let old = std::mem::take(members).into_iter();
@@ -53,7 +60,7 @@ pub fn in_body_text(text: &str) -> String {
         shown.push_str(&rest[..rest.len() - value.len()]);
         rest = value;
         let length = quoted_length(value);
-        match is_secret_name(name) {
+        match is_secret_name(name) && !(name == REPLY_TOKEN && is_beside_logprob(&value[length..])) {
             true => shown.push_str(&mask(&value[..length])),
             false => shown.push_str(&value[..length]),
         }
@@ -65,6 +72,13 @@ pub fn in_body_text(text: &str) -> String {
     }
     shown.push_str(rest);
     in_text(&shown).into_owned()
+}
+
+/// Returns true if the next member after a text is that after a token of a reply. `rest` begins with the text's closing
+/// quotation mark.
+fn is_beside_logprob(rest: &str) -> bool {
+    let mut marks = rest.trim_start_matches(['"', ',', ' ']).split('"');
+    rest.starts_with('"') && marks.next().is_some_and(|name| BESIDE_REPLY_TOKEN.contains(&name))
 }
 
 /// Returns the length of a JSON text up to its closing quotation mark, or of all if there is none.
@@ -107,12 +121,14 @@ mod tests {
             "user": "use sk-12345678", "turn": 1,
             "body": {"metadata.api_key": "abcdefgh", "token": [12, {"x": "abcd"}], "max_tokens": 5},
             "sk-12345678": 1,
+            "logprobs": [{"token": "Hello", "logprob": -0.1}, {"token": "sk-12345678", "logprob": -0.1}],
         });
         in_json(&mut rule);
         let masked = json!({
             "user": "use sk*********", "turn": 1,
             "body": {"metadata.api_key": "ab******", "token": ["…", {"x": "a***"}], "max_tokens": 5},
             "sk*********": 1,
+            "logprobs": [{"token": "Hello", "logprob": -0.1}, {"token": "sk*********", "logprob": -0.1}],
         });
         assert_eq!(rule, masked);
     }
@@ -124,6 +140,9 @@ mod tests {
             (r#"{"user":"a\"b","password":"abcd\"efg"#, r#"{"user":"a\"b","password":"ab*******"#),
             (r#"{"a":["x","token"],"key" : "abcdefgh""#, r#"{"a":["x","token"],"key" : "ab******""#),
             (r#"{"model":"gpt-4o~sk-12345678","mess"#, r#"{"model":"gpt-4o~sk*********","mess"#),
+            (r#"{"token": "Hello", "logprob": -0.1"#, r#"{"token": "Hello", "logprob": -0.1"#),
+            (r#"{"token":"abcdefgh","model":"x"#, r#"{"token":"ab******","model":"x"#),
+            (r#"{"token":"abcdefgh"#, r#"{"token":"ab******"#),
             ("api_key=abcdefgh&model=x", "api_key=…&model=x"),
             (r#"{"api_key"#, r#"{"api_key"#),
             (r#"say "key", then"#, r#"say "key", then"#),
