@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
 use self::{event_source::IteratedEvents, session::Session};
 pub use self::{
-    event_source::{EventProperties, EventSource, WriteEvents, WrittenEvents},
+    event_source::{EventCopy, EventProperties, EventSource, WriteEvents, WrittenEvents},
     steps::{Delivered, Extent, Step, Steps, TimedBody, TimedStep},
 };
 use super::{limit_status::Cost, reply::ReplyFacts};

@@ -23,7 +23,7 @@ use self::shards::Shards;
 pub use self::{entry::Entry, file::JournalFile, packed::PackedEntry};
 use crate::{
     config::JournalSpec,
-    core::response::{Body, Response},
+    core::response::{Body, EventStream, Response},
 };
 
 /// The newest requests. An entry is added when the request is received, and completed when its record is closed.
@@ -130,6 +130,18 @@ impl Journal {
             // It is counted at the end too, which may be far.
             self.count(entry, entry.size());
         }
+    }
+
+    /// Keeps a copy of a stream's events for its entry, in place of the bytes of its body. Returns false if they take more
+    /// memory than a body may.
+    pub(super) fn keep_events(&self, entry: &PackedEntry, stream: &EventStream) -> bool {
+        let most = self.spec.body;
+        let copy = if self.is_on() { stream.events.copy() } else { None };
+        let copy = copy.filter(|copy| copy.size <= most);
+        copy.is_some_and(|copy| {
+            entry.set_events(copy, most);
+            true
+        })
     }
 
     /// Records the end of a request, unless it was recorded already. `body` is the start of a stream's body.

@@ -148,6 +148,9 @@ impl Engine {
             response.headers.push(server_timing(context));
         }
         let is_stream = matches!(response.body, Body::Stream(_));
+        if let (Body::Stream(stream), true) = (&response.body, plan.is_empty()) {
+            receipt.keep_events(stream);
+        }
         let mut stream_error = None;
         if !plan.is_empty() || timing.has_delay() {
             stream_error = StreamError::of(&plan, &response);

@@ -1,5 +1,7 @@
 //! Receipts: the open record of one request. It is closed once, with the reason.
 
+mod stream_body;
+
 use std::{
     mem,
     sync::Arc,
@@ -9,6 +11,7 @@ use std::{
 
 use http::{HeaderValue, StatusCode};
 
+use self::stream_body::StreamBody;
 use super::{
     attempts::{Arrived, Attempt, AttemptEnd, CallName, Continued, Failure, is_about_call},
     journal::{End, Head, Opened, PackedEntry},
@@ -22,14 +25,11 @@ use crate::{
         context::RequestContext,
         error::ApiError,
         limit_status::{Cost, LimitStatuses},
-        response::{Body, Delivered, HeadTiming, Response},
+        response::{Body, Delivered, EventStream, HeadTiming, Response},
         secret,
     },
     traffic::{capacity::Permit, fault::Plan, limit::Reservation},
 };
-
-/// Number of bytes that most streams have at least.
-const USUAL_STREAM: usize = 1 << 10;
 
 /// The open record of one request. The edge reports to it what was sent, and closes it with [`end`](Receipt::end).
 /// Dropped before that, it records that the client has left, or that the server stopped.
@@ -41,10 +41,7 @@ pub struct Receipt {
     attempt: Attempt,
     started: Instant,
     entry: Option<Arc<PackedEntry>>,
-    /// True if the kept body is framed in HTTP chunks.
-    is_framed: bool,
-    /// The start of a stream's body, for the journal.
-    kept: Vec<u8>,
+    stream: StreamBody,
     /// The id that the client got in the head. It is set while the body can still fail.
     pub(super) request_id: Option<HeaderValue>,
     /// The request's reservation in its limits.
@@ -129,8 +126,7 @@ impl Receipt {
             attempt,
             started: context.started,
             entry,
-            is_framed: false,
-            kept: Vec::new(),
+            stream: StreamBody::default(),
             request_id: None,
             reservation: None,
             permit: None,
@@ -272,23 +268,24 @@ impl Receipt {
         }
     }
 
-    /// Keeps the start of a stream's body for the journal.
+    /// Keeps the events of a stream, which are sent as they are, for the journal.
+    pub(super) fn keep_events(&mut self, stream: &EventStream) {
+        if let Some(entry) = &self.entry {
+            self.stream.has_events = self.scope.records.journal.keep_events(entry, stream);
+        }
+    }
+
+    /// Keeps the start of a stream's body for the journal, unless the stream's events are kept.
     pub fn keep(&mut self, bytes: &[u8]) {
-        let rest = self.scope.records.journal.spec().body.saturating_sub(self.kept.len());
-        if self.entry.is_some() && rest > 0 {
-            if self.kept.is_empty() {
-                self.kept.reserve(rest.min(USUAL_STREAM));
-            }
-            self.kept.extend_from_slice(&bytes[..bytes.len().min(rest)]);
+        if self.entry.is_some() {
+            self.stream.add(bytes, self.scope.records.journal.spec().body);
         }
     }
 
     /// Keeps the start of a stream's body that is framed in HTTP chunks.
     pub fn keep_chunks(&mut self, chunks: &[u8]) {
-        if !chunks.is_empty() {
-            self.is_framed = true;
-            self.keep(chunks);
-        }
+        self.stream.is_framed |= !chunks.is_empty() && !self.stream.has_events;
+        self.keep(chunks);
     }
 
     /// Closes the record.
@@ -370,9 +367,9 @@ impl Receipt {
             first_token: sent.first_token,
             intended_end: sent.intended_end,
             end: now,
-            is_framed: self.is_framed,
+            is_framed: self.stream.is_framed,
         };
-        self.scope.records.journal.close(&entry, end, &self.kept, self.labels.route());
+        self.scope.records.journal.close(&entry, end, &self.stream.bytes, self.labels.route());
         match self.scope.records.access_log {
             AccessLog::Off => {}
             format => entry.read().line().write(format),

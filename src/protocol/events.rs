@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use crate::core::{
     reply::{Piece, PieceCursor, Text},
-    response::{EventKind, EventProperties, StreamEvent, WriteEvents},
+    response::{EventCopy, EventKind, EventProperties, StreamEvent, WriteEvents},
 };
 
 /// The time at which the events about a text are rendered.
@@ -40,11 +40,18 @@ enum Entry<E> {
     /// One event.
     One(E),
     /// One event that is rendered late.
-    Late(Box<dyn Fn() -> E + Send + Sync>),
+    Late(Box<LateEvent<E>>),
     /// One event for each piece of a text.
     Pieces(Text, Box<RenderPiece<E>>),
     /// One event for each piece of a text, all with the same text around the piece.
     Gaps(Box<Gaps<E>>),
+}
+
+/// An event that is rendered late.
+struct LateEvent<E> {
+    render: Box<dyn Fn() -> E + Send + Sync>,
+    /// The memory that it is rendered from, in bytes.
+    size: usize,
 }
 
 /// The events of a text's pieces. They differ in the piece only.
@@ -112,11 +119,14 @@ impl<E: Clone> EventList<E> {
         self.entries.push(Entry::One(event));
     }
 
-    /// Adds an event that contains a text as a whole.
-    pub(super) fn push_late(&mut self, render: impl Fn() -> E + Send + Sync + 'static) {
+    /// Adds an event that contains a text as a whole. It is rendered from `size` bytes.
+    pub(super) fn push_late(&mut self, size: usize, render: impl Fn() -> E + Send + Sync + 'static) {
         self.entries.push(match self.time {
             RenderTime::Now => Entry::One(render()),
-            RenderTime::Late => Entry::Late(Box::new(render)),
+            RenderTime::Late => {
+                let size = size + size_of_val(&render);
+                Entry::Late(Box::new(LateEvent { render: Box::new(render), size }))
+            }
         });
     }
 
@@ -145,6 +155,24 @@ impl<E: Clone> EventList<E> {
 }
 
 impl<E: GapEvent> EventList<E> {
+    /// Returns the memory of the list, in bytes, and 0 for one that many streams share. `None` if it is unknown.
+    fn size(&self) -> Option<usize> {
+        if self.time == RenderTime::Now {
+            return Some(0);
+        }
+        let size = |entry: &Entry<E>| match entry {
+            Entry::One(event) => Some(event.text().len()),
+            Entry::Late(late) => Some(size_of::<LateEvent<E>>() + late.size),
+            Entry::Gaps(gaps) => {
+                let last = gaps.last.as_ref().map_or(0, |(_, last)| last.event.text().len());
+                Some(size_of::<Gaps<E>>() + gaps.event.event.text().len() + last + gaps.text.size())
+            }
+            Entry::Pieces(..) => None,
+        };
+        let sizes: Option<usize> = self.entries.iter().map(size).sum();
+        Some(self.entries.capacity() * size_of::<Entry<E>>() + sizes?)
+    }
+
     /// Adds one event for each piece of a text. The events contain the piece in a JSON string, and do not depend on it
     /// otherwise.
     pub(super) fn push_gaps(&mut self, text: &Text, render: impl Fn(&str) -> E + Send + Sync + 'static) {
@@ -218,7 +246,7 @@ impl<E: GapEvent> NextEvent<'_, E> {
 }
 
 /// A position in a list of events.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct EventCursor {
     /// Index of the entry.
     entry: usize,
@@ -232,7 +260,7 @@ impl EventCursor {
             let entry = list.entries.get(self.entry)?;
             let event = match entry {
                 Entry::One(event) => Cow::Borrowed(event),
-                Entry::Late(render) => Cow::Owned(render()),
+                Entry::Late(late) => Cow::Owned((late.render)()),
                 Entry::Pieces(text, render) => {
                     let pieces = self.pieces.get_or_insert_with(|| text.cursor());
                     if let Some(piece) = pieces.next(text) {
@@ -268,6 +296,7 @@ impl EventCursor {
 pub(super) type EventLists<E> = Arc<[EventList<E>]>;
 
 /// The events of one stream: the lists take turns, one event each.
+#[derive(Clone)]
 pub(super) struct Events<E> {
     lists: EventLists<E>,
     cursors: SmallVec<[EventCursor; 1]>,
@@ -299,6 +328,13 @@ impl<E: Clone> Events<E> {
     }
 }
 
+impl<E: GapEvent> Events<E> {
+    /// Returns the memory of the lists, as [`EventList::size`] does.
+    pub(super) fn size(&self) -> Option<usize> {
+        self.lists.iter().map(EventList::size).sum()
+    }
+}
+
 /// The events of a protocol whose streams differ in the first event only. Clones share them.
 #[derive(Clone)]
 pub(super) struct RenderedEvents(EventLists<StreamEvent>);
@@ -317,6 +353,7 @@ impl RenderedEvents {
 }
 
 /// One stream of rendered events.
+#[derive(Clone)]
 struct RenderedStream {
     first: Option<Bytes>,
     events: Events<StreamEvent>,
@@ -331,6 +368,11 @@ impl WriteEvents for RenderedStream {
         let next = self.events.next()?;
         next.put(out);
         Some(EventProperties { kind: next.event.kind, tokens: next.event.tokens })
+    }
+
+    fn copy(&self) -> Option<EventCopy> {
+        let size = size_of::<Self>() + self.first.as_ref().map_or(0, Bytes::len) + self.events.size()?;
+        Some(EventCopy { events: Box::new(self.clone()), size })
     }
 }
 

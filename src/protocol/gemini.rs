@@ -29,7 +29,7 @@ use crate::core::{
     json,
     prompt::Prompt,
     reply::Reply,
-    response::{self, Body, EventKind, EventProperties, Response, StreamFormat, WriteEvents},
+    response::{self, Body, EventCopy, EventKind, EventProperties, Response, StreamFormat, WriteEvents},
     template::{AllowedSlots, Layout, Template, query},
 };
 
@@ -177,7 +177,7 @@ impl RenderedContent {
         };
         let around = templates.each_ref().map(|template| template.render(context));
         let chunks = chunks.as_ref().map(Chunks::stream);
-        let list = GeminiEvents { around, chunks, is_sse: form == Form::Events, is_first: true };
+        let list = GeminiEvents { around: around.into(), chunks, is_sse: form == Form::Events, is_first: true };
         response::EventStream::written(list, framing)
     }
 }
@@ -203,9 +203,10 @@ impl Rendered for RenderedContent {
 }
 
 /// The events of one stream, rendered one by one: server-sent events, or the items of an array with their separators.
+#[derive(Clone)]
 struct GeminiEvents {
     /// The rendered templates, the same for all events.
-    around: [Vec<u8>; 3],
+    around: Arc<[Vec<u8>; 3]>,
     chunks: Option<ChunkStream>,
     /// True for server-sent events, false for an array.
     is_sse: bool,
@@ -220,7 +221,7 @@ impl WriteEvents for GeminiEvents {
             true => (b"data: ", b"\r\n\r\n"),
             false => (if is_first { b"[" } else { b",\r\n" }, if is_last { b"]" } else { b"" }),
         };
-        let [before, between, after] = &self.around;
+        let [before, between, after] = &*self.around;
         out.extend_from_slice(open);
         out.extend_from_slice(before);
         next.chunk.put(out);
@@ -230,5 +231,11 @@ impl WriteEvents for GeminiEvents {
         out.extend_from_slice(close);
         let kind = if is_last { EventKind::Finish } else { EventKind::Content };
         Some(EventProperties { kind, tokens: next.chunk.event.paced })
+    }
+
+    fn copy(&self) -> Option<EventCopy> {
+        let around: usize = self.around.iter().map(|text| size_of::<Vec<u8>>() + text.capacity()).sum();
+        let chunks = self.chunks.as_ref().map_or(Some(0), ChunkStream::size)?;
+        Some(EventCopy { events: Box::new(self.clone()), size: size_of::<Self>() + around + chunks })
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Mutex, thread};
 
-use fake_openai::{AccessLog, Config, JournalSpec, Running, Server};
+use fake_openai::{
+    AccessLog, Config, JournalSpec, LatencySpec, Running, Server,
+    model::{ContentSource, ModelBehavior},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -94,6 +97,76 @@ fn an_open_request_has_an_entry_and_a_stream_keeps_what_was_sent() {
     assert_eq!(entry["response"]["body_text"], sent);
     let first: Value = serde_json::from_str(sent.lines().next().unwrap().strip_prefix("data: ").unwrap()).unwrap();
     assert_eq!(entry["response"]["response_id"], first["id"]);
+}
+
+/// Streams of every protocol: path and body.
+fn streams() -> Vec<(&'static str, Value)> {
+    let messages = json!([{"role": "user", "content": "Hi"}]);
+    let tools = json!([{"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}]);
+    let gemini = json!({"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]});
+    let converse = json!({"messages": [{"role": "user", "content": [{"text": "Hi"}]}]});
+    let chat = |more: Value| {
+        let mut body = json!({"model": "gpt-4o", "messages": messages, "max_tokens": 9, "stream": true});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let deployment = "/openai/deployments/d/chat/completions?api-version=2024-10-21";
+    vec![
+        ("/v1/chat/completions", chat(json!({}))),
+        ("/v1/chat/completions", chat(json!({"n": 3, "stream_options": {"include_usage": true}}))),
+        ("/v1/chat/completions", chat(json!({"logprobs": true, "top_logprobs": 2}))),
+        ("/v1/chat/completions", chat(json!({"tools": tools, "tool_choice": "required"}))),
+        (deployment, chat(json!({}))),
+        ("/v1/completions", json!({"model": "m", "prompt": "Hi", "stream": true})),
+        ("/v1/responses", json!({"model": "m", "input": "Hi", "stream": true})),
+        ("/v1/responses", json!({"model": "o3", "input": "Hi", "stream": true, "store": false})),
+        ("/v1/messages", chat(json!({}))),
+        ("/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse", gemini.clone()),
+        ("/v1beta/models/gemini-2.5-flash:streamGenerateContent", gemini),
+        ("/model/anthropic.claude-3-haiku-20240307-v1:0/converse-stream", converse),
+        ("/v2/chat", chat(json!({}))),
+        ("/api/chat", chat(json!({}))),
+        ("/v2/models/m/generate_stream", json!({"text_input": "Hi"})),
+    ]
+}
+
+#[test]
+fn the_body_of_a_stream_is_shown_as_it_was_sent() {
+    let lorem = ModelBehavior { content: ContentSource::Lorem, lorem_tokens: 40..=60, ..ModelBehavior::default() };
+    let paced = LatencySpec { itl: Some("100us".parse().unwrap()), ..LatencySpec::default() };
+    let small = JournalSpec { body: 3000, ..JournalSpec::default() };
+    for config in [
+        Config::for_test(),
+        Config { behavior: lorem.clone(), ..Config::for_test() },
+        Config { behavior: lorem.clone(), latency: paced, ..Config::for_test() },
+        Config { behavior: lorem, journal: small, ..Config::for_test() },
+    ] {
+        let most = config.journal.body;
+        let server = serve(config);
+        let mut connection = Connection::open(server.address());
+        for (n, (path, body)) in streams().into_iter().enumerate() {
+            let sent = connection.post(path, &body.to_string()).body;
+            assert!(sent.len() > 300, "{path}: {}", String::from_utf8_lossy(&sent));
+            let page = format!("/requests/req_{}", n + 1);
+            let mut entry = Value::Null;
+            eventually("the entry is closed", || {
+                entry = Connection::open(server.address()).admin("GET", &page, "").json();
+                entry["response"].get("outcome").is_some()
+            });
+            let shown = &entry["response"];
+            assert_eq!(shown["bytes"], sent.len(), "{path}");
+            assert_eq!(shown["body_truncated"], sent.len() > most, "{path}");
+            match shown.get("body_text") {
+                Some(text) => {
+                    let (text, sent) = (text.as_str().unwrap(), String::from_utf8_lossy(&sent));
+                    // A body that is cut off can end within a character, and the frames of its chunks count too.
+                    assert!(sent.starts_with(text.trim_end_matches('\u{fffd}')), "{path}: {sent} is shown as {text}");
+                    assert!(text.len() * 10 >= sent.len().min(most) * 9, "{path}: {} bytes of {text}", sent.len());
+                }
+                None => assert_eq!(shown["body"], serde_json::from_slice::<Value>(&sent).unwrap(), "{path}"),
+            }
+        }
+    }
 }
 
 #[test]

@@ -103,6 +103,15 @@ impl Text {
         }
     }
 
+    /// Returns the memory that it takes beside itself, in bytes.
+    pub fn size(&self) -> usize {
+        let citations = size_of_val(&*self.citations);
+        match &self.content {
+            Content::Written(text, ends) => text.len() + size_of_val(&**ends) + citations,
+            Content::Filler(_) => citations,
+        }
+    }
+
     /// Number of pieces.
     pub fn piece_count(&self) -> usize {
         match &self.content {

@@ -17,6 +17,18 @@ pub struct EventProperties {
 pub trait WriteEvents: Send {
     /// Appends the next event, framing included. After the last event it returns `None` and appends nothing.
     fn write(&mut self, out: &mut BytesMut) -> Option<EventProperties>;
+
+    /// Returns a copy, which appends the same events from here on; `None` if there is none, or the memory that it needs
+    /// is unknown.
+    fn copy(&self) -> Option<EventCopy>;
+}
+
+/// A copy of a source.
+pub struct EventCopy {
+    /// The source.
+    pub events: Box<dyn WriteEvents + Sync>,
+    /// The memory that only the copies keep once the stream has ended, in bytes.
+    pub size: usize,
 }
 
 /// The events of a stream. Each is either appended to a buffer or returned.
@@ -40,6 +52,10 @@ impl<I: Iterator<Item = StreamEvent> + Send> WriteEvents for IteratedEvents<I> {
         let StreamEvent { bytes, kind, tokens } = self.0.next()?;
         out.extend_from_slice(&bytes);
         Some(EventProperties { kind, tokens })
+    }
+
+    fn copy(&self) -> Option<EventCopy> {
+        None
     }
 }
 
@@ -79,6 +95,10 @@ impl<W: WriteEvents> WriteEvents for WrittenEvents<W> {
     fn write(&mut self, out: &mut BytesMut) -> Option<EventProperties> {
         self.writer.write(out)
     }
+
+    fn copy(&self) -> Option<EventCopy> {
+        self.writer.copy()
+    }
 }
 
 impl EventProperties {
@@ -105,6 +125,10 @@ mod tests {
                 out.extend_from_slice(&vec![b'a' + n; usize::from(n) * 40 + 1]);
                 EventProperties::content(n.into())
             })
+        }
+
+        fn copy(&self) -> Option<EventCopy> {
+            Some(EventCopy { events: Box::new(Letters(self.0)), size: 1 })
         }
     }
 

@@ -1,11 +1,13 @@
 //! One entry of the journal: what a client sent, and what became of it.
 
 use std::{
+    borrow::Cow,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use bytes::BytesMut;
 use http::{HeaderName, Method, StatusCode};
 
 use super::packed::Facts;
@@ -15,6 +17,7 @@ use crate::{
         limit_status::{Cost, LimitStatuses},
         reply::ReplyFacts,
         request::ConnectionInfo,
+        response::EventCopy,
     },
     engine::{
         attempts::{CallName, Continued},
@@ -96,12 +99,35 @@ pub struct Entry {
     /// The start of the request's body.
     pub(super) request_body: Vec<u8>,
     pub(super) response_headers: Vec<(HeaderName, Vec<u8>)>,
-    /// The start of the response's body, as it was sent.
-    pub(super) response_body: Vec<u8>,
+    pub(super) response_body: KeptBody,
     pub(super) head: Option<Head>,
     pub(super) end: Option<End>,
     /// The call that the request belongs to, and its place in it.
     pub(super) attempt: Option<(CallName, Continued)>,
+}
+
+/// The kept start of a response's body.
+pub(super) enum KeptBody {
+    /// The bytes, as they were sent.
+    Bytes(Vec<u8>),
+    /// A copy of the stream's events, of which so many bytes were sent and are kept.
+    Events(EventCopy, usize),
+}
+
+impl KeptBody {
+    /// Returns the bytes, or their start up to the end of the first events with `most` bytes.
+    pub(super) fn bytes(&self, most: usize) -> Cow<'_, [u8]> {
+        let (events, length) = match self {
+            KeptBody::Bytes(bytes) => return Cow::Borrowed(bytes),
+            KeptBody::Events(copy, length) => (copy.events.copy(), *length),
+        };
+        let mut out = BytesMut::new();
+        if let Some(mut copy) = events {
+            while out.len() < length.min(most) && copy.events.write(&mut out).is_some() {}
+        }
+        out.truncate(length);
+        Cow::Owned(out.into())
+    }
 }
 
 impl Head {

@@ -14,14 +14,14 @@ use http::Method;
 use super::{
     Opened,
     bodies::PackedBody,
-    entry::{End, Entry, Head},
+    entry::{End, Entry, Head, KeptBody},
     heads::{PackedHead, SentHeaders},
     shards::Route,
 };
 use crate::{
     core::{
         request::{ConnectionInfo, RequestBody},
-        response::{Body, Response},
+        response::{Body, EventCopy, Response},
         secret,
     },
     engine::{
@@ -61,10 +61,19 @@ struct Content {
     messages: [PackedMessage; 2],
     /// The texts of both that differ from others.
     bytes: Vec<u8>,
+    /// A copy of the events of the response, in place of the bytes of its body.
+    events: Option<KeptEvents>,
     head: Option<Head>,
     end: Option<End>,
     /// The call that the request belongs to, and its place in it.
     attempt: Option<Box<(CallName, Continued)>>,
+}
+
+/// The events of a stream.
+struct KeptEvents {
+    copy: EventCopy,
+    /// Number of bytes that are kept of them.
+    most: usize,
 }
 
 /// A request or a response.
@@ -107,7 +116,7 @@ impl Content {
     /// Replaces the content with that of another request. Keeps the memory.
     fn open(&mut self, facts: Facts, opened: &Opened<'_, '_>, most_body: usize, texts: &mut Route) {
         self.facts = facts;
-        (self.head, self.end, self.attempt) = (None, None, None);
+        (self.events, self.head, self.end, self.attempt) = (None, None, None, None);
         let Opened { context, path, route, .. } = opened;
         let request = context.request;
         let body: &[u8] = match &request.body {
@@ -175,7 +184,8 @@ impl Content {
     /// Returns the memory that it takes, in bytes.
     fn size(&self) -> usize {
         let messages: usize = self.messages.iter().map(|message| message.head.size() + message.body.size()).sum();
-        self.bytes.capacity() + messages + self.head.as_ref().map_or(0, Head::size)
+        let events = self.events.as_ref().map_or(0, |events| events.copy.size);
+        self.bytes.capacity() + messages + events + self.head.as_ref().map_or(0, Head::size)
     }
 }
 
@@ -212,8 +222,15 @@ impl PackedEntry {
     }
 
     fn new(facts: Facts) -> Self {
-        let content =
-            Content { facts, messages: Default::default(), bytes: Vec::new(), head: None, end: None, attempt: None };
+        let content = Content {
+            facts,
+            messages: Default::default(),
+            bytes: Vec::new(),
+            events: None,
+            head: None,
+            end: None,
+            attempt: None,
+        };
         PackedEntry {
             number: 0,
             scope: None,
@@ -236,6 +253,11 @@ impl PackedEntry {
             content.put_body(&body[..body.len().min(most_body)], texts);
         }
         content.head = Some(head);
+    }
+
+    /// Sets a copy of the stream's events, which stand for the bytes of its body.
+    pub(super) fn set_events(&self, copy: EventCopy, most: usize) {
+        self.content().events = Some(KeptEvents { copy, most });
     }
 
     /// Records how much of the response was sent so far.
@@ -328,6 +350,11 @@ impl PackedEntry {
     pub fn read(&self) -> Entry {
         let content = self.content();
         let [(request, request_body), (response, response_body)] = content.messages();
+        let events = content.events.as_ref().and_then(|KeptEvents { copy, most }| {
+            let sent = content.end.as_ref().map_or(0, |end| usize::try_from(end.bytes).unwrap_or(usize::MAX));
+            Some(KeptBody::Events(copy.events.copy()?, sent.min(*most)))
+        });
+        let response_body = events.unwrap_or(KeptBody::Bytes(response_body));
         Entry {
             number: self.number,
             scope: self.scope.clone(),

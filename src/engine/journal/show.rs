@@ -21,6 +21,9 @@ use crate::{
     },
 };
 
+/// Number of bytes in which a stream has its id.
+const FIRST_EVENTS: usize = 1 << 10;
+
 impl Entry {
     /// Returns the entry as JSON, without the body of the response.
     pub fn show(&self) -> Value {
@@ -50,7 +53,7 @@ impl Entry {
     /// Returns the entry as JSON, with the body of the response if it is kept.
     pub fn show_with_response(&self) -> Value {
         let mut shown = self.show();
-        let Some((body, length)) = self.response_body() else { return shown };
+        let Some((body, length)) = self.response_body(usize::MAX) else { return shown };
         let hide = Hider { key: self.key() };
         let is_whole = body.len() as u64 == length;
         put_body(&mut shown["response"], &body, is_whole, &hide);
@@ -175,20 +178,20 @@ impl Entry {
         humantime::format_rfc3339_micros(UNIX_EPOCH + self.received()).to_string()
     }
 
-    /// Returns the kept part of the response's body, and the length of the whole.
-    fn response_body(&self) -> Option<(Cow<'_, [u8]>, u64)> {
-        let (head, end, body) = (self.head()?, self.end(), &self.response_body[..]);
+    /// Returns the kept part of the response's body, and the length of the whole. Of a stream, `most` bytes can suffice.
+    fn response_body(&self, most: usize) -> Option<(Cow<'_, [u8]>, u64)> {
+        let (head, end, body) = (self.head()?, self.end(), self.response_body.bytes(most));
         match (head.full_length, end) {
-            (Some(length), _) => Some((Cow::Borrowed(body), length)),
-            (None, Some(End { bytes, is_framed: true, .. })) => Some((unframed(body).into(), *bytes)),
-            (None, Some(End { bytes, .. })) if !body.is_empty() => Some((Cow::Borrowed(body), *bytes)),
+            (Some(length), _) => Some((body, length)),
+            (None, Some(End { bytes, is_framed: true, .. })) => Some((unframed(&body).into(), *bytes)),
+            (None, Some(End { bytes, .. })) if !body.is_empty() => Some((body, *bytes)),
             _ => None,
         }
     }
 
     /// Returns the `id` member of the response, or of the first event of a stream that has one.
     fn response_id(&self) -> Option<String> {
-        let (body, _) = self.response_body()?;
+        let (body, _) = self.response_body(FIRST_EVENTS)?;
         let text = std::str::from_utf8(&body).unwrap_or_default();
         let id = |text: &str| {
             let value: Value = serde_json::from_str(text).ok()?;

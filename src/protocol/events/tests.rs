@@ -8,7 +8,7 @@ fn list(time: RenderTime, name: &'static str, text: &Text) -> EventList<String> 
     list.push(format!("{name} starts"));
     list.push_pieces(text, move |piece| format!("{name} {}:{}", piece.index, piece.text));
     let whole = text.clone();
-    list.push_late(move || format!("{name} ends {}", whole.whole().len()));
+    list.push_late(whole.size(), move || format!("{name} ends {}", whole.whole().len()));
     list
 }
 

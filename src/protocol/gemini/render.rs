@@ -223,6 +223,7 @@ impl Chunks {
 }
 
 /// The chunks of one stream, with their usage.
+#[derive(Clone)]
 pub(super) struct ChunkStream {
     usage: Arc<RunningUsage>,
     events: Events<Chunk>,
@@ -249,6 +250,11 @@ impl NextChunk<'_> {
 }
 
 impl ChunkStream {
+    /// Returns the memory of the chunks, in bytes, and 0 if many streams share them. `None` if it is unknown.
+    pub(super) fn size(&self) -> Option<usize> {
+        self.events.size().map(|chunks| if chunks == 0 { 0 } else { chunks + self.usage.size() })
+    }
+
     /// Returns the next chunk.
     pub(super) fn next(&mut self) -> Option<NextChunk<'_>> {
         let chunk = self.events.next()?;

@@ -41,6 +41,11 @@ pub(super) struct RunningUsage {
 }
 
 impl RunningUsage {
+    /// Returns the memory that it takes, in bytes.
+    pub(super) fn size(&self) -> usize {
+        size_of::<Self>() + self.parts.iter().map(Vec::len).sum::<usize>()
+    }
+
     pub(super) fn new(usage: Usage, style: Arc<EndpointStyle>, write: JsonLayout) -> Self {
         let mut parts = <[Vec<u8>; 3]>::default();
         if let Some(traffic) = &style.traffic_type {

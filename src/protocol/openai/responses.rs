@@ -169,6 +169,12 @@ impl ResponseTexts {
         }
     }
 
+    /// Returns the memory of the items, in bytes, and 0 if many responses share them.
+    fn size(&self) -> usize {
+        let size = |item: &items::Item| size_of::<items::Item>() + item.size();
+        if self.shared.is_some() { 0 } else { size_of::<Self>() + self.items.list.iter().map(size).sum::<usize>() }
+    }
+
     /// Renders the output in this layout.
     fn output(&self, form: JsonForm) -> Cow<'_, Output> {
         match (&self.shared, form) {
@@ -275,9 +281,9 @@ impl RenderedResponse {
         }
         let (object, ids) = self.draw(JsonForm::Compact, &context);
         let events = ResponseEvents {
-            object,
+            object: object.into(),
             texts: Arc::clone(texts),
-            ids,
+            ids: ids.into(),
             first: if options.background { &FIRST_EVENTS_QUEUED } else { &FIRST_EVENTS },
             next: 0,
             items: Events::new(&texts.stream),

@@ -12,7 +12,7 @@ use super::{
 use crate::core::{
     random::{Alphabet, Random},
     reply::{Piece, Text, ToolKind},
-    response::{EventKind, EventProperties, WriteEvents},
+    response::{EventCopy, EventKind, EventProperties, WriteEvents},
 };
 use crate::protocol::{
     events::{EventList, EventLists, Events, RenderTime},
@@ -244,7 +244,10 @@ fn indexed(n: usize, call: Value) -> Value {
 }
 
 /// The events of one stream, rendered one by one.
+#[derive(Clone)]
 pub(super) struct ChatEvents {
+    /// The event before all chunks; `None` once it was sent, or if there is none.
+    first: Option<Bytes>,
     chunks: Events<Chunk>,
     /// The usage object; `None` once it was sent, or if the request does not want it.
     usage: Option<Arc<str>>,
@@ -271,8 +274,9 @@ pub(super) struct ChunkEnvelope {
 pub(super) const DATA: &[u8] = b"data: ";
 
 /// Writes events.
+#[derive(Clone)]
 struct ChunkWriter {
-    envelope: ChunkEnvelope,
+    envelope: Arc<ChunkEnvelope>,
     obfuscation: Option<Random>,
 }
 
@@ -280,20 +284,21 @@ impl ChatEvents {
     /// Creates the events. `obfuscation` pads chunks, which hides the length of tokens.
     pub(super) fn new(
         stream: &ChatChunks,
-        envelope: ChunkEnvelope,
+        mut envelope: ChunkEnvelope,
         include_usage: bool,
         obfuscation: Option<Random>,
     ) -> Self {
-        let writer = ChunkWriter { envelope, obfuscation };
+        let first = envelope.first.take();
+        let writer = ChunkWriter { envelope: Arc::new(envelope), obfuscation };
         let usage = include_usage.then(|| Arc::clone(&stream.usage));
-        ChatEvents { chunks: Events::new(&stream.chunks), usage, include_usage, is_ended: false, writer }
+        ChatEvents { first, chunks: Events::new(&stream.chunks), usage, include_usage, is_ended: false, writer }
     }
 }
 
 impl WriteEvents for ChatEvents {
     fn write(&mut self, out: &mut BytesMut) -> Option<EventProperties> {
-        let ChatEvents { chunks, usage, include_usage, is_ended, writer } = self;
-        if let Some(first) = writer.envelope.first.take() {
+        let ChatEvents { first, chunks, usage, include_usage, is_ended, writer } = self;
+        if let Some(first) = first.take() {
             out.extend_from_slice(&first);
             return Some(EventProperties::content(0));
         }
@@ -311,12 +316,20 @@ impl WriteEvents for ChatEvents {
         out.extend_from_slice(b"data: [DONE]\n\n");
         Some(EventProperties { kind: EventKind::End, tokens: 0 })
     }
+
+    fn copy(&self) -> Option<EventCopy> {
+        let ChunkEnvelope { head, middle, tail, .. } = &*self.writer.envelope;
+        let envelope = size_of::<ChunkEnvelope>() + head.capacity() + middle.capacity() + tail.capacity();
+        let texts = self.first.as_ref().map_or(0, Bytes::len) + self.usage.as_ref().map_or(0, |usage| usage.len());
+        let size = size_of::<Self>() + envelope + texts + self.chunks.size()?;
+        Some(EventCopy { events: Box::new(self.clone()), size })
+    }
 }
 
 impl ChunkWriter {
     /// Appends a chunk. `put_choices` appends the value of its `choices`.
     fn put(&mut self, put_choices: impl FnOnce(&mut BytesMut), usage: Option<&str>, out: &mut BytesMut) {
-        let ChunkEnvelope { head, middle, tail, .. } = &self.envelope;
+        let ChunkEnvelope { head, middle, tail, .. } = &*self.envelope;
         let put_usage = |out: &mut BytesMut| {
             if let Some(usage) = usage {
                 out.extend_from_slice(b",\"usage\":");

@@ -14,7 +14,7 @@ use crate::{
     core::{
         random::Random,
         reply::{Block, Choice, FinishReason, Piece, Text},
-        response::{EventKind, EventProperties, WriteEvents},
+        response::{EventCopy, EventKind, EventProperties, WriteEvents},
     },
     model::tokens::Tokenizer,
 };
@@ -207,11 +207,12 @@ pub(super) struct CompletionChunks {
 }
 
 /// The events of one stream, rendered one by one.
+#[derive(Clone)]
 pub(super) struct CompletionEvents {
     /// The chunk up to the value of `choices`.
-    before: Vec<u8>,
+    before: Arc<[u8]>,
     /// The chunk after that value, without its closing brace.
-    after: Vec<u8>,
+    after: Arc<[u8]>,
     chunks: Events<Chunk>,
     /// The usage object; `None` once it was sent, or if the request does not want it.
     usage: Option<Arc<str>>,
@@ -225,8 +226,8 @@ impl CompletionEvents {
         let piece = |n: usize| envelope.get(n).map(Vec::as_slice).unwrap_or_default();
         let after = piece(1).strip_suffix(b"}").unwrap_or_default();
         CompletionEvents {
-            before: piece(0).to_vec(),
-            after: after.to_vec(),
+            before: piece(0).into(),
+            after: after.into(),
             chunks: Events::new(&stream.chunks),
             usage: include_usage.then(|| Arc::clone(&stream.usage)),
             include_usage,
@@ -262,5 +263,11 @@ impl WriteEvents for CompletionEvents {
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
         Some(EventProperties { kind: EventKind::End, tokens: 0 })
+    }
+
+    fn copy(&self) -> Option<EventCopy> {
+        let texts = self.before.len() + self.after.len() + self.usage.as_ref().map_or(0, |usage| usage.len());
+        let size = size_of::<Self>() + texts + self.chunks.size()?;
+        Some(EventCopy { events: Box::new(self.clone()), size })
     }
 }

@@ -48,6 +48,20 @@ pub(super) struct ReasoningOptions {
     pub(super) encrypted: bool,
 }
 
+impl Item {
+    /// Returns the memory that it takes beside itself, in bytes.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Item::Reasoning { summary, encrypted } => {
+                summary.as_ref().map_or(0, Text::size) + encrypted.as_ref().map_or(0, String::len)
+            }
+            Item::Search { query } => query.len(),
+            Item::Message(ContentPart::Text(text) | ContentPart::Refusal(text)) => text.size(),
+            Item::Call(call, id) => call.name.len() + call.arguments.size() + id.len(),
+        }
+    }
+}
+
 impl OutputItems {
     /// Creates the items of a reply. `query` is the query of a web search.
     pub(super) fn new(reply: &Reply, reasoning: ReasoningOptions, query: String, random: &mut Random) -> Self {

@@ -325,6 +325,12 @@ impl ResponseObject {
         filled
     }
 
+    /// Returns the memory that it takes, in bytes.
+    pub(super) fn size(&self) -> usize {
+        let texts = self.id.len() + self.text.len() + self.requested_tier.len() + self.tier.len();
+        size_of::<Self>() + texts + size_of_val(&*self.cuts)
+    }
+
     /// Returns the requested tier.
     pub(super) fn requested_tier(&self) -> &str {
         &self.requested_tier

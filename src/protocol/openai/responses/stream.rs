@@ -15,7 +15,7 @@ use super::{
 use crate::core::{
     random::{Alphabet, Random},
     reply::{Text, ToolCall, ToolKind},
-    response::{self, EventProperties, WriteEvents},
+    response::{self, EventCopy, EventProperties, WriteEvents},
 };
 use crate::protocol::events::{EventList, Events, GapEvent, NextEvent, RenderTime};
 
@@ -70,7 +70,7 @@ pub(super) fn events(items: &Arc<OutputItems>, time: RenderTime) -> EventList<It
         // Before the final event, only the last item's status shows why the stream ends.
         let part = if is_last { response::EventKind::Finish } else { response::EventKind::Content };
         let items = Arc::clone(items);
-        events.list.push_late(move || {
+        events.list.push_late(item.size(), move || {
             place.item("response.output_item.done", &items.list[index].done(items.status(index)), part)
         });
     }
@@ -109,7 +109,7 @@ impl EventBuilder {
             place.plain(&format!("response.{kind}.done"), HEAD, logprobs, &format!(r#","{member}":{text}"#))
         });
         let (place, part) = (self.place(), part.clone());
-        self.list.push_late(move || {
+        self.list.push_late(text.size(), move || {
             place.plain("response.content_part.done", HEAD, "", &format!(r#","part":{}"#, compact(&part.done())))
         });
     }
@@ -141,7 +141,9 @@ impl EventBuilder {
             place.plain("response.reasoning_summary_text.done", "", "", &format!(r#"{INDEX},"text":{text}"#))
         });
         let (place, text) = (self.place(), text.clone());
-        self.list.push_late(move || place.plain("response.reasoning_summary_part.done", "", "", &part(&text.whole())));
+        self.list.push_late(text.size(), move || {
+            place.plain("response.reasoning_summary_part.done", "", "", &part(&text.whole()))
+        });
     }
 
     /// Adds an event about the item.
@@ -159,7 +161,7 @@ impl EventBuilder {
     /// Adds an event that contains a whole text, given as JSON.
     fn late(&mut self, text: &Text, render: impl Fn(Place, Value) -> ItemEvent + Send + Sync + 'static) {
         let (place, text) = (self.place(), text.clone());
-        self.list.push_late(move || render(place, Value::from(text.whole())));
+        self.list.push_late(text.size(), move || render(place, Value::from(text.whole())));
     }
 }
 
@@ -217,12 +219,13 @@ fn compact(value: &impl Serialize) -> String {
 }
 
 /// The events of one stream, rendered one by one.
+#[derive(Clone)]
 pub(super) struct ResponseEvents {
     /// The object in the first events and in the last.
-    pub(super) object: ResponseObject,
+    pub(super) object: Arc<ResponseObject>,
     pub(super) texts: Arc<ResponseTexts>,
     /// The ids of the items.
-    pub(super) ids: Vec<String>,
+    pub(super) ids: Arc<[String]>,
     /// The first events: their names, and the status of the response in them.
     pub(super) first: &'static [(&'static str, &'static str)],
     /// The number of the next event.
@@ -255,6 +258,12 @@ impl WriteEvents for ResponseEvents {
         let name = if texts.items.incomplete.is_some() { "response.incomplete" } else { "response.completed" };
         self.put_object_event(name, state, number, out);
         Some(EventProperties { kind: response::EventKind::End, tokens: 0 })
+    }
+
+    fn copy(&self) -> Option<EventCopy> {
+        let ids: usize = self.ids.iter().map(|id| size_of::<String>() + id.len()).sum();
+        let size = size_of::<Self>() + self.object.size() + ids + self.texts.size() + self.items.size()?;
+        Some(EventCopy { events: Box::new(self.clone()), size })
     }
 }
 
