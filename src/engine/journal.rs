@@ -132,16 +132,10 @@ impl Journal {
         }
     }
 
-    /// Keeps a copy of a stream's events for its entry, in place of the bytes of its body. Returns false if they take more
-    /// memory than a body may.
+    /// Keeps a copy of a stream's events for its entry, in place of the bytes of its body. Returns false if that is not
+    /// possible.
     pub(super) fn keep_events(&self, entry: &PackedEntry, stream: &EventStream) -> bool {
-        let most = self.spec.body;
-        let copy = if self.is_on() { stream.events.copy() } else { None };
-        let copy = copy.filter(|copy| copy.size <= most);
-        copy.is_some_and(|copy| {
-            entry.set_events(copy, most);
-            true
-        })
+        self.is_on() && entry.keep_events(stream, self.spec.body)
     }
 
     /// Records the end of a request, unless it was recorded already. `body` is the start of a stream's body.

@@ -177,7 +177,7 @@ impl RenderedContent {
         };
         let around = templates.each_ref().map(|template| template.render(context));
         let chunks = chunks.as_ref().map(Chunks::stream);
-        let list = GeminiEvents { around: around.into(), chunks, is_sse: form == Form::Events, is_first: true };
+        let list = GeminiEvents { around, chunks, is_sse: form == Form::Events, is_first: true };
         response::EventStream::written(list, framing)
     }
 }
@@ -206,7 +206,7 @@ impl Rendered for RenderedContent {
 #[derive(Clone)]
 struct GeminiEvents {
     /// The rendered templates, the same for all events.
-    around: Arc<[Vec<u8>; 3]>,
+    around: [Vec<u8>; 3],
     chunks: Option<ChunkStream>,
     /// True for server-sent events, false for an array.
     is_sse: bool,
@@ -221,7 +221,7 @@ impl WriteEvents for GeminiEvents {
             true => (b"data: ", b"\r\n\r\n"),
             false => (if is_first { b"[" } else { b",\r\n" }, if is_last { b"]" } else { b"" }),
         };
-        let [before, between, after] = &*self.around;
+        let [before, between, after] = &self.around;
         out.extend_from_slice(open);
         out.extend_from_slice(before);
         next.chunk.put(out);
@@ -234,7 +234,7 @@ impl WriteEvents for GeminiEvents {
     }
 
     fn copy(&self) -> Option<EventCopy> {
-        let around: usize = self.around.iter().map(|text| size_of::<Vec<u8>>() + text.capacity()).sum();
+        let around: usize = self.around.iter().map(|text| text.len()).sum();
         let chunks = self.chunks.as_ref().map_or(Some(0), ChunkStream::size)?;
         Some(EventCopy { events: Box::new(self.clone()), size: size_of::<Self>() + around + chunks })
     }

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     core::{
         request::{ConnectionInfo, RequestBody},
-        response::{Body, EventCopy, Response},
+        response::{Body, EventCopy, EventStream, Response},
         secret,
     },
     engine::{
@@ -72,7 +72,7 @@ struct Content {
 /// The events of a stream.
 struct KeptEvents {
     copy: EventCopy,
-    /// Number of bytes that are kept of them.
+    /// Number of bytes that are kept of them; 0 if they are those of an earlier request.
     most: usize,
 }
 
@@ -116,7 +116,10 @@ impl Content {
     /// Replaces the content with that of another request. Keeps the memory.
     fn open(&mut self, facts: Facts, opened: &Opened<'_, '_>, most_body: usize, texts: &mut Route) {
         self.facts = facts;
-        (self.events, self.head, self.end, self.attempt) = (None, None, None, None);
+        (self.head, self.end, self.attempt) = (None, None, None);
+        if let Some(events) = &mut self.events {
+            events.most = 0;
+        }
         let Opened { context, path, route, .. } = opened;
         let request = context.request;
         let body: &[u8] = match &request.body {
@@ -249,15 +252,24 @@ impl PackedEntry {
     pub(super) fn respond(&self, head: Head, response: &Response, most_body: usize, texts: &mut Route) {
         let mut content = self.content();
         content.respond(response, texts);
+        if content.events.as_ref().is_some_and(|events| events.most == 0) {
+            content.events = None;
+        }
         if let Body::Full(body) = &response.body {
             content.put_body(&body[..body.len().min(most_body)], texts);
         }
         content.head = Some(head);
     }
 
-    /// Sets a copy of the stream's events, which stand for the bytes of its body.
-    pub(super) fn set_events(&self, copy: EventCopy, most: usize) {
-        self.content().events = Some(KeptEvents { copy, most });
+    /// Keeps a copy of a stream's events, which stand for the bytes of its body. Returns false if there is none, or it
+    /// takes more than `most` bytes of memory.
+    pub(super) fn keep_events(&self, stream: &EventStream, most: usize) -> bool {
+        let mut content = self.content();
+        // The memory of the earlier copy is out of the cache. It is used again for this one, and for nothing else.
+        content.events = None;
+        let copy = stream.events.copy().filter(|copy| copy.size <= most);
+        content.events = copy.map(|copy| KeptEvents { copy, most });
+        content.events.is_some()
     }
 
     /// Records how much of the response was sent so far.
@@ -350,7 +362,8 @@ impl PackedEntry {
     pub fn read(&self) -> Entry {
         let content = self.content();
         let [(request, request_body), (response, response_body)] = content.messages();
-        let events = content.events.as_ref().and_then(|KeptEvents { copy, most }| {
+        let events = content.events.as_ref().filter(|events| events.most > 0);
+        let events = events.and_then(|KeptEvents { copy, most }| {
             let sent = content.end.as_ref().map_or(0, |end| usize::try_from(end.bytes).unwrap_or(usize::MAX));
             Some(KeptBody::Events(copy.events.copy()?, sent.min(*most)))
         });

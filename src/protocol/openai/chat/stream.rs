@@ -258,7 +258,7 @@ pub(super) struct ChatEvents {
 }
 
 /// The parts of a chunk around its choices and its padding. All chunks of a stream share them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct ChunkEnvelope {
     /// The event before all chunks.
     pub(super) first: Option<Bytes>,
@@ -276,7 +276,7 @@ pub(super) const DATA: &[u8] = b"data: ";
 /// Writes events.
 #[derive(Clone)]
 struct ChunkWriter {
-    envelope: Arc<ChunkEnvelope>,
+    envelope: ChunkEnvelope,
     obfuscation: Option<Random>,
 }
 
@@ -289,7 +289,7 @@ impl ChatEvents {
         obfuscation: Option<Random>,
     ) -> Self {
         let first = envelope.first.take();
-        let writer = ChunkWriter { envelope: Arc::new(envelope), obfuscation };
+        let writer = ChunkWriter { envelope, obfuscation };
         let usage = include_usage.then(|| Arc::clone(&stream.usage));
         ChatEvents { first, chunks: Events::new(&stream.chunks), usage, include_usage, is_ended: false, writer }
     }
@@ -318,8 +318,8 @@ impl WriteEvents for ChatEvents {
     }
 
     fn copy(&self) -> Option<EventCopy> {
-        let ChunkEnvelope { head, middle, tail, .. } = &*self.writer.envelope;
-        let envelope = size_of::<ChunkEnvelope>() + head.capacity() + middle.capacity() + tail.capacity();
+        let ChunkEnvelope { head, middle, tail, .. } = &self.writer.envelope;
+        let envelope = head.len() + middle.len() + tail.len();
         let texts = self.first.as_ref().map_or(0, Bytes::len) + self.usage.as_ref().map_or(0, |usage| usage.len());
         let size = size_of::<Self>() + envelope + texts + self.chunks.size()?;
         Some(EventCopy { events: Box::new(self.clone()), size })
@@ -329,7 +329,7 @@ impl WriteEvents for ChatEvents {
 impl ChunkWriter {
     /// Appends a chunk. `put_choices` appends the value of its `choices`.
     fn put(&mut self, put_choices: impl FnOnce(&mut BytesMut), usage: Option<&str>, out: &mut BytesMut) {
-        let ChunkEnvelope { head, middle, tail, .. } = &*self.envelope;
+        let ChunkEnvelope { head, middle, tail, .. } = &self.envelope;
         let put_usage = |out: &mut BytesMut| {
             if let Some(usage) = usage {
                 out.extend_from_slice(b",\"usage\":");

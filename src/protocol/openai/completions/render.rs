@@ -210,9 +210,9 @@ pub(super) struct CompletionChunks {
 #[derive(Clone)]
 pub(super) struct CompletionEvents {
     /// The chunk up to the value of `choices`.
-    before: Arc<[u8]>,
+    before: Vec<u8>,
     /// The chunk after that value, without its closing brace.
-    after: Arc<[u8]>,
+    after: Vec<u8>,
     chunks: Events<Chunk>,
     /// The usage object; `None` once it was sent, or if the request does not want it.
     usage: Option<Arc<str>>,
@@ -226,8 +226,8 @@ impl CompletionEvents {
         let piece = |n: usize| envelope.get(n).map(Vec::as_slice).unwrap_or_default();
         let after = piece(1).strip_suffix(b"}").unwrap_or_default();
         CompletionEvents {
-            before: piece(0).into(),
-            after: after.into(),
+            before: piece(0).to_vec(),
+            after: after.to_vec(),
             chunks: Events::new(&stream.chunks),
             usage: include_usage.then(|| Arc::clone(&stream.usage)),
             include_usage,
