@@ -1,5 +1,5 @@
-//! Lists the files under `fixtures/` so that the binary carries them all: a new fixture needs no line of code. Compresses
-//! the notices that the binary carries.
+//! Lists the files under `fixtures/` so that the binary carries them all: a new fixture needs no line of code. Beside
+//! each is its outline, so that a start need not read whole files. Compresses the notices that the binary carries.
 
 use std::{
     env,
@@ -10,8 +10,14 @@ use std::{
 };
 
 use flate2::{Compression, write::GzEncoder};
+use serde_json::{Map, Value};
 
 const NOTICES: &str = "THIRD-PARTY-NOTICES";
+
+/// The members of a file that are read at a start, in `src/fixtures/outline.rs`.
+const OUTLINE: [&str; 6] = ["like", "routes", "paths", "single", "actions", "claims"];
+/// The member of an action that is read at a start.
+const ACTION_OUTLINE: &str = "route";
 
 fn main() -> io::Result<()> {
     let out = PathBuf::from(env::var("OUT_DIR").map_err(io::Error::other)?);
@@ -33,10 +39,23 @@ fn list_fixtures(target: &Path) -> io::Result<()> {
     let mut table = String::from("&[\n");
     for file in &files {
         let name = file.strip_prefix(&format!("{}/", root.display())).unwrap_or(file).replace('\\', "/");
-        let _ = writeln!(table, "    ({name:?}, include_str!({file:?})),");
+        let outline = outline(&fs::read_to_string(file)?);
+        let _ =
+            writeln!(table, "    BuiltIn {{ name: {name:?}, text: include_str!({file:?}), outline: {outline:?} }},");
     }
     table.push(']');
     fs::write(target, table)
+}
+
+/// Returns the outline of a file: the members that are read at a start. A text that is no JSON object is its own outline.
+fn outline(text: &str) -> String {
+    let Ok(mut file) = serde_json::from_str::<Map<String, Value>>(text) else { return text.to_owned() };
+    file.retain(|name, _| OUTLINE.contains(&name.as_str()));
+    if let Some(Value::Object(actions)) = file.get_mut("actions") {
+        let actions = actions.values_mut().filter_map(Value::as_object_mut);
+        actions.for_each(|action| action.retain(|name, _| name == ACTION_OUTLINE));
+    }
+    Value::Object(file).to_string()
 }
 
 fn collect(directory: &Path, files: &mut Vec<String>) -> io::Result<()> {

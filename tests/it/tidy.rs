@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use fake_openai::fixtures::BuiltIn;
+
 /// The layers, the top one first: each is a folder of `src`, and imports from those after it.
 const LAYERS: [&str; 11] =
     ["cli", "server", "engine", "config", "fixtures", "resources", "protocol", "model", "traffic", "media", "core"];
@@ -136,7 +138,7 @@ fn source_files_have_at_most_400_lines() {
 
 #[test]
 fn fixture_files_keep_one_layout() {
-    for (name, text) in fake_openai::fixtures::BUILT_IN {
+    for BuiltIn { name, text, .. } in fake_openai::fixtures::BUILT_IN {
         assert!(text.ends_with("}\n") || text.ends_with("]\n"), "{name} ends with one line break");
         assert!(!text.contains('\t') && text.lines().all(|line| line == line.trim_end()), "{name} has stray spaces");
     }
