@@ -77,29 +77,32 @@ impl Reader for Ollama {
 }
 
 impl Ollama {
-    /// Returns true if a request only loads the model.
-    fn only_loads(&self, body: json::Object<'_>) -> bool {
-        match self.kind {
-            Kind::Chat => body.get("messages").is_none_or(|messages| messages.items().is_empty()),
-            Kind::Generate => read::only_loads(body),
-        }
+    /// Returns the `done_reason` of a request that only loads or unloads the model.
+    fn load_reason(&self, body: json::Object<'_>) -> Option<&'static str> {
+        let has_prompt = match self.kind {
+            Kind::Chat => body.get("messages").is_some_and(|messages| !messages.items().is_empty()),
+            Kind::Generate => read::has_prompt(body),
+        };
+        (!has_prompt).then(|| if read::unloads(body) { "unload" } else { "load" })
     }
 }
 
 impl Protocol for Ollama {
     fn parse<'r>(&'r self, body: json::Object<'r>, _: &RequestContext<'_>) -> Parsed<'r> {
-        let ready_made = if self.only_loads(body) { ReadyMade::None } else { read::ready_made(body) };
-        // A stream is the default.
-        let stream = body.get("stream").and_then(json::Value::as_bool) != Some(false);
+        let loads = self.load_reason(body).is_some();
+        let ready_made = if loads { ReadyMade::None } else { read::ready_made(body) };
+        // A stream is the default. Loading and unloading have none.
+        let stream = !loads && body.get("stream").and_then(json::Value::as_bool) != Some(false);
         Parsed::with_options(self, body, ready_made, ResponseOptions { stream, ..ResponseOptions::default() })
     }
 
     fn render(&self, reply: &Reply, context: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
-        let only_loads = context.is_some_and(|context| self.only_loads(context.parsed.body));
-        let content = match context {
-            Some(context) => LineContent::new(self.kind, reply, only_loads, &mut context.random.borrow_mut()),
+        let load_reason = context.and_then(|context| self.load_reason(context.parsed.body));
+        let content = match (load_reason, context) {
+            (Some(reason), _) => LineContent::empty(self.kind, format!(r#","done":true,"done_reason":"{reason}"}}"#)),
+            (None, Some(context)) => LineContent::new(self.kind, reply, &mut context.random.borrow_mut()),
             // Replies for all plain requests have no calls, so nothing is drawn.
-            None => LineContent::new(self.kind, reply, only_loads, &mut Random::seeded(0)),
+            (None, None) => LineContent::new(self.kind, reply, &mut Random::seeded(0)),
         };
         Box::new(RenderedLines { prefix: Arc::clone(&self.prefix), content: Arc::new(content) })
     }
@@ -119,22 +122,17 @@ struct LineContent {
 }
 
 impl LineContent {
-    /// Draws the ids of a reply's calls. `only_loads` makes the response that of a loaded model.
-    fn new(kind: Kind, reply: &Reply, only_loads: bool, random: &mut Random) -> Self {
+    /// Creates the parts of a reply without content.
+    fn empty(kind: Kind, tail: String) -> Self {
+        let (thinking, text, calls) = Default::default();
+        LineContent { kind, thinking, text, calls, call_tokens: 0, tail }
+    }
+
+    /// Draws the ids of a reply's calls.
+    fn new(kind: Kind, reply: &Reply, random: &mut Random) -> Self {
         // The protocol has no alternatives.
         let choice = reply.choices.first();
-        let mut content = LineContent {
-            kind,
-            thinking: Text::default(),
-            text: Text::default(),
-            calls: String::new(),
-            call_tokens: 0,
-            tail: String::new(),
-        };
-        if only_loads {
-            content.tail = r#","done":true,"done_reason":"load"}"#.to_owned();
-            return content;
-        }
+        let mut content = LineContent::empty(kind, String::new());
         let mut calls = Vec::new();
         for block in choice.iter().flat_map(|choice| &choice.blocks) {
             match block {

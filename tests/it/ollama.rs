@@ -90,13 +90,36 @@ fn tool_calls_stream_as_one_line_with_object_arguments() {
 }
 
 #[test]
-fn an_empty_request_loads_the_model() {
+fn an_empty_request_loads_or_unloads_the_model() {
     let (_server, mut connection) = served();
-    for (path, body) in [("/api/generate", json!({"model": "m"})), ("/api/chat", json!({"model": "m", "messages": []}))]
-    {
-        let lines = lines(&connection.post(path, &body.to_string()));
-        assert_eq!((lines.len(), &lines[0]["done_reason"]), (1, &json!("load")), "{path}");
-        assert!(lines[0].get("eval_count").is_none());
+    for (keep_alive, reason) in [
+        (json!(null), "load"),
+        (json!(0), "unload"),
+        (json!(0.0), "unload"),
+        (json!("0"), "unload"),
+        (json!("0s"), "unload"),
+        (json!("0h0m"), "unload"),
+        (json!(-1), "load"),
+        (json!(10), "load"),
+        (json!("10m"), "load"),
+    ] {
+        for (path, member, empty) in [
+            ("/api/generate", "prompt", json!("")),
+            ("/api/generate", "images", json!([])),
+            ("/api/chat", "messages", json!([])),
+        ] {
+            for stream in [json!(true), json!(false)] {
+                let mut body = json!({"model": "m", "stream": stream, member: empty});
+                if !keep_alive.is_null() {
+                    body["keep_alive"] = keep_alive.clone();
+                }
+                let response = connection.post(path, &body.to_string());
+                assert_eq!(response.header("content-type"), "application/json; charset=utf-8", "{path} {body}");
+                assert_eq!(response.json()["done_reason"], reason, "{path} {body}");
+                assert_eq!(response.json()["done"], true);
+                assert!(response.json().get("eval_count").is_none());
+            }
+        }
     }
     let said = connection.post("/api/generate", &json!({"model": "m", "prompt": "x", "stream": false}).to_string());
     assert_eq!(said.json()["response"], HELLO);

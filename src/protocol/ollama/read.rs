@@ -41,9 +41,19 @@ pub(super) fn ready_made(body: json::Object<'_>) -> ReadyMade {
     })
 }
 
-/// Returns true if a `generate` request only loads the model: it has no prompt.
-pub(super) fn only_loads(body: json::Object<'_>) -> bool {
-    body.get("prompt").is_none_or(|prompt| prompt.as_str().is_none_or(|prompt| prompt.is_empty()))
+/// Returns true if a `generate` request has a prompt. One without only loads or unloads the model.
+pub(super) fn has_prompt(body: json::Object<'_>) -> bool {
+    body.get("prompt").is_some_and(|prompt| prompt.as_str().is_some_and(|prompt| !prompt.is_empty()))
+}
+
+/// Returns true if a request without a prompt unloads the model: `keep_alive` is a time of zero, such as `0` or `0s`.
+pub(super) fn unloads(body: json::Object<'_>) -> bool {
+    let Some(keep_alive) = body.get("keep_alive") else { return false };
+    let is_zero = |time: &str| time.contains('0') && !time.contains(|digit| ('1'..='9').contains(&digit));
+    match keep_alive.as_str() {
+        Some(time) => is_zero(&time),
+        None => std::str::from_utf8(keep_alive.text()).is_ok_and(is_zero),
+    }
 }
 
 /// Parses a `chat` request.
@@ -171,7 +181,7 @@ mod tests {
                 let empty = Prompt { turns, tools, ..with(&json!({}), |body| read(body, String::new())) };
                 assert_eq!(format!("{prompt:?}"), format!("{empty:?}"), "{value}");
             }
-            assert!(with(&body, only_loads), "{value}");
+            assert!(!with(&body, has_prompt), "{value}");
         }
         for (value, effort, format) in
             [(json!("x"), Some("x"), Format::Text), (json!({"stop": 1}), None, Format::JsonSchema(json!({"stop": 1})))]
