@@ -38,7 +38,13 @@ use serde_json::{Map, Value};
 
 use self::events::RenderTime;
 
-use crate::core::{context::RequestContext, error::ApiError, json, reply::Reply, response::Response};
+use crate::core::{
+    context::RequestContext,
+    error::ApiError,
+    json,
+    reply::{Reply, Text},
+    response::Response,
+};
 
 /// A wire format for generated replies, configured by the `envelope` of one endpoint's fixture.
 ///
@@ -128,6 +134,11 @@ fn forms(context: Option<RenderContext<'_, '_>>) -> (bool, bool, RenderTime) {
         return (true, true, RenderTime::Now);
     };
     (!options.stream || *store == Some(true), options.stream, RenderTime::Late)
+}
+
+/// Returns true if a call's arguments are an object without members. Claude streams nothing of it.
+fn has_no_members(arguments: &Text) -> bool {
+    arguments.whole() == "{}"
 }
 
 /// Parses a JSON object. Other text, such as arguments cut off at the token limit, becomes an empty object.

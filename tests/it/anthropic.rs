@@ -78,6 +78,7 @@ fn accumulated(events: &[Value]) -> Value {
                 let so_far = content[n][member].as_str().unwrap().to_owned();
                 content[n][member] = (so_far + delta[member].as_str().unwrap()).into();
             }
+            _ if content[n]["type"] == "tool_use" && json.is_empty() => {}
             _ if content[n]["type"] == "tool_use" => content[n]["input"] = serde_json::from_str(&json).unwrap(),
             _ => {}
         }
@@ -128,6 +129,28 @@ fn stream_events_accumulate_to_the_full_response() {
         assert_eq!(types[..3], ["message_start", "content_block_start", "ping"]);
         assert_eq!(types[types.len() - 3..], ["content_block_stop", "message_delta", "message_stop"]);
     }
+}
+
+/// Recorded: the first piece is empty, and there is no other.
+#[test]
+fn a_call_without_arguments_streams_one_empty_piece() {
+    let tools = json!([{"name": "now", "input_schema": {"type": "object", "properties": {}}}]);
+    let forced = json!({"tools": tools, "tool_choice": {"type": "tool", "name": "now"}});
+    let pieces = |events: &[Value]| {
+        let pieces = events.iter().filter_map(|event| event["delta"].get("partial_json"));
+        pieces.map(|piece| piece.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (_server, mut connection) = usual();
+    assert_eq!(pieces(&stream(&mut connection, &forced)), [""]);
+    assert_eq!(ask(&mut connection, &forced)["content"][0]["input"], json!({}));
+    let vertex = "/v1/projects/p/locations/l/publishers/anthropic/models/claude-haiku-4-5:streamRawPredict";
+    let mut sent: Value = serde_json::from_str(&body(&forced)).unwrap();
+    sent.as_object_mut().unwrap().remove("model");
+    (sent["anthropic_version"], sent["stream"]) = ("vertex-2023-10-16".into(), true.into());
+    let streamed = connection.post(vertex, &sent.to_string());
+    assert_eq!(streamed.text().matches("input_json_delta").count(), 1, "{}", streamed.text());
+    let (_server, mut connection, _directory) = scripted(&json!([{"tool_calls": [{"name": "now", "arguments": {}}]}]));
+    assert_eq!(pieces(&stream(&mut connection, &json!({"tools": tools}))), [""]);
 }
 
 #[test]

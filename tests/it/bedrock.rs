@@ -111,7 +111,8 @@ fn accumulated(events: &[(String, Value)]) -> Value {
             "contentBlockStop" => {
                 assert_eq!(n + 1, content.len());
                 if let Some(input) = content[n].pointer_mut("/toolUse/input") {
-                    *input = serde_json::from_str(input.as_str().unwrap()).unwrap();
+                    let json = Some(input.as_str().unwrap()).filter(|json| !json.is_empty()).unwrap_or("{}");
+                    *input = serde_json::from_str(json).unwrap();
                 }
             }
             "messageStop" => whole["stopReason"] = event["stopReason"].clone(),
@@ -160,6 +161,10 @@ fn scripted_tool_calls_become_tool_use_blocks() {
     let content = whole["output"]["message"]["content"].as_array().unwrap();
     let calls: Vec<_> = content.iter().map(|block| (&block["toolUse"]["name"], &block["toolUse"]["input"])).collect();
     assert_eq!(calls, [(&json!("f"), &json!({"n": 1})), (&json!("g"), &json!({}))]);
+    let events = events(&connection.post(&format!("{MODEL}/converse-stream"), &body(json!({}))));
+    let pieces = events.iter().filter(|(_, event)| event["contentBlockIndex"] == 1);
+    let pieces: Vec<_> = pieces.filter_map(|(_, event)| event.pointer("/delta/toolUse/input")).collect();
+    assert_eq!(pieces, [""], "a call without arguments has one empty piece");
 }
 
 #[test]

@@ -8,7 +8,10 @@ use crate::{
         reply::Text,
         response::{EventKind, StreamEvent},
     },
-    protocol::events::{EventList, RenderTime, RenderedEvents, named_event},
+    protocol::{
+        events::{EventList, RenderTime, RenderedEvents, named_event},
+        has_no_members,
+    },
 };
 
 /// Recorded with a space, unlike all other events.
@@ -56,7 +59,9 @@ impl MessageEvents {
             ContentBlock::ToolUse { id, name, input } => {
                 self.start(index, &json!({"type": "tool_use", "id": id, "name": name, "input": {}}));
                 self.0.push(delta(index, "input_json_delta", "partial_json", "", 0));
-                self.deltas(index, "input_json_delta", "partial_json", input);
+                if !has_no_members(input) {
+                    self.deltas(index, "input_json_delta", "partial_json", input);
+                }
             }
         }
         self.push("content_block_stop", &format!(r#"{{"type":"content_block_stop","index":{index}}}"#));

@@ -12,7 +12,7 @@ use crate::{
     },
     protocol::{
         events::{EventList, EventLists, Events, RenderTime},
-        object_or_empty,
+        has_no_members, object_or_empty,
     },
 };
 
@@ -142,7 +142,9 @@ impl ConverseList {
                 self.push("contentBlockStart", index_first, format!(r#","start":{start}"#), EventKind::Content);
                 let to_delta = |piece: &str| json!({"toolUse": {"input": piece}});
                 self.0.push(delta(index, &to_delta(""), 0));
-                self.deltas(index, input, to_delta);
+                if !has_no_members(input) {
+                    self.deltas(index, input, to_delta);
+                }
             }
         }
         self.push("contentBlockStop", format!(r#""contentBlockIndex":{index},"#), String::new(), EventKind::Content);
