@@ -283,10 +283,12 @@ impl ReplyBuilder<'_> {
         if self.prompt.has_tool_result() {
             return None;
         }
+        // Only functions and custom tools have a name. Others are not called.
+        let mut callable = self.prompt.tools.iter().filter(|tool| !tool.name.is_empty());
         match &self.prompt.tool_choice {
             ToolChoice::Auto | ToolChoice::None => None,
-            ToolChoice::Required => self.prompt.tools.first(),
-            ToolChoice::Named(name) => self.prompt.tools.iter().find(|tool| tool.name == *name),
+            ToolChoice::Required => callable.next(),
+            ToolChoice::Named(name) => callable.find(|tool| tool.name == *name),
         }
     }
 

@@ -59,5 +59,6 @@ mod store_trouble;
 mod streaming;
 mod tidy;
 mod time;
+mod tools;
 mod updates;
 mod verify;
