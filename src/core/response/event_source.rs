@@ -18,7 +18,7 @@ pub trait WriteEvents: Send {
     /// Appends the next event, framing included. After the last event it returns `None` and appends nothing.
     fn write(&mut self, out: &mut BytesMut) -> Option<EventProperties>;
 
-    /// Returns a copy, which shares what it can with other streams, not with this one, and which appends the same events from here on; `None` if there is none, or the memory that it needs
+    /// Returns a copy, which appends the same events from here on; `None` if there is none, or the memory that it needs
     /// is unknown.
     fn copy(&self) -> Option<EventCopy>;
 }

@@ -9,7 +9,7 @@ use super::{HIDDEN, in_query, in_text, is_secret_name, mask};
 /// The name of a token of a reply, beside its log probability. It is no secret then.
 const REPLY_TOKEN: &str = "token";
 /// Names of members beside a token of a reply.
-const BESIDE_REPLY_TOKEN: [&str; 3] = ["logprob", "logProbability", "bytes"];
+const BESIDE_REPLY_TOKEN: [&str; 2] = ["logprob", "logProbability"];
 
 /// Masks the secrets in a JSON value: members with the name of a secret, and keys within texts.
 pub fn in_json(value: &mut Value) {
