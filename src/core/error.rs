@@ -137,7 +137,7 @@ api_errors! {
     /// A string has too many characters.
     StringTooLong = "string_too_long" { param: String, bound: u64, got: u64 }
     /// A string does not match its pattern.
-    PatternMismatch = "pattern_mismatch" { param: String, pattern: String }
+    PatternMismatch = "pattern_mismatch" { param: String, pattern: String, got: String }
     /// A string is not one of those allowed; `supported` lists them quoted with an "and", `either` with an "or".
     InvalidValue = "invalid_value" { param: String, got: String, supported: String, either: String }
     /// This model does not support the parameter; `instead` is the one that it supports.
@@ -211,6 +211,18 @@ impl From<MemoryFull> for ApiError {
     }
 }
 
+/// Returns the path of a parameter without the indexes of arrays; `None` if it has none.
+fn without_indexes(param: &str) -> Option<Cow<'static, str>> {
+    let mut parts = param.split('[');
+    let mut short = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (_, rest) = part.split_once(']')?;
+        short.push_str("[]");
+        short.push_str(rest);
+    }
+    (short.len() < param.len()).then_some(Cow::Owned(short))
+}
+
 /// The extra field of every error with a `param`: the same path with dots only, `messages.0.role`.
 const DOTTED: &str = "path";
 
@@ -222,7 +234,7 @@ impl ApiError {
     }
 
     /// Returns the qualifiers of the kind in a provider's `errors`, the most specific first. By kind, these are: the
-    /// invalid parameter; the noun or the action; the limit's unit, then `requests` or `tokens`; the injected name,
+    /// invalid parameter, then the same without indexes, `messages[].role`; the noun or the action; the limit's unit, then `requests` or `tokens`; the injected name,
     /// then the status, then its class such as `4xx`.
     pub fn qualifiers(&self) -> [Option<Cow<'_, str>>; 3] {
         match self {
@@ -237,7 +249,7 @@ impl ApiError {
             }
             ApiError::UnknownResource { noun, .. } => [Some(Cow::Borrowed(noun.as_str())), None, None],
             ApiError::WrongState { action, .. } => [Some(Cow::Borrowed(action.as_str())), None, None],
-            error => [error.param(), None, None],
+            error => [error.param(), error.param().and_then(|param| without_indexes(&param)), None],
         }
     }
 

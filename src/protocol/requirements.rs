@@ -264,7 +264,8 @@ impl Property {
         }
         match &self.pattern {
             Some(pattern) if !pattern.is_match(&text) => {
-                Err(ApiError::PatternMismatch { param: path.render(), pattern: pattern.as_str().to_owned() })
+                let (param, pattern) = (path.render(), pattern.as_str().to_owned());
+                Err(ApiError::PatternMismatch { param, pattern, got: text.into_owned() })
             }
             _ => Ok(()),
         }

@@ -99,6 +99,97 @@ fn openai_compatible_hosts_have_ids_and_models_of_their_own() {
     }
 }
 
+/// Hosts whose chat completions lack members of OpenAI's.
+const HOSTS: [&str; 5] = ["/mistral/v1", "/groq/openai/v1", "/together/v1", "/openrouter/api/v1", "/vllm/v1"];
+
+#[test]
+fn no_host_has_members_that_only_openai_has() {
+    let (_server, mut connection) = served();
+    let messages = json!([{"role": "user", "content": "Hi"}]);
+    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]);
+    for host in HOSTS {
+        let path = format!("{host}/chat/completions");
+        for more in [json!({}), json!({"tools": tools, "tool_choice": "required"})] {
+            let mut body = json!({"model": "m", "messages": messages});
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let whole = connection.post(&path, &body.to_string()).json();
+            let message = &whole["choices"][0]["message"];
+            // vLLM and OpenRouter have it, as null.
+            assert_eq!(message.get("refusal").is_some(), ["/vllm/v1", "/openrouter/api/v1"].contains(&host), "{host}");
+            assert!(host == "/vllm/v1" || message.get("annotations").is_none(), "{host}: {whole}");
+            body["stream"] = true.into();
+            let events = data(&connection.post(&path, &body.to_string()));
+            assert_eq!(events[0]["choices"][0]["delta"]["role"], "assistant");
+            for event in events {
+                assert!(event.get("obfuscation").is_none(), "{host}: {event}");
+                assert!(event.pointer("/choices/0/delta/refusal").is_none(), "{host}: {event}");
+            }
+        }
+    }
+    let chat = data(
+        &connection
+            .post("/v1/chat/completions", &json!({"model": "m", "messages": messages, "stream": true}).to_string()),
+    );
+    assert!(chat[0].get("obfuscation").is_some() && chat[0].pointer("/choices/0/delta/refusal").is_some());
+}
+
+#[test]
+fn ids_of_calls_have_the_host_s_form() {
+    let (_server, mut connection) = served();
+    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]);
+    let vertex = "/v1/projects/p/locations/l/publishers/mistralai/models/mistral-large-2411:rawPredict";
+    for (path, prefix, symbols) in [
+        ("/v1/chat/completions", "call_", 24),
+        ("/mistral/v1/chat/completions", "", 9),
+        (vertex, "", 9),
+        ("/vllm/v1/chat/completions", "chatcmpl-tool-", 16),
+    ] {
+        for stream in [false, true] {
+            let messages = json!([{"role": "user", "content": "Hi"}]);
+            let body = json!({"model": "m", "messages": messages, "tools": tools, "tool_choice": "required", "stream": stream});
+            let response = connection.post(path, &body.to_string());
+            let id = match stream {
+                false => response.json()["choices"][0]["message"]["tool_calls"][0]["id"].clone(),
+                true => data(&response)[0]["choices"][0]["delta"]["tool_calls"][0]["id"].clone(),
+            };
+            let random = id.as_str().unwrap().strip_prefix(prefix).unwrap_or_else(|| panic!("{path}: {id}"));
+            assert_eq!(random.len(), symbols, "{path}: {id}");
+            assert!(random.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{path}: {id}");
+        }
+    }
+}
+
+/// The text is that of answers of 2025 and 2026.
+#[test]
+fn mistral_refuses_ids_of_calls_in_another_form() {
+    let (_server, mut connection) = served();
+    let vertex = "/v1/projects/p/locations/l/publishers/mistralai/models/mistral-large-2411:rawPredict";
+    let history = |call: &str, result: &str| {
+        let call = json!({"id": call, "type": "function", "function": {"name": "f", "arguments": "{}"}});
+        let messages = json!([
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": result, "content": "sun"},
+        ]);
+        json!({"model": "m", "messages": messages}).to_string()
+    };
+    for path in ["/mistral/v1/chat/completions", vertex] {
+        assert_eq!(connection.post(path, &history("a1B2c3D4e", "a1B2c3D4e")).status, 200, "{path}");
+        for (call, result) in [("call_1", "call_1"), ("a1B2c3D4e", "call_1")] {
+            let refused = connection.post(path, &history(call, result));
+            assert_eq!(refused.status, 400, "{path}: {}", refused.text());
+            let error = json!({
+                "object": "error",
+                "message": "Tool call id was call_1 but must be a-z, A-Z, 0-9, with a length of 9.",
+                "type": "invalid_function_call",
+                "param": null,
+                "code": "3280",
+            });
+            assert_eq!(refused.json(), error, "{path}");
+        }
+    }
+}
+
 #[test]
 fn detokenize_reverses_tokenize() {
     let (_server, mut connection) = served();
@@ -216,11 +307,7 @@ fn scripted_reasoning_appears_in_every_protocol_that_shows_it() {
             json!({"model": "m", "messages": messages}),
             "/choices/0/message/reasoning",
         ),
-        (
-            "/vllm/v1/chat/completions",
-            json!({"model": "m", "messages": messages}),
-            "/choices/0/message/reasoning_content",
-        ),
+        ("/vllm/v1/chat/completions", json!({"model": "m", "messages": messages}), "/choices/0/message/reasoning"),
         (
             "/v2/chat",
             json!({"model": "m", "messages": messages, "thinking": {"type": "enabled"}}),
@@ -244,11 +331,11 @@ fn scripted_reasoning_appears_in_every_protocol_that_shows_it() {
     // Reasoning comes before a tool call too, and counts towards max_tokens.
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "call"}], "stream": true}).to_string();
     let events = data(&connection.post("/vllm/v1/chat/completions", &body));
-    assert_eq!(joined(&events, "/choices/0/delta/reasoning_content"), "A tool is wanted.");
+    assert_eq!(joined(&events, "/choices/0/delta/reasoning"), "A tool is wanted.");
     assert_eq!(joined(&events, "/choices/0/delta/tool_calls/0/function/arguments"), r#"{"city":"Rome"}"#);
     let body = json!({"model": "m", "messages": messages, "max_tokens": 3}).to_string();
     let cut = connection.post("/vllm/v1/chat/completions", &body).json();
-    assert_eq!(cut["choices"][0]["message"]["reasoning_content"], "They said m");
+    assert_eq!(cut["choices"][0]["message"]["reasoning"], "They said m");
     assert_eq!(
         (&cut["choices"][0]["finish_reason"], &cut["usage"]["completion_tokens"]),
         (&json!("length"), &json!(3))

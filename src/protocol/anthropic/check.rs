@@ -73,7 +73,7 @@ fn check_custom(tool: &Value, name: Option<&str>, place: &str) -> Result<(), Api
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     if !(1..=128).contains(&name.len()) || !name.chars().all(allowed) {
         let pattern = "^[a-zA-Z0-9_-]{1,128}$".to_owned();
-        return Err(ApiError::PatternMismatch { param: format!("{place}.name"), pattern });
+        return Err(ApiError::PatternMismatch { param: format!("{place}.name"), pattern, got: name.to_owned() });
     }
     match tool.get("input_schema") {
         None => missing(format!("{place}.input_schema")),

@@ -2,11 +2,12 @@
 //!
 //! Shapes, key order and stream rules are those of responses recorded in 2025 and 2026. An envelope with a `filter` has
 //! Azure's shapes; [`crate::protocol::wrap::azure_filter`] does the same for other protocols. OpenAI does not send its
-//! models' reasoning. For hosts that do, the envelope's `thoughts` names the message member. With `stream_by_path` the
-//! operation at the end of the path may request a stream, as Bedrock's does.
+//! models' reasoning, but hosts do: see [`host`] for all in which they differ. With `stream_by_path` the operation at the
+//! end of the path may request a stream, as Bedrock's does.
 
 mod check;
 mod full;
+mod host;
 pub(in crate::protocol) mod read;
 mod stream;
 
@@ -17,6 +18,7 @@ use serde_json::{Map, Value, json};
 
 use self::{
     full::MessageParts,
+    host::{HostStyle, OptionalMember},
     stream::{ChatChunks, ChatEvents, ChunkEnvelope, ChunkStyle, DATA},
 };
 use crate::protocol::{
@@ -65,13 +67,7 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
             Some(ContentFilter::take(found).map_err(|error| format!("`filter`: {error}"))?)
         }
     };
-    let reasoning_member = match head.shift_remove("thoughts") {
-        None => None,
-        Some(Value::String(member)) => Some(member),
-        Some(_) => {
-            return Err("`thoughts`: not a string; give it a member's name, such as `reasoning_content`".to_owned());
-        }
-    };
+    let host = HostStyle::take(&mut head)?;
     let by_path = match head.shift_remove("stream_by_path") {
         None => false,
         Some(Value::Bool(by_path)) => by_path,
@@ -122,7 +118,7 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
         filter: Arc::new(filter),
         chunk_tail: tail,
     });
-    Ok(Box::new(Chat { envelope: Arc::new(ChatEnvelope { full, chunk, tier, reasoning_member, by_path, filter }) }))
+    Ok(Box::new(Chat { envelope: Arc::new(ChatEnvelope { full, chunk, tier, host, by_path, filter }) }))
 }
 
 struct Chat {
@@ -137,8 +133,7 @@ struct ChatEnvelope {
     chunk: Vec<Template>,
     /// The default service tier. `None`: responses have none.
     tier: Option<Template>,
-    /// The message member that holds the reasoning. `None`: reasoning is not sent.
-    reasoning_member: Option<String>,
+    host: HostStyle,
     /// True if the path may request a stream, too.
     by_path: bool,
     /// Azure's content filter, if the endpoint has one.
@@ -205,11 +200,8 @@ impl ChatEnvelope {
     ) -> ChatTexts {
         let filter = self.filter.as_ref().map(|parts| &parts.filter);
         let laid_out = |value: &Value| if filter.is_some() { value.to_string().into() } else { member(value) };
-        let member_name = self.reasoning_member.as_deref();
-        let messages = reply.choices.iter();
-        let messages =
-            messages.map(|choice| MessageParts::new(choice, member_name, audio_format, logprobs, random, now));
-        let messages: Vec<_> = messages.collect();
+        let message = |choice| MessageParts::new(choice, &self.host, audio_format, logprobs, random, now);
+        let messages: Vec<_> = reply.choices.iter().map(message).collect();
         let usage = || {
             let mut usage = full::usage(&reply.usage);
             if filter.is_some() {
@@ -272,7 +264,7 @@ impl Reader for Chat {
 
     fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
         let prompt = read::prompt(body, context.model().into_owned());
-        Prompt { show_reasoning: self.envelope.reasoning_member.is_some(), ..prompt }
+        Prompt { show_reasoning: self.envelope.host.reasoning_member.is_some(), ..prompt }
     }
 
     fn cost(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Cost {
@@ -378,7 +370,8 @@ impl Rendered for RenderedChat {
             false => ("application/json", Body::Full(self.envelope.full(texts.full(), tier, &context))),
             true => {
                 let envelope = self.envelope.chunk(tier, &context);
-                let obfuscation = include_obfuscation.then(|| context.random.borrow().clone());
+                let pads = include_obfuscation && self.envelope.host.has(OptionalMember::Obfuscation);
+                let obfuscation = pads.then(|| context.random.borrow().clone());
                 let events = ChatEvents::new(&texts.stream, envelope, include_usage, obfuscation);
                 let events = response::EventStream::written(events, StreamFormat::Data("\n"));
                 ("text/event-stream; charset=utf-8", Body::Stream(events))

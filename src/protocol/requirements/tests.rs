@@ -94,7 +94,8 @@ fn errors_name_the_path_of_nested_members() {
     assert_eq!(message(r#"{"content":[{"type":"text"},{}]}"#), missing);
     let long = ApiError::StringTooLong { param: param("messages[1].content"), bound: 5, got: 6 };
     assert_eq!(message(r#"{"content":"abcdef"}"#), Err(long));
-    let pattern = ApiError::PatternMismatch { param: param("messages[1].name"), pattern: "^[a-z]+$".to_owned() };
+    let (param_of_name, pattern) = (param("messages[1].name"), "^[a-z]+$".to_owned());
+    let pattern = ApiError::PatternMismatch { param: param_of_name, pattern, got: "A".to_owned() };
     assert_eq!(message(r#"{"name":"A"}"#), Err(pattern));
     let expected = "an object".to_owned();
     assert_eq!(

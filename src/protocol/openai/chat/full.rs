@@ -5,7 +5,10 @@ use std::time::Duration;
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use serde_json::{Map, Value, json};
 
-use super::Logprobs;
+use super::{
+    Logprobs,
+    host::{HostStyle, OptionalMember},
+};
 use crate::{
     core::{
         random::{Alphabet, Random},
@@ -20,6 +23,7 @@ const MAX_AUDIO: Duration = Duration::from_secs(60);
 /// The parts of one choice's message. Ids are drawn once, so the full and the streamed form have the same.
 pub(super) struct MessageParts<'a> {
     pub(super) choice: &'a Choice,
+    pub(super) host: &'a HostStyle,
     /// The id of each call, in order.
     pub(super) ids: Vec<String>,
     /// The reasoning, and the name of the member that holds it.
@@ -31,11 +35,10 @@ pub(super) struct MessageParts<'a> {
 }
 
 impl<'a> MessageParts<'a> {
-    /// Draws the ids of a choice's message. `reasoning_member` is the member for reasoning, `now` is in seconds since
-    /// 1970.
+    /// Draws the ids of a choice's message. `now` is in seconds since 1970.
     pub(super) fn new(
         choice: &'a Choice,
-        reasoning_member: Option<&'a str>,
+        host: &'a HostStyle,
         audio_format: Format,
         logprobs: Logprobs,
         random: &mut Random,
@@ -45,25 +48,25 @@ impl<'a> MessageParts<'a> {
             Logprobs::Given(_) => random.number(0..=u64::MAX),
             Logprobs::Absent | Logprobs::Null => 0,
         };
-        let mut fresh = |prefix: &str, alphabet, length| {
-            let mut id = prefix.as_bytes().to_vec();
-            random.put(alphabet, length, &mut id);
-            String::from_utf8_lossy(&id).into_owned()
-        };
         let calls = choice.blocks.iter().filter(|block| matches!(block, Block::ToolCall(_)));
-        let ids = calls.map(|_| fresh("call_", Alphabet::Alphanumeric, 24)).collect();
+        let ids = calls.map(|_| host.call_id(random)).collect();
         let audio = choice.blocks.iter().find_map(|block| match block {
-            Block::Audio(text) => Some(json!({
-                "id": fresh("audio_", Alphabet::Hex, 32),
-                "data": BASE64.encode(silence(audio_format, duration_of(&text.whole()).min(MAX_AUDIO))),
-                "expires_at": now + 3600,
-                "transcript": text.whole(),
-            })),
+            Block::Audio(text) => {
+                let mut id = b"audio_".to_vec();
+                random.put(Alphabet::Hex, 32, &mut id);
+                Some(json!({
+                    "id": String::from_utf8_lossy(&id),
+                    "data": BASE64.encode(silence(audio_format, duration_of(&text.whole()).min(MAX_AUDIO))),
+                    "expires_at": now + 3600,
+                    "transcript": text.whole(),
+                }))
+            }
             _ => None,
         });
         let reasoning =
             choice.blocks.iter().find_map(|block| if let Block::Reasoning(text) = block { Some(text) } else { None });
-        MessageParts { choice, ids, reasoning: reasoning_member.zip(reasoning), audio, logprob_seed }
+        let reasoning = host.reasoning_member.as_deref().zip(reasoning);
+        MessageParts { choice, host, ids, reasoning, audio, logprob_seed }
     }
 
     pub(super) fn calls(&self) -> impl Iterator<Item = (&'a ToolCall, &String)> {
@@ -114,8 +117,13 @@ pub(super) fn choice(index: usize, parts: &MessageParts<'_>, logprobs: Logprobs)
             parts.calls().map(|(call, id)| tool_call(call, id, &call.arguments.whole())).collect(),
         );
     }
-    message.insert("refusal".into(), text(parts.refusal()));
-    message.insert("annotations".into(), parts.text().map_or_else(Vec::new, annotations).into());
+    if parts.refusal().is_some() || parts.host.has(OptionalMember::MessageRefusal) {
+        message.insert("refusal".into(), text(parts.refusal()));
+    }
+    let annotations = parts.text().map_or_else(Vec::new, annotations);
+    if !annotations.is_empty() || parts.host.has(OptionalMember::MessageAnnotations) {
+        message.insert("annotations".into(), annotations.into());
+    }
     message.extend(parts.audio.clone().map(|audio| ("audio".to_owned(), audio)));
 
     let mut choice = Map::new();

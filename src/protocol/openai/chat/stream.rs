@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Logprobs,
     full::{MessageParts, annotations, logprob, tool_call},
+    host::OptionalMember,
 };
 use crate::core::{
     random::{Alphabet, Random},
@@ -85,16 +86,14 @@ impl ChunkBuilder {
         match (message.text(), message.refusal(), message.legacy(), calls.as_slice()) {
             (_, _, Some(call), _) => {
                 let head = json!({"name": call.name, "arguments": ""});
-                let delta = json!({"role": "assistant", "content": null, "function_call": head, "refusal": null});
-                self.push(&delta.to_string(), LogprobText::None);
+                self.first(json!({"role": "assistant", "content": null, "function_call": head}), message);
                 let delta = |piece: &str| json!({"function_call": {"arguments": piece}}).to_string();
                 self.pieces(&call.arguments, delta, LogprobText::none);
             }
             // A single call is in the chunk with the role.
             (None, None, None, [(call, id)]) if message.reasoning.is_none() => {
                 let head = json!([indexed(0, tool_call(call, id, ""))]);
-                let delta = json!({"role": "assistant", "content": null, "tool_calls": head, "refusal": null});
-                self.push(&delta.to_string(), LogprobText::None);
+                self.first(json!({"role": "assistant", "content": null, "tool_calls": head}), message);
                 self.arguments(0, call.kind, &call.arguments);
             }
             (text, refusal, None, calls) => {
@@ -128,7 +127,11 @@ impl ChunkBuilder {
 
     /// Adds the role with an empty text first, then the text.
     fn text(&mut self, text: &Text, message: &MessageParts<'_>) {
-        self.push(r#"{"role":"assistant","content":"","refusal":null}"#, LogprobText::Start("content"));
+        let delta = match message.host.has(OptionalMember::DeltaRefusal) {
+            true => r#"{"role":"assistant","content":"","refusal":null}"#,
+            false => r#"{"role":"assistant","content":""}"#,
+        };
+        self.push(delta, LogprobText::Start("content"));
         self.reasoning(message);
         self.pieces(text, |piece| format!(r#"{{"content":{}}}"#, Value::from(piece)), LogprobText::of_content);
         if !text.citations.is_empty() {
@@ -146,8 +149,7 @@ impl ChunkBuilder {
         /// Base64 characters in one chunk: groups of four, which hold three samples.
         const DATA: usize = 16 * 1024;
         let Some(audio) = &message.audio else { return };
-        let head = json!({"role": "assistant", "content": null, "audio": {"id": audio["id"]}, "refusal": null});
-        self.push(&head.to_string(), LogprobText::None);
+        self.first(json!({"role": "assistant", "content": null, "audio": {"id": audio["id"]}}), message);
         self.push(&json!({"audio": {"transcript": audio["transcript"]}}).to_string(), LogprobText::None);
         let data = audio["data"].as_str().unwrap_or_default().as_bytes();
         for data in data.chunks(DATA).filter_map(|data| std::str::from_utf8(data).ok()) {
@@ -166,6 +168,14 @@ impl ChunkBuilder {
             json!({"tool_calls": [fragment]}).to_string()
         };
         self.pieces(arguments, delta, LogprobText::none);
+    }
+
+    /// Adds the first chunk, whose delta gets a null refusal if the host has it.
+    fn first(&mut self, mut delta: Value, message: &MessageParts<'_>) {
+        if message.host.has(OptionalMember::DeltaRefusal) {
+            delta["refusal"] = Value::Null;
+        }
+        self.push(&delta.to_string(), LogprobText::None);
     }
 
     /// Adds a chunk without a token.
