@@ -34,9 +34,10 @@ impl Entry {
             "scope": self.scope(),
             "deployment": hide.text(self.deployment()),
             "received_at": self.received_text(),
-            "client": self.show_client(),
-            "request": self.show_request(&hide),
         });
+        // Put in by hand: `json!` would copy them.
+        shown["client"] = self.show_client();
+        shown["request"] = self.show_request(&hide);
         if let Some((call, continued)) = self.attempt() {
             shown["attempt"] = show_attempt(call, continued, &hide);
         }
@@ -83,9 +84,9 @@ impl Entry {
             "route": self.route(),
             "model": hide.text(self.model()),
             "stream": self.head().is_some_and(|head| head.is_stream),
-            "headers": show_headers(self.headers(), hide),
-            "body_bytes": self.body_bytes(),
         });
+        shown["headers"] = show_headers(self.headers(), hide);
+        shown["body_bytes"] = self.body_bytes().into();
         let is_whole = self.body().len() as u64 == self.body_bytes();
         put_body(&mut shown, self.body(), is_whole, hide);
         // A stream that was asked for is refused without one.
@@ -100,18 +101,17 @@ impl Entry {
         if let Some(head) = self.head() {
             let cost = head.cost.unwrap_or_default();
             let status = self.end().map_or(Some(head.status), |end| end.status);
-            shown = json!({
-                "status": status.map(|status| status.as_u16()),
-                "headers": show_headers(self.response_headers(), hide),
-                "finish_reason": head.reply.finish_reason.map(|reason| reason.name()),
-                "usage": head.cost.map(|_| json!({
-                    "input": cost.input,
-                    "cached": head.reply.cached,
-                    "output": cost.output,
-                    "reasoning": head.reply.reasoning,
-                })),
-                "response_id": self.response_id().map(|id| hide.text(&id)),
+            shown["status"] = status.map(|status| status.as_u16()).into();
+            shown["headers"] = show_headers(self.response_headers(), hide);
+            shown["finish_reason"] = head.reply.finish_reason.map(|reason| reason.name()).into();
+            let usage = json!({
+                "input": cost.input,
+                "cached": head.reply.cached,
+                "output": cost.output,
+                "reasoning": head.reply.reasoning,
             });
+            shown["usage"] = if head.cost.is_some() { usage } else { Value::Null };
+            shown["response_id"] = self.response_id().map(|id| hide.text(&id)).into();
         }
         if let Some(end) = self.end() {
             shown["outcome"] = end.outcome.name().into();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_http::{Method, StatusCode};
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Call, Problem, Reply, filter::Filter, no_page};
 use crate::{
@@ -91,7 +91,6 @@ fn list(call: &Call<'_>) -> Result<Reply, Problem> {
         }
     };
     let mut entries: Vec<Arc<PackedEntry>> = call.engine.journal().entries();
-    entries.retain(|entry| filter.is_match(call.engine, &entry.read()));
     if is_newest_first {
         entries.reverse();
     }
@@ -102,13 +101,19 @@ fn list(call: &Call<'_>) -> Result<Reply, Problem> {
         })?;
         entries.retain(|entry| if is_newest_first { entry.number() < number } else { entry.number() > number });
     }
+    let is_match = |entry: &Entry| filter.is_match(call.engine, entry);
     if is_lines {
-        entries.truncate(limit);
-        let lines = entries.into_iter().map(|entry| Bytes::from(format!("{}\n", entry.read().show())));
+        let matching = entries.into_iter().filter(|entry| is_match(&entry.read())).take(limit);
+        let lines = matching.collect::<Vec<_>>().into_iter();
+        let lines = lines.map(|entry| Bytes::from(format!("{}\n", entry.read().show())));
         return Ok(Reply::Pieces(JSON_LINES, Pieces::new(lines)));
     }
-    let next =
-        if entries.len() > limit { entries.get(limit - 1).map(|entry| Entry::id_of(entry.number())) } else { None };
-    let shown: Vec<Value> = entries.iter().take(limit).map(|entry| entry.read().show()).collect();
-    Ok(Reply::Json(StatusCode::OK, json!({"requests": shown, "next": next})))
+    // Only the entries of the page are read, and one more.
+    let mut matching = entries.iter().map(|entry| entry.read()).filter(is_match);
+    let page: Vec<Entry> = matching.by_ref().take(limit).collect();
+    let next = matching.next().and_then(|_| page.last()).map(Entry::id);
+    let mut shown = json!({});
+    shown["requests"] = page.iter().map(Entry::show).collect();
+    shown["next"] = next.into();
+    Ok(Reply::Json(StatusCode::OK, shown))
 }
