@@ -138,7 +138,9 @@ fn forms(context: Option<RenderContext<'_, '_>>) -> (bool, bool, RenderTime) {
 
 /// Returns true if a call's arguments are an object without members. Claude streams nothing of it.
 fn has_no_members(arguments: &Text) -> bool {
-    arguments.whole() == "{}"
+    let whole = arguments.whole();
+    let members = whole.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    members.is_some_and(|members| members.trim().is_empty())
 }
 
 /// Parses a JSON object. Other text, such as arguments cut off at the token limit, becomes an empty object.
