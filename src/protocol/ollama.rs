@@ -93,7 +93,8 @@ impl Protocol for Ollama {
         let ready_made = if loads { ReadyMade::None } else { read::ready_made(body) };
         // A stream is the default. Loading and unloading have none.
         let stream = !loads && body.get("stream").and_then(json::Value::as_bool) != Some(false);
-        Parsed::with_options(self, body, ready_made, ResponseOptions { stream, ..ResponseOptions::default() })
+        let options = ResponseOptions { stream, is_without_reply: loads, ..ResponseOptions::default() };
+        Parsed::with_options(self, body, ready_made, options)
     }
 
     fn render(&self, reply: &Reply, context: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {

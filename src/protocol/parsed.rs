@@ -131,8 +131,9 @@ pub struct ResponseOptions<'r> {
     pub n: usize,
     /// Number of choices generated for each prompt, at least `n`. All count as usage.
     pub best_of: usize,
-    /// True if the response only announces a later reply, as for a queued run. It costs no tokens and takes no time.
-    pub is_deferred: bool,
+    /// True if the response has no reply of the model: it announces a later one, as for a queued run, or only loads the
+    /// model. It costs no tokens and takes no time.
+    pub is_without_reply: bool,
 }
 
 impl Default for ResponseOptions<'_> {
@@ -148,7 +149,7 @@ impl Default for ResponseOptions<'_> {
             echo: false,
             n: 1,
             best_of: 1,
-            is_deferred: false,
+            is_without_reply: false,
         }
     }
 }

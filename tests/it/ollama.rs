@@ -1,6 +1,6 @@
 //! Ollama over real sockets: it streams by default, and both forms have the same content.
 
-use fake_openai::{Config, Running};
+use fake_openai::{Config, LatencySpec, Running};
 use serde_json::{Value, json};
 
 use crate::{
@@ -87,6 +87,21 @@ fn tool_calls_stream_as_one_line_with_object_arguments() {
         [json!({"index": 0, "name": "f", "arguments": {"n": 1}}), json!({"index": 1, "name": "g", "arguments": {}})];
     assert_eq!(functions, expected);
     assert_eq!(lines[1]["done_reason"], "stop");
+}
+
+#[test]
+fn a_load_takes_no_time_of_the_model_and_no_tokens() {
+    let time = || Some("1h".parse().unwrap());
+    let hour = LatencySpec { ttft: time(), itl: time(), ..LatencySpec::default() };
+    let server = serve(Config { latency: hour, ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    for keep_alive in ["5m", "0"] {
+        let body = json!({"model": "m", "messages": [], "keep_alive": keep_alive}).to_string();
+        assert_eq!(connection.post("/api/chat", &body).json()["done"], true);
+    }
+    let metrics = connection.get("/metrics").text().to_owned();
+    let tokens = metrics.lines().filter(|line| line.starts_with("fake_openai_tokens_total{"));
+    assert!(tokens.clone().all(|line| line.ends_with(" 0")), "{}", tokens.collect::<Vec<_>>().join("\n"));
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl Protocol for RunsProtocol {
         // The reply depends on the run's thread.
         let mut parsed = Parsed::new(self, body, context, ReadyMade::None);
         // The client polls a run that is not streamed.
-        parsed.options.is_deferred = !parsed.options.stream;
+        parsed.options.is_without_reply = !parsed.options.stream;
         Parsed { store: None, history: History::Objects(self), ..parsed }
     }
 

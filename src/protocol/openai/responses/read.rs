@@ -79,7 +79,7 @@ pub(super) fn options(body: json::Object<'_>) -> ResponseOptions<'_> {
         include_obfuscation: !background
             && stream_options.get("include_obfuscation").and_then(json::Value::as_bool) != Some(false),
         background,
-        is_deferred: background && !stream,
+        is_without_reply: background && !stream,
         ..ResponseOptions::default()
     }
 }
