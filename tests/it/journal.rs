@@ -99,6 +99,36 @@ fn an_open_request_has_an_entry_and_a_stream_keeps_what_was_sent() {
     assert_eq!(entry["response"]["response_id"], first["id"]);
 }
 
+#[test]
+fn a_stream_takes_the_memory_of_its_source() {
+    const LENGTH: u64 = 200;
+    let behavior =
+        ModelBehavior { content: ContentSource::Lorem, lorem_tokens: LENGTH..=LENGTH, ..ModelBehavior::default() };
+    let messages = json!([{"role": "user", "content": "Hi"}]);
+    let message = json!({"model": "m", "messages": messages, "max_tokens": LENGTH, "stream": true});
+    let gemini = json!({"contents": [{"role": "user", "parts": [{"text": "Hi"}]}], "generationConfig": {"maxOutputTokens": LENGTH}});
+    for (path, body) in [
+        ("/v1/chat/completions", message.clone()),
+        ("/v1/completions", json!({"model": "m", "prompt": "Hi", "max_tokens": LENGTH, "stream": true})),
+        ("/v1/responses", json!({"model": "m", "input": "Hi", "max_output_tokens": LENGTH, "stream": true})),
+        ("/v1/messages", message),
+        ("/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse", gemini),
+    ] {
+        let server = serve(Config { behavior: behavior.clone(), ..Config::for_test() });
+        let mut connection = Connection::open(server.address());
+        for _ in 0..20 {
+            assert!(
+                connection.post(path, &body.to_string()).body.len() > 16 << 10,
+                "{path}: its bytes would be 16 KiB"
+            );
+        }
+        let metrics = connection.get("/metrics").text().to_owned();
+        let memory = metrics.lines().find_map(|line| line.strip_prefix("fake_openai_journal_memory_bytes "));
+        let each = memory.unwrap().parse::<u64>().unwrap() / 20;
+        assert!(each < 12 << 10, "{path}: {each} bytes an entry");
+    }
+}
+
 /// Streams of every protocol: path and body.
 fn streams() -> Vec<(&'static str, Value)> {
     let messages = json!([{"role": "user", "content": "Hi"}]);
