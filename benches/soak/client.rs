@@ -24,6 +24,11 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Callers of the first phase whose faults are counted; the server counts those of 100,000.
 const FAULT_KEYS: u64 = 120_000;
+/// Actions of the first phase that leave objects, for each kind of action; the server keeps 5000 records of batches and
+/// uploads, and 10,000 objects.
+const STORING: u64 = 8_000;
+/// The kinds of them.
+const STORES: [Action; 4] = [Action::Batch, Action::Upload, Action::Responses, Action::Objects];
 
 /// The body of a plain request.
 pub const HELLO: &str = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"Say hello to the gateway."}]}"#;
@@ -121,7 +126,7 @@ impl Client {
         }
     }
 
-    /// Sends a request with each key, and a fault with some of them, until they are used up.
+    /// Sends a request with each key, a fault with some more, then what is stored, until the tables are full.
     async fn fill(&mut self) {
         while !self.counts.is_stopped() {
             let key = self.counts.next_key();
@@ -130,6 +135,8 @@ impl Client {
             } else if key - self.keys < FAULT_KEYS {
                 let headers = format!("authorization: Bearer sk-fault-{key}\r\nx-fake-openai: 429x1\r\n");
                 self.expect(&[429], "POST /v1/chat/completions", &headers, HELLO).await;
+            } else if key - self.keys - FAULT_KEYS < STORING * STORES.len() as u64 {
+                STORES[(key % STORES.len() as u64) as usize].run(self).await;
             } else {
                 return;
             }

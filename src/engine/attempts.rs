@@ -14,7 +14,7 @@ mod wait;
 mod windows;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -35,7 +35,7 @@ use self::{
     record::{Arrival, Order, Record},
     windows::Windows,
 };
-use crate::core::{clock::Clock, context::RequestContext, open_connections::OpenConnections};
+use crate::core::{clock::Clock, context::RequestContext, open_connections::OpenConnections, steady_map::SteadyMap};
 
 /// Number of parts of the table, each with a lock of its own.
 const SHARDS: u64 = 16;
@@ -71,7 +71,7 @@ impl Shared {
 
 #[derive(Default)]
 struct Shard {
-    records: HashMap<u64, Record, foldhash::fast::RandomState>,
+    records: SteadyMap<u64, Record, foldhash::fast::RandomState>,
     /// The records by the time of their first or last use, the oldest first. Their number is that of the records.
     ages: VecDeque<(Duration, u64)>,
     finished: Finished,

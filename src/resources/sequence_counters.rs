@@ -1,13 +1,15 @@
 //! Counters for replies and faults that come in a sequence. Their number is bounded: the oldest are evicted.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     hash::{BuildHasher, Hash, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
+
+use crate::core::steady_map::SteadyMap;
 
 /// Maximum number of counters.
 const MAX_COUNTERS: usize = 100_000;
@@ -36,7 +38,7 @@ impl Shared {
 
 #[derive(Default)]
 struct Table {
-    counts: HashMap<u64, u64>,
+    counts: SteadyMap<u64, u64, RandomState>,
     order: VecDeque<u64>,
 }
 
@@ -74,15 +76,21 @@ impl SequenceCounters {
         let key = self.hash(key);
         let mut table = self.table();
         let Table { counts, order } = &mut *table;
-        let count = counts.entry(key).or_insert_with(|| {
-            order.push_back(key);
-            0
-        });
-        if *count >= limit {
-            return None;
-        }
-        let before = *count;
-        *count += 1;
+        let before = match counts.get_mut(&key) {
+            Some(count) if *count >= limit => return None,
+            Some(count) => {
+                *count += 1;
+                *count - 1
+            }
+            None => {
+                order.push_back(key);
+                counts.insert(key, u64::from(limit > 0));
+                if limit == 0 {
+                    return None;
+                }
+                0
+            }
+        };
         if order.len() > MAX_COUNTERS
             && let Some(first) = order.pop_front()
         {

@@ -2,17 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    hash::Hash,
+    hash::RandomState,
     sync::Arc,
 };
 
 use super::text::StoredText;
-use crate::protocol::ResourceKey;
+use crate::{core::steady_map::SteadyMap, protocol::ResourceKey};
 
 /// Memory of an entry besides its text, its id and its key, in bytes: the nodes and buckets of the indexes at their
 /// usual load, and the headers of its allocations. A collection of one object takes this much.
 pub(super) const ENTRY_BYTES: usize = 640;
-/// Spare capacity of an index that a deletion leaves alone.
+/// Spare capacity of the index of collections that a deletion leaves alone.
 const MIN_SPARE: usize = 16;
 
 pub(super) struct Table {
@@ -35,7 +35,7 @@ pub(super) struct Table {
 #[derive(Default)]
 struct Collection {
     /// Positions by id.
-    by_id: HashMap<Arc<str>, u64>,
+    by_id: SteadyMap<Arc<str>, u64, RandomState>,
     /// Positions in order.
     in_order: BTreeSet<u64>,
 }
@@ -183,9 +183,11 @@ impl Table {
         indexes.in_order.remove(&position);
         if indexes.by_id.is_empty() {
             self.collections.remove(key);
-            shrink(&mut self.collections);
+            if self.collections.capacity() > 4 * self.collections.len() + MIN_SPARE {
+                self.collections.shrink_to(2 * self.collections.len());
+            }
         } else {
-            shrink(&mut indexes.by_id);
+            indexes.by_id.release_spare();
         }
     }
 
@@ -198,13 +200,6 @@ impl Table {
     pub(super) fn after(&self, key: &ResourceKey, position: u64) -> impl DoubleEndedIterator<Item = (u64, &Entry)> {
         let positions = self.collections.get(key).map(|indexes| indexes.in_order.range(position + 1..));
         positions.into_iter().flatten().filter_map(|position| Some((*position, self.at(*position)?)))
-    }
-}
-
-/// Releases the capacity of an index that was much larger.
-fn shrink<K: Eq + Hash, V>(index: &mut HashMap<K, V>) {
-    if index.capacity() > 4 * index.len() + MIN_SPARE {
-        index.shrink_to(2 * index.len());
     }
 }
 

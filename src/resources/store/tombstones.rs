@@ -1,11 +1,11 @@
 //! Tombstones of deleted objects. Their number is bounded: the oldest are evicted.
 
 use std::{
-    collections::{HashSet, VecDeque},
-    hash::{DefaultHasher, Hash, Hasher},
+    collections::VecDeque,
+    hash::{DefaultHasher, Hash, Hasher, RandomState},
 };
 
-use crate::protocol::ResourceKey;
+use crate::{core::steady_map::SteadyMap, protocol::ResourceKey};
 
 /// Maximum number of tombstones.
 const MAX_TOMBSTONES: usize = 10_000;
@@ -13,7 +13,7 @@ const MAX_TOMBSTONES: usize = 10_000;
 /// Hashes of the deleted ids. An id can be arbitrarily long, a hash cannot.
 #[derive(Default)]
 pub(super) struct Tombstones {
-    hashes: HashSet<u64>,
+    hashes: SteadyMap<u64, (), RandomState>,
     in_order: VecDeque<u64>,
 }
 
@@ -26,7 +26,7 @@ fn hash(key: &ResourceKey, id: &str) -> u64 {
 impl Tombstones {
     pub(super) fn insert(&mut self, key: &ResourceKey, id: &str) {
         let hash = hash(key, id);
-        if self.hashes.insert(hash) {
+        if self.hashes.insert(hash, ()).is_none() {
             self.in_order.push_back(hash);
         }
         while self.in_order.len() > MAX_TOMBSTONES {
@@ -37,13 +37,13 @@ impl Tombstones {
 
     pub(super) fn remove(&mut self, key: &ResourceKey, id: &str) {
         let hash = hash(key, id);
-        if self.hashes.remove(&hash) {
+        if self.hashes.remove(&hash).is_some() {
             self.in_order.retain(|known| *known != hash);
         }
     }
 
     pub(super) fn contains(&self, key: &ResourceKey, id: &str) -> bool {
-        self.hashes.contains(&hash(key, id))
+        self.hashes.contains_key(&hash(key, id))
     }
 }
 

@@ -4,12 +4,12 @@
 //! so a client cannot win a new quota by flooding the table with keys.
 
 use std::{
-    collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use super::window::BucketState;
+use crate::core::steady_map::SteadyMap;
 
 const SHARDS: usize = 64;
 /// Maximum number of buckets of a table, about 140 MB.
@@ -24,7 +24,7 @@ pub(super) struct Table(Box<[Mutex<Shard>]>);
 
 /// The buckets of some keys. Its lock is held for the arithmetic of one decision.
 pub(super) struct Shard {
-    buckets: HashMap<u64, StoredBucket, BuildHasherDefault<PrehashedKey>>,
+    buckets: SteadyMap<u64, StoredBucket, BuildHasherDefault<PrehashedKey>>,
     max: usize,
     /// Time of the next search for idle buckets if the shard is full.
     sweep_at: u64,
@@ -64,7 +64,7 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 impl Table {
     /// Creates a table of at most `max` buckets.
     pub(super) fn new(max: usize) -> Self {
-        let shard = || Shard { buckets: HashMap::default(), max: max / SHARDS, sweep_at: 0 };
+        let shard = || Shard { buckets: SteadyMap::default(), max: max / SHARDS, sweep_at: 0 };
         Table((0..SHARDS).map(|_| Mutex::new(shard())).collect())
     }
 
@@ -116,8 +116,6 @@ impl Shard {
 
     fn forget_idle(&mut self, now: u64) {
         self.buckets.retain(|_, bucket| bucket.idle_at > now);
-        if self.buckets.capacity() > 4 * self.buckets.len() + 64 {
-            self.buckets.shrink_to_fit();
-        }
+        self.buckets.release_spare();
     }
 }
