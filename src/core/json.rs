@@ -34,6 +34,19 @@ pub fn parse_deep(text: &[u8]) -> serde_json::Value {
     serde::Deserialize::deserialize(&mut reader).unwrap_or_default()
 }
 
+/// Returns a text as it is inside the quotes of a JSON string.
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    // Without an early end, many bytes are compared at once.
+    let is_plain = |plain, byte: &u8| plain & (*byte >= b' ') & (*byte != b'"') & (*byte != b'\\');
+    if text.as_bytes().iter().fold(true, is_plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut quoted = serde_json::Value::from(text).to_string();
+    quoted.pop();
+    quoted.remove(0);
+    Cow::Owned(quoted)
+}
+
 /// The error for text that is not a JSON object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed {
@@ -202,6 +215,14 @@ mod tests {
         assert_eq!(get(r#"{"a":"x\n\u00e9\"\\"}"#, "a").unwrap().as_str().unwrap(), "x\né\"\\");
         assert_eq!(get(r#"{"a":"\q"}"#, "a").unwrap().as_str(), None);
         assert_eq!(get("{\"a\":\"\u{1}\"}", "a").unwrap().as_str(), None);
+    }
+
+    #[test]
+    fn escaped_text_is_the_inside_of_a_string() {
+        for text in ["", "plain é😀", "\"", "a\\b", "\u{1}\n\u{7f}", "\"quoted\""] {
+            let quoted = serde_json::to_string(text).unwrap();
+            assert_eq!(format!("\"{}\"", escaped(text)), quoted);
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(crate) use slot::query;
 pub use slot::{AllowedSlots, Slot};
 pub use variables::Variables;
 
-use super::{context::RequestContext, limit_status::GoDuration};
+use super::{context::RequestContext, json, limit_status::GoDuration};
 
 /// A compiled template.
 #[derive(Clone, Debug)]
@@ -312,15 +312,7 @@ fn put_json(text: &str, out: &mut Vec<u8>) {
 
 /// Appends `text` as the inside of a JSON string.
 fn put_escaped(text: &str, out: &mut Vec<u8>) {
-    let is_plain = |plain, byte: &u8| plain & (*byte >= 0x20) & (*byte != b'"') & (*byte != b'\\');
-    if text.as_bytes().iter().fold(true, is_plain) {
-        return out.extend_from_slice(text.as_bytes());
-    }
-    let from = out.len();
-    let written = serde_json::to_writer(&mut *out, text);
-    debug_assert!(written.is_ok(), "JSON values always serialize into memory");
-    out.pop();
-    out.remove(from);
+    out.extend_from_slice(json::escaped(text).as_bytes());
 }
 
 #[cfg(test)]

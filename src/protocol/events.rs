@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use crate::core::{
+    json,
     reply::{Piece, PieceCursor, Text},
     response::{EventCopy, EventKind, EventProperties, StreamEvent, WriteEvents},
 };
@@ -39,19 +40,10 @@ pub(super) struct EventList<E> {
 enum Entry<E> {
     /// One event.
     One(E),
-    /// One event that is rendered late.
-    Late(Box<LateEvent<E>>),
     /// One event for each piece of a text.
     Pieces(Text, Box<RenderPiece<E>>),
     /// One event for each piece of a text, all with the same text around the piece.
     Gaps(Box<Gaps<E>>),
-}
-
-/// An event that is rendered late.
-struct LateEvent<E> {
-    render: Box<dyn Fn() -> E + Send + Sync>,
-    /// The memory that it is rendered from, in bytes.
-    size: usize,
 }
 
 /// The events of a text's pieces. They differ in the piece only.
@@ -119,17 +111,6 @@ impl<E: Clone> EventList<E> {
         self.entries.push(Entry::One(event));
     }
 
-    /// Adds an event that contains a text as a whole. It is rendered from `size` bytes.
-    pub(super) fn push_late(&mut self, size: usize, render: impl Fn() -> E + Send + Sync + 'static) {
-        self.entries.push(match self.time {
-            RenderTime::Now => Entry::One(render()),
-            RenderTime::Late => {
-                let size = size + size_of_val(&render);
-                Entry::Late(Box::new(LateEvent { render: Box::new(render), size }))
-            }
-        });
-    }
-
     /// Adds one event for each piece of a text.
     pub(super) fn push_pieces(&mut self, text: &Text, render: impl Fn(Piece<'_>) -> E + Send + Sync + 'static) {
         match self.renders_now(text) {
@@ -146,7 +127,7 @@ impl<E: Clone> EventList<E> {
     /// Number of events.
     pub(super) fn len(&self) -> usize {
         let count = |entry: &Entry<E>| match entry {
-            Entry::One(_) | Entry::Late(_) => 1,
+            Entry::One(_) => 1,
             Entry::Pieces(text, _) => text.piece_count(),
             Entry::Gaps(gaps) => gaps.text.piece_count(),
         };
@@ -162,7 +143,6 @@ impl<E: GapEvent> EventList<E> {
         }
         let size = |entry: &Entry<E>| match entry {
             Entry::One(event) => Some(event.text().len()),
-            Entry::Late(late) => Some(size_of::<LateEvent<E>>() + late.size),
             Entry::Gaps(gaps) => {
                 let last = gaps.last.as_ref().map_or(0, |(_, last)| last.event.text().len());
                 Some(size_of::<Gaps<E>>() + gaps.event.event.text().len() + last + gaps.text.size())
@@ -236,12 +216,8 @@ impl<E: GapEvent> NextEvent<'_, E> {
 
     /// Appends the piece in the gap, as JSON without quotes.
     pub(super) fn put_piece(&self, out: &mut BytesMut) {
-        let is_escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
-        if self.is_plain || !self.piece.bytes().any(is_escaped) {
-            return out.extend_from_slice(self.piece.as_bytes());
-        }
-        let quoted = serde_json::Value::from(self.piece).to_string();
-        out.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
+        let piece = if self.is_plain { Cow::Borrowed(self.piece) } else { json::escaped(self.piece) };
+        out.extend_from_slice(piece.as_bytes());
     }
 }
 
@@ -260,7 +236,6 @@ impl EventCursor {
             let entry = list.entries.get(self.entry)?;
             let event = match entry {
                 Entry::One(event) => Cow::Borrowed(event),
-                Entry::Late(late) => Cow::Owned((late.render)()),
                 Entry::Pieces(text, render) => {
                     let pieces = self.pieces.get_or_insert_with(|| text.cursor());
                     if let Some(piece) = pieces.next(text) {

@@ -7,8 +7,7 @@ fn list(time: RenderTime, name: &'static str, text: &Text) -> EventList<String> 
     let mut list = EventList::new(time);
     list.push(format!("{name} starts"));
     list.push_pieces(text, move |piece| format!("{name} {}:{}", piece.index, piece.text));
-    let whole = text.clone();
-    list.push_late(whole.size(), move || format!("{name} ends {}", whole.whole().len()));
+    list.push(format!("{name} ends {}", text.whole().len()));
     list
 }
 

@@ -7,6 +7,7 @@ mod compact;
 mod items;
 mod json_form;
 mod object;
+mod outline;
 mod read;
 mod record;
 mod retrieve;
@@ -19,10 +20,11 @@ use serde_json::{Map, Value, json};
 
 pub(in crate::protocol) use self::{compact::make as make_compact, retrieve::make as make_retrieve};
 use self::{
-    items::{Output, OutputItems, ReasoningOptions, ids},
+    items::{ContentPart, Item, OutputItems, ReasoningOptions, ids},
     json_form::JsonForm,
     object::{ResponseEnvelope, ResponseObject, State},
-    stream::{ItemEvent, ResponseEvents, events},
+    outline::{Outline, Slot},
+    stream::ResponseEvents,
 };
 use crate::core::{
     context::RequestContext,
@@ -30,13 +32,10 @@ use crate::core::{
     json,
     prompt::Prompt,
     random::Random,
-    reply::{Reply, Usage},
+    reply::{Reply, Text, Usage},
     response::{self, Body, Response, StreamFormat},
 };
-use crate::protocol::{
-    History, LoadHistory, Parsed, Protocol, Reader, Record, RenderContext, Rendered, ResponseOptions, StoredObjects,
-    events::{EventLists, Events, RenderTime},
-};
+use crate::protocol::{History, LoadHistory, Parsed, Protocol, Reader, Record, RenderContext, Rendered, StoredObjects};
 
 /// The first events of a stream: their names, and the status of the response in them.
 const FIRST_EVENTS: [(&str, &str); 2] = [("response.created", "in_progress"), ("response.in_progress", "in_progress")];
@@ -46,11 +45,31 @@ const FIRST_EVENTS_QUEUED: [(&str, &str); 3] =
 
 /// Creates the protocol; see [`crate::protocol::Make`].
 pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Protocol>, String> {
-    Ok(Box::new(Responses { envelope: Arc::new(ResponseEnvelope::new(head)?) }))
+    Ok(Box::new(Responses { envelope: Arc::new(ResponseEnvelope::new(head)?), outlines: Outlines::default() }))
 }
 
 struct Responses {
     envelope: Arc<ResponseEnvelope>,
+    outlines: Outlines,
+}
+
+/// The outlines of responses with one message, without reasoning and with it: of a complete response, and of one that is
+/// not.
+#[derive(Default)]
+struct Outlines([[Arc<Outline>; 2]; 2]);
+
+impl Outlines {
+    /// Returns the outline that items share with those of other responses; `None` if they have their own.
+    fn shared(&self, items: &OutputItems) -> Option<Arc<Outline>> {
+        let is_plain =
+            |item: &Item| matches!(item, Item::Message(ContentPart::Text(text)) if text.citations.is_empty());
+        let place = match items.list.as_slice() {
+            [message] if is_plain(message) => 0,
+            [Item::Reasoning { summary: None, encrypted: None }, message] if is_plain(message) => 1,
+            _ => return None,
+        };
+        Some(Arc::clone(&self.0[place][usize::from(items.incomplete.is_some())]))
+    }
 }
 
 impl Reader for Responses {
@@ -78,17 +97,16 @@ impl Protocol for Responses {
             let texts = |always| {
                 let reasoning = ReasoningOptions { always, encrypted: false };
                 let output = OutputItems::new(reply, reasoning, String::new(), &mut Random::seeded(0));
-                Arc::new(ResponseTexts::new(output, usage(&reply.usage), None))
+                Arc::new(ResponseTexts::new(output, usage(&reply.usage), Some(&self.outlines), true))
             };
             return Box::new(RenderedResponse { envelope, texts: texts(false), reasoning_texts: Some(texts(true)) });
         };
-        let Parsed { body, options, .. } = context.parsed;
-        let reasoning = read::reasoning(*body, &context);
+        let reasoning = read::reasoning(context.parsed.body, &context);
         let cites =
             reply.choices.iter().flat_map(|choice| &choice.blocks).any(|block| !block.text().citations.is_empty());
         let query = if cites { context.parsed.prompt(&context).last_user().to_owned() } else { String::new() };
         let output = OutputItems::new(reply, reasoning, query, &mut context.random.borrow_mut());
-        let texts = Arc::new(ResponseTexts::new(output, usage(&reply.usage), Some(options)));
+        let texts = Arc::new(ResponseTexts::new(output, usage(&reply.usage), Some(&self.outlines), false));
         Box::new(RenderedResponse { envelope, texts, reasoning_texts: None })
     }
 }
@@ -146,47 +164,49 @@ struct RenderedResponse {
     reasoning_texts: Option<Arc<ResponseTexts>>,
 }
 
-/// The model's output. For a reply that many requests share, all forms are rendered once.
+/// The model's output.
 struct ResponseTexts {
-    items: Arc<OutputItems>,
-    /// The output in the layouts of full responses and of events, if it is shared.
-    shared: Option<[Output; 2]>,
-    /// The events about the items; empty for a request that wants a full response.
-    stream: EventLists<ItemEvent>,
+    items: OutputItems,
+    outline: Arc<Outline>,
     usage: Value,
+    /// True if many responses share it.
+    is_shared: bool,
 }
 
 impl ResponseTexts {
-    fn new(items: OutputItems, usage: Value, options: Option<&ResponseOptions<'_>>) -> Self {
-        let streams = options.is_none_or(|options| options.stream);
-        let time = if options.is_none() { RenderTime::Now } else { RenderTime::Late };
-        let items = Arc::new(items);
-        ResponseTexts {
-            shared: options.is_none().then(|| [items.output(JsonForm::Pretty), items.output(JsonForm::Compact)]),
-            stream: if streams { [events(&items, time)].into() } else { Arc::new([]) },
-            items,
-            usage,
-        }
+    fn new(items: OutputItems, usage: Value, outlines: Option<&Outlines>, is_shared: bool) -> Self {
+        let outline = outlines.and_then(|outlines| outlines.shared(&items)).unwrap_or_default();
+        ResponseTexts { items, outline, usage, is_shared }
     }
 
-    /// Returns the memory of the items, in bytes, and 0 if many responses share them.
+    /// Returns the memory that no other response shares, in bytes.
     fn size(&self) -> usize {
-        let size = |item: &items::Item| size_of::<items::Item>() + item.size();
-        if self.shared.is_some() { 0 } else { size_of::<Self>() + self.items.list.iter().map(size).sum::<usize>() }
+        if self.is_shared {
+            return 0;
+        }
+        let items = self.items.list.iter().map(|item| size_of::<Item>() + item.size());
+        // The protocol holds the outlines that are shared.
+        let outline = if Arc::strong_count(&self.outline) == 1 { self.outline.size(&self.items) } else { 0 };
+        size_of::<Self>() + items.sum::<usize>() + outline
     }
 
-    /// Renders the output in this layout.
-    fn output(&self, form: JsonForm) -> Cow<'_, Output> {
-        match (&self.shared, form) {
-            (None, _) => Cow::Owned(self.items.output(form)),
-            (Some([pretty, _]), JsonForm::Pretty) => Cow::Borrowed(pretty),
-            (Some([_, compact]), JsonForm::Compact) => Cow::Borrowed(compact),
-        }
+    /// Renders the output in this form. `known` is the text of the item with this index, as JSON.
+    fn output(&self, form: JsonForm, ids: &[String], known: Option<&(usize, String)>) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.outline.output(&self.items, form).put(&mut out, |slot, _, out| match slot {
+            Slot::Id(item) => out.extend_from_slice(ids.get(item).map_or(b"", String::as_bytes)),
+            Slot::Text(item) => match (known, self.items.list.get(item).and_then(Item::text)) {
+                (Some((known, text)), _) if *known == item => out.extend_from_slice(text.as_bytes()),
+                (_, text) => out.extend_from_slice(text.map(Text::json).unwrap_or_default().as_bytes()),
+            },
+            Slot::Padding => {}
+        });
+        out
     }
 
     /// Renders the object of a finished response.
     fn finished(&self, object: &ResponseObject, form: JsonForm, ids: &[String]) -> Vec<u8> {
-        let (mut out, output) = (Vec::new(), self.output(form).with_ids(ids));
+        let (mut out, output) = (Vec::new(), self.output(form, ids, None));
         let state = State::Finished { incomplete: self.items.incomplete, output: &output, usage: &self.usage };
         object.put(state, &mut out);
         out
@@ -204,7 +224,7 @@ impl RenderedResponse {
     /// Draws the object's id and the ids of its items, in this order.
     fn draw(&self, form: JsonForm, context: &RequestContext<'_>) -> (ResponseObject, Vec<String>) {
         let object = self.envelope.fill(form, context);
-        let prefixes: Vec<_> = self.texts(context).items.list.iter().map(items::Item::prefix).collect();
+        let prefixes: Vec<_> = self.texts(context).items.list.iter().map(Item::prefix).collect();
         let ids = ids(&object.id, &prefixes, &mut context.random.borrow_mut());
         (object, ids)
     }
@@ -280,17 +300,10 @@ impl RenderedResponse {
             return json_response(out);
         }
         let (object, ids) = self.draw(JsonForm::Compact, &context);
-        let events = ResponseEvents {
-            object: object.into(),
-            texts: Arc::clone(texts),
-            ids: ids.into(),
-            first: if options.background { &FIRST_EVENTS_QUEUED } else { &FIRST_EVENTS },
-            next: 0,
-            items: Events::new(&texts.stream),
-            is_ended: false,
-            padding: options.include_obfuscation.then(|| context.random.borrow().clone()),
-        };
-        let events = response::EventStream::written(events, StreamFormat::Named);
+        let first: &[_] = if options.background { &FIRST_EVENTS_QUEUED } else { &FIRST_EVENTS };
+        let padding = options.include_obfuscation.then(|| context.random.borrow().clone());
+        let events = ResponseEvents::new(object, Arc::clone(texts), ids, first, padding);
+        let events = response::EventStream::written(events, StreamFormat::Numbered);
         Response::ok("text/event-stream; charset=utf-8", Body::Stream(events))
     }
 }

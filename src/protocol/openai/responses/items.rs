@@ -1,10 +1,8 @@
 //! The output items of a response.
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
-use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Value, json};
 
-use super::json_form::JsonForm;
 use crate::core::{
     random::{Alphabet, Random},
     reply::{Block, Citation, FinishReason, Reply, Text, ToolCall, ToolKind},
@@ -56,7 +54,7 @@ impl Item {
                 summary.as_ref().map_or(0, Text::size) + encrypted.as_ref().map_or(0, String::len)
             }
             Item::Search { query } => query.len(),
-            Item::Message(ContentPart::Text(text) | ContentPart::Refusal(text)) => text.size(),
+            Item::Message(part) => part.text().size(),
             Item::Call(call, id) => call.name.len() + call.arguments.size() + id.len(),
         }
     }
@@ -121,28 +119,6 @@ impl OutputItems {
         out.push(b']');
         out
     }
-
-    /// Renders all items.
-    pub(super) fn output(&self, form: JsonForm) -> Output {
-        let mut output = Output::default();
-        let (open, next, close): (&[u8], &[u8], &[u8]) = match form {
-            JsonForm::Pretty => (b"[\n    ", b",\n    ", b"\n  ]"),
-            JsonForm::Compact => (b"[", b",", b"]"),
-        };
-        if self.list.is_empty() {
-            output.text.extend_from_slice(b"[]");
-            return output;
-        }
-        for (index, item) in self.list.iter().enumerate() {
-            output.text.extend_from_slice(if index == 0 { open } else { next });
-            let from = output.text.len();
-            form.value(&item.done(self.status(index)), 2, &mut output.text);
-            let at = output.text[from..].windows(2).position(|two| two == b"\"\"").map_or(from, |at| from + at + 1);
-            output.ids.push(at);
-        }
-        output.text.extend_from_slice(close);
-        output
-    }
 }
 
 /// Draws encrypted content like OpenAI's: a Fernet token, which begins with its version and time.
@@ -150,29 +126,6 @@ pub(super) fn encrypted_content(random: &mut Random) -> String {
     let mut bytes = vec![0x80, 0, 0, 0, 0];
     random.put(Alphabet::Alphanumeric, ENCRYPTED_BYTES, &mut bytes);
     BASE64.encode(bytes).replace('+', "-").replace('/', "_")
-}
-
-/// The output of a response without the ids of its items.
-#[derive(Clone, Default)]
-pub(super) struct Output {
-    text: Vec<u8>,
-    /// Offset of each item's id.
-    ids: Vec<usize>,
-}
-
-impl Output {
-    /// Returns the output with these ids.
-    pub(super) fn with_ids(&self, ids: &[String]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.text.len() + ids.iter().map(String::len).sum::<usize>());
-        let mut from = 0;
-        for (at, id) in self.ids.iter().zip(ids) {
-            out.extend_from_slice(&self.text[from..*at]);
-            out.extend_from_slice(id.as_bytes());
-            from = *at;
-        }
-        out.extend_from_slice(&self.text[from..]);
-        out
-    }
 }
 
 /// Draws item ids with these prefixes. Like the response's id they have 48 symbols, and they share its first 16.
@@ -189,12 +142,23 @@ pub(super) fn ids(response: &str, prefixes: &[&str], random: &mut Random) -> Vec
 
 impl Item {
     /// Returns the text that is streamed in pieces.
-    fn text(&self) -> Option<&Text> {
+    pub(super) fn text(&self) -> Option<&Text> {
         match self {
             Item::Reasoning { summary, .. } => summary.as_ref(),
             Item::Search { .. } => None,
-            Item::Message(ContentPart::Text(text) | ContentPart::Refusal(text)) => Some(text),
+            Item::Message(part) => Some(part.text()),
             Item::Call(call, _) => Some(&call.arguments),
+        }
+    }
+
+    /// Returns the name of the member that contains the text.
+    pub(super) fn text_member(&self) -> Option<&'static str> {
+        match self {
+            Item::Reasoning { summary, .. } => summary.as_ref().map(|_| "text"),
+            Item::Search { .. } => None,
+            Item::Message(part) => Some(part.text_member()),
+            Item::Call(ToolCall { kind: ToolKind::Custom, .. }, _) => Some("input"),
+            Item::Call(..) => Some("arguments"),
         }
     }
 
@@ -215,80 +179,64 @@ impl Item {
             Item::Reasoning { encrypted, .. } => reasoning(Vec::new(), encrypted.as_deref()),
             Item::Search { query } => search("in_progress", query),
             Item::Message(_) => message("in_progress", Vec::new()),
-            Item::Call(call, id) => tool_call(call, id, "in_progress", ""),
+            Item::Call(call, id) => tool_call(call, id, "in_progress"),
         }
     }
 
-    /// Returns the complete item. Its id, which comes first, is empty.
-    pub(super) fn done<'a>(&'a self, status: &'a str) -> DoneItem<'a> {
-        DoneItem { item: self, status }
+    /// Renders the complete item. Its id, which comes first, and its text are empty.
+    pub(super) fn done(&self, status: &str) -> Value {
+        match self {
+            Item::Reasoning { summary, encrypted } => {
+                reasoning(summary.iter().map(|_| summary_part()).collect(), encrypted.as_deref())
+            }
+            Item::Search { query } => search("completed", query),
+            Item::Message(part) => message(status, vec![part.done()]),
+            Item::Call(call, id) => tool_call(call, id, status),
+        }
     }
 }
 
 impl ContentPart {
-    /// Renders the part without text.
-    pub(super) fn begun(&self) -> Value {
+    /// Returns the type, which the names of its events contain.
+    pub(super) fn kind(&self) -> &'static str {
         match self {
-            ContentPart::Text(_) => json!({"type": "output_text", "annotations": [], "logprobs": [], "text": ""}),
+            ContentPart::Text(_) => "output_text",
+            ContentPart::Refusal(_) => "refusal",
+        }
+    }
+
+    /// Returns the name of the member that contains the text.
+    pub(super) fn text_member(&self) -> &'static str {
+        match self {
+            ContentPart::Text(_) => "text",
+            ContentPart::Refusal(_) => "refusal",
+        }
+    }
+
+    /// Returns the text.
+    pub(super) fn text(&self) -> &Text {
+        match self {
+            ContentPart::Text(text) | ContentPart::Refusal(text) => text,
+        }
+    }
+
+    /// Renders the part without text and citations.
+    pub(super) fn begun(&self) -> Value {
+        self.with_annotations(Vec::new())
+    }
+
+    /// Renders the complete part. Its text is empty.
+    pub(super) fn done(&self) -> Value {
+        self.with_annotations(self.text().citations.iter().map(annotation).collect())
+    }
+
+    fn with_annotations(&self, annotations: Vec<Value>) -> Value {
+        match self {
+            ContentPart::Text(_) => {
+                json!({"type": "output_text", "annotations": annotations, "logprobs": [], "text": ""})
+            }
             ContentPart::Refusal(_) => json!({"type": "refusal", "refusal": ""}),
         }
-    }
-
-    /// Returns the complete part.
-    pub(super) fn done(&self) -> DonePart<'_> {
-        DonePart(self)
-    }
-}
-
-/// A complete item, as it is sent. Long texts are not copied into a JSON value.
-pub(super) struct DoneItem<'a> {
-    item: &'a Item,
-    status: &'a str,
-}
-
-impl Serialize for DoneItem<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let DoneItem { item, status } = *self;
-        match item {
-            Item::Reasoning { summary, encrypted } => {
-                let summary = summary.as_ref().map(|text| summary_part(&text.whole()));
-                reasoning(summary.into_iter().collect(), encrypted.as_deref()).serialize(serializer)
-            }
-            Item::Search { query } => search("completed", query).serialize(serializer),
-            Item::Message(part) => {
-                let mut map = serializer.serialize_map(None)?;
-                map.serialize_entry("id", "")?;
-                map.serialize_entry("type", "message")?;
-                map.serialize_entry("status", status)?;
-                map.serialize_entry("content", &[part.done()])?;
-                map.serialize_entry("role", "assistant")?;
-                map.end()
-            }
-            Item::Call(call, id) => tool_call(call, id, status, &call.arguments.whole()).serialize(serializer),
-        }
-    }
-}
-
-/// A complete part, as it is sent.
-pub(super) struct DonePart<'a>(&'a ContentPart);
-
-impl Serialize for DonePart<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        match self.0 {
-            ContentPart::Text(text) => {
-                let annotations: Vec<_> = text.citations.iter().map(annotation).collect();
-                map.serialize_entry("type", "output_text")?;
-                map.serialize_entry("annotations", &annotations)?;
-                map.serialize_entry("logprobs", &[(); 0])?;
-                map.serialize_entry("text", &text.whole())?;
-            }
-            ContentPart::Refusal(text) => {
-                map.serialize_entry("type", "refusal")?;
-                map.serialize_entry("refusal", &text.whole())?;
-            }
-        }
-        map.end()
     }
 }
 
@@ -309,21 +257,21 @@ fn reasoning(summary: Vec<Value>, encrypted: Option<&str>) -> Value {
     item
 }
 
-fn tool_call(call: &ToolCall, id: &str, status: &str, arguments: &str) -> Value {
+fn tool_call(call: &ToolCall, id: &str, status: &str) -> Value {
     let name = &call.name;
     match call.kind {
         ToolKind::Custom => {
-            json!({"id": "", "type": "custom_tool_call", "status": status, "call_id": id, "input": arguments, "name": name})
+            json!({"id": "", "type": "custom_tool_call", "status": status, "call_id": id, "input": "", "name": name})
         }
         ToolKind::Function | ToolKind::Legacy => {
-            json!({"id": "", "type": "function_call", "status": status, "arguments": arguments, "call_id": id, "name": name})
+            json!({"id": "", "type": "function_call", "status": status, "arguments": "", "call_id": id, "name": name})
         }
     }
 }
 
-/// Renders a part of a reasoning summary.
-pub(super) fn summary_part(text: &str) -> Value {
-    json!({"type": "summary_text", "text": text})
+/// Renders a part of a reasoning summary. Its text is empty.
+pub(super) fn summary_part() -> Value {
+    json!({"type": "summary_text", "text": ""})
 }
 
 /// Renders a web citation.

@@ -22,7 +22,7 @@ use crate::{
         response::{self, Body, Response, StreamFormat, WrittenEvents},
         template::{Layout, query},
     },
-    protocol::{ComputedReply, Parsed, Reader, ResponseOptions, TokenCounter, events::Events},
+    protocol::{ComputedReply, Parsed, Reader, TokenCounter},
 };
 
 /// Creates the protocol; see [`crate::protocol::MakeComputedReply`].
@@ -67,7 +67,7 @@ impl ComputedReply for Retrieve {
         let is_padded = parameter("include_obfuscation").as_deref() != Some("false");
         let random = is_padded.then(|| context.random.borrow().clone());
         let list = events(found, random).skip(from);
-        let events = Body::Stream(response::EventStream::new(list, StreamFormat::Named));
+        let events = Body::Stream(response::EventStream::new(list, StreamFormat::Numbered));
         Ok(Response::ok("text/event-stream; charset=utf-8", events))
     }
 }
@@ -126,13 +126,10 @@ fn events(record: &Value, padding: Option<Random>) -> impl Iterator<Item = respo
     let background = response["background"] == true;
     let first: &[_] = if background { &FIRST_EVENTS_QUEUED } else { &FIRST_EVENTS };
     let is_finished = matches!(response["status"].as_str(), Some("completed" | "incomplete"));
-    let options = ResponseOptions { stream: true, background, ..ResponseOptions::default() };
-    let texts = ResponseTexts::new(OutputItems { list, incomplete }, response["usage"].clone(), Some(&options));
-    let object = Arc::new(ResponseObject::stored(response, replay["tier"].as_str().unwrap_or("auto")));
+    let texts = ResponseTexts::new(OutputItems { list, incomplete }, response["usage"].clone(), None, false);
+    let object = ResponseObject::stored(response, replay["tier"].as_str().unwrap_or("auto"));
     let ids = output.iter().map(|item| string(&item["id"])).collect();
     let padding = padding.filter(|_| !background);
-    let items = Events::new(&texts.stream);
-    let events =
-        ResponseEvents { object, texts: Arc::new(texts), ids, first, next: 0, items, is_ended: false, padding };
+    let events = ResponseEvents::new(object, Arc::new(texts), ids, first, padding);
     WrittenEvents::new(events).take(if is_finished { usize::MAX } else { first.len() })
 }
