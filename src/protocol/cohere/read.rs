@@ -8,7 +8,7 @@ use crate::{
         json,
         prompt::{Format, Prompt},
     },
-    protocol::openai::chat::read::{list, tools, turn},
+    protocol::openai::chat::read::{list, tools, turns},
 };
 
 /// Members that never change a reply. [`ready_made`] has the rules for further members.
@@ -55,7 +55,7 @@ pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     let stops = list(value("stop_sequences"));
     Prompt {
         model,
-        turns: list(value("messages")).iter().map(turn).collect(),
+        turns: turns(body.get("messages")),
         tools,
         tool_choice,
         parallel_tool_calls: true,

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::protocol::{
     ComputedReply, Parsed, Reader, TokenCounter,
-    openai::chat::read::{list, turn},
+    openai::chat::read::turns,
     shape::{Placeholders, Shape, put_number},
 };
 use crate::{
@@ -101,8 +101,8 @@ impl Tokenize {
         if let Some(text) = body.get(&self.text).and_then(json::Value::as_str) {
             return text.into_owned();
         }
-        let messages = list(body.get("messages").and_then(json::Value::to_value));
-        messages.iter().map(|message| turn(message).text).collect::<Vec<_>>().join("\n")
+        let turns = turns(body.get("messages"));
+        turns.into_iter().map(|turn| turn.text).collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -59,11 +59,12 @@ pub(super) fn unloads(body: json::Object<'_>) -> bool {
 /// Parses a `chat` request.
 pub(super) fn chat(body: json::Object<'_>, model: String) -> Prompt {
     let value = |name: &str| body.get(name).and_then(json::Value::to_value).filter(|value| !value.is_null());
-    let images = |message: &Value| message["images"].as_array().map_or(0, Vec::len) as u64;
-    let turns = list(value("messages"));
+    let messages = body.get("messages").map(json::Value::items).unwrap_or_default();
+    let messages = messages.into_iter().map(|message| message.members().unwrap_or_default());
+    let images = |message: json::Object<'_>| message.get("images").map_or(0, |images| images.items().len() as u64);
     let (tools, tool_choice) = tools(&|name| value(name).filter(|_| name == "tools"));
     Prompt {
-        turns: turns.iter().map(|message| Turn { images: images(message), ..turn(message) }).collect(),
+        turns: messages.map(|message| Turn { images: images(message), ..turn(message) }).collect(),
         tools,
         tool_choice,
         ..options(body, model)

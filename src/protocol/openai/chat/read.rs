@@ -1,10 +1,12 @@
 //! Parsing of a chat request.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::{
     core::{
-        json,
+        json::{self, Kind},
         limit_status::Cost,
         prompt::{Format, Prompt, Role, Tool, ToolChoice, Turn, reserved_cost},
         reply::ToolKind,
@@ -102,7 +104,7 @@ pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     let modalities = value("modalities");
     Prompt {
         model,
-        turns: list(value("messages")).iter().map(turn).collect(),
+        turns: turns(body.get("messages")),
         tools,
         tool_choice,
         parallel_tool_calls: flag("parallel_tool_calls").unwrap_or(true),
@@ -119,7 +121,10 @@ pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
             .and_then(|seed| std::str::from_utf8(seed.text()).ok()?.parse::<i64>().ok())
             .map(|seed| seed as u64),
         reasoning_effort: text("reasoning_effort"),
-        prediction: value("prediction").map(|prediction| content(&prediction["content"]).0),
+        prediction: body.get("prediction").filter(|prediction| prediction.kind() != Kind::Null).map(|prediction| {
+            let predicted = prediction.members().unwrap_or_default().get("content");
+            predicted.map(content).unwrap_or_default().0
+        }),
         web_search: value("web_search_options").is_some(),
         show_reasoning: false,
         audio: list(modalities).iter().any(|modality| modality == "audio"),
@@ -159,28 +164,38 @@ fn string(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// Converts a message. Other protocols share its shape.
-pub(in crate::protocol) fn turn(message: &Value) -> Turn {
-    let role = match message["role"].as_str() {
+/// Converts the messages of a request.
+pub(in crate::protocol) fn turns(messages: Option<json::Value<'_>>) -> Vec<Turn> {
+    let mut turns = Vec::new();
+    if let Some(messages) = messages {
+        messages.each(|message| turns.push(turn(message.members().unwrap_or_default())));
+    }
+    turns
+}
+
+/// Converts a message. Other protocols share its shape. No tree is built of it: conversations can be long.
+pub(in crate::protocol) fn turn(message: json::Object<'_>) -> Turn {
+    let string = |name: &str| message.get(name).and_then(json::Value::as_str);
+    let role = match string("role").as_deref() {
         Some("system" | "developer") => Role::System,
         Some("assistant") => Role::Assistant,
         Some("tool" | "function") => Role::Tool,
         _ => Role::User,
     };
-    let (text, images) = content(&message["content"]);
-    Turn { role, text, images, name: message["name"].as_str().map(str::to_owned) }
+    let (text, images) = message.get("content").map(content).unwrap_or_default();
+    Turn { role, text, images, name: string("name").map(Cow::into_owned) }
 }
 
 /// Returns the text and the number of images of a message's content, which is a string or parts.
-fn content(content: &Value) -> (String, u64) {
-    match content {
-        Value::Array(parts) => {
-            let texts: Vec<_> = parts.iter().filter_map(|part| part["text"].as_str()).collect();
-            let images = parts.iter().filter(|part| part["type"] == "image_url").count();
-            (texts.join("\n"), images as u64)
-        }
-        content => (string(content), 0),
-    }
+fn content(content: json::Value<'_>) -> (String, u64) {
+    let (mut texts, mut images) = (Vec::new(), 0);
+    content.each(|part| {
+        let part = part.members().unwrap_or_default();
+        let string = |name: &str| part.get(name).and_then(json::Value::as_str);
+        texts.extend(string("text"));
+        images += u64::from(string("type").as_deref() == Some("image_url"));
+    });
+    (content.as_str().map_or_else(|| texts.join("\n"), Cow::into_owned), images)
 }
 
 /// Returns a request's tools and its tool choice. `value` returns a member of the request.
