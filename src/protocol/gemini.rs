@@ -8,6 +8,8 @@ mod check;
 mod read;
 mod render;
 mod schema;
+mod schema_rules;
+mod turns;
 mod usage;
 
 use std::sync::Arc;
@@ -76,6 +78,11 @@ pub(super) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn Protocol>, S
     }
 }
 
+/// Returns true for models whose function calls have signatures, which they want back.
+fn has_signatures(model: &str) -> bool {
+    model.starts_with("gemini-3")
+}
+
 struct Generate {
     templates: Arc<Templates>,
     style: Arc<EndpointStyle>,
@@ -112,8 +119,8 @@ impl Form {
 }
 
 impl Reader for Generate {
-    fn check(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Result<(), ApiError> {
-        check::check(body)
+    fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
+        check::check(body, context)
     }
 
     fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {

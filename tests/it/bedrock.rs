@@ -168,6 +168,31 @@ fn scripted_tool_calls_become_tool_use_blocks() {
 }
 
 #[test]
+fn converse_refuses_tool_blocks_that_are_no_pairs() {
+    let (_server, mut connection) = served();
+    let user = json!({"role": "user", "content": [{"text": "hi"}]});
+    let call = json!({"role": "assistant", "content": [{"toolUse": {"toolUseId": "t1", "name": "f", "input": {}}}]});
+    let block = |id: &str| json!({"toolResult": {"toolUseId": id, "content": [{"text": "r"}]}});
+    let result = json!({"role": "user", "content": [block("t1")]});
+    let two = json!({"role": "user", "content": [block("t1"), block("t2")]});
+    let tools = json!({"tools": [{"toolSpec": {"name": "f", "inputSchema": {"json": {"type": "object"}}}}]});
+    let mut sent = |path: &str, body: Value| {
+        let response = connection.post(&format!("{MODEL}/{path}"), &body.to_string());
+        let error = if response.status == 200 { Value::Null } else { response.json() };
+        let kind = if error.is_null() { String::new() } else { response.header("x-amzn-errortype").to_owned() };
+        (response.status, kind, error["message"].as_str().unwrap_or_default().to_owned())
+    };
+    for path in ["converse", "converse-stream"] {
+        let (status, kind, message) = sent(path, json!({"messages": [user, call, result]}));
+        assert!(status == 400 && kind.starts_with("ValidationException"), "{status} {kind}");
+        assert!(message.starts_with("The toolConfig field must be defined"), "{message}");
+        let (status, _, message) = sent(path, json!({"messages": [user, call, two], "toolConfig": tools}));
+        assert!(status == 400 && message.contains("exceeds the number of toolUse blocks"), "{message}");
+        assert_eq!(sent(path, json!({"messages": [user, call, result], "toolConfig": tools})).0, 200);
+    }
+}
+
+#[test]
 fn invoke_answers_in_the_shape_of_each_model_family() {
     let (_server, mut connection) = served();
     let claude = json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 99, "messages": [{"role": "user", "content": "Hi"}]});

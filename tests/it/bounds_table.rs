@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use crate::program::run;
 
 /// Maxima that do not bound what clients send: of settings, of the command line, of single computations.
-const OTHERS: [&str; 33] = [
+const OTHERS: [&str; 37] = [
     "body::MAX_PREALLOCATED",
     "check::MAX_WORKERS",
     "client::MAX_RESPONSE",
@@ -29,13 +29,17 @@ const OTHERS: [&str; 33] = [
     "number::MOST_PLACES",
     "outbox::MAX_BATCH",
     "parse::MAX_LENGTH",
+    "parse::MAX_MERGED",
     "parse::MAX_QUANTILES",
+    "parse::MAX_REASONING",
     "print::LONGEST_LINE",
     "records::MAX_ENTRIES",
+    "schema_rules::MAX_VIOLATIONS",
     "socket::MAX_FRAME_HEAD",
     "span::MAX_DIGITS",
     "speakers::MAX_NAME",
     "suggest::LONGEST_NAME",
+    "text::MAX_RESERVED_WORDS",
     "tokens::LONGEST_PIECE",
     "verification::MAX_POLL",
     "wait::LONGEST_WAIT",

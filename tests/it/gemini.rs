@@ -175,6 +175,67 @@ fn a_forced_function_is_called_once() {
 }
 
 #[test]
+fn lost_signatures_and_split_responses_are_refused() {
+    let (_server, mut connection) = served(Config::for_test());
+    let part = |name: &str| json!({"functionCall": {"name": name, "args": {}}});
+    let result = |name: &str| json!({"role": "user", "parts": [{"functionResponse": {"name": name, "response": {}}}]});
+    let user = json!({"role": "user", "parts": [{"text": "hi"}]});
+    let tools = json!([{"functionDeclarations": [{"name": "f"}, {"name": "g"}]}]);
+    let unsigned = json!([user, {"role": "model", "parts": [part("f")]}, result("f")]);
+    let split = json!([user, {"role": "model", "parts": [part("f"), part("g")]}, result("f"), result("g")]);
+    let mut refused = |path: &str, contents: &Value| {
+        let response = connection.post(path, &json!({"contents": contents, "tools": tools}).to_string());
+        assert_eq!(response.header("content-type"), "application/json; charset=UTF-8", "{path}");
+        let error = response.json();
+        (response.status, error["error"]["message"].as_str().unwrap_or_default().to_owned())
+    };
+    for path in [
+        "/v1beta/models/gemini-3-pro-preview:generateContent",
+        "/v1beta/models/gemini-3-flash-preview:streamGenerateContent?alt=sse",
+        "/v1/projects/p/locations/l/publishers/google/models/gemini-3-pro-preview:generateContent",
+    ] {
+        let (status, message) = refused(path, &unsigned);
+        assert_eq!(status, 400, "{path}");
+        assert!(message.contains("function call `default_api:f` , position 2."), "{path}: {message}");
+    }
+    assert_eq!(refused(&format!("{GEMINI}:generateContent"), &unsigned).0, 200, "older models want no signature");
+    let (status, message) = refused(&format!("{GEMINI}:generateContent"), &split);
+    assert!(status == 400 && message.contains("equal to the number of function call parts"), "{message}");
+
+    // The fake's own calls can be sent back.
+    let path = "/v1beta/models/gemini-3-pro-preview:generateContent";
+    let forced = json!({"contents": [user], "tools": tools, "toolConfig": {"functionCallingConfig": {"mode": "ANY"}}});
+    let called = connection.post(path, &forced.to_string()).json()["candidates"][0]["content"].clone();
+    let answered = json!({"contents": [user, called, result("f")], "tools": tools}).to_string();
+    assert_eq!(connection.post(path, &answered).status, 200);
+}
+
+#[test]
+fn schemas_that_are_not_googles_are_refused() {
+    let (_server, mut connection) = served(Config::for_test());
+    let mut refused = |members: Value| {
+        let response = connection.post(&format!("{GEMINI}:generateContent"), &body(members));
+        let error = response.json();
+        assert_eq!((response.status, &error["error"]["status"]), (400, &json!("INVALID_ARGUMENT")));
+        error["error"]["message"].as_str().unwrap_or_default().to_owned()
+    };
+    let inner = json!({"type": "STRING", "properties": {"x": {"type": "STRING"}}});
+    let parameters = json!({"type": "OBJECT", "properties": {"d": inner}});
+    assert_eq!(
+        refused(json!({"tools": [{"functionDeclarations": [{"name": "f", "parameters": parameters}]}]})),
+        "* GenerateContentRequest.tools[0].function_declarations[0].parameters.properties[d].properties: only allowed \
+         for OBJECT type\n"
+    );
+    let schema = json!({"type": "OBJECT", "properties": {"go": {"type": "OBJECT", "properties": {}}}});
+    let config = json!({"responseMimeType": "application/json", "responseSchema": schema});
+    assert_eq!(
+        refused(json!({ "generationConfig": config })),
+        "* GenerateContentRequest.generation_config.response_schema.properties[go].properties: should be non-empty \
+         for OBJECT type\n"
+    );
+}
+
+#[test]
 fn finish_reason_names_what_ended_the_reply() {
     let replies = json!([
         {"when": {"user": "calls"}, "tool_calls": [{"name": "f", "arguments": {"a": 1}}, {"name": "g"}]},

@@ -2,6 +2,7 @@
 //!
 //! The shapes, the order of keys and the frames are those of responses recorded in 2025.
 
+mod check;
 mod read;
 mod render;
 
@@ -61,9 +62,12 @@ impl Reader for Converse {
     fn check(&self, body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         let most =
             body.get("inferenceConfig").and_then(json::Value::members).and_then(|inference| inference.get("maxTokens"));
-        match (most.and_then(json::Value::as_u64), context.model_facts()) {
-            (Some(requested), Some(facts)) => facts.check_max_tokens("maxTokens", requested),
-            _ => Ok(()),
+        if let (Some(requested), Some(facts)) = (most.and_then(json::Value::as_u64), context.model_facts()) {
+            facts.check_max_tokens("maxTokens", requested)?;
+        }
+        match self.framing {
+            EventFraming::Frames => check::check_tool_blocks(body),
+            EventFraming::Nested => Ok(()),
         }
     }
 

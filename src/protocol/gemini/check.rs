@@ -1,7 +1,12 @@
 //! The rules of requests beyond types and bounds of single members. The first broken rule is reported.
 
-use super::read::{get, nested_request, tools};
+use super::{
+    has_signatures,
+    read::{get, nested_request, tools, value},
+    schema_rules, turns,
+};
 use crate::core::{
+    context::RequestContext,
     error::ApiError,
     json::{self, Kind},
     prompt::ToolChoice,
@@ -11,7 +16,7 @@ use crate::core::{
 const ROLES: [&[u8]; 4] = [br#""user""#, br#""model""#, br#""function""#, br#""""#];
 
 /// See [`crate::protocol::Reader::check`].
-pub(super) fn check(body: json::Object<'_>) -> Result<(), ApiError> {
+pub(super) fn check(body: json::Object<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
     let inner = nested_request(body);
     let body = inner.unwrap_or(body);
     let Some(contents) = body.get("contents").filter(|contents| contents.kind() != Kind::Null) else {
@@ -35,5 +40,7 @@ pub(super) fn check(body: json::Object<'_>) -> Result<(), ApiError> {
     {
         return Err(ApiError::NeedsOther { param: "toolConfig", other: "functionDeclarations" });
     }
-    Ok(())
+    let config = get(body, "generationConfig").and_then(json::Value::members).unwrap_or_default();
+    schema_rules::check(&value(body, "tools"), &value(config, "responseSchema"))?;
+    turns::check(contents, has_signatures(&context.model()))
 }

@@ -70,7 +70,7 @@ fn snake(name: &str) -> String {
 }
 
 /// Returns a member in either form; null if there is none.
-fn member<'v>(value: &'v Value, name: &str) -> &'v Value {
+pub(super) fn member<'v>(value: &'v Value, name: &str) -> &'v Value {
     match &value[name] {
         Value::Null => &value[snake(name).as_str()],
         value => value,
@@ -82,7 +82,7 @@ pub(super) fn get<'a>(body: json::Object<'a>, name: &str) -> Option<json::Value<
     body.get(name).or_else(|| body.get(&snake(name)))
 }
 
-fn value(body: json::Object<'_>, name: &str) -> Value {
+pub(super) fn value(body: json::Object<'_>, name: &str) -> Value {
     get(body, name).and_then(json::Value::to_value).unwrap_or_default()
 }
 
@@ -125,7 +125,7 @@ pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     }
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 

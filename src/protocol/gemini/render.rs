@@ -6,7 +6,10 @@ use bytes::BytesMut;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, json};
 
-use super::usage::{Count, JsonLayout, RunningUsage, UsageJson, output_tokens};
+use super::{
+    has_signatures,
+    usage::{Count, JsonLayout, RunningUsage, UsageJson, output_tokens},
+};
 use crate::{
     core::{
         random::{Alphabet, Random},
@@ -62,7 +65,7 @@ pub(super) fn candidates(
     unquoted: bool,
     mut random: Option<&mut Random>,
 ) -> Vec<Candidate> {
-    let has_signatures = model.starts_with("gemini-3");
+    let has_signatures = has_signatures(model);
     let choice = |choice: &crate::core::reply::Choice| {
         let mut finish = match choice.finish_reason {
             FinishReason::Stop | FinishReason::ToolCalls => "STOP",
