@@ -17,7 +17,7 @@ use super::{
     limit_status::LimitStatuses,
     model_catalog::ModelFacts,
     random::{Alphabet, Random},
-    reply::ReplyOverride,
+    reply::{ReplyChanges, ReplyOverride},
     request::{Credential, Request},
     template::query,
 };
@@ -77,6 +77,8 @@ pub struct Decisions {
     pub queued: Duration,
     /// A reply that replaces the one the model would give.
     pub reply_override: Option<ReplyOverride>,
+    /// Changes of the model's reply.
+    pub reply_changes: Option<Box<ReplyChanges>>,
     /// True if the response names another model than the requested one.
     pub returns_wrong_model: bool,
 }

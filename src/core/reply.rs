@@ -6,7 +6,7 @@ mod text;
 use std::sync::Arc;
 
 pub use self::text::{Citation, Piece, PieceCursor, Text};
-use super::limit_status::Cost;
+use super::{limit_status::Cost, random::Random};
 
 /// One reply of the fake model: one or more choices, and their usage.
 #[derive(Clone, Debug)]
@@ -126,6 +126,33 @@ pub enum ReplyOverride {
     Refusal,
     /// The same reply, ended by a content filter.
     Filter,
+}
+
+/// Changes of a reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplyChanges {
+    /// Number of reasoning tokens before the reply.
+    pub reasoning: Option<u64>,
+    /// Number of completion tokens that the usage reports.
+    pub completion_tokens: Option<u64>,
+}
+
+impl ReplyChanges {
+    /// Changes a reply. The reasoning is filler.
+    pub fn apply(self, reply: &mut Reply, random: &mut Random) {
+        if let Some(tokens) = self.reasoning {
+            for choice in &mut reply.choices {
+                choice.blocks.retain(|block| !matches!(block, Block::Reasoning(_)));
+                choice.blocks.insert(0, Block::Reasoning(Text::filler(tokens, random.fork())));
+            }
+            let (before, all) = (reply.usage.reasoning_tokens, tokens.saturating_mul(reply.choices.len() as u64));
+            let completion = reply.usage.completion_tokens.saturating_sub(before).saturating_add(all);
+            (reply.usage.reasoning_tokens, reply.usage.completion_tokens) = (all, completion);
+        }
+        if let Some(tokens) = self.completion_tokens {
+            reply.usage.completion_tokens = tokens;
+        }
+    }
 }
 
 /// The place of a scripted reply: its file, and its number in it, from 0.

@@ -5,10 +5,11 @@ pub mod event_stream;
 pub mod session;
 mod steps;
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
+use serde_json::Value;
 
 use self::{event_source::IteratedEvents, session::Session};
 pub use self::{
@@ -93,6 +94,19 @@ pub enum EventKind {
     End,
 }
 
+/// The form of an error within a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorForm {
+    /// The provider's.
+    Usual,
+    /// The members of the error without an object around them, as OpenAI documents it for Responses.
+    Flat,
+    /// With the event name `error` before it.
+    Named,
+    /// With a number as its code, the status 500 if it has none.
+    NumericCode,
+}
+
 /// The framing of a stream's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamFormat {
@@ -100,6 +114,8 @@ pub enum StreamFormat {
     Data(&'static str),
     /// Server-sent events with a name before the data.
     Named,
+    /// The same, with the number of each event at the end of its data.
+    Numbered,
     /// The items of one JSON array.
     Array,
     /// JSON values, one per line.
@@ -122,23 +138,54 @@ impl EventStream {
     }
 }
 
+impl ErrorForm {
+    /// Returns the body of an error in this form. A body without a member `error` stays as it is.
+    fn rewrite(self, body: &[u8]) -> Cow<'_, [u8]> {
+        let parsed = || serde_json::from_slice::<Value>(body).ok();
+        let rewritten = match self {
+            ErrorForm::Usual | ErrorForm::Named => None,
+            ErrorForm::Flat => parsed().and_then(|mut body| {
+                let mut error = body.get_mut("error").map(Value::take).filter(Value::is_object)?;
+                // Its own type would be in the place of the event's.
+                error.as_object_mut().and_then(|error| error.shift_remove("type"));
+                Some(error)
+            }),
+            ErrorForm::NumericCode => parsed().and_then(|mut body| {
+                let code = body.get_mut("error")?.as_object_mut()?.entry("code").or_insert(Value::Null);
+                if !code.is_number() {
+                    *code = 500.into();
+                }
+                Some(body)
+            }),
+        };
+        rewritten.map_or(Cow::Borrowed(body), |body| Cow::Owned(body.to_string().into_bytes()))
+    }
+}
+
 impl StreamFormat {
-    /// Renders an error that takes the place of a stream's next event and ends the stream. `first` is true if the
-    /// stream has sent no event.
-    pub fn error(self, body: &[u8], first: bool) -> Bytes {
+    /// Renders an error that takes the place of a stream's next event and ends the stream. `sent` is the number of
+    /// events before it.
+    pub fn error(self, body: &[u8], form: ErrorForm, sent: u64) -> Bytes {
         /// The start of an error whose `type` is also the name of its event.
         const TYPE: &str = r#"{"type":""#;
+        let body = &*form.rewrite(body);
         let (before, after): (&[&str], &[&str]) = match self {
+            StreamFormat::Data(end) if form == ErrorForm::Named => (&["event: error", end, "data: "], &[end, end]),
             StreamFormat::Data(end) => (&["data: "], &[end, end]),
-            StreamFormat::Named => {
+            StreamFormat::Named | StreamFormat::Numbered => {
                 let name = body.strip_prefix(TYPE.as_bytes()).and_then(|rest| rest.split(|byte| *byte == b'"').next());
                 let (name, start, rest) = match name {
                     Some(name) => (name, "", body),
                     None => (&b"error"[..], r#"{"type":"error","#, body.strip_prefix(b"{").unwrap_or(body)),
                 };
-                return [b"event: ", name, b"\ndata: ", start.as_bytes(), rest, b"\n\n"].concat().into();
+                let start = [b"event: ", name, b"\ndata: ", start.as_bytes()].concat();
+                let number = format!(",\"sequence_number\":{sent}}}");
+                return match rest.strip_suffix(b"}").filter(|_| self == StreamFormat::Numbered) {
+                    Some(rest) => [&start, rest, number.as_bytes(), b"\n\n"].concat().into(),
+                    None => [&start, rest, b"\n\n"].concat().into(),
+                };
             }
-            StreamFormat::Array => (if first { &["["] } else { &[",\r\n"] }, &["]"]),
+            StreamFormat::Array => (if sent == 0 { &["["] } else { &[",\r\n"] }, &["]"]),
             StreamFormat::Lines => (&[], &["\n"]),
             StreamFormat::Messages => (&[], &[]),
             StreamFormat::Binary => return event_stream::exception(body),
@@ -151,7 +198,7 @@ impl StreamFormat {
     pub fn comment(self) -> Bytes {
         Bytes::from_static(match self {
             StreamFormat::Data("\r\n") => b": keep-alive\r\n\r\n",
-            StreamFormat::Data(_) | StreamFormat::Named => b": keep-alive\n\n",
+            StreamFormat::Data(_) | StreamFormat::Named | StreamFormat::Numbered => b": keep-alive\n\n",
             StreamFormat::Array | StreamFormat::Lines => b" ",
             StreamFormat::Messages => b"",
             StreamFormat::Binary => return event_stream::event("keep-alive", "application/json", b""),
@@ -167,7 +214,7 @@ impl StreamFormat {
     pub fn broken_off(self, event: &[u8]) -> Bytes {
         let end: &[u8] = match self {
             StreamFormat::Data("\r\n") => b"\r\n\r\n",
-            StreamFormat::Data(_) | StreamFormat::Named => b"\n\n",
+            StreamFormat::Data(_) | StreamFormat::Named | StreamFormat::Numbered => b"\n\n",
             StreamFormat::Array | StreamFormat::Messages => b"",
             StreamFormat::Lines => b"\n",
             StreamFormat::Binary => return event_stream::broken_off(event),

@@ -22,7 +22,7 @@ use crate::{
     fixtures::Fixtures,
     traffic::{
         access,
-        fault::{FaultContext, FaultSpec, Plan, RequestTerms},
+        fault::{FaultContext, FaultSpec, Plan, RequestTerms, RetryAfter},
         matcher::MatchInput,
         rule::RuleSet,
     },
@@ -178,7 +178,7 @@ pub(super) fn planned_error(
         (429, "insufficient_quota") => ApiError::InsufficientQuota {},
         (429, "" | "requests" | "tokens") => {
             let unit = if name == "tokens" { Unit::Tokens } else { Unit::Requests };
-            let wait = plan.retry_after().flatten().unwrap_or(DEFAULT_RETRY_AFTER);
+            let wait = plan.retry_after().and_then(RetryAfter::time).unwrap_or(DEFAULT_RETRY_AFTER);
             let minute = Duration::from_secs(60);
             let known = context.decisions.limit_statuses.get(unit).copied();
             let known =
@@ -196,7 +196,7 @@ pub(super) fn planned_error(
 
 /// Returns the error that was planned inside a stream, if the response is not a stream.
 pub(super) fn planned_error_for_full_body(plan: &Plan, response: &Response) -> Option<ApiError> {
-    let name = plan.stream_error().filter(|_| matches!(response.body, Body::Full(_)))?;
+    let (_, name) = plan.stream_error().filter(|_| matches!(response.body, Body::Full(_)))?;
     Some(ApiError::Injected { status: InjectedStatus::OfFixture, name: name.to_owned() })
 }
 
@@ -210,7 +210,7 @@ pub(super) enum StreamError {
 impl StreamError {
     /// Returns the error that is planned for a response; `None` if there is none, or the response is no stream.
     pub(super) fn of(plan: &Plan, response: &Response) -> Option<Self> {
-        let name = plan.stream_error().filter(|_| matches!(response.body, Body::Stream(_)))?;
+        let (_, name) = plan.stream_error().filter(|_| matches!(response.body, Body::Stream(_)))?;
         Some(match name {
             "" => StreamError::Usual,
             name => StreamError::Named(ApiError::Injected { status: InjectedStatus::OfFixture, name: name.to_owned() }),

@@ -155,7 +155,7 @@ impl Engine {
         if !plan.is_empty() || timing.has_delay() {
             stream_error = StreamError::of(&plan, &response);
             let error = stream_error.as_ref().map(|error| provider.in_band(endpoint, context, error.named()));
-            response = plan.disrupt(timing.apply(plan.corrupt(response, error)));
+            response = plan.disrupt(timing.apply(plan.corrupt(response, error, context.now)));
         }
         if !matches!(response.body, Body::Full(_)) {
             let id = response.headers.iter().find(|(name, _)| is_request_id(name.as_str()));
@@ -202,6 +202,11 @@ impl Engine {
     ) -> Result<EndpointResponse, ApiError> {
         self.decide(plan, route, context)?;
         self.validate(route, context)?;
+        if plan.is_not_streamed()
+            && let Some(parsed) = route.parsed_mut(context)
+        {
+            parsed.options.stream = false;
+        }
         if let Some(capacity) = self.timing.capacity.as_ref().filter(|_| route.endpoint.is_generated()) {
             let before = context.elapsed();
             receipt.hold_permit(capacity.acquire().await.map_err(|QueueFull| ApiError::Saturated {})?);
@@ -222,6 +227,7 @@ impl Engine {
     ) -> Result<(), ApiError> {
         let decisions = &mut context.decisions;
         (decisions.reply_override, decisions.returns_wrong_model) = (plan.replacement(), plan.has_wrong_model());
+        decisions.reply_changes = plan.reply_changes();
         let status_of = |error: &ApiError| route.provider.status(route.endpoint, error);
         let Some(PlannedError { error, exceeded }) = planned_error(plan, context, status_of) else { return Ok(()) };
         if let Some(exceeded) = exceeded {

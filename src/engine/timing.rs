@@ -93,7 +93,8 @@ impl Engine {
         // Only generated responses have a latency of their own.
         let cost = response.and_then(|response| response.cost).filter(|_| endpoint.is_some_and(Endpoint::is_generated));
         let (planned_ttft, planned_itl) = (plan.ttft(), plan.itl());
-        if planned_ttft.is_none() && (cost.is_none() || planned_itl.is_none() && latency.is_zero()) {
+        let has_times = planned_itl.is_some() || plan.usage_delay().is_some() || !latency.is_zero();
+        if planned_ttft.is_none() && (cost.is_none() || !has_times) {
             return ResponseTiming::default();
         }
         let mut random = context.random.borrow_mut().fork();
@@ -116,6 +117,7 @@ impl Engine {
             None => (Arc::clone(itl), 1.0),
         };
         let mut pace = Pace::new(before_head, itl, progress, Box::new(factor), random);
+        pace.set_exceptions(plan.sends_role_first(), plan.usage_delay().unwrap_or_default());
         match response.map(|response| &response.body) {
             Some(Body::Stream(_)) => ResponseTiming { before_head, pace: Some(pace) },
             _ => ResponseTiming { before_head: pace.total(cost.output), pace: None },

@@ -7,6 +7,7 @@ mod parse;
 mod plan;
 mod spec;
 mod timeline;
+mod writes;
 
 use std::{fmt, time::Duration};
 
@@ -16,6 +17,7 @@ pub use self::{
     spec::{FaultContext, FaultSpec, RequestTerms, check_scope},
 };
 use super::latency::Distribution;
+use crate::core::response::ErrorForm;
 
 /// Every kind of fault. The list is closed.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,8 +25,18 @@ pub enum FaultKind {
     /// An error in place of the response: its status, and a name where one status has several errors. An empty name is
     /// the usual error with that status.
     Status(u16, String),
-    /// The `Retry-After` header of an error; `None` removes it.
-    RetryAfter(Option<Duration>),
+    /// The `Retry-After` header of an error.
+    RetryAfter(RetryAfter),
+    /// The `retry-after-ms` header of an error, in milliseconds.
+    RetryAfterMs(u64),
+    /// The `x-should-retry` header of an error.
+    ShouldRetry(bool),
+    /// A page of HTML with status 200 in place of the response.
+    Html,
+    /// An empty body in place of the response's.
+    EmptyBody,
+    /// A full response where the request's body asks for a stream.
+    NotStreamed,
     /// A reset of the connection: before the response head, or within the body.
     Reset,
     /// The connection is closed before the response head.
@@ -45,7 +57,7 @@ pub enum FaultKind {
     Malformed,
     /// An error in place of the next event of a stream, named as in [`FaultKind::Status`]. A full body becomes the
     /// error.
-    Error(String),
+    Error(ErrorForm, String),
     /// One event is sent twice.
     Dup,
     /// The stream lacks its end event.
@@ -54,8 +66,22 @@ pub enum FaultKind {
     NoFinish,
     /// The stream lacks the event with the usage.
     NoUsage,
+    /// Server-sent events without the blank after `data:`.
+    NoBlank,
+    /// The head and the events before the first token are sent at once, and the first token at its time.
+    RoleFirst,
+    /// The event with the usage is late by this time.
+    UsageDelay(Duration),
+    /// So many events are sent in one write.
+    Merge(u64),
+    /// Each event is sent in two writes, with this pause between them.
+    Split(Duration),
     /// A comment is sent after this long without an event.
     Keepalive(Duration),
+    /// Number of reasoning tokens before the reply.
+    Reasoning(u64),
+    /// Number of completion tokens that the usage reports.
+    Usage(u64),
     /// The model refuses.
     Refusal,
     /// A content filter stops the reply.
@@ -73,6 +99,35 @@ pub enum FaultKind {
     /// No fault: faults that would be planned after it are skipped.
     Ok,
 }
+
+/// The `Retry-After` header of an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// The error has no such header.
+    None,
+    /// The time, in seconds.
+    Seconds(Duration),
+    /// The date at the end of the time.
+    Date(Duration),
+}
+
+impl RetryAfter {
+    /// Returns the time that it announces.
+    pub fn time(self) -> Option<Duration> {
+        match self {
+            RetryAfter::None => None,
+            RetryAfter::Seconds(time) | RetryAfter::Date(time) => Some(time),
+        }
+    }
+}
+
+/// The faults that put an error into a stream, and the form of each.
+const STREAM_ERRORS: [(&str, ErrorForm); 4] = [
+    ("error", ErrorForm::Usual),
+    ("flat-error", ErrorForm::Flat),
+    ("event-error", ErrorForm::Named),
+    ("numeric-error", ErrorForm::NumericCode),
+];
 
 /// The name of a fault in metrics: its status, or its name in [`FAULTS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,6 +153,11 @@ impl FaultKind {
         FaultLabel::Name(match self {
             FaultKind::Status(status, _) => return FaultLabel::Status(*status),
             FaultKind::RetryAfter(_) => "retry-after",
+            FaultKind::RetryAfterMs(_) => "retry-after-ms",
+            FaultKind::ShouldRetry(_) => "should-retry",
+            FaultKind::Html => "html",
+            FaultKind::EmptyBody => "empty-200",
+            FaultKind::NotStreamed => "json-not-stream",
             FaultKind::Reset => "reset",
             FaultKind::Empty => "empty",
             FaultKind::Hang => "hang",
@@ -107,12 +167,21 @@ impl FaultKind {
             FaultKind::Cut => "cut",
             FaultKind::Stall(_) => "stall",
             FaultKind::Malformed => "malformed",
-            FaultKind::Error(_) => "error",
+            FaultKind::Error(form, _) => {
+                STREAM_ERRORS.iter().find(|(_, known)| known == form).map_or("error", |(name, _)| name)
+            }
             FaultKind::Dup => "dup",
             FaultKind::NoDone => "nodone",
             FaultKind::NoFinish => "nofinish",
             FaultKind::NoUsage => "nousage",
+            FaultKind::NoBlank => "no-blank",
+            FaultKind::RoleFirst => "role-first",
+            FaultKind::UsageDelay(_) => "usage-delay",
+            FaultKind::Merge(_) => "merge",
+            FaultKind::Split(_) => "split",
             FaultKind::Keepalive(_) => "keepalive",
+            FaultKind::Reasoning(_) => "reasoning",
+            FaultKind::Usage(_) => "usage",
             FaultKind::Refusal => "refusal",
             FaultKind::Filter => "filter",
             FaultKind::WrongModel => "wrong-model",
@@ -145,13 +214,18 @@ const fn row(name: &'static str, syntax: &'static str, effect: &'static str) -> 
 }
 
 /// The table of faults that `fake-openai faults` prints. 429 represents every status from 400 to 599.
-pub const FAULTS: [FaultRow; 26] = [
+pub const FAULTS: [FaultRow; 41] = [
     row("429", "429  503:slow_down", "Returns the provider's error for this status, with its body and headers"),
     row(
         "retry-after",
-        "retry-after=7  retry-after=none",
-        "Sets Retry-After on errors to 7 s (or a time such as 500ms), or removes it",
+        "retry-after=7  retry-after=date(7)  retry-after=none",
+        "Sets Retry-After on errors to 7 s (or a time such as 500ms), to the date 7 s from now, or removes it",
     ),
+    row("retry-after-ms", "retry-after-ms=1500", "Sets retry-after-ms on errors"),
+    row("should-retry", "should-retry=false  should-retry=true", "Sets x-should-retry on errors"),
+    row("html", "html", "Returns a page of HTML with status 200"),
+    row("empty-200", "empty-200", "Returns status 200 and no body"),
+    row("json-not-stream", "json-not-stream", "Returns a full response where the body asks for a stream"),
     row("ttft", "ttft=20s", "Sets the time to the first token or to the error; any distribution"),
     row("itl", "itl=50ms±10ms", "Sets the time between tokens; any distribution"),
     row("hang", "hang", "Accepts the request and never responds"),
@@ -167,11 +241,25 @@ pub const FAULTS: [FaultRow; 26] = [
         "error@5  error@5:overloaded",
         "Ends the stream with an error after 5 events; without a stream, returns the error",
     ),
+    row("flat-error", "flat-error@5", "The same, with the error's members not in an object: Responses as documented"),
+    row("event-error", "event-error@5", "The same, as an event named `error`"),
+    row("numeric-error", "numeric-error@5", "The same, with the status as the error's code"),
     row("malformed", "malformed@10", "Truncates the event after the first 10"),
     row("dup", "dup@3", "Sends the third event twice"),
     row("nodone", "nodone", "Omits the event that ends the stream"),
     row("nofinish", "nofinish", "Omits the event with the finish reason"),
     row("nousage", "nousage", "Omits the event with the usage"),
+    row("usage", "usage=77", "Reports 77 completion tokens, whatever their number"),
+    row("usage-delay", "usage-delay=1s", "Sends the event with the usage 1 s late"),
+    row("role-first", "role-first", "Sends the head and the role at once, and the first token at its time"),
+    row("reasoning", "reasoning=25", "Puts 25 tokens of reasoning before the reply, where the provider shows it"),
+    row("merge", "merge=5", "Sends 5 events in one write"),
+    row(
+        "split",
+        "split  split=50ms",
+        "Sends each event in two writes, 5 ms (or 50 ms) apart, inside a character if any is long",
+    ),
+    row("no-blank", "no-blank", "Sends `data:` without the blank after it, which is valid"),
     row("refusal", "refusal", "Returns a refusal by the model"),
     row("filter", "filter", "Returns a reply stopped by a content filter"),
     row("wrong-model", "wrong-model", "Returns the name of another model"),

@@ -13,6 +13,7 @@ mod browser;
 mod chat;
 mod cli;
 mod client;
+mod client_faults;
 mod cohere;
 mod computed;
 mod conversations;

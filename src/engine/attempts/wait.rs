@@ -4,8 +4,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderName, HeaderValue};
 
-/// Names of the months in HTTP dates.
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 /// Longest wait that is taken as announced: beyond it the client is not expected to come back.
 const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
 
@@ -28,13 +26,9 @@ pub(super) fn announced(headers: &[(HeaderName, HeaderValue)], now: Duration) ->
     (wait <= LONGEST_WAIT).then_some(wait)
 }
 
-/// Parses a date such as `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that RFC 9110 lets senders use.
+/// Parses a date such as `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn http_date(text: &str) -> Option<Duration> {
-    let (_, date) = text.split_once(", ")?;
-    let [day, month, year, time, "GMT"] = date.split(' ').collect::<Vec<_>>()[..] else { return None };
-    let month = MONTHS.iter().position(|known| *known == month)? + 1;
-    let at = humantime::parse_rfc3339(&format!("{year}-{month:02}-{day:0>2}T{time}Z")).ok()?;
-    at.duration_since(UNIX_EPOCH).ok()
+    httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::FaultKind;
-use crate::core::response::{EventKind, StreamEvent, StreamFormat};
+use crate::core::response::{ErrorForm, EventKind, StreamEvent, StreamFormat};
 
 /// The events of a stream with the faults that concern single events applied.
 pub(super) struct CorruptedStream {
@@ -15,8 +15,10 @@ pub(super) struct CorruptedStream {
     truncated_after: Vec<u64>,
     /// Numbers, from 1, of the events that are sent twice.
     duplicated: Vec<u64>,
-    /// Number of events before the error, and the error as an event.
-    error: Option<(u64, Bytes)>,
+    /// Number of events before the error, its form and its body.
+    error: Option<(u64, ErrorForm, Vec<u8>)>,
+    /// True if the data of server-sent events has no blank before it.
+    has_no_blank: bool,
     /// The second copy of the last event.
     duplicate: Option<StreamEvent>,
     /// Number of events returned so far.
@@ -36,7 +38,8 @@ impl CorruptedStream {
                 | FaultKind::NoUsage
                 | FaultKind::Malformed
                 | FaultKind::Dup
-                | FaultKind::Error(_)
+                | FaultKind::NoBlank
+                | FaultKind::Error(..)
         )
     }
 
@@ -54,6 +57,7 @@ impl CorruptedStream {
             truncated_after: Vec::new(),
             duplicated: Vec::new(),
             error: None,
+            has_no_blank: false,
             duplicate: None,
             sent: 0,
             omitted_last: false,
@@ -66,14 +70,31 @@ impl CorruptedStream {
                 FaultKind::NoUsage => stream.omitted.push(EventKind::Usage),
                 FaultKind::Malformed => stream.truncated_after.push(at.unwrap_or(1)),
                 FaultKind::Dup => stream.duplicated.push(at.unwrap_or(1)),
-                FaultKind::Error(_) => {
-                    let at = at.unwrap_or(1);
-                    stream.error = error.as_ref().map(|body| (at, format.error(body, at == 0)));
+                FaultKind::Error(form, _) => {
+                    stream.error = error.clone().map(|body| (at.unwrap_or(1), *form, body));
                 }
+                FaultKind::NoBlank => stream.has_no_blank = true,
                 _ => {}
             }
         }
         stream
+    }
+}
+
+impl CorruptedStream {
+    /// Returns an event without the blank before its data, if that is to be left out.
+    fn without_blank(&self, event: Bytes) -> Bytes {
+        const DATA: &[u8] = b"data: ";
+        let is_text = matches!(self.format, StreamFormat::Data(_) | StreamFormat::Named | StreamFormat::Numbered);
+        let at = if self.has_no_blank && is_text { memchr::memmem::find(&event, DATA) } else { None };
+        match at {
+            // The data begins a line.
+            Some(at) if at == 0 || event[at - 1] == b'\n' => {
+                let end = at + DATA.len();
+                [&event[..end - 1], &event[end..]].concat().into()
+            }
+            _ => event,
+        }
     }
 }
 
@@ -87,9 +108,10 @@ impl Iterator for CorruptedStream {
         if let Some(event) = self.duplicate.take() {
             return Some(event);
         }
-        if let Some((_, bytes)) = self.error.take_if(|(at, _)| *at <= self.sent) {
+        if let Some((_, form, body)) = self.error.take_if(|(at, ..)| *at <= self.sent) {
             self.ended = true;
-            return Some(StreamEvent { bytes, kind: EventKind::End, tokens: 0 });
+            let bytes = self.format.error(&body, form, self.sent);
+            return Some(StreamEvent { bytes: self.without_blank(bytes), kind: EventKind::End, tokens: 0 });
         }
         let mut event = loop {
             let Some(event) = self.events.next() else {
@@ -105,6 +127,7 @@ impl Iterator for CorruptedStream {
         if self.truncated_after.contains(&self.sent) {
             event.bytes = self.format.broken_off(&event.bytes);
         }
+        event.bytes = self.without_blank(event.bytes);
         self.sent += 1;
         if self.duplicated.contains(&self.sent) {
             self.duplicate = Some(StreamEvent { tokens: 0, ..event.clone() });

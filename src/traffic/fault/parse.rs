@@ -1,14 +1,24 @@
 //! The text form of one fault: `stall@20:30s`, `429x2`, `503%5`, `down@30s+60s/5m`.
 
+#[cfg(test)]
+mod tests;
+
 use std::{borrow::Cow, str::FromStr, time::Duration};
 
 use bytesize::ByteSize;
 
-use super::{FAULTS, FaultKind};
+use super::{FAULTS, FaultKind, RetryAfter, STREAM_ERRORS};
 use crate::{
-    core::{secret, suggest::did_you_mean},
+    core::{response::ErrorForm, secret, suggest::did_you_mean},
     traffic::latency::Span,
 };
+
+/// Maximum number of events in one write.
+const MAX_MERGED: u64 = 1000;
+/// Pause between the two writes of an event, unless the fault sets another.
+const SPLIT_PAUSE: Duration = Duration::from_millis(5);
+/// Maximum number of reasoning tokens that a fault can ask for.
+const MAX_REASONING: u64 = 1_000_000;
 
 /// A fault, its position in the response, and the conditions under which it happens.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,6 +154,16 @@ fn seconds(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Parses the value of `retry-after`: `7`, `500ms`, `date(7)` or `none`.
+fn retry_after(text: &str) -> Result<RetryAfter, String> {
+    let span = |text: &str| seconds(text).parse::<Span>().map(|Span(span)| span);
+    match text.strip_prefix("date(").and_then(|rest| rest.strip_suffix(')')) {
+        Some(time) => Ok(RetryAfter::Date(span(time)?)),
+        None if text == "none" => Ok(RetryAfter::None),
+        None => Ok(RetryAfter::Seconds(span(text)?)),
+    }
+}
+
 /// Parses `name=value@position:argument` into the kind and the position.
 fn parse_kind(text: &str) -> Result<(FaultKind, Option<u64>), String> {
     let (before, argument) = text.split_once(':').map_or((text, None), |(before, argument)| (before, Some(argument)));
@@ -166,9 +186,17 @@ fn parse_kind(text: &str) -> Result<(FaultKind, Option<u64>), String> {
         text.parse::<ByteSize>().map(|size| size.as_u64()).map_err(|_| wrong(format!("`{text}` is not a size")))
     };
     let required = || value.ok_or_else(|| wrong("its value is missing".to_owned()));
+    let number = |text: &str, what: &str| text.parse::<u64>().map_err(|_| wrong(format!("`{text}` is not {what}")));
     let (takes_value, takes_position, takes_argument, kind) = match name {
-        "retry-after" if value == Some("none") => (true, false, false, FaultKind::RetryAfter(None)),
-        "retry-after" => (true, false, false, FaultKind::RetryAfter(Some(span(&seconds(required()?))?))),
+        "retry-after" => (true, false, false, FaultKind::RetryAfter(retry_after(required()?).map_err(wrong)?)),
+        "retry-after-ms" => (true, false, false, FaultKind::RetryAfterMs(number(required()?, "a number of ms")?)),
+        "should-retry" => match value {
+            Some(text @ ("true" | "false")) => (true, false, false, FaultKind::ShouldRetry(text == "true")),
+            _ => return Err(wrong("the value is neither true nor false".to_owned())),
+        },
+        "html" => (false, false, false, FaultKind::Html),
+        "empty-200" => (false, false, false, FaultKind::EmptyBody),
+        "json-not-stream" => (false, false, false, FaultKind::NotStreamed),
         "ttft" => (true, false, false, FaultKind::Ttft(required()?.parse().map_err(wrong)?)),
         "itl" => (true, false, false, FaultKind::Itl(required()?.parse().map_err(wrong)?)),
         "hang" => (false, false, false, FaultKind::Hang),
@@ -179,12 +207,35 @@ fn parse_kind(text: &str) -> Result<(FaultKind, Option<u64>), String> {
         "stall" => (false, true, true, FaultKind::Stall(argument.map(span).transpose()?)),
         "slow-body" => (true, false, false, FaultKind::SlowBody(value.map_or(Ok(100), size)?.max(1))),
         "keepalive" => (true, false, false, FaultKind::Keepalive(value.map_or(Ok(Duration::from_secs(15)), span)?)),
-        "error" => (false, true, true, FaultKind::Error(argument.unwrap_or_default().to_owned())),
+        "error" | "flat-error" | "event-error" | "numeric-error" => {
+            let form = STREAM_ERRORS.iter().find(|(known, _)| *known == name).map(|(_, form)| *form);
+            let form = form.unwrap_or(ErrorForm::Usual);
+            (false, true, true, FaultKind::Error(form, argument.unwrap_or_default().to_owned()))
+        }
         "malformed" => (false, true, false, FaultKind::Malformed),
         "dup" => (false, true, false, FaultKind::Dup),
         "nodone" => (false, false, false, FaultKind::NoDone),
         "nofinish" => (false, false, false, FaultKind::NoFinish),
         "nousage" => (false, false, false, FaultKind::NoUsage),
+        "no-blank" => (false, false, false, FaultKind::NoBlank),
+        "role-first" => (false, false, false, FaultKind::RoleFirst),
+        "usage-delay" => (true, false, false, FaultKind::UsageDelay(span(required()?)?)),
+        "merge" => {
+            let count = number(required()?, "a number of events")?;
+            if !(1..=MAX_MERGED).contains(&count) {
+                return Err(wrong(format!("the number is not from 1 to {MAX_MERGED}")));
+            }
+            (true, false, false, FaultKind::Merge(count))
+        }
+        "split" => (true, false, false, FaultKind::Split(value.map_or(Ok(SPLIT_PAUSE), span)?)),
+        "reasoning" => {
+            let tokens = number(required()?, "a number of tokens")?;
+            if tokens > MAX_REASONING {
+                return Err(wrong(format!("the number is above {MAX_REASONING}")));
+            }
+            (true, false, false, FaultKind::Reasoning(tokens))
+        }
+        "usage" => (true, false, false, FaultKind::Usage(number(required()?, "a number of tokens")?)),
         "refusal" => (false, false, false, FaultKind::Refusal),
         "filter" => (false, false, false, FaultKind::Filter),
         "wrong-model" => (false, false, false, FaultKind::WrongModel),
@@ -241,118 +292,4 @@ fn parse_kind(text: &str) -> Result<(FaultKind, Option<u64>), String> {
         return Err(wrong("the time is zero".to_owned()));
     }
     Ok((kind, at))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fault(text: &str) -> Fault {
-        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
-    }
-
-    #[test]
-    fn every_example_of_the_table_is_parsed() {
-        for row in &FAULTS {
-            for syntax in row.syntax.split_whitespace() {
-                fault(syntax);
-            }
-        }
-    }
-
-    #[test]
-    fn modifiers_are_accepted_in_any_order() {
-        let all = Fault {
-            kind: FaultKind::Status(429, "slow_down".into()),
-            at: None,
-            times: Some(2),
-            percent: Some(2.5),
-            window: Some(TimeWindow {
-                from: Duration::from_secs(30),
-                length: Some(Duration::from_secs(60)),
-                every: Some(Duration::from_secs(300)),
-            }),
-        };
-        for text in
-            ["429:slow_downx2%2.5@30s+60s/5m", "429:slow_down@30s+1m/300s%2.5x2", " 429:slow_down%2.5x2@30s+60s/5m "]
-        {
-            assert_eq!(fault(text), all, "{text}");
-        }
-        assert_eq!(
-            fault("stall@20:30s@1m"),
-            Fault {
-                kind: FaultKind::Stall(Some(Duration::from_secs(30))),
-                at: Some(20),
-                times: None,
-                percent: None,
-                window: Some(TimeWindow { from: Duration::from_secs(60), length: None, every: None }),
-            }
-        );
-        assert_eq!((fault("cut@0").at, fault("cut@0").window), (Some(0), None));
-        assert_eq!(fault("huge=100MBx1").kind, FaultKind::Huge(100_000_000));
-        assert_eq!(fault("ttft=lognormal(p50=300ms,p99=2s)x3").times, Some(3));
-    }
-
-    #[test]
-    fn retry_after_takes_whole_seconds_as_http_does() {
-        let seconds = |text: &str| match fault(text).kind {
-            FaultKind::RetryAfter(time) => time.map(|time| time.as_millis()),
-            other => panic!("{text}: {other:?}"),
-        };
-        for (text, millis) in [("7", 7000), ("0", 0), ("3600", 3_600_000), ("2s", 2000), ("1.5s", 1500), ("20ms", 20)] {
-            assert_eq!(seconds(&format!("retry-after={text}")), Some(millis), "{text}");
-        }
-        assert_eq!(seconds("retry-after=none"), None);
-    }
-
-    #[test]
-    fn a_mistake_is_reported_with_the_right_form() {
-        for (text, words) in [
-            ("", "there is no fault ``"),
-            ("429x", "there is no fault `429x`"),
-            ("boom", "one of retry-after, ttft, itl"),
-            ("stal@5", "there is no fault `stal`; did you mean `stall`?"),
-            ("error:overloaded@0", "a position comes before the colon; write error@5  error@5:overloaded"),
-            ("200", "400 to 599"),
-            ("cut@soon", "`@soon` is neither a number of events nor a time; write cut@40"),
-            ("ttft", "its value is missing; write ttft=20s"),
-            ("ttft=20", "`20` has no unit; write 20ms or 20s"),
-            ("itl=20", "`20` has no unit; write 20ms or 20s"),
-            ("stall@3:20", "`20` has no unit; write 20ms or 20s"),
-            ("retry-after=1.5", "`1.5` has no unit; write 1.5ms or 1.5s"),
-            ("retry-after=3601", "more than an hour"),
-            ("retry-after=-1", "is not a time"),
-            ("retry-after=", "a time is missing"),
-            ("503=2", "it takes no value"),
-            ("hang@3", "it takes no position"),
-            ("cut@3:5s", "it takes no argument after a colon"),
-            ("503%0", "is not a percentage"),
-            ("503%101", "is not a percentage"),
-            ("503@1s/5s", "has no length"),
-            ("503@1s+10s/5s", "begins again before it ends"),
-            ("503@1s+0s", "has length zero"),
-            ("wrong-length=0", "not a number other than zero"),
-            ("headers=99999", "0 to 10000"),
-            ("huge=1TB", "the size is more than 10GB"),
-            ("keepalive=0s", "the time is zero; write keepalive=15s"),
-        ] {
-            let error = text.parse::<Fault>().unwrap_err();
-            assert!(error.contains(words), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_window_opens_closes_and_repeats() {
-        let secs = Duration::from_secs;
-        let window = |text| TimeWindow::parse(text).unwrap().unwrap();
-        let open = |text, at| window(text).progress(secs(at)).is_some();
-        assert_eq!([29, 30, 1000].map(|at| open("30s", at)), [false, true, true]);
-        assert_eq!([29, 30, 89, 90].map(|at| open("30s+60s", at)), [false, true, true, false]);
-        assert_eq!([5, 9, 10, 59, 60, 70].map(|at| open("0s+10s/60s", at)), [true, true, false, false, true, false]);
-        assert_eq!(window("30s+60s").progress(secs(45)), Some(0.25));
-        assert_eq!(
-            [0, 60, 90, 500].map(|at| window("30s+60s").ramp(secs(at))),
-            [None, Some(0.5), Some(1.0), Some(1.0)]
-        );
-    }
 }

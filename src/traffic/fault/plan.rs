@@ -6,8 +6,14 @@ use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 
-use super::{Fault, FaultKind, FaultLabel, spec};
-use crate::{core::reply::ReplyOverride, traffic::latency::Distribution};
+use super::{Fault, FaultKind, FaultLabel, RetryAfter, spec};
+use crate::{
+    core::{
+        reply::{ReplyChanges, ReplyOverride},
+        response::ErrorForm,
+    },
+    traffic::latency::Distribution,
+};
 
 /// The faults of one response; usually empty.
 #[derive(Debug, Default)]
@@ -50,7 +56,10 @@ impl Plan {
     /// Returns the faults that have an effect on a response with this status.
     fn effective(&self, status: StatusCode) -> impl Iterator<Item = &PlannedFault> {
         let is_error = status.as_u16() >= 400;
-        self.faults.iter().filter(move |planned| is_error || !matches!(planned.fault.kind, FaultKind::RetryAfter(_)))
+        let is_for_errors = |kind: &FaultKind| {
+            matches!(kind, FaultKind::RetryAfter(_) | FaultKind::RetryAfterMs(_) | FaultKind::ShouldRetry(_))
+        };
+        self.faults.iter().filter(move |planned| is_error || !is_for_errors(&planned.fault.kind))
     }
 
     /// Returns the name of each fault that has an effect on a response with this status.
@@ -79,17 +88,45 @@ impl Plan {
         })
     }
 
-    /// Returns the name of the error that ends a stream.
-    pub fn stream_error(&self) -> Option<&str> {
+    /// Returns the form and the name of the error that ends a stream.
+    pub fn stream_error(&self) -> Option<(ErrorForm, &str)> {
         self.faults.iter().find_map(|planned| match &planned.fault.kind {
-            FaultKind::Error(name) => Some(name.as_str()),
+            FaultKind::Error(form, name) => Some((*form, name.as_str())),
             _ => None,
         })
     }
 
-    /// Returns the `Retry-After` of an error; `Some(None)` removes the header.
-    pub fn retry_after(&self) -> Option<Option<Duration>> {
-        self.find(|fault| if let FaultKind::RetryAfter(time) = fault { Some(*time) } else { None })
+    /// Returns the `Retry-After` of an error.
+    pub fn retry_after(&self) -> Option<RetryAfter> {
+        self.find(|fault| if let FaultKind::RetryAfter(after) = fault { Some(*after) } else { None })
+    }
+
+    /// Returns true if a stream is answered with a full response.
+    pub fn is_not_streamed(&self) -> bool {
+        self.has(&FaultKind::NotStreamed)
+    }
+
+    /// Returns true if the events before the first token do not wait for it.
+    pub fn sends_role_first(&self) -> bool {
+        self.has(&FaultKind::RoleFirst)
+    }
+
+    /// Returns the delay of the event with the usage.
+    pub fn usage_delay(&self) -> Option<Duration> {
+        self.find(|fault| if let FaultKind::UsageDelay(time) = fault { Some(*time) } else { None })
+    }
+
+    /// Returns the changes of the model's reply; `None` if there are none.
+    pub fn reply_changes(&self) -> Option<Box<ReplyChanges>> {
+        let mut changes = ReplyChanges::default();
+        for PlannedFault { fault, .. } in &self.faults {
+            match fault.kind {
+                FaultKind::Reasoning(tokens) => changes.reasoning = Some(tokens),
+                FaultKind::Usage(tokens) => changes.completion_tokens = Some(tokens),
+                _ => {}
+            }
+        }
+        (changes != ReplyChanges::default()).then(|| Box::new(changes))
     }
 
     /// Returns the time to the first token, and its progress.

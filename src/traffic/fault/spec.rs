@@ -104,7 +104,7 @@ impl FaultSpec {
     pub fn error_names(&self) -> impl Iterator<Item = (Option<u16>, &str)> {
         let names = self.faults.iter().filter_map(|fault| match &fault.kind {
             FaultKind::Status(status, name) => Some((Some(*status), name.as_str())),
-            FaultKind::Error(name) => Some((None, name.as_str())),
+            FaultKind::Error(_, name) => Some((None, name.as_str())),
             _ => None,
         });
         names.filter(|(_, name)| !name.is_empty())
@@ -198,6 +198,7 @@ impl<'de> Deserialize<'de> for FaultSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::traffic::fault::RetryAfter;
 
     fn spec(text: &str) -> FaultSpec {
         text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -225,7 +226,10 @@ mod tests {
         assert_eq!(planned("503@10s~500", 5).error(), Some((500, "")));
         assert_eq!(planned("503@10s~500", 10).error(), Some((503, "")));
         assert!(planned("ok~503", 0).is_empty());
-        assert_eq!(planned("retry-after=2s~retry-after=none~503", 0).retry_after(), Some(Some(Duration::from_secs(2))));
+        assert_eq!(
+            planned("retry-after=2s~retry-after=none~503", 0).retry_after(),
+            Some(RetryAfter::Seconds(Duration::from_secs(2)))
+        );
     }
 
     #[test]

@@ -16,6 +16,10 @@ pub struct Pace {
     /// Returns the factor on a gap, read when the gap begins.
     factor: Box<dyn Fn() -> f64 + Send>,
     random: Random,
+    /// True if events before the first token do not wait for it.
+    role_first: bool,
+    /// Delay of the event with the usage, and of those after it.
+    usage_delay: Duration,
 }
 
 impl Pace {
@@ -27,12 +31,27 @@ impl Pace {
         factor: Box<dyn Fn() -> f64 + Send>,
         random: Random,
     ) -> Self {
-        Pace { at: ttft, has_begun: false, itl, progress, factor, random }
+        let (role_first, usage_delay) = (false, Duration::ZERO);
+        Pace { at: ttft, has_begun: false, itl, progress, factor, random, role_first, usage_delay }
+    }
+
+    /// Sets the exceptions from the pace: events before the first token that do not wait for it, and the delay of the
+    /// event with the usage.
+    pub fn set_exceptions(&mut self, role_first: bool, usage_delay: Duration) {
+        (self.role_first, self.usage_delay) = (role_first, usage_delay);
+    }
+
+    /// Delays the event with the usage, and those after it.
+    pub(super) fn delay_usage(&mut self) {
+        self.at = self.at.saturating_add(self.usage_delay);
     }
 
     /// Returns the deadline of the next event, which has this many tokens. An event without tokens is due with the
     /// event before it, or with the first token.
     pub fn due(&mut self, tokens: u32) -> Duration {
+        if self.role_first && !self.has_begun && tokens == 0 {
+            return Duration::ZERO;
+        }
         let gaps = if self.has_begun { tokens } else { tokens.saturating_sub(1) };
         self.has_begun |= tokens > 0;
         if !self.itl.is_zero() {
@@ -83,6 +102,16 @@ mod tests {
         assert_eq!(due, [300, 300, 320, 380, 380]);
         assert_eq!(pace("20ms", || 1.0).total(10).as_millis(), 500);
         assert_eq!(pace("0ms", || 1.0).total(u64::MAX).as_millis(), 300);
+    }
+
+    #[test]
+    fn the_role_can_come_at_once_and_the_usage_late() {
+        let mut pace = pace("20ms", || 1.0);
+        pace.set_exceptions(true, Duration::from_secs(1));
+        let due: Vec<_> = [0, 0, 1, 1, 0].map(|tokens| pace.due(tokens).as_millis()).into();
+        assert_eq!(due, [0, 0, 300, 320, 320]);
+        pace.delay_usage();
+        assert_eq!([pace.due(0), pace.due(0)].map(|due| due.as_millis()), [1320, 1320]);
     }
 
     #[test]

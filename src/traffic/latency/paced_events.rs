@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Pace;
-use crate::core::response::{Body, EventSource, EventStream, Extent, HeadTiming, TimedBody, TimedStep};
+use crate::core::response::{Body, EventKind, EventSource, EventStream, Extent, HeadTiming, TimedBody, TimedStep};
 
 /// The events of a stream, each with the time at which it is due.
 struct PacedEvents {
@@ -16,6 +16,9 @@ impl Iterator for PacedEvents {
 
     fn next(&mut self) -> Option<TimedStep> {
         let event = self.events.next()?;
+        if event.kind == EventKind::Usage {
+            self.pace.delay_usage();
+        }
         let at = self.pace.due(event.tokens);
         Some(event.due(at))
     }

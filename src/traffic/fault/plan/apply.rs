@@ -1,18 +1,22 @@
 //! The application of a plan to a response: to its content before the delays are set, and to its delivery after that.
 
-use std::{iter, time::Duration};
+use std::{
+    iter,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue,
-    header::{CONTENT_ENCODING, RETRY_AFTER},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
 };
 
 use super::{
     super::{
-        FaultKind,
+        FaultKind, RetryAfter,
         corrupt::CorruptedStream,
         timeline::{self, Break, Breaks, Interrupted, Unit},
+        writes,
     },
     Plan, PlannedFault,
 };
@@ -20,17 +24,34 @@ use crate::core::response::{
     Body, EventStream, Extent, HeadTiming, Response, Step, Steps, StreamFormat, TimedBody, TimedStep,
 };
 
+/// The wait in milliseconds, which OpenAI's SDKs read before `Retry-After`.
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+/// The answer to the question of a retry, which OpenAI's SDKs obey.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// A page of a kind that captive portals and proxies send.
+const PAGE: &str = "<!DOCTYPE html>\n<html>\n<head><title>Sign in</title></head>\n<body><h1>Sign in to use this \
+                    network</h1></body>\n</html>\n";
+
 impl Plan {
     /// Applies the faults of the content: the headers, the bytes of a full body, the events of a stream. `error` is the
-    /// body of the error that ends a stream.
-    pub fn corrupt(&self, mut response: Response, error: Option<Vec<u8>>) -> Response {
+    /// body of the error that ends a stream, and `now` the time since 1970.
+    pub fn corrupt(&self, mut response: Response, error: Option<Vec<u8>>, now: Duration) -> Response {
         if self.is_empty() {
             return response;
         }
-        if response.status.as_u16() >= 400
-            && let Some(time) = self.retry_after()
-        {
-            response.headers = with_retry_after(response.headers, time);
+        let is_error = response.status.as_u16() >= 400;
+        if is_error {
+            response.headers = self.with_error_headers(response.headers, now);
+        }
+        if !is_error && !matches!(response.body, Body::Session(_)) {
+            if self.has(&FaultKind::Html) {
+                response.headers.retain(|(name, _)| *name != CONTENT_TYPE);
+                response.headers.push((CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")));
+                response.body = Body::Full(Bytes::from_static(PAGE.as_bytes()));
+            } else if self.has(&FaultKind::EmptyBody) {
+                response.body = Body::Full(Bytes::new());
+            }
         }
         if let Some(count) = self.find(|fault| if let FaultKind::Headers(count) = fault { Some(*count) } else { None })
         {
@@ -66,6 +87,31 @@ impl Plan {
             _ => None,
         });
         Response { body, head_timing: instead.unwrap_or(head), ..response }
+    }
+
+    /// Returns the headers of an error with those that announce a retry.
+    fn with_error_headers(
+        &self,
+        mut headers: Vec<(HeaderName, HeaderValue)>,
+        now: Duration,
+    ) -> Vec<(HeaderName, HeaderValue)> {
+        if let Some(after) = self.retry_after() {
+            headers = with_retry_after(headers, after, now);
+        }
+        let mut set = |name: HeaderName, value: HeaderValue| {
+            headers.retain(|(known, _)| *known != name);
+            headers.push((name, value));
+        };
+        for PlannedFault { fault, .. } in &self.faults {
+            match fault.kind {
+                FaultKind::RetryAfterMs(millis) => set(RETRY_AFTER_MS, millis.into()),
+                FaultKind::ShouldRetry(should) => {
+                    set(SHOULD_RETRY, HeaderValue::from_static(if should { "true" } else { "false" }));
+                }
+                _ => {}
+            }
+        }
+        headers
     }
 
     fn corrupt_full(&self, mut bytes: Bytes) -> Bytes {
@@ -117,7 +163,9 @@ impl Plan {
     fn disrupt_stream(&self, body: Body, format: StreamFormat, mut head: HeadTiming) -> (Body, HeadTiming) {
         let (breaks, keepalive) = (self.breaks(1).collect::<Breaks>(), self.keepalive());
         let (padding, rate, gzip) = (self.padding(), self.rate(), self.compresses(&body));
-        if breaks.is_empty() && keepalive.is_none() && padding.is_none() && rate.is_none() && !gzip {
+        let (merged, pause) = (self.merged(), self.split_pause());
+        let is_rewritten = merged.is_some() || pause.is_some() || gzip;
+        if breaks.is_empty() && keepalive.is_none() && padding.is_none() && rate.is_none() && !is_rewritten {
             return (body, head);
         }
         let mut steps: Steps = body.into_steps(head);
@@ -130,6 +178,13 @@ impl Plan {
             });
             steps = Box::new(interrupted);
         }
+        if let Some(count) = merged {
+            steps = Box::new(writes::merged(steps, count));
+        }
+        // A message of a WebSocket is one write.
+        if let Some(pause) = pause.filter(|_| format != StreamFormat::Messages) {
+            steps = Box::new(writes::split(steps, pause));
+        }
         if let Some(every) = keepalive {
             // The comments come after the head, and may come before the first event.
             head = HeadTiming::After(Duration::ZERO);
@@ -139,7 +194,7 @@ impl Plan {
             // Comments are complete: a part of one would swallow the event after it.
             let (blank, padding) = match format {
                 StreamFormat::Array | StreamFormat::Lines => (Bytes::from_static(&timeline::BLANKS), padding),
-                StreamFormat::Data(_) | StreamFormat::Named => {
+                StreamFormat::Data(_) | StreamFormat::Named | StreamFormat::Numbered => {
                     (Bytes::from_static(&timeline::COMMENTS), padding.next_multiple_of(timeline::COMMENT_LENGTH))
                 }
                 // Each comment would be a message of its own.
@@ -200,24 +255,41 @@ impl Plan {
         self.find(|fault| if let FaultKind::SlowBody(rate) = fault { Some(*rate) } else { None })
     }
 
+    fn merged(&self) -> Option<u64> {
+        self.find(|fault| if let FaultKind::Merge(count) = fault { Some(*count) } else { None })
+    }
+
+    fn split_pause(&self) -> Option<Duration> {
+        self.find(|fault| if let FaultKind::Split(pause) = fault { Some(*pause) } else { None })
+    }
+
     fn keepalive(&self) -> Option<Duration> {
         self.find(|fault| if let FaultKind::Keepalive(every) = fault { Some(*every) } else { None })
     }
 }
 
-/// Returns the headers with another delay, or without one: `Retry-After` in seconds, rounded up, and `retry-after-ms`
-/// if it was there.
+/// Returns the headers with another delay, or without one: `Retry-After` in seconds, rounded up, or as a date, and
+/// `retry-after-ms` if it was there. `now` is the time since 1970.
 fn with_retry_after(
     mut headers: Vec<(HeaderName, HeaderValue)>,
-    time: Option<Duration>,
+    after: RetryAfter,
+    now: Duration,
 ) -> Vec<(HeaderName, HeaderValue)> {
-    const MILLIS: HeaderName = HeaderName::from_static("retry-after-ms");
-    let has_millis = headers.iter().any(|(name, _)| *name == MILLIS);
-    headers.retain(|(name, _)| *name != RETRY_AFTER && *name != MILLIS);
-    let Some(time) = time else { return headers };
-    headers.push((RETRY_AFTER, HeaderValue::from(time.as_nanos().div_ceil(1_000_000_000) as u64)));
+    let has_millis = headers.iter().any(|(name, _)| *name == RETRY_AFTER_MS);
+    headers.retain(|(name, _)| *name != RETRY_AFTER && *name != RETRY_AFTER_MS);
+    let Some(time) = after.time() else { return headers };
+    let value = match after {
+        RetryAfter::Date(time) => {
+            // A date has whole seconds: the next one, so that nobody comes too early.
+            let seconds = now.saturating_add(time).as_nanos().div_ceil(1_000_000_000) as u64;
+            let date = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH);
+            HeaderValue::try_from(httpdate::fmt_http_date(date)).unwrap_or(HeaderValue::from_static(""))
+        }
+        _ => HeaderValue::from(time.as_nanos().div_ceil(1_000_000_000) as u64),
+    };
+    headers.push((RETRY_AFTER, value));
     if has_millis {
-        headers.push((MILLIS, HeaderValue::from(time.as_nanos().div_ceil(1_000_000) as u64)));
+        headers.push((RETRY_AFTER_MS, HeaderValue::from(time.as_nanos().div_ceil(1_000_000) as u64)));
     }
     headers
 }
