@@ -2,6 +2,7 @@
 //!
 //! A fault changes a [`Response`](crate::core::response::Response) and nothing else, so each works in every protocol.
 
+mod async_filter;
 mod corrupt;
 mod parse;
 mod plan;
@@ -82,6 +83,8 @@ pub enum FaultKind {
     Reasoning(u64),
     /// Number of completion tokens that the usage reports.
     Usage(u64),
+    /// Azure's filter results come apart from the text, as with its asynchronous filter.
+    AsyncFilter,
     /// The model refuses.
     Refusal,
     /// A content filter stops the reply.
@@ -182,6 +185,7 @@ impl FaultKind {
             FaultKind::Keepalive(_) => "keepalive",
             FaultKind::Reasoning(_) => "reasoning",
             FaultKind::Usage(_) => "usage",
+            FaultKind::AsyncFilter => "async-filter",
             FaultKind::Refusal => "refusal",
             FaultKind::Filter => "filter",
             FaultKind::WrongModel => "wrong-model",
@@ -214,7 +218,7 @@ const fn row(name: &'static str, syntax: &'static str, effect: &'static str) -> 
 }
 
 /// The table of faults that `fake-openai faults` prints. 429 represents every status from 400 to 599.
-pub const FAULTS: [FaultRow; 41] = [
+pub const FAULTS: [FaultRow; 42] = [
     row("429", "429  503:slow_down", "Returns the provider's error for this status, with its body and headers"),
     row(
         "retry-after",
@@ -260,6 +264,7 @@ pub const FAULTS: [FaultRow; 41] = [
         "Sends each event in two writes, 5 ms (or 50 ms) apart, inside a character if any is long",
     ),
     row("no-blank", "no-blank", "Sends `data:` without the blank after it, which is valid"),
+    row("async-filter", "async-filter", "Sends the filter results of Azure's chats apart from their text"),
     row("refusal", "refusal", "Returns a refusal by the model"),
     row("filter", "filter", "Returns a reply stopped by a content filter"),
     row("wrong-model", "wrong-model", "Returns the name of another model"),

@@ -125,6 +125,34 @@ fn the_blank_after_data_is_optional() {
 }
 
 #[test]
+fn azures_filter_results_can_come_apart_from_the_text() {
+    let server = usual();
+    let path = "/openai/deployments/d/chat/completions?api-version=2024-10-21";
+    let plain = events(&server, path, STREAM, "ok");
+    let apart = events(&server, path, STREAM, "async-filter");
+    let text = |events: &[String]| {
+        let choices = events.iter().filter(|event| !event.contains("[DONE]")).map(|event| data(event));
+        let pieces = choices.map(|event| event["choices"][0]["delta"]["content"].as_str().unwrap_or("").to_owned());
+        pieces.collect::<String>()
+    };
+    assert_eq!(text(&plain), text(&apart));
+    let (checks, chunks): (Vec<_>, Vec<_>) =
+        apart.iter().partition(|event: &&String| event.contains("content_filter_offsets"));
+    assert_eq!(checks.len() + plain.len(), apart.len());
+    assert!(
+        chunks.iter().all(|chunk| !chunk.contains("\"content_filter_results\"") || chunk.contains("prompt_filter"))
+    );
+    let offsets: Vec<_> =
+        checks.iter().map(|event| data(event)["choices"][0]["content_filter_offsets"].clone()).collect();
+    assert!(checks.len() > 1 && checks.iter().all(|event| data(event)["choices"][0].get("delta").is_none()));
+    assert!(checks.iter().all(|event| data(event)["choices"][0]["content_filter_results"]["hate"].is_object()));
+    let ends: Vec<_> = offsets.iter().map(|span| (span["start_offset"].clone(), span["end_offset"].clone())).collect();
+    assert!(ends.windows(2).all(|pair| pair[0].1 == pair[1].0), "each begins where the last ended: {ends:?}");
+    assert_eq!(ends.last().unwrap().1, text(&plain).chars().count());
+    assert_eq!(chat_events(&server, "async-filter").len(), chat_events(&server, "ok").len(), "OpenAI has no filter");
+}
+
+#[test]
 fn events_share_a_write_or_need_two() {
     let server = usual();
     let plain = chat_events(&server, "ok");

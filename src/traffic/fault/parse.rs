@@ -236,6 +236,7 @@ fn parse_kind(text: &str) -> Result<(FaultKind, Option<u64>), String> {
             (true, false, false, FaultKind::Reasoning(tokens))
         }
         "usage" => (true, false, false, FaultKind::Usage(number(required()?, "a number of tokens")?)),
+        "async-filter" => (false, false, false, FaultKind::AsyncFilter),
         "refusal" => (false, false, false, FaultKind::Refusal),
         "filter" => (false, false, false, FaultKind::Filter),
         "wrong-model" => (false, false, false, FaultKind::WrongModel),

@@ -14,6 +14,7 @@ use http::{
 use super::{
     super::{
         FaultKind, RetryAfter,
+        async_filter::AsyncFilter,
         corrupt::CorruptedStream,
         timeline::{self, Break, Breaks, Interrupted, Unit},
         writes,
@@ -123,10 +124,15 @@ impl Plan {
     }
 
     fn corrupt_stream(&self, stream: EventStream, error: Option<Vec<u8>>) -> EventStream {
+        let EventStream { events, format } = match self.has(&FaultKind::AsyncFilter) {
+            true if AsyncFilter::handles(stream.format) => {
+                EventStream::new(AsyncFilter::new(stream.events), stream.format)
+            }
+            _ => stream,
+        };
         if !self.faults.iter().any(|planned| CorruptedStream::handles(&planned.fault.kind)) {
-            return stream;
+            return EventStream { events, format };
         }
-        let EventStream { events, format } = stream;
         let faults = self.faults.iter().map(|planned| (&planned.fault.kind, planned.fault.at));
         EventStream::new(CorruptedStream::new(events, format, faults, error), format)
     }
