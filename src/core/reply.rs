@@ -135,6 +135,8 @@ pub struct ReplyChanges {
     pub reasoning: Option<u64>,
     /// Number of completion tokens that the usage reports.
     pub completion_tokens: Option<u64>,
+    /// Least and largest number of tokens of a stream's event.
+    pub tokens_per_event: Option<(u32, u32)>,
 }
 
 impl ReplyChanges {
@@ -148,6 +150,10 @@ impl ReplyChanges {
             let (before, all) = (reply.usage.reasoning_tokens, tokens.saturating_mul(reply.choices.len() as u64));
             let completion = reply.usage.completion_tokens.saturating_sub(before).saturating_add(all);
             (reply.usage.reasoning_tokens, reply.usage.completion_tokens) = (all, completion);
+        }
+        if let Some((least, most)) = self.tokens_per_event {
+            let blocks = reply.choices.iter_mut().flat_map(|choice| &mut choice.blocks);
+            blocks.for_each(|block| block.text_mut().join_pieces(least, most, random));
         }
         if let Some(tokens) = self.completion_tokens {
             reply.usage.completion_tokens = tokens;

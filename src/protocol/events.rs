@@ -197,11 +197,13 @@ pub(super) struct NextEvent<'l, E: Clone> {
     piece: &'l str,
     /// True if JSON escapes no character of the piece.
     is_plain: bool,
+    /// Number of tokens of the piece, by which those of the event are multiplied.
+    pub(super) piece_tokens: u32,
 }
 
 impl<'l, E: Clone> NextEvent<'l, E> {
-    fn whole(event: Cow<'l, E>) -> Self {
-        NextEvent { event, at: 0, piece: "", is_plain: true }
+    fn whole(event: Cow<'l, E>, piece_tokens: u32) -> Self {
+        NextEvent { event, at: 0, piece: "", is_plain: true, piece_tokens }
     }
 }
 
@@ -239,7 +241,7 @@ impl EventCursor {
                 Entry::Pieces(text, render) => {
                     let pieces = self.pieces.get_or_insert_with(|| text.cursor());
                     if let Some(piece) = pieces.next(text) {
-                        return Some(NextEvent::whole(Cow::Owned(render(piece))));
+                        return Some(NextEvent::whole(Cow::Owned(render(piece)), piece.tokens));
                     }
                     self.pieces = None;
                     self.entry += 1;
@@ -254,7 +256,8 @@ impl EventCursor {
                         };
                         let event = Cow::Borrowed(&gap.event);
                         let is_plain = pieces.is_plain();
-                        return Some(NextEvent { event, at: gap.at, piece: piece.text, is_plain });
+                        let Piece { text: piece, tokens: piece_tokens, .. } = piece;
+                        return Some(NextEvent { event, at: gap.at, piece, is_plain, piece_tokens });
                     }
                     self.pieces = None;
                     self.entry += 1;
@@ -262,7 +265,7 @@ impl EventCursor {
                 }
             };
             self.entry += 1;
-            return Some(NextEvent::whole(event));
+            return Some(NextEvent::whole(event, 1));
         }
     }
 }
@@ -342,7 +345,7 @@ impl WriteEvents for RenderedStream {
         }
         let next = self.events.next()?;
         next.put(out);
-        Some(EventProperties { kind: next.event.kind, tokens: next.event.tokens })
+        Some(EventProperties { kind: next.event.kind, tokens: next.event.tokens * next.piece_tokens })
     }
 
     fn copy(&self) -> Option<EventCopy> {

@@ -251,8 +251,10 @@ impl Iterator for OllamaLines {
         let (mut part, mut tokens, mut tail) = (EventKind::Content, 1, r#","done":false}"#);
         if let Some(piece) = self.thinking.next(&content.thinking) {
             content.put_content(piece.text, "", "", &mut out);
+            tokens = piece.tokens;
         } else if let Some(piece) = self.text.next(&content.text) {
             content.put_content("", piece.text, "", &mut out);
+            tokens = piece.tokens;
         } else if self.remaining == 2 && !content.calls.is_empty() {
             content.put_content("", "", &content.calls, &mut out);
             (self.remaining, tokens) = (1, content.call_tokens);

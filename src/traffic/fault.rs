@@ -73,6 +73,8 @@ pub enum FaultKind {
     RoleFirst,
     /// The event with the usage is late by this time.
     UsageDelay(Duration),
+    /// Least and largest number of tokens of an event.
+    TokensPerEvent(u32, u32),
     /// So many events are sent in one write.
     Merge(u64),
     /// Each event is sent in two writes, with this pause between them.
@@ -180,6 +182,7 @@ impl FaultKind {
             FaultKind::NoBlank => "no-blank",
             FaultKind::RoleFirst => "role-first",
             FaultKind::UsageDelay(_) => "usage-delay",
+            FaultKind::TokensPerEvent(..) => "tokens-per-event",
             FaultKind::Merge(_) => "merge",
             FaultKind::Split(_) => "split",
             FaultKind::Keepalive(_) => "keepalive",
@@ -218,7 +221,7 @@ const fn row(name: &'static str, syntax: &'static str, effect: &'static str) -> 
 }
 
 /// The table of faults that `fake-openai faults` prints. 429 represents every status from 400 to 599.
-pub const FAULTS: [FaultRow; 42] = [
+pub const FAULTS: [FaultRow; 43] = [
     row("429", "429  503:slow_down", "Returns the provider's error for this status, with its body and headers"),
     row(
         "retry-after",
@@ -257,6 +260,7 @@ pub const FAULTS: [FaultRow; 42] = [
     row("usage-delay", "usage-delay=1s", "Sends the event with the usage 1 s late"),
     row("role-first", "role-first", "Sends the head and the role at once, and the first token at its time"),
     row("reasoning", "reasoning=25", "Puts 25 tokens of reasoning before the reply, where the provider shows it"),
+    row("tokens-per-event", "tokens-per-event=2  tokens-per-event=1..4", "Puts 2 tokens, or 1 to 4, into each event"),
     row("merge", "merge=5", "Sends 5 events in one write"),
     row(
         "split",

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use crate::program::run;
 
 /// Maxima that do not bound what clients send: of settings, of the command line, of single computations.
-const OTHERS: [&str; 37] = [
+const OTHERS: [&str; 38] = [
     "body::MAX_PREALLOCATED",
     "check::MAX_WORKERS",
     "client::MAX_RESPONSE",
@@ -30,6 +30,7 @@ const OTHERS: [&str; 37] = [
     "outbox::MAX_BATCH",
     "parse::MAX_LENGTH",
     "parse::MAX_MERGED",
+    "parse::MAX_PER_EVENT",
     "parse::MAX_QUANTILES",
     "parse::MAX_REASONING",
     "print::LONGEST_LINE",

@@ -125,6 +125,32 @@ fn the_blank_after_data_is_optional() {
 }
 
 #[test]
+fn an_event_can_have_several_tokens() {
+    let config = |fault: &str| Config { faults: vec![fault.parse().unwrap()], ..Config::for_test() };
+    let server = serve(Config { seed: Some(3), ..config("tokens-per-event=2") });
+    let anthropic = r#"{"model":"c","max_tokens":99,"stream":true,"messages":[{"role":"user","content":"Hi"}]}"#;
+    for (path, body, piece) in [
+        ("/v1/chat/completions", STREAM, "\"content\":\""),
+        ("/v1/completions", r#"{"model":"gpt-3.5-turbo-instruct","prompt":"Hi","stream":true}"#, "\"text\":\""),
+        ("/v1/responses", r#"{"model":"gpt-4o","input":"Hi","stream":true}"#, "output_text.delta"),
+        ("/v1/messages", anthropic, "text_delta"),
+        (
+            "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse",
+            r#"{"contents":[{"parts":[{"text":"Hi"}]}]}"#,
+            "\"text\"",
+        ),
+        ("/api/chat", r#"{"model":"llama3","messages":[{"role":"user","content":"Hi"}]}"#, "\"content\":\""),
+    ] {
+        let count =
+            |faults: &str| events(&server, path, body, faults).iter().filter(|event| event.contains(piece)).count();
+        let (single, double) = (count("ok"), count("keepalive=1h"));
+        assert!(double < single && double * 2 + 4 >= single, "{path}: {single} {double}");
+    }
+    let metrics = Connection::open(server.address()).get("/metrics").text().to_owned();
+    assert!(metrics.contains("fault=\"tokens-per-event\""), "{metrics}");
+}
+
+#[test]
 fn azures_filter_results_can_come_apart_from_the_text() {
     let server = usual();
     let path = "/openai/deployments/d/chat/completions?api-version=2024-10-21";

@@ -18,6 +18,8 @@ pub struct Text {
     pub tokens: u64,
     /// The passages that cite web pages.
     pub citations: Vec<Citation>,
+    /// Number of tokens of each piece; `None` if each is one token.
+    piece_tokens: Option<Arc<[u32]>>,
 }
 
 /// The source of a text.
@@ -57,17 +59,19 @@ pub struct Piece<'t> {
     pub start: usize,
     /// The piece itself.
     pub text: &'t str,
+    /// Number of tokens that it counts as.
+    pub tokens: u32,
 }
 
 impl Text {
     /// Creates a text. `ends` are the ends of its pieces, in bytes; the last one is the end of the text.
     pub fn written(text: String, ends: Vec<usize>, tokens: u64) -> Self {
-        Text { content: Content::Written(text.into(), ends.into()), tokens, citations: Vec::new() }
+        Text { content: Content::Written(text.into(), ends.into()), tokens, ..Text::default() }
     }
 
     /// Creates a text of random words, each one piece and one token in every encoding.
     pub fn filler(words: u64, random: Random) -> Self {
-        Text { content: Content::Filler(Filler::new(words, random)), tokens: words, citations: Vec::new() }
+        Text { content: Content::Filler(Filler::new(words, random)), tokens: words, ..Text::default() }
     }
 
     /// Returns the text with these citations.
@@ -150,6 +154,27 @@ impl Text {
         PieceCursor { index: 0, at: 0, start: 0, filler }
     }
 
+    /// Joins the pieces in groups of `least` to `most`. The text is in memory from then on.
+    pub fn join_pieces(&mut self, least: u32, most: u32, random: &mut Random) {
+        let ends: Vec<usize> = self
+            .pieces()
+            .scan(0, |end, piece| {
+                *end += piece.text.len();
+                Some(*end)
+            })
+            .collect();
+        let (mut joined, mut tokens, mut rest) = (Vec::new(), Vec::new(), ends.as_slice());
+        while !rest.is_empty() {
+            let size = least.max(1) as usize + random.index(most.saturating_sub(least) as usize + 1);
+            let (group, after) = rest.split_at(size.min(rest.len()));
+            joined.extend(group.last());
+            tokens.push(group.len() as u32);
+            rest = after;
+        }
+        self.content = Content::Written(self.whole().into(), joined.into());
+        self.piece_tokens = Some(tokens.into());
+    }
+
     /// Keeps the first `tokens` tokens, and no citations. `length` returns their length in bytes, given a text in memory
     /// and the ends of its pieces.
     pub fn truncate(&mut self, tokens: u64, length: impl FnOnce(&str, &[usize]) -> usize) {
@@ -203,7 +228,8 @@ impl PieceCursor {
         };
         self.index += 1;
         self.start += characters;
-        Some(Piece { index, start, text: piece })
+        let tokens = text.piece_tokens.as_ref().and_then(|tokens| tokens.get(index).copied()).unwrap_or(1);
+        Some(Piece { index, start, text: piece, tokens })
     }
 }
 
@@ -232,6 +258,23 @@ mod tests {
         let pieces: Vec<_> = text.pieces().map(|piece| (piece.index, piece.start, piece.text)).collect();
         assert_eq!(pieces, [(0, 0, "héé"), (1, 3, ","), (2, 4, " x")]);
         assert_eq!(text.characters(), 6);
+    }
+
+    #[test]
+    fn joined_pieces_are_the_same_text_with_as_many_tokens() {
+        for mut text in [Text::filler(50, Random::seeded(7)), Text::written("héé, x".to_owned(), vec![5, 6, 8], 3)] {
+            let (whole, count) = (text.whole().into_owned(), text.piece_count());
+            text.join_pieces(2, 2, &mut Random::seeded(1));
+            assert_eq!(
+                (text.piece_count(), joined(&text), text.whole()),
+                (count.div_ceil(2), whole.clone(), whole.into())
+            );
+            assert_eq!(text.pieces().map(|piece| piece.tokens as usize).sum::<usize>(), count);
+        }
+        let mut text = Text::filler(1000, Random::seeded(7));
+        text.join_pieces(1, 4, &mut Random::seeded(1));
+        let sizes: Vec<_> = text.pieces().map(|piece| piece.tokens).collect();
+        assert!((1..=4).all(|size| sizes.contains(&size)) && sizes.iter().sum::<u32>() == 1000);
     }
 
     #[test]

@@ -263,7 +263,7 @@ impl ChunkStream {
         let chunk = self.events.next()?;
         self.left = self.left.saturating_sub(1);
         let total = output_tokens(&self.usage.usage);
-        self.so_far = self.so_far.saturating_add(chunk.event.tokens).min(total);
+        self.so_far = self.so_far.saturating_add(chunk.event.tokens * u64::from(chunk.piece_tokens)).min(total);
         let is_last = self.left == 0;
         let so_far = if is_last { total } else { self.so_far };
         Some(NextChunk { chunk, is_last, usage: &self.usage, so_far })

@@ -15,6 +15,8 @@ use crate::{
 
 /// Maximum number of events in one write.
 const MAX_MERGED: u64 = 1000;
+/// Maximum number of tokens in one event.
+const MAX_PER_EVENT: u64 = 1000;
 /// Pause between the two writes of an event, unless the fault sets another.
 const SPLIT_PAUSE: Duration = Duration::from_millis(5);
 /// Maximum number of reasoning tokens that a fault can ask for.
@@ -220,6 +222,18 @@ fn parse_kind(text: &str) -> Result<(FaultKind, Option<u64>), String> {
         "no-blank" => (false, false, false, FaultKind::NoBlank),
         "role-first" => (false, false, false, FaultKind::RoleFirst),
         "usage-delay" => (true, false, false, FaultKind::UsageDelay(span(required()?)?)),
+        "tokens-per-event" => {
+            let text = required()?;
+            let (least, most) = text.split_once("..").unwrap_or((text, text));
+            let bounds = (number(least, "a number of tokens")?, number(most, "a number of tokens")?);
+            let (1..=MAX_PER_EVENT, 1..=MAX_PER_EVENT) = bounds else {
+                return Err(wrong(format!("the numbers are not from 1 to {MAX_PER_EVENT}")));
+            };
+            if bounds.0 > bounds.1 {
+                return Err(wrong(format!("`{text}` ends before it begins")));
+            }
+            (true, false, false, FaultKind::TokensPerEvent(bounds.0 as u32, bounds.1 as u32))
+        }
         "merge" => {
             let count = number(required()?, "a number of events")?;
             if !(1..=MAX_MERGED).contains(&count) {

@@ -122,6 +122,7 @@ impl Plan {
         for PlannedFault { fault, .. } in &self.faults {
             match fault.kind {
                 FaultKind::Reasoning(tokens) => changes.reasoning = Some(tokens),
+                FaultKind::TokensPerEvent(least, most) => changes.tokens_per_event = Some((least, most)),
                 FaultKind::Usage(tokens) => changes.completion_tokens = Some(tokens),
                 _ => {}
             }

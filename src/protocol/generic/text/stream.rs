@@ -50,7 +50,7 @@ impl Iterator for TextEvents {
             let is_last = self.last.is_none() && sent == count;
             let bytes = self.event(&self.piece, piece.text, sent as u64, is_last);
             let kind = if is_last { EventKind::Finish } else { EventKind::Content };
-            return Some(StreamEvent { bytes, kind, tokens: 1 });
+            return Some(StreamEvent { bytes, kind, tokens: piece.tokens });
         }
         if let Some(call_event) = self.call_event.take() {
             let tokens: u64 = self.content.calls.iter().map(|call| call.arguments.tokens).sum();

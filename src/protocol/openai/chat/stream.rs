@@ -314,7 +314,7 @@ impl WriteEvents for ChatEvents {
         }
         if let Some(chunk) = chunks.next() {
             writer.put(|out| chunk.put(out), include_usage.then_some("null"), out);
-            return Some(EventProperties { kind: chunk.event.part, tokens: chunk.event.tokens });
+            return Some(EventProperties { kind: chunk.event.part, tokens: chunk.event.tokens * chunk.piece_tokens });
         }
         if let Some(usage) = usage.take() {
             writer.put(|out| out.extend_from_slice(b"[]"), Some(&usage), out);

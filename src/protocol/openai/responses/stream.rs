@@ -85,9 +85,10 @@ impl ResponseEvents {
             if let Some(text) = text {
                 let pieces = self.pieces.get_or_insert_with(|| text.cursor());
                 if let Some(piece) = pieces.next(text) {
+                    let tokens = piece.tokens;
                     let piece = if pieces.is_plain() { piece.text.into() } else { json::escaped(piece.text) };
                     slots.put(&event.frame, &piece, out);
-                    return Some(EventProperties { kind: event.kind, tokens: 1 });
+                    return Some(EventProperties { kind: event.kind, tokens });
                 }
             }
             self.pieces = None;
