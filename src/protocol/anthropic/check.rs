@@ -33,7 +33,20 @@ pub(super) fn check(body: json::Object<'_>, context: &RequestContext<'_>) -> Res
     if let Some(thinking) = given("thinking").and_then(json::Value::to_value) {
         check_thinking(&thinking, max_tokens, given("temperature").and_then(json::Value::as_f64), &choice)?;
     }
-    given("messages").map_or(Ok(()), check_messages)
+    let takes_system = takes_system_messages(&context.model());
+    given("messages").map_or(Ok(()), |messages| check_messages(messages, takes_system))
+}
+
+/// Returns true for models that take instructions between messages: from Claude Opus 4.8 and the fifth generation on, as
+/// the SDKs of 2026 document it.
+fn takes_system_messages(model: &str) -> bool {
+    let Some((_, name)) = model.split_once("claude-") else { return false };
+    let mut words = name.split(['-', '@', ':']);
+    let family = words.next().unwrap_or_default();
+    let mut numbers = words.map_while(|word| word.parse::<u32>().ok());
+    // Numbers of eight digits are dates.
+    let version = (numbers.next().unwrap_or(0), numbers.next().filter(|minor| *minor < 100).unwrap_or(0));
+    version >= if family == "opus" { (4, 8) } else { (5, 0) } && version.0 < 100
 }
 
 fn broken(problem: impl Into<String>) -> Result<(), ApiError> {
@@ -140,7 +153,7 @@ impl PendingCalls {
 
 /// Checks that roles are known, contents are not empty, and every tool call is followed by its result. Adjacent
 /// messages of one role count as one message.
-fn check_messages(messages: json::Value<'_>) -> Result<(), ApiError> {
+fn check_messages(messages: json::Value<'_>, takes_system: bool) -> Result<(), ApiError> {
     let messages = messages.items();
     let mut calls = PendingCalls::default();
     for (n, message) in messages.iter().enumerate() {
@@ -167,6 +180,8 @@ fn check_messages(messages: json::Value<'_>) -> Result<(), ApiError> {
                     calls.open.retain(|open| *open != id);
                 }
             }
+            // Instructions are no turn of their own.
+            "system" if takes_system && n > 0 => content.check_not_empty(n)?,
             "system" => {
                 return broken(
                     "messages: Unexpected role \"system\". The Messages API accepts a top-level `system` parameter, \
@@ -292,6 +307,27 @@ mod tests {
         assert!(
             matches!(rejection(with("tool")), ApiError::InvalidValue { either, .. } if either == "'user' or 'assistant'")
         );
+    }
+
+    #[test]
+    fn newer_models_take_instructions_between_messages() {
+        for (model, takes) in [
+            ("claude-opus-4-8", true),
+            ("claude-opus-4-8-20260715", true),
+            ("claude-opus-5", true),
+            ("us.anthropic.claude-sonnet-5-20261001-v1:0", true),
+            ("claude-opus-4-7", false),
+            ("claude-opus-4-20250514", false),
+            ("claude-sonnet-4-6", false),
+            ("claude-3-haiku-20240307", false),
+            ("claude", false),
+            ("m", false),
+        ] {
+            assert_eq!(takes_system_messages(model), takes, "{model}");
+        }
+        let messages = json!([{"role": "user", "content": "Hi"}, {"role": "system", "content": "Be brief."}]);
+        let body = json!({"model": "claude-opus-4-8", "max_tokens": 9, "messages": messages}).to_string();
+        with_context_of(&body, |context| check(context.members().unwrap(), context)).unwrap();
     }
 
     #[test]

@@ -108,7 +108,11 @@ fn turns(system: &Value, messages: &Value) -> Vec<Turn> {
     for message in items(messages) {
         let results = items(&message["content"]).iter().filter(|block| block["type"] == "tool_result");
         let results: Vec<_> = results.collect();
-        let role = if message["role"] == "assistant" { Role::Assistant } else { Role::User };
+        let role = match message["role"].as_str() {
+            Some("assistant") => Role::Assistant,
+            Some("system") => Role::System,
+            _ => Role::User,
+        };
         let (text, images) = content(&message["content"]);
         if results.is_empty() || !text.is_empty() || images > 0 {
             turns.push(Turn { role, text, images, ..Turn::default() });
