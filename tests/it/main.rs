@@ -42,6 +42,7 @@ mod report;
 mod resource_keys;
 mod resources;
 mod responses;
+mod root;
 mod rule_memory;
 mod rules;
 mod runs;
