@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Engine, Journal, MetricsSnapshot};
 use crate::{
+    model::ContextWindow,
     config::AccessLog,
     core::open_connections::OpenConnections,
     traffic::{
@@ -95,6 +96,11 @@ impl Engine {
     /// Returns the counters of one scope; without a name, of all.
     pub fn metrics(&self, scope: Option<&str>) -> MetricsSnapshot {
         self.scopes.snapshot(scope)
+    }
+
+    /// Returns the context window of models.
+    pub(super) fn context_window(&self) -> ContextWindow {
+        self.scopes.behavior().context
     }
 
     /// Returns the numbers of requests received and in flight.
