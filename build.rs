@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 const NOTICES: &str = "THIRD-PARTY-NOTICES";
 
 /// The members of a file that are read at a start, in `src/fixtures/outline.rs`.
-const OUTLINE: [&str; 6] = ["like", "routes", "paths", "single", "actions", "claims"];
+const OUTLINE: [&str; 8] = ["like", "routes", "paths", "single", "actions", "claims", "root", "stays"];
 /// The member of an action that is read at a start.
 const ACTION_OUTLINE: &str = "route";
 

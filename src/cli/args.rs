@@ -75,8 +75,9 @@ enum Command {
 fn used_settings(command: &str) -> Option<&'static [&'static str]> {
     match command {
         "serve" => None,
-        "routes" | "profiles" => Some(&["config", "fixtures"]),
-        "check" => Some(&["config", "fixtures", "print_config"]),
+        "routes" => Some(&["config", "fixtures", "as"]),
+        "profiles" => Some(&["config", "fixtures"]),
+        "check" => Some(&["config", "fixtures", "as", "print_config"]),
         "healthcheck" => Some(&["config", "port", "port_file"]),
         "bench" => Some(&["config", "workers"]),
         "report" | "verify" => Some(&["config", "admin_token"]),
@@ -149,8 +150,10 @@ fn sources(flags: Settings, config: Option<PathBuf>) -> Result<Sources, Failure>
 }
 
 fn task(command: Command, config: Config) -> Result<Task, Failure> {
-    let fixtures =
-        || Fixtures::load(config.fixtures.as_deref()).map_err(|problems| StartError::Fixtures(problems).into());
+    let fixtures = || {
+        Fixtures::load_as(config.fixtures.as_deref(), config.serve_as.as_deref())
+            .map_err(|problems| StartError::Fixtures(problems).into())
+    };
     match command {
         Command::Serve => Ok(Task::Serve(Box::new(config))),
         Command::Routes => fixtures().map(|fixtures| Task::Print(tables::routes(&fixtures))),

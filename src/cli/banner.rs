@@ -14,7 +14,8 @@ pub fn announce(server: &Server) {
 
 fn banner(server: &Server) -> String {
     let (url, config) = (server.url(), server.config());
-    let mut text = format!("fake-openai {} answers like OpenAI at {url}\n\n", env!("CARGO_PKG_VERSION"));
+    let provider = config.serve_as.as_deref().unwrap_or("OpenAI");
+    let mut text = format!("fake-openai {} answers like {provider} at {url}\n\n", env!("CARGO_PKG_VERSION"));
     let mut row = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<10}{value}");
     };
@@ -48,7 +49,8 @@ fn banner(server: &Server) -> String {
             AccessLog::Json => "one line of JSON per request",
         },
     );
-    row("pages", &format!("{url}/metrics for Prometheus, {url}/__admin/ to watch it in a browser"));
+    let metrics = if server.fixtures().has_route_at("/metrics") { "/__admin/metrics" } else { "/metrics" };
+    row("pages", &format!("{url}{metrics} for Prometheus, {url}/__admin/ to watch it in a browser"));
     text.push('\n');
     text.push_str(&examples(&url, config));
     text

@@ -50,6 +50,7 @@ impl TryFrom<Settings> for Config {
             max_body_memory: size("max_body_memory", settings.max_body_memory.as_deref(), default.max_body_memory)?,
             drain: drain(&settings, &default)?,
             host: settings.host.unwrap_or(default.host),
+            serve_as: settings.serve_as,
             port: settings.port.unwrap_or(default.port),
             strict_port: settings.strict_port.unwrap_or(default.strict_port),
             limits,

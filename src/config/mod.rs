@@ -49,6 +49,8 @@ use crate::{
 pub struct Config {
     /// Address or name to listen on.
     pub host: String,
+    /// Name of the provider that answers at the root of the server. `None`: the usual one, OpenAI.
+    pub serve_as: Option<String>,
     /// First port to try; 0 for any.
     pub port: u16,
     /// True if the server fails to start when the port is taken.
@@ -128,6 +130,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             host: "0.0.0.0".to_owned(),
+            serve_as: None,
             port: 8080,
             strict_port: false,
             limits: Vec::new(),

@@ -150,6 +150,7 @@ mod tests {
             strict_port: Some(true),
             port_file: Some("/a b/#port".into()),
             fixtures: Some("/fix: tures".into()),
+            serve_as: Some("v: llm".to_owned()),
             access_log: Some(AccessLog::Json),
             no_status: Some(true),
             journal: Some(7),

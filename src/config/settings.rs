@@ -24,6 +24,10 @@ pub struct Settings {
     /// Address to listen on; 0.0.0.0 is all interfaces, IPv6 too [default: 0.0.0.0]
     #[arg(long, value_name = "ADDR")]
     pub host: Option<String>,
+    /// Provider that answers at the root: openai, vllm, llama-cpp, azure … [default: openai]
+    #[arg(id = "as", long = "as", value_name = "PROVIDER")]
+    #[serde(rename = "as")]
+    pub serve_as: Option<String>,
     /// Port; the next free one if taken, 0 for any [default: 8080]
     #[arg(long, value_name = "PORT", value_parser = values::port)]
     pub port: Option<u16>,

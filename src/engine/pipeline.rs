@@ -127,7 +127,10 @@ impl Engine {
         let call = requested.as_ref().ok().and_then(|requested| requested.call.as_deref());
         let mut receipt = Receipt::open(&scope, context, &shown_path, file, call);
         let (endpoint, plan, result) = match route {
-            Err(error) => (None, Plan::default(), Err(error.clone())),
+            Err(error) => {
+                let keyed = if provider.keyed_paths { self.access.check_key(context.credential().key) } else { Ok(()) };
+                (None, Plan::default(), Err(keyed.err().unwrap_or_else(|| error.clone())))
+            }
             Ok(route) => {
                 let (plan, result) = self.respond(route, requested, &scope, context, &mut receipt).await;
                 (Some(route.endpoint), plan, result)
@@ -282,7 +285,7 @@ impl Engine {
         scope: &ScopeState,
         context: &RequestContext<'a>,
     ) -> Result<LimitDecision, ApiError> {
-        self.check_access(route.endpoint, context)?;
+        self.check_access(route, context)?;
         if self.limits.is_empty() || !route.endpoint.limited {
             return Ok(LimitDecision::default());
         }
@@ -290,15 +293,15 @@ impl Engine {
     }
 
     /// Checks the body, the key and the model of a request.
-    fn check_access(&self, endpoint: &Endpoint, context: &RequestContext<'_>) -> Result<(), ApiError> {
+    fn check_access(&self, route: &MatchedRoute<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         match context.request.body {
             RequestBody::Whole(_) | RequestBody::MalformedForm => {}
             RequestBody::Discarded(discarded) => return Err(discarded.into()),
         }
-        if endpoint.keyed {
+        if route.endpoint.keyed {
             self.access.check_key(context.credential().key)?;
         }
-        self.check_model(endpoint, context)
+        if route.provider.one_model { Ok(()) } else { self.check_model(route.endpoint, context) }
     }
 
     /// Checks the limits of an endpoint. This is awaited, because the limits can be in a store that servers share.

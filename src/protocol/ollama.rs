@@ -248,7 +248,8 @@ impl Iterator for OllamaLines {
     fn next(&mut self) -> Option<StreamEvent> {
         let content = Arc::clone(&self.content);
         let mut out = self.prefix.clone();
-        let (mut part, mut tokens, mut tail) = (EventKind::Content, 1, r#","done":false}"#);
+        let (mut part, mut tail) = (EventKind::Content, r#","done":false}"#);
+        let tokens;
         if let Some(piece) = self.thinking.next(&content.thinking) {
             content.put_content(piece.text, "", "", &mut out);
             tokens = piece.tokens;
@@ -257,10 +258,12 @@ impl Iterator for OllamaLines {
             tokens = piece.tokens;
         } else if self.remaining == 2 && !content.calls.is_empty() {
             content.put_content("", "", &content.calls, &mut out);
-            (self.remaining, tokens) = (1, content.call_tokens);
+            self.remaining = 1;
+            tokens = content.call_tokens;
         } else if self.remaining > 0 {
             content.put_content("", "", "", &mut out);
-            (self.remaining, part, tokens, tail) = (0, EventKind::Finish, 0, &content.tail);
+            (self.remaining, part, tail) = (0, EventKind::Finish, &content.tail);
+            tokens = 0;
         } else {
             return None;
         }

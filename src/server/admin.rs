@@ -26,7 +26,10 @@ use serde_json::{Value, json};
 pub(super) use self::rules::show as show_rule;
 use self::status::EventStream;
 pub(crate) use self::{guard::Guard, verify::Waiting};
-use super::http::{Edge, Pieces, SentBody, empty, events, is_upgrade, page as text_page, read_plain};
+use super::{
+    http::{Edge, Pieces, SentBody, empty, events, is_upgrade, page as text_page, read_plain},
+    metrics,
+};
 use crate::{
     core::{
         request::RequestBody,
@@ -44,7 +47,7 @@ pub(super) const PREFIX: &str = "/__admin";
 const JSON: &str = "application/json";
 
 /// All pages: the method, and the path after the prefix. Error messages list them.
-const PAGES: [(&str, &str); 18] = [
+const PAGES: [(&str, &str); 19] = [
     ("GET", "/rules"),
     ("POST", "/rules"),
     ("DELETE", "/rules"),
@@ -62,6 +65,7 @@ const PAGES: [(&str, &str); 18] = [
     ("GET", "/report"),
     ("GET", "/status"),
     ("GET", "/events"),
+    ("GET", "/metrics"),
     ("GET", "/"),
 ];
 
@@ -234,6 +238,10 @@ async fn dispatch(call: &Call<'_>) -> Result<Reply, Problem> {
         (_, ["requests", ..]) => requests::respond(call),
         (&Method::POST, ["verify"]) => verify::respond(call).await,
         (&Method::GET, ["report"]) => report::respond(call),
+        (&Method::GET, ["metrics"]) => {
+            let (content_type, text) = metrics::text(call.request, call.edge);
+            Ok(Reply::Text(content_type, text))
+        }
         (&Method::GET, ["openapi.json"]) => Ok(Reply::Text(JSON, OPENAPI.to_owned())),
         (&Method::GET, ["scopes"]) => {
             call.check_parameters(&[])?;

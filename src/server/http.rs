@@ -130,7 +130,7 @@ async fn respond(request: &HttpRequest, payload: Payload, worker: &Worker) -> Ht
     let Ok(Received { body, files, share }) = received else {
         return empty(StatusCode::BAD_REQUEST);
     };
-    if request.path() == metrics::PATH {
+    if request.path() == metrics::PATH && !engine.fixtures().has_route_at(metrics::PATH) {
         return Box::pin(access_log::logged(request, &engine, async { metrics::respond(request, edge) })).await;
     }
     let (response, receipt) = engine

@@ -53,10 +53,15 @@ const BOUNDS: [u64; 22] = [
 const REQUEST_BOUNDS: [u64; 8] = [1, 2, 4, 8, 16, 64, 256, 1024];
 
 pub(super) fn respond(request: &HttpRequest, edge: &Edge) -> HttpResponse<SentBody> {
+    let (content_type, text) = text(request, edge);
+    page(StatusCode::OK, content_type, text)
+}
+
+/// Renders the page in the format that a client accepts, and returns its content type and its text.
+pub(super) fn text(request: &HttpRequest, edge: &Edge) -> (&'static str, String) {
     let mut text = MetricsText::new(format(request.headers()));
     put_all(edge, &mut text);
-    let content_type = text.content_type();
-    page(StatusCode::OK, content_type, text.finish())
+    (text.content_type(), text.finish())
 }
 
 /// Returns the format that a client accepts.

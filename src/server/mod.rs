@@ -135,7 +135,8 @@ impl Server {
     /// # Errors
     /// [`StartError`] if a fixture is wrong or no port can be bound.
     pub fn bind(config: Config) -> Result<Self, StartError> {
-        let fixtures = Fixtures::load(config.fixtures.as_deref()).map_err(StartError::Fixtures)?;
+        let fixtures =
+            Fixtures::load_as(config.fixtures.as_deref(), config.serve_as.as_deref()).map_err(StartError::Fixtures)?;
         config.check_faults(&fixtures).map_err(StartError::Fixtures)?;
         if config.behavior.usage == Counting::Exact {
             // Loaded now, so that no request waits for it.

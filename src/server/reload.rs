@@ -110,7 +110,8 @@ impl Reloader {
     /// [`StartError`] if a fixture or a name in the configuration is wrong. The server then goes on as before.
     pub fn reload(&self, config: Config) -> Result<Reloaded, StartError> {
         let mut current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-        let fixtures = Fixtures::load(config.fixtures.as_deref()).map_err(StartError::Fixtures)?;
+        let fixtures =
+            Fixtures::load_as(config.fixtures.as_deref(), config.serve_as.as_deref()).map_err(StartError::Fixtures)?;
         let (limits, latency) = (limits_of(&config, &fixtures)?, latency_of(&config, &fixtures)?);
         let old = self.edge.engine.get();
         let changed_files = fixtures.changed_files(old.fixtures());
@@ -151,6 +152,7 @@ fn compare(old: &Config, new: &Config) -> Reloaded {
         rules,
         request_faults,
         fixtures,
+        serve_as,
         checks,
     ];
     let fixed = names![

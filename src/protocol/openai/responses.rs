@@ -8,7 +8,7 @@ mod items;
 mod json_form;
 mod object;
 mod outline;
-mod read;
+pub(in crate::protocol) mod read;
 mod record;
 mod retrieve;
 mod stream;
