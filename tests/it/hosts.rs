@@ -134,6 +134,52 @@ fn no_host_has_members_that_only_openai_has() {
 }
 
 #[test]
+fn groqs_streams_have_their_usage_at_the_end() {
+    let (_server, mut connection) = served();
+    let path = "/groq/openai/v1/chat/completions";
+    let body = r#"{"model":"llama-3.1-8b-instant","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let events = data(&connection.post(path, body));
+    let (first, last) = (&events[0]["x_groq"], &events[events.len() - 1]["x_groq"]);
+    assert!(first["id"].as_str().unwrap().starts_with("req_") && first["id"] == last["id"]);
+    let with: Vec<_> = events.iter().filter(|event| event.get("x_groq").is_some()).collect();
+    assert_eq!(with.len(), 2, "the chunks between have none");
+    assert_eq!(first.get("usage"), None);
+    let names = |usage: &Value| usage.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let expected = [
+        "queue_time",
+        "prompt_tokens",
+        "prompt_time",
+        "completion_tokens",
+        "completion_time",
+        "total_tokens",
+        "total_time",
+    ];
+    assert_eq!(names(&last["usage"]), expected);
+    let full = connection.post(path, &body.replace(r#""stream":true,"#, "")).json();
+    assert_eq!((names(&full["usage"]).as_slice(), &full["usage"]), (&expected.map(str::to_owned)[..], &last["usage"]));
+    let counted = body.replace(r#""stream":true"#, r#""stream":true,"stream_options":{"include_usage":true}"#);
+    let events = data(&connection.post(path, &counted));
+    let (usage, last) = (&events[events.len() - 1], &events[events.len() - 2]);
+    assert_eq!((&usage["usage"], &usage["choices"]), (&last["x_groq"]["usage"], &serde_json::json!([])));
+}
+
+#[test]
+fn openrouters_choices_have_the_models_own_finish_reason_and_each_delta_the_role() {
+    let (_server, mut connection) = served();
+    let path = "/openrouter/api/v1/chat/completions";
+    let body = r#"{"model":"openai/gpt-4o","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let events = data(&connection.post(path, body));
+    for event in &events {
+        let choice = &event["choices"][0];
+        assert_eq!(choice["delta"]["role"], "assistant", "{event}");
+        assert_eq!(choice.get("native_finish_reason"), choice.get("finish_reason"), "{event}");
+    }
+    assert_eq!(events[events.len() - 1]["choices"][0]["native_finish_reason"], "stop");
+    let full = connection.post(path, &body.replace(r#""stream":true,"#, "")).json();
+    assert_eq!(full["choices"][0]["native_finish_reason"], "stop");
+}
+
+#[test]
 fn ids_of_calls_have_the_host_s_form() {
     let (_server, mut connection) = served();
     let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]);

@@ -6,6 +6,7 @@
 //! end of the path may request a stream, as Bedrock's does.
 
 mod check;
+mod events;
 mod full;
 mod host;
 pub(in crate::protocol) mod read;
@@ -17,9 +18,10 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use self::{
-    full::MessageParts,
+    events::{ChatEvents, ChunkEnvelope, DATA},
+    full::{Logprobs, MessageParts},
     host::{HostStyle, OptionalMember},
-    stream::{ChatChunks, ChatEvents, ChunkEnvelope, ChunkStyle, DATA},
+    stream::{ChatChunks, ChunkStyle},
 };
 use crate::protocol::{
     Parsed, Protocol, Reader, Record, RenderContext, Rendered, ResponseOptions, StoredObjects,
@@ -93,6 +95,10 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
     let mut chunk = given(&["id"]);
     chunk.insert("object".into(), json!("chat.completion.chunk"));
     chunk.extend(given(&["created", "model", "service_tier", "system_fingerprint"]));
+    let (ends, others): (Map<_, _>, _) = others.into_iter().partition(|(name, _)| host.at_ends.contains(name));
+    if !ends.is_empty() && filter.is_some() {
+        return Err("`at_ends` and `filter` exclude each other; remove one of them".to_owned());
+    }
     chunk.extend(others);
     chunk.insert("choices".into(), json!("{{part.choices}}"));
 
@@ -109,6 +115,7 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
     let full = Template::json(&Value::Object(full), layout, AllowedSlots::Part)?.split();
     let chunk = Template::json(&Value::Object(chunk), Layout::default(), AllowedSlots::Part)?.split();
     let tail = Template::json(&Value::Object(tail), Layout::default(), AllowedSlots::Part)?;
+    let ends = Template::json(&Value::Object(ends), Layout::default(), AllowedSlots::Content)?;
     let tiers = usize::from(tier.is_some());
     if (full.len(), chunk.len()) != (3 + tiers, 2 + tiers) || tail.slots().any(|slot| matches!(slot, Slot::Part(_))) {
         return Err("{{part.…}} is reserved for the protocol; remove it".to_owned());
@@ -118,7 +125,7 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
         filter: Arc::new(filter),
         chunk_tail: tail,
     });
-    Ok(Box::new(Chat { envelope: Arc::new(ChatEnvelope { full, chunk, tier, host, by_path, filter }) }))
+    Ok(Box::new(Chat { envelope: Arc::new(ChatEnvelope { full, chunk, ends, tier, host, by_path, filter }) }))
 }
 
 struct Chat {
@@ -131,6 +138,8 @@ struct ChatEnvelope {
     full: Vec<Template>,
     /// Pieces of a chunk around its service tier and its choices.
     chunk: Vec<Template>,
+    /// The members after the choices of the first and of the last chunk, as an object of their own.
+    ends: Template,
     /// The default service tier. `None`: responses have none.
     tier: Option<Template>,
     host: HostStyle,
@@ -180,13 +189,22 @@ impl ChatEnvelope {
             self.put_tier(tier, context, &mut head);
             self.chunk[1].render_into(context, &mut head);
         }
-        let Some(filter) = &self.filter else { return ChunkEnvelope { head, ..ChunkEnvelope::default() } };
+        let Some(filter) = &self.filter else {
+            let mut ends = Vec::new();
+            if !self.host.at_ends.is_empty() {
+                // They continue the chunk, so their braces go.
+                ends = self.ends.render(context);
+                ends.pop();
+                ends[0] = b',';
+            }
+            return ChunkEnvelope { head, ends, ..ChunkEnvelope::default() };
+        };
         // Both are objects. Their members continue the chunk, so their braces go.
         let (mut middle, mut tail) = (self.chunk[1].render(context), filter.chunk_tail.render(context));
         middle.pop();
         tail.pop();
         tail[0] = b',';
-        ChunkEnvelope { first: Some(filter.first_event.clone()), head, middle, tail }
+        ChunkEnvelope { first: Some(filter.first_event.clone()), head, middle, tail, ends: Vec::new() }
     }
 
     /// Renders a reply in the given forms. The stream's events are rendered at `time`, and its usage only if it is sent.
@@ -203,7 +221,7 @@ impl ChatEnvelope {
         let message = |choice| MessageParts::new(choice, &self.host, audio_format, logprobs, random, now);
         let messages: Vec<_> = reply.choices.iter().map(message).collect();
         let usage = || {
-            let mut usage = full::usage(&reply.usage);
+            let mut usage = full::usage(&reply.usage, &self.host);
             if filter.is_some() {
                 usage.sort_all_objects();
             }
@@ -224,12 +242,17 @@ impl ChatEnvelope {
         if forms != Forms::Full {
             let style = |message: &MessageParts<'_>, index| {
                 let (seed, filter) = (message.logprob_seed, filter.map(Arc::clone));
-                ChunkStyle { index, logprobs, seed, filter }
+                let host = (self.host.native_finish_reason, self.host.role_in_deltas);
+                ChunkStyle { index, logprobs, seed, filter, host }
             };
             let chunks = messages.iter().enumerate();
             let chunks: EventLists<_> =
                 chunks.map(|(n, message)| stream::chunks(message, style(message, n), time)).collect();
-            let usage = if streams_usage { usage().to_string().into() } else { Arc::default() };
+            let usage = if streams_usage || !self.host.at_ends.is_empty() {
+                usage().to_string().into()
+            } else {
+                Arc::default()
+            };
             texts.stream = ChatChunks { chunks, usage };
         }
         texts
@@ -244,17 +267,6 @@ impl ChatEnvelope {
             _ => tier.render_into(context, out),
         }
     }
-}
-
-/// The value of `logprobs`.
-#[derive(Clone, Copy)]
-enum Logprobs {
-    /// No key, as with reasoning models.
-    Absent,
-    /// `null`: none were requested.
-    Null,
-    /// Log probabilities with this number of alternatives.
-    Given(u64),
 }
 
 impl Reader for Chat {

@@ -5,10 +5,7 @@ use std::time::Duration;
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use serde_json::{Map, Value, json};
 
-use super::{
-    Logprobs,
-    host::{HostStyle, OptionalMember},
-};
+use super::host::{HostStyle, OptionalMember};
 use crate::{
     core::{
         random::{Alphabet, Random},
@@ -19,6 +16,17 @@ use crate::{
 
 /// The longest audio output. Audio is base64 inside the JSON, so longer audio would be megabytes.
 const MAX_AUDIO: Duration = Duration::from_secs(60);
+
+/// The value of `logprobs`.
+#[derive(Clone, Copy)]
+pub(super) enum Logprobs {
+    /// No key, as with reasoning models.
+    Absent,
+    /// `null`: none were requested.
+    Null,
+    /// Log probabilities with this number of alternatives.
+    Given(u64),
+}
 
 /// The parts of one choice's message. Ids are drawn once, so the full and the streamed form have the same.
 pub(super) struct MessageParts<'a> {
@@ -142,6 +150,9 @@ pub(super) fn choice(index: usize, parts: &MessageParts<'_>, logprobs: Logprobs)
         }
     }
     choice.insert("finish_reason".into(), parts.finish_reason().into());
+    if parts.host.native_finish_reason {
+        choice.insert("native_finish_reason".into(), parts.finish_reason().into());
+    }
     choice.into()
 }
 
@@ -189,18 +200,42 @@ fn alternative(n: u64) -> char {
     char::from(b'a' + ((n - 1) % 26) as u8)
 }
 
-/// Renders the usage object. Both `*_tokens_details` have always been present since 2024.
-pub(super) fn usage(usage: &Usage) -> Value {
-    json!({
+/// Seconds in the queue that hosts with times report.
+const QUEUE_TIME: f64 = 0.02;
+/// Seconds for a token of the prompt, and of the reply, that hosts with times report.
+const TOKEN_TIMES: (f64, f64) = (0.000_05, 0.002);
+
+/// Renders the usage object. OpenAI has had both `*_tokens_details` since 2024.
+pub(super) fn usage(usage: &Usage, host: &HostStyle) -> Value {
+    let mut object = json!({
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens.saturating_add(usage.completion_tokens),
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": usage.prompt_audio_tokens},
-        "completion_tokens_details": {
+    });
+    if host.usage_times {
+        // The model's time is not known here. Recorded: nine decimals.
+        let seconds = |tokens: u64, each: f64| (tokens as f64 * each * 1e9).round() / 1e9;
+        let (prompt, completion) =
+            (seconds(usage.prompt_tokens, TOKEN_TIMES.0), seconds(usage.completion_tokens, TOKEN_TIMES.1));
+        object = json!({
+            "queue_time": QUEUE_TIME,
+            "prompt_tokens": usage.prompt_tokens,
+            "prompt_time": prompt,
+            "completion_tokens": usage.completion_tokens,
+            "completion_time": completion,
+            "total_tokens": object["total_tokens"],
+            "total_time": seconds(1, prompt + completion),
+        });
+    }
+    if host.has(OptionalMember::UsageDetails) {
+        object["prompt_tokens_details"] =
+            json!({"cached_tokens": usage.cached_tokens, "audio_tokens": usage.prompt_audio_tokens});
+        object["completion_tokens_details"] = json!({
             "reasoning_tokens": usage.reasoning_tokens,
             "audio_tokens": usage.audio_tokens,
             "accepted_prediction_tokens": usage.accepted_prediction_tokens,
             "rejected_prediction_tokens": usage.rejected_prediction_tokens,
-        },
-    })
+        });
+    }
+    object
 }

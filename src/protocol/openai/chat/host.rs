@@ -4,6 +4,11 @@
 //! "thoughts": "reasoning"          the message member that holds the reasoning; without it none is sent
 //! "call_id": "call_{{id.alnum24}}" the ids of calls
 //! "omit": ["obfuscation"]          the members that the host does not have
+//! "at_ends": ["x_groq"]            objects of the envelope that only the first and the last chunk of a choice have,
+//!                                  after the choices; in the last one with the usage
+//! "usage_times": true              times in the usage, in seconds
+//! "native_finish_reason": true     the model's own name for the finish reason, which is OpenAI's here
+//! "role_in_deltas": true           the role in each delta
 //! ```
 
 use serde_json::{Map, Value};
@@ -24,14 +29,17 @@ pub(super) enum OptionalMember {
     MessageRefusal,
     /// The annotations of a message, if there are none.
     MessageAnnotations,
+    /// The details of the usage.
+    UsageDetails,
 }
 
 impl OptionalMember {
-    const ALL: [(&'static str, OptionalMember); 4] = [
+    const ALL: [(&'static str, OptionalMember); 5] = [
         ("obfuscation", OptionalMember::Obfuscation),
         ("delta.refusal", OptionalMember::DeltaRefusal),
         ("message.refusal", OptionalMember::MessageRefusal),
         ("message.annotations", OptionalMember::MessageAnnotations),
+        ("usage.details", OptionalMember::UsageDetails),
     ];
 }
 
@@ -42,6 +50,14 @@ pub(super) struct HostStyle {
     pub(super) reasoning_member: Option<String>,
     call_id: IdForm,
     omitted: Vec<OptionalMember>,
+    /// The objects of the envelope that only the first and the last chunk of a choice have.
+    pub(super) at_ends: Vec<String>,
+    /// True if the usage has times.
+    pub(super) usage_times: bool,
+    /// True if choices have the model's own name for the finish reason.
+    pub(super) native_finish_reason: bool,
+    /// True if each delta has the role.
+    pub(super) role_in_deltas: bool,
 }
 
 /// The form of an id: a prefix and random symbols.
@@ -70,6 +86,15 @@ impl IdForm {
     }
 }
 
+/// Takes a list of names out of an envelope.
+fn names(envelope: &mut Map<String, Value>, member: &str) -> Result<Vec<Value>, String> {
+    match envelope.shift_remove(member) {
+        None => Ok(Vec::new()),
+        Some(Value::Array(names)) => Ok(names),
+        Some(_) => Err(format!("`{member}`: not an array; list the names of members")),
+    }
+}
+
 impl HostStyle {
     /// Takes the style out of an envelope.
     ///
@@ -91,12 +116,24 @@ impl HostStyle {
             }
             Some(_) => return Err("`call_id`: not a string; write one such as `call_{{id.alnum24}}`".to_owned()),
         }
-        let omitted = match envelope.shift_remove("omit") {
-            None => Vec::new(),
-            Some(Value::Array(names)) => names,
-            Some(_) => return Err("`omit`: not an array; list the names of members".to_owned()),
-        };
-        for name in omitted {
+        for (name, flag) in [
+            ("usage_times", &mut style.usage_times),
+            ("native_finish_reason", &mut style.native_finish_reason),
+            ("role_in_deltas", &mut style.role_in_deltas),
+        ] {
+            match envelope.shift_remove(name) {
+                None => {}
+                Some(Value::Bool(given)) => *flag = given,
+                Some(_) => return Err(format!("`{name}`: not a boolean; use true or false")),
+            }
+        }
+        for name in names(envelope, "at_ends")? {
+            match name.as_str() {
+                Some(name) if envelope.get(name).is_some_and(Value::is_object) => style.at_ends.push(name.to_owned()),
+                _ => return Err(format!("`at_ends`: {name} is no object of the envelope; add it, or remove the name")),
+            }
+        }
+        for name in names(envelope, "omit")? {
             let known = OptionalMember::ALL.into_iter().find(|(known, _)| name == *known);
             let (_, member) = known.ok_or_else(|| {
                 let all = OptionalMember::ALL.map(|(name, _)| format!("`{name}`")).join(", ");

@@ -2,21 +2,18 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
 
 use super::{
-    Logprobs,
-    full::{MessageParts, annotations, logprob, tool_call},
+    full::{Logprobs, MessageParts, annotations, logprob, tool_call},
     host::OptionalMember,
 };
 use crate::core::{
-    random::{Alphabet, Random},
     reply::{Piece, Text, ToolKind},
-    response::{EventCopy, EventKind, EventProperties, WriteEvents},
+    response::EventKind,
 };
 use crate::protocol::{
-    events::{EventList, EventLists, Events, RenderTime},
+    events::{EventList, EventLists, RenderTime},
     openai::chunk::Chunk,
     wrap::azure_filter::ContentFilter,
 };
@@ -40,6 +37,8 @@ pub(super) struct ChunkStyle {
     pub(super) seed: u64,
     /// Azure's content filter, if the endpoint has one.
     pub(super) filter: Option<Arc<ContentFilter>>,
+    /// True if choices have a `native_finish_reason`, and true if each delta has the role.
+    pub(super) host: (bool, bool),
 }
 
 /// Returns the chunks of one choice. Those of texts are rendered at `time`.
@@ -223,14 +222,30 @@ impl ChunkStyle {
                 format!(r#""logprobs":{{"content":null,"refusal":[{}]}},"#, logprob(piece, top, self.seed))
             }
         };
-        let choices = format!(r#"[{{"index":{},"delta":{delta},{logprobs}"finish_reason":null}}]"#, self.index);
+        let (native, role) = match self.host {
+            (false, false) => ("", ""),
+            (has_native, has_role) => {
+                let lacks_role = has_role && !delta.starts_with(r#"{"role""#);
+                (
+                    if has_native { r#","native_finish_reason":null"# } else { "" },
+                    if lacks_role { r#""role":"assistant","# } else { "" },
+                )
+            }
+        };
+        let rest = delta.strip_prefix('{').unwrap_or(delta);
+        let index = self.index;
+        let choices = format!(r#"[{{"index":{index},"delta":{{{role}{rest},{logprobs}"finish_reason":null{native}}}]"#);
         Chunk { choices: self.with_filter_results(choices), part: EventKind::Content, tokens }
     }
 
     /// Renders the last chunk, which has a finish reason and no text.
     fn finish(&self, reason: &str) -> Chunk {
         let logprobs = if matches!(self.logprobs, Logprobs::Absent) { "" } else { r#""logprobs":null,"# };
-        let choices = format!(r#"[{{"index":{},"delta":{{}},{logprobs}"finish_reason":"{reason}"}}]"#, self.index);
+        let (has_native, has_role) = self.host;
+        let delta = if has_role { r#"{"role":"assistant","content":""}"# } else { "{}" };
+        let native = if has_native { format!(r#","native_finish_reason":"{reason}""#) } else { String::new() };
+        let index = self.index;
+        let choices = format!(r#"[{{"index":{index},"delta":{delta},{logprobs}"finish_reason":"{reason}"{native}}}]"#);
         Chunk { choices: self.with_filter_results(choices), part: EventKind::Finish, tokens: 0 }
     }
 
@@ -251,124 +266,4 @@ fn indexed(n: usize, call: Value) -> Value {
         indexed.extend(call);
     }
     indexed
-}
-
-/// The events of one stream, rendered one by one.
-#[derive(Clone)]
-pub(super) struct ChatEvents {
-    /// The event before all chunks; `None` once it was sent, or if there is none.
-    first: Option<Bytes>,
-    chunks: Events<Chunk>,
-    /// The usage object; `None` once it was sent, or if the request does not want it.
-    usage: Option<Arc<str>>,
-    /// True if chunks have a null `usage`, as the request wants the usage at the end.
-    include_usage: bool,
-    is_ended: bool,
-    writer: ChunkWriter,
-}
-
-/// The parts of a chunk around its choices and its padding. All chunks of a stream share them.
-#[derive(Clone, Default)]
-pub(super) struct ChunkEnvelope {
-    /// The event before all chunks.
-    pub(super) first: Option<Bytes>,
-    /// The event up to the value of `choices`.
-    pub(super) head: Vec<u8>,
-    /// The part between the choices and the padding.
-    pub(super) middle: Vec<u8>,
-    /// The part after the padding. If it is not empty, keys are sorted, and the usage comes last.
-    pub(super) tail: Vec<u8>,
-}
-
-/// The start of an event.
-pub(super) const DATA: &[u8] = b"data: ";
-
-/// Writes events.
-#[derive(Clone)]
-struct ChunkWriter {
-    envelope: ChunkEnvelope,
-    obfuscation: Option<Random>,
-}
-
-impl ChatEvents {
-    /// Creates the events. `obfuscation` pads chunks, which hides the length of tokens.
-    pub(super) fn new(
-        stream: &ChatChunks,
-        mut envelope: ChunkEnvelope,
-        include_usage: bool,
-        obfuscation: Option<Random>,
-    ) -> Self {
-        let first = envelope.first.take();
-        let writer = ChunkWriter { envelope, obfuscation };
-        let usage = include_usage.then(|| Arc::clone(&stream.usage));
-        ChatEvents { first, chunks: Events::new(&stream.chunks), usage, include_usage, is_ended: false, writer }
-    }
-}
-
-impl WriteEvents for ChatEvents {
-    fn write(&mut self, out: &mut BytesMut) -> Option<EventProperties> {
-        let ChatEvents { first, chunks, usage, include_usage, is_ended, writer } = self;
-        if let Some(first) = first.take() {
-            out.extend_from_slice(&first);
-            return Some(EventProperties::content(0));
-        }
-        if let Some(chunk) = chunks.next() {
-            writer.put(|out| chunk.put(out), include_usage.then_some("null"), out);
-            return Some(EventProperties { kind: chunk.event.part, tokens: chunk.event.tokens * chunk.piece_tokens });
-        }
-        if let Some(usage) = usage.take() {
-            writer.put(|out| out.extend_from_slice(b"[]"), Some(&usage), out);
-            return Some(EventProperties { kind: EventKind::Usage, tokens: 0 });
-        }
-        if std::mem::replace(is_ended, true) {
-            return None;
-        }
-        out.extend_from_slice(b"data: [DONE]\n\n");
-        Some(EventProperties { kind: EventKind::End, tokens: 0 })
-    }
-
-    fn copy(&self) -> Option<EventCopy> {
-        let ChunkEnvelope { head, middle, tail, .. } = &self.writer.envelope;
-        let envelope = head.len() + middle.len() + tail.len();
-        let texts = self.first.as_ref().map_or(0, Bytes::len) + self.usage.as_ref().map_or(0, |usage| usage.len());
-        let size = size_of::<Self>() + envelope + texts + self.chunks.size()?;
-        Some(EventCopy { events: Box::new(self.clone()), size })
-    }
-}
-
-impl ChunkWriter {
-    /// Appends a chunk. `put_choices` appends the value of its `choices`.
-    fn put(&mut self, put_choices: impl FnOnce(&mut BytesMut), usage: Option<&str>, out: &mut BytesMut) {
-        let ChunkEnvelope { head, middle, tail, .. } = &self.envelope;
-        let put_usage = |out: &mut BytesMut| {
-            if let Some(usage) = usage {
-                out.extend_from_slice(b",\"usage\":");
-                out.extend_from_slice(usage.as_bytes());
-            }
-        };
-        let start = out.len() + DATA.len();
-        out.extend_from_slice(head);
-        put_choices(out);
-        if tail.is_empty() {
-            put_usage(out);
-        }
-        out.extend_from_slice(middle);
-        if let Some(random) = &mut self.obfuscation {
-            let usage_length = usage.filter(|_| !tail.is_empty()).map_or(0, |usage| usage.len() + 9);
-            // Padding hides the length of a token. With it, the chunk without the member's own 17 bytes of syntax is a
-            // multiple of 16 bytes long.
-            let length = out.len() - start + tail.len() + usage_length + 1;
-            out.extend_from_slice(b",\"obfuscation\":\"");
-            random.put(Alphabet::Alphanumeric, (16 - length % 16) % 16, out);
-            if tail.is_empty() {
-                return out.extend_from_slice(b"\"}\n\n");
-            }
-            out.extend_from_slice(b"\"");
-        }
-        if !tail.is_empty() {
-            out.extend_from_slice(tail);
-            put_usage(out);
-        }
-        out.extend_from_slice(b"}\n\n");
-    }
 }
