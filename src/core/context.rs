@@ -19,6 +19,7 @@ use super::{
     random::{Alphabet, Random},
     reply::ReplyOverride,
     request::{Credential, Request},
+    server_numbers::{ServerNumber, ServerNumbers},
     template::query,
 };
 
@@ -27,6 +28,9 @@ pub type Params<'a> = SmallVec<[(&'a str, &'a str); 3]>;
 
 /// The model name in a response when [`Decisions::returns_wrong_model`] is set.
 const ANOTHER_MODEL: &str = "another-model";
+
+/// The name of a server's only model if none is configured.
+const ONLY_MODEL: &str = "fake";
 
 /// All the data of one request that a template slot, a protocol or a fault may read.
 pub struct RequestContext<'a> {
@@ -48,6 +52,8 @@ pub struct RequestContext<'a> {
     pub snapshots: bool,
     /// The decisions about the request. Only the pipeline sets them.
     pub decisions: Decisions,
+    /// The numbers about the server, if it has any.
+    pub server: Option<&'a dyn ServerNumbers>,
     /// The memory of request bodies.
     pub body_memory: Option<&'a Arc<BodyMemory>>,
     /// True if `~` and faults may follow the name of a model.
@@ -99,6 +105,7 @@ impl<'a> RequestContext<'a> {
             needs_key: false,
             snapshots: false,
             decisions: Decisions::default(),
+            server: None,
             body_memory: None,
             names_carry_faults: false,
             path_faults: None,
@@ -197,6 +204,19 @@ impl<'a> RequestContext<'a> {
         }
         let facts = if self.snapshots { self.model_facts() } else { None };
         facts.and_then(|facts| facts.snapshot.as_deref()).map_or_else(|| self.model(), Cow::Borrowed)
+    }
+
+    /// Returns the name of the only model of a server that has one, whichever was requested.
+    pub fn only_model(&self) -> Cow<'_, str> {
+        match self.decisions.returns_wrong_model {
+            true => Cow::Borrowed(ANOTHER_MODEL),
+            false => Cow::Borrowed(self.models.first().map_or(ONLY_MODEL, String::as_str)),
+        }
+    }
+
+    /// Returns a number about the server; 0 if it is not known.
+    pub fn server_number(&self, number: ServerNumber) -> f64 {
+        self.server.map_or(0.0, |server| server.number(number))
     }
 
     /// Returns a parameter of the route, percent-encoded as it was sent.

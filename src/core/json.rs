@@ -6,6 +6,7 @@
 //! It records the positions of object members, and of objects and arrays in arrays: no text is scanned twice.
 
 mod key_filter;
+mod nlohmann;
 mod reader;
 mod size;
 mod tree;
@@ -18,6 +19,7 @@ use smallvec::SmallVec;
 use self::reader::Reader;
 pub use self::{
     key_filter::{KeyFilter, slot},
+    nlohmann::nlohmann_problem,
     size::{max_tree_size, tree_size},
     tree::{depth, member_memory, memory},
     value::{Kind, Value},

@@ -21,6 +21,7 @@ pub mod reply;
 pub mod request;
 pub mod response;
 pub mod secret;
+pub mod server_numbers;
 pub mod suggest;
 pub mod template;
 pub(crate) mod threads;

@@ -106,6 +106,14 @@ impl RequestBody {
         }
     }
 
+    /// Returns the bytes; none of a body that was not accepted.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            RequestBody::Whole(bytes) => bytes,
+            RequestBody::MalformedForm | RequestBody::Discarded(_) => &[],
+        }
+    }
+
     /// Returns true if the body is empty.
     pub fn is_empty(&self) -> bool {
         matches!(self, RequestBody::Whole(bytes) if bytes.is_empty())

@@ -6,6 +6,7 @@ use super::{Engine, Journal, MetricsSnapshot};
 use crate::{
     config::AccessLog,
     core::open_connections::OpenConnections,
+    model::ContextWindow,
     traffic::{
         fault::check_scope,
         rule::{LiveRule, RuleError},
@@ -95,6 +96,11 @@ impl Engine {
     /// Returns the counters of one scope; without a name, of all.
     pub fn metrics(&self, scope: Option<&str>) -> MetricsSnapshot {
         self.scopes.snapshot(scope)
+    }
+
+    /// Returns the context window of models.
+    pub(super) fn context_window(&self) -> ContextWindow {
+        self.scopes.behavior().context
     }
 
     /// Returns the numbers of requests received and in flight.

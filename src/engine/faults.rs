@@ -19,7 +19,7 @@ use crate::{
         secret,
         template::query,
     },
-    fixtures::Fixtures,
+    fixtures::{Endpoint, Fixtures},
     traffic::{
         access,
         fault::{FaultContext, FaultSpec, Plan, RequestTerms},
@@ -110,24 +110,29 @@ impl Engine {
         for (source, spec) in requested {
             self.add_faults(spec, source, context, scope, &mut plan);
         }
-        if !route.endpoint.keyed {
+        let Endpoint { keyed, faults, .. } = route.endpoint;
+        if !keyed && faults.is_empty() {
             // Rules and general faults are for models, not for the fake's own pages and sinks.
             return plan;
         }
+        let is_meant = |spec: &FaultSpec| {
+            *keyed || spec.error_names().any(|(_, name)| faults.iter().any(|known| **known == *name))
+        };
         let model = context.model();
         if !scope.live.is_empty() || !self.faults.rules.is_empty_for(&model) {
             let body = context.members().unwrap_or_default();
             let no_prompt = Prompt::default();
             let read = || route.parsed(context).map_or(&no_prompt, |parsed| parsed.prompt(context));
             let input = MatchInput::new(body, model.clone(), context.request, &read);
-            for (id, spec) in scope.live.faults_for(&input) {
+            for (id, spec) in scope.live.faults_for(&input).into_iter().filter(|(_, spec)| is_meant(spec)) {
                 self.add_faults(&spec, &id, context, scope, &mut plan);
             }
-            for spec in self.faults.rules.faults_for(&model, scope.name(), &input) {
+            let rules = self.faults.rules.faults_for(&model, scope.name(), &input);
+            for spec in rules.into_iter().filter(|spec| is_meant(spec)) {
                 self.add_faults(spec, "rules", context, scope, &mut plan);
             }
         }
-        for spec in &self.faults.always {
+        for spec in self.faults.always.iter().filter(|spec| is_meant(spec)) {
             self.add_faults(spec, "all", context, scope, &mut plan);
         }
         plan

@@ -8,6 +8,7 @@ mod control;
 mod faults;
 mod journal;
 mod metrics;
+mod numbers;
 mod outcome;
 mod panics;
 mod pipeline;

@@ -26,7 +26,7 @@ use crate::{
     fixtures::{Endpoint, EndpointResponse, Fixtures},
     traffic::{
         access::Access,
-        capacity::{Load, QueueFull},
+        capacity::{Admission, Load, QueueFull, QueuedHead},
         fault::Plan,
         latency::Latency,
         limit::{LimitDecision, LimitRequest, LimitSpec, Limits, StoreUnreachable},
@@ -127,7 +127,10 @@ impl Engine {
         let call = requested.as_ref().ok().and_then(|requested| requested.call.as_deref());
         let mut receipt = Receipt::open(&scope, context, &shown_path, file, call);
         let (endpoint, plan, result) = match route {
-            Err(error) => (None, Plan::default(), Err(error.clone())),
+            Err(error) => {
+                let keyed = if provider.keyed_paths { self.access.check_key(context.credential().key) } else { Ok(()) };
+                (None, Plan::default(), Err(keyed.err().unwrap_or_else(|| error.clone())))
+            }
             Ok(route) => {
                 let (plan, result) = self.respond(route, requested, &scope, context, &mut receipt).await;
                 (Some(route.endpoint), plan, result)
@@ -203,11 +206,45 @@ impl Engine {
         self.decide(plan, route, context)?;
         self.validate(route, context)?;
         if let Some(capacity) = self.timing.capacity.as_ref().filter(|_| route.endpoint.is_generated()) {
+            let (style, full) = (route.provider.queue, |QueueFull| ApiError::Saturated {});
+            let streams = || route.parsed(context).is_some_and(|parsed| parsed.options.stream);
+            if capacity.head(style) == QueuedHead::AtOnce && streams() {
+                let admission = capacity.admit(style).map_err(full)?;
+                // Boxed, so that the future of other requests stays small.
+                return Box::pin(self.generate_queued(admission, plan, route, scope, context, receipt)).await;
+            }
             let before = context.elapsed();
-            receipt.hold_permit(capacity.acquire().await.map_err(|QueueFull| ApiError::Saturated {})?);
+            receipt.hold_permit(capacity.acquire(style).await.map_err(full)?);
             context.decisions.queued = context.elapsed().saturating_sub(before);
         }
         self.generate(route, context, scope, plan)
+    }
+
+    /// Returns the response to a request that may be in the queue still. A stream's head need not wait for the permit;
+    /// its receipt then keeps the place in the queue.
+    async fn generate_queued<'a>(
+        &self,
+        admission: Admission,
+        plan: &Plan,
+        route: &mut MatchedRoute<'a>,
+        scope: &Arc<ScopeState>,
+        context: &mut RequestContext<'a>,
+        receipt: &mut Receipt,
+    ) -> Result<EndpointResponse, ApiError> {
+        let waiting = match admission {
+            Admission::Granted(permit) => {
+                receipt.hold_permit(permit);
+                None
+            }
+            Admission::Queued(waiting) => Some(waiting),
+        };
+        let responded = self.generate(route, context, scope, plan)?;
+        match (waiting, &responded.response.body) {
+            (None, _) => {}
+            (Some(waiting), Body::Stream(_)) => receipt.keep_waiting(waiting),
+            (Some(waiting), _) => receipt.hold_permit(waiting.await.ok_or(ApiError::Saturated {})?),
+        }
+        Ok(responded)
     }
 
     /// Records what the faults change about a response.
@@ -276,7 +313,7 @@ impl Engine {
         scope: &ScopeState,
         context: &RequestContext<'a>,
     ) -> Result<LimitDecision, ApiError> {
-        self.check_access(route.endpoint, context)?;
+        self.check_access(route, context)?;
         if self.limits.is_empty() || !route.endpoint.limited {
             return Ok(LimitDecision::default());
         }
@@ -284,15 +321,15 @@ impl Engine {
     }
 
     /// Checks the body, the key and the model of a request.
-    fn check_access(&self, endpoint: &Endpoint, context: &RequestContext<'_>) -> Result<(), ApiError> {
+    fn check_access(&self, route: &MatchedRoute<'_>, context: &RequestContext<'_>) -> Result<(), ApiError> {
         match context.request.body {
             RequestBody::Whole(_) | RequestBody::MalformedForm => {}
             RequestBody::Discarded(discarded) => return Err(discarded.into()),
         }
-        if endpoint.keyed {
+        if route.endpoint.keyed {
             self.access.check_key(context.credential().key)?;
         }
-        self.check_model(endpoint, context)
+        if route.provider.one_model { Ok(()) } else { self.check_model(route.endpoint, context) }
     }
 
     /// Checks the limits of an endpoint. This is awaited, because the limits can be in a store that servers share.

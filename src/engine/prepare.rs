@@ -75,6 +75,7 @@ impl Engine {
         context.models = &self.access.models;
         context.needs_key = !self.access.keys.is_empty();
         context.snapshots = self.snapshots;
+        context.server = Some(self);
         context.body_memory = Some(&self.body_memory);
         context.names_carry_faults = self.faults.by_request;
         context.path_faults = path_faults;

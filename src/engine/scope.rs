@@ -162,6 +162,11 @@ struct UsedScope {
 }
 
 impl Scopes {
+    /// Returns the behavior of the model, which is the same in all scopes.
+    pub(super) fn behavior(&self) -> &ModelBehavior {
+        &self.default.state.behavior
+    }
+
     /// Creates the default scope, whose counters are in so many shards.
     pub(super) fn new(
         behavior: &ModelBehavior,

@@ -15,6 +15,7 @@ mod events;
 mod gemini;
 mod generic;
 mod inputs;
+mod llama;
 mod ollama;
 mod openai;
 mod parsed;

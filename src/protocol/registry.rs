@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{ComputedReply, Protocol, anthropic, bedrock, cohere, gemini, generic, ollama, openai, wrap};
+use super::{ComputedReply, Protocol, anthropic, bedrock, cohere, gemini, generic, llama, ollama, openai, wrap};
 
 /// Constructor of a computed protocol. `envelope` is the `head` of an endpoint's fixture.
 ///
@@ -24,6 +24,10 @@ pub fn computed() -> &'static [(&'static str, MakeComputedReply)] {
         ("embeddings", generic::embeddings::make),
         ("filtered-images", wrap::azure_filter::make_images),
         ("lines", generic::lines::make),
+        ("llama-apply-template", llama::make_apply_template),
+        ("llama-detokenize", llama::make_detokenize),
+        ("llama-slots", llama::make_slots),
+        ("llama-tokenize", llama::make_tokenize),
         ("tokenize", generic::tokenize::make),
         ("detokenize", generic::tokenize::make_back),
     ]
@@ -49,6 +53,11 @@ pub fn all() -> &'static [(&'static str, Make)] {
         ("count-tokens", wrap::count_tokens::make),
         ("either", wrap::select::make),
         ("filtered", wrap::azure_filter::make),
+        ("llama-chat", llama::make_chat),
+        ("llama-completion", llama::make_completion),
+        ("llama-completions", llama::make_completions),
+        ("llama-messages", llama::make_messages),
+        ("llama-responses", llama::make_responses),
         ("ollama-chat", ollama::make_chat),
         ("ollama-generate", ollama::make_generate),
         ("payload-parts", wrap::sagemaker::make),

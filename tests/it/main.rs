@@ -26,6 +26,7 @@ mod golden;
 mod hosts;
 mod journal;
 mod limits;
+mod llama;
 mod memory;
 mod notices;
 mod ollama;

@@ -20,6 +20,7 @@ use crate::core::{
     model_catalog::ModelFacts,
     random::Alphabet,
     secret,
+    server_numbers::ServerNumber,
 };
 use crate::core::{context::RequestContext, error::ApiError};
 
@@ -60,6 +61,12 @@ pub enum Slot {
     Rfc3339In(u64),
     /// `{{server.version}}`: the version of this program.
     Version,
+    /// `{{server.model}}`: the first configured model, whichever was requested.
+    OnlyModel,
+    /// `{{server.slots}}` and others: a number about the server.
+    ServerNumber(ServerNumber),
+    /// `{{request.json_problem}}`: the first mistake in a body that is no JSON object, in the words of nlohmann's parser.
+    JsonProblem,
     /// `{{requests.…}}`, `{{tokens.…}}`, `{{refusal.…}}`: the state of a limit.
     LimitStatus(LimitFamily, LimitField),
     /// `{{example.curl_header}}` and others: a part of an example request that works with the settings.
@@ -124,7 +131,8 @@ impl Slot {
             ("request", "path") => Ok(Slot::FullPath),
             ("request", "processing_ms") => Ok(Slot::ProcessingMs),
             ("request", "id") => Ok(Slot::RequestId),
-            ("request", _) => choose(&["method", "path", "processing_ms", "id"]),
+            ("request", "json_problem") => Ok(Slot::JsonProblem),
+            ("request", _) => choose(&["method", "path", "processing_ms", "id", "json_problem"]),
             ("resource", "self") => Ok(Slot::Resource(Box::default())),
             ("resource", name) => Ok(Slot::Resource(name.split('.').map(Into::into).collect())),
             ("id", "uuid") => Ok(Slot::Uuid),
@@ -145,7 +153,14 @@ impl Slot {
             }
             ("server", "version") => Ok(Slot::Version),
             ("server", "models") => Ok(Slot::Models),
-            ("server", _) => choose(&["version", "models"]),
+            ("server", "model") => Ok(Slot::OnlyModel),
+            ("server", name) => ServerNumber::named(name).map_or_else(
+                || {
+                    let names = ServerNumber::NAMES.map(|(name, _)| name).join(", ");
+                    choose(&["version", "models", "model", &names])
+                },
+                |number| Ok(Slot::ServerNumber(number)),
+            ),
             ("example", name) => {
                 Example::named(name).map_or_else(|| choose(&Example::NAMES), |part| Ok(Slot::Example(part)))
             }
@@ -214,6 +229,12 @@ impl Slot {
                 text(Some(Rfc3339(context.now + Duration::from_secs(*seconds)).to_string().into()))
             }
             Slot::Version => text(Some(env!("CARGO_PKG_VERSION").into())),
+            Slot::OnlyModel => SlotValue::Text(context.only_model()),
+            Slot::ServerNumber(number) => match context.server_number(*number) {
+                whole if whole.fract() == 0.0 => SlotValue::Number(whole as u64),
+                number => SlotValue::Json(Cow::Owned(number.into())),
+            },
+            Slot::JsonProblem => text(Some(json::nlohmann_problem(context.request.body.bytes()).into())),
             Slot::Example(part) => text(Some(part.text(context))),
             Slot::LimitStatus(family, field) => {
                 limits::value(*family, *field, &context.decisions.limit_statuses, context.now)
@@ -253,6 +274,9 @@ impl fmt::Display for Slot {
             Slot::Rfc3339In(0) => f.write_str("now.rfc3339"),
             Slot::Rfc3339In(seconds) => write!(f, "now.rfc3339_in_{seconds}"),
             Slot::Version => f.write_str("server.version"),
+            Slot::OnlyModel => f.write_str("server.model"),
+            Slot::ServerNumber(number) => write!(f, "server.{}", number.name()),
+            Slot::JsonProblem => f.write_str("request.json_problem"),
             Slot::Example(part) => write!(f, "example.{part}"),
             Slot::LimitStatus(family, field) => write!(f, "{family}.{field}"),
             Slot::Error(name) => write!(f, "error.{name}"),
@@ -347,7 +371,15 @@ mod tests {
             "now.rfc3339",
             "now.rfc3339_in_60",
         ];
-        for text in slots.into_iter().chain(["requests.reset_ms", "refusal.short", "request.id", "now.in_60"]) {
+        for text in slots.into_iter().chain([
+            "requests.reset_ms",
+            "refusal.short",
+            "request.id",
+            "request.json_problem",
+            "now.in_60",
+            "server.model",
+            "server.slots",
+        ]) {
             assert_eq!(Slot::parse(text, AllowedSlots::Error).unwrap().to_string(), text);
         }
     }

@@ -49,7 +49,7 @@ pub(super) fn omits_thinking(body: json::Object<'_>) -> bool {
 }
 
 /// See [`crate::protocol::Reader::prompt`].
-pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
+pub(in crate::protocol) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     let value = |name: &str| body.get(name).and_then(json::Value::to_value).unwrap_or_default();
     let choice = value("tool_choice");
     let thinking = value("thinking");

@@ -97,7 +97,11 @@ pub(super) fn reasoning(body: json::Object<'_>, context: &RequestContext<'_>) ->
 }
 
 /// See [`crate::protocol::Reader::prompt`].
-pub(super) fn prompt(body: json::Object<'_>, context: &RequestContext<'_>, earlier: &[Arc<Value>]) -> Prompt {
+pub(in crate::protocol) fn prompt(
+    body: json::Object<'_>,
+    context: &RequestContext<'_>,
+    earlier: &[Arc<Value>],
+) -> Prompt {
     let value = |name: &str| body.get(name).and_then(json::Value::to_value).unwrap_or_default();
     let reasoning = value("reasoning");
     let shown = ["summary", "generate_summary"].iter().any(|name| reasoning[*name].is_string());
