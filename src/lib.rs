@@ -153,7 +153,7 @@ pub use server::{
 };
 pub use traffic::{
     access::Access,
-    capacity::ConcurrencySpec,
+    capacity::{ConcurrencySpec, QueuedHead},
     fault::FaultSpec,
     limit::{Dimension, LimitSpec, StoreSpec, Window},
     matcher::{Matcher, TextPattern},

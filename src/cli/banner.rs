@@ -30,8 +30,12 @@ fn banner(server: &Server) -> String {
         row("latency", &latency);
     }
     if let Some(capacity) = config.capacity {
-        let (most, queue) = (capacity.max, capacity.queue);
-        row("capacity", &format!("{most} responses at once, up to {queue} requests wait"));
+        let most = capacity.max;
+        let waiting = match capacity.queue {
+            Some(queue) => format!("up to {queue} requests wait"),
+            None => "further requests wait".to_owned(),
+        };
+        row("capacity", &format!("{most} responses at once, {waiting}"));
     }
     if let Some(faults) = faults(config) {
         row("faults", &faults);

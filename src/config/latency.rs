@@ -31,9 +31,6 @@ impl LatencySpec {
     }
 }
 
-/// Default number of requests that may wait for a concurrency permit.
-const QUEUE: usize = 1000;
-
 /// Largest concurrency limit.
 const MAX_CONCURRENCY: usize = 1_000_000;
 
@@ -65,7 +62,12 @@ pub(super) fn latency(settings: &Settings) -> Result<(LatencySpec, f64), ConfigE
 /// Returns the concurrency limit, if there is one.
 pub(super) fn capacity(settings: &Settings) -> Result<Option<ConcurrencySpec>, ConfigError> {
     let Some(most) = settings.max_concurrency else {
-        for (setting, is_given) in [("queue", settings.queue.is_some()), ("slowdown", settings.slowdown.is_some())] {
+        let dependent = [
+            ("queue", settings.queue.is_some()),
+            ("queue_head", settings.queue_head.is_some()),
+            ("slowdown", settings.slowdown.is_some()),
+        ];
+        for (setting, is_given) in dependent {
             if is_given {
                 return Err(ConfigError::of(setting, "this needs a concurrency limit; give max_concurrency too"));
             }
@@ -81,7 +83,7 @@ pub(super) fn capacity(settings: &Settings) -> Result<Option<ConcurrencySpec>, C
         let problem = format!("{slowdown} is out of range; give 1 to 1000, such as 2 for half the speed");
         return Err(ConfigError::of("slowdown", problem));
     }
-    Ok(Some(ConcurrencySpec { max: most, queue: settings.queue.unwrap_or(QUEUE), slowdown }))
+    Ok(Some(ConcurrencySpec { max: most, queue: settings.queue, head: settings.queue_head, slowdown }))
 }
 
 /// Returns the faults for all requests.

@@ -90,7 +90,10 @@ mod tests {
     use crate::{
         config::{AccessLog, ModelNames, Preset},
         model::{ContentSource, Counting},
-        traffic::limit::{Dimension, FailurePolicy, Window},
+        traffic::{
+            capacity::QueuedHead,
+            limit::{Dimension, FailurePolicy, Window},
+        },
     };
 
     /// Texts that are something else in YAML if they are not quoted.
@@ -146,11 +149,11 @@ mod tests {
         let hard = || HARD.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         Settings {
             host: Some("::".to_owned()),
+            serve_as: Some("a: b".to_owned()),
             port: Some(0),
             strict_port: Some(true),
             port_file: Some("/a b/#port".into()),
             fixtures: Some("/fix: tures".into()),
-            serve_as: Some("v: llm".to_owned()),
             access_log: Some(AccessLog::Json),
             no_status: Some(true),
             journal: Some(7),
@@ -191,6 +194,7 @@ mod tests {
             speed: Some(1e-3),
             max_concurrency: Some(usize::MAX),
             queue: Some(0),
+            queue_head: Some(QueuedHead::AtOnce),
             slowdown: Some(2.5),
             fault: Some(hard()),
             rules: Some(

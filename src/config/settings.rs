@@ -9,6 +9,7 @@ use super::{AccessLog, Checks, Config, limits::Preset, values};
 use crate::{
     model::{ContentSource, Counting},
     traffic::{
+        capacity::QueuedHead,
         limit::{Dimension, FailurePolicy, LimitSpec, Window},
         rule::Rule,
     },
@@ -132,6 +133,9 @@ pub struct Settings {
     /// Requests that may wait; further ones are refused as overload [default: 1000]
     #[arg(long, help_heading = "Latency", value_name = "N", value_parser = values::size)]
     pub queue: Option<usize>,
+    /// When a stream that waits gets its head: at-once or held [default: as the provider]
+    #[arg(long, help_heading = "Latency", value_name = "at-once|held", value_parser = values::choice::<QueuedHead>)]
+    pub queue_head: Option<QueuedHead>,
     /// Factor by which tokens slow down towards --max-concurrency [default: 1]
     #[arg(long, help_heading = "Latency", value_name = "N", value_parser = values::decimal)]
     pub slowdown: Option<f64>,

@@ -26,7 +26,7 @@ use crate::{
     fixtures::{Endpoint, EndpointResponse, Fixtures},
     traffic::{
         access::Access,
-        capacity::{Load, QueueFull},
+        capacity::{Admission, Load, QueueFull, QueuedHead},
         fault::Plan,
         latency::Latency,
         limit::{LimitDecision, LimitRequest, LimitSpec, Limits, StoreUnreachable},
@@ -211,11 +211,45 @@ impl Engine {
             parsed.options.stream = false;
         }
         if let Some(capacity) = self.timing.capacity.as_ref().filter(|_| route.endpoint.is_generated()) {
+            let (style, full) = (route.provider.queue, |QueueFull| ApiError::Saturated {});
+            let streams = || route.parsed(context).is_some_and(|parsed| parsed.options.stream);
+            if capacity.head(style) == QueuedHead::AtOnce && streams() {
+                let admission = capacity.admit(style).map_err(full)?;
+                // Boxed, so that the future of other requests stays small.
+                return Box::pin(self.generate_queued(admission, plan, route, scope, context, receipt)).await;
+            }
             let before = context.elapsed();
-            receipt.hold_permit(capacity.acquire().await.map_err(|QueueFull| ApiError::Saturated {})?);
+            receipt.hold_permit(capacity.acquire(style).await.map_err(full)?);
             context.decisions.queued = context.elapsed().saturating_sub(before);
         }
         self.generate(route, context, scope, plan)
+    }
+
+    /// Returns the response to a request that may be in the queue still. A stream's head need not wait for the permit;
+    /// its receipt then keeps the place in the queue.
+    async fn generate_queued<'a>(
+        &self,
+        admission: Admission,
+        plan: &Plan,
+        route: &mut MatchedRoute<'a>,
+        scope: &Arc<ScopeState>,
+        context: &mut RequestContext<'a>,
+        receipt: &mut Receipt,
+    ) -> Result<EndpointResponse, ApiError> {
+        let waiting = match admission {
+            Admission::Granted(permit) => {
+                receipt.hold_permit(permit);
+                None
+            }
+            Admission::Queued(waiting) => Some(waiting),
+        };
+        let responded = self.generate(route, context, scope, plan)?;
+        match (waiting, &responded.response.body) {
+            (None, _) => {}
+            (Some(waiting), Body::Stream(_)) => receipt.keep_waiting(waiting),
+            (Some(waiting), _) => receipt.hold_permit(waiting.await.ok_or(ApiError::Saturated {})?),
+        }
+        Ok(responded)
     }
 
     /// Records what the faults change about a response.

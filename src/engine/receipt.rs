@@ -1,5 +1,6 @@
 //! Receipts: the open record of one request. It is closed once, with the reason.
 
+mod permit;
 mod stream_body;
 
 use std::{
@@ -28,7 +29,7 @@ use crate::{
         response::{Body, Delivered, EventStream, HeadTiming, Response},
         secret,
     },
-    traffic::{capacity::Permit, fault::Plan, limit::Reservation},
+    traffic::{capacity::Admission, fault::Plan, limit::Reservation},
 };
 
 /// The open record of one request. The edge reports to it what was sent, and closes it with [`end`](Receipt::end).
@@ -46,8 +47,8 @@ pub struct Receipt {
     pub(super) request_id: Option<HeaderValue>,
     /// The request's reservation in its limits.
     reservation: Option<Reservation>,
-    /// The request's permit of the concurrency limit.
-    permit: Option<Permit>,
+    /// The request's permit of the concurrency limit, or its place in the queue.
+    permit: Option<Admission>,
     response: Option<Returned>,
     sent: Sent,
     outcome: Option<Outcome>,
@@ -134,22 +135,6 @@ impl Receipt {
             sent: Sent::default(),
             outcome: None,
         })
-    }
-
-    /// Holds a reservation until the response has ended.
-    pub(super) fn hold_reservation(&mut self, reservation: Option<Reservation>) {
-        self.reservation = reservation;
-    }
-
-    /// Holds a permit until the response has ended.
-    pub(super) fn hold_permit(&mut self, permit: Permit) {
-        self.permit = Some(permit);
-    }
-
-    /// Releases the reservation and the permit. The request stays open: a realtime session takes limits only for its
-    /// responses.
-    pub fn release(&mut self) {
-        (self.reservation, self.permit) = (None, None);
     }
 
     /// Records the response to the request. Without a cost the reservation is returned in full. `error` is the error that

@@ -1,10 +1,14 @@
 //! A limit on concurrent responses, with a queue for the requests that wait.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The configuration of a [`ConcurrencyLimit`].
@@ -12,10 +16,49 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub struct ConcurrencySpec {
     /// Number of responses at once.
     pub max: usize,
-    /// Number of requests that may wait.
-    pub queue: usize,
+    /// Number of requests that may wait. `None`: as many as the provider lets wait.
+    pub queue: Option<usize>,
+    /// Time of a waiting stream's head. `None`: the provider's.
+    pub head: Option<QueuedHead>,
     /// Factor on the time between tokens when all permits are taken. It is 1 with one permit taken, and grows linearly.
     pub slowdown: f64,
+}
+
+/// Time at which the head of a stream is sent that waits for a permit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueuedHead {
+    /// With the first event, once there is a permit
+    #[default]
+    Held,
+    /// Before the wait
+    AtOnce,
+}
+
+/// Number of requests that may wait without a setting, at a provider whose queue is bounded.
+const USUAL_QUEUE: usize = 1000;
+
+/// The queue of a provider, where the configuration has no setting for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueueStyle {
+    /// Time of a waiting stream's head.
+    pub head: QueuedHead,
+    /// False if any number of requests may wait.
+    pub bounded: bool,
+}
+
+impl Default for QueueStyle {
+    fn default() -> Self {
+        QueueStyle { head: QueuedHead::default(), bounded: true }
+    }
+}
+
+impl ConcurrencySpec {
+    /// Returns the number of requests that may wait at a provider with this queue.
+    pub fn queue(&self, style: QueueStyle) -> usize {
+        self.queue.unwrap_or(if style.bounded { USUAL_QUEUE } else { usize::MAX })
+    }
 }
 
 /// A number of permits with a queue: first come, first served.
@@ -23,7 +66,7 @@ pub struct ConcurrencySpec {
 pub struct ConcurrencyLimit {
     spec: ConcurrencySpec,
     free: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    waiting: Arc<AtomicUsize>,
 }
 
 /// The current use of a [`ConcurrencyLimit`].
@@ -41,6 +84,25 @@ pub struct Load {
 #[derive(Debug)]
 pub struct Permit(#[allow(dead_code, reason = "its drop returns the permit")] OwnedSemaphorePermit);
 
+/// A place in the queue that is kept while the head of a response is sent already.
+pub struct Waiting(Pin<Box<dyn Future<Output = Option<Permit>> + Send>>);
+
+impl Future for Waiting {
+    type Output = Option<Permit>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<Option<Permit>> {
+        self.0.as_mut().poll(context)
+    }
+}
+
+/// A permit, or a place in the queue.
+pub enum Admission {
+    /// A permit was free.
+    Granted(Permit),
+    /// No permit was free. Dropping the value leaves the queue.
+    Queued(Waiting),
+}
+
 /// All permits are taken and the queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueFull;
@@ -48,19 +110,40 @@ pub struct QueueFull;
 impl ConcurrencyLimit {
     /// Creates a limit with all permits free.
     pub fn new(spec: ConcurrencySpec) -> Self {
-        ConcurrencyLimit { spec, free: Arc::new(Semaphore::new(spec.max)), waiting: AtomicUsize::new(0) }
+        ConcurrencyLimit { spec, free: Arc::new(Semaphore::new(spec.max)), waiting: Arc::default() }
     }
 
     /// Takes a permit, and waits for one if none is free. Dropping the future leaves the queue at once.
     ///
     /// # Errors
     /// [`QueueFull`]: the queue is full.
-    pub async fn acquire(&self) -> Result<Permit, QueueFull> {
-        if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
-            return Ok(Permit(permit));
+    pub async fn acquire(&self, style: QueueStyle) -> Result<Permit, QueueFull> {
+        match self.admit(style)? {
+            Admission::Granted(permit) => Ok(permit),
+            Admission::Queued(waiting) => waiting.await.ok_or(QueueFull),
         }
-        let _place = QueuePlace::take(&self.waiting, self.spec.queue)?;
-        Arc::clone(&self.free).acquire_owned().await.map(Permit).map_err(|_| QueueFull)
+    }
+
+    /// Takes a permit, or a place in the queue if none is free.
+    ///
+    /// # Errors
+    /// [`QueueFull`]: the queue is full.
+    pub fn admit(&self, style: QueueStyle) -> Result<Admission, QueueFull> {
+        if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
+            return Ok(Admission::Granted(Permit(permit)));
+        }
+        let place = QueuePlace::take(&self.waiting, self.spec.queue(style))?;
+        let free = Arc::clone(&self.free);
+        Ok(Admission::Queued(Waiting(Box::pin(async move {
+            let permit = free.acquire_owned().await.ok().map(Permit);
+            drop(place);
+            permit
+        }))))
+    }
+
+    /// Returns the time at which the head of a waiting stream is sent.
+    pub fn head(&self, style: QueueStyle) -> QueuedHead {
+        self.spec.head.unwrap_or(style.head)
     }
 
     /// Returns the current factor on the time between tokens.
@@ -81,17 +164,17 @@ impl ConcurrencyLimit {
 }
 
 /// A place in the queue, given up when dropped.
-struct QueuePlace<'a>(&'a AtomicUsize);
+struct QueuePlace(Arc<AtomicUsize>);
 
-impl<'a> QueuePlace<'a> {
-    fn take(count: &'a AtomicUsize, max: usize) -> Result<Self, QueueFull> {
+impl QueuePlace {
+    fn take(count: &Arc<AtomicUsize>, max: usize) -> Result<Self, QueueFull> {
         let one_more = |waiting: usize| (waiting < max).then_some(waiting + 1);
         count.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).map_err(|_| QueueFull)?;
-        Ok(QueuePlace(count))
+        Ok(QueuePlace(Arc::clone(count)))
     }
 }
 
-impl Drop for QueuePlace<'_> {
+impl Drop for QueuePlace {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -116,9 +199,24 @@ mod tests {
     }
 
     #[test]
+    fn the_configuration_bounds_the_queue_before_the_provider() {
+        let spec = |queue| ConcurrencySpec { max: 1, queue, head: None, slowdown: 1.0 };
+        let unbounded = QueueStyle { bounded: false, ..QueueStyle::default() };
+        assert_eq!((spec(None).queue(QueueStyle::default()), spec(None).queue(unbounded)), (1000, usize::MAX));
+        assert_eq!(spec(Some(3)).queue(unbounded), 3);
+        let full = ConcurrencyLimit::new(spec(None));
+        let _permit = full.admit(unbounded).map_err(|_| ()).unwrap();
+        let waiting: Vec<_> = (0..2000).map(|_| full.admit(unbounded).map_err(|_| ()).unwrap()).collect();
+        assert_eq!(load(&full), (1, 2000));
+        assert!(full.admit(QueueStyle::default()).is_err());
+        drop(waiting);
+        assert_eq!(load(&full), (1, 0));
+    }
+
+    #[test]
     fn a_request_gets_a_permit_then_waits_then_is_refused() {
-        let limit = ConcurrencyLimit::new(ConcurrencySpec { max: 2, queue: 2, slowdown: 3.0 });
-        let acquire = || match poll(pin!(limit.acquire())) {
+        let limit = ConcurrencyLimit::new(ConcurrencySpec { max: 2, queue: Some(2), head: None, slowdown: 3.0 });
+        let acquire = || match poll(pin!(limit.acquire(QueueStyle::default()))) {
             Poll::Ready(permit) => permit,
             Poll::Pending => panic!("it waits"),
         };
@@ -128,7 +226,8 @@ mod tests {
         let second = acquire().unwrap();
         assert_eq!(limit.slowdown(), 3.0);
         {
-            let (mut third, mut fourth) = (pin!(limit.acquire()), pin!(limit.acquire()));
+            let (mut third, mut fourth) =
+                (pin!(limit.acquire(QueueStyle::default())), pin!(limit.acquire(QueueStyle::default())));
             assert!(poll(third.as_mut()).is_pending() && poll(fourth.as_mut()).is_pending());
             assert_eq!(load(&limit), (2, 2));
             assert_eq!(acquire().unwrap_err(), QueueFull);

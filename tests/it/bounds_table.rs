@@ -5,11 +5,12 @@ use std::{fs, path::Path};
 use crate::program::run;
 
 /// Maxima that do not bound what clients send: of settings, of the command line, of single computations.
-const OTHERS: [&str; 38] = [
+const OTHERS: [&str; 39] = [
     "body::MAX_PREALLOCATED",
     "check::MAX_WORKERS",
     "client::MAX_RESPONSE",
     "collection::MAX_STEPS",
+    "computed::MAX_SLOTS",
     "connections::MAX_REQUESTS",
     "distribution::MAX_NANOS",
     "embedding::MOST_WORDS",

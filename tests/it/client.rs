@@ -197,6 +197,15 @@ impl Connection {
         (chunks, end)
     }
 
+    /// Returns true if a byte of a response has come that is not read yet.
+    pub fn has_received(&self) -> bool {
+        let stream = self.stream.get_ref();
+        stream.set_nonblocking(true).unwrap();
+        let received = stream.peek(&mut [0]).is_ok();
+        stream.set_nonblocking(false).unwrap();
+        received || !self.stream.buffer().is_empty()
+    }
+
     /// Reads one chunk of a chunked body. The last chunk is empty.
     pub fn chunk(&mut self) -> io::Result<Vec<u8>> {
         let mut chunk = Vec::new();

@@ -197,6 +197,7 @@ providers! {
     jina: "jina",
     langfuse: "langfuse",
     langsmith: "langsmith",
+    llama_cpp: "llama-cpp",
     mistral: "mistral",
     ollama: "ollama",
     openai: "openai",

@@ -136,7 +136,7 @@ fn served() -> (Running, Connection) {
     let server = serve(Config {
         behavior,
         access: Access { keys: Vec::new(), models: vec!["tiny.gguf".to_owned()] },
-        capacity: Some(ConcurrencySpec { max: 1, ..fake_openai::Config::default().capacity.unwrap_or(ONE_SLOT) }),
+        capacity: Some(ONE_SLOT),
         fixtures: Some(directory.path().to_owned()),
         serve_as: Some("llama-cpp".to_owned()),
         ..Config::for_test()
@@ -145,7 +145,7 @@ fn served() -> (Running, Connection) {
     (server, connection)
 }
 
-const ONE_SLOT: ConcurrencySpec = ConcurrencySpec { max: 1, queue: 1000, slowdown: 1.0 };
+const ONE_SLOT: ConcurrencySpec = ConcurrencySpec { max: 1, queue: None, head: None, slowdown: 1.0 };
 
 fn send(connection: &mut Connection, path: &str, body: &str) -> Response {
     if body.is_empty() { connection.get(path) } else { connection.post(path, body) }

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use fake_openai::{Config, Settings, config::LatencySpec, traffic::capacity::ConcurrencySpec};
+use fake_openai::{
+    Config, Settings,
+    config::LatencySpec,
+    traffic::capacity::{ConcurrencySpec, QueuedHead},
+};
 
 use crate::client::{CHAT, Connection, End, Response, eventually, serve};
 
@@ -120,7 +124,7 @@ fn latency_faults_delay_the_response() {
 
 #[test]
 fn a_full_server_queues_some_requests_and_refuses_the_rest() {
-    let capacity = Some(ConcurrencySpec { max: 1, queue: 1, slowdown: 1.0 });
+    let capacity = Some(ConcurrencySpec { max: 1, queue: Some(1), head: None, slowdown: 1.0 });
     let server = serve(Config { capacity, ..Config::for_test() });
     let send = |body: &str| {
         let mut connection = Connection::open(server.address());
@@ -149,9 +153,76 @@ fn a_full_server_queues_some_requests_and_refuses_the_rest() {
     assert_eq!(third.stream().1, End::Whole);
 }
 
+/// Sends a request whose response is read later.
+fn sent(server: &fake_openai::Running, path: &str, body: &str) -> Connection {
+    let mut connection = Connection::open(server.address());
+    let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    connection.send(head.as_bytes()).unwrap();
+    connection
+}
+
+fn waiting(server: &fake_openai::Running) -> String {
+    let metrics = Connection::open(server.address()).get("/metrics").text().to_owned();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("fake_openai_requests_waiting "));
+    line.unwrap_or_default().to_owned()
+}
+
+#[test]
+fn the_head_of_a_queued_stream_is_sent_at_once_if_wanted() {
+    let capacity = Some(ConcurrencySpec { max: 1, queue: None, head: Some(QueuedHead::AtOnce), slowdown: 1.0 });
+    let server = serve(Config { capacity, latency: latency("20ms", "1ms"), ..Config::for_test() });
+    let path = "/v1/chat/completions";
+    let mut first = sent(&server, path, &streamed().replace("gpt-4o", "gpt-4o~stall@2"));
+    first.head().unwrap();
+    let mut second = sent(&server, path, &streamed());
+    assert_eq!(second.head().unwrap().status, 200, "no permit is free");
+    assert_eq!(waiting(&server), "1");
+    // A response that is no stream has no head before its body.
+    let mut third = sent(&server, path, CHAT);
+    eventually("the third request waits", || waiting(&server) == "2");
+    let freed = Instant::now();
+    drop(first);
+    let (chunks, end) = second.stream();
+    assert_eq!((chunks.last().map(String::as_str), end), (Some("data: [DONE]\n\n"), End::Whole));
+    assert!(freed.elapsed() >= Duration::from_millis(20), "the time to the first token starts with the permit");
+    assert_eq!(third.response(false).unwrap().status, 200);
+    eventually("no request is in flight", || server.in_flight() == 0);
+    assert_eq!(waiting(&server), "0");
+    // A client that leaves while it waits gives up its place.
+    let mut holder = sent(&server, path, &streamed().replace("gpt-4o", "gpt-4o~stall@2"));
+    holder.head().unwrap();
+    let mut left = sent(&server, path, &streamed());
+    left.head().unwrap();
+    assert_eq!(waiting(&server), "1");
+    drop(left);
+    eventually("the place is free", || waiting(&server) == "0");
+    // No head is sent where a fault sends none.
+    let mut reset = sent(&server, path, &streamed().replace("gpt-4o", "gpt-4o~reset"));
+    eventually("the last request waits", || waiting(&server) == "1");
+    drop(holder);
+    assert!(reset.head().is_err());
+}
+
+#[test]
+fn the_head_of_a_queued_stream_is_held_by_default() {
+    for (path, head) in [("/v1/chat/completions", None), ("/llama-cpp/v1/chat/completions", None)] {
+        let capacity = Some(ConcurrencySpec { max: 1, queue: None, head, slowdown: 1.0 });
+        let server = serve(Config { capacity, ..Config::for_test() });
+        let mut first = sent(&server, path, &streamed().replace("gpt-4o", "gpt-4o~stall@2"));
+        first.head().unwrap();
+        let second = sent(&server, path, &streamed());
+        eventually("the second request waits", || waiting(&server) == "1");
+        assert!(!second.has_received(), "{path}");
+        drop(first);
+        let mut second = second;
+        assert_eq!(second.head().unwrap().status, 200, "{path}");
+        assert_eq!(second.stream().1, End::Whole, "{path}");
+    }
+}
+
 #[test]
 fn a_request_that_leaves_the_queue_is_not_served() {
-    let capacity = Some(ConcurrencySpec { max: 1, queue: 10, slowdown: 1.0 });
+    let capacity = Some(ConcurrencySpec { max: 1, queue: Some(10), head: None, slowdown: 1.0 });
     let server = serve(Config { capacity, ..Config::for_test() });
     let mut holder = Connection::open(server.address());
     let body = streamed().replace("gpt-4o", "gpt-4o~stall@1");
@@ -191,6 +262,7 @@ fn impossible_settings_are_reported_with_the_remedy() {
     assert!(of(|asked| asked.itl = Some("ramp(1s,2s)".into())).contains("--fault"));
     assert!(of(|asked| asked.speed = Some(0.0)).contains("0.001 to 1000"));
     assert!(of(|asked| asked.queue = Some(3)).contains("max_concurrency"));
+    assert!(of(|asked| asked.queue_head = Some(QueuedHead::Held)).contains("max_concurrency"));
     assert!(of(|asked| asked.max_concurrency = Some(0)).contains("1 to"));
     assert!(of(|asked| asked.fault = Some(vec!["boom".into()])).contains("there is no fault `boom`"));
 }

@@ -29,10 +29,11 @@ use super::Connection;
 use crate::{
     core::{
         panics::{Panic, catch},
-        response::{Body, Delivered, Extent, HeadTiming, Response, TimedBody},
+        response::{Body, Delivered, Extent, HeadTiming, Response, Steps, TimedBody},
     },
     engine::{Outcome, Receipt},
     server::lateness::LatenessHistogram,
+    traffic::capacity::Waiting,
 };
 
 /// Time for sent bytes to leave the machine before a cut or reset.
@@ -70,6 +71,12 @@ pub(super) async fn deliver(
     request: &Request,
     lateness: &Arc<LatenessHistogram>,
 ) -> HttpResponse<SentBody> {
+    if let Some(waiting) = receipt.take_waiting() {
+        match response.head_timing {
+            HeadTiming::After(_) => return deliver_queued(waiting, response, receipt, request, lateness),
+            _ => Box::pin(waiting).await.into_iter().for_each(|permit| receipt.hold_permit(permit)),
+        }
+    }
     let start = match response.head_timing {
         HeadTiming::After(Duration::ZERO) => None,
         // Boxed, so that the future of a response without a delay stays small.
@@ -112,6 +119,29 @@ pub(super) async fn deliver(
     http_response
 }
 
+/// Starts a stream that waits for its permit: its head is sent now, and its events are due from the permit on.
+fn deliver_queued(
+    waiting: Waiting,
+    response: Response,
+    mut receipt: Box<Receipt>,
+    request: &Request,
+    lateness: &Arc<LatenessHistogram>,
+) -> HttpResponse<SentBody> {
+    receipt.head_sent();
+    let steps = response.body.into_steps(response.head_timing);
+    let (socket, lateness) = (socket(request), Arc::clone(lateness));
+    let source = BodySource::Queued(Box::new(QueuedBody { waiting, steps, socket, lateness }));
+    head(response.status, response.headers, SentBody { source, receipt: Some(receipt) })
+}
+
+/// A body whose steps begin once there is a permit.
+pub(super) struct QueuedBody {
+    waiting: Waiting,
+    steps: Steps,
+    socket: Option<Arc<Socket>>,
+    lateness: Arc<LatenessHistogram>,
+}
+
 /// Starts a response with a full body, without its delays.
 pub(super) fn deliver_now(response: Response) -> HttpResponse<SentBody> {
     let bytes = if let Body::Full(bytes) = response.body { bytes } else { Bytes::new() };
@@ -149,6 +179,8 @@ pub(super) enum BodySource {
     Stream(ChunkedStream),
     /// Steps at their times, and the size that the head declares.
     Timed(Box<PacedBody>, BodySize),
+    /// Steps at their times, once there is a permit.
+    Queued(Box<QueuedBody>),
     /// A WebSocket conversation, or an admin page in pieces.
     Socket(SocketStream),
 }
@@ -205,7 +237,9 @@ impl MessageBody for SentBody {
         match &self.source {
             BodySource::Full(bytes) => BodySize::Sized(bytes.len() as u64),
             BodySource::Timed(_, size) => *size,
-            BodySource::Closed { .. } | BodySource::Stream(_) | BodySource::Socket(_) => BodySize::Stream,
+            BodySource::Closed { .. } | BodySource::Stream(_) | BodySource::Queued(_) | BodySource::Socket(_) => {
+                BodySize::Stream
+            }
         }
     }
 
@@ -227,6 +261,17 @@ impl MessageBody for SentBody {
                 }
             },
             BodySource::Timed(timed, _) => timed.poll_next(receipt, context),
+            BodySource::Queued(queued) => {
+                let permit = ready!(Pin::new(&mut queued.waiting).poll(context));
+                if let (Some(permit), Some(receipt)) = (permit, receipt.as_mut()) {
+                    receipt.hold_permit(permit);
+                }
+                let steps = std::mem::replace(&mut queued.steps, Box::new(std::iter::empty()));
+                let (socket, lateness) = (queued.socket.take(), Arc::clone(&queued.lateness));
+                let paced = PacedBody::new(steps, Instant::now(), socket, lateness);
+                self.source = BodySource::Timed(Box::new(paced), BodySize::Stream);
+                self.poll_next(context)
+            }
             BodySource::Socket(body) => {
                 let next = ready!(catch(|| body.as_mut().poll_next(context)).unwrap_or_else(|panic| {
                     record_panic(&panic, receipt);
