@@ -15,7 +15,7 @@ use super::{
     body_memory::BodyMemory,
     json::{self, Malformed},
     limit_status::LimitStatuses,
-    model_catalog::ModelFacts,
+    model_catalog::{ANY_MODEL, ModelFacts, ServedModels},
     random::{Alphabet, Random},
     reply::ReplyOverride,
     request::{Credential, Request},
@@ -40,8 +40,8 @@ pub struct RequestContext<'a> {
     pub now: Duration,
     /// The known models. The first entry that matches a name applies.
     pub model_catalog: &'a [ModelFacts],
-    /// The models that the server accepts. Empty: it accepts every model.
-    pub models: &'a [String],
+    /// The models that the server accepts, and the settings that responses report.
+    pub served: &'a ServedModels,
     /// True if the server accepts configured keys alone.
     pub needs_key: bool,
     /// True if responses use the dated names of models.
@@ -73,6 +73,8 @@ pub struct Decisions {
     pub limit_statuses: LimitStatuses,
     /// Time that the response head is delayed by on purpose.
     pub intended: Duration,
+    /// Time to the first token of a delayed reply, without the time in the queue.
+    pub first_token: Duration,
     /// Time that the request has waited for a concurrency permit.
     pub queued: Duration,
     /// A reply that replaces the one the model would give.
@@ -95,7 +97,7 @@ impl<'a> RequestContext<'a> {
             random: RefCell::new(random),
             now,
             model_catalog: &[],
-            models: &[],
+            served: &ANY_MODEL,
             needs_key: false,
             snapshots: false,
             decisions: Decisions::default(),
@@ -197,6 +199,17 @@ impl<'a> RequestContext<'a> {
         }
         let facts = if self.snapshots { self.model_facts() } else { None };
         facts.and_then(|facts| facts.snapshot.as_deref()).map_or_else(|| self.model(), Cow::Borrowed)
+    }
+
+    /// Returns the model name for the response of a server that has one model: a request may leave it out.
+    pub fn served_model(&self) -> Cow<'_, str> {
+        let name = self.model_name();
+        if name.is_empty() { Cow::Borrowed(self.served.first()) } else { name }
+    }
+
+    /// Returns the context window of the requested model, in tokens; `None` if it is not limited.
+    pub fn context_window(&self) -> Option<u64> {
+        self.served.context_window.tokens(self.model_facts())
     }
 
     /// Returns a parameter of the route, percent-encoded as it was sent.

@@ -80,6 +80,15 @@ pub struct StreamEvent {
     pub tokens: u32,
 }
 
+/// An error that ends a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InBandError {
+    /// The body, as JSON on one line.
+    pub body: Vec<u8>,
+    /// True if `[DONE]` follows it, in streams of data alone.
+    pub is_followed_by_done: bool,
+}
+
 /// The kind of a stream's event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
@@ -125,10 +134,14 @@ impl EventStream {
 impl StreamFormat {
     /// Renders an error that takes the place of a stream's next event and ends the stream. `first` is true if the
     /// stream has sent no event.
-    pub fn error(self, body: &[u8], first: bool) -> Bytes {
+    pub fn error(self, error: &InBandError, first: bool) -> Bytes {
+        let body = error.body.as_slice();
         /// The start of an error whose `type` is also the name of its event.
         const TYPE: &str = r#"{"type":""#;
         let (before, after): (&[&str], &[&str]) = match self {
+            StreamFormat::Data(end) if error.is_followed_by_done => {
+                (&["data: "], &[end, end, "data: [DONE]", end, end])
+            }
             StreamFormat::Data(end) => (&["data: "], &[end, end]),
             StreamFormat::Named => {
                 let name = body.strip_prefix(TYPE.as_bytes()).and_then(|rest| rest.split(|byte| *byte == b'"').next());

@@ -27,7 +27,7 @@ const IGNORED: [&[u8]; 14] = [
 ];
 
 /// Returns the ready-made replies that a request can be answered with.
-pub(super) fn ready_made(body: json::Object<'_>) -> ReadyMade {
+pub(in crate::protocol) fn ready_made(body: json::Object<'_>) -> ReadyMade {
     ReadyMade::of(body, |key, value| match key {
         b"max_tokens" => ReadyMade::up_to(value),
         b"thinking" => ReadyMade::all_if(kind(value).as_deref() == Some("disabled")),
@@ -49,7 +49,7 @@ pub(super) fn omits_thinking(body: json::Object<'_>) -> bool {
 }
 
 /// See [`crate::protocol::Reader::prompt`].
-pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
+pub(in crate::protocol) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     let value = |name: &str| body.get(name).and_then(json::Value::to_value).unwrap_or_default();
     let choice = value("tool_choice");
     let thinking = value("thinking");

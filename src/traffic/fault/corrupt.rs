@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::FaultKind;
-use crate::core::response::{EventKind, StreamEvent, StreamFormat};
+use crate::core::response::{EventKind, InBandError, StreamEvent, StreamFormat};
 
 /// The events of a stream with the faults that concern single events applied.
 pub(super) struct CorruptedStream {
@@ -40,12 +40,12 @@ impl CorruptedStream {
         )
     }
 
-    /// Creates a stream with these faults, each with its position; `error` is the body of the error.
+    /// Creates a stream with these faults, each with its position; `error` is the error that ends it.
     pub(super) fn new<'a>(
         events: Box<dyn Iterator<Item = StreamEvent> + Send>,
         format: StreamFormat,
         faults: impl Iterator<Item = (&'a FaultKind, Option<u64>)>,
-        error: Option<Vec<u8>>,
+        error: Option<InBandError>,
     ) -> Self {
         let mut stream = CorruptedStream {
             events,
@@ -68,7 +68,7 @@ impl CorruptedStream {
                 FaultKind::Dup => stream.duplicated.push(at.unwrap_or(1)),
                 FaultKind::Error(_) => {
                     let at = at.unwrap_or(1);
-                    stream.error = error.as_ref().map(|body| (at, format.error(body, at == 0)));
+                    stream.error = error.as_ref().map(|error| (at, format.error(error, at == 0)));
                 }
                 _ => {}
             }

@@ -41,7 +41,7 @@ const IGNORED: [&[u8]; 22] = [
 ];
 
 /// Reads the options of the response, and the ready-made replies that the request can be answered with, in one pass.
-pub(super) fn options(body: json::Object<'_>) -> (ResponseOptions<'_>, ReadyMade) {
+pub(in crate::protocol) fn options(body: json::Object<'_>) -> (ResponseOptions<'_>, ReadyMade) {
     let (mut options, mut ready_made) = (ResponseOptions::default(), ReadyMade::All);
     let (mut logprobs, mut top, mut stream_options) = (false, None, None);
     for (key, value) in body.iter() {
@@ -93,7 +93,7 @@ pub(super) fn options(body: json::Object<'_>) -> (ResponseOptions<'_>, ReadyMade
 }
 
 /// See [`crate::protocol::Reader::prompt`].
-pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
+pub(in crate::protocol) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     let value = |name: &str| body.get(name).and_then(json::Value::to_value).filter(|value| !value.is_null());
     let text = |name: &str| body.get(name)?.as_str().map(|text| text.into_owned());
     let number = |name: &str| body.get(name).and_then(json::Value::as_u64);
@@ -121,13 +121,13 @@ pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
         reasoning_effort: text("reasoning_effort"),
         prediction: value("prediction").map(|prediction| content(&prediction["content"]).0),
         web_search: value("web_search_options").is_some(),
-        show_reasoning: false,
         audio: list(modalities).iter().any(|modality| modality == "audio"),
+        ..Prompt::default()
     }
 }
 
 /// Returns the cost of [`prompt`] without building it: limits are checked before the request is read.
-pub(super) fn cost(body: json::Object<'_>) -> Cost {
+pub(in crate::protocol) fn cost(body: json::Object<'_>) -> Cost {
     let (mut messages, mut chars, mut images) = (0, 0, 0);
     let mut message = |message: json::Value<'_>| {
         messages += 1;

@@ -46,7 +46,7 @@ const IGNORED: [&[u8]; 23] = [
 const WEB_SEARCH: &str = "web_search";
 
 /// Returns the ready-made replies that a request can be answered with.
-pub(super) fn ready_made(body: json::Object<'_>) -> ReadyMade {
+pub(in crate::protocol) fn ready_made(body: json::Object<'_>) -> ReadyMade {
     ReadyMade::of(body, |key, value| match key {
         _ if value.text() == b"false" => ReadyMade::All,
         b"max_output_tokens" => ReadyMade::up_to(value),
@@ -97,7 +97,11 @@ pub(super) fn reasoning(body: json::Object<'_>, context: &RequestContext<'_>) ->
 }
 
 /// See [`crate::protocol::Reader::prompt`].
-pub(super) fn prompt(body: json::Object<'_>, context: &RequestContext<'_>, earlier: &[Arc<Value>]) -> Prompt {
+pub(in crate::protocol) fn prompt(
+    body: json::Object<'_>,
+    context: &RequestContext<'_>,
+    earlier: &[Arc<Value>],
+) -> Prompt {
     let value = |name: &str| body.get(name).and_then(json::Value::to_value).unwrap_or_default();
     let reasoning = value("reasoning");
     let shown = ["summary", "generate_summary"].iter().any(|name| reasoning[*name].is_string());

@@ -17,13 +17,13 @@ use super::{
     Plan, PlannedFault,
 };
 use crate::core::response::{
-    Body, EventStream, Extent, HeadTiming, Response, Step, Steps, StreamFormat, TimedBody, TimedStep,
+    Body, EventStream, Extent, HeadTiming, InBandError, Response, Step, Steps, StreamFormat, TimedBody, TimedStep,
 };
 
 impl Plan {
     /// Applies the faults of the content: the headers, the bytes of a full body, the events of a stream. `error` is the
     /// body of the error that ends a stream.
-    pub fn corrupt(&self, mut response: Response, error: Option<Vec<u8>>) -> Response {
+    pub fn corrupt(&self, mut response: Response, error: Option<InBandError>) -> Response {
         if self.is_empty() {
             return response;
         }
@@ -76,7 +76,7 @@ impl Plan {
         if self.has(&FaultKind::Gzip) { timeline::gzip(&bytes) } else { bytes }
     }
 
-    fn corrupt_stream(&self, stream: EventStream, error: Option<Vec<u8>>) -> EventStream {
+    fn corrupt_stream(&self, stream: EventStream, error: Option<InBandError>) -> EventStream {
         if !self.faults.iter().any(|planned| CorruptedStream::handles(&planned.fault.kind)) {
             return stream;
         }
