@@ -24,6 +24,7 @@ mod registry;
 pub mod requirements;
 mod shape;
 mod stored;
+mod vllm;
 mod wrap;
 
 pub use self::{

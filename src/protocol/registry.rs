@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{ComputedReply, Protocol, anthropic, bedrock, cohere, gemini, generic, ollama, openai, wrap};
+use super::{ComputedReply, Protocol, anthropic, bedrock, cohere, gemini, generic, ollama, openai, vllm, wrap};
 
 /// Constructor of a computed protocol. `envelope` is the `head` of an endpoint's fixture.
 ///
@@ -26,6 +26,7 @@ pub fn computed() -> &'static [(&'static str, MakeComputedReply)] {
         ("lines", generic::lines::make),
         ("tokenize", generic::tokenize::make),
         ("detokenize", generic::tokenize::make_back),
+        ("vllm-render", vllm::render::make),
     ]
 }
 
@@ -59,6 +60,10 @@ pub fn all() -> &'static [(&'static str, Make)] {
         ("openai-runs", openai::assistants::make),
         ("openai-transcriptions", openai::transcriptions::make),
         ("openai-realtime", openai::realtime::make),
+        ("vllm-chat", vllm::chat::make),
+        ("vllm-completions", vllm::completions::make),
+        ("vllm-messages", vllm::messages::make),
+        ("vllm-responses", vllm::responses::make),
         ("openai-responses-compact", openai::responses::make_compact),
     ]
 }

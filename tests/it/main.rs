@@ -62,3 +62,4 @@ mod time;
 mod tools;
 mod updates;
 mod verify;
+mod vllm;

@@ -6,7 +6,7 @@
 //! end of the path may request a stream, as Bedrock's does.
 
 mod check;
-mod full;
+pub(in crate::protocol) mod full;
 mod host;
 pub(in crate::protocol) mod read;
 mod stream;

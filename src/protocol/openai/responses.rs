@@ -7,7 +7,7 @@ mod compact;
 mod items;
 mod json_form;
 mod object;
-mod read;
+pub(in crate::protocol) mod read;
 mod record;
 mod retrieve;
 mod stream;
