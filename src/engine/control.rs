@@ -1,11 +1,11 @@
 //! The parts of an engine that the admin pages and the server itself read and change.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::{Engine, Journal, MetricsSnapshot};
+use super::{Engine, Journal, MetricsSnapshot, VllmCounters};
 use crate::{
     config::AccessLog,
-    core::open_connections::OpenConnections,
+    core::{model_catalog::ServedModels, open_connections::OpenConnections},
     traffic::{
         fault::check_scope,
         rule::{LiveRule, RuleError},
@@ -95,6 +95,21 @@ impl Engine {
     /// Returns the counters of one scope; without a name, of all.
     pub fn metrics(&self, scope: Option<&str>) -> MetricsSnapshot {
         self.scopes.snapshot(scope)
+    }
+
+    /// Returns the counters of vLLM's metrics.
+    pub fn vllm_metrics(&self) -> VllmCounters {
+        self.scopes.records().vllm.snapshot()
+    }
+
+    /// Returns the time of the start, since 1970.
+    pub fn started(&self) -> Duration {
+        self.scopes.records().started
+    }
+
+    /// Returns the models that requests may name, and the settings that responses report.
+    pub fn served(&self) -> &ServedModels {
+        &self.served
     }
 
     /// Returns the numbers of requests received and in flight.

@@ -130,7 +130,7 @@ async fn respond(request: &HttpRequest, payload: Payload, worker: &Worker) -> Ht
     let Ok(Received { body, files, share }) = received else {
         return empty(StatusCode::BAD_REQUEST);
     };
-    if request.path() == metrics::PATH {
+    if metrics::is_page(request.path()) {
         return Box::pin(access_log::logged(request, &engine, async { metrics::respond(request, edge) })).await;
     }
     let (response, receipt) = engine

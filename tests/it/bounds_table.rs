@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use crate::program::run;
 
 /// Maxima that do not bound what clients send: of settings, of the command line, of single computations.
-const OTHERS: [&str; 33] = [
+const OTHERS: [&str; 38] = [
     "body::MAX_PREALLOCATED",
     "check::MAX_WORKERS",
     "client::MAX_RESPONSE",
@@ -17,6 +17,7 @@ const OTHERS: [&str; 33] = [
     "histogram::MAX",
     "http1::MAX_LINE",
     "inputs::MAX_TOKENS",
+    "json_error::MAX_DEPTH",
     "key::MAX_RETRIES",
     "lateness::LONGEST",
     "latency::MAX_CONCURRENCY",
@@ -31,7 +32,11 @@ const OTHERS: [&str; 33] = [
     "parse::MAX_LENGTH",
     "parse::MAX_QUANTILES",
     "print::LONGEST_LINE",
+    "pydantic::MAX_INPUT",
+    "pydantic::MAX_VIOLATIONS",
     "records::MAX_ENTRIES",
+    "rules::LONGEST_TOKEN",
+    "rules::MAX_LOGPROBS",
     "socket::MAX_FRAME_HEAD",
     "span::MAX_DIGITS",
     "speakers::MAX_NAME",

@@ -63,3 +63,4 @@ mod tools;
 mod updates;
 mod verify;
 mod vllm;
+mod vllm_metrics;
