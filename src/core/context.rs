@@ -15,7 +15,7 @@ use super::{
     body_memory::BodyMemory,
     json::{self, Malformed},
     limit_status::LimitStatuses,
-    model_catalog::ModelFacts,
+    model_catalog::{ANY_MODEL, ModelFacts, ServedModels},
     random::{Alphabet, Random},
     reply::{ReplyChanges, ReplyOverride},
     request::{Credential, Request},
@@ -29,9 +29,6 @@ pub type Params<'a> = SmallVec<[(&'a str, &'a str); 3]>;
 /// The model name in a response when [`Decisions::returns_wrong_model`] is set.
 const ANOTHER_MODEL: &str = "another-model";
 
-/// The name of a server's only model if none is configured.
-const ONLY_MODEL: &str = "fake";
-
 /// All the data of one request that a template slot, a protocol or a fault may read.
 pub struct RequestContext<'a> {
     /// The request.
@@ -44,8 +41,8 @@ pub struct RequestContext<'a> {
     pub now: Duration,
     /// The known models. The first entry that matches a name applies.
     pub model_catalog: &'a [ModelFacts],
-    /// The models that the server accepts. Empty: it accepts every model.
-    pub models: &'a [String],
+    /// The models that the server accepts, and the settings that responses report.
+    pub served: &'a ServedModels,
     /// True if the server accepts configured keys alone.
     pub needs_key: bool,
     /// True if responses use the dated names of models.
@@ -79,6 +76,8 @@ pub struct Decisions {
     pub limit_statuses: LimitStatuses,
     /// Time that the response head is delayed by on purpose.
     pub intended: Duration,
+    /// Time to the first token of a delayed reply, without the time in the queue.
+    pub first_token: Duration,
     /// Time that the request has waited for a concurrency permit.
     pub queued: Duration,
     /// A reply that replaces the one the model would give.
@@ -103,7 +102,7 @@ impl<'a> RequestContext<'a> {
             random: RefCell::new(random),
             now,
             model_catalog: &[],
-            models: &[],
+            served: &ANY_MODEL,
             needs_key: false,
             snapshots: false,
             decisions: Decisions::default(),
@@ -212,13 +211,24 @@ impl<'a> RequestContext<'a> {
     pub fn only_model(&self) -> Cow<'_, str> {
         match self.decisions.returns_wrong_model {
             true => Cow::Borrowed(ANOTHER_MODEL),
-            false => Cow::Borrowed(self.models.first().map_or(ONLY_MODEL, String::as_str)),
+            false => Cow::Borrowed(self.served.first()),
         }
     }
 
     /// Returns a number about the server; 0 if it is not known.
     pub fn server_number(&self, number: ServerNumber) -> f64 {
         self.server.map_or(0.0, |server| server.number(number))
+    }
+
+    /// Returns the model name for the response of a server that has one model: a request may leave it out.
+    pub fn served_model(&self) -> Cow<'_, str> {
+        let name = self.model_name();
+        if name.is_empty() { Cow::Borrowed(self.served.first()) } else { name }
+    }
+
+    /// Returns the context window of the requested model, in tokens; `None` if it is not limited.
+    pub fn context_window(&self) -> Option<u64> {
+        self.served.context_window.tokens(self.model_facts())
     }
 
     /// Returns a parameter of the route, percent-encoded as it was sent.

@@ -14,6 +14,8 @@ pub enum Field<'a> {
     Text(Cow<'a, str>),
     /// A count.
     Number(u64),
+    /// No value.
+    Null,
 }
 
 /// A type that a field of an error may have.
@@ -24,6 +26,12 @@ trait ToField {
 impl ToField for String {
     fn to_field(&self) -> Field<'_> {
         Field::Text(Cow::Borrowed(self))
+    }
+}
+
+impl ToField for Option<String> {
+    fn to_field(&self) -> Field<'_> {
+        self.as_ref().map_or(Field::Null, ToField::to_field)
     }
 }
 
@@ -98,6 +106,8 @@ api_errors! {
     UnknownPath = "unknown_path" { nearest: String, suggestion: String }
     /// The path exists, the method does not; `allow` lists those that do.
     MethodNotAllowed = "method_not_allowed" { allow: String }
+    /// The path has a slash too many, and the provider redirects to `location`, the path without it.
+    Moved = "moved" { location: String }
     /// The body is larger than `limit` bytes, the most that the server accepts.
     BodyTooLarge = "body_too_large" { limit: u64 }
     /// The body needs `needed` bytes, and there is no room for them in the `limit` bytes for all bodies.
@@ -106,8 +116,8 @@ api_errors! {
     MissingKey = "missing_key" {}
     /// The API key is not accepted; `key` is masked.
     WrongKey = "wrong_key" { key: String }
-    /// The server does not have this model.
-    ModelNotFound = "model_not_found" { model: String }
+    /// The server does not have this model; `aliases` lists those that it has.
+    ModelNotFound = "model_not_found" { model: String, aliases: String }
     /// A limit is exceeded; the numbers are in the [`LimitExceeded`].
     RateLimited = "rate_limited" { unit: &'static str, kind: &'static str }
     /// The request needs more than a limit ever admits at once.
@@ -154,6 +164,9 @@ api_errors! {
     StrayToolReply = "stray_tool_reply" { param: String, id: String }
     /// A rule that only one protocol has is broken; `problem` is the message text of that protocol.
     BrokenRule = "broken_rule" { problem: String }
+    /// The request breaks a rule of the provider's own validation. `rule` is the group of rules, which may have a text of
+    /// its own; `param` is the member, if the provider names it.
+    InvalidRequest = "invalid_request" { rule: &'static str, param: Option<String>, problem: String }
     /// `param` refers to an earlier response, and the server stores none.
     NoMemory = "no_memory" { param: &'static str }
     /// JSON output was requested, and no message contains the word "json".
@@ -247,6 +260,7 @@ impl ApiError {
                 let class = status.map(|status| format!("{}xx", status / 100).into());
                 [name, status.map(|status| status.to_string().into()), class]
             }
+            ApiError::InvalidRequest { rule, .. } => [Some(Cow::Borrowed(*rule)), None, None],
             ApiError::UnknownResource { noun, .. } => [Some(Cow::Borrowed(noun.as_str())), None, None],
             ApiError::WrongState { action, .. } => [Some(Cow::Borrowed(action.as_str())), None, None],
             error => [error.param(), error.param().and_then(|param| without_indexes(&param)), None],
@@ -259,6 +273,16 @@ impl ApiError {
             ApiError::Injected { status: InjectedStatus::Given(status), .. } => Some(*status),
             _ => None,
         }
+    }
+
+    /// Returns true if a provider needs no text for errors of this kind: only some providers have such errors.
+    pub fn is_optional(kind: &str) -> bool {
+        matches!(kind, "moved" | "invalid_request")
+    }
+
+    /// Returns the kind whose text a provider uses that has none for this error.
+    pub fn general_kind(&self) -> Option<&'static str> {
+        matches!(self, ApiError::InvalidRequest { .. }).then_some("broken_rule")
     }
 
     /// Returns true if a quota is used up that never refills.
@@ -288,7 +312,7 @@ impl ApiError {
     pub fn param(&self) -> Option<Cow<'_, str>> {
         match self.own_field("param")? {
             Field::Text(text) => Some(text),
-            Field::Number(_) => None,
+            Field::Number(_) | Field::Null => None,
         }
     }
 }

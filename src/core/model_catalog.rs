@@ -4,6 +4,67 @@ use serde::{Deserialize, Serialize};
 
 use super::{error::ApiError, glob::Glob};
 
+/// The context window of unknown models in lists, in tokens.
+pub const UNKNOWN_WINDOW: u64 = 131_072;
+
+/// The context window of models.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContextWindow {
+    /// Unlimited.
+    #[default]
+    Unbounded,
+    /// The window of the real model; unlimited if it is unknown.
+    OfModel,
+    /// This number of tokens for every model.
+    Tokens(u64),
+}
+
+impl ContextWindow {
+    /// Returns the window of a model, in tokens; `None` if it is unlimited.
+    pub fn tokens(self, facts: Option<&ModelFacts>) -> Option<u64> {
+        match self {
+            ContextWindow::Unbounded => None,
+            ContextWindow::OfModel => facts.and_then(|facts| facts.context_window),
+            ContextWindow::Tokens(window) => Some(window),
+        }
+    }
+}
+
+/// The models that a server has, and the settings that its responses report.
+#[derive(Clone, Debug)]
+pub struct ServedModels {
+    /// The names. Empty: the server accepts every name.
+    pub names: Vec<String>,
+    /// The context window of all models.
+    pub context_window: ContextWindow,
+    /// A hash of the settings.
+    pub fingerprint: u32,
+}
+
+/// The models of a server that accepts every name.
+pub static ANY_MODEL: ServedModels =
+    ServedModels { names: Vec::new(), context_window: ContextWindow::Unbounded, fingerprint: 0 };
+
+impl ServedModels {
+    /// Returns the models of a server; `settings` is a text of the settings that its fingerprint depends on.
+    pub fn new(names: Vec<String>, context_window: ContextWindow, settings: &str) -> Self {
+        // FNV-1a, so that the same settings have the same fingerprint in every version of the program.
+        let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        let fingerprint = settings.bytes().fold(0x811c_9dc5, step);
+        ServedModels { names, context_window, fingerprint }
+    }
+
+    /// Returns the first model; a server that accepts every name has one all the same.
+    pub fn first(&self) -> &str {
+        self.names.first().map_or("fake", String::as_str)
+    }
+
+    /// Returns the names of all models, as error texts list them.
+    pub fn aliases(&self) -> String {
+        if self.names.is_empty() { self.first().to_owned() } else { self.names.join(", ") }
+    }
+}
+
 /// The facts about the models that match a glob.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]

@@ -23,10 +23,18 @@ pub struct Prompt {
     pub format: Format,
     /// Maximum number of tokens of a choice, reasoning included.
     pub max_tokens: Option<u64>,
+    /// Minimum number of tokens of a choice.
+    pub min_tokens: u64,
+    /// True if only `max_tokens` and the stop sequences end a choice.
+    pub ignores_end: bool,
+    /// True if a context window shortens replies. Otherwise it rejects requests whose longest reply exceeds it.
+    pub clips_reply: bool,
     /// Number of choices.
     pub n: usize,
     /// The stop sequences. The reply ends before one of them.
     pub stop: Vec<String>,
+    /// True if the reply ends after the stop sequence.
+    pub keeps_stop: bool,
     /// The seed. The same seed gives the same reply.
     pub seed: Option<u64>,
     /// The reasoning effort, by the protocol's own name; `None` if the request does not set it.

@@ -175,6 +175,17 @@ pub struct ReplyFacts {
     pub cached: u64,
     /// Number of reasoning tokens in the reply.
     pub reasoning: u64,
+    /// The parameters that the metrics of an inference engine count, if the protocol is one's own.
+    pub sampling: Option<Sampling>,
+}
+
+/// The parameters of a request that the metrics of an inference engine count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sampling {
+    /// Number of choices.
+    pub n: u64,
+    /// The token limit, if there is one.
+    pub max_tokens: Option<u64>,
 }
 
 impl Reply {
@@ -185,6 +196,7 @@ impl Reply {
             finish_reason: self.choices.first().map(|choice| choice.finish_reason),
             cached: self.usage.cached_tokens,
             reasoning: self.usage.reasoning_tokens,
+            sampling: None,
         }
     }
 }

@@ -81,6 +81,15 @@ pub struct StreamEvent {
     pub tokens: u32,
 }
 
+/// An error that ends a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InBandError {
+    /// The body, as JSON on one line.
+    pub body: Vec<u8>,
+    /// True if `[DONE]` follows it, in streams of data alone.
+    pub is_followed_by_done: bool,
+}
+
 /// The kind of a stream's event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
@@ -165,11 +174,17 @@ impl ErrorForm {
 impl StreamFormat {
     /// Renders an error that takes the place of a stream's next event and ends the stream. `sent` is the number of
     /// events before it.
-    pub fn error(self, body: &[u8], form: ErrorForm, sent: u64) -> Bytes {
+    pub fn error(self, error: &InBandError, form: ErrorForm, sent: u64) -> Bytes {
         /// The start of an error whose `type` is also the name of its event.
         const TYPE: &str = r#"{"type":""#;
-        let body = &*form.rewrite(body);
+        let body = &*form.rewrite(&error.body);
         let (before, after): (&[&str], &[&str]) = match self {
+            StreamFormat::Data(end) if error.is_followed_by_done && form == ErrorForm::Named => {
+                (&["event: error", end, "data: "], &[end, end, "data: [DONE]", end, end])
+            }
+            StreamFormat::Data(end) if error.is_followed_by_done => {
+                (&["data: "], &[end, end, "data: [DONE]", end, end])
+            }
             StreamFormat::Data(end) if form == ErrorForm::Named => (&["event: error", end, "data: "], &[end, end]),
             StreamFormat::Data(end) => (&["data: "], &[end, end]),
             StreamFormat::Named | StreamFormat::Numbered => {

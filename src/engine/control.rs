@@ -1,19 +1,54 @@
 //! The parts of an engine that the admin pages and the server itself read and change.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::{Engine, Journal, MetricsSnapshot};
+use super::{Engine, Journal, MetricsSnapshot, VllmCounters};
 use crate::{
     config::AccessLog,
-    core::open_connections::OpenConnections,
+    core::{body_memory::BodyMemory, model_catalog::ServedModels, open_connections::OpenConnections},
+    fixtures::Fixtures,
     model::ContextWindow,
     traffic::{
+        capacity::Load,
         fault::check_scope,
+        latency::Latency,
+        limit::Limits,
         rule::{LiveRule, RuleError},
     },
 };
 
 impl Engine {
+    /// The limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The latency of the model.
+    pub fn latency(&self) -> &Latency {
+        &self.timing.latency
+    }
+
+    /// The fixtures.
+    pub fn fixtures(&self) -> &Fixtures {
+        &self.fixtures
+    }
+
+    /// Removes the limit state of clients that have long been idle. The server calls it at intervals.
+    pub fn forget_idle(&self) {
+        self.limits.forget_idle();
+        self.scopes.forget_idle();
+    }
+
+    /// The current load, if concurrency is limited.
+    pub fn load(&self) -> Option<Load> {
+        self.timing.capacity.as_ref().map(|capacity| capacity.load())
+    }
+
+    /// The memory of request bodies.
+    pub fn body_memory(&self) -> &Arc<BodyMemory> {
+        &self.body_memory
+    }
+
     /// Returns the rules added at run time, each with its scope: of one scope, or of all.
     pub fn rules(&self, scope: Option<&str>) -> Vec<(String, LiveRule)> {
         let scopes = self.scopes.meant(scope).into_iter();
@@ -101,6 +136,21 @@ impl Engine {
     /// Returns the context window of models.
     pub(super) fn context_window(&self) -> ContextWindow {
         self.scopes.behavior().context
+    }
+
+    /// Returns the counters of vLLM's metrics.
+    pub fn vllm_metrics(&self) -> VllmCounters {
+        self.scopes.records().vllm.snapshot()
+    }
+
+    /// Returns the time of the start, since 1970.
+    pub fn started(&self) -> Duration {
+        self.scopes.records().started
+    }
+
+    /// Returns the models that requests may name, and the settings that responses report.
+    pub fn served(&self) -> &ServedModels {
+        &self.served
     }
 
     /// Returns the numbers of requests received and in flight.

@@ -175,7 +175,7 @@ pub(super) fn planned_error(
     let mut made_up = None;
     let error = match (status, name) {
         (401, "") => ApiError::WrongKey { key: context.credential().key.map(secret::mask).unwrap_or_default() },
-        (404, "") => ApiError::ModelNotFound { model: context.model().into_owned() },
+        (404, "") => ApiError::ModelNotFound { model: context.model().into_owned(), aliases: context.served.aliases() },
         (413, "") => ApiError::BodyTooLarge { limit: context.request.body.len() / 2 },
         (400, "context_length_exceeded") => {
             ApiError::ContextLengthExceeded { window, requested: window.saturating_add(window / 4) }

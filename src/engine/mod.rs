@@ -19,6 +19,7 @@ mod report;
 mod scope;
 mod timing;
 mod verification;
+mod vllm_metrics;
 
 pub use self::{
     access_log::{AccessLine, RequestDetails},
@@ -31,4 +32,5 @@ pub use self::{
     receipt::Receipt,
     report::{Report, ServerFacts},
     verification::{Expectation, KnownMatches, Nearest, Times, Verification, VerifyError, VerifyState},
+    vllm_metrics::{Buckets, COARSE_BOUNDS, HttpCounters, Measure, ModelCounters, VllmCounters},
 };

@@ -19,6 +19,7 @@ use crate::{
         context::RequestContext,
         error::ApiError,
         limit_status::Cost,
+        model_catalog::ServedModels,
         random::Seeds,
         request::{Request, RequestBody},
         response::{Body, Response},
@@ -26,7 +27,7 @@ use crate::{
     fixtures::{Endpoint, EndpointResponse, Fixtures},
     traffic::{
         access::Access,
-        capacity::{Admission, Load, QueueFull, QueuedHead},
+        capacity::{Admission, QueueFull, QueuedHead},
         fault::Plan,
         latency::Latency,
         limit::{LimitDecision, LimitRequest, LimitSpec, Limits, StoreUnreachable},
@@ -37,7 +38,9 @@ use crate::{
 pub struct Engine {
     pub(super) fixtures: Fixtures,
     pub(super) access: Access,
-    limits: Arc<Limits>,
+    /// The models that requests may name, and the settings that responses report.
+    pub(super) served: ServedModels,
+    pub(super) limits: Arc<Limits>,
     pub(super) faults: FaultConfig,
     pub(super) timing: ModelTiming,
     /// True if requests are not validated beyond being JSON.
@@ -56,6 +59,12 @@ pub struct Engine {
     pub(super) checks: Checks,
 }
 
+/// Returns the models of a configuration. The fingerprint depends on them and on the behavior of the model.
+fn served_models(config: &Config) -> ServedModels {
+    let settings = format!("{:?} {:?} {}", config.access.models, config.behavior, config.snapshots);
+    ServedModels::new(config.access.models.clone(), config.behavior.context, &settings)
+}
+
 impl Engine {
     /// Creates an engine with these fixtures, limits, latency and journal; `config` holds the rest.
     pub fn new(fixtures: Fixtures, limits: Limits, latency: Latency, journal: Journal, config: &Config) -> Self {
@@ -65,6 +74,7 @@ impl Engine {
             timing: ModelTiming::new(latency, config),
             fixtures,
             access: config.access.clone(),
+            served: served_models(config),
             limits: Arc::new(limits),
             lenient: config.lenient,
             snapshots: config.snapshots,
@@ -86,6 +96,7 @@ impl Engine {
             timing: self.timing.reloaded(latency, config),
             fixtures,
             access: config.access.clone(),
+            served: served_models(config),
             limits: Arc::new(self.limits.reloaded(limits, config.settle)),
             lenient: config.lenient,
             snapshots: config.snapshots,
@@ -156,6 +167,7 @@ impl Engine {
         }
         let mut stream_error = None;
         if !plan.is_empty() || timing.has_delay() {
+            context.decisions.first_token = timing.first_token;
             stream_error = StreamError::of(&plan, &response);
             let error = stream_error.as_ref().map(|error| provider.in_band(endpoint, context, error.named()));
             response = plan.disrupt(timing.apply(plan.corrupt(response, error, context.now)));
@@ -359,36 +371,5 @@ impl Engine {
             cost: if self.limits.needs_cost() { route.cost(context) } else { Cost::default() },
         };
         self.limits.admit(&limit_request).await.map_err(|StoreUnreachable| ApiError::LimitUnknown {})
-    }
-
-    /// The limits.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    /// The latency of the model.
-    pub fn latency(&self) -> &Latency {
-        &self.timing.latency
-    }
-
-    /// The fixtures.
-    pub fn fixtures(&self) -> &Fixtures {
-        &self.fixtures
-    }
-
-    /// Removes the limit state of clients that have long been idle. The server calls it at intervals.
-    pub fn forget_idle(&self) {
-        self.limits.forget_idle();
-        self.scopes.forget_idle();
-    }
-
-    /// The current load, if concurrency is limited.
-    pub fn load(&self) -> Option<Load> {
-        self.timing.capacity.as_ref().map(|capacity| capacity.load())
-    }
-
-    /// The memory of request bodies.
-    pub fn body_memory(&self) -> &Arc<BodyMemory> {
-        &self.body_memory
     }
 }

@@ -72,7 +72,7 @@ impl Engine {
         let now = if self.seeded { FIXED_EPOCH } else { self.clock.unix() };
         let mut context = RequestContext::new(request, document, random, now);
         context.model_catalog = self.fixtures.model_catalog();
-        context.models = &self.access.models;
+        context.served = &self.served;
         context.needs_key = !self.access.keys.is_empty();
         context.snapshots = self.snapshots;
         context.server = Some(self);

@@ -1,5 +1,6 @@
 //! Receipts: the open record of one request. It is closed once, with the reason.
 
+mod parts;
 mod permit;
 mod stream_body;
 
@@ -12,20 +13,24 @@ use std::{
 
 use http::{HeaderValue, StatusCode};
 
-use self::stream_body::StreamBody;
+use self::{
+    parts::{Returned, Sent},
+    stream_body::StreamBody,
+};
 use super::{
     attempts::{Arrived, Attempt, AttemptEnd, CallName, Continued, Failure, is_about_call},
     journal::{End, Head, Opened, PackedEntry},
     metrics::{ClosedRequest, Labels, Name, Tokens},
     outcome::{Outcome, Phase},
     scope::ScopeState,
+    vllm_metrics::{RequestEnd, VllmRequest},
 };
 use crate::{
     config::AccessLog,
     core::{
         context::RequestContext,
         error::ApiError,
-        limit_status::{Cost, LimitStatuses},
+        limit_status::LimitStatuses,
         response::{Body, Delivered, EventStream, HeadTiming, Response},
         secret,
     },
@@ -50,37 +55,10 @@ pub struct Receipt {
     /// The request's permit of the concurrency limit, or its place in the queue.
     permit: Option<Admission>,
     response: Option<Returned>,
+    /// The request among those of vLLM's metrics, if it is one.
+    vllm: Option<Box<VllmRequest>>,
     sent: Sent,
     outcome: Option<Outcome>,
-}
-
-/// The response that the engine returned.
-struct Returned {
-    status: StatusCode,
-    sends_head: bool,
-    is_stream: bool,
-    /// Time until the head as planned.
-    intended: Duration,
-    /// The time of a response that is sent whole at once, if it is known.
-    at_once: Option<Duration>,
-    cost: Option<Cost>,
-    cached: u64,
-    reasoning: u64,
-}
-
-/// The part of the response that was sent.
-#[derive(Default)]
-struct Sent {
-    head: bool,
-    events: u64,
-    tokens: u64,
-    bytes: u64,
-    /// Time to the first token.
-    first_token: Option<Duration>,
-    /// Time to the last event with tokens: as intended, and as it was.
-    last_token: Option<(Duration, Duration)>,
-    /// Intended time to the last event.
-    intended_end: Option<Duration>,
 }
 
 impl Receipt {
@@ -132,6 +110,7 @@ impl Receipt {
             reservation: None,
             permit: None,
             response: None,
+            vllm: None,
             sent: Sent::default(),
             outcome: None,
         })
@@ -158,6 +137,7 @@ impl Receipt {
         if is_stream {
             self.scope.metrics.add_stream();
         }
+        self.vllm = self.scope.records.vllm.open(response, error, context, route);
         let elapsed = self.entry.is_some().then(|| context.elapsed());
         let is_at_once = matches!(response.body, Body::Full(_))
             && matches!(response.head_timing, HeadTiming::After(Duration::ZERO))
@@ -337,6 +317,17 @@ impl Receipt {
             first_token: response.and_then(|response| Some((response.intended, sent.first_token?))),
             duration: intended_end.filter(|_| is_complete(&outcome)).map(|intended| (intended, now)),
         });
+        if let Some(vllm) = self.vllm.take() {
+            let end = RequestEnd {
+                is_complete: is_complete(&outcome),
+                status: status.map(|status| status.as_u16()),
+                tokens: tokens.map_or(0, |tokens| tokens.output),
+                bytes: sent.bytes,
+                first_token: sent.first_token,
+                time: now,
+            };
+            self.scope.records.vllm.close(&vllm, &end);
+        }
         self.scope.count_memory();
         let Some(entry) = self.entry.take() else { return };
         if let Some(number) = closed.first {

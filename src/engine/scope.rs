@@ -293,6 +293,7 @@ impl Scopes {
                 records.journal.clear(None);
                 records.leaving().iter().for_each(|metrics| metrics.reset());
                 records.dropped.reset();
+                records.vllm.reset();
                 records.dropped_conduct.clear();
             }
         }

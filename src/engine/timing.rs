@@ -59,6 +59,8 @@ impl ModelTiming {
 pub(super) struct ResponseTiming {
     /// Time until the head is sent.
     pub(super) before_head: Duration,
+    /// Time until the first token.
+    pub(super) first_token: Duration,
     /// Delays between tokens, for a stream.
     pub(super) pace: Option<Pace>,
 }
@@ -111,7 +113,7 @@ impl Engine {
             (None, None) => Duration::ZERO,
         };
         let before_head = if factor() == 1.0 { ttft } else { ttft.mul_f64(factor()) };
-        let Some(cost) = cost else { return ResponseTiming { before_head, pace: None } };
+        let Some(cost) = cost else { return ResponseTiming { before_head, first_token: before_head, pace: None } };
         let (itl, progress) = match planned_itl {
             Some((time, progress)) => (Arc::new(time.clone()), progress),
             None => (Arc::clone(itl), 1.0),
@@ -119,8 +121,8 @@ impl Engine {
         let mut pace = Pace::new(before_head, itl, progress, Box::new(factor), random);
         pace.set_exceptions(plan.sends_role_first(), plan.usage_delay().unwrap_or_default());
         match response.map(|response| &response.body) {
-            Some(Body::Stream(_)) => ResponseTiming { before_head, pace: Some(pace) },
-            _ => ResponseTiming { before_head: pace.total(cost.output), pace: None },
+            Some(Body::Stream(_)) => ResponseTiming { before_head, first_token: before_head, pace: Some(pace) },
+            _ => ResponseTiming { before_head: pace.total(cost.output), first_token: before_head, pace: None },
         }
     }
 }

@@ -3,19 +3,8 @@
 use super::{ModelBehavior, count, tokenizer, tokens::Tokenizer};
 use crate::core::{error::ApiError, model_catalog::ModelFacts, prompt::Prompt};
 
-/// The context window of models.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ContextWindow {
-    /// Unlimited.
-    #[default]
-    Unbounded,
-    /// The window of the real model; unlimited if it is unknown.
-    OfModel,
-    /// This number of tokens for every model.
-    Tokens(u64),
-}
-
-/// Checks that the prompt and its longest allowed reply fit into the context window.
+/// Checks that the prompt and its longest allowed reply fit into the context window. Returns the tokens that the window
+/// leaves for the reply, if it only shortens replies: see [`Prompt::clips_reply`].
 ///
 /// # Errors
 /// The kind of [`ApiError`] that names the part that does not fit.
@@ -23,23 +12,31 @@ pub fn check_context_window(
     prompt: &Prompt,
     behavior: &ModelBehavior,
     facts: Option<&ModelFacts>,
-) -> Result<(), ApiError> {
-    let window = match behavior.context {
-        ContextWindow::Unbounded => None,
-        ContextWindow::OfModel => facts.and_then(|facts| facts.context_window),
-        ContextWindow::Tokens(window) => Some(window),
-    };
-    let Some(window) = window else { return Ok(()) };
-    prompt.split_texts().iter().try_for_each(|prompt| check_prompt(prompt, tokenizer(&prompt.model, behavior), window))
+) -> Result<Option<u64>, ApiError> {
+    let Some(window) = behavior.context.tokens(facts) else { return Ok(None) };
+    let mut least = None;
+    for prompt in prompt.split_texts().iter() {
+        let room = check_prompt(prompt, tokenizer(&prompt.model, behavior), window)?;
+        least = room.min(least.or(room));
+    }
+    Ok(least)
 }
 
-fn check_prompt(prompt: &Prompt, tokenizer: Tokenizer, window: u64) -> Result<(), ApiError> {
+fn check_prompt(prompt: &Prompt, tokenizer: Tokenizer, window: u64) -> Result<Option<u64>, ApiError> {
     let cost = count::prompt_cost(prompt, tokenizer);
     let (messages, functions) = (cost.messages, cost.functions);
     let (requested, completion) = (messages + functions, prompt.max_tokens.unwrap_or(0));
+    if prompt.clips_reply {
+        return match window.checked_sub(requested) {
+            // A full window leaves one token all the same: the reply ends after it.
+            Some(room) => Ok(Some(room.max(1))),
+            // The rest of the prompt is not counted.
+            None => Err(ApiError::ContextLengthExceeded { window, requested: window.saturating_add(1) }),
+        };
+    }
     // `max_tokens` may be any u64.
     if requested.saturating_add(completion) <= window {
-        return Ok(());
+        return Ok(None);
     }
     Err(match (completion, functions) {
         (1.., _) => {

@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 
 use self::tokens::Tokenizer;
 pub use self::{
-    context_window::{ContextWindow, check_context_window},
+    context_window::check_context_window,
     reply_spec::{ReplyContent, ReplySpec},
 };
+pub use crate::core::model_catalog::ContextWindow;
 use crate::core::{
     prompt::{Format, Prompt, Tool, ToolChoice},
     random::Random,
@@ -167,6 +168,17 @@ impl ReplyBuilder<'_> {
         if draft.fills_room {
             finish_reason = FinishReason::Length;
         }
+        let is_text = draft.blocks.iter().all(|block| matches!(block, Block::Text(_)));
+        if is_text && draft.stopped_by.is_none() {
+            let least = if self.prompt.ignores_end { room } else { Some(self.prompt.min_tokens) };
+            let least = least.unwrap_or(0).min(LONGEST_LOREM / self.choices as u64);
+            if let Some(text) = draft.blocks.last_mut().map(Block::text_mut) {
+                draft.as_scripted &= !self.lengthen(text, least, random);
+                if self.prompt.ignores_end && room == Some(text.tokens) {
+                    finish_reason = FinishReason::Length;
+                }
+            }
+        }
         for text in draft.blocks.iter_mut().map(Block::text_mut) {
             let Some(room) = &mut room else { break };
             if text.tokens > *room {
@@ -240,7 +252,7 @@ impl ReplyBuilder<'_> {
         let mut text = draft.whole();
         let found = stops.into_iter().filter_map(|stop| Some((text.find(stop)?, stop)));
         let Some((at, stop)) = found.min_by_key(|(at, _)| *at) else { return (TextDraft::Written(text), None) };
-        text.truncate(at);
+        text.truncate(if self.prompt.keeps_stop { at + stop.len() } else { at });
         (TextDraft::Written(text), Some(stop.clone()))
     }
 
@@ -271,7 +283,7 @@ impl ReplyBuilder<'_> {
             ReplyContent::Lorem | ReplyContent::ToolCalls(_) => {
                 let usual = self.behavior.lorem_tokens.clone();
                 // A limit beyond it is often an SDK's default, such as the longest output of the model.
-                let wanted = room.filter(|room| room <= usual.end());
+                let wanted = room.filter(|room| room <= usual.end() || self.prompt.ignores_end);
                 let length = wanted.unwrap_or_else(|| random.number(usual));
                 return TextDraft::Filler(filler(length.min(LONGEST_LOREM / self.choices as u64), random));
             }
@@ -308,6 +320,16 @@ impl ReplyBuilder<'_> {
         let (url, title) = ("https://example.com/".to_owned(), "Example Domain".to_owned());
         let citation = Citation { start, end: start + QUOTE.len(), url, title };
         self.cut(format!("{text} {QUOTE}")).with_citations(vec![citation])
+    }
+
+    /// Appends filler to a text that has fewer than `least` tokens. Returns true if it had.
+    fn lengthen(&self, text: &mut Text, least: u64, random: &mut Random) -> bool {
+        let Some(missing) = least.checked_sub(text.tokens).filter(|missing| *missing > 0) else { return false };
+        let more = filler(missing, random).whole().into_owned();
+        let start = text.whole().into_owned();
+        let space = if start.is_empty() { "" } else { " " };
+        *text = self.cut([&start, space, &more].concat());
+        true
     }
 
     /// Truncates a text to its first `room` tokens.

@@ -4,7 +4,7 @@
 
 mod check;
 mod message;
-pub(super) mod read;
+pub(in crate::protocol) mod read;
 mod stream;
 
 use std::sync::Arc;

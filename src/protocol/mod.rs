@@ -25,6 +25,7 @@ mod registry;
 pub mod requirements;
 mod shape;
 mod stored;
+mod vllm;
 mod wrap;
 
 pub use self::{

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{ComputedReply, Protocol, anthropic, bedrock, cohere, gemini, generic, llama, ollama, openai, wrap};
+use super::{ComputedReply, Protocol, anthropic, bedrock, cohere, gemini, generic, llama, ollama, openai, vllm, wrap};
 
 /// Constructor of a computed protocol. `envelope` is the `head` of an endpoint's fixture.
 ///
@@ -30,6 +30,7 @@ pub fn computed() -> &'static [(&'static str, MakeComputedReply)] {
         ("llama-tokenize", llama::make_tokenize),
         ("tokenize", generic::tokenize::make),
         ("detokenize", generic::tokenize::make_back),
+        ("vllm-render", vllm::render::make),
     ]
 }
 
@@ -68,6 +69,10 @@ pub fn all() -> &'static [(&'static str, Make)] {
         ("openai-runs", openai::assistants::make),
         ("openai-transcriptions", openai::transcriptions::make),
         ("openai-realtime", openai::realtime::make),
+        ("vllm-chat", vllm::chat::make),
+        ("vllm-completions", vllm::completions::make),
+        ("vllm-messages", vllm::messages::make),
+        ("vllm-responses", vllm::responses::make),
         ("openai-responses-compact", openai::responses::make_compact),
     ]
 }

@@ -3,6 +3,7 @@
 mod error_texts;
 mod kinds;
 mod name_index;
+mod pydantic;
 #[cfg(test)]
 mod tests;
 
@@ -21,8 +22,8 @@ use self::{
 
 use crate::core::{
     error::ApiError,
-    json::{self, Kind},
-    request::Headers,
+    json::{self, Kind, Malformed},
+    request::{Headers, Request},
 };
 
 /// The requirements as a fixture writes them: `{"required": ["model"], "properties": {"model": {"type": "string"}}}`.
@@ -35,10 +36,27 @@ pub struct Require {
     /// The required members, in the order in which missing ones are reported.
     #[serde(default)]
     required: Vec<String>,
+    /// Members of which at least one is required.
+    #[serde(default, rename = "anyRequired")]
+    any_required: Vec<String>,
     #[serde(default)]
     properties: Properties,
     /// Prefix of a content type that is exempt from all requirements.
     unless: Option<String>,
+    /// The violations that are reported, and their texts.
+    #[serde(default)]
+    report: Report,
+}
+
+/// The violations that an error reports.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Report {
+    /// The first, as its own kind of error.
+    #[default]
+    First,
+    /// All, in the words of Pydantic. The content type is checked, too.
+    Pydantic,
 }
 
 /// Properties in the order of the fixture, in which errors are reported.
@@ -104,6 +122,9 @@ struct Property {
     required_by_type: BTreeMap<String, Vec<String>>,
     #[serde(default)]
     properties: Properties,
+    /// Alternatives, of which the value must fit one. The other requirements do not apply then.
+    #[serde(default)]
+    any_of: Vec<Property>,
 }
 
 fn pattern<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Regex>, D::Error> {
@@ -114,7 +135,7 @@ fn pattern<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<R
 impl Require {
     /// Returns the names in `required` without an entry in `properties`. Their values would not be checked.
     pub fn undefined(&self) -> impl Iterator<Item = &str> {
-        let names = self.required.iter().map(String::as_str);
+        let names = self.required.iter().chain(&self.any_required).map(String::as_str);
         names.filter(|name| !self.properties.list.iter().any(|(known, _)| known == name))
     }
 
@@ -124,12 +145,35 @@ impl Require {
         self.unless.as_ref().is_some_and(waived)
     }
 
+    /// Checks the body of a request; `body` are its members.
+    ///
+    /// # Errors
+    /// The first violation, or all of them as one error.
+    pub fn check_request(
+        &self,
+        request: &Request<'_>,
+        body: Result<json::Object<'_>, Malformed>,
+    ) -> Result<(), ApiError> {
+        match self.report {
+            Report::First => self.check(body.map_err(|_| ApiError::NotJson {})?),
+            Report::Pydantic => pydantic::check(self, request, body),
+        }
+    }
+
     /// Checks a body: first the required members, then all members in the order of the fixture.
     ///
     /// # Errors
     /// The first violation.
     pub fn check(&self, body: json::Object<'_>) -> Result<(), ApiError> {
+        if let Some(first) = self.any_required.first().filter(|_| self.lacks_any(body)) {
+            return Err(ApiError::MissingParameter { param: first.clone() });
+        }
         check_members(&self.required, &self.properties, body, &ParamPath::Root)
+    }
+
+    /// Returns true if a body has none of the members of which one is required.
+    fn lacks_any(&self, body: json::Object<'_>) -> bool {
+        !self.any_required.is_empty() && self.any_required.iter().all(|name| body.get(name).is_none())
     }
 }
 
@@ -184,6 +228,10 @@ fn all_valid(required: &[String], properties: &Properties, members: json::Object
 impl Property {
     fn check(&self, value: json::Value<'_>, path: &ParamPath<'_>) -> Result<(), ApiError> {
         let kind = value.kind();
+        if let [first, others @ ..] = self.any_of.as_slice() {
+            let fits = |property: &Property| property.check(value, path).is_ok();
+            return if others.iter().any(fits) { Ok(()) } else { first.check(value, path) };
+        }
         if !self.kinds.accept(kind) {
             let (expected, wanted) = (self.expected(), self.wanted());
             return Err(ApiError::InvalidType { param: path.render(), expected, wanted, got: kind.noun() });

@@ -104,7 +104,7 @@ fn respond_to_panic(request: &HttpRequest, worker: &Worker, panic: Panic) -> Htt
         panic,
     );
     let mut http_response = response::deliver_now(response);
-    cors::allow(request, http_response.headers_mut());
+    cors::allow(request, &worker.engine(), http_response.headers_mut());
     http_response
 }
 
@@ -130,7 +130,7 @@ async fn respond(request: &HttpRequest, payload: Payload, worker: &Worker) -> Ht
     let Ok(Received { body, files, share }) = received else {
         return empty(StatusCode::BAD_REQUEST);
     };
-    if request.path() == metrics::PATH && !engine.fixtures().has_route_at(metrics::PATH) {
+    if metrics::is_page(request.path(), engine.fixtures()) {
         return Box::pin(access_log::logged(request, &engine, async { metrics::respond(request, edge) })).await;
     }
     let (response, receipt) = engine
@@ -148,7 +148,7 @@ async fn respond(request: &HttpRequest, payload: Payload, worker: &Worker) -> Ht
     // The body is dropped by now: its memory does not wait for the response.
     drop((files, share));
     let mut http_response = response::deliver(response, receipt, request, &edge.lateness).await;
-    cors::allow(request, http_response.headers_mut());
+    cors::allow(request, &engine, http_response.headers_mut());
     http_response
 }
 
@@ -213,7 +213,7 @@ fn protocol(request: &HttpRequest) -> &'static str {
 
 /// Handles `OPTIONS` for existing paths and CORS preflights. The engine handles the rest.
 fn options(request: &HttpRequest, engine: &Engine) -> Option<HttpResponse<SentBody>> {
-    if let Some(preflight) = cors::preflight(request) {
+    if let Some(preflight) = cors::preflight(request, engine) {
         return Some(preflight);
     }
     let allow = engine.fixtures().allowed(request.path())?;

@@ -1,6 +1,7 @@
 //! `/metrics`: the server's metrics in the text format of Prometheus, or of OpenMetrics where a client accepts that.
 
 mod text;
+mod vllm;
 
 use actix_http::{
     HttpMessage, Request as HttpRequest, Response as HttpResponse, StatusCode,
@@ -14,6 +15,7 @@ use super::{
 };
 use crate::{
     engine::{ATTEMPT_BOUNDS, CallCounts, Outcome, Phase, TimeHistogram, Timing, Tokens, UNITS},
+    fixtures::Fixtures,
     traffic::capacity::Load,
 };
 
@@ -21,7 +23,9 @@ use crate::{
 const UNLIMITED: Load = Load { running: 0, waiting: 0, max: 0 };
 
 /// The path of the page.
-pub(super) const PATH: &str = "/metrics";
+const PATH: &str = "/metrics";
+/// The path of the page of vLLM's metrics alone.
+const VLLM_PATH: &str = "/vllm/metrics";
 
 /// The upper bounds of the buckets of times, in microseconds: close enough for a time of 10 ms and for one of a minute.
 const BOUNDS: [u64; 22] = [
@@ -52,7 +56,20 @@ const BOUNDS: [u64; 22] = [
 /// The upper bounds of the buckets of requests per connection.
 const REQUEST_BOUNDS: [u64; 8] = [1, 2, 4, 8, 16, 64, 256, 1024];
 
+/// Returns true if the page is requested, or that of vLLM's metrics alone. A provider at the root can have its own.
+pub(super) fn is_page(path: &str, fixtures: &Fixtures) -> bool {
+    path.ends_with(PATH) && (is_vllms(path, fixtures) || path == PATH && !fixtures.has_route_at(PATH))
+}
+
+fn is_vllms(path: &str, fixtures: &Fixtures) -> bool {
+    matches!(path, PATH | VLLM_PATH) && fixtures.http_style(path).vllm_metrics
+}
+
 pub(super) fn respond(request: &HttpRequest, edge: &Edge) -> HttpResponse<SentBody> {
+    let engine = edge.engine.get();
+    if is_vllms(request.path(), engine.fixtures()) {
+        return page(StatusCode::OK, vllm::CONTENT_TYPE, vllm::render(&engine));
+    }
     let (content_type, text) = text(request, edge);
     page(StatusCode::OK, content_type, text)
 }
@@ -76,7 +93,7 @@ fn format(headers: &HeaderMap) -> Format {
 fn put_all(edge: &Edge, text: &mut MetricsText) {
     let engine = edge.engine.get();
     let metrics = engine.metrics(None);
-    let Load { running, waiting, max } = engine.load().unwrap_or(UNLIMITED);
+    let Load { running, waiting, .. } = engine.load().unwrap_or(UNLIMITED);
 
     text.family("fake_openai_requests", "counter", "Requests, by the status that was sent.");
     for (labels, count) in &metrics.requests {
@@ -175,10 +192,8 @@ fn put_all(edge: &Edge, text: &mut MetricsText) {
     text.value("", &[], metrics.in_flight.saturating_sub(waiting as u64));
     text.family("vllm:num_requests_waiting", "gauge", "Requests that wait for a permit.");
     text.value("", &[], waiting as u64);
-    for name in ["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"] {
-        text.family(name, "gauge", "Share of the permits in use, from 0 to 1.");
-        text.number("", &[], running as f64 / max.max(1) as f64);
-    }
+    text.family("vllm:kv_cache_usage_perc", "gauge", "Share of the KV cache in use: there is none.");
+    text.number("", &[], 0.0);
     text.family("vllm:prompt_tokens", "counter", "Prompt tokens.");
     text.value("_total", &[], tokens.input);
     text.family("vllm:generation_tokens", "counter", "Delivered reply tokens.");

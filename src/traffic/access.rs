@@ -54,7 +54,7 @@ impl Access {
         if self.models.is_empty() || self.models.iter().any(|model| model == name) {
             Ok(())
         } else {
-            Err(ApiError::ModelNotFound { model: name.to_owned() })
+            Err(ApiError::ModelNotFound { model: name.to_owned(), aliases: self.models.join(", ") })
         }
     }
 }

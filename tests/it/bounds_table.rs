@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use crate::program::run;
 
 /// Maxima that do not bound what clients send: of settings, of the command line, of single computations.
-const OTHERS: [&str; 39] = [
+const OTHERS: [&str; 44] = [
     "body::MAX_PREALLOCATED",
     "check::MAX_WORKERS",
     "client::MAX_RESPONSE",
@@ -18,6 +18,7 @@ const OTHERS: [&str; 39] = [
     "histogram::MAX",
     "http1::MAX_LINE",
     "inputs::MAX_TOKENS",
+    "json_error::MAX_DEPTH",
     "key::MAX_RETRIES",
     "lateness::LONGEST",
     "latency::MAX_CONCURRENCY",
@@ -35,7 +36,11 @@ const OTHERS: [&str; 39] = [
     "parse::MAX_QUANTILES",
     "parse::MAX_REASONING",
     "print::LONGEST_LINE",
+    "pydantic::MAX_INPUT",
+    "pydantic::MAX_VIOLATIONS",
     "records::MAX_ENTRIES",
+    "rules::LONGEST_TOKEN",
+    "rules::MAX_LOGPROBS",
     "schema_rules::MAX_VIOLATIONS",
     "socket::MAX_FRAME_HEAD",
     "span::MAX_DIGITS",

@@ -65,3 +65,5 @@ mod time;
 mod tools;
 mod updates;
 mod verify;
+mod vllm;
+mod vllm_metrics;

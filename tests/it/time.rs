@@ -238,7 +238,7 @@ fn a_request_that_leaves_the_queue_is_not_served() {
         })
         .collect();
     eventually("five requests wait in the queue", || server.in_flight() == 6);
-    let load = ["num_requests_running 1", "num_requests_waiting 5", "kv_cache_usage_perc 1"];
+    let load = ["num_requests_running 1", "num_requests_waiting 5", "kv_cache_usage_perc 0"];
     eventually("the metrics report the running and waiting requests", || {
         let metrics = Connection::open(server.address()).get("/metrics");
         load.iter().all(|line| metrics.text().contains(&format!("\nvllm:{line}\n")))

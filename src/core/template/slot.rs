@@ -24,6 +24,9 @@ use crate::core::{
 };
 use crate::core::{context::RequestContext, error::ApiError};
 
+/// The header in which a client gives its request an id.
+static CLIENT_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// A placeholder for a value of the request, its outcome or the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Slot {
@@ -37,6 +40,8 @@ pub enum Slot {
     Body(Box<[Box<str>]>),
     /// `{{model.name}}`: the requested model, by its name in responses.
     ModelName,
+    /// `{{model.served}}`: the same; for a request without a model, the first model of the server.
+    ServedModel,
     /// `{{request.method}}`.
     Method,
     /// `{{request.path}}`.
@@ -51,6 +56,8 @@ pub enum Slot {
     RequestId,
     /// `{{id.alnum29}}`, `{{id.hex32}}`, `{{id.base58_22}}`: so many new random symbols.
     Id(Alphabet, usize),
+    /// `{{id.client_or_hex16}}`: the request's `x-request-id`, or else so many new random symbols.
+    ClientId(Alphabet, usize),
     /// `{{id.uuid}}`.
     Uuid,
     /// `{{now.unix}}`: whole seconds since 1970.
@@ -69,6 +76,8 @@ pub enum Slot {
     JsonAt,
     /// `{{request.json_problem}}`: the first mistake in a body that is no JSON object, in the words of nlohmann's parser.
     JsonProblem,
+    /// `{{server.fingerprint}}`: 8 hexadecimal digits that depend on the settings.
+    Fingerprint,
     /// `{{requests.…}}`, `{{tokens.…}}`, `{{refusal.…}}`: the state of a limit.
     LimitStatus(LimitFamily, LimitField),
     /// `{{example.curl_header}}` and others: a part of an example request that works with the settings.
@@ -128,7 +137,8 @@ impl Slot {
             }
             ("body", name) => Ok(Slot::Body(name.split('.').map(Into::into).collect())),
             ("model", "name") => Ok(Slot::ModelName),
-            ("model", _) => choose(&["name"]),
+            ("model", "served") => Ok(Slot::ServedModel),
+            ("model", _) => choose(&["name", "served"]),
             ("request", "method") => Ok(Slot::Method),
             ("request", "path") => Ok(Slot::FullPath),
             ("request", "processing_ms") => Ok(Slot::ProcessingMs),
@@ -140,7 +150,12 @@ impl Slot {
             ("resource", name) => Ok(Slot::Resource(name.split('.').map(Into::into).collect())),
             ("id", "uuid") => Ok(Slot::Uuid),
             ("id", name) => {
-                id(name).map_or_else(|| choose(&["alnum29 (any length up to 256)", "hex32", "base58_22", "uuid"]), Ok)
+                let client = || match id(name.strip_prefix("client_or_")?)? {
+                    Slot::Id(alphabet, length) => Some(Slot::ClientId(alphabet, length)),
+                    _ => None,
+                };
+                let known = ["alnum29 (any length up to 256)", "hex32", "base58_22", "client_or_hex16", "uuid"];
+                id(name).or_else(client).map_or_else(|| choose(&known), Ok)
             }
             ("now", "unix") => Ok(Slot::Unix),
             ("now", "rfc3339") => Ok(Slot::Rfc3339In(0)),
@@ -157,10 +172,11 @@ impl Slot {
             ("server", "version") => Ok(Slot::Version),
             ("server", "models") => Ok(Slot::Models),
             ("server", "model") => Ok(Slot::OnlyModel),
+            ("server", "fingerprint") => Ok(Slot::Fingerprint),
             ("server", name) => ServerNumber::named(name).map_or_else(
                 || {
                     let names = ServerNumber::NAMES.map(|(name, _)| name).join(", ");
-                    choose(&["version", "models", "model", &names])
+                    choose(&["version", "models", "model", "fingerprint", &names])
                 },
                 |number| Ok(Slot::ServerNumber(number)),
             ),
@@ -204,6 +220,10 @@ impl Slot {
         match self {
             // Written where they belong: no symbol of them needs an escape.
             Slot::Id(alphabet, length) => quoted(out, &|out| context.random.borrow_mut().put(*alphabet, *length, out)),
+            Slot::ClientId(alphabet, length) => match context.request.headers.get(&CLIENT_ID) {
+                Some(id) if !id.is_empty() => text(Some(id.into())).put(position, out),
+                _ => quoted(out, &|out| context.random.borrow_mut().put(*alphabet, *length, out)),
+            },
             Slot::Uuid => quoted(out, &|out| context.random.borrow_mut().put_uuid(out)),
             // Borrowed: an object can be as large as a request body.
             Slot::Resource(path) => resource(variables.object.unwrap_or(&Value::Null), path).put(position, out),
@@ -219,6 +239,7 @@ impl Slot {
             Slot::Header(name) => text(context.request.headers.get(name).map(Cow::Borrowed)),
             Slot::Body(path) => body(context, path).map_or(SlotValue::Null, json),
             Slot::ModelName => SlotValue::Text(context.model_name()),
+            Slot::ServedModel => SlotValue::Text(context.served_model()),
             Slot::Method => text(Some(context.request.method.as_str().into())),
             Slot::FullPath => text(Some(secret::in_path(context.request.path, &[]))),
             Slot::ProcessingMs => {
@@ -239,6 +260,7 @@ impl Slot {
             },
             Slot::JsonAt => SlotValue::Number(json::mistake_at(context.request.body.bytes()) as u64),
             Slot::JsonProblem => text(Some(json::nlohmann_problem(context.request.body.bytes()).into())),
+            Slot::Fingerprint => text(Some(format!("{:08x}", context.served.fingerprint).into())),
             Slot::Example(part) => text(Some(part.text(context))),
             Slot::LimitStatus(family, field) => {
                 limits::value(*family, *field, &context.decisions.limit_statuses, context.now)
@@ -247,9 +269,10 @@ impl Slot {
                 None => SlotValue::Null,
                 Some(Field::Number(number)) => SlotValue::Number(number),
                 Some(Field::Text(text)) => SlotValue::Text(text),
+                Some(Field::Null) => SlotValue::Null,
             },
-            // `put` renders the first three, and the protocol renders parts.
-            Slot::Id(..) | Slot::Uuid | Slot::Resource(_) | Slot::Part(_) => SlotValue::Null,
+            // `put` renders the first four, and the protocol renders parts.
+            Slot::Id(..) | Slot::ClientId(..) | Slot::Uuid | Slot::Resource(_) | Slot::Part(_) => SlotValue::Null,
         }
     }
 }
@@ -262,6 +285,7 @@ impl fmt::Display for Slot {
             Slot::Header(name) => write!(f, "header.{name}"),
             Slot::Body(path) => write!(f, "body.{}", path.join(".")),
             Slot::ModelName => f.write_str("model.name"),
+            Slot::ServedModel => f.write_str("model.served"),
             Slot::Method => f.write_str("request.method"),
             Slot::FullPath => f.write_str("request.path"),
             Slot::ProcessingMs => f.write_str("request.processing_ms"),
@@ -269,9 +293,8 @@ impl fmt::Display for Slot {
             Slot::Resource(path) if path.is_empty() => f.write_str("resource.self"),
             Slot::Resource(path) => write!(f, "resource.{}", path.join(".")),
             Slot::Models => f.write_str("server.models"),
-            Slot::Id(Alphabet::Alphanumeric, length) => write!(f, "id.alnum{length}"),
-            Slot::Id(Alphabet::Hex, length) => write!(f, "id.hex{length}"),
-            Slot::Id(Alphabet::Base58, length) => write!(f, "id.base58_{length}"),
+            Slot::Id(alphabet, length) => write!(f, "id.{}{length}", prefix(*alphabet)),
+            Slot::ClientId(alphabet, length) => write!(f, "id.client_or_{}{length}", prefix(*alphabet)),
             Slot::Uuid => f.write_str("id.uuid"),
             Slot::Unix => f.write_str("now.unix"),
             Slot::UnixIn(seconds) => write!(f, "now.in_{seconds}"),
@@ -282,6 +305,7 @@ impl fmt::Display for Slot {
             Slot::ServerNumber(number) => write!(f, "server.{}", number.name()),
             Slot::JsonAt => f.write_str("request.json_at"),
             Slot::JsonProblem => f.write_str("request.json_problem"),
+            Slot::Fingerprint => f.write_str("server.fingerprint"),
             Slot::Example(part) => write!(f, "example.{part}"),
             Slot::LimitStatus(family, field) => write!(f, "{family}.{field}"),
             Slot::Error(name) => write!(f, "error.{name}"),
@@ -298,18 +322,27 @@ fn models(context: &RequestContext<'_>) -> Value {
         json!({"id": id, "object": "model", "created": created, "owned_by": owner})
     };
     let known = |id: &String| context.model_catalog.iter().find(|facts| facts.model.as_str() == id);
-    if context.models.is_empty() {
+    if context.served.names.is_empty() {
         let listed = context.model_catalog.iter().filter(|facts| facts.created.is_some() && facts.model.is_name());
         listed.map(|facts| card(facts.model.as_str(), Some(facts))).collect()
     } else {
-        context.models.iter().map(|id| card(id, known(id))).collect()
+        context.served.names.iter().map(|id| card(id, known(id))).collect()
+    }
+}
+
+/// Returns the name of an alphabet in front of a length.
+fn prefix(alphabet: Alphabet) -> &'static str {
+    match alphabet {
+        Alphabet::Alphanumeric => "alnum",
+        Alphabet::Hex => "hex",
+        Alphabet::Base58 => "base58_",
     }
 }
 
 fn id(name: &str) -> Option<Slot> {
-    let alphabets = [("alnum", Alphabet::Alphanumeric), ("hex", Alphabet::Hex), ("base58_", Alphabet::Base58)];
+    let alphabets = [Alphabet::Alphanumeric, Alphabet::Hex, Alphabet::Base58];
     let (alphabet, length) =
-        alphabets.iter().find_map(|(prefix, alphabet)| Some((*alphabet, name.strip_prefix(prefix)?)))?;
+        alphabets.iter().find_map(|alphabet| Some((*alphabet, name.strip_prefix(prefix(*alphabet))?)))?;
     let length = length.parse().ok().filter(|length| (1..=256).contains(length))?;
     Some(Slot::Id(alphabet, length))
 }
@@ -371,7 +404,10 @@ mod tests {
             "id.alnum29",
             "id.hex32",
             "id.base58_22",
+            "id.client_or_hex16",
             "id.uuid",
+            "model.served",
+            "server.fingerprint",
             "now.unix",
             "now.rfc3339",
             "now.rfc3339_in_60",

@@ -1,8 +1,11 @@
 //! The records that all scopes share.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use super::ScopeState;
@@ -14,6 +17,7 @@ use crate::{
         journal::Journal,
         metrics::{LabelNames, Metrics},
         report::Conduct,
+        vllm_metrics::VllmMetrics,
     },
     resources::sequence_counters::SequenceCounters,
 };
@@ -27,6 +31,10 @@ pub(in crate::engine) struct Records {
     /// The conduct of the callers of scopes that were dropped.
     pub(in crate::engine) dropped_conduct: Conduct,
     pub(super) names: Arc<LabelNames>,
+    /// The time of the start, since 1970.
+    pub(in crate::engine) started: Duration,
+    /// The counters of vLLM's metrics.
+    pub(in crate::engine) vllm: VllmMetrics,
     /// The sequences of the default scope. Those of the others share their table.
     pub(super) sequences: SequenceCounters,
     /// The memory of the objects of all scopes besides the default one, in bytes.
@@ -55,10 +63,12 @@ impl Records {
         Records {
             journal,
             access_log,
+            started: clock.unix(),
             clock,
             attempts: Arc::default(),
             dropped_conduct: Conduct::new(true),
             names,
+            vllm: VllmMetrics::default(),
             sequences: SequenceCounters::default(),
             objects_memory: AtomicUsize::new(0),
             dropped,

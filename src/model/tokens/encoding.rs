@@ -49,6 +49,14 @@ impl Encoding {
         if CL100K_MODELS.into_iter().any(is) { Encoding::Cl100k } else { Encoding::O200k }
     }
 
+    /// Number of tokens of the vocabulary, special ones included.
+    pub fn size(self) -> u32 {
+        match self {
+            Encoding::O200k => 200_019,
+            Encoding::Cl100k => 100_277,
+        }
+    }
+
     /// Unpacks the vocabulary, which the first call would do otherwise. It takes 0.1 s, once per process.
     pub fn prepare(self) {
         self.coder();

@@ -27,7 +27,7 @@ const IGNORED: [&[u8]; 14] = [
 ];
 
 /// Returns the ready-made replies that a request can be answered with.
-pub(super) fn ready_made(body: json::Object<'_>) -> ReadyMade {
+pub(in crate::protocol) fn ready_made(body: json::Object<'_>) -> ReadyMade {
     ReadyMade::of(body, |key, value| match key {
         b"max_tokens" => ReadyMade::up_to(value),
         b"thinking" => ReadyMade::all_if(kind(value).as_deref() == Some("disabled")),

@@ -2,7 +2,9 @@
 //!
 //! - `text`: the member of a request with the text, by default `prompt`; a request may have `messages` instead;
 //! - `whole`: the response. For `tokenize` it may contain `{{part.tokens}}`, `{{part.strings}}`, `{{part.count}}` and
-//!   `{{part.window}}`, the size of the model's context. For `detokenize` it may contain `{{part.text}}`.
+//!   `{{part.window}}`, the size of the model's context. `{{part.requested_strings}}` are the strings as byte-level
+//!   vocabularies write them, if the request has `return_token_strs`. For `detokenize` it may contain `{{part.text}}`;
+//! - `template`: true if messages are counted as vLLM's chat template renders them.
 //!
 //! All models have the vocabularies of OpenAI's encodings.
 
@@ -15,6 +17,7 @@ use crate::protocol::{
     ComputedReply, Parsed, Reader, TokenCounter,
     openai::chat::read::turns,
     shape::{Placeholders, Shape, put_number},
+    vllm,
 };
 use crate::{
     core::{
@@ -22,14 +25,12 @@ use crate::{
         error::ApiError,
         json,
         limit_status::Cost,
+        model_catalog::UNKNOWN_WINDOW,
         prompt::{Prompt, Role, Turn},
         response::{Body, Response},
     },
     model::tokens::Encoding,
 };
-
-/// Context window of unknown models, in tokens.
-const WINDOW: u64 = 131_072;
 
 /// The envelope in a fixture.
 #[derive(Deserialize)]
@@ -37,6 +38,8 @@ const WINDOW: u64 = 131_072;
 struct TokenizeEnvelope {
     #[serde(default = "default_text")]
     text: String,
+    #[serde(default)]
+    template: bool,
     whole: Value,
 }
 
@@ -48,6 +51,7 @@ fn default_text() -> String {
 enum Placeholder {
     Tokens,
     Strings,
+    RequestedStrings,
     Count,
     Window,
 }
@@ -55,6 +59,7 @@ enum Placeholder {
 const PLACEHOLDERS: Placeholders<Placeholder> = &[
     ("tokens", Placeholder::Tokens),
     ("strings", Placeholder::Strings),
+    ("requested_strings", Placeholder::RequestedStrings),
     ("count", Placeholder::Count),
     ("window", Placeholder::Window),
 ];
@@ -65,7 +70,8 @@ const TEXT: Placeholders<()> = &[("text", ())];
 /// Creates the protocol; see [`crate::protocol::MakeComputedReply`].
 pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn ComputedReply>, String> {
     let envelope = TokenizeEnvelope::deserialize(Value::Object(envelope.clone())).map_err(|error| error.to_string())?;
-    Ok(Box::new(Tokenize { text: envelope.text, whole: Shape::compile(&envelope.whole, PLACEHOLDERS)? }))
+    let TokenizeEnvelope { text, template, whole } = envelope;
+    Ok(Box::new(Tokenize { text, template, whole: Shape::compile(&whole, PLACEHOLDERS)? }))
 }
 
 /// Creates the `detokenize` protocol; see [`crate::protocol::MakeComputedReply`].
@@ -76,6 +82,7 @@ pub(in crate::protocol) fn make_back(envelope: &Map<String, Value>) -> Result<Bo
 
 struct Tokenize {
     text: String,
+    template: bool,
     whole: Shape<Placeholder>,
 }
 
@@ -102,6 +109,9 @@ impl Tokenize {
             return text.into_owned();
         }
         let turns = turns(body.get("messages"));
+        if self.template {
+            return vllm::prompt_text(&Prompt { turns, ..Prompt::default() });
+        }
         turns.into_iter().map(|turn| turn.text).collect::<Vec<_>>().join("\n")
     }
 }
@@ -140,9 +150,16 @@ impl ComputedReply for Tokenize {
                 let strings: Value = tokens.iter().map(|token| encoding.text(&[*token])).collect();
                 out.extend_from_slice(strings.to_string().as_bytes());
             }
+            Placeholder::RequestedStrings => {
+                let is_requested = body.get("return_token_strs").and_then(json::Value::as_bool) == Some(true);
+                let written = |token: &u32| encoding.text(&[*token]).replace(' ', "Ġ").replace('\n', "Ċ");
+                let strings = is_requested.then(|| tokens.iter().map(written).collect::<Value>());
+                out.extend_from_slice(strings.unwrap_or_default().to_string().as_bytes());
+            }
             Placeholder::Count => put_number(tokens.len() as u64, out),
             Placeholder::Window => {
-                put_number(context.model_facts().and_then(|facts| facts.context_window).unwrap_or(WINDOW), out);
+                let of_model = || context.model_facts()?.context_window;
+                put_number(context.context_window().or_else(of_model).unwrap_or(UNKNOWN_WINDOW), out);
             }
         });
         Ok(response(out, tokens.len()))

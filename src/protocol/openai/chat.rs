@@ -7,7 +7,7 @@
 
 mod check;
 mod events;
-mod full;
+pub(in crate::protocol) mod full;
 mod host;
 pub(in crate::protocol) mod read;
 mod stream;

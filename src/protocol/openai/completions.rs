@@ -2,7 +2,7 @@
 //!
 //! Shapes and key order are those of recorded responses. The key order of full responses and of chunks differs.
 
-mod read;
+pub(in crate::protocol) mod read;
 mod render;
 
 use std::sync::Arc;

@@ -57,7 +57,7 @@ pub(super) enum JsonType {
 }
 
 impl JsonType {
-    fn accepts(self, kind: Kind) -> bool {
+    pub(super) fn accepts(self, kind: Kind) -> bool {
         match self {
             JsonType::String => kind == Kind::String,
             JsonType::Integer => kind == Kind::Integer,

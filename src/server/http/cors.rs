@@ -11,6 +11,7 @@ use actix_http::{
 };
 
 use super::{SentBody, empty};
+use crate::engine::Engine;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS");
 const ANY: HeaderValue = HeaderValue::from_static("*");
@@ -19,14 +20,15 @@ const TRUE: HeaderValue = HeaderValue::from_static("true");
 const ONE_DAY: HeaderValue = HeaderValue::from_static("86400");
 
 /// Returns the response to a preflight request.
-pub(super) fn preflight(request: &HttpRequest) -> Option<HttpResponse<SentBody>> {
+pub(super) fn preflight(request: &HttpRequest, engine: &Engine) -> Option<HttpResponse<SentBody>> {
     let requested = request.headers();
-    if !requested.contains_key(ORIGIN) || !requested.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+    let is_preflight = requested.contains_key(ORIGIN) && requested.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    if !is_preflight || !engine.fixtures().has_cors(request.path()) {
         return None;
     }
     let mut http_response = empty(StatusCode::OK);
     let headers = http_response.headers_mut();
-    allow(request, headers);
+    allow(request, engine, headers);
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
     // With credentials `*` is taken literally, so the requested list is returned.
     let requested_headers = requested.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
@@ -35,9 +37,12 @@ pub(super) fn preflight(request: &HttpRequest) -> Option<HttpResponse<SentBody>>
     Some(http_response)
 }
 
-/// Allows the requesting page to read the response and all its headers.
-pub(super) fn allow(request: &HttpRequest, headers: &mut HeaderMap) {
+/// Allows the requesting page to read the response and all its headers, unless the path's provider is closed to pages.
+pub(super) fn allow(request: &HttpRequest, engine: &Engine, headers: &mut HeaderMap) {
     let Some(origin) = request.headers().get(ORIGIN) else { return };
+    if !engine.fixtures().has_cors(request.path()) {
+        return;
+    }
     // A page cannot read the transfer encoding.
     let mut exposed: Vec<_> =
         headers.keys().filter(|name| *name != TRANSFER_ENCODING).map(HeaderName::as_str).collect();

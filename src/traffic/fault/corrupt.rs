@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::FaultKind;
-use crate::core::response::{ErrorForm, EventKind, StreamEvent, StreamFormat};
+use crate::core::response::{ErrorForm, EventKind, InBandError, StreamEvent, StreamFormat};
 
 /// The events of a stream with the faults that concern single events applied.
 pub(super) struct CorruptedStream {
@@ -16,7 +16,7 @@ pub(super) struct CorruptedStream {
     /// Numbers, from 1, of the events that are sent twice.
     duplicated: Vec<u64>,
     /// Number of events before the error, its form and its body.
-    error: Option<(u64, ErrorForm, Vec<u8>)>,
+    error: Option<(u64, ErrorForm, InBandError)>,
     /// True if the data of server-sent events has no blank before it.
     has_no_blank: bool,
     /// The second copy of the last event.
@@ -43,12 +43,12 @@ impl CorruptedStream {
         )
     }
 
-    /// Creates a stream with these faults, each with its position; `error` is the body of the error.
+    /// Creates a stream with these faults, each with its position; `error` is the error that ends it.
     pub(super) fn new<'a>(
         events: Box<dyn Iterator<Item = StreamEvent> + Send>,
         format: StreamFormat,
         faults: impl Iterator<Item = (&'a FaultKind, Option<u64>)>,
-        error: Option<Vec<u8>>,
+        error: Option<InBandError>,
     ) -> Self {
         let mut stream = CorruptedStream {
             events,
@@ -71,7 +71,7 @@ impl CorruptedStream {
                 FaultKind::Malformed => stream.truncated_after.push(at.unwrap_or(1)),
                 FaultKind::Dup => stream.duplicated.push(at.unwrap_or(1)),
                 FaultKind::Error(form, _) => {
-                    stream.error = error.clone().map(|body| (at.unwrap_or(1), *form, body));
+                    stream.error = error.clone().map(|error| (at.unwrap_or(1), *form, error));
                 }
                 FaultKind::NoBlank => stream.has_no_blank = true,
                 _ => {}
@@ -108,9 +108,9 @@ impl Iterator for CorruptedStream {
         if let Some(event) = self.duplicate.take() {
             return Some(event);
         }
-        if let Some((_, form, body)) = self.error.take_if(|(at, ..)| *at <= self.sent) {
+        if let Some((_, form, error)) = self.error.take_if(|(at, ..)| *at <= self.sent) {
             self.ended = true;
-            let bytes = self.format.error(&body, form, self.sent);
+            let bytes = self.format.error(&error, form, self.sent);
             return Some(StreamEvent { bytes: self.without_blank(bytes), kind: EventKind::End, tokens: 0 });
         }
         let mut event = loop {

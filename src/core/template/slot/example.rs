@@ -34,7 +34,7 @@ impl Example {
 
     /// Returns the text for a server with these settings.
     pub(super) fn text<'a>(self, context: &RequestContext<'a>) -> Cow<'a, str> {
-        let model = context.models.first().map(String::as_str);
+        let model = context.served.names.first().map(String::as_str);
         let choose = |open, keyed| Cow::Borrowed(if context.needs_key { keyed } else { open });
         match self {
             Example::Model => match model {

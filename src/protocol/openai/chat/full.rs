@@ -176,7 +176,7 @@ pub(super) fn annotations(text: &Text) -> Vec<Value> {
 
 /// Draws the log probability of a token, with `top` alternatives, of which the first is the token itself. The same
 /// piece of a message with the same seed always has the same one.
-pub(super) fn logprob(piece: Piece<'_>, top: u64, seed: u64) -> Value {
+pub(in crate::protocol) fn logprob(piece: Piece<'_>, top: u64, seed: u64) -> Value {
     let (mut random, piece) = (Random::seeded(seed ^ piece.index as u64), piece.text);
     // Six decimals, in the range of a confident model.
     let mut rounded = |scale: f64| -(random.unit() * scale * 1e6).round() / 1e6;

@@ -126,8 +126,8 @@ pub(in crate::protocol) fn prompt(body: json::Object<'_>, model: String) -> Prom
             predicted.map(content).unwrap_or_default().0
         }),
         web_search: value("web_search_options").is_some(),
-        show_reasoning: false,
         audio: list(modalities).iter().any(|modality| modality == "audio"),
+        ..Prompt::default()
     }
 }
 

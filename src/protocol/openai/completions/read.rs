@@ -38,7 +38,7 @@ const IGNORED: [&[u8]; 14] = [
 ];
 
 /// Reads the options of the response.
-pub(super) fn options(body: json::Object<'_>) -> ResponseOptions<'_> {
+pub(in crate::protocol) fn options(body: json::Object<'_>) -> ResponseOptions<'_> {
     let is_true = |name| body.get(name).and_then(json::Value::as_bool) == Some(true);
     let number = |name: &str| body.get(name).and_then(json::Value::as_u64);
     let stream_options = body.get("stream_options").and_then(json::Value::members).unwrap_or_default();
@@ -56,7 +56,7 @@ pub(super) fn options(body: json::Object<'_>) -> ResponseOptions<'_> {
 }
 
 /// Returns the ready-made replies that a request can be answered with.
-pub(super) fn ready_made(body: json::Object<'_>) -> ReadyMade {
+pub(in crate::protocol) fn ready_made(body: json::Object<'_>) -> ReadyMade {
     let allowed = ReadyMade::of(body, |key, value| match key {
         b"logprobs" => ReadyMade::None,
         b"max_tokens" => ReadyMade::up_to(value),
@@ -80,12 +80,12 @@ fn inputs(body: json::Object<'_>) -> Option<Vec<Input<'_>>> {
 }
 
 /// Returns the texts of the prompts.
-pub(super) fn texts(body: json::Object<'_>, model: &str) -> Vec<String> {
+pub(in crate::protocol) fn texts(body: json::Object<'_>, model: &str) -> Vec<String> {
     inputs(body).unwrap_or_default().iter().map(|input| input.text(model).into_owned()).collect()
 }
 
 /// See [`crate::protocol::Reader::prompt`].
-pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
+pub(in crate::protocol) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
     let best_of = options(body).best_of;
     let mut inputs = inputs(body).unwrap_or_default();
     inputs.truncate(MAX_CHOICES / best_of);
@@ -110,7 +110,7 @@ pub(super) fn prompt(body: json::Object<'_>, model: String) -> Prompt {
 }
 
 /// Returns the cost that limits reserve for a request: its prompts, and its maximum output.
-pub(super) fn cost(body: json::Object<'_>) -> Cost {
+pub(in crate::protocol) fn cost(body: json::Object<'_>) -> Cost {
     let (texts, input) = body.get("prompt").map_or((1, 0), estimate);
     let most = body.get("max_tokens").and_then(json::Value::as_u64).unwrap_or(DEFAULT_MAX_TOKENS);
     let choices = texts.saturating_mul(options(body).best_of as u64);
@@ -118,7 +118,7 @@ pub(super) fn cost(body: json::Object<'_>) -> Cost {
 }
 
 /// See [`crate::protocol::Reader::check`].
-pub(super) fn check(body: json::Object<'_>) -> Result<(), ApiError> {
+pub(in crate::protocol) fn check(body: json::Object<'_>) -> Result<(), ApiError> {
     let broken = |problem: String| Err(ApiError::BrokenRule { problem });
     let Some(inputs) = inputs(body) else {
         return broken(

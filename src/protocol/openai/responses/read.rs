@@ -46,7 +46,7 @@ const IGNORED: [&[u8]; 23] = [
 const WEB_SEARCH: &str = "web_search";
 
 /// Returns the ready-made replies that a request can be answered with.
-pub(super) fn ready_made(body: json::Object<'_>) -> ReadyMade {
+pub(in crate::protocol) fn ready_made(body: json::Object<'_>) -> ReadyMade {
     ReadyMade::of(body, |key, value| match key {
         _ if value.text() == b"false" => ReadyMade::All,
         b"max_output_tokens" => ReadyMade::up_to(value),

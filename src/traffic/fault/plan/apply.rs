@@ -22,7 +22,7 @@ use super::{
     Plan, PlannedFault,
 };
 use crate::core::response::{
-    Body, EventStream, Extent, HeadTiming, Response, Step, Steps, StreamFormat, TimedBody, TimedStep,
+    Body, EventStream, Extent, HeadTiming, InBandError, Response, Step, Steps, StreamFormat, TimedBody, TimedStep,
 };
 
 /// The wait in milliseconds, which OpenAI's SDKs read before `Retry-After`.
@@ -37,7 +37,7 @@ const PAGE: &str = "<!DOCTYPE html>\n<html>\n<head><title>Sign in</title></head>
 impl Plan {
     /// Applies the faults of the content: the headers, the bytes of a full body, the events of a stream. `error` is the
     /// body of the error that ends a stream, and `now` the time since 1970.
-    pub fn corrupt(&self, mut response: Response, error: Option<Vec<u8>>, now: Duration) -> Response {
+    pub fn corrupt(&self, mut response: Response, error: Option<InBandError>, now: Duration) -> Response {
         if self.is_empty() {
             return response;
         }
@@ -123,7 +123,7 @@ impl Plan {
         if self.has(&FaultKind::Gzip) { timeline::gzip(&bytes) } else { bytes }
     }
 
-    fn corrupt_stream(&self, stream: EventStream, error: Option<Vec<u8>>) -> EventStream {
+    fn corrupt_stream(&self, stream: EventStream, error: Option<InBandError>) -> EventStream {
         let EventStream { events, format } = match self.has(&FaultKind::AsyncFilter) {
             true if AsyncFilter::handles(stream.format) => {
                 EventStream::new(AsyncFilter::new(stream.events), stream.format)
