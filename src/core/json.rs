@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 use self::reader::Reader;
 pub use self::{
     key_filter::{KeyFilter, slot},
-    nlohmann::nlohmann_problem,
+    nlohmann::{mistake_at, nlohmann_problem},
     size::{max_tree_size, tree_size},
     tree::{depth, member_memory, memory},
     value::{Kind, Value},

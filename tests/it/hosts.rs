@@ -46,7 +46,67 @@ fn triton_generates_and_infers() {
         assert_eq!(answer["outputs"][0]["data"], json!([text]));
     }
     let broken = connection.post("/v2/models/m/generate_stream?fake=error@2:overloaded", &ask);
-    assert!(broken.text().ends_with("data: {\"error\":\"Exceeds maximum queue size\"}\n\n"), "{}", broken.text());
+    assert!(
+        broken.text().ends_with("data: {\"error\":\"[request id: <id_unknown>] Exceeds maximum queue size\"}\n\n"),
+        "{}",
+        broken.text()
+    );
+}
+
+/// Observed with Triton 2.51.0: the route, the body, and the status, the type and the body of the response.
+#[test]
+fn triton_responds_as_the_observed_server() {
+    let inputs = "[request id: <id_unknown>] expected number of inputs between 1 and 2 but got 0 inputs for model 'gen'. Got input(s) [], but missing required input(s) ['text_input']. Please provide all required input(s).";
+    let inputs = format!(r#"{{"error":"{inputs}"}}"#);
+    let unknown = r#"{"error":"Request for unknown model: 'none' is not found"}"#;
+    let not_json = r#"{"error":"failed to parse the request JSON buffer: Invalid value. at 1"}"#;
+    let no_inputs = r#"{"error":"Unable to parse 'inputs': attempt to access non-existing object member 'inputs'"}"#;
+    let tensor = r#"{"inputs":[{"name":"text_input","datatype":"BYTES","shape":[1],"data":["hi"]}]}"#;
+    let (json, plain) = ("application/json", "text/plain");
+    let access = fake_openai::Access { keys: Vec::new(), models: vec!["gen".to_owned()] };
+    let server = serve(Config { access, ..Config::for_test() });
+    let mut connection = Connection::open(server.address());
+    for (route, body, status, kind, expected) in [
+        (
+            "GET /v2",
+            "",
+            200,
+            json,
+            r#"{"name":"triton","version":"2.51.0","extensions":["classification","sequence","model_repository","model_repository(unload_dependents)","schedule_policy","model_configuration","system_shared_memory","cuda_shared_memory","binary_tensor_data","parameters","statistics","trace","logging"]}"#,
+        ),
+        ("GET /v2/health/ready", "", 200, plain, ""),
+        ("GET /v2/health/live", "", 200, plain, ""),
+        ("GET /v2/models/gen/ready", "", 200, plain, ""),
+        ("GET /v2/models/none/ready", "", 400, plain, r#"{"error":"Model version not ready"}"#),
+        ("GET /v2/models/none", "", 404, json, unknown),
+        ("GET /v2/models/none/config", "", 404, json, unknown),
+        ("GET /v2/models/none/stats", "", 400, json, r#"{"error":"requested model 'none' is not available"}"#),
+        ("GET /v2/models/gen/nope", "", 404, plain, r#"{"error":"Not Found"}"#),
+        ("GET /v2/models/gen/infer", "", 405, plain, r#"{"error":"Method Not Allowed"}"#),
+        ("POST /v2/models/gen/infer", "nonsense", 500, json, not_json),
+        ("POST /v2/models/gen/infer", "{}", 500, json, no_inputs),
+        ("POST /v2/models/gen/infer", r#"{"inputs":[]}"#, 400, json, &inputs),
+        ("POST /v2/models/none/infer", tensor, 404, plain, unknown),
+        ("POST /v2/models/gen/generate", "nonsense", 500, json, not_json),
+        ("POST /v2/models/gen/generate", "{}", 400, json, &inputs),
+        ("POST /v2/models/none/generate", r#"{"text_input":"hi"}"#, 404, json, unknown),
+        ("POST /v2/models/gen/generate_stream", "nonsense", 500, json, not_json),
+    ] {
+        let (method, path) = route.split_once(' ').unwrap();
+        let response = connection.request(method, path, "", body).unwrap();
+        let sent = (response.status, response.header("content-type"), response.text());
+        assert_eq!(sent, (status, kind, expected), "{route} {body}");
+    }
+    let ask = r#"{"id":"abc","text_input":"hi","max_tokens":2,"stream":true}"#;
+    let whole = connection.post("/v2/models/gen/generate", ask);
+    assert!(whole.text().starts_with(r#"{"id":"abc","model_name":"gen","model_version":"1","#), "{}", whole.text());
+    assert_eq!(whole.json()["text_output"], "\n\nHello", "the body asks for no stream, and limits the text");
+    let streamed = connection.post("/v2/models/gen/generate_stream", ask);
+    assert_eq!(streamed.header("content-type"), "text/event-stream; charset=utf-8");
+    assert!(streamed.text().starts_with(r#"data: {"id":"abc","model_name":"gen","#), "{}", streamed.text());
+    let tensor = tensor.replace("{\"inputs\"", "{\"id\":\"abc\",\"inputs\"");
+    let inferred = connection.post("/v2/models/gen/infer", &tensor);
+    assert!(inferred.text().starts_with(r#"{"id":"abc","model_name":"gen","#), "{}", inferred.text());
 }
 
 #[test]

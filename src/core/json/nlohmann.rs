@@ -5,7 +5,7 @@ use super::MAX_DEPTH;
 
 /// Returns the description of the first mistake in a text that is no JSON object.
 pub fn nlohmann_problem(text: &[u8]) -> String {
-    let mut parser = Parser { text, at: 0, line: 1, column: 0, start: 0, depth: 0 };
+    let mut parser = Parser::new(text);
     match parser.document() {
         Ok(()) => "[json.exception.type_error.305] cannot use operator[] with a string argument with a value that is \
                    no object"
@@ -18,6 +18,12 @@ pub fn nlohmann_problem(text: &[u8]) -> String {
             )
         }
     }
+}
+
+/// Returns the place at which a parser finds the first mistake in a text, in bytes; 0 if there is none.
+pub fn mistake_at(text: &[u8]) -> usize {
+    let mut parser = Parser::new(text);
+    parser.document().err().map_or(0, |_| parser.at.saturating_sub(1))
 }
 
 struct Mistake {
@@ -47,7 +53,11 @@ struct Parser<'a> {
     depth: usize,
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        Parser { text, at: 0, line: 1, column: 0, start: 0, depth: 0 }
+    }
+
     fn read(&mut self) -> Option<u8> {
         self.column += 1;
         let byte = self.text.get(self.at).copied();
@@ -225,6 +235,7 @@ mod tests {
             assert!(described.starts_with("[json.exception.parse_error.101] parse error at line "), "{described}");
             assert!(described.ends_with(problem), "{text}: {described}");
         }
+        assert_eq!([&b"nonsense"[..], b"x", b"{\"a\":x}", b"{}"].map(mistake_at), [1, 0, 5, 0]);
         assert!(nlohmann_problem(b"[1]").starts_with("[json.exception.type_error.305]"));
         assert!(nlohmann_problem("[".repeat(1_000_000).as_bytes()).contains("parse error"));
     }

@@ -65,6 +65,8 @@ pub enum Slot {
     OnlyModel,
     /// `{{server.slots}}` and others: a number about the server.
     ServerNumber(ServerNumber),
+    /// `{{request.json_at}}`: the byte of the first mistake in a body that is no JSON object.
+    JsonAt,
     /// `{{request.json_problem}}`: the first mistake in a body that is no JSON object, in the words of nlohmann's parser.
     JsonProblem,
     /// `{{requests.…}}`, `{{tokens.…}}`, `{{refusal.…}}`: the state of a limit.
@@ -131,8 +133,9 @@ impl Slot {
             ("request", "path") => Ok(Slot::FullPath),
             ("request", "processing_ms") => Ok(Slot::ProcessingMs),
             ("request", "id") => Ok(Slot::RequestId),
+            ("request", "json_at") => Ok(Slot::JsonAt),
             ("request", "json_problem") => Ok(Slot::JsonProblem),
-            ("request", _) => choose(&["method", "path", "processing_ms", "id", "json_problem"]),
+            ("request", _) => choose(&["method", "path", "processing_ms", "id", "json_at", "json_problem"]),
             ("resource", "self") => Ok(Slot::Resource(Box::default())),
             ("resource", name) => Ok(Slot::Resource(name.split('.').map(Into::into).collect())),
             ("id", "uuid") => Ok(Slot::Uuid),
@@ -234,6 +237,7 @@ impl Slot {
                 whole if whole.fract() == 0.0 => SlotValue::Number(whole as u64),
                 number => SlotValue::Json(Cow::Owned(number.into())),
             },
+            Slot::JsonAt => SlotValue::Number(json::mistake_at(context.request.body.bytes()) as u64),
             Slot::JsonProblem => text(Some(json::nlohmann_problem(context.request.body.bytes()).into())),
             Slot::Example(part) => text(Some(part.text(context))),
             Slot::LimitStatus(family, field) => {
@@ -276,6 +280,7 @@ impl fmt::Display for Slot {
             Slot::Version => f.write_str("server.version"),
             Slot::OnlyModel => f.write_str("server.model"),
             Slot::ServerNumber(number) => write!(f, "server.{}", number.name()),
+            Slot::JsonAt => f.write_str("request.json_at"),
             Slot::JsonProblem => f.write_str("request.json_problem"),
             Slot::Example(part) => write!(f, "example.{part}"),
             Slot::LimitStatus(family, field) => write!(f, "{family}.{field}"),

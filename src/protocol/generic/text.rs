@@ -7,6 +7,8 @@
 //! - `calls`, for models with tools: `call`, the shape of one call, and `whole` and `last`, which replace those above
 //!   in a reply with calls. In a stream, all calls are in one `event` after the text. Without `calls`, the arguments
 //!   of a call are returned as text;
+//! - `echo`: a member of the request that comes first in the response, if the request has it;
+//! - `stream_by_path`: true if only the path asks for a stream;
 //! - `framing`: `lines` if the stream is not server-sent events; `content_type` of a stream, if not the usual one.
 //!
 //! Placeholders in the shapes: `{{part.text}}`, the full text or the piece; `{{part.all}}`, the full text;
@@ -14,6 +16,7 @@
 //! `{{part.so_far}}`, the number of tokens sent so far in a stream; `{{part.calls}}`, all calls. In `call`:
 //! `{{part.name}}` and `{{part.arguments}}`.
 
+mod envelope;
 mod stream;
 
 use std::sync::Arc;
@@ -23,90 +26,24 @@ use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use self::stream::TextEvents;
+use self::{
+    envelope::{EventFraming, InputPaths, Reasons, TextEnvelope},
+    stream::TextEvents,
+};
 use crate::core::{
     context::RequestContext,
     error::ApiError,
     json,
     prompt::{Prompt, Turn},
     reply::{Block, FinishReason, Reply, Text, ToolCall, Usage},
-    response::{self, Body, Response, StreamFormat},
+    request,
+    response::{self, Body, Response},
 };
 use crate::protocol::{
-    Parsed, Protocol, Reader, ReadyMade, Record, RenderContext, Rendered, StoredObjects, object_or_empty,
-    path::JsonPath,
+    Parsed, Protocol, Reader, ReadyMade, Record, RenderContext, Rendered, ResponseOptions, StoredObjects,
+    object_or_empty,
     shape::{self, Placeholders, put_items, put_number},
 };
-
-/// The envelope in a fixture.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TextEnvelope {
-    #[serde(rename = "asks")]
-    paths: InputPaths,
-    reasons: Reasons,
-    whole: Value,
-    first: Option<Value>,
-    piece: Option<Value>,
-    last: Option<Value>,
-    calls: Option<CallsFile>,
-    #[serde(default)]
-    framing: EventFraming,
-    content_type: Option<String>,
-}
-
-/// Paths of the request's inputs.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct InputPaths {
-    prompt: JsonPath,
-    max_tokens: Option<JsonPath>,
-    stop: Option<JsonPath>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CallsFile {
-    call: Value,
-    whole: Value,
-    event: Option<Value>,
-    last: Option<Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Reasons {
-    stop: Value,
-    length: Value,
-    content_filter: Option<Value>,
-}
-
-/// Framing of the events of a stream.
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum EventFraming {
-    /// Server-sent events.
-    #[default]
-    Events,
-    /// Lines of JSON.
-    Lines,
-}
-
-impl EventFraming {
-    fn content_type(self) -> &'static str {
-        match self {
-            EventFraming::Events => "text/event-stream",
-            EventFraming::Lines => "application/x-ndjson",
-        }
-    }
-
-    fn format(self) -> StreamFormat {
-        match self {
-            EventFraming::Events => StreamFormat::Data("\n"),
-            EventFraming::Lines => StreamFormat::Lines,
-        }
-    }
-}
 
 /// Placeholders of all shapes but `call`.
 #[derive(Clone, Copy)]
@@ -170,14 +107,16 @@ pub(in crate::protocol) fn make(envelope: &Map<String, Value>) -> Result<Box<dyn
     }
     let content_type = envelope.content_type.as_deref().unwrap_or(envelope.framing.content_type());
     let content_type = HeaderValue::from_str(content_type).map_err(|error| format!("`content_type`: {error}"))?;
-    let (paths, reasons, framing) = (envelope.paths, envelope.reasons, envelope.framing);
-    let shapes = Shapes { whole, first, piece, last, calls, framing, content_type };
-    Ok(Box::new(TextProtocol { paths, reasons, shapes: Arc::new(shapes) }))
+    let TextEnvelope { paths, reasons, framing, echo, stream_by_path, .. } = envelope;
+    let shapes = Shapes { whole, first, piece, last, calls, framing, content_type, echo };
+    Ok(Box::new(TextProtocol { paths, reasons, stream_by_path, shapes: Arc::new(shapes) }))
 }
 
 struct TextProtocol {
     paths: InputPaths,
     reasons: Reasons,
+    /// True if the body does not ask for a stream.
+    stream_by_path: bool,
     shapes: Arc<Shapes>,
 }
 
@@ -191,6 +130,8 @@ struct Shapes {
     framing: EventFraming,
     /// Content type of a stream.
     content_type: HeaderValue,
+    /// A member of the request that comes first in the response.
+    echo: Option<String>,
 }
 
 /// Shapes of replies with calls.
@@ -211,7 +152,7 @@ fn texts(value: json::Value<'_>) -> Vec<String> {
 
 impl TextProtocol {
     fn max_tokens(&self, body: json::Object<'_>) -> Option<u64> {
-        self.paths.max_tokens.as_ref()?.first(body)?.as_u64()
+        self.paths.max_tokens.as_slice().iter().find_map(|path| path.first(body)?.as_u64())
     }
 
     fn stop(&self, body: json::Object<'_>) -> Vec<String> {
@@ -258,7 +199,10 @@ impl Protocol for TextProtocol {
             true => self.max_tokens(body).map_or(ReadyMade::All, ReadyMade::UpTo),
             false => ReadyMade::None,
         };
-        Parsed::new(self, body, context, ready_made)
+        let parsed = Parsed::new(self, body, context, ready_made);
+        let by_path = || request::wants_stream(context.request.path, json::Object::default());
+        let stream = if self.stream_by_path { by_path() } else { parsed.options.stream };
+        Parsed { options: ResponseOptions { stream, ..parsed.options }, ..parsed }
     }
 
     fn render(&self, reply: &Reply, _: Option<RenderContext<'_, '_>>) -> Box<dyn Rendered> {
@@ -301,6 +245,8 @@ struct StreamPosition<'a> {
     so_far: u64,
     /// True if this shape contains the finish reason.
     is_last: bool,
+    /// The repeated member of the request with a comma, or nothing.
+    echo: &'a [u8],
 }
 
 impl Content {
@@ -308,7 +254,7 @@ impl Content {
     fn fill(
         &self,
         shape: &RenderedShape,
-        StreamPosition { text, calls, so_far, is_last }: StreamPosition<'_>,
+        StreamPosition { text, calls, so_far, is_last, echo }: StreamPosition<'_>,
     ) -> Vec<u8> {
         let Usage { prompt_tokens: input, completion_tokens: output, .. } = self.usage;
         let mut out = Vec::with_capacity(text.len() + calls.len() + 256);
@@ -322,6 +268,9 @@ impl Content {
             Placeholder::SoFar => put_number(so_far, out),
             Placeholder::Calls => out.extend_from_slice(calls),
         });
+        if out.starts_with(b"{") {
+            out.splice(1..1, echo.iter().copied());
+        }
         out
     }
 
@@ -351,6 +300,14 @@ impl RenderedText {
         self.shapes.calls.as_ref().filter(|_| !self.content.calls.is_empty())
     }
 
+    /// Returns the repeated member of the request, with a comma.
+    fn echo(&self, context: &RequestContext<'_>) -> Vec<u8> {
+        let found = self.shapes.echo.as_ref().and_then(|name| Some((name, context.members().ok()?.get(name)?)));
+        found.map_or_else(Vec::new, |(name, value)| {
+            [Value::from(name.as_str()).to_string().as_bytes(), b":", value.text(), b","].concat()
+        })
+    }
+
     fn full(&self, context: &RequestContext<'_>) -> Bytes {
         let content = &self.content;
         let (whole, calls) = match self.call_shapes() {
@@ -362,6 +319,7 @@ impl RenderedText {
             calls: &calls,
             so_far: content.usage.completion_tokens,
             is_last: true,
+            echo: &self.echo(context),
         };
         content.fill(&whole.render(context), end).into()
     }
@@ -387,6 +345,7 @@ impl Rendered for RenderedText {
             content,
             framing,
             calls,
+            echo: self.echo(&context),
             first,
             piece,
             call_event,

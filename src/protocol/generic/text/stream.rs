@@ -16,6 +16,8 @@ pub(super) struct TextEvents {
     pub(super) framing: EventFraming,
     /// All calls, as JSON.
     pub(super) calls: Vec<u8>,
+    /// The repeated member of the request.
+    pub(super) echo: Vec<u8>,
     pub(super) first: Option<RenderedShape>,
     pub(super) piece: RenderedShape,
     pub(super) call_event: Option<RenderedShape>,
@@ -27,7 +29,8 @@ pub(super) struct TextEvents {
 
 impl TextEvents {
     fn event(&self, shape: &RenderedShape, text: &str, so_far: u64, is_last: bool) -> Bytes {
-        let event = self.content.fill(shape, StreamPosition { text, calls: &self.calls, so_far, is_last });
+        let event =
+            self.content.fill(shape, StreamPosition { text, calls: &self.calls, so_far, is_last, echo: &self.echo });
         match self.framing {
             EventFraming::Events => [b"data: ", &*event, b"\n\n"].concat().into(),
             EventFraming::Lines => [&*event, b"\n"].concat().into(),
