@@ -56,7 +56,11 @@ fn banner(server: &Server) -> String {
     let metrics = if server.fixtures().has_route_at("/metrics") { "/__admin/metrics" } else { "/metrics" };
     row("pages", &format!("{url}{metrics} for Prometheus, {url}/__admin/ to watch it in a browser"));
     text.push('\n');
-    text.push_str(&examples(&url, config));
+    if server.fixtures().has_route_at("/v1/chat/completions") {
+        text.push_str(&examples(&url, config));
+    } else {
+        let _ = writeln!(text, "  routes    fake-openai routes --as {provider}");
+    }
     text
 }
 

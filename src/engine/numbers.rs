@@ -6,7 +6,7 @@ use crate::{
     model::ContextWindow,
 };
 
-/// Number of slots that are reported without a limit on concurrent responses: the default of llama.cpp's server.
+/// Number of slots that are reported without a limit on concurrent responses.
 const USUAL_SLOTS: usize = 4;
 /// Context window that is reported if none is configured.
 const USUAL_WINDOW: u64 = 4096;

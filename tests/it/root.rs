@@ -175,6 +175,21 @@ fn an_unknown_provider_is_refused_with_the_nearest() {
 }
 
 #[test]
+fn the_environment_the_file_and_the_list_of_routes_know_the_setting() {
+    let output = program::command(&["check"]).env("FAKE_OPENAI_AS", "vlm").output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let files = Directory::with(&[("fake.yaml", "as: groqq\n")]);
+    let output = program::run(&["check", "--config", &files.file("fake.yaml")]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("did you mean `groq`?"), "{output:?}");
+    let routes = |args: &[&str]| String::from_utf8(program::run(args).stdout).unwrap();
+    let listed = routes(&["routes", "--as", "llama-cpp"]);
+    let is_listed = |path: &str| listed.lines().any(|line| line.split_whitespace().nth(1) == Some(path));
+    assert!(is_listed("/props") && is_listed("/llama-cpp/props"), "{listed}");
+    let of_openai = "openai/moderations.json";
+    assert!(!listed.contains(of_openai) && routes(&["routes"]).contains(of_openai), "{listed}");
+}
+
+#[test]
 fn every_provider_with_a_prefix_can_own_the_root() {
     for provider in [
         "anthropic",
@@ -184,6 +199,7 @@ fn every_provider_with_a_prefix_can_own_the_root() {
         "gemini",
         "groq",
         "jina",
+        "llama-cpp",
         "mistral",
         "ollama",
         "openai",

@@ -1,16 +1,17 @@
 //! The slots of templates, and their values.
 
+mod display;
 mod example;
 mod limits;
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
 use http::HeaderName;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use self::example::Example;
 pub use self::limits::{LimitFamily, LimitField};
+use self::{display::prefix, example::Example};
 use super::{SlotPosition, SlotValue, Variables};
 use crate::core::{
     clock::{FIXED_EPOCH, Rfc3339},
@@ -277,43 +278,6 @@ impl Slot {
     }
 }
 
-impl fmt::Display for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Slot::Path(name) => write!(f, "path.{name}"),
-            Slot::Query(name) => write!(f, "query.{name}"),
-            Slot::Header(name) => write!(f, "header.{name}"),
-            Slot::Body(path) => write!(f, "body.{}", path.join(".")),
-            Slot::ModelName => f.write_str("model.name"),
-            Slot::ServedModel => f.write_str("model.served"),
-            Slot::Method => f.write_str("request.method"),
-            Slot::FullPath => f.write_str("request.path"),
-            Slot::ProcessingMs => f.write_str("request.processing_ms"),
-            Slot::RequestId => f.write_str("request.id"),
-            Slot::Resource(path) if path.is_empty() => f.write_str("resource.self"),
-            Slot::Resource(path) => write!(f, "resource.{}", path.join(".")),
-            Slot::Models => f.write_str("server.models"),
-            Slot::Id(alphabet, length) => write!(f, "id.{}{length}", prefix(*alphabet)),
-            Slot::ClientId(alphabet, length) => write!(f, "id.client_or_{}{length}", prefix(*alphabet)),
-            Slot::Uuid => f.write_str("id.uuid"),
-            Slot::Unix => f.write_str("now.unix"),
-            Slot::UnixIn(seconds) => write!(f, "now.in_{seconds}"),
-            Slot::Rfc3339In(0) => f.write_str("now.rfc3339"),
-            Slot::Rfc3339In(seconds) => write!(f, "now.rfc3339_in_{seconds}"),
-            Slot::Version => f.write_str("server.version"),
-            Slot::OnlyModel => f.write_str("server.model"),
-            Slot::ServerNumber(number) => write!(f, "server.{}", number.name()),
-            Slot::JsonAt => f.write_str("request.json_at"),
-            Slot::JsonProblem => f.write_str("request.json_problem"),
-            Slot::Fingerprint => f.write_str("server.fingerprint"),
-            Slot::Example(part) => write!(f, "example.{part}"),
-            Slot::LimitStatus(family, field) => write!(f, "{family}.{field}"),
-            Slot::Error(name) => write!(f, "error.{name}"),
-            Slot::Part(name) => write!(f, "part.{name}"),
-        }
-    }
-}
-
 /// Returns the configured models, or else all that the catalog lists by name.
 fn models(context: &RequestContext<'_>) -> Value {
     let card = |id: &str, facts: Option<&ModelFacts>| {
@@ -327,15 +291,6 @@ fn models(context: &RequestContext<'_>) -> Value {
         listed.map(|facts| card(facts.model.as_str(), Some(facts))).collect()
     } else {
         context.served.names.iter().map(|id| card(id, known(id))).collect()
-    }
-}
-
-/// Returns the name of an alphabet in front of a length.
-fn prefix(alphabet: Alphabet) -> &'static str {
-    match alphabet {
-        Alphabet::Alphanumeric => "alnum",
-        Alphabet::Hex => "hex",
-        Alphabet::Base58 => "base58_",
     }
 }
 

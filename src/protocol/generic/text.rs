@@ -1,6 +1,7 @@
 //! `text`: protocols that accept a text, return a text, and have little else. The envelope has:
 //!
-//! - `asks`: the paths in a request of the `prompt`, and optionally of `max_tokens` and `stop` (see [`JsonPath`]);
+//! - `asks`: the paths in a request of the `prompt`, and optionally of `max_tokens`, one or more, and `stop` (see
+//!   [`JsonPath`](crate::protocol::path::JsonPath));
 //! - `reasons`: the names of the finish reasons `stop` and `length`, and optionally `content_filter`;
 //! - `whole`: a full response; `piece`: a stream event with one piece of the text; optionally `first` and `last`: the
 //!   events before and after the text;

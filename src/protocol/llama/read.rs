@@ -39,7 +39,8 @@ pub(super) fn prompt(api: Api, body: json::Object<'_>, context: &RequestContext<
     };
     // The server has no limits of its own: one token comes at least.
     let max_tokens = max_tokens.map(|max| max.max(1));
-    Prompt { max_tokens, show_reasoning: true, ..prompt }
+    let ignores_end = body.get("ignore_eos").and_then(json::Value::as_bool) == Some(true);
+    Prompt { max_tokens, show_reasoning: true, clips_reply: true, ignores_end, ..prompt }
 }
 
 /// Returns the most tokens of a reply; `None` if the request does not limit it, or by a negative number.
