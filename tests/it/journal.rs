@@ -189,8 +189,10 @@ fn the_body_of_a_stream_is_shown_as_it_was_sent() {
             match shown.get("body_text") {
                 Some(text) => {
                     let (text, sent) = (text.as_str().unwrap(), String::from_utf8_lossy(&sent));
-                    // A body that is cut off can end within a character, and the frames of its chunks count too.
-                    assert!(sent.starts_with(text.trim_end_matches('\u{fffd}')), "{path}: {sent} is shown as {text}");
+                    // A body that is cut off can end within a character, or within a token whose log probability is
+                    // missing then, so that it is masked. The frames of its chunks count too.
+                    let start = text.trim_end_matches(['\u{fffd}', '*']);
+                    assert!(sent.starts_with(start), "{path}: {sent} is shown as {text}");
                     assert!(text.len() * 10 >= sent.len().min(most) * 9, "{path}: {} bytes of {text}", sent.len());
                 }
                 None => assert_eq!(shown["body"], serde_json::from_slice::<Value>(&sent).unwrap(), "{path}"),
