@@ -88,6 +88,27 @@ pub struct InBandError {
     pub body: Vec<u8>,
     /// True if `[DONE]` follows it, in streams of data alone.
     pub is_followed_by_done: bool,
+    /// The choices of a chunk that has the error in it. `None`: the error is an event of its own.
+    pub choices: Option<Value>,
+}
+
+impl InBandError {
+    /// Returns the error as a part of the chunk that it replaces. A chunk that is no JSON object is left out.
+    pub fn in_chunk(self, replaced: &Bytes) -> InBandError {
+        let data = replaced.strip_prefix(b"data: ").map(<[u8]>::trim_ascii_end);
+        let chunk = data.and_then(|data| serde_json::from_slice::<Value>(data).ok());
+        let error = serde_json::from_slice::<Value>(&self.body).ok();
+        let (Some(choices), Some(Value::Object(mut chunk)), Some(Value::Object(error))) = (&self.choices, chunk, error)
+        else {
+            return self;
+        };
+        for name in ["choices", "usage", "obfuscation"] {
+            chunk.shift_remove(name);
+        }
+        chunk.extend(error);
+        chunk.insert("choices".to_owned(), choices.clone());
+        InBandError { body: Value::Object(chunk).to_string().into_bytes(), ..self }
+    }
 }
 
 /// The kind of a stream's event.

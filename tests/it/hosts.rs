@@ -240,6 +240,31 @@ fn openrouters_choices_have_the_models_own_finish_reason_and_each_delta_the_role
 }
 
 #[test]
+fn openrouters_errors_have_numbers_and_are_chunks_within_streams() {
+    let (_server, mut connection) = served();
+    let path = "/openrouter/api/v1/chat/completions";
+    let body = r#"{"model":"openai/gpt-4o","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    for (fault, sent) in [("error@3", 3), ("error@1", 1), ("error@0", 0), ("error@3:overloaded", 3)] {
+        let events = data(&connection.post(path, &body.replace("gpt-4o", &format!("gpt-4o~{fault}"))));
+        assert_eq!(events.len(), sent + 1, "{fault}");
+        let error = &events[sent];
+        let names: Vec<_> = error.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names, ["id", "object", "created", "model", "provider", "error", "choices"], "{fault}");
+        assert!(error["error"]["message"].is_string() && error["error"]["code"].is_u64(), "{error}");
+        assert_eq!(error["choices"][0]["finish_reason"], "error");
+        assert!(sent == 0 || error["id"] == events[0]["id"], "{fault}");
+    }
+    for status in [503, 500, 429, 402] {
+        let failed = connection.post(path, &body.replace("gpt-4o", &format!("gpt-4o~{status}")));
+        let error = failed.json()["error"].clone();
+        assert_eq!((failed.status, &error["code"]), (status, &serde_json::json!(status)), "{error}");
+        assert_eq!(error.as_object().unwrap().len(), 2, "{error}");
+    }
+    let refused = connection.post(path, r#"{"model":"openai/gpt-4o"}"#).json();
+    assert_eq!(refused["error"]["code"], 400);
+}
+
+#[test]
 fn ids_of_calls_have_the_host_s_form() {
     let (_server, mut connection) = served();
     let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]);

@@ -110,6 +110,10 @@ impl Iterator for CorruptedStream {
         }
         if let Some((_, form, error)) = self.error.take_if(|(at, ..)| *at <= self.sent) {
             self.ended = true;
+            let error = match error.choices {
+                Some(_) => error.in_chunk(&self.events.next().map(|event| event.bytes).unwrap_or_default()),
+                None => error,
+            };
             let bytes = self.format.error(&error, form, self.sent);
             return Some(StreamEvent { bytes: self.without_blank(bytes), kind: EventKind::End, tokens: 0 });
         }
