@@ -84,10 +84,9 @@ fn signals() -> std::io::Result<impl Future<Output = ()>> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         let mut next = async || tokio::select! { _ = term.recv() => "SIGTERM", _ = int.recv() => "SIGINT" };
-        log::info!(
-            "{}: no new connections are accepted, running requests finish; send it again to stop at once",
-            next().await
-        );
+        // Not an argument of the log line: those are evaluated only if the level is logged.
+        let name = next().await;
+        log::info!("{name}: no new connections are accepted, running requests finish; send it again to stop at once");
         // On a thread of its own: the end of the server writes files, and a disk or a pipe can block the others.
         std::thread::spawn(move || {
             let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };

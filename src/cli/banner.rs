@@ -83,7 +83,12 @@ fn examples(url: &str, config: &Config) -> String {
             "os.environ/OPENAI_API_KEY",
         ),
     };
-    let _ = writeln!(text, "  curl      curl {url}/v1/chat/completions{header} -d '{body}'");
+    // Some engines reject the content type that curl sends by itself.
+    let content_type = match config.serve_as.as_deref() {
+        None | Some("openai") => "",
+        Some(_) => " -H 'content-type: application/json'",
+    };
+    let _ = writeln!(text, "  curl      curl {url}/v1/chat/completions{header}{content_type} -d '{body}'");
     let _ = writeln!(text, "  SDKs      export OPENAI_BASE_URL={url}/v1{sdk_key}");
     let _ = writeln!(text, "  LiteLLM   {{model: {litellm_model}, api_base: \"{url}/v1\", api_key: {litellm_key}}}");
     text

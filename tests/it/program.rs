@@ -153,6 +153,19 @@ fn standard_output_has_the_base_url_and_nothing_else() {
 }
 
 #[test]
+fn a_server_that_logs_nothing_serves_until_the_signal() {
+    let mut quiet = command(&["--host", "127.0.0.1", "--port", "0", "--drain", "0s", "--ttft", "300ms"]);
+    let child = quiet.env("RUST_LOG", "off").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let program = Program::await_url(child);
+    for _ in 0..2 {
+        assert_eq!(crate::client::Connection::open(program.address).chat(crate::client::CHAT).status, 200);
+    }
+    program.signal("TERM");
+    let (status, _, error) = program.end();
+    assert!(status.success() && !error.contains("SIGTERM"), "{status} {error}");
+}
+
+#[test]
 fn the_port_file_exists_from_the_url_to_the_end() {
     let directory = Directory::new();
     let path = directory.file("port");
@@ -210,6 +223,34 @@ fn the_banner_shows_examples_that_work_without_a_key() {
     }
     assert!(!banner.contains("all interfaces"), "{banner}");
     assert!(page["try"].as_str().unwrap().contains("/v1/chat/completions -d"), "{page}");
+}
+
+/// Returns the response to a command of curl, of which it has the URL, headers and a body.
+fn response_to(command: &str, address: SocketAddr) -> crate::client::Response {
+    let (options, body) = command.split_once(" -d '").unwrap();
+    let path = options.split(' ').find_map(|word| word.strip_prefix(&format!("http://{address}"))).unwrap();
+    let mut headers: String =
+        options.split("-H '").skip(1).map(|header| header.split('\'').next().unwrap().to_owned() + "\r\n").collect();
+    if !headers.to_lowercase().contains("content-type:") {
+        headers.push_str("content-type: application/x-www-form-urlencoded\r\n");
+    }
+    crate::client::Connection::open(address).request("POST", path, &headers, body.trim_end_matches('\'')).unwrap()
+}
+
+#[test]
+fn the_command_of_the_banner_works_at_every_provider() {
+    let mut commands = 0;
+    for provider in crate::root::PROVIDERS {
+        let mut program = Program::start(&["--host", "127.0.0.1", "--port", "0", "--as", provider]);
+        let mut lines = BufReader::new(program.child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let row = lines.find(|line| line.starts_with("  curl ") || line.starts_with("  routes ")).unwrap();
+        if let Some(command) = row.strip_prefix("  curl ") {
+            let response = response_to(command, program.address);
+            assert_eq!(response.status, 200, "{provider}: {command}: {}", response.text());
+            commands += 1;
+        }
+    }
+    assert!(commands > 5, "{commands}");
 }
 
 #[test]

@@ -31,6 +31,28 @@ const PREFIXES: [(&str, &str); 6] = [
     ("vllm", "/vllm"),
 ];
 
+/// The values of `--as`.
+pub const PROVIDERS: [&str; 18] = [
+    "anthropic",
+    "azure",
+    "bedrock",
+    "cohere",
+    "gemini",
+    "groq",
+    "jina",
+    "llama-cpp",
+    "mistral",
+    "ollama",
+    "openai",
+    "openrouter",
+    "sagemaker",
+    "tei",
+    "together",
+    "triton",
+    "vertex",
+    "vllm",
+];
+
 #[test]
 fn routes_lose_their_prefix_at_the_root() {
     for (provider, prefix) in PREFIXES {
@@ -191,26 +213,7 @@ fn the_environment_the_file_and_the_list_of_routes_know_the_setting() {
 
 #[test]
 fn every_provider_with_a_prefix_can_own_the_root() {
-    for provider in [
-        "anthropic",
-        "azure",
-        "bedrock",
-        "cohere",
-        "gemini",
-        "groq",
-        "jina",
-        "llama-cpp",
-        "mistral",
-        "ollama",
-        "openai",
-        "openrouter",
-        "sagemaker",
-        "tei",
-        "together",
-        "triton",
-        "vertex",
-        "vllm",
-    ] {
+    for provider in PROVIDERS {
         let fixtures = fake_openai::fixtures::Fixtures::load_as(None, Some(provider));
         let fixtures = fixtures.unwrap_or_else(|problems| panic!("{provider}: {problems:?}"));
         fixtures.check().unwrap_or_else(|problems| panic!("{provider}: {problems:?}"));
