@@ -68,6 +68,9 @@ pub(super) trait GapEvent: Clone {
 
     /// Returns the event without a part of its text; `None` if a gap cannot be there.
     fn without(self, part: Range<usize>) -> Option<Self>;
+
+    /// Number of tokens in the event, if each piece is one token.
+    fn tokens(&self) -> u32;
 }
 
 impl GapEvent for StreamEvent {
@@ -78,6 +81,10 @@ impl GapEvent for StreamEvent {
     fn without(self, part: Range<usize>) -> Option<Self> {
         let bytes = [&self.bytes[..part.start], &self.bytes[part.end..]].concat().into();
         Some(StreamEvent { bytes, ..self })
+    }
+
+    fn tokens(&self) -> u32 {
+        self.tokens
     }
 }
 
@@ -198,7 +205,7 @@ pub(super) struct NextEvent<'l, E: Clone> {
     /// True if JSON escapes no character of the piece.
     is_plain: bool,
     /// Number of tokens of the piece, by which those of the event are multiplied.
-    pub(super) piece_tokens: u32,
+    piece_tokens: u32,
 }
 
 impl<'l, E: Clone> NextEvent<'l, E> {
@@ -208,6 +215,11 @@ impl<'l, E: Clone> NextEvent<'l, E> {
 }
 
 impl<E: GapEvent> NextEvent<'_, E> {
+    /// Number of tokens in the event.
+    pub(super) fn tokens(&self) -> u32 {
+        self.event.tokens().saturating_mul(self.piece_tokens)
+    }
+
     /// Appends the text of the event.
     pub(super) fn put(&self, out: &mut BytesMut) {
         let (before, after) = self.event.text().split_at(self.at);
@@ -345,7 +357,7 @@ impl WriteEvents for RenderedStream {
         }
         let next = self.events.next()?;
         next.put(out);
-        Some(EventProperties { kind: next.event.kind, tokens: next.event.tokens * next.piece_tokens })
+        Some(EventProperties { kind: next.event.kind, tokens: next.tokens() })
     }
 
     fn copy(&self) -> Option<EventCopy> {

@@ -237,7 +237,7 @@ impl WriteEvents for GeminiEvents {
         out.extend_from_slice(after);
         out.extend_from_slice(close);
         let kind = if is_last { EventKind::Finish } else { EventKind::Content };
-        Some(EventProperties { kind, tokens: next.chunk.event.paced })
+        Some(EventProperties { kind, tokens: if next.chunk.event.is_paced { next.chunk.tokens() } else { 0 } })
     }
 
     fn copy(&self) -> Option<EventCopy> {

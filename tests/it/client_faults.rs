@@ -151,6 +151,100 @@ fn an_event_can_have_several_tokens() {
 }
 
 #[test]
+fn the_tokens_of_an_event_with_several_are_all_delivered() {
+    let chat = r#"{"model":"m","stream":true,"max_tokens":99,"messages":[{"role":"user","content":"Hi"}]}"#;
+    let completion = r#"{"model":"m","prompt":"Hi","stream":true}"#;
+    let response = r#"{"model":"m","input":"Hi","stream":true}"#;
+    let gemini = r#"{"contents":[{"parts":[{"text":"Hi"}]}]}"#;
+    for (served, cases) in [
+        (
+            None,
+            &[
+                ("/v1/chat/completions", chat),
+                ("/v1/completions", r#"{"model":"gpt-3.5-turbo-instruct","prompt":"Hi","stream":true}"#),
+                ("/v1/responses", response),
+                ("/v1/messages", chat),
+                ("/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse", gemini),
+                ("/api/chat", chat),
+                ("/v2/chat", chat),
+            ][..],
+        ),
+        (
+            Some("vllm"),
+            &[
+                ("/v1/chat/completions", chat),
+                ("/v1/completions", completion),
+                ("/v1/responses", response),
+                ("/v1/messages", chat),
+            ],
+        ),
+        (
+            Some("llama-cpp"),
+            &[
+                ("/v1/chat/completions", chat),
+                ("/v1/completions", completion),
+                ("/completion", completion),
+                ("/v1/responses", response),
+                ("/v1/messages", chat),
+            ],
+        ),
+    ] {
+        let serve_as = served.map(str::to_owned);
+        let server = serve(Config { seed: Some(3), serve_as, ..Config::for_test() });
+        for (path, body) in cases {
+            let all = events(&server, path, body, "tokens-per-event=3").len();
+            let faults = format!("tokens-per-event=3~cut@{}", all - 1);
+            let mut connection = send(&server, path, body, &faults);
+            assert_eq!(connection.head().unwrap().status, 200);
+            assert_ne!(connection.stream().1, End::Whole, "{served:?} {path}");
+            let entry = crate::journal::entries(&server).pop().unwrap();
+            let undelivered = entry["response"]["tokens_undelivered"].as_u64().unwrap();
+            // Some protocols put the last piece into the last event.
+            assert!(undelivered <= 3, "{served:?} {path}: {undelivered} of {all} events");
+        }
+    }
+}
+
+#[test]
+fn usage_during_a_stream_counts_every_token_of_an_event() {
+    let chat = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true},"messages":[{"role":"user","content":"Hi"}]}"#;
+    for (served, path, body, pointer) in [
+        ("vllm", "/v1/chat/completions", chat, "/usage/completion_tokens"),
+        ("llama-cpp", "/completion", r#"{"prompt":"Hi","stream":true}"#, "/tokens_predicted"),
+        (
+            "gemini",
+            "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse",
+            r#"{"contents":[{"parts":[{"text":"Hi"}]}]}"#,
+            "/usageMetadata/candidatesTokenCount",
+        ),
+    ] {
+        let server = serve(Config { seed: Some(3), serve_as: Some(served.to_owned()), ..Config::for_test() });
+        let counts: Vec<u64> = events(&server, path, body, "tokens-per-event=3")
+            .iter()
+            .filter(|event| !event.contains("[DONE]"))
+            .filter_map(|event| data(event).pointer(pointer)?.as_u64())
+            .filter(|count| *count > 0)
+            .collect();
+        assert_eq!(counts[..2], [3, 6], "{served}: {counts:?}");
+    }
+}
+
+#[test]
+fn the_usage_can_come_late() {
+    let server = usual();
+    let mut connection = send(&server, "/v1/chat/completions", STREAM, "usage-delay=1h~keepalive=1ms");
+    assert_eq!(connection.head().unwrap().status, 200);
+    let is_finish = |chunk: &String| chunk.contains("\"finish_reason\":\"stop\"");
+    let mut chunks = Vec::new();
+    // A comment after the last piece shows that the stream goes on without the usage.
+    while chunks.last().is_none_or(|chunk: &String| !chunk.starts_with(':')) || !chunks.iter().any(is_finish) {
+        chunks.push(String::from_utf8(connection.chunk().unwrap()).unwrap());
+        let chunk = chunks.last().unwrap();
+        assert!(!chunk.is_empty() && !chunk.contains("\"usage\":{"), "{chunks:?}");
+    }
+}
+
+#[test]
 fn azures_filter_results_can_come_apart_from_the_text() {
     let server = usual();
     let path = "/openai/deployments/d/chat/completions?api-version=2024-10-21";

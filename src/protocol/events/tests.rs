@@ -42,6 +42,10 @@ impl GapEvent for Line {
         self.0.replace_range(part, "");
         Some(self)
     }
+
+    fn tokens(&self) -> u32 {
+        1
+    }
 }
 
 /// The lines of a text's pieces, rendered at `time`, each with the piece `times` times.

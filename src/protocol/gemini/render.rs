@@ -145,10 +145,10 @@ pub(super) fn full(candidates: &[Candidate], usage: &Usage, style: &EndpointStyl
 pub(super) struct Chunk {
     /// The candidate in it, as a JSON array.
     pub(super) candidates: Vec<u8>,
-    /// Number of tokens for the usage.
-    tokens: u64,
-    /// Number of tokens for the pace of a stream. Candidates are generated in parallel, so only the first one counts.
-    pub(super) paced: u32,
+    /// Number of tokens in the chunk.
+    tokens: u32,
+    /// True if it takes time. Candidates are generated in parallel, so only the first one does.
+    pub(super) is_paced: bool,
 }
 
 impl GapEvent for Chunk {
@@ -159,6 +159,10 @@ impl GapEvent for Chunk {
     fn without(mut self, part: Range<usize>) -> Option<Self> {
         self.candidates.drain(part);
         Some(self)
+    }
+
+    fn tokens(&self) -> u32 {
+        self.tokens
     }
 }
 
@@ -174,8 +178,8 @@ fn chunks_of(
     let chunk = move |part: Option<Value>, is_last: bool, tokens: u64| {
         let (parts, finish) = (part.into_iter().collect(), is_last.then_some(finish));
         let candidate = CandidateJson { index: n, parts, finish, logprobs: None, style: &style };
-        let paced = if n == 0 { u32::try_from(tokens).unwrap_or(u32::MAX) } else { 0 };
-        Chunk { candidates: write.write(&[candidate]), tokens, paced }
+        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+        Chunk { candidates: write.write(&[candidate]), tokens, is_paced: n == 0 }
     };
     let mut list = EventList::new(time);
     let last = candidate.parts.len().checked_sub(1);
@@ -263,7 +267,7 @@ impl ChunkStream {
         let chunk = self.events.next()?;
         self.left = self.left.saturating_sub(1);
         let total = output_tokens(&self.usage.usage);
-        self.so_far = self.so_far.saturating_add(chunk.event.tokens * u64::from(chunk.piece_tokens)).min(total);
+        self.so_far = self.so_far.saturating_add(u64::from(chunk.tokens())).min(total);
         let is_last = self.left == 0;
         let so_far = if is_last { total } else { self.so_far };
         Some(NextChunk { chunk, is_last, usage: &self.usage, so_far })

@@ -352,6 +352,7 @@ impl Rendered for RenderedText {
             call_event,
             last,
             pieces: self.content.text.cursor(),
+            sent: 0,
             ended: false,
         };
         let body = Body::Stream(response::EventStream::new(list, framing.format()));

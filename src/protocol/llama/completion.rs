@@ -41,18 +41,19 @@ pub(super) fn stream(parts: &Parts<'_, '_, '_>) -> Vec<Part> {
         let tokens = u32::from(index == 0);
         let mut sent = 0;
         for text in texts(choice) {
-            let before = sent;
-            sent += text.piece_count();
+            let mut predicted = sent;
+            sent += text.tokens;
             list.push(Part::Pieces(
                 text.clone(),
                 Box::new(move |piece| {
+                    predicted += u64::from(piece.tokens);
                     let data = json!({
                         "index": index,
                         "content": piece.text,
                         "tokens": encoding.numbers(piece.text),
                         "stop": false,
                         "id_slot": -1,
-                        "tokens_predicted": before + piece.index + 1,
+                        "tokens_predicted": predicted,
                         "tokens_evaluated": evaluated,
                     });
                     data_event(&data.to_string(), EventKind::Content, tokens)

@@ -5,7 +5,7 @@ use crate::core::{
     response::{EventKind, StreamEvent},
 };
 
-/// Renders the data of the event for one piece.
+/// Renders the event of one piece, with the number of its tokens if each piece is one token.
 pub(super) type RenderPiece = Box<dyn FnMut(Piece<'_>) -> StreamEvent + Send>;
 
 /// A part of a stream.
@@ -49,7 +49,8 @@ impl Iterator for PartEvents {
         loop {
             if let Some((text, cursor, render)) = &mut self.current {
                 if let Some(piece) = cursor.next(text) {
-                    return Some(render(piece));
+                    let event = render(piece);
+                    return Some(StreamEvent { tokens: event.tokens.saturating_mul(piece.tokens), ..event });
                 }
                 self.current = None;
             }

@@ -23,4 +23,8 @@ impl GapEvent for Chunk {
         self.choices.replace_range(part, "");
         Some(self)
     }
+
+    fn tokens(&self) -> u32 {
+        self.tokens
+    }
 }

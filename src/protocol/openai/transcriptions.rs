@@ -176,7 +176,7 @@ impl RenderedTranscript {
             if number < segments.len() {
                 delta["segment_id"] = speakers::id(number).into();
             }
-            list.push(event(delta, EventKind::Content, 1));
+            list.push(event(delta, EventKind::Content, piece.tokens));
         }
         list.extend((number..segments.len()).filter_map(segment));
         list.push(event(json!({"type": "transcript.text.done", "text": text, "usage": usage}), EventKind::Finish, 0));

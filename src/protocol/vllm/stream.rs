@@ -48,6 +48,10 @@ impl GapEvent for Chunk {
         self.choices.replace_range(part, "");
         Some(self)
     }
+
+    fn tokens(&self) -> u32 {
+        self.tokens
+    }
 }
 
 /// The parts of chunks that one stream shares.
@@ -149,7 +153,8 @@ impl WriteEvents for ChunkEvents {
     fn write(&mut self, out: &mut BytesMut) -> Option<EventProperties> {
         if self.stage == Stage::Chunks {
             if let Some(next) = self.chunks.next() {
-                let Chunk { index, tokens, place, .. } = *next.event;
+                let Chunk { index, place, .. } = *next.event;
+                let tokens = next.tokens();
                 out.extend_from_slice(&self.envelope.head);
                 next.put(out);
                 if let Some(sent) = self.sent.get_mut(index) {

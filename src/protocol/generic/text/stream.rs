@@ -24,6 +24,8 @@ pub(super) struct TextEvents {
     pub(super) last: Option<RenderedShape>,
     /// The position in the text.
     pub(super) pieces: PieceCursor,
+    /// Number of tokens before it.
+    pub(super) sent: u64,
     pub(super) ended: bool,
 }
 
@@ -48,10 +50,10 @@ impl Iterator for TextEvents {
         let content = Arc::clone(&self.content);
         let count = content.text.piece_count();
         if let Some(piece) = self.pieces.next(&content.text) {
-            let sent = piece.index + 1;
+            self.sent += u64::from(piece.tokens);
             // Without a `last` event, the last piece contains the finish reason.
-            let is_last = self.last.is_none() && sent == count;
-            let bytes = self.event(&self.piece, piece.text, sent as u64, is_last);
+            let is_last = self.last.is_none() && piece.index + 1 == count;
+            let bytes = self.event(&self.piece, piece.text, self.sent, is_last);
             let kind = if is_last { EventKind::Finish } else { EventKind::Content };
             return Some(StreamEvent { bytes, kind, tokens: piece.tokens });
         }

@@ -103,7 +103,7 @@ impl WriteEvents for ChatEvents {
                 out.extend_from_slice(&end);
             };
             writer.put(put, include_usage.then_some("null"), out);
-            return Some(EventProperties { kind: chunk.event.part, tokens: chunk.event.tokens * chunk.piece_tokens });
+            return Some(EventProperties { kind: chunk.event.part, tokens: chunk.tokens() });
         }
         if let Some(usage) = usage.take() {
             writer.put(|out| out.extend_from_slice(b"[]"), Some(&usage), out);

@@ -252,7 +252,7 @@ impl WriteEvents for CompletionEvents {
             chunk.put(out);
             out.extend_from_slice(&self.after);
             out.extend_from_slice(if self.include_usage { b",\"usage\":null}\n\n" } else { b"}\n\n" });
-            return Some(EventProperties { kind: chunk.event.part, tokens: chunk.event.tokens * chunk.piece_tokens });
+            return Some(EventProperties { kind: chunk.event.part, tokens: chunk.tokens() });
         }
         if let Some(usage) = self.usage.take() {
             self.put_usage(&usage, out);

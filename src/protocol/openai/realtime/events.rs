@@ -74,10 +74,13 @@ impl Rendered for RenderedRealtime {
 fn transcript(reply: &ReplyParts, audio: &Value, mut random: Random) -> Vec<StreamEvent> {
     let Some(block) = reply.blocks.first() else { return Vec::new() };
     let (text, tokens) = (block.text(), reply.usage.completion_tokens);
-    let pieces = text.pieces().map(|piece| piece.text);
-    let mut events = transcript_events(pieces, text.whole().trim(), audio, tokens, &mut random);
+    let spoken = || text.pieces().skip_while(|piece| piece.text.trim().is_empty());
+    let mut events =
+        transcript_events(spoken().map(|piece| piece.text), text.whole().trim(), audio, tokens, &mut random);
     let last = events.pop();
-    let mut list: Vec<_> = events.into_iter().map(|event| stream_event(&event, EventKind::Content, 1)).collect();
+    let deltas = events.into_iter().zip(spoken());
+    let mut list: Vec<_> =
+        deltas.map(|(event, piece)| stream_event(&event, EventKind::Content, piece.tokens)).collect();
     list.extend(last.map(|event| stream_event(&event, EventKind::End, 0)));
     list
 }
@@ -337,7 +340,7 @@ impl RealtimeEvents {
             _ => ("response.output_text.delta", json!({"delta": text})),
         };
         let members = self.located(n, rest);
-        Some(stream_event(&padded(kind, members, &mut self.random), EventKind::Content, 1))
+        Some(stream_event(&padded(kind, members, &mut self.random), EventKind::Content, piece.tokens))
     }
 }
 
