@@ -105,10 +105,10 @@
 //! | an object with states | one file under `src/resources/handlers/`, one variant of `Handler` in `src/resources/handlers.rs` |
 //! | a provider with a known protocol | one directory under `fixtures/`; `like` inherits from another provider |
 //! | a protocol | one file under `src/protocol/`, one line in [`protocol::all`] or [`protocol::computed`] |
-//! | a template slot | one variant and its arms in `src/core/template/slot.rs` |
+//! | a template slot | one variant and its arms in `src/core/template/slot.rs`, its name in `slot/display.rs` |
 //! | a limit dimension, unit or window | `src/core/limit_status.rs`, `src/traffic/limit/{spec.rs,window/,store/admit.lua}` |
 //! | a kind of error | one variant in `src/core/error.rs`; a test then asks every provider for its text |
-//! | a fault | one variant and one table row in `src/traffic/fault.rs`, its syntax in `fault/parse.rs`, its effect in `fault/plan/apply.rs` |
+//! | a fault | one variant and one table row in `src/traffic/fault.rs`, its syntax in `fault/parse.rs`, its effect in `fault/plan/apply.rs`, or on the writes in `fault/writes.rs` |
 //! | a check of the report | one line in `src/config/checks.rs`, one function in `src/engine/report/checks.rs` |
 //! | a condition on requests | one field in `src/traffic/matcher.rs`, its method in `matcher/build.rs`, `admin/openapi.json` |
 //! | an admin page | one arm and one row of `PAGES` in `src/server/admin.rs`, `admin/openapi.json`, `docs/admin.md` |
