@@ -147,6 +147,7 @@ pub use core::{clock, limit_status::Unit};
 pub use engine::{Nearest, Outcome, Phase, Report, Times, VerifyError};
 pub use fixtures::Problem;
 pub use model::{ContentSource, ContextWindow, Counting, ModelBehavior};
+pub use resources::store::StoreMode;
 pub use server::{
     Activity, ActivitySource, Class, Received, Reloaded, Reloader, Reporter, Running, Scope, Server, StartError,
     Stopped,

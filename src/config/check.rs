@@ -8,6 +8,7 @@ use super::{Config, ConfigError, JournalSpec, ModelNames, Settings, latency, lim
 use crate::{
     core::host::Host,
     model::{ContextWindow, ModelBehavior},
+    resources::store::StoreMode,
     traffic::access::Access,
 };
 
@@ -40,6 +41,7 @@ impl TryFrom<Settings> for Config {
             return Err(ConfigError::of("fixtures", problem));
         }
         let behavior = behavior(&settings, &default)?;
+        let objects = objects(&settings)?;
         let journal = JournalSpec::new(&settings)?;
         let report = records::reports(&settings)?;
         let checks = settings.checks.clone().unwrap_or_default();
@@ -64,7 +66,7 @@ impl TryFrom<Settings> for Config {
             snapshots: settings.model_names == Some(ModelNames::Snapshot),
             access: Access { keys: settings.api_key.unwrap_or_default(), models: settings.models.unwrap_or_default() },
             lenient: settings.lenient.unwrap_or(default.lenient),
-            strict_ids: settings.strict_ids.unwrap_or(default.strict_ids),
+            objects,
             access_log: settings.access_log.unwrap_or(default.access_log),
             status_line: !settings.no_status.unwrap_or_default(),
             journal,
@@ -102,6 +104,19 @@ fn no_blanks(settings: &Settings) -> Result<(), ConfigError> {
         return Err(ConfigError::of("models", "a name is empty; give a name, or leave models out to accept any"));
     }
     Ok(())
+}
+
+/// Returns the treatment of objects and of unknown ids.
+fn objects(settings: &Settings) -> Result<StoreMode, ConfigError> {
+    match (settings.strict_ids.unwrap_or_default(), settings.stateless.unwrap_or_default()) {
+        (true, true) => Err(ConfigError::of(
+            "stateless",
+            "every id has an object then, and with strict_ids an unknown one has none; leave one of them out",
+        )),
+        (true, false) => Ok(StoreMode::StrictIds),
+        (false, true) => Ok(StoreMode::Stateless),
+        (false, false) => Ok(StoreMode::Stored),
+    }
 }
 
 fn admin_hosts(settings: &Settings) -> Result<Vec<Host>, ConfigError> {

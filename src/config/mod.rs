@@ -35,6 +35,7 @@ pub use self::{
 use crate::{
     core::{clock::Clock, host::Host},
     model::ModelBehavior,
+    resources::store::StoreMode,
     traffic::{
         access::Access,
         capacity::ConcurrencySpec,
@@ -77,8 +78,8 @@ pub struct Config {
     pub access: Access,
     /// True if requests that are JSON objects are not validated further.
     pub lenient: bool,
-    /// True if ids that were never created are not found.
-    pub strict_ids: bool,
+    /// Treatment of objects that clients create, and of ids that they never created.
+    pub objects: StoreMode,
     /// Number of worker threads.
     pub workers: NonZeroUsize,
     /// Largest accepted request body, in bytes.
@@ -144,7 +145,7 @@ impl Default for Config {
             snapshots: false,
             access: Access::default(),
             lenient: false,
-            strict_ids: false,
+            objects: StoreMode::default(),
             workers: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             max_body: ByteSize::mib(64).as_u64(),
             max_body_memory: memory::default_for_bodies(),

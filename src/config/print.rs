@@ -186,6 +186,7 @@ mod tests {
             context_window: Some("8192".to_owned()),
             lenient: Some(true),
             strict_ids: Some(true),
+            stateless: Some(true),
             seed: Some(u64::MAX),
             profile: Some("x".repeat(300)),
             ttft: Some("lognormal(p50=300ms,p99=2s)".to_owned()),

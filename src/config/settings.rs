@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::{AccessLog, Checks, Config, limits::Preset, values};
 use crate::{
     model::{ContentSource, Counting},
+    resources::store::StoreMode,
     traffic::{
         capacity::QueuedHead,
         limit::{Dimension, FailurePolicy, LimitSpec, Window},
@@ -109,6 +110,10 @@ pub struct Settings {
     #[arg(long, help_heading = "Model", value_name = "BOOL", value_parser = values::boolean)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub strict_ids: Option<bool>,
+    /// Store and delete nothing: any id returns the fixture's object
+    #[arg(long, help_heading = "Model", value_name = "BOOL", value_parser = values::boolean)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub stateless: Option<bool>,
     /// Seed that makes response bodies reproducible
     #[arg(long, help_heading = "Model", value_name = "N", value_parser = values::long)]
     pub seed: Option<u64>,
@@ -271,7 +276,8 @@ impl Settings {
             usage: Some(config.behavior.usage),
             model_names: Some(ModelNames::default()),
             lenient: Some(config.lenient),
-            strict_ids: Some(config.strict_ids),
+            strict_ids: Some(config.objects == StoreMode::StrictIds),
+            stateless: Some(config.objects == StoreMode::Stateless),
             workers: Some(config.workers.get()),
             max_body: Some("64MiB".to_owned()),
             max_body_memory: Some(config.max_body_memory.to_string()),

@@ -82,7 +82,7 @@ impl Engine {
             seeds: Arc::new(Seeds::new(config.seed)),
             clock: config.clock.clone(),
             seeded: config.seed.is_some(),
-            scopes: Scopes::new(behavior, config.strict_ids, shards, journal, config.access_log, config.clock.clone()),
+            scopes: Scopes::new(behavior, config.objects, shards, journal, config.access_log, config.clock.clone()),
             body_memory: Arc::new(BodyMemory::new(config.max_body_memory)),
             checks: config.checks.clone(),
         }

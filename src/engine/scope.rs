@@ -22,7 +22,10 @@ use crate::{
     config::AccessLog,
     core::clock::Clock,
     model::ModelBehavior,
-    resources::{state::EngineState, store::ResourceStore},
+    resources::{
+        state::EngineState,
+        store::{ResourceStore, StoreMode},
+    },
     traffic::rule::LiveRules,
 };
 
@@ -54,10 +57,10 @@ impl ScopeState {
         metrics: Metrics,
         conduct: Conduct,
         behavior: &ModelBehavior,
-        strict: bool,
+        mode: StoreMode,
         records: &Arc<Records>,
     ) -> Self {
-        let resources = Arc::new(ResourceStore::new(strict));
+        let resources = Arc::new(ResourceStore::new(mode));
         let state = EngineState {
             behavior: behavior.clone(),
             scope: name.clone(),
@@ -145,7 +148,7 @@ impl ScopeState {
 pub(super) struct Scopes {
     default: Arc<ScopeState>,
     named: Mutex<NamedScopes>,
-    strict: bool,
+    mode: StoreMode,
 }
 
 #[derive(Default)]
@@ -170,7 +173,7 @@ impl Scopes {
     /// Creates the default scope, whose counters are in so many shards.
     pub(super) fn new(
         behavior: &ModelBehavior,
-        strict: bool,
+        mode: StoreMode,
         shards: usize,
         journal: Journal,
         access_log: AccessLog,
@@ -178,9 +181,9 @@ impl Scopes {
     ) -> Self {
         let records = Arc::new(Records::new(journal, access_log, clock));
         let metrics = Metrics::new(Arc::clone(&records.names), shards);
-        let default = ScopeState::new(None, metrics, Conduct::new(true), behavior, strict, &records);
+        let default = ScopeState::new(None, metrics, Conduct::new(true), behavior, mode, &records);
         let default = Arc::new(default);
-        Scopes { default, named: Mutex::default(), strict }
+        Scopes { default, named: Mutex::default(), mode }
     }
 
     /// The same scopes after a reload.
@@ -192,7 +195,7 @@ impl Scopes {
             .map(|(name, used)| (Arc::clone(name), UsedScope { scope: reloaded(&used.scope), last_use: used.last_use }))
             .collect();
         let named = Mutex::new(NamedScopes { list, uses: *uses });
-        Scopes { default: reloaded(&self.default), named, strict: self.strict }
+        Scopes { default: reloaded(&self.default), named, mode: self.mode }
     }
 
     fn named(&self) -> MutexGuard<'_, NamedScopes> {
@@ -230,7 +233,7 @@ impl Scopes {
         let name: Arc<str> = name.into();
         let (metrics, conduct) = (Metrics::of_scope(Arc::clone(&records.names)), Conduct::new(false));
         let behavior = &self.default.state.behavior;
-        let scope = ScopeState::new(Some(Arc::clone(&name)), metrics, conduct, behavior, self.strict, records);
+        let scope = ScopeState::new(Some(Arc::clone(&name)), metrics, conduct, behavior, self.mode, records);
         let scope = Arc::new(scope);
         named.list.insert(name, UsedScope { scope: Arc::clone(&scope), last_use });
         scope

@@ -46,6 +46,8 @@ pub(crate) struct Collection {
     pub(crate) parameter: Option<String>,
     /// True if an object exists under every id, even with strict ids.
     pub(crate) always_exists: bool,
+    /// True if an id that no client has created is not found, unless the server is stateless.
+    pub(super) strict: bool,
     pub(crate) default_input: Option<Template>,
     pub(crate) seed_objects: Vec<Template>,
     pub(crate) seed_unknown_parents: bool,
@@ -122,9 +124,8 @@ impl Collection {
             single: file.single,
             always_exists: file.single,
             parameter: None,
-            default_input: (object.is_some() && !file.strict)
-                .then(|| json_template(&json!(file.default_input)))
-                .transpose()?,
+            strict: file.strict,
+            default_input: object.is_some().then(|| json_template(&json!(file.default_input))).transpose()?,
             object,
             seed_unknown_parents: file.seed_unknown_parents,
             seed_objects: file.seed_objects.iter().map(|seed| json_template(&json!(seed))).collect::<Result<_, _>>()?,

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::store::{Lookup, ResourceKey, ResourceStore};
+use super::store::{Lookup, ResourceKey, ResourceStore, StoreMode};
 use super::{
     collection::{Collection, MAX_STEPS, Parents, path_param, render_object},
     file::Reference,
@@ -20,7 +20,11 @@ impl Collection {
         let (Some((collection, noun)), Some((id, above))) = (&self.parent, parents.split_last()) else { return Ok(()) };
         match resources.find_text(&ResourceKey::new(collection, above), id) {
             Lookup::Stored(_) => Ok(()),
-            Lookup::Unknown if !resources.strict || matches!(self.parents, Parents::Templates(_)) => Ok(()),
+            Lookup::Unknown
+                if resources.mode() != StoreMode::StrictIds || matches!(self.parents, Parents::Templates(_)) =>
+            {
+                Ok(())
+            }
             _ => Err(ApiError::UnknownResource { id: id.clone(), noun: noun.clone() }),
         }
     }
@@ -42,7 +46,7 @@ impl Collection {
             let Some(id) = id else { continue };
             match resources.find(&ResourceKey::top(collection), &id) {
                 Lookup::Stored(object) => only_if.check(action, &object, &id, noun)?,
-                Lookup::Unknown if !resources.strict => {}
+                Lookup::Unknown if resources.mode() != StoreMode::StrictIds => {}
                 _ => return Err(ApiError::UnknownResource { id, noun: noun.clone() }),
             }
         }
@@ -69,13 +73,22 @@ impl Collection {
         }
         // A single object always exists.
         match &self.default_input {
-            Some(default_input) if !resources.strict || self.always_exists => {
+            Some(default_input) if self.always_exists || self.exists_unknown(resources.mode()) => {
                 let about = json!({"id": id, "parent": parents.last()});
                 let sent = render_object(default_input, &about, context);
                 let object = self.render(context, id, parents, sent);
                 Ok((self.to_last_step(context, object), false))
             }
             _ => Err(self.not_found(id)),
+        }
+    }
+
+    /// Returns true if there is an object under an id that no client has created.
+    fn exists_unknown(&self, mode: StoreMode) -> bool {
+        match mode {
+            StoreMode::Stored => !self.strict,
+            StoreMode::StrictIds => false,
+            StoreMode::Stateless => true,
         }
     }
 

@@ -262,7 +262,7 @@ mod tests {
         let mut state = EngineState::default();
         let id = "x/y";
         assert_eq!(respond(Method::GET, "/v1/batches/_", &state).unwrap()["id"], id);
-        state.resources = ResourceStore::new(true).into();
+        state.resources = ResourceStore::new(StoreMode::StrictIds).into();
         let none = |noun: &str| Err(ApiError::UnknownResource { id: id.to_owned(), noun: noun.to_owned() });
         assert_eq!(respond(Method::GET, "/v1/batches/_", &state), none("batch"));
         assert_eq!(respond(Method::DELETE, "/v1/threads/_", &state), none("thread"));

@@ -31,15 +31,36 @@ const LIST_STEP: usize = 256;
 pub struct ResourceStore {
     tables: Mutex<Tables>,
     locks: Locks,
-    /// True if ids that were never created are unknown. By default the fixture's object is returned for them, so that
-    /// a client works even if another test did the setup.
-    pub strict: bool,
+    mode: StoreMode,
+}
+
+/// The treatment of objects that clients create, and of ids that they never created.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreMode {
+    /// Objects are stored. For an unknown id the fixture's object is returned, so that a client works even if another
+    /// test did the setup.
+    #[default]
+    Stored,
+    /// Objects are stored. An unknown id is not found.
+    StrictIds,
+    /// Nothing is stored or deleted. For any id the fixture's object is returned.
+    Stateless,
 }
 
 impl ResourceStore {
     /// Creates an empty store.
-    pub fn new(strict: bool) -> Self {
-        ResourceStore { strict, ..ResourceStore::default() }
+    pub fn new(mode: StoreMode) -> Self {
+        ResourceStore { mode, ..ResourceStore::default() }
+    }
+
+    /// The treatment of objects and of unknown ids.
+    pub fn mode(&self) -> StoreMode {
+        self.mode
+    }
+
+    /// Returns true if objects are stored.
+    fn is_storing(&self) -> bool {
+        self.mode != StoreMode::Stateless
     }
 
     /// Removes all objects and tombstones.
@@ -67,6 +88,9 @@ impl ResourceStore {
 
     /// Stores a text, in place of one with the same id.
     pub fn put_text(&self, key: &ResourceKey, id: &str, text: StoredText) {
+        if !self.is_storing() {
+            return;
+        }
         // Dropped after the lock.
         let freed = self.tables().put(key, id, text);
         drop(freed);
@@ -101,7 +125,9 @@ impl ResourceStore {
 
     /// Marks a response as not stored: its id counts as deleted.
     pub fn mark_unstored(&self, key: &ResourceKey, id: &str) {
-        self.tables().unstored.insert(key, id);
+        if self.is_storing() {
+            self.tables().unstored.insert(key, id);
+        }
     }
 
     /// Removes an object without a tombstone and returns its text.

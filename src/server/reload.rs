@@ -162,7 +162,7 @@ fn compare(old: &Config, new: &Config) -> Reloaded {
         limit_store,
         trusted_proxies,
         seed,
-        strict_ids,
+        objects,
         workers,
         max_body,
         max_body_memory,

@@ -1,6 +1,6 @@
 //! Stored objects: created, listed, changed, polled and deleted, with the built-in fixtures and with user fixtures.
 
-use fake_openai::{Config, fixtures::Fixtures};
+use fake_openai::{Config, StoreMode, fixtures::Fixtures};
 use serde_json::{Value, json};
 
 use crate::{
@@ -410,7 +410,7 @@ fn file_batches_count_ids_and_files_alike() {
 
 #[test]
 fn an_uploaded_file_is_returned_unchanged_until_deleted() {
-    let server = serve(Config { strict_ids: true, ..Config::for_test() });
+    let server = serve(Config { objects: StoreMode::StrictIds, ..Config::for_test() });
     let mut connection = Connection::open(server.address());
     let text = "{\"custom_id\":\"one\"}\n\u{0}\r\n--";
     let form = format!(

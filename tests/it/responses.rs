@@ -2,7 +2,7 @@
 //! continue.
 
 use fake_openai::{
-    Config, Running,
+    Config, Running, StoreMode,
     model::{Counting, ModelBehavior},
 };
 use serde_json::{Value, json};
@@ -284,7 +284,7 @@ fn a_stored_response_can_be_read_until_deleted() {
         assert_eq!(deleted, json!({"id": stored["id"], "object": "response", "deleted": true}));
         assert_eq!(connection.get(&path).status, 404);
     }
-    let server = serve(Config { strict_ids: true, ..Config::for_test() });
+    let server = serve(Config { objects: StoreMode::StrictIds, ..Config::for_test() });
     let mut strict = Connection::open(server.address());
     for connection in [&mut connection, &mut strict] {
         let unstored = ask(connection, &json!({"store": false}));

@@ -1,6 +1,6 @@
 //! Runs of assistants over a socket: polled and streamed alike, they wait for tools and add messages to their thread.
 
-use fake_openai::{Config, Running};
+use fake_openai::{Config, Running, StoreMode};
 use serde_json::{Value, json};
 
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A server whose model calls tools for `weather` and then replies with their output.
-fn served(strict_ids: bool) -> (Running, Connection, Directory) {
+fn served(objects: StoreMode) -> (Running, Connection, Directory) {
     let usage = |prompt: u64, completion: u64| json!({"prompt_tokens": prompt, "completion_tokens": completion});
     let replies = json!([
         {"when": {"tool_result": true}, "text": "It is warm.", "usage": usage(30, 4)},
@@ -24,7 +24,7 @@ fn served(strict_ids: bool) -> (Running, Connection, Directory) {
     ]);
     let directory = Directory::with(&[("replies.json", &replies.to_string())]);
     let fixtures = Some(directory.path().to_owned());
-    let server = serve(Config { fixtures, strict_ids, ..Config::for_test() });
+    let server = serve(Config { fixtures, objects, ..Config::for_test() });
     let connection = Connection::open(server.address());
     (server, connection, directory)
 }
@@ -84,7 +84,7 @@ const MESSAGE: [&str; 7] = [
 
 #[test]
 fn a_run_combines_its_thread_and_its_assistant() {
-    let (_server, mut connection, _directory) = served(false);
+    let (_server, mut connection, _directory) = served(StoreMode::Stored);
     let connection = &mut connection;
     let assistant = json!({"model": "gpt-5", "instructions": "Be kind.", "temperature": 0.5});
     let assistant = post(connection, "/v1/assistants", assistant)["id"].clone();
@@ -119,7 +119,7 @@ fn a_run_combines_its_thread_and_its_assistant() {
 
 #[test]
 fn a_run_waits_for_tool_outputs_polled_or_streamed() {
-    let (_server, mut connection, _directory) = served(false);
+    let (_server, mut connection, _directory) = served(StoreMode::Stored);
     let connection = &mut connection;
     let thread = thread(connection, "weather");
     let path = format!("{thread}/runs");
@@ -176,7 +176,7 @@ fn a_run_waits_for_tool_outputs_polled_or_streamed() {
 
 #[test]
 fn a_thread_can_be_created_with_its_run() {
-    let (_server, mut connection, _directory) = served(true);
+    let (_server, mut connection, _directory) = served(StoreMode::StrictIds);
     let connection = &mut connection;
     let made = json!({"messages": [{"role": "user", "content": "refuse"}], "metadata": {"a": "b"}});
     let body = json!({"assistant_id": "asst_none", "thread": made});
@@ -203,7 +203,7 @@ fn a_thread_can_be_created_with_its_run() {
 
 #[test]
 fn a_run_over_its_token_limit_is_incomplete() {
-    let (_server, mut connection, _directory) = served(false);
+    let (_server, mut connection, _directory) = served(StoreMode::Stored);
     let connection = &mut connection;
     let path = format!("{}/runs", thread(connection, "Hi"));
     let events = stream(connection, &path, json!({"assistant_id": "asst_1", "max_completion_tokens": 1}));

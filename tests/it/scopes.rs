@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use fake_openai::{Config, LimitSpec};
+use fake_openai::{Config, LimitSpec, StoreMode};
 use serde_json::{Value, json};
 
 use crate::{
@@ -74,7 +74,7 @@ fn scopes_in_parallel_do_not_see_each_other() {
 
 #[test]
 fn stored_objects_belong_to_their_scope() {
-    let server = serve(Config { strict_ids: true, ..Config::for_test() });
+    let server = serve(Config { objects: StoreMode::StrictIds, ..Config::for_test() });
     let mut connection = Connection::open(server.address());
     let mut send = |method: &str, path: &str, scope: &str, body: &str| {
         let headers = format!("content-type: application/json\r\nx-fake-openai: scope={scope}\r\n");
@@ -89,7 +89,7 @@ fn stored_objects_belong_to_their_scope() {
 
 #[test]
 fn a_reset_forgets_one_scope_or_all() {
-    let server = serve(Config { limits: vec![LimitSpec::rpm(1)], strict_ids: true, ..Config::for_test() });
+    let server = serve(Config { limits: vec![LimitSpec::rpm(1)], objects: StoreMode::StrictIds, ..Config::for_test() });
     let mut connection = Connection::open(server.address());
     let chat = |connection: &mut Connection, scope: &str| {
         let headers = format!("x-fake-openai: scope={scope}\r\n");
@@ -134,7 +134,7 @@ fn a_scripted_reply_can_belong_to_a_scope() {
 
 #[test]
 fn the_objects_of_all_scopes_have_one_bound() {
-    let server = serve(Config { strict_ids: true, ..Config::for_test() });
+    let server = serve(Config { objects: StoreMode::StrictIds, ..Config::for_test() });
     let mut connection = Connection::open(server.address());
     let file = "x".repeat(8 << 20);
     let mut upload = |scope: &str| {

@@ -1,6 +1,6 @@
 //! Operations that depend on the status of a stored object.
 
-use fake_openai::Config;
+use fake_openai::{Config, StoreMode};
 use serde_json::{Value, json};
 
 use crate::{
@@ -107,8 +107,8 @@ fn an_archived_project_accepts_no_service_account() {
 
 #[test]
 fn a_deleted_model_is_missing_and_every_other_is_not() {
-    for strict_ids in [false, true] {
-        let server = serve(Config { strict_ids, ..Config::for_test() });
+    for objects in [StoreMode::Stored, StoreMode::StrictIds] {
+        let server = serve(Config { objects, ..Config::for_test() });
         let mut client = Client(Connection::open(server.address()));
         let path = "/v1/models/ft:gpt-4o:mine::1";
         assert_eq!(client.get(path)["id"], "ft:gpt-4o:mine::1");

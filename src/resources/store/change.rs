@@ -94,6 +94,9 @@ impl ResourceStore {
     fn write_if(&self, is_current: impl FnOnce(&Tables) -> bool, Writes(writes): Writes) -> bool {
         // Dropped after the lock.
         let mut freed = Vec::new();
+        if !self.is_storing() {
+            return true;
+        }
         let mut tables = self.tables();
         if !is_current(&tables) {
             return false;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Lookup, ResourceStore};
+use super::{Lookup, ResourceStore, StoreMode};
 use crate::{
     core::error::ApiError,
     protocol::{ChangeStep, ResourceKey, StoredObjects},
@@ -37,7 +37,7 @@ impl StoredObjects for EndpointStore<'_> {
         let found = self.key(role, parents).map_or(Lookup::Unknown, |key| self.resources.find_text(&key, id));
         match found {
             Lookup::Stored(_) => true,
-            Lookup::Unknown => !self.resources.strict,
+            Lookup::Unknown => self.resources.mode() != StoreMode::StrictIds,
             Lookup::Deleted => false,
         }
     }
