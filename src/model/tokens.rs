@@ -1,5 +1,6 @@
 //! Tokens: counting them, and cutting texts into them for streams.
 
+pub mod chat_template;
 mod encoding;
 
 pub use encoding::{Cut, Encoding};
