@@ -2,6 +2,7 @@
 
 pub mod chat_template;
 mod encoding;
+pub mod hugging_face;
 
 pub use encoding::{Cut, Encoding};
 

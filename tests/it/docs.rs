@@ -12,8 +12,8 @@ use std::{
 use crate::program::{Directory, run};
 
 /// Commands that have a help of their own.
-const COMMANDS: [&str; 9] =
-    ["routes", "faults", "profiles", "check", "eject", "healthcheck", "report", "verify", "bench"];
+const COMMANDS: [&str; 10] =
+    ["routes", "faults", "profiles", "check", "eject", "tokenizer", "healthcheck", "report", "verify", "bench"];
 
 /// Flags that help does not list: hidden aliases, and flags of other programs.
 const OTHER_FLAGS: [(&str, &[&str]); 8] = [
