@@ -9,7 +9,7 @@ use fake_openai::{
     fixtures::Fixtures,
 };
 
-use super::{Failure, Task, bench, eject, licenses, print_to_stderr, report, tables, usage, verify};
+use super::{Failure, Task, bench, licenses, print_to_stderr, report, tables, usage, verify, write};
 
 /// Fake LLM API server for load tests and CI: OpenAI, Anthropic, Gemini and others, without a model
 #[derive(Parser)]
@@ -56,6 +56,14 @@ enum Command {
     Eject {
         /// Directory to write to; no file is overwritten
         dir: PathBuf,
+    },
+    /// Write a tokenizer with which load tools count as `--usage exact` does
+    Tokenizer {
+        /// Directory to write to, for tools that read Hugging Face's tokenizers; no file is overwritten
+        dir: PathBuf,
+        /// Model whose tokens to write; gpt-4 and gpt-3.5 differ from the others [default: any other]
+        #[arg(long, value_name = "NAME", default_value = "fake", hide_default_value = true)]
+        model: String,
     },
     /// Check that a server is healthy: exit status 0 or 1
     Healthcheck {
@@ -160,7 +168,8 @@ fn task(command: Command, config: Config) -> Result<Task, Failure> {
         Command::Faults => Ok(Task::Print(tables::faults())),
         Command::Profiles => fixtures().map(|fixtures| Task::Print(tables::profiles(&fixtures))),
         Command::Check => check(&config, &fixtures()?).map(Task::Print),
-        Command::Eject { dir } => eject(&dir).map(Task::Print),
+        Command::Eject { dir } => write::eject(&dir).map(Task::Print),
+        Command::Tokenizer { dir, model } => write::tokenizer(&dir, &model).map(Task::Print),
         Command::Verify(options) => verify::verify(&options, config.admin_token.as_deref()).map(Task::Print),
         Command::Bench(options) => Ok(Task::Bench(Box::new(config), options)),
         Command::Report(options) => Ok(Task::Report(options, config.admin_token)),

@@ -11,15 +11,15 @@ mod status_line;
 mod tables;
 mod usage;
 mod verify;
+mod write;
 
 use std::{
     borrow::Cow,
     io::{self, Write as _},
-    path::Path,
     process::ExitCode,
 };
 
-use fake_openai::{Config, StartError, core::secret, fixtures};
+use fake_openai::{Config, StartError, core::secret};
 
 pub use self::{
     args::{configuration, parse},
@@ -103,20 +103,6 @@ pub fn bench(config: &Config, options: &bench::Options) -> Result<(), Failure> {
 /// A check has failed, the server cannot be reached, or a file cannot be written.
 pub fn report(options: &report::Options, token: Option<&str>) -> Result<(), Failure> {
     report::run(options, token)
-}
-
-fn eject(directory: &Path) -> Result<String, Failure> {
-    let dir = directory.display();
-    match fixtures::eject(directory) {
-        Ok(count) => Ok(format!(
-            "wrote {count} files to {dir}\n\
-             Edit some, delete the others, then run: fake-openai --fixtures {dir}\n"
-        )),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            Err(Failure::User(format!("{error}: the file exists; give an empty directory")))
-        }
-        Err(error) => Err(Failure::Machine(format!("{dir}: the fixtures cannot be written: {error}"))),
-    }
 }
 
 /// Prints a line to standard error. A full disk or a closed reader is not an error: logging never ends the server, and

@@ -79,6 +79,16 @@ pub enum Role {
 }
 
 impl Role {
+    /// Returns its name in a chat template. A text without a role is the user's.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::System => "system",
+            Role::User | Role::Text => "user",
+            Role::Assistant => "assistant",
+            Role::Tool => "tool",
+        }
+    }
+
     /// Returns true if a message with this role is input that the model must reply to.
     pub fn is_user_input(self) -> bool {
         matches!(self, Role::User | Role::Text)

@@ -46,15 +46,11 @@ pub(super) struct PromptCost {
 pub(super) fn prompt_cost(prompt: &Prompt, tokenizer: Tokenizer) -> PromptCost {
     let tokens = |text: &str| tokens(text, tokenizer);
     let turn = |turn: &Turn| {
+        if turn.role == Role::Text {
+            return tokens(&turn.text);
+        }
         let name = turn.name.as_deref().map_or(0, |name| tokens(name) + 1);
-        let role = match turn.role {
-            Role::System => "system",
-            Role::User => "user",
-            Role::Assistant => "assistant",
-            Role::Tool => "tool",
-            Role::Text => return tokens(&turn.text),
-        };
-        3 + tokens(role) + tokens(&turn.text) + name + turn.images * IMAGE
+        3 + tokens(turn.role.name()) + tokens(&turn.text) + name + turn.images * IMAGE
     };
     // Recorded: models whose name starts with gpt-5 count one less.
     let start = match prompt.model.starts_with("gpt-5") {

@@ -1,6 +1,8 @@
 //! Tokens: counting them, and cutting texts into them for streams.
 
+pub mod chat_template;
 mod encoding;
+pub mod hugging_face;
 
 pub use encoding::{Cut, Encoding};
 

@@ -14,8 +14,6 @@ mod stream;
 
 use serde_json::{Map, Value, json};
 
-pub(in crate::protocol) use self::members::prompt_text;
-
 use crate::core::{
     json,
     reply::{Choice, FinishReason, ReplyFacts, Sampling, Usage},

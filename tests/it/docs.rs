@@ -12,11 +12,11 @@ use std::{
 use crate::program::{Directory, run};
 
 /// Commands that have a help of their own.
-const COMMANDS: [&str; 9] =
-    ["routes", "faults", "profiles", "check", "eject", "healthcheck", "report", "verify", "bench"];
+const COMMANDS: [&str; 10] =
+    ["routes", "faults", "profiles", "check", "eject", "tokenizer", "healthcheck", "report", "verify", "bench"];
 
 /// Flags that help does not list: hidden aliases, and flags of other programs.
-const OTHER_FLAGS: [(&str, &[&str]); 8] = [
+const OTHER_FLAGS: [(&str, &[&str]); 13] = [
     ("fake-openai", &["--latency", "--delay", "--log-requests", "--verbose"]),
     ("cargo", &["--release", "--path", "--test", "--bench", "--bin", "--profile", "--all-targets", "--all", "--check"]),
     ("cargo install", &["--locked", "--features"]),
@@ -25,6 +25,52 @@ const OTHER_FLAGS: [(&str, &[&str]); 8] = [
     ("curl", &["--data-urlencode", "--json", "--max-time"]),
     ("litellm", &["--config", "--port"]),
     ("pip", &["--upgrade"]),
+    (
+        "aiperf profile",
+        &[
+            "--url",
+            "--endpoint-type",
+            "--streaming",
+            "--tokenizer",
+            "--isl",
+            "--osl",
+            "--request-count",
+            "--concurrency",
+        ],
+    ),
+    ("guidellm run", &["--backend", "--constraint", "--data"]),
+    (
+        "genai-bench benchmark",
+        &[
+            "--api-backend",
+            "--api-base",
+            "--api-model-name",
+            "--model-tokenizer",
+            "--task",
+            "--traffic-scenario",
+            "--num-concurrency",
+            "--max-requests-per-run",
+            "--max-time-per-run",
+        ],
+    ),
+    (
+        "evalscope perf",
+        &[
+            "--api",
+            "--stream",
+            "--tokenizer-path",
+            "--dataset",
+            "--min-prompt-length",
+            "--max-prompt-length",
+            "--max-tokens",
+            "--parallel",
+            "--number",
+        ],
+    ),
+    (
+        "vllm bench serve",
+        &["--base-url", "--endpoint", "--dataset-name", "--random-input-len", "--random-output-len", "--num-prompts"],
+    ),
 ];
 
 /// The greatest width of a line, in columns.

@@ -62,6 +62,7 @@ mod store_trouble;
 mod streaming;
 mod tidy;
 mod time;
+mod tokenizer;
 mod tools;
 mod updates;
 mod verify;

@@ -301,7 +301,7 @@ fn errors_are_those_of_vllm() {
             "max_tokens 100000" => chat(json!({"max_tokens": 100_000})),
             "max_tokens 0" => chat(json!({"max_tokens": 0})),
             "prompt of 7217 characters" => {
-                let template = "<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n".len();
+                let template = "<|start|>user<|message|><|end|><|start|>assistant<|message|>".len();
                 let content = "x".repeat(7217 - template);
                 chat(json!({"messages": [{"role": "user", "content": content}]}))
             }

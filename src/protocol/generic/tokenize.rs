@@ -4,7 +4,7 @@
 //! - `whole`: the response. For `tokenize` it may contain `{{part.tokens}}`, `{{part.strings}}`, `{{part.count}}` and
 //!   `{{part.window}}`, the size of the model's context. `{{part.requested_strings}}` are the strings as byte-level
 //!   vocabularies write them, if the request has `return_token_strs`. For `detokenize` it may contain `{{part.text}}`;
-//! - `template`: true if messages are counted as vLLM's chat template renders them.
+//! - `template`: true if messages are counted as the chat template renders them.
 //!
 //! All models have the vocabularies of OpenAI's encodings.
 
@@ -17,7 +17,6 @@ use crate::protocol::{
     ComputedReply, Parsed, Reader, TokenCounter,
     openai::chat::read::turns,
     shape::{Placeholders, Shape, put_number},
-    vllm,
 };
 use crate::{
     core::{
@@ -29,7 +28,7 @@ use crate::{
         prompt::{Prompt, Role, Turn},
         response::{Body, Response},
     },
-    model::tokens::Encoding,
+    model::tokens::{Encoding, chat_template::prompt_tokens},
 };
 
 /// The envelope in a fixture.
@@ -97,22 +96,25 @@ fn response(out: Vec<u8>, tokens: usize) -> Response {
 }
 
 /// Returns a prompt with one text, outside of any conversation.
-fn text_prompt(text: String, context: &RequestContext<'_>) -> Prompt {
+fn text_prompt(text: String, model: String) -> Prompt {
     let turn = Turn { role: Role::Text, text, ..Turn::default() };
-    Prompt { model: context.model().into_owned(), turns: vec![turn], ..Prompt::default() }
+    Prompt { model, turns: vec![turn], ..Prompt::default() }
 }
 
 impl Tokenize {
-    /// Returns the request's text, or else the texts of its messages.
-    fn text(&self, body: json::Object<'_>) -> String {
-        if let Some(text) = body.get(&self.text).and_then(json::Value::as_str) {
-            return text.into_owned();
-        }
-        let turns = turns(body.get("messages"));
-        if self.template {
-            return vllm::prompt_text(&Prompt { turns, ..Prompt::default() });
-        }
-        turns.into_iter().map(|turn| turn.text).collect::<Vec<_>>().join("\n")
+    /// Returns the prompt: the request's text, or else its messages.
+    fn prompt_of(&self, body: json::Object<'_>, model: String) -> Prompt {
+        let text = match body.get(&self.text).and_then(json::Value::as_str) {
+            Some(text) => text.into_owned(),
+            None => {
+                let turns = turns(body.get("messages"));
+                if self.template {
+                    return Prompt { model, turns, ..Prompt::default() };
+                }
+                turns.into_iter().map(|turn| turn.text).collect::<Vec<_>>().join("\n")
+            }
+        };
+        text_prompt(text, model)
     }
 }
 
@@ -125,7 +127,7 @@ impl Reader for Tokenize {
     }
 
     fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
-        text_prompt(self.text(body), context)
+        self.prompt_of(body, context.model().into_owned())
     }
 }
 
@@ -142,7 +144,7 @@ impl ComputedReply for Tokenize {
     ) -> Result<Response, ApiError> {
         let body = parsed.body;
         let encoding = Encoding::of_model(&context.model());
-        let tokens = encoding.numbers(&self.text(body));
+        let tokens = prompt_tokens(&self.prompt_of(body, context.model().into_owned()));
         let mut out = Vec::with_capacity(tokens.len() * 7 + 100);
         self.whole.render(context).fill(&mut out, |placeholder, out| match placeholder {
             Placeholder::Tokens => out.extend_from_slice(Value::from(tokens.clone()).to_string().as_bytes()),
@@ -152,7 +154,7 @@ impl ComputedReply for Tokenize {
             }
             Placeholder::RequestedStrings => {
                 let is_requested = body.get("return_token_strs").and_then(json::Value::as_bool) == Some(true);
-                let written = |token: &u32| encoding.text(&[*token]).replace(' ', "Ġ").replace('\n', "Ċ");
+                let written = |token: &u32| encoding.byte_level(*token);
                 let strings = is_requested.then(|| tokens.iter().map(written).collect::<Value>());
                 out.extend_from_slice(strings.unwrap_or_default().to_string().as_bytes());
             }
@@ -179,7 +181,8 @@ impl Reader for Detokenize {
     }
 
     fn prompt(&self, body: json::Object<'_>, context: &RequestContext<'_>, _: &[Arc<Value>]) -> Prompt {
-        text_prompt(Encoding::of_model(&context.model()).text(&self.tokens(body)), context)
+        let model = context.model().into_owned();
+        text_prompt(Encoding::of_model(&model).text(&self.tokens(body)), model)
     }
 
     fn cost(&self, body: json::Object<'_>, _: &RequestContext<'_>) -> Cost {

@@ -30,7 +30,7 @@ use crate::{
         response::{Body, EventStream, Response, StreamFormat},
         template::Layout,
     },
-    model::tokens::Encoding,
+    model::tokens::{Encoding, chat_template::prompt_tokens},
     protocol::{
         Parsed, Protocol, Reader, Record, RenderContext, Rendered, StoredObjects, envelope::Envelope,
         events::EventLists, forms, openai::chat::read,
@@ -121,10 +121,10 @@ impl Protocol for Chat {
                 ChoiceParts::new(n, choice, if is_named { "stop" } else { "tool_calls" }, logprobs, encoding, random)
             })
             .collect();
-        let prompt_ids = prompt.filter(|_| members.token_ids).map(members::prompt_tokens);
+        let prompt_ids = prompt.filter(|_| members.token_ids).map(prompt_tokens);
         let prompt_logprobs = prompt.zip(members.prompt_logprobs).filter(|_| needs_full).map(|(prompt, top)| {
             let encoding = Encoding::of_model(&prompt.model);
-            logprobs::of_prompt(&members::prompt_text(prompt), encoding, top, random.number(0..=u64::MAX))
+            logprobs::of_prompt(&prompt_tokens(prompt), encoding, top, random.number(0..=u64::MAX))
         });
         let full = if needs_full {
             let choices: Vec<_> = choices.iter().map(ChoiceParts::full).collect();

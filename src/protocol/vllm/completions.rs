@@ -192,8 +192,9 @@ impl<'a> ChoiceText<'a> {
             lists.into_json()
         });
         let generated: String = self.texts().map(|(text, _)| text.whole()).collect();
-        let prompt_logprobs =
-            self.prompt_logprobs.map(|(top, seed)| logprobs::of_prompt(self.prompt, self.encoding, top, seed));
+        let prompt_logprobs = self
+            .prompt_logprobs
+            .map(|(top, seed)| logprobs::of_prompt(&self.encoding.numbers(self.prompt), self.encoding, top, seed));
         json!({
             "index": index,
             "text": if self.echo { [self.prompt, &generated].concat() } else { generated.clone() },

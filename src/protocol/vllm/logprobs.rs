@@ -71,8 +71,8 @@ impl LogprobLists {
     }
 }
 
-/// Returns the `prompt_logprobs` of a text: for each token but the first, the token and its alternatives by number.
-pub(super) fn of_prompt(text: &str, encoding: Encoding, top: u64, seed: u64) -> Value {
+/// Returns the `prompt_logprobs` of a prompt: for each token but the first, the token and its alternatives by number.
+pub(super) fn of_prompt(tokens: &[u32], encoding: Encoding, top: u64, seed: u64) -> Value {
     let entry = |(n, token): (usize, &u32)| {
         if n == 0 {
             return Value::Null;
@@ -88,5 +88,5 @@ pub(super) fn of_prompt(text: &str, encoding: Encoding, top: u64, seed: u64) -> 
         }
         entry.into()
     };
-    encoding.numbers(text).iter().enumerate().map(entry).collect()
+    tokens.iter().enumerate().map(entry).collect()
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{
     core::{
         json,
-        prompt::{Prompt, Role, Turn},
+        prompt::Prompt,
         random::{Alphabet, Random},
         reply::ToolKind,
     },
@@ -57,29 +57,6 @@ pub(super) fn call_id(random: &mut Random) -> String {
     let mut id = b"chatcmpl-tool-".to_vec();
     random.put(Alphabet::Hex, 16, &mut id);
     String::from_utf8_lossy(&id).into_owned()
-}
-
-/// Returns the text of a prompt, in a chat template of the fake's own. Texts outside of a conversation have none.
-pub(in crate::protocol) fn prompt_text(prompt: &Prompt) -> String {
-    if prompt.is_texts() {
-        return prompt.turns.iter().map(|turn| turn.text.as_str()).collect();
-    }
-    let turn = |turn: &Turn| {
-        let role = match turn.role {
-            Role::System => "system",
-            Role::User | Role::Text => "user",
-            Role::Assistant => "assistant",
-            Role::Tool => "tool",
-        };
-        format!("<|im_start|>{role}\n{}<|im_end|>\n", turn.text)
-    };
-    let turns: String = prompt.turns.iter().map(turn).collect();
-    turns + "<|im_start|>assistant\n"
-}
-
-/// Returns the numbers of a prompt's tokens.
-pub(super) fn prompt_tokens(prompt: &Prompt) -> Vec<u32> {
-    Encoding::of_model(&prompt.model).numbers(&prompt_text(prompt))
 }
 
 /// Returns the numbers of a text's tokens as JSON; `null` if they are not requested.

@@ -8,10 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    chat::ChatReader, completions::CompletionsReader, members::prompt_tokens, messages::MessagesReader,
-    responses::ResponsesReader,
-};
+use super::{chat::ChatReader, completions::CompletionsReader, messages::MessagesReader, responses::ResponsesReader};
 use crate::{
     core::{
         context::RequestContext,
@@ -22,6 +19,7 @@ use crate::{
         random::Alphabet,
         response::{Body, Response},
     },
+    model::tokens::chat_template::prompt_tokens,
     protocol::{ComputedReply, Parsed, Reader, TokenCounter},
 };
 

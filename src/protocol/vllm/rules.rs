@@ -7,7 +7,6 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::members::prompt_text;
 use crate::{
     core::{
         context::RequestContext,
@@ -15,7 +14,7 @@ use crate::{
         json::{self, Kind},
         prompt::Prompt,
     },
-    model::tokens::Encoding,
+    model::tokens::{Encoding, chat_template::prompt_text},
     protocol::openai::{chat, completions},
 };
 

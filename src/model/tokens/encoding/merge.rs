@@ -43,6 +43,24 @@ impl Numbers {
         if whole != NONE {
             return out.push(whole);
         }
+        let parts = self.parts(piece, |_, _| {});
+        let mut at = 0;
+        while at < piece.len() {
+            out.push(self.get(&piece[at..parts.end[at]]));
+            at = parts.end[at];
+        }
+    }
+
+    /// Returns the length of the first of the two tokens that a token is merged of. `None` if merging its bytes does not
+    /// end in one token: then only a piece that is the token as a whole becomes it.
+    pub(super) fn first_of_pair(&self, token: &[u8]) -> Option<usize> {
+        let mut first = 0;
+        let parts = self.parts(token, |at, middle| first = if at == 0 { middle } else { first });
+        (parts.end.first() == Some(&token.len()) && token.len() > 1).then_some(first)
+    }
+
+    /// Merges the bytes of a piece. `joined` is called with the start and the middle of each pair.
+    fn parts(&self, piece: &[u8], mut joined: impl FnMut(usize, usize)) -> Parts {
         let mut parts = Parts::new(piece.len());
         let mut heap: BinaryHeap<Reverse<(u32, usize)>> = BinaryHeap::new();
         for at in 0..piece.len() - 1 {
@@ -53,6 +71,7 @@ impl Numbers {
             if parts.merged[at] != number {
                 continue;
             }
+            joined(at, parts.end[at]);
             let (before, end) = parts.join(at);
             let merged = |from: usize, to: Option<usize>| to.map_or(NONE, |to| self.get(&piece[from..to]));
             parts.set(at, merged(at, parts.end_of_pair(at)), &mut heap);
@@ -60,11 +79,7 @@ impl Numbers {
                 parts.set(before, merged(before, Some(end)), &mut heap);
             }
         }
-        let mut at = 0;
-        while at < piece.len() {
-            out.push(self.get(&piece[at..parts.end[at]]));
-            at = parts.end[at];
-        }
+        parts
     }
 }
 
