@@ -20,6 +20,7 @@ mod ollama;
 mod openai;
 mod parsed;
 mod path;
+mod piece_events;
 mod ready_made;
 mod registry;
 pub mod requirements;
