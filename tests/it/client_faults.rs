@@ -179,6 +179,14 @@ fn the_tokens_of_an_event_with_several_are_all_delivered() {
             ],
         ),
         (
+            Some("sglang"),
+            &[
+                ("/v1/chat/completions", chat),
+                ("/v1/completions", completion),
+                ("/generate", r#"{"text":"Hi","stream":true}"#),
+            ],
+        ),
+        (
             Some("llama-cpp"),
             &[
                 ("/v1/chat/completions", chat),
@@ -210,6 +218,8 @@ fn usage_during_a_stream_counts_every_token_of_an_event() {
     let chat = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true},"messages":[{"role":"user","content":"Hi"}]}"#;
     for (served, path, body, pointer) in [
         ("vllm", "/v1/chat/completions", chat, "/usage/completion_tokens"),
+        ("sglang", "/v1/chat/completions", chat, "/usage/completion_tokens"),
+        ("sglang", "/generate", r#"{"text":"Hi","stream":true}"#, "/meta_info/completion_tokens"),
         ("llama-cpp", "/completion", r#"{"prompt":"Hi","stream":true}"#, "/tokens_predicted"),
         (
             "gemini",
@@ -238,6 +248,8 @@ fn an_event_of_several_tokens_has_a_log_probability_for_each() {
         ("openai", "/v1/completions", &completion),
         ("vllm", "/v1/chat/completions", &chat),
         ("vllm", "/v1/completions", &completion),
+        ("sglang", "/v1/chat/completions", &chat),
+        ("sglang", "/v1/completions", &completion),
         ("llama-cpp", "/v1/chat/completions", &chat),
     ] {
         let serve_as = Some(served.to_owned());

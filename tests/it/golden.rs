@@ -203,6 +203,7 @@ providers! {
     openai: "openai",
     openrouter: "openrouter",
     sagemaker: "sagemaker",
+    sglang: "sglang",
     slack: "slack",
     tei: "tei",
     together: "together",

@@ -51,6 +51,7 @@ mod runs;
 mod schema;
 mod scopes;
 mod secrets;
+mod sglang;
 mod sinks;
 mod states;
 mod status;
