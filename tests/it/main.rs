@@ -67,4 +67,5 @@ mod tools;
 mod updates;
 mod verify;
 mod vllm;
+mod vllm_members;
 mod vllm_metrics;
