@@ -130,6 +130,8 @@ api_errors! {
     LimitUnknown = "limit_unknown" {}
     /// The body is not a JSON object.
     NotJson = "not_json" {}
+    /// The body is empty, and the endpoint needs one.
+    EmptyBody = "empty_body" {}
     /// A required member is missing.
     MissingParameter = "missing_parameter" { param: String }
     /// A member is unknown.
@@ -277,12 +279,16 @@ impl ApiError {
 
     /// Returns true if a provider needs no text for errors of this kind: only some providers have such errors.
     pub fn is_optional(kind: &str) -> bool {
-        matches!(kind, "moved" | "invalid_request")
+        matches!(kind, "moved" | "invalid_request" | "empty_body")
     }
 
     /// Returns the kind whose text a provider uses that has none for this error.
     pub fn general_kind(&self) -> Option<&'static str> {
-        matches!(self, ApiError::InvalidRequest { .. }).then_some("broken_rule")
+        match self {
+            ApiError::InvalidRequest { .. } => Some("broken_rule"),
+            ApiError::EmptyBody {} => Some("not_json"),
+            _ => None,
+        }
     }
 
     /// Returns true if a quota is used up that never refills.

@@ -33,7 +33,9 @@ pub struct Prompt {
     pub n: usize,
     /// The stop sequences. The reply ends before one of them.
     pub stop: Vec<String>,
-    /// True if the reply ends after the stop sequence.
+    /// The numbers of the tokens that end the reply.
+    pub stop_tokens: Vec<u32>,
+    /// True if the reply ends after the stop sequence or the stop token.
     pub keeps_stop: bool,
     /// The seed. The same seed gives the same reply.
     pub seed: Option<u64>,

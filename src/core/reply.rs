@@ -26,6 +26,8 @@ pub struct Choice {
     pub finish_reason: FinishReason,
     /// The stop sequence that ended the choice, if one did.
     pub stopped_by: Option<String>,
+    /// The number of the stop token that ended the choice, if one did.
+    pub stop_token: Option<u32>,
 }
 
 /// One block of a choice's content.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::{HeaderName, Method};
 
-pub use self::credential::Credential;
+pub use self::credential::{Credential, has_bearer};
 use super::{body_memory::MemoryFull, json};
 
 /// One request, borrowed from the edge that received it.

@@ -9,6 +9,8 @@ pub enum ServerNumber {
     Busy,
     /// Number of requests that wait for a slot.
     Waiting,
+    /// Number of requests that are generated or wait.
+    Requests,
     /// Tokens of the context window.
     Window,
     /// Prompt tokens that were processed, without those of a cache.
@@ -34,10 +36,11 @@ pub const REPLY_TOKEN_MS: f64 = 20.0;
 
 impl ServerNumber {
     /// All numbers by their names in `{{server.…}}`.
-    pub const NAMES: [(&'static str, ServerNumber); 11] = [
+    pub const NAMES: [(&'static str, ServerNumber); 12] = [
         ("slots", ServerNumber::Slots),
         ("busy", ServerNumber::Busy),
         ("waiting", ServerNumber::Waiting),
+        ("requests", ServerNumber::Requests),
         ("window", ServerNumber::Window),
         ("prompt_tokens", ServerNumber::PromptTokens),
         ("cached_tokens", ServerNumber::CachedTokens),

@@ -3,17 +3,16 @@
 //! A JSON string that is just one slot becomes the value with its type. A slot inside text becomes the value's text. A
 //! missing value is `null`; inside text it is empty. `{{{{` renders as `{{`.
 
+mod line_style;
 mod slot;
 mod variables;
 
-use std::{borrow::Cow, io};
+use std::borrow::Cow;
 
 use serde::Serialize;
-use serde_json::{
-    Serializer, Value,
-    ser::{Formatter, PrettyFormatter},
-};
+use serde_json::{Serializer, Value, ser::PrettyFormatter};
 
+pub use line_style::LineStyle;
 pub(crate) use slot::query;
 pub use slot::{AllowedSlots, Slot};
 pub use variables::Variables;
@@ -84,36 +83,6 @@ impl Layout {
             }
             out.extend_from_slice(line);
         }
-    }
-}
-
-/// The style of JSON on one line, for the events of a stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LineStyle {
-    /// No spaces.
-    #[default]
-    Compact,
-    /// A space after each colon and none after a comma, as in Google's events.
-    Spaced,
-}
-
-impl LineStyle {
-    /// Renders `value` on one line.
-    pub fn write<T: Serialize>(self, value: &T) -> Vec<u8> {
-        struct Spaced;
-        impl Formatter for Spaced {
-            fn begin_object_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-                writer.write_all(b": ")
-            }
-        }
-        let mut text = Vec::new();
-        let written = match self {
-            LineStyle::Compact => serde_json::to_writer(&mut text, value),
-            LineStyle::Spaced => value.serialize(&mut Serializer::with_formatter(&mut text, Spaced)),
-        };
-        debug_assert!(written.is_ok(), "JSON values always serialize");
-        text
     }
 }
 

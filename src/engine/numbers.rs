@@ -28,6 +28,7 @@ impl ServerNumbers for Engine {
                 None => self.metrics(None).in_flight.saturating_sub(1) as f64,
             },
             ServerNumber::Waiting => self.load().map_or(0, |load| load.waiting) as f64,
+            ServerNumber::Requests => self.number(ServerNumber::Busy) + self.number(ServerNumber::Waiting),
             ServerNumber::Window => match self.context_window() {
                 ContextWindow::Tokens(window) => window as f64,
                 ContextWindow::Unbounded | ContextWindow::OfModel => USUAL_WINDOW as f64,

@@ -24,7 +24,7 @@ use crate::{
         request::{Request, RequestBody},
         response::{Body, Response},
     },
-    fixtures::{Endpoint, EndpointResponse, Fixtures},
+    fixtures::{Endpoint, EndpointResponse, Fixtures, Provider},
     traffic::{
         access::Access,
         capacity::{Admission, QueueFull, QueuedHead},
@@ -139,7 +139,7 @@ impl Engine {
         let mut receipt = Receipt::open(&scope, context, &shown_path, file, call);
         let (endpoint, plan, result) = match route {
             Err(error) => {
-                let keyed = if provider.keyed_paths { self.access.check_key(context.credential().key) } else { Ok(()) };
+                let keyed = self.check_key(provider, None, context);
                 (None, Plan::default(), Err(keyed.err().unwrap_or_else(|| error.clone())))
             }
             Ok(route) => {
@@ -310,7 +310,7 @@ impl Engine {
         if self.access.models.is_empty() {
             return Ok(());
         }
-        match (context.param("model").or(context.param("deployment")), endpoint.is_generated()) {
+        match (context.param("model").or(context.param("deployment")), endpoint.needs_model()) {
             (Some(model), _) => self.access.check_model(model),
             // A body without a model is rejected later, by validation.
             (None, true) => match context.model() {
@@ -344,10 +344,21 @@ impl Engine {
             RequestBody::Whole(_) | RequestBody::MalformedForm => {}
             RequestBody::Discarded(discarded) => return Err(discarded.into()),
         }
-        if route.endpoint.keyed {
-            self.access.check_key(context.credential().key)?;
-        }
+        self.check_key(route.provider, Some(route.endpoint), context)?;
         if route.provider.one_model { Ok(()) } else { self.check_model(route.endpoint, context) }
+    }
+
+    /// Checks the key of a request, if its path needs one.
+    fn check_key(
+        &self,
+        provider: &Provider,
+        endpoint: Option<&Endpoint>,
+        context: &RequestContext<'_>,
+    ) -> Result<(), ApiError> {
+        if self.access.keys.is_empty() {
+            return Ok(());
+        }
+        provider.needed_key(endpoint, context).map_or(Ok(()), |key| self.access.check_key(key))
     }
 
     /// Checks the limits of an endpoint. This is awaited, because the limits can be in a store that servers share.

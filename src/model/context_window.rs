@@ -1,6 +1,6 @@
 //! The context window: the most tokens that a prompt and its reply may have together.
 
-use super::{ModelBehavior, count, tokenizer, tokens::Tokenizer};
+use super::{Counting, ModelBehavior, ReplySpec, count, tokenizer, tokens::Tokenizer};
 use crate::core::{error::ApiError, model_catalog::ModelFacts, prompt::Prompt};
 
 /// Checks that the prompt and its longest allowed reply fit into the context window. Returns the tokens that the window
@@ -20,6 +20,15 @@ pub fn check_context_window(
         least = room.min(least.or(room));
     }
     Ok(least)
+}
+
+/// Returns the tokens that the window leaves for a reply whose script reports the tokens of the prompt. `room` is what it
+/// leaves by the fake's own count.
+pub fn room_beside(spec: &ReplySpec, room: u64, behavior: &ModelBehavior, facts: Option<&ModelFacts>) -> u64 {
+    let reported = spec.usage.filter(|_| behavior.usage == Counting::Canned).map(|usage| usage.prompt_tokens);
+    let left = behavior.context.tokens(facts).zip(reported).and_then(|(window, prompt)| window.checked_sub(prompt));
+    // A script may report more than the window holds.
+    left.filter(|left| *left > 0).map_or(room, |left| left.min(room))
 }
 
 fn check_prompt(prompt: &Prompt, tokenizer: Tokenizer, window: u64) -> Result<Option<u64>, ApiError> {

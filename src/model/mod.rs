@@ -5,6 +5,7 @@ mod count;
 pub mod embedding;
 mod reply_spec;
 pub mod schema;
+mod stop;
 pub mod tokens;
 
 use std::{ops::RangeInclusive, str::FromStr};
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use self::tokens::Tokenizer;
 pub use self::{
-    context_window::check_context_window,
+    context_window::{check_context_window, room_beside},
     reply_spec::{ReplyContent, ReplySpec},
 };
 pub use crate::core::model_catalog::ContextWindow;
@@ -179,11 +180,16 @@ impl ReplyBuilder<'_> {
                 }
             }
         }
+        let text = draft.blocks.last_mut().filter(|_| is_text).map(Block::text_mut);
+        let mut stop_token = text.and_then(|text| self.end_at_token(text));
+        if stop_token.is_some() {
+            (finish_reason, draft.as_scripted, draft.stopped_by) = (FinishReason::Stop, false, None);
+        }
         for text in draft.blocks.iter_mut().map(Block::text_mut) {
             let Some(room) = &mut room else { break };
             if text.tokens > *room {
                 self.shorten(text, *room);
-                (finish_reason, draft.as_scripted) = (FinishReason::Length, false);
+                (finish_reason, draft.as_scripted, stop_token) = (FinishReason::Length, false, None);
             }
             *room -= text.tokens;
         }
@@ -195,7 +201,7 @@ impl ReplyBuilder<'_> {
             draft.blocks.insert(0, Block::Reasoning(reasoning));
         }
         CountedChoice {
-            choice: Choice { blocks: draft.blocks, finish_reason, stopped_by: draft.stopped_by },
+            choice: Choice { blocks: draft.blocks, finish_reason, stopped_by: draft.stopped_by, stop_token },
             reasoning_tokens,
             as_scripted: draft.as_scripted,
         }
@@ -237,23 +243,6 @@ impl ReplyBuilder<'_> {
         let block = if self.prompt.audio { Block::Audio(text) } else { Block::Text(text) };
         let fills_room = fills_room && stopped_by.is_none();
         ChoiceDraft { fills_room, stopped_by, ..ChoiceDraft::new(vec![block], as_scripted) }
-    }
-
-    /// Ends a text before the first of the request's stop sequences, which is returned.
-    fn stopped(&self, draft: TextDraft) -> (TextDraft, Option<String>) {
-        let stops = self.prompt.stop.iter().filter(|stop| !stop.is_empty());
-        let stops: Vec<_> = match draft {
-            TextDraft::Written(_) => stops.collect(),
-            TextDraft::Filler(_) => stops.filter(|stop| Text::filler_can_contain(stop)).collect(),
-        };
-        if stops.is_empty() {
-            return (draft, None);
-        }
-        let mut text = draft.whole();
-        let found = stops.into_iter().filter_map(|stop| Some((text.find(stop)?, stop)));
-        let Some((at, stop)) = found.min_by_key(|(at, _)| *at) else { return (TextDraft::Written(text), None) };
-        text.truncate(if self.prompt.keeps_stop { at + stop.len() } else { at });
-        (TextDraft::Written(text), Some(stop.clone()))
     }
 
     /// Returns the text in the requested format, and true if it is exactly the script's.

@@ -7,7 +7,6 @@ mod chat;
 mod check;
 mod completion;
 mod computed;
-mod events;
 mod messages;
 mod read;
 mod responses;
@@ -19,8 +18,10 @@ use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Map, Value};
 
 pub(super) use self::computed::{make_apply_template, make_detokenize, make_slots, make_tokenize};
-use self::events::PartEvents;
-use super::{Parsed, Protocol, Reader, ReadyMade, Record, RenderContext, Rendered, ResponseOptions, StoredObjects};
+use super::{
+    Parsed, Protocol, Reader, ReadyMade, Record, RenderContext, Rendered, ResponseOptions, StoredObjects,
+    piece_events::PartEvents,
+};
 use crate::core::{
     context::RequestContext,
     error::ApiError,

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{ComputedReply, Protocol, anthropic, bedrock, cohere, gemini, generic, llama, ollama, openai, vllm, wrap};
+use super::{
+    ComputedReply, Protocol, anthropic, bedrock, cohere, gemini, generic, llama, ollama, openai, sglang, vllm, wrap,
+};
 
 /// Constructor of a computed protocol. `envelope` is the `head` of an endpoint's fixture.
 ///
@@ -69,6 +71,9 @@ pub fn all() -> &'static [(&'static str, Make)] {
         ("openai-runs", openai::assistants::make),
         ("openai-transcriptions", openai::transcriptions::make),
         ("openai-realtime", openai::realtime::make),
+        ("sglang-chat", sglang::make_chat),
+        ("sglang-completions", sglang::make_completions),
+        ("sglang-generate", sglang::make_generate),
         ("vllm-chat", vllm::chat::make),
         ("vllm-completions", vllm::completions::make),
         ("vllm-messages", vllm::messages::make),

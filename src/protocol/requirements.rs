@@ -41,6 +41,9 @@ pub struct Require {
     any_required: Vec<String>,
     #[serde(default)]
     properties: Properties,
+    /// True if an empty body is an error of its own. Otherwise it counts as an object without members.
+    #[serde(default)]
+    body: bool,
     /// Prefix of a content type that is exempt from all requirements.
     unless: Option<String>,
     /// The violations that are reported, and their texts.
@@ -154,6 +157,9 @@ impl Require {
         request: &Request<'_>,
         body: Result<json::Object<'_>, Malformed>,
     ) -> Result<(), ApiError> {
+        if self.body && request.body.is_empty() {
+            return Err(ApiError::EmptyBody {});
+        }
         match self.report {
             Report::First => self.check(body.map_err(|_| ApiError::NotJson {})?),
             Report::Pydantic => pydantic::check(self, request, body),

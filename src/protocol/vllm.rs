@@ -50,9 +50,9 @@ fn generated(response: Response, body: json::Object<'_>, limit: &str) -> Respons
     Response { reply: ReplyFacts { sampling: Some(sampling), ..response.reply }, ..response }
 }
 
-/// Returns the stop sequence that ended a choice, as JSON.
+/// Returns the stop sequence, or the number of the stop token, that ended a choice, as JSON.
 fn stop_reason(choice: &Choice) -> Value {
-    choice.stopped_by.clone().map_or(Value::Null, Value::from)
+    choice.stop_token.map_or_else(|| json!(choice.stopped_by), Value::from)
 }
 
 /// Returns the finish reason of a choice; `calls` is that of a choice with tool calls.

@@ -179,6 +179,14 @@ fn the_tokens_of_an_event_with_several_are_all_delivered() {
             ],
         ),
         (
+            Some("sglang"),
+            &[
+                ("/v1/chat/completions", chat),
+                ("/v1/completions", completion),
+                ("/generate", r#"{"text":"Hi","stream":true}"#),
+            ],
+        ),
+        (
             Some("llama-cpp"),
             &[
                 ("/v1/chat/completions", chat),
@@ -210,6 +218,8 @@ fn usage_during_a_stream_counts_every_token_of_an_event() {
     let chat = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true},"messages":[{"role":"user","content":"Hi"}]}"#;
     for (served, path, body, pointer) in [
         ("vllm", "/v1/chat/completions", chat, "/usage/completion_tokens"),
+        ("sglang", "/v1/chat/completions", chat, "/usage/completion_tokens"),
+        ("sglang", "/generate", r#"{"text":"Hi","stream":true}"#, "/meta_info/completion_tokens"),
         ("llama-cpp", "/completion", r#"{"prompt":"Hi","stream":true}"#, "/tokens_predicted"),
         (
             "gemini",
@@ -226,6 +236,41 @@ fn usage_during_a_stream_counts_every_token_of_an_event() {
             .filter(|count| *count > 0)
             .collect();
         assert_eq!(counts[..2], [3, 6], "{served}: {counts:?}");
+    }
+}
+
+#[test]
+fn an_event_of_several_tokens_has_a_log_probability_for_each() {
+    let chat = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}], "logprobs": true});
+    let completion = json!({"model": "m", "prompt": "Hi", "logprobs": 1, "max_tokens": 16});
+    for (served, path, body) in [
+        ("openai", "/v1/chat/completions", &chat),
+        ("openai", "/v1/completions", &completion),
+        ("vllm", "/v1/chat/completions", &chat),
+        ("vllm", "/v1/completions", &completion),
+        ("sglang", "/v1/chat/completions", &chat),
+        ("sglang", "/v1/completions", &completion),
+        ("llama-cpp", "/v1/chat/completions", &chat),
+    ] {
+        let serve_as = Some(served.to_owned());
+        let server = serve(Config { seed: Some(3), serve_as, ..Config::for_test() });
+        let tokens = |body: &Value| -> Vec<String> {
+            let logprobs = &body["choices"][0]["logprobs"];
+            let entries = logprobs["content"].as_array().or(logprobs["tokens"].as_array());
+            let token = |entry: &Value| entry["token"].as_str().or(entry.as_str()).unwrap().to_owned();
+            entries.into_iter().flatten().map(token).collect()
+        };
+        let full = send(&server, path, &body.to_string(), "tokens-per-event=3").response(false).unwrap().json();
+        let choice = &full["choices"][0];
+        let text = choice["text"].as_str().or(choice["message"]["content"].as_str()).unwrap();
+        assert_eq!(tokens(&full).concat(), text, "{served} {path}");
+        let mut streamed = body.clone();
+        streamed["stream"] = true.into();
+        let events = events(&server, path, &streamed.to_string(), "tokens-per-event=3");
+        let events = events.iter().filter(|event| !event.contains("[DONE]")).map(|event| data(event));
+        let counts: Vec<_> = events.map(|event| tokens(&event)).filter(|tokens| !tokens.is_empty()).collect();
+        assert!(counts.len() > 2 && counts[..2].iter().all(|tokens| tokens.len() == 3), "{served} {path}: {counts:?}");
+        assert_eq!(counts.concat(), tokens(&full), "{served} {path}");
     }
 }
 

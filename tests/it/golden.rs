@@ -203,6 +203,7 @@ providers! {
     openai: "openai",
     openrouter: "openrouter",
     sagemaker: "sagemaker",
+    sglang: "sglang",
     slack: "slack",
     tei: "tei",
     together: "together",
@@ -231,9 +232,21 @@ fn statuses(golden: &Golden, told: &str) -> Vec<u16> {
     golden.requests.iter().map(status).collect()
 }
 
-/// Routes that have no response but an error: vLLM stores no responses.
-const WITHOUT_RESPONSE: [&str; 2] =
-    ["GET /vllm/v1/responses/{response_id}", "POST /vllm/v1/responses/{response_id}/cancel"];
+/// Routes that have no response but an error: vLLM stores no responses, and Triton's models have one version.
+const WITHOUT_RESPONSE: [&str; 12] = [
+    "GET /vllm/v1/responses/{response_id}",
+    "POST /vllm/v1/responses/{response_id}/cancel",
+    "GET /v2/models/{model}/versions/{version}",
+    "GET /v2/models/{model}/versions/{version}/config",
+    "POST /v2/models/{model}/versions/{version}/generate",
+    "POST /v2/models/{model}/versions/{version}/generate_stream",
+    "POST /v2/models/{model}/versions/{version}/infer",
+    "GET /triton/v2/models/{model}/versions/{version}",
+    "GET /triton/v2/models/{model}/versions/{version}/config",
+    "POST /triton/v2/models/{model}/versions/{version}/generate",
+    "POST /triton/v2/models/{model}/versions/{version}/generate_stream",
+    "POST /triton/v2/models/{model}/versions/{version}/infer",
+];
 
 #[test]
 fn every_route_has_a_golden_response() {

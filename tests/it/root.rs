@@ -22,17 +22,18 @@ fn fixed(response: &Response) -> (u16, Vec<(&String, &String)>, &str) {
 }
 
 /// Providers, and the prefixes that their routes lose.
-const PREFIXES: [(&str, &str); 6] = [
+const PREFIXES: [(&str, &str); 7] = [
     ("groq", "/groq/openai"),
     ("groq", "/groq"),
     ("mistral", "/mistral"),
     ("together", "/together"),
     ("openrouter", "/openrouter/api"),
+    ("sglang", "/sglang"),
     ("vllm", "/vllm"),
 ];
 
 /// The values of `--as`.
-pub const PROVIDERS: [&str; 18] = [
+pub const PROVIDERS: [&str; 19] = [
     "anthropic",
     "azure",
     "bedrock",
@@ -46,6 +47,7 @@ pub const PROVIDERS: [&str; 18] = [
     "openai",
     "openrouter",
     "sagemaker",
+    "sglang",
     "tei",
     "together",
     "triton",

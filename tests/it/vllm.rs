@@ -229,6 +229,12 @@ fn other_endpoints_are_those_of_vllm() {
     );
     let messages = send(&mut connection, "POST /tokenize", &json!({"model": "tiny", "messages": hi})).json();
     assert!(messages["count"].as_u64().unwrap() > 5 && messages["token_strs"].is_null(), "{messages}");
+    for route in ["POST /tokenize", "POST /detokenize"] {
+        let body = json!({"model": "other", "prompt": "a", "tokens": [1]});
+        let refused = send(&mut connection, route, &body);
+        let expected = send(&mut connection, "POST /v1/chat/completions", &chat(json!({"model": "other"})));
+        assert_eq!((refused.status, refused.text()), (404, expected.text()), "{route}");
+    }
     for (path, body) in
         [("/version", r#"{"version":"0.32.0"}"#), ("/load", r#"{"server_load":0}"#), ("/kv_event_sources", "{}")]
     {
@@ -457,7 +463,7 @@ fn the_context_window_shortens_replies() {
         let usage = &response["usage"];
         let sum = usage["prompt_tokens"].as_u64().unwrap() + usage["completion_tokens"].as_u64().unwrap();
         assert_eq!(response["choices"][0]["finish_reason"], "length", "{response}");
-        assert!((500..=520).contains(&sum), "{response}");
+        assert_eq!(sum, 512, "{response}");
     }
     let body = json!({"input": "hi", "max_output_tokens": 505, "ignore_eos": true});
     let response = send(&mut connection, "POST /v1/responses", &body).json();
@@ -506,6 +512,83 @@ fn members_that_only_vllm_has_change_the_response() {
     let named =
         connection.request("POST", "/vllm/v1/chat/completions", "x-request-id: abc-1\r\n", &body).unwrap().json();
     assert_eq!(named["id"], "chatcmpl-abc-1");
+}
+
+#[test]
+fn stop_tokens_end_the_text_before_them() {
+    let (_server, mut connection) = served(observed());
+    let may = send(&mut connection, "POST /tokenize", &json!({"prompt": " may"})).json()["tokens"][0].clone();
+    let mut ask = |more: Value| {
+        let mut body = chat(more);
+        body["stop_token_ids"] = json!([5, may]);
+        let response = send(&mut connection, "POST /v1/chat/completions", &body).json();
+        (response["choices"][0].clone(), response["usage"]["completion_tokens"].clone())
+    };
+    let (choice, tokens) = ask(json!({}));
+    assert_eq!(choice["message"]["content"], "\n\nHello there, how");
+    assert_eq!((&choice["finish_reason"], &choice["stop_reason"]), (&json!("stop"), &may));
+    assert_eq!(tokens, 6, "the stop token is generated, too");
+    let (kept, _) = ask(json!({"include_stop_str_in_output": true}));
+    assert_eq!(kept["message"]["content"], "\n\nHello there, how may");
+    let (cut, tokens) = ask(json!({"max_tokens": 5}));
+    assert_eq!((&cut["finish_reason"], &cut["stop_reason"], tokens), (&json!("length"), &Value::Null, json!(5)));
+    let (whole, _) = ask(json!({"min_tokens": 6}));
+    assert_eq!((&whole["stop_reason"], &whole["finish_reason"]), (&Value::Null, &json!("stop")));
+    let (earlier, _) = ask(json!({"stop": ["there"]}));
+    assert_eq!(earlier["stop_reason"], "there");
+
+    let body = json!({"prompt": "hi", "stop_token_ids": [may], "stream": true});
+    let stream = send(&mut connection, "POST /v1/completions", &body);
+    let events: Vec<Value> =
+        stream.text().lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect();
+    let last = &events.last().unwrap()["choices"][0];
+    assert_eq!((&last["text"], &last["stop_reason"]), (&json!(" how"), &may));
+}
+
+#[test]
+fn keys_are_bearer_tokens_and_guard_all_paths_below_v1() {
+    let keyed = Settings { api_key: Some(vec!["k".to_owned()]), serve_as: Some("vllm".to_owned()), ..observed() };
+    let (_server, mut connection) = served(keyed);
+    let chats = chat(json!({"max_tokens": 4})).to_string();
+    let text = read("errors.txt");
+    let unauthorized = text.lines().find_map(|line| line.trim().strip_prefix("401 ")).unwrap();
+    for (key, accepted) in [
+        ("", false),
+        ("authorization: Bearer wrong\r\n", false),
+        ("authorization: k\r\n", false),
+        ("authorization: Basic k\r\n", false),
+        ("x-api-key: k\r\n", false),
+        ("api-key: k\r\n", false),
+        ("authorization: bearer k\r\n", true),
+    ] {
+        for prefix in ["", "/vllm"] {
+            for (method, path, body, status) in [
+                ("POST", "/v1/chat/completions", chats.as_str(), 200),
+                ("POST", "/v1/messages", &chats, 200),
+                ("POST", "/v1/completions/", "{}", 307),
+                ("GET", "/v1/chat/completions", "", 405),
+                ("GET", "/v1/nope", "", 404),
+                ("GET", "/v1/models?key=k", "", 200),
+            ] {
+                let response = connection.request(method, &format!("{prefix}{path}"), key, body).unwrap();
+                let expected = if accepted { status } else { 401 };
+                assert_eq!(response.status, expected, "{method} {prefix}{path} {key}");
+                assert!(accepted || response.text() == unauthorized, "{}", response.text());
+            }
+            for (method, path, body, status) in [
+                ("GET", "/health", "", 200),
+                ("GET", "/metrics", "", 200),
+                ("GET", "/load", "", 200),
+                ("GET", "/vllmnope", "", 404),
+                ("POST", "/tokenize", r#"{"prompt":"a"}"#, 200),
+                ("POST", "/rerank", r#"{"query":"a","documents":["b"]}"#, 200),
+                ("OPTIONS", "/v1/models", "", 405),
+            ] {
+                let response = connection.request(method, &format!("{prefix}{path}"), key, body).unwrap();
+                assert_eq!(response.status, status, "{method} {prefix}{path} {key}");
+            }
+        }
+    }
 }
 
 #[test]

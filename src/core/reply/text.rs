@@ -1,6 +1,6 @@
 //! Text of a reply, and the pieces in which it is streamed.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use super::filler::Filler;
 use crate::core::{json, random::Random};
@@ -18,8 +18,24 @@ pub struct Text {
     pub tokens: u64,
     /// The passages that cite web pages.
     pub citations: Vec<Citation>,
-    /// Number of tokens of each piece; `None` if each is one token.
-    piece_tokens: Option<Arc<[u32]>>,
+    /// The tokens of the pieces; `None` if each piece is one token.
+    joined: Option<Arc<JoinedTokens>>,
+}
+
+/// The tokens of pieces that were joined.
+#[derive(Debug)]
+struct JoinedTokens {
+    /// The number of tokens before each piece, and at last that of all.
+    before: Vec<u32>,
+    /// The end of each token, in bytes.
+    ends: Vec<usize>,
+}
+
+impl JoinedTokens {
+    /// Returns the tokens of a piece, as indexes of `ends`.
+    fn of(&self, piece: usize) -> Option<Range<usize>> {
+        Some(*self.before.get(piece)? as usize..*self.before.get(piece + 1)? as usize)
+    }
 }
 
 /// The source of a text.
@@ -124,7 +140,8 @@ impl Text {
 
     /// Returns the memory that it takes beside itself, in bytes.
     pub fn size(&self) -> usize {
-        let citations = size_of_val(&*self.citations);
+        let joined = self.joined.as_ref().map_or(0, |joined| size_of_val(&*joined.before) + size_of_val(&*joined.ends));
+        let citations = size_of_val(&*self.citations) + joined;
         match &self.content {
             Content::Written(text, ends) => text.len() + size_of_val(&**ends) + citations,
             Content::Filler(_) => citations,
@@ -145,6 +162,32 @@ impl Text {
         std::iter::from_fn(move || cursor.next(self))
     }
 
+    /// Number of tokens that have a log probability: the pieces before any were joined.
+    pub fn token_count(&self) -> usize {
+        self.joined.as_ref().map_or_else(|| self.piece_count(), |joined| joined.ends.len())
+    }
+
+    /// Returns these tokens, each as a piece of its own.
+    pub fn token_pieces(&self) -> impl Iterator<Item = Piece<'_>> {
+        self.pieces().flat_map(|piece| self.tokens_of(piece))
+    }
+
+    /// Returns the tokens of one of the pieces.
+    pub fn tokens_of<'t>(&'t self, piece: Piece<'t>) -> impl Iterator<Item = Piece<'t>> {
+        let joined = self.joined.as_deref();
+        let tokens = joined.and_then(|joined| joined.of(piece.index));
+        let start_of = |token: usize| joined.and_then(|joined| joined.ends.get(token.checked_sub(1)?)).copied();
+        let first = tokens.as_ref().and_then(|tokens| start_of(tokens.start)).unwrap_or(0);
+        let (mut at, mut start) = (0, piece.start);
+        tokens.unwrap_or(piece.index..piece.index + 1).map(move |index| {
+            let end = joined.map_or(piece.text.len(), |joined| joined.ends[index] - first);
+            let text = &piece.text[at..end];
+            let token = Piece { index, start, text, tokens: 1 };
+            (at, start) = (end, start + text.chars().count());
+            token
+        })
+    }
+
     /// Returns a position in front of the first piece.
     pub fn cursor(&self) -> PieceCursor {
         let filler = match &self.content {
@@ -163,16 +206,16 @@ impl Text {
                 Some(*end)
             })
             .collect();
-        let (mut joined, mut tokens, mut rest) = (Vec::new(), Vec::new(), ends.as_slice());
+        let (mut joined, mut before, mut rest) = (Vec::new(), vec![0], ends.as_slice());
         while !rest.is_empty() {
             let size = least.max(1) as usize + random.index(most.saturating_sub(least) as usize + 1);
             let (group, after) = rest.split_at(size.min(rest.len()));
             joined.extend(group.last());
-            tokens.push(group.len() as u32);
             rest = after;
+            before.push((ends.len() - rest.len()) as u32);
         }
         self.content = Content::Written(self.whole().into(), joined.into());
-        self.piece_tokens = Some(tokens.into());
+        self.joined = Some(Arc::new(JoinedTokens { before, ends }));
     }
 
     /// Keeps the first `tokens` tokens, and no citations. `length` returns their length in bytes, given a text in memory
@@ -228,7 +271,7 @@ impl PieceCursor {
         };
         self.index += 1;
         self.start += characters;
-        let tokens = text.piece_tokens.as_ref().and_then(|tokens| tokens.get(index).copied()).unwrap_or(1);
+        let tokens = text.joined.as_ref().and_then(|joined| joined.of(index)).map_or(1, |tokens| tokens.len() as u32);
         Some(Piece { index, start, text: piece, tokens })
     }
 }
@@ -264,12 +307,15 @@ mod tests {
     fn joined_pieces_are_the_same_text_with_as_many_tokens() {
         for mut text in [Text::filler(50, Random::seeded(7)), Text::written("héé, x".to_owned(), vec![5, 6, 8], 3)] {
             let (whole, count) = (text.whole().into_owned(), text.piece_count());
+            let owned = |piece: Piece<'_>| (piece.index, piece.start, piece.text.to_owned(), piece.tokens);
+            let before: Vec<_> = text.token_pieces().map(owned).collect();
             text.join_pieces(2, 2, &mut Random::seeded(1));
             assert_eq!(
                 (text.piece_count(), joined(&text), text.whole()),
                 (count.div_ceil(2), whole.clone(), whole.into())
             );
             assert_eq!(text.pieces().map(|piece| piece.tokens as usize).sum::<usize>(), count);
+            assert_eq!((text.token_count(), text.token_pieces().map(owned).collect::<Vec<_>>()), (count, before));
         }
         let mut text = Text::filler(1000, Random::seeded(7));
         text.join_pieces(1, 4, &mut Random::seeded(1));

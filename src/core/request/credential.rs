@@ -33,6 +33,12 @@ impl<'a> Credential<'a> {
     }
 }
 
+/// Returns true if a request has `Authorization: Bearer`.
+pub fn has_bearer(request: &Request<'_>) -> bool {
+    let scheme = request.headers.get(&AUTHORIZATION).and_then(|text| Some(text.split_once(' ')?.0));
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer"))
+}
+
 fn whole<'a>(request: &Request<'a>) -> Option<&'a str> {
     let bearer = request.headers.get(&AUTHORIZATION).map(|text| match text.strip_prefix("Bearer ") {
         Some(key) => key.trim_ascii(),

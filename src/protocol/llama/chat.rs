@@ -2,12 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    Parts,
-    events::{Part, data_event},
-    text_of,
-    timings::usage,
-};
+use super::{Parts, text_of, timings::usage};
 use crate::{
     core::{
         random::Random,
@@ -15,6 +10,7 @@ use crate::{
         response::EventKind,
     },
     model::tokens::Encoding,
+    protocol::piece_events::{Part, data_event},
 };
 
 fn finish_reason(choice: &Choice) -> &'static str {
@@ -64,7 +60,7 @@ fn full_choice(index: usize, choice: &Choice, parts: &Parts<'_, '_, '_>) -> Valu
     let mut full = json!({"finish_reason": finish_reason(choice), "index": index, "message": message});
     if let Some(logprobs) = Logprobs::of(parts) {
         let texts = choice.blocks.iter().filter_map(text_of);
-        let content: Vec<_> = texts.flat_map(Text::pieces).map(|piece| logprobs.entry(piece)).collect();
+        let content: Vec<_> = texts.flat_map(Text::token_pieces).map(|token| logprobs.entry(token)).collect();
         full["logprobs"] = json!({"content": content});
     }
     full
@@ -123,15 +119,22 @@ fn choice_events(index: usize, choice: &Choice, after: &str, parts: &Parts<'_, '
                     data_event(&chunk(&delta, "null", ""), EventKind::Content, tokens)
                 }),
             )),
-            Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => list.push(Part::Pieces(
-                text.clone(),
-                Box::new(move |piece| {
-                    let logprobs = logprobs.as_ref().map(|logprobs| json!({"content": [logprobs.entry(piece)]}));
-                    let logprobs = logprobs.map_or_else(String::new, |logprobs| format!(r#","logprobs":{logprobs}"#));
-                    let delta = json!({"content": piece.text}).to_string();
-                    data_event(&chunk(&delta, "null", &logprobs), EventKind::Content, tokens)
-                }),
-            )),
+            Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => {
+                let whole = text.clone();
+                let logprobs = move |piece: Piece<'_>| {
+                    let logprobs = logprobs.as_ref()?;
+                    let content: Vec<_> = whole.tokens_of(piece).map(|token| logprobs.entry(token)).collect();
+                    Some(format!(r#","logprobs":{}"#, json!({"content": content})))
+                };
+                list.push(Part::Pieces(
+                    text.clone(),
+                    Box::new(move |piece| {
+                        let delta = json!({"content": piece.text}).to_string();
+                        let logprobs = logprobs(piece).unwrap_or_default();
+                        data_event(&chunk(&delta, "null", &logprobs), EventKind::Content, tokens)
+                    }),
+                ));
+            }
             Block::ToolCall(call) => {
                 let (nth, id) = (calls, parts.draw_id(""));
                 calls += 1;

@@ -2,11 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    Parts,
-    events::{Part, data_event},
-    read, timings,
-};
+use super::{Parts, read, timings};
 use crate::{
     core::{
         json,
@@ -14,6 +10,7 @@ use crate::{
         response::EventKind,
     },
     model::tokens::Encoding,
+    protocol::piece_events::{Part, data_event},
 };
 
 /// Returns the texts of a choice; a call is its arguments.

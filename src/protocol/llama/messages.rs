@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{Parts, events::Part, text_of};
+use super::{Parts, text_of};
 use crate::{
     core::{
         reply::{Block, Choice, FinishReason},
         response::{EventKind, StreamEvent},
     },
-    protocol::{events::named_event, object_or_empty},
+    protocol::{events::named_event, object_or_empty, piece_events::Part},
 };
 
 fn stop_reason(choice: Option<&Choice>) -> &'static str {

@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Parts, events::Part};
+use super::Parts;
 use crate::{
     core::{
         reply::{Block, Text, Usage},
         response::{EventKind, StreamEvent},
     },
-    protocol::events::named_event,
+    protocol::{events::named_event, piece_events::Part},
 };
 
 fn usage(usage: &Usage) -> Value {

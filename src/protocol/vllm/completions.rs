@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     EVENT_STREAM, finish_reason, generated,
-    logprobs::{self, LogprobLists},
+    logprobs::{self, LogprobLists, TextPlace},
     member,
     members::{self, RenderMembers, token_ids},
     rules, stop_reason,
@@ -158,15 +158,19 @@ impl<'a> ChoiceText<'a> {
         }
     }
 
-    /// Returns the texts of the choice, each with the numbers of pieces and characters before it. A tool call is its
-    /// arguments.
-    fn texts(&self) -> impl Iterator<Item = (&'a Text, (usize, usize))> {
+    /// Returns the texts of the choice, each with its place. A tool call is its arguments.
+    fn texts(&self) -> impl Iterator<Item = (&'a Text, TextPlace)> {
         let counts = self.logprobs.is_some();
         let start = if self.echo && counts { self.prompt.chars().count() } else { 0 };
         let blocks = self.choice.blocks.iter().filter(|block| !matches!(block, Block::Reasoning(_)));
-        blocks.map(Block::text).scan((0, start), move |before, text| {
-            let here = *before;
-            *before = (here.0 + text.piece_count(), if counts { here.1 + text.characters() } else { 0 });
+        let first = TextPlace { characters: start, ..TextPlace::default() };
+        blocks.map(Block::text).scan(first, move |place, text| {
+            let here = *place;
+            *place = TextPlace {
+                pieces: here.pieces + text.piece_count(),
+                tokens: here.tokens + text.token_count(),
+                characters: if counts { here.characters + text.characters() } else { 0 },
+            };
             Some((text, here))
         })
     }
@@ -186,8 +190,8 @@ impl<'a> ChoiceText<'a> {
             if self.echo {
                 lists.push_prompt(self.prompt, self.encoding, seed);
             }
-            for (text, before) in self.texts() {
-                text.pieces().for_each(|piece| lists.push(piece, before, seed));
+            for (text, place) in self.texts() {
+                text.token_pieces().for_each(|token| lists.push(token, place, seed));
             }
             lists.into_json()
         });
@@ -234,10 +238,10 @@ impl<'a> ChoiceText<'a> {
         if last.is_none() {
             list.push(style.chunk(("", 0), None, (&prompt_ids, Value::Null), true));
         }
-        for (text, before) in self.texts() {
+        for (text, place) in self.texts() {
             let style = style.clone();
             if style.logprobs.is_none() && style.encoding.is_none() {
-                let has_last = Some(before.0 + text.piece_count()) == last.map(|last| last + 1);
+                let has_last = Some(place.pieces + text.piece_count()) == last.map(|last| last + 1);
                 list.push_gaps_with_last(text, move |piece, is_last| {
                     style.chunk((piece, 1), None, (&Value::Null, Value::Null), has_last && is_last)
                 });
@@ -245,13 +249,14 @@ impl<'a> ChoiceText<'a> {
             }
             // Only the first chunk has the numbers of the prompt.
             let prompt_ids = if is_first { prompt_ids.clone() } else { Value::Null };
+            let whole = text.clone();
             list.push_pieces(text, move |piece: Piece<'_>| {
                 let logprobs = style.logprobs.map(|(top, seed)| {
                     let mut lists = LogprobLists::new(top);
-                    lists.push(piece, before, seed);
+                    whole.tokens_of(piece).for_each(|token| lists.push(token, place, seed));
                     lists.into_json()
                 });
-                let number = before.0 + piece.index;
+                let number = place.pieces + piece.index;
                 let prompt_ids = if number == 0 { &prompt_ids } else { &Value::Null };
                 let ids = token_ids(piece.text, style.encoding);
                 style.chunk((piece.text, 1), logprobs, (prompt_ids, ids), Some(number) == last)

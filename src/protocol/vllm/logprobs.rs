@@ -24,6 +24,17 @@ fn draw(token: &str, number: usize, top: u64, seed: u64) -> (f64, Vec<(String, f
     (logprob, alternatives)
 }
 
+/// The place of a text in its choice.
+#[derive(Clone, Copy, Default)]
+pub(super) struct TextPlace {
+    /// Number of pieces before it.
+    pub(super) pieces: usize,
+    /// Number of tokens before it.
+    pub(super) tokens: usize,
+    /// Number of characters before it.
+    pub(super) characters: usize,
+}
+
 /// The lists of a completion's `logprobs`.
 #[derive(Default)]
 pub(super) struct LogprobLists {
@@ -45,7 +56,7 @@ impl LogprobLists {
         let (mut from, mut start) = (0, 0);
         for (n, end) in encoding.cut(prompt).ends.into_iter().enumerate() {
             let text = &prompt[from..end];
-            self.push(Piece { index: n, start, text, tokens: 1 }, (0, 0), !seed);
+            self.push(Piece { index: n, start, text, tokens: 1 }, TextPlace::default(), !seed);
             (from, start) = (end, start + text.chars().count());
             if n == 0 {
                 let lists = [self.logprobs.last_mut(), self.alternatives.last_mut()];
@@ -54,11 +65,11 @@ impl LogprobLists {
         }
     }
 
-    /// Adds a token. `before` are the numbers of pieces and of characters before its text.
-    pub(super) fn push(&mut self, piece: Piece<'_>, before: (usize, usize), seed: u64) {
-        let (logprob, alternatives) = draw(piece.text, before.0 + piece.index, self.top, seed);
+    /// Adds a token of a text at this place.
+    pub(super) fn push(&mut self, piece: Piece<'_>, place: TextPlace, seed: u64) {
+        let (logprob, alternatives) = draw(piece.text, place.tokens + piece.index, self.top, seed);
         let alternatives: Map<_, _> = alternatives.into_iter().map(|(text, logprob)| (text, logprob.into())).collect();
-        self.offsets.push(before.1 + piece.start);
+        self.offsets.push(place.characters + piece.start);
         self.logprobs.push(logprob.into());
         self.tokens.push(piece.text.to_owned());
         self.alternatives.push(alternatives.into());

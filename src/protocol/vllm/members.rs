@@ -39,12 +39,14 @@ impl RenderMembers {
 /// Adds vLLM's members to a prompt: those that change the reply.
 pub(super) fn extend(prompt: Prompt, body: json::Object<'_>) -> Prompt {
     let is_true = |name: &str| body.get(name).and_then(json::Value::as_bool) == Some(true);
+    let stop_tokens = body.get("stop_token_ids").map(json::Value::items).into_iter().flatten();
     // The predecessor of tools is ignored.
     let tools = prompt.tools.into_iter().filter(|tool| tool.kind != ToolKind::Legacy).collect();
     Prompt {
         tools,
         min_tokens: body.get("min_tokens").and_then(json::Value::as_u64).unwrap_or(0),
         ignores_end: is_true("ignore_eos"),
+        stop_tokens: stop_tokens.filter_map(|token| token.as_u64()?.try_into().ok()).collect(),
         keeps_stop: is_true("include_stop_str_in_output"),
         clips_reply: true,
         show_reasoning: true,

@@ -142,7 +142,7 @@ pub(super) fn choice(index: usize, parts: &MessageParts<'_>, logprobs: Logprobs)
         Logprobs::Null => _ = choice.insert("logprobs".into(), Value::Null),
         Logprobs::Given(top) => {
             let logprobs = |text: Option<&Text>| match text {
-                Some(text) => text.pieces().map(|piece| logprob(piece, top, parts.logprob_seed)).collect(),
+                Some(text) => text.token_pieces().map(|token| logprob(token, top, parts.logprob_seed)).collect(),
                 None => Value::Null,
             };
             let (content, refusal) = (logprobs(parts.text()), logprobs(parts.refusal()));
@@ -172,6 +172,11 @@ pub(super) fn annotations(text: &Text) -> Vec<Value> {
         json!({"type": "url_citation", "url_citation": citation})
     };
     text.citations.iter().map(annotation).collect()
+}
+
+/// Draws the log probabilities of the tokens of a text's piece.
+pub(in crate::protocol) fn logprobs(text: &Text, piece: Piece<'_>, top: u64, seed: u64) -> Value {
+    text.tokens_of(piece).map(|token| logprob(token, top, seed)).collect()
 }
 
 /// Draws the log probability of a token, with `top` alternatives, of which the first is the token itself. The same

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
-    full::{Logprobs, MessageParts, annotations, logprob, tool_call},
+    full::{Logprobs, MessageParts, annotations, logprobs, tool_call},
     host::OptionalMember,
 };
 use crate::core::{
@@ -60,22 +60,22 @@ enum LogprobText<'a> {
     None,
     /// The first chunk, before any text.
     Start(&'static str),
-    Content(Piece<'a>),
-    Refusal(Piece<'a>),
+    Content(&'a Text, Piece<'a>),
+    Refusal(&'a Text, Piece<'a>),
 }
 
 /// The descriptions of a text's pieces.
 impl LogprobText<'_> {
-    fn none(_: Piece<'_>) -> LogprobText<'_> {
+    fn none<'a>(_: &'a Text, _: Piece<'a>) -> LogprobText<'a> {
         LogprobText::None
     }
 
-    fn of_content(piece: Piece<'_>) -> LogprobText<'_> {
-        LogprobText::Content(piece)
+    fn of_content<'a>(text: &'a Text, piece: Piece<'a>) -> LogprobText<'a> {
+        LogprobText::Content(text, piece)
     }
 
-    fn of_refusal(piece: Piece<'_>) -> LogprobText<'_> {
-        LogprobText::Refusal(piece)
+    fn of_refusal<'a>(text: &'a Text, piece: Piece<'a>) -> LogprobText<'a> {
+        LogprobText::Refusal(text, piece)
     }
 }
 
@@ -187,12 +187,13 @@ impl ChunkBuilder {
         &mut self,
         text: &Text,
         delta: impl Fn(&str) -> String + Send + Sync + 'static,
-        logprob_text: for<'p> fn(Piece<'p>) -> LogprobText<'p>,
+        logprob_text: for<'p> fn(&'p Text, Piece<'p>) -> LogprobText<'p>,
     ) {
         let style = self.style.clone();
         match style.logprobs {
             Logprobs::Given(_) => {
-                self.list.push_pieces(text, move |piece| style.token(&delta(piece.text), logprob_text(piece)));
+                let whole = text.clone();
+                self.list.push_pieces(text, move |piece| style.token(&delta(piece.text), logprob_text(&whole, piece)));
             }
             Logprobs::Absent | Logprobs::Null => {
                 self.list.push_gaps(text, move |piece| style.token(&delta(piece), LogprobText::None));
@@ -215,11 +216,11 @@ impl ChunkStyle {
                 r#""logprobs":{"content":[],"refusal":null},"#.to_owned()
             }
             (Logprobs::Given(_), LogprobText::Start(_)) => r#""logprobs":{"content":null,"refusal":[]},"#.to_owned(),
-            (Logprobs::Given(top), LogprobText::Content(piece)) => {
-                format!(r#""logprobs":{{"content":[{}],"refusal":null}},"#, logprob(piece, top, self.seed))
+            (Logprobs::Given(top), LogprobText::Content(text, piece)) => {
+                format!(r#""logprobs":{{"content":{},"refusal":null}},"#, logprobs(text, piece, top, self.seed))
             }
-            (Logprobs::Given(top), LogprobText::Refusal(piece)) => {
-                format!(r#""logprobs":{{"content":null,"refusal":[{}]}},"#, logprob(piece, top, self.seed))
+            (Logprobs::Given(top), LogprobText::Refusal(text, piece)) => {
+                format!(r#""logprobs":{{"content":null,"refusal":{}}},"#, logprobs(text, piece, top, self.seed))
             }
         };
         let (native, role) = match self.host {

@@ -17,7 +17,7 @@ use crate::protocol::{
 const DEFAULT_MAX_TOKENS: u64 = 16;
 
 /// Maximum number of choices, for all prompts together.
-const MAX_CHOICES: usize = 2048;
+pub(in crate::protocol) const MAX_CHOICES: usize = 2048;
 
 /// Members that never change a reply. [`ready_made`] has the rules for further members.
 const IGNORED: [&[u8]; 14] = [

@@ -60,7 +60,7 @@ impl<'a> ChoiceText<'a> {
                 logprobs.prompt(self.prompt, seed);
             }
             for (text, place) in self.places() {
-                text.pieces().for_each(|piece| logprobs.push(piece, place, seed));
+                text.token_pieces().for_each(|token| logprobs.push(token, place, seed));
             }
             logprobs.take()
         });
@@ -75,10 +75,11 @@ impl<'a> ChoiceText<'a> {
         let count = |place: &mut Place, text: &&'a Text| {
             let here = *place;
             place.pieces += text.piece_count();
+            place.tokens += text.token_count();
             place.characters += text.characters();
             Some((*text, here))
         };
-        self.texts.iter().scan(Place { pieces: 0, characters: start }, count)
+        self.texts.iter().scan(Place { characters: start, ..Place::default() }, count)
     }
 
     /// Returns one chunk for each piece, rendered at `time`. The last has the finish reason. The prompt, if any, is a
@@ -110,9 +111,10 @@ impl<'a> ChoiceText<'a> {
                 });
                 continue;
             };
+            let whole = text.clone();
             list.push_pieces(text, move |piece| {
                 let mut logprobs = LogprobLists::new(top);
-                logprobs.push(piece, place, seed);
+                whole.tokens_of(piece).for_each(|token| logprobs.push(token, place, seed));
                 let is_last = Some(place.pieces + piece.index) == last;
                 chunk(piece.text, is_last.then_some(reason), Some(logprobs.take()), 1)
             });
@@ -125,10 +127,12 @@ impl<'a> ChoiceText<'a> {
 }
 
 /// The start of a text in its choice.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Place {
     /// Number of pieces before it.
     pieces: usize,
+    /// Number of tokens before it.
+    tokens: usize,
     /// Number of characters before it, those of the prompt included.
     characters: usize,
 }
@@ -156,7 +160,7 @@ impl LogprobLists {
         let text = Text::written(prompt.to_owned(), cut.ends, cut.tokens as u64);
         for piece in text.pieces() {
             // The tokens of the prompt have other numbers than those of the text.
-            self.push(piece, Place { pieces: 0, characters: 0 }, !seed);
+            self.push(piece, Place::default(), !seed);
             if let (0, Some(logprob), Some(top)) =
                 (piece.index, self.token_logprobs.last_mut(), self.top_logprobs.last_mut())
             {
@@ -165,9 +169,9 @@ impl LogprobLists {
         }
     }
 
-    /// Adds a token. The same piece of a choice with the same seed always has the same log probability.
+    /// Adds a token. The same token of a choice with the same seed always has the same log probability.
     fn push(&mut self, piece: Piece<'_>, place: Place, seed: u64) {
-        let (mut random, token) = (Random::seeded(seed ^ (place.pieces + piece.index) as u64), piece.text);
+        let (mut random, token) = (Random::seeded(seed ^ (place.tokens + piece.index) as u64), piece.text);
         // Six decimals, in the range of a confident model.
         let mut rounded = |scale: f64| -(random.unit() * scale * 1e6).round() / 1e6;
         let logprob = rounded(0.7);

@@ -78,7 +78,7 @@ impl<'a> ChoiceParts<'a> {
         }
         message.insert("reasoning".into(), self.reasoning().map_or(Value::Null, |text| text.whole().into()));
         let logprobs = self.logprobs.zip(self.text()).map(|((top, seed), text)| {
-            json!({"content": text.pieces().map(|piece| logprob(piece, top, seed)).collect::<Vec<_>>()})
+            json!({"content": text.token_pieces().map(|token| logprob(token, top, seed)).collect::<Vec<_>>()})
         });
         let generated = self.choice.blocks.iter().map(|block| block.text().whole());
         json!({

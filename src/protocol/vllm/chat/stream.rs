@@ -17,7 +17,7 @@ use crate::{
     model::tokens::Encoding,
     protocol::{
         events::{EventList, RenderTime},
-        openai::chat::full::logprob,
+        openai::chat::full::logprobs,
     },
 };
 
@@ -86,23 +86,27 @@ fn push(
 ) {
     if style.logprobs.is_some() || style.encoding.is_some() {
         let last = text.piece_count().saturating_sub(1);
-        list.push_pieces(text, move |piece| style.chunk(&delta(piece.text), Some(piece), ends && piece.index == last));
+        let whole = text.clone();
+        list.push_pieces(text, move |piece| {
+            style.chunk(&delta(piece.text), Some((&whole, piece)), ends && piece.index == last)
+        });
     } else {
+        let whole = Text::default();
         list.push_gaps_with_last(text, move |piece, is_last| {
             let piece = Piece { index: 0, start: 0, text: piece, tokens: 1 };
-            style.chunk(&delta(piece.text), Some(piece), ends && is_last)
+            style.chunk(&delta(piece.text), Some((&whole, piece)), ends && is_last)
         });
     }
 }
 
 impl Style {
-    /// Renders a chunk. `piece` is the text in its delta.
-    fn chunk(&self, delta: &str, piece: Option<Piece<'_>>, is_last: bool) -> Chunk {
+    /// Renders a chunk. `piece` is the text in its delta, with the whole text that it is a piece of.
+    fn chunk(&self, delta: &str, piece: Option<(&Text, Piece<'_>)>, is_last: bool) -> Chunk {
         let logprobs = match self.logprobs.zip(piece) {
-            Some(((top, seed), piece)) => json!({"content": [logprob(piece, top, seed)]}),
+            Some(((top, seed), (text, piece))) => json!({"content": logprobs(text, piece, top, seed)}),
             None => Value::Null,
         };
-        let ids = piece.map_or(Value::Null, |piece| token_ids(piece.text, self.encoding));
+        let ids = piece.map_or(Value::Null, |(_, piece)| token_ids(piece.text, self.encoding));
         let reason = match is_last {
             true => format!(r#""{}","stop_reason":{}"#, self.finish_reason, self.stop_reason),
             false => "null".to_owned(),
