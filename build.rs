@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 const NOTICES: &str = "THIRD-PARTY-NOTICES";
 
 /// The members of a file that are read at a start, in `src/fixtures/outline.rs`.
-const OUTLINE: [&str; 8] = ["like", "routes", "paths", "single", "actions", "claims", "root", "stays"];
+const OUTLINE: [&str; 9] = ["like", "routes", "paths", "single", "actions", "claims", "root", "stays", "part_of"];
 /// The member of an action that is read at a start.
 const ACTION_OUTLINE: &str = "route";
 

@@ -192,10 +192,12 @@ impl<'a> RequestContext<'a> {
 
     /// Returns the catalog entry of the requested model. It is looked up at the first call.
     pub fn model_facts(&self) -> Option<&'a ModelFacts> {
-        *self.model_facts.get_or_init(|| {
-            let model = self.model();
-            self.model_catalog.iter().find(|facts| facts.model.matches(&model))
-        })
+        *self.model_facts.get_or_init(|| self.facts_about(&self.model()))
+    }
+
+    /// Returns the catalog entry of a model.
+    pub fn facts_about(&self, model: &str) -> Option<&'a ModelFacts> {
+        self.model_catalog.iter().find(|facts| facts.model.matches(model))
     }
 
     /// Returns the model name for the response.

@@ -118,6 +118,9 @@ api_errors! {
     WrongKey = "wrong_key" { key: String }
     /// The server does not have this model; `aliases` lists those that it has.
     ModelNotFound = "model_not_found" { model: String, aliases: String }
+    /// The endpoint's API does not serve this model. `entry` is the name of the model's entry in the catalog, and `right`
+    /// the first API that serves it.
+    WrongApi = "wrong_api" { model: String, entry: String, right: &'static str }
     /// A limit is exceeded; the numbers are in the [`LimitExceeded`].
     RateLimited = "rate_limited" { unit: &'static str, kind: &'static str }
     /// The request needs more than a limit ever admits at once.
@@ -249,8 +252,8 @@ impl ApiError {
     }
 
     /// Returns the qualifiers of the kind in a provider's `errors`, the most specific first. By kind, these are: the
-    /// invalid parameter, then the same without indexes, `messages[].role`; the noun or the action; the limit's unit, then `requests` or `tokens`; the injected name,
-    /// then the status, then its class such as `4xx`.
+    /// invalid parameter, then the same without indexes, `messages[].role`; the noun or the action; the model's entry in the catalog, then the API
+    /// that serves it; the limit's unit, then `requests` or `tokens`; the injected name, then the status, then its class such as `4xx`.
     pub fn qualifiers(&self) -> [Option<Cow<'_, str>>; 3] {
         match self {
             ApiError::RateLimited { unit, kind } | ApiError::RequestTooLarge { unit, kind } => {
@@ -264,6 +267,9 @@ impl ApiError {
             }
             ApiError::InvalidRequest { rule, .. } => [Some(Cow::Borrowed(*rule)), None, None],
             ApiError::UnknownResource { noun, .. } => [Some(Cow::Borrowed(noun.as_str())), None, None],
+            ApiError::WrongApi { entry, right, .. } => {
+                [Some(Cow::Borrowed(entry.as_str())), Some(Cow::Borrowed(*right)), None]
+            }
             ApiError::WrongState { action, .. } => [Some(Cow::Borrowed(action.as_str())), None, None],
             error => [error.param(), error.param().and_then(|param| without_indexes(&param)), None],
         }
@@ -279,7 +285,7 @@ impl ApiError {
 
     /// Returns true if a provider needs no text for errors of this kind: only some providers have such errors.
     pub fn is_optional(kind: &str) -> bool {
-        matches!(kind, "moved" | "invalid_request" | "empty_body")
+        matches!(kind, "moved" | "invalid_request" | "empty_body" | "wrong_api")
     }
 
     /// Returns the kind whose text a provider uses that has none for this error.

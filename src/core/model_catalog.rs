@@ -65,6 +65,41 @@ impl ServedModels {
     }
 }
 
+/// Declares the APIs: a variant and its name in fixtures.
+macro_rules! apis {
+    ($($(#[$doc:meta])* $api:ident = $name:literal)*) => {
+        /// An API that models are served by. An endpoint's fixture names its own, and a model's entry those that serve it.
+        #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+        #[allow(missing_docs)]
+        pub enum Api {
+            $($(#[$doc])* #[serde(rename = $name)] $api,)*
+        }
+
+        impl Api {
+            /// Returns its name in fixtures.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Api::$api => $name,)*
+                }
+            }
+        }
+    };
+}
+
+apis! {
+    Chat = "chat"
+    /// A chat API that a newer one has replaced.
+    ChatV1 = "chat-v1"
+    Completions = "completions"
+    Embeddings = "embeddings"
+    Images = "images"
+    Moderations = "moderations"
+    Realtime = "realtime"
+    Responses = "responses"
+    Speech = "speech"
+    Transcriptions = "transcriptions"
+}
+
 /// The facts about the models that match a glob.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
@@ -94,6 +129,12 @@ pub struct ModelFacts {
     /// True if the model can search the web.
     #[serde(default)]
     pub web_search: bool,
+    /// True if the model takes a temperature or `top_p`, and not both.
+    #[serde(default)]
+    pub one_sampler: bool,
+    /// The APIs that serve it; if empty, all do.
+    #[serde(default)]
+    pub apis: Vec<Api>,
 }
 
 impl ModelFacts {
@@ -106,5 +147,10 @@ impl ModelFacts {
             Some(bound) if tokens > bound => Err(ApiError::MaxTokensTooLarge { param, bound, got: tokens }),
             _ => Ok(()),
         }
+    }
+
+    /// Returns the first of the APIs that serve the model, if `api` is none of them.
+    pub fn other_api(&self, api: Api) -> Option<Api> {
+        if self.apis.contains(&api) { None } else { self.apis.first().copied() }
     }
 }

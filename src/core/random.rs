@@ -48,6 +48,8 @@ pub enum Alphabet {
     Hex,
     /// `1-9 A-Z a-z` without `I`, `O` and `l`.
     Base58,
+    /// `1-9`, for ids that are numbers.
+    Digits,
 }
 
 /// The random number generator of one request.
@@ -90,6 +92,7 @@ impl Random {
             Alphabet::Base58 => {
                 self.put_of(b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz", length, out);
             }
+            Alphabet::Digits => self.put_of(b"123456789", length, out),
         }
     }
 

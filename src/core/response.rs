@@ -9,7 +9,7 @@ use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::{event_source::IteratedEvents, session::Session};
 pub use self::{
@@ -86,6 +86,8 @@ pub struct StreamEvent {
 pub struct InBandError {
     /// The body, as JSON on one line.
     pub body: Vec<u8>,
+    /// True if it is an event with the name `error`, in streams of data alone.
+    pub is_named: bool,
     /// True if `[DONE]` follows it, in streams of data alone.
     pub is_followed_by_done: bool,
     /// The choices of a chunk that has the error in it. `None`: the error is an event of its own.
@@ -96,12 +98,10 @@ impl InBandError {
     /// Returns the error as a part of the chunk that it replaces. A chunk that is no JSON object is left out.
     pub fn in_chunk(self, replaced: &Bytes) -> InBandError {
         let data = replaced.strip_prefix(b"data: ").map(<[u8]>::trim_ascii_end);
-        let chunk = data.and_then(|data| serde_json::from_slice::<Value>(data).ok());
+        let chunk = data.and_then(|data| serde_json::from_slice::<Map<String, Value>>(data).ok());
         let error = serde_json::from_slice::<Value>(&self.body).ok();
-        let (Some(choices), Some(Value::Object(mut chunk)), Some(Value::Object(error))) = (&self.choices, chunk, error)
-        else {
-            return self;
-        };
+        let (Some(choices), Some(Value::Object(error))) = (&self.choices, error) else { return self };
+        let mut chunk = chunk.unwrap_or_default();
         for name in ["choices", "usage", "obfuscation"] {
             chunk.shift_remove(name);
         }
@@ -199,15 +199,12 @@ impl StreamFormat {
         /// The start of an error whose `type` is also the name of its event.
         const TYPE: &str = r#"{"type":""#;
         let body = &*form.rewrite(&error.body);
+        let is_named = error.is_named || form == ErrorForm::Named;
         let (before, after): (&[&str], &[&str]) = match self {
-            StreamFormat::Data(end) if error.is_followed_by_done && form == ErrorForm::Named => {
-                (&["event: error", end, "data: "], &[end, end, "data: [DONE]", end, end])
-            }
-            StreamFormat::Data(end) if error.is_followed_by_done => {
-                (&["data: "], &[end, end, "data: [DONE]", end, end])
-            }
-            StreamFormat::Data(end) if form == ErrorForm::Named => (&["event: error", end, "data: "], &[end, end]),
-            StreamFormat::Data(end) => (&["data: "], &[end, end]),
+            StreamFormat::Data(end) => (
+                if is_named { &["event: error", end, "data: "] } else { &["data: "] },
+                if error.is_followed_by_done { &[end, end, "data: [DONE]", end, end] } else { &[end, end] },
+            ),
             StreamFormat::Named | StreamFormat::Numbered => {
                 let name = body.strip_prefix(TYPE.as_bytes()).and_then(|rest| rest.split(|byte| *byte == b'"').next());
                 let (name, start, rest) = match name {

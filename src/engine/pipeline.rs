@@ -305,11 +305,15 @@ impl Engine {
         planned_error_for_full_body(plan, &responded.response).map_or(Ok(responded), Err)
     }
 
-    /// Checks that the requested model exists, if the list of models is closed.
+    /// Checks that the requested model exists, if the list of models is closed, and that the endpoint's API serves it.
     pub(super) fn check_model(&self, endpoint: &Endpoint, context: &RequestContext<'_>) -> Result<(), ApiError> {
-        if self.access.models.is_empty() {
-            return Ok(());
+        if !self.access.models.is_empty() {
+            self.check_name(endpoint, context)?;
         }
+        if self.lenient { Ok(()) } else { endpoint.check_api(context) }
+    }
+
+    fn check_name(&self, endpoint: &Endpoint, context: &RequestContext<'_>) -> Result<(), ApiError> {
         match (context.param("model").or(context.param("deployment")), endpoint.needs_model()) {
             (Some(model), _) => self.access.check_model(model),
             // A body without a model is rejected later, by validation.

@@ -164,3 +164,64 @@ fn pull_push_and_create_report_progress_line_by_line() {
     let gone = connection.request("DELETE", "/api/delete", "", r#"{"model":"llama3"}"#).unwrap();
     assert_eq!((gone.status, gone.body.len()), (200, 0));
 }
+
+/// The routes of Ollama that have the forms of OpenAI and of Anthropic.
+#[test]
+fn ollama_serves_the_apis_of_others_under_v1_and_at_the_root() {
+    let body =
+        json!({"model": "llama3", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 64}).to_string();
+    let at_root = Config { serve_as: Some("ollama".to_owned()), ..Config::for_test() };
+    for (config, prefix) in [(Config::for_test(), "/ollama"), (at_root, "")] {
+        let server = serve(config);
+        let mut connection = Connection::open(server.address());
+        let chat = connection.post(&format!("{prefix}/v1/chat/completions"), &body).json();
+        assert_eq!(chat["system_fingerprint"], "fp_ollama", "{prefix}: {chat}");
+        let id = chat["id"].as_str().unwrap().strip_prefix("chatcmpl-").unwrap().parse::<u16>();
+        assert!(id.is_ok_and(|id| id < 1000), "{chat}");
+        let choice = &chat["choices"][0];
+        assert_eq!(choice.as_object().unwrap().keys().collect::<Vec<_>>(), ["index", "message", "finish_reason"]);
+        let completion = connection.post(&format!("{prefix}/v1/completions"), r#"{"model":"llama3","prompt":"Hi"}"#);
+        assert_eq!(completion.json()["system_fingerprint"], "fp_ollama");
+        let message = connection.post(&format!("{prefix}/v1/messages"), &body).json();
+        assert_eq!((&message["type"], &message["role"]), (&json!("message"), &json!("assistant")), "{message}");
+        let response = connection.post(&format!("{prefix}/v1/responses"), r#"{"model":"llama3","input":"Hi"}"#).json();
+        assert_eq!((&response["object"], &response["status"]), (&json!("response"), &json!("completed")));
+        let embeddings = connection.post(&format!("{prefix}/v1/embeddings"), r#"{"model":"m","input":"Hi"}"#).json();
+        assert_eq!(embeddings["object"], "list");
+        let models = connection.get(&format!("{prefix}/v1/models")).json();
+        assert_eq!(models["data"][0]["owned_by"], "library", "{models}");
+        let model = connection.get(&format!("{prefix}/v1/models/llama3")).json();
+        assert_eq!((&model["id"], &model["owned_by"]), (&json!("llama3"), &json!("library")));
+        let native =
+            connection.post(&format!("{prefix}/api/chat"), r#"{"model":"llama3","messages":[],"keep_alive":0}"#);
+        assert_eq!(native.json()["done_reason"], "unload");
+        let refused = connection.post(&format!("{prefix}/v1/chat/completions"), r#"{"model":"llama3"}"#).json();
+        let message = "[] is too short - 'messages'";
+        let error =
+            json!({"error": {"message": message, "type": "invalid_request_error", "param": null, "code": null}});
+        assert_eq!(refused, error);
+        let refused = connection.post(&format!("{prefix}/v1/messages"), r#"{"model":"llama3"}"#).json();
+        assert_eq!(refused["type"], "error", "{refused}");
+    }
+}
+
+#[test]
+fn ollama_streams_a_call_in_one_chunk_and_no_null_usage() {
+    let server = serve(Config::for_test());
+    let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]});
+    let body = json!({
+        "model": "llama3", "stream": true, "stream_options": {"include_usage": true}, "tool_choice": "required",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}],
+    });
+    let streamed = Connection::open(server.address()).post("/ollama/v1/chat/completions", &body.to_string());
+    let lines = streamed.text().lines().filter_map(|line| line.strip_prefix("data: "));
+    let chunks: Vec<Value> = lines.filter_map(|data| serde_json::from_str(data).ok()).collect();
+    let calls: Vec<_> = chunks.iter().filter_map(|chunk| chunk.pointer("/choices/0/delta/tool_calls/0")).collect();
+    assert_eq!(calls.len(), 1, "{}", streamed.text());
+    let arguments: Value = serde_json::from_str(calls[0]["function"]["arguments"].as_str().unwrap()).unwrap();
+    assert!(arguments["a"].is_string() && calls[0]["id"].as_str().unwrap().starts_with("call_"));
+    let with_usage: Vec<_> = chunks.iter().filter(|chunk| chunk.get("usage").is_some()).collect();
+    assert_eq!((with_usage.len(), &with_usage[0]["choices"]), (1, &json!([])));
+    assert!(chunks.iter().all(|chunk| chunk.pointer("/choices/0/logprobs").is_none()));
+}

@@ -229,6 +229,17 @@ fn a_mistake_in_a_provider_or_profile_is_reported_with_file_place_and_remedy() {
         ("profiles.json", r#"{"mine": {"itl": 20}}"#, &["profiles.json", "integer `20`", "\"300ms\""]),
         ("profiles.json", r#"{"mine": {"tpot": "20ms"}}"#, &["profiles.json", "unknown field `tpot`", "`itl`"]),
         ("openai/provider.json", "{}", &["openai/provider.json", "missing field `error`"]),
+        ("facts.json", r#"[{"model": "a", "apis": ["chats"]}]"#, &["facts.json", "unknown variant `chats`"]),
+        (
+            "openai/mine.json",
+            r#"{"routes": ["POST /mine"], "body": {}, "api": {"name": "chat", "errors": {"not_json": {"status": 400}}}}"#,
+            &["api.errors.not_json: is not about models", "move it to `errors`"],
+        ),
+        (
+            "mine/provider.json",
+            r#"{"like": "openai", "part_of": "nobody"}"#,
+            &["part_of: `nobody` is no provider that could have parts"],
+        ),
         (
             "mine/provider.json",
             r#"{"like": "openai", "errors": {"teapot": {"status": 418}}}"#,

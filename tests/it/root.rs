@@ -76,12 +76,12 @@ fn routes_lose_their_prefix_at_the_root() {
 fn the_owner_of_the_root_refuses_what_it_does_not_have() {
     let (_server, mut connection) = served_as("ollama");
     // OpenAI's paths, one that several providers share, and one that is nobody's.
-    for path in ["/v1/chat/completions", "/chat/completions", "/v1/files", "/v1/messages", "/rerank", "/nope"] {
+    for path in ["/v1/moderations", "/chat/completions", "/v1/files", "/v1/messages/batches", "/rerank", "/nope"] {
         let response = connection.post(path, "{}");
         assert_eq!(response.status, 404, "{path}");
         assert!(response.text().contains("404 page not found"), "{path}: {}", response.text());
     }
-    for path in ["/version", "/v1/models"] {
+    for path in ["/version", "/v1/skills"] {
         assert_eq!(connection.get(path).status, 404, "{path}");
     }
     let wrong_method = connection.get("/api/chat");

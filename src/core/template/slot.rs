@@ -295,7 +295,7 @@ fn models(context: &RequestContext<'_>) -> Value {
 }
 
 fn id(name: &str) -> Option<Slot> {
-    let alphabets = [Alphabet::Alphanumeric, Alphabet::Hex, Alphabet::Base58];
+    let alphabets = [Alphabet::Alphanumeric, Alphabet::Hex, Alphabet::Base58, Alphabet::Digits];
     let (alphabet, length) =
         alphabets.iter().find_map(|alphabet| Some((*alphabet, name.strip_prefix(prefix(*alphabet))?)))?;
     let length = length.parse().ok().filter(|length| (1..=256).contains(length))?;

@@ -26,6 +26,10 @@ pub(super) fn check(body: json::Object<'_>, context: &RequestContext<'_>) -> Res
     if let (Some(requested), Some(facts)) = (max_tokens, context.model_facts()) {
         facts.check_max_tokens("max_tokens", requested)?;
     }
+    let takes_one = || context.model_facts().is_some_and(|facts| facts.one_sampler);
+    if given("temperature").is_some() && given("top_p").is_some() && takes_one() {
+        return broken("`temperature` and `top_p` cannot both be specified for this model. Please use only one.");
+    }
     let choice = given("tool_choice").and_then(json::Value::to_value).unwrap_or_default();
     let tools = given("tools").and_then(json::Value::to_value).unwrap_or_default();
     let tools = tools.as_array().map_or(&[][..], Vec::as_slice);

@@ -95,7 +95,8 @@ pub(in crate::protocol) fn make(head: &Map<String, Value>) -> Result<Box<dyn Pro
     let mut chunk = given(&["id"]);
     chunk.insert("object".into(), json!("chat.completion.chunk"));
     chunk.extend(given(&["created", "model", "service_tier", "system_fingerprint"]));
-    let (ends, others): (Map<_, _>, _) = others.into_iter().partition(|(name, _)| host.at_ends.contains(name));
+    let others = host.of_chunks(others).into_iter();
+    let (ends, others): (Map<_, _>, _) = others.partition(|(name, _)| host.at_ends.contains(name));
     if !ends.is_empty() && filter.is_some() {
         return Err("`at_ends` and `filter` exclude each other; remove one of them".to_owned());
     }
@@ -197,14 +198,14 @@ impl ChatEnvelope {
                 ends.pop();
                 ends[0] = b',';
             }
-            return ChunkEnvelope { head, ends, ..ChunkEnvelope::default() };
+            return ChunkEnvelope { head, ends, finish_usage: self.host.finish_usage, ..ChunkEnvelope::default() };
         };
         // Both are objects. Their members continue the chunk, so their braces go.
         let (mut middle, mut tail) = (self.chunk[1].render(context), filter.chunk_tail.render(context));
         middle.pop();
         tail.pop();
         tail[0] = b',';
-        ChunkEnvelope { first: Some(filter.first_event.clone()), head, middle, tail, ends: Vec::new() }
+        ChunkEnvelope { first: Some(filter.first_event.clone()), head, middle, tail, ..ChunkEnvelope::default() }
     }
 
     /// Renders a reply in the given forms. The stream's events are rendered at `time`, and its usage only if it is sent.
@@ -298,14 +299,16 @@ impl Protocol for Chat {
             let mut random = Random::seeded(0);
             let forms = (Forms::Both, RenderTime::Now, true);
             let mut texts = |logprobs| envelope.texts(reply, (logprobs, Format::Wav), forms, &mut random, 0);
-            let (with, without) = (texts(Logprobs::Null), texts(Logprobs::Absent));
+            let has_logprobs = self.envelope.host.has(OptionalMember::Logprobs);
+            let none = if has_logprobs { Logprobs::Null } else { Logprobs::Absent };
+            let (with, without) = (texts(none), texts(Logprobs::Absent));
             return Box::new(RenderedChat { envelope, texts: with, reasoning_texts: Some(without) });
         };
         let is_reasoning = context.model_facts().is_some_and(|facts| facts.reasoning);
         let Parsed { options, store, .. } = context.parsed;
         let logprobs = match options.logprobs {
             Some(top) => Logprobs::Given(top),
-            None if is_reasoning => Logprobs::Absent,
+            None if is_reasoning || !self.envelope.host.has(OptionalMember::Logprobs) => Logprobs::Absent,
             None => Logprobs::Null,
         };
         let now = context.now.as_secs();
@@ -384,7 +387,8 @@ impl Rendered for RenderedChat {
                 let envelope = self.envelope.chunk(tier, &context);
                 let pads = include_obfuscation && self.envelope.host.has(OptionalMember::Obfuscation);
                 let obfuscation = pads.then(|| context.random.borrow().clone());
-                let events = ChatEvents::new(&texts.stream, envelope, include_usage, obfuscation);
+                let null_usage = include_usage && self.envelope.host.has(OptionalMember::ChunkUsage);
+                let events = ChatEvents::new(&texts.stream, envelope, (include_usage, null_usage), obfuscation);
                 let events = response::EventStream::written(events, StreamFormat::Data("\n"));
                 ("text/event-stream; charset=utf-8", Body::Stream(events))
             }

@@ -48,5 +48,6 @@ pub(super) fn prefix(alphabet: Alphabet) -> &'static str {
         Alphabet::Alphanumeric => "alnum",
         Alphabet::Hex => "hex",
         Alphabet::Base58 => "base58_",
+        Alphabet::Digits => "digits",
     }
 }

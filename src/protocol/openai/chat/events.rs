@@ -23,7 +23,7 @@ pub(super) struct ChatEvents {
     end_usage: Option<Arc<str>>,
     has_begun: bool,
     /// True if chunks have a null `usage`, as the request wants the usage at the end.
-    include_usage: bool,
+    null_usage: bool,
     is_ended: bool,
     writer: ChunkWriter,
 }
@@ -41,6 +41,8 @@ pub(super) struct ChunkEnvelope {
     pub(super) tail: Vec<u8>,
     /// The members after the choices that only the first and the last chunk have: one object at least, or nothing.
     pub(super) ends: Vec<u8>,
+    /// True if the usage follows them in the last chunk.
+    pub(super) finish_usage: bool,
 }
 
 impl ChunkEnvelope {
@@ -48,7 +50,9 @@ impl ChunkEnvelope {
     fn end(&self, is_first: bool, usage: Option<&str>) -> Vec<u8> {
         match (self.ends.split_last(), usage) {
             (Some((brace, object)), Some(usage)) => {
-                [object, b",\"usage\":", usage.as_bytes(), std::slice::from_ref(brace)].concat()
+                const USAGE: &[u8] = b",\"usage\":";
+                let again = if self.finish_usage { [USAGE, usage.as_bytes()].concat() } else { Vec::new() };
+                [object, USAGE, usage.as_bytes(), std::slice::from_ref(brace), &again].concat()
             }
             (Some(_), None) if is_first => self.ends.clone(),
             _ => Vec::new(),
@@ -67,11 +71,12 @@ struct ChunkWriter {
 }
 
 impl ChatEvents {
-    /// Creates the events. `obfuscation` pads chunks, which hides the length of tokens.
+    /// Creates the events. The usage is sent at the end, and as null before it, if that is wanted. `obfuscation` pads
+    /// chunks, which hides the length of tokens.
     pub(super) fn new(
         stream: &ChatChunks,
         mut envelope: ChunkEnvelope,
-        include_usage: bool,
+        (include_usage, null_usage): (bool, bool),
         obfuscation: Option<Random>,
     ) -> Self {
         let first = envelope.first.take();
@@ -79,13 +84,13 @@ impl ChatEvents {
         let usage = include_usage.then(|| Arc::clone(&stream.usage));
         let end_usage = (!writer.envelope.ends.is_empty()).then(|| Arc::clone(&stream.usage));
         let chunks = Events::new(&stream.chunks);
-        ChatEvents { first, chunks, usage, end_usage, has_begun: false, include_usage, is_ended: false, writer }
+        ChatEvents { first, chunks, usage, end_usage, has_begun: false, null_usage, is_ended: false, writer }
     }
 }
 
 impl WriteEvents for ChatEvents {
     fn write(&mut self, out: &mut BytesMut) -> Option<EventProperties> {
-        let ChatEvents { first, chunks, usage, end_usage, has_begun, include_usage, is_ended, writer } = self;
+        let ChatEvents { first, chunks, usage, end_usage, has_begun, null_usage, is_ended, writer } = self;
         if let Some(first) = first.take() {
             out.extend_from_slice(&first);
             return Some(EventProperties::content(0));
@@ -102,7 +107,7 @@ impl WriteEvents for ChatEvents {
                 chunk.put(out);
                 out.extend_from_slice(&end);
             };
-            writer.put(put, include_usage.then_some("null"), out);
+            writer.put(put, null_usage.then_some("null"), out);
             return Some(EventProperties { kind: chunk.event.part, tokens: chunk.tokens() });
         }
         if let Some(usage) = usage.take() {

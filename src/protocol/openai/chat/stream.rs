@@ -9,7 +9,7 @@ use super::{
     host::OptionalMember,
 };
 use crate::core::{
-    reply::{Piece, Text, ToolKind},
+    reply::{Piece, Text, ToolCall, ToolKind},
     response::EventKind,
 };
 use crate::protocol::{
@@ -90,7 +90,7 @@ impl ChunkBuilder {
                 self.pieces(&call.arguments, delta, LogprobText::none);
             }
             // A single call is in the chunk with the role.
-            (None, None, None, [(call, id)]) if message.reasoning.is_none() => {
+            (None, None, None, [(call, id)]) if message.reasoning.is_none() && !message.host.whole_calls => {
                 let head = json!([indexed(0, tool_call(call, id, ""))]);
                 self.first(json!({"role": "assistant", "content": null, "tool_calls": head}), message);
                 self.arguments(0, call.kind, &call.arguments);
@@ -106,6 +106,10 @@ impl ChunkBuilder {
                     }
                 }
                 for (n, (call, id)) in calls.iter().enumerate() {
+                    if message.host.whole_calls {
+                        self.whole_call(n, call, id);
+                        continue;
+                    }
                     self.push(
                         &json!({"tool_calls": [indexed(n, tool_call(call, id, ""))]}).to_string(),
                         LogprobText::None,
@@ -167,6 +171,14 @@ impl ChunkBuilder {
             json!({"tool_calls": [fragment]}).to_string()
         };
         self.pieces(arguments, delta, LogprobText::none);
+    }
+
+    /// Adds a chunk with a call and all its arguments.
+    fn whole_call(&mut self, n: usize, call: &ToolCall, id: &str) {
+        let tokens = u32::try_from(call.arguments.piece_count()).unwrap_or(u32::MAX);
+        let call = indexed(n, tool_call(call, id, &call.arguments.whole()));
+        let tokens = if self.style.index == 0 { tokens } else { 0 };
+        self.list.push(self.style.chunk(&json!({"tool_calls": [call]}).to_string(), LogprobText::None, tokens));
     }
 
     /// Adds the first chunk, whose delta gets a null refusal if the host has it.

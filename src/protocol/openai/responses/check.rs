@@ -86,15 +86,36 @@ fn items(input: json::Value<'_>, follows: bool) -> Result<(), ApiError> {
         let needed: &[&str] = match kind.as_str() {
             "message" => &["role", "content"],
             "function_call_output" | "custom_tool_call_output" => &["call_id", "output"],
+            "reasoning" => &["summary"],
             _ => &[],
         };
         if let Some(missing) = needed.iter().find(|name| members.get(name).is_none()) {
             return Err(ApiError::MissingParameter { param: format!("{path}.{missing}") });
         }
+        if kind == "message" && text("role") == "assistant" {
+            model_content(members.get("content"), &path)?;
+        }
         let by_model = if kind == "message" { text("role") == "assistant" } else { !kind.ends_with("_output") };
         list.push(Item { kind, id: text("id"), call_id: text("call_id"), by_model });
     }
     conversation(&list, follows)
+}
+
+/// Checks the content of an earlier turn of the model: it has parts of the model alone.
+fn model_content(content: Option<json::Value<'_>>, path: &str) -> Result<(), ApiError> {
+    let parts = content.filter(|content| content.kind() == Kind::Array).map(json::Value::items).unwrap_or_default();
+    for (n, part) in parts.into_iter().enumerate() {
+        let kind = part.members().and_then(|part| part.get("type")?.as_str()).unwrap_or_default();
+        if kind.starts_with("input_") {
+            return Err(ApiError::InvalidValue {
+                param: format!("{path}.content[{n}]"),
+                got: kind.into_owned(),
+                supported: "'output_text' and 'refusal'".to_owned(),
+                either: "'output_text' or 'refusal'".to_owned(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Returns the call ids of the items of this kind.
@@ -162,13 +183,18 @@ mod tests {
             (json!([{"content": "Hi"}]), "missing_parameter input[0].role"),
             (json!([{"role": "user"}]), "missing_parameter input[0].content"),
             (json!([{"type": "function_call_output", "output": ""}]), "missing_parameter input[0].call_id"),
+            (json!([{"type": "reasoning", "id": "rs_1"}]), "missing_parameter input[0].summary"),
+            (
+                json!([{"role": "assistant", "content": [{"type": "input_text", "text": "Hi"}]}]),
+                "invalid_value input[0].content[0]",
+            ),
             (
                 json!([{"type": "function_call_output", "call_id": "c", "output": ""}]),
                 "No tool call found for function call output with call_id c.",
             ),
             (json!([{"type": "custom_tool_call", "call_id": "c"}]), "No tool output found for custom tool call c."),
             (
-                json!([{"type": "reasoning", "id": "rs_1"}]),
+                json!([{"type": "reasoning", "id": "rs_1", "summary": []}]),
                 "Item 'rs_1' of type 'reasoning' was provided without its required following item.",
             ),
         ] {
