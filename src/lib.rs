@@ -148,8 +148,8 @@ pub use engine::{Nearest, Outcome, Phase, Report, Times, VerifyError};
 pub use fixtures::Problem;
 pub use model::{ContentSource, ContextWindow, Counting, ModelBehavior};
 pub use server::{
-    Activity, ActivitySource, Class, Received, Reloaded, Reloader, Reporter, Running, Scope, Server, StartError,
-    Stopped,
+    Activity, ActivitySource, Class, Received, Reloaded, Reloader, ReplyBuilder, Reporter, Running, Scope, Server,
+    StartError, Stopped,
 };
 pub use traffic::{
     access::Access,

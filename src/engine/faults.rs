@@ -152,7 +152,8 @@ impl Engine {
         scope: &ScopeState,
     ) -> Result<(), ApiError> {
         let endpoint = route.endpoint;
-        let is_script_usage = route.parsed(context).is_some_and(|parsed| matches!(parsed.source, ReplySource::ScriptUsage));
+        let is_script_usage =
+            route.parsed(context).is_some_and(|parsed| matches!(parsed.source, ReplySource::ScriptUsage));
         let chosen = endpoint.choose(route.parsed_mut(context), context, &scope.state, &scope.replies);
         if let Err(ApiError::NoReply { .. }) = &chosen {
             context.decisions.is_unmatched = scope.replies.is_strict();

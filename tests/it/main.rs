@@ -27,6 +27,7 @@ mod golden;
 mod hosts;
 mod journal;
 mod limits;
+mod live_replies;
 mod llama;
 mod memory;
 mod notices;

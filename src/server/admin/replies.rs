@@ -19,9 +19,8 @@ pub(super) fn respond(call: &Call<'_>) -> Result<Reply, Problem> {
     call.check_parameters(if is_list { &["scope", "unused"] } else { &["scope"] })?;
     let (engine, scope) = (call.engine, call.scope());
     let scope = scope.as_deref();
-    let missing = |id: &str| {
-        Problem(StatusCode::NOT_FOUND, format!("There is no reply `{id}`; GET /__admin/replies lists all."))
-    };
+    let missing =
+        |id: &str| Problem(StatusCode::NOT_FOUND, format!("There is no reply `{id}`; GET /__admin/replies lists all."));
     match (call.method, &call.segments[1..]) {
         (&Method::GET, []) => {
             let is_unused = unused(call)?;

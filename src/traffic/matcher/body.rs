@@ -157,7 +157,9 @@ fn steps(path: &str) -> Result<Vec<Step>, String> {
     }
     match steps.first() {
         Some(Step::Name(_)) if steps.len() <= MAX_STEPS => Ok(steps),
-        Some(Step::Name(_)) => Err(format!("`{}…` has more than {MAX_STEPS} steps; write a shorter path", super::cut(path))),
+        Some(Step::Name(_)) => {
+            Err(format!("`{}…` has more than {MAX_STEPS} steps; write a shorter path", super::cut(path)))
+        }
         _ => Err(wrong()),
     }
 }
