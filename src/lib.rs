@@ -111,6 +111,7 @@
 //! | a fault | one variant and one table row in `src/traffic/fault.rs`, its syntax in `fault/parse.rs`, its effect in `fault/plan/apply.rs`, or on the writes in `fault/writes.rs` |
 //! | a check of the report | one line in `src/config/checks.rs`, one function in `src/engine/report/checks.rs` |
 //! | a condition on requests | one field in `src/traffic/matcher.rs`, its method in `matcher/build.rs`, `admin/openapi.json` |
+//! | a key of scripted replies | one field in `src/fixtures/file.rs`, its effect under `src/fixtures/scripts/`, `admin/openapi.json`, `docs/replies.md` |
 //! | an admin page | one arm and one row of `PAGES` in `src/server/admin.rs`, `admin/openapi.json`, `docs/admin.md` |
 //! | a setting | one field in `src/config/settings.rs`: flag, environment, file and help follow |
 //!
@@ -149,8 +150,8 @@ pub use fixtures::Problem;
 pub use model::{ContentSource, ContextWindow, Counting, ModelBehavior};
 pub use resources::store::StoreMode;
 pub use server::{
-    Activity, ActivitySource, Class, Received, Reloaded, Reloader, Reporter, Running, Scope, Server, StartError,
-    Stopped,
+    Activity, ActivitySource, Class, Received, Reloaded, Reloader, ReplyBuilder, Reporter, Running, Scope, Server,
+    StartError, Stopped,
 };
 pub use traffic::{
     access::Access,
@@ -168,6 +169,8 @@ mod documentation {
     mod readme {}
     #[doc = include_str!("../docs/clients.md")]
     mod clients {}
+    #[doc = include_str!("../docs/replies.md")]
+    mod replies {}
     #[doc = include_str!("../docs/verify.md")]
     mod verify {}
 }

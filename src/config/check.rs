@@ -78,6 +78,7 @@ impl TryFrom<Settings> for Config {
             latency,
             speed,
             server_timing: settings.server_timing.unwrap_or(default.server_timing),
+            explain: settings.explain.unwrap_or(default.explain),
             capacity,
             faults,
             rules: settings.rules.unwrap_or_default(),

@@ -110,6 +110,8 @@ pub struct Config {
     pub speed: f64,
     /// True if responses have a Server-Timing header.
     pub server_timing: bool,
+    /// True if responses name the scripted reply and the faults that they come from.
+    pub explain: bool,
     /// Limit on responses generated at once; `None` for no limit.
     pub capacity: Option<ConcurrencySpec>,
     /// Faults for all requests.
@@ -161,6 +163,7 @@ impl Default for Config {
             latency: LatencySpec::default(),
             speed: 1.0,
             server_timing: false,
+            explain: false,
             capacity: None,
             faults: Vec::new(),
             rules: Vec::new(),

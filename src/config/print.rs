@@ -170,6 +170,7 @@ mod tests {
                 .unwrap(),
             ),
             server_timing: Some(true),
+            explain: Some(true),
             workers: Some(3),
             max_body: Some("1000".to_owned()),
             max_body_memory: Some("1GiB".to_owned()),

@@ -56,6 +56,10 @@ pub struct Settings {
     #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub server_timing: Option<bool>,
+    /// Send x-fake-openai-reply: the scripted reply and the faults of each response
+    #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub explain: Option<bool>,
     /// Worker threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = values::size)]
     pub workers: Option<usize>,
@@ -288,6 +292,7 @@ impl Settings {
             journal_memory: Some(journal_memory),
             speed: Some(config.speed),
             server_timing: Some(config.server_timing),
+            explain: Some(config.explain),
             ..Settings::default()
         }
     }

@@ -17,7 +17,7 @@ use super::{
     limit_status::LimitStatuses,
     model_catalog::{ANY_MODEL, ModelFacts, ServedModels},
     random::{Alphabet, Random},
-    reply::{ReplyChanges, ReplyOverride},
+    reply::{ReplyChanges, ReplyId, ReplyOverride},
     request::{Credential, Request},
     server_numbers::{ServerNumber, ServerNumbers},
     template::query,
@@ -86,6 +86,12 @@ pub struct Decisions {
     pub reply_changes: Option<Box<ReplyChanges>>,
     /// True if the response names another model than the requested one.
     pub returns_wrong_model: bool,
+    /// The number of the attempt of its call, from 1; `None` for a line of a batch.
+    pub attempt: Option<u64>,
+    /// The scripted reply, if it was chosen before the response is generated.
+    pub reply: Option<ReplyId>,
+    /// True if no reply of a strict scope fits.
+    pub is_unmatched: bool,
 }
 
 impl<'a> RequestContext<'a> {

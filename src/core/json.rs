@@ -21,7 +21,7 @@ pub use self::{
     key_filter::{KeyFilter, slot},
     nlohmann::{mistake_at, nlohmann_problem},
     size::{max_tree_size, tree_size},
-    tree::{depth, member_memory, memory},
+    tree::{depth, memory},
     value::{Kind, Value},
 };
 

@@ -3,7 +3,7 @@
 mod filler;
 mod text;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 pub use self::text::{Citation, Piece, PieceCursor, Text};
 use super::{limit_status::Cost, random::Random};
@@ -163,8 +163,22 @@ impl ReplyChanges {
     }
 }
 
-/// The place of a scripted reply: its file, and its number in it, from 0.
-pub type ReplyId = (Arc<str>, usize);
+/// The identity of a scripted reply.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ReplyId {
+    /// Its file; for a reply put at run time, its id.
+    pub source: Arc<str>,
+    /// Its number in the file, from 0; `None` for a reply put at run time.
+    pub number: Option<usize>,
+}
+
+impl fmt::Display for ReplyId {
+    /// Renders the identity for records: `replies.json#3`, or `reply-1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source)?;
+        self.number.map_or(Ok(()), |number| write!(f, "#{number}"))
+    }
+}
 
 /// The facts about a reply that are recorded with its request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

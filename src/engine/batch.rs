@@ -2,6 +2,7 @@
 
 use super::{
     Engine,
+    faults::chooses_first,
     prepare::{MatchedRoute, Prepared},
     scope::ScopeState,
 };
@@ -43,9 +44,12 @@ impl Engine {
     ) -> Result<Response, ApiError> {
         self.check_model(route.endpoint, context)?;
         let requested = self.requested(Some(route), context)?;
-        let plan = self.plan(route, context, scope, &requested.faults);
+        let mut plan = self.plan(route, context, scope, &requested.faults);
         self.decide(&plan, route, context)?;
         self.validate(route, context)?;
+        if chooses_first(route, scope) {
+            self.choose(&mut plan, route, context, scope)?;
+        }
         let response = self.generate(route, context, scope, &plan)?.response;
         match response.body {
             Body::Full(_) => Ok(response),

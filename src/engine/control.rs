@@ -2,18 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Engine, Journal, MetricsSnapshot, VllmCounters};
+use super::{Engine, Journal, MetricsSnapshot, VllmCounters, scope::ScopeState};
 use crate::{
     config::AccessLog,
     core::{body_memory::BodyMemory, model_catalog::ServedModels, open_connections::OpenConnections},
-    fixtures::Fixtures,
+    fixtures::{Fixtures, LiveReplies, LiveReply, NewReply, ReplyError},
     model::ContextWindow,
     traffic::{
         capacity::Load,
         fault::check_scope,
         latency::Latency,
         limit::Limits,
-        rule::{LiveRule, RuleError},
+        rule::{LiveRule, RuleError, Taken},
     },
 };
 
@@ -87,6 +87,74 @@ impl Engine {
         self.scopes.meant(scope).iter().for_each(|scope| scope.live.clear());
     }
 
+    /// Returns the replies put at run time, each with its scope: of one scope, or of all.
+    pub fn replies(&self, scope: Option<&str>) -> Vec<(String, Arc<LiveReply>)> {
+        let of_scope = |scope: Arc<ScopeState>| {
+            let replies = scope.replies.list();
+            replies.iter().map(|reply| (scope.name().to_owned(), Arc::clone(reply))).collect::<Vec<_>>()
+        };
+        self.scopes.meant(scope).into_iter().flat_map(of_scope).collect()
+    }
+
+    /// Puts replies at run time, all or none: adds them, or replaces those with their ids. A reply belongs to the scope
+    /// that it names, or else to `scope`; without both, to the default one. `id` is that of a single reply. Returns the
+    /// names of the scopes too.
+    ///
+    /// # Errors
+    /// A reply is invalid, or there are too many.
+    pub fn put_replies(
+        &self,
+        scope: Option<&str>,
+        id: Option<&str>,
+        replies: Vec<NewReply>,
+    ) -> Result<Vec<(String, Arc<LiveReply>)>, ReplyError> {
+        check_scope(scope.unwrap_or_default()).map_err(ReplyError::Invalid)?;
+        let mut taken: Taken = self.scopes.all().iter().map(|scope| scope.replies.taken()).sum();
+        if let Some(replaced) = id.and_then(|id| self.replies(scope).into_iter().find(|(_, reply)| reply.id() == id)) {
+            taken.rules -= 1;
+            taken.memory = taken.memory.saturating_sub(replaced.1.memory());
+        }
+        LiveReplies::check_room(&replies, taken)?;
+        let mut by_scope: Vec<(String, Vec<NewReply>)> = Vec::new();
+        for reply in replies {
+            let name = reply.scope().or(scope).unwrap_or_default().to_owned();
+            match by_scope.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, list)) => list.push(reply),
+                None => by_scope.push((name, vec![reply])),
+            }
+        }
+        let put = by_scope.into_iter().flat_map(|(name, list)| {
+            let put = self.scopes.get_or_create(Some(&name)).replies.put(list, id);
+            put.into_iter().map(move |reply| (name.clone(), reply))
+        });
+        Ok(put.collect())
+    }
+
+    /// Deletes the reply with this id, in one scope or in any. Returns false if there is none.
+    pub fn delete_reply(&self, scope: Option<&str>, id: &str) -> bool {
+        self.scopes.meant(scope).iter().filter(|scope| scope.replies.delete(id)).count() > 0
+    }
+
+    /// Deletes all replies put at run time of one scope, or of all.
+    pub fn clear_replies(&self, scope: Option<&str>) {
+        self.scopes.meant(scope).iter().for_each(|scope| scope.replies.clear());
+    }
+
+    /// Sets whether a request that no reply of the scope fits is an error. The scope is created if there is none.
+    ///
+    /// # Errors
+    /// The name is not one of a scope.
+    pub fn set_strict(&self, scope: &str, strict: bool) -> Result<(), String> {
+        check_scope(scope)?;
+        self.scopes.get_or_create(Some(scope)).replies.set_strict(strict);
+        Ok(())
+    }
+
+    /// Returns true if a request that no reply of the scope fits is an error.
+    pub fn is_strict(&self, scope: &str) -> bool {
+        self.scopes.get(scope).is_some_and(|scope| scope.replies.is_strict())
+    }
+
     /// Starts the callers' sequences of replies and their counted faults again.
     pub fn restart_sequences(&self) {
         self.scopes.all().iter().for_each(|scope| scope.state.sequence_counters.clear());
@@ -103,9 +171,9 @@ impl Engine {
         self.scopes.remove(name)
     }
 
-    /// Returns the name of each scope besides the default one, with the number of its requests.
-    pub fn scopes(&self) -> impl Iterator<Item = (Arc<str>, u64)> {
-        self.scopes.list().into_iter()
+    /// Returns the name of each scope besides the default one, with the number of its requests, and true if it is strict.
+    pub fn scopes(&self) -> impl Iterator<Item = (Arc<str>, u64, bool)> {
+        self.scopes.list().into_iter().map(|(name, (requests, is_strict))| (name, requests, is_strict))
     }
 
     /// Returns true if a scope is in use; the default one always is.

@@ -20,6 +20,7 @@ use crate::{
         template::query,
     },
     fixtures::{Endpoint, Fixtures},
+    protocol::ReplySource,
     traffic::{
         access,
         fault::{FaultContext, FaultSpec, Plan, RequestTerms, RetryAfter},
@@ -124,6 +125,7 @@ impl Engine {
             let no_prompt = Prompt::default();
             let read = || route.parsed(context).map_or(&no_prompt, |parsed| parsed.prompt(context));
             let input = MatchInput::new(body, model.clone(), context.request, &read);
+            let input = input.at_attempt(context.decisions.attempt);
             for (id, spec) in scope.live.faults_for(&input).into_iter().filter(|(_, spec)| is_meant(spec)) {
                 self.add_faults(&spec, &id, context, scope, &mut plan);
             }
@@ -136,6 +138,35 @@ impl Engine {
             self.add_faults(spec, "all", context, scope, &mut plan);
         }
         plan
+    }
+
+    /// Chooses the scripted reply, and adds its faults to those that are planned.
+    ///
+    /// # Errors
+    /// No reply fits, or the reply is an error.
+    pub(super) fn choose<'a>(
+        &self,
+        plan: &mut Plan,
+        route: &mut MatchedRoute<'a>,
+        context: &mut RequestContext<'a>,
+        scope: &ScopeState,
+    ) -> Result<(), ApiError> {
+        let endpoint = route.endpoint;
+        let is_script_usage =
+            route.parsed(context).is_some_and(|parsed| matches!(parsed.source, ReplySource::ScriptUsage));
+        let chosen = endpoint.choose(route.parsed_mut(context), context, &scope.state, &scope.replies);
+        if let Err(ApiError::NoReply { .. }) = &chosen {
+            context.decisions.is_unmatched = scope.replies.is_strict();
+        }
+        let Some(chosen) = chosen? else { return Ok(()) };
+        context.decisions.reply = chosen.id().cloned();
+        // A count of tokens is not the reply.
+        if let Some((spec, source)) = chosen.fault().filter(|_| !is_script_usage) {
+            self.add_faults(spec, &source, context, scope, plan);
+            self.decide(plan, route, context)?;
+        }
+        route.chosen = Some(Box::new(chosen));
+        Ok(())
     }
 
     fn add_faults(
@@ -153,6 +184,12 @@ impl Engine {
         let random = &mut context.random.borrow_mut();
         spec.add_to(plan, &mut FaultContext { elapsed: self.clock.elapsed(), random, count: &mut count });
     }
+}
+
+/// Returns true if the scripted reply is chosen before the faults are planned: at run time replies were put, or a reply
+/// of the endpoint has faults.
+pub(super) fn chooses_first(route: &MatchedRoute<'_>, scope: &ScopeState) -> bool {
+    scope.replies.is_active() || route.endpoint.has_faulty_replies()
 }
 
 /// An error in place of the response.

@@ -3,13 +3,15 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::{
-    faults::{FaultConfig, PlannedError, Requested, StreamError, planned_error, planned_error_for_full_body},
+    faults::{
+        FaultConfig, PlannedError, Requested, StreamError, chooses_first, planned_error, planned_error_for_full_body,
+    },
     journal::Journal,
     panics::is_request_id,
     prepare::{MatchedRoute, Prepared},
     receipt::Receipt,
     scope::{ScopeState, Scopes},
-    timing::{ModelTiming, server_timing},
+    timing::{ModelTiming, explanation, server_timing},
 };
 use crate::{
     config::{Checks, Config},
@@ -49,6 +51,8 @@ pub struct Engine {
     pub(super) snapshots: bool,
     /// True if responses have a `Server-Timing` header.
     server_timing: bool,
+    /// True if responses name the reply and the faults that they come from.
+    explain: bool,
     pub(super) seeds: Arc<Seeds>,
     pub(super) clock: Clock,
     /// True if there is a seed. Responses then have a fixed date, so that every byte repeats.
@@ -79,6 +83,7 @@ impl Engine {
             lenient: config.lenient,
             snapshots: config.snapshots,
             server_timing: config.server_timing,
+            explain: config.explain,
             seeds: Arc::new(Seeds::new(config.seed)),
             clock: config.clock.clone(),
             seeded: config.seed.is_some(),
@@ -101,6 +106,7 @@ impl Engine {
             lenient: config.lenient,
             snapshots: config.snapshots,
             server_timing: config.server_timing,
+            explain: config.explain,
             seeds: Arc::clone(&self.seeds),
             clock: self.clock.clone(),
             seeded: self.seeded,
@@ -137,6 +143,7 @@ impl Engine {
         };
         let call = requested.as_ref().ok().and_then(|requested| requested.call.as_deref());
         let mut receipt = Receipt::open(&scope, context, &shown_path, file, call);
+        context.decisions.attempt = receipt.attempt_number();
         let (endpoint, plan, result) = match route {
             Err(error) => {
                 let keyed = self.check_key(provider, None, context);
@@ -156,10 +163,17 @@ impl Engine {
                 (response, None)
             }
             (Ok(EndpointResponse { response, .. }), None) => (response, None),
-            (Err(error), _) => (provider.error_response(endpoint, context, &error), Some(error)),
+            (Err(error), _) => {
+                let mut response = provider.error_response(endpoint, context, &error);
+                response.reply.source = context.decisions.reply.take();
+                (response, Some(error))
+            }
         };
         if self.server_timing {
             response.headers.push(server_timing(context));
+        }
+        if self.explain {
+            response.headers.extend(explanation(&response, &plan));
         }
         let is_stream = matches!(response.body, Body::Stream(_));
         if let (Body::Stream(stream), true) = (&response.body, plan.is_empty()) {
@@ -199,8 +213,8 @@ impl Engine {
         match requested {
             Err(error) => (Plan::default(), Err(error)),
             Ok(requested) => {
-                let plan = self.plan(route, context, scope, &requested.faults);
-                let result = self.respond_with(&plan, route, scope, context, receipt).await;
+                let mut plan = self.plan(route, context, scope, &requested.faults);
+                let result = self.respond_with(&mut plan, route, scope, context, receipt).await;
                 (plan, result)
             }
         }
@@ -209,7 +223,7 @@ impl Engine {
     /// Returns the response to an admitted request with these faults.
     async fn respond_with<'a>(
         &self,
-        plan: &Plan,
+        plan: &mut Plan,
         route: &mut MatchedRoute<'a>,
         scope: &Arc<ScopeState>,
         context: &mut RequestContext<'a>,
@@ -217,6 +231,9 @@ impl Engine {
     ) -> Result<EndpointResponse, ApiError> {
         self.decide(plan, route, context)?;
         self.validate(route, context)?;
+        if chooses_first(route, scope) {
+            self.choose(plan, route, context, scope)?;
+        }
         if plan.is_not_streamed()
             && let Some(parsed) = route.parsed_mut(context)
         {
@@ -299,9 +316,9 @@ impl Engine {
         scope: &ScopeState,
         plan: &Plan,
     ) -> Result<EndpointResponse, ApiError> {
-        let endpoint = route.endpoint;
+        let (endpoint, chosen) = (route.endpoint, route.chosen.take());
         endpoint.run(context, &scope.state, &|item| self.execute_batch_item(item, scope));
-        let responded = endpoint.respond(route.parsed_mut(context), context, &scope.state)?;
+        let responded = endpoint.respond(route.parsed_mut(context), chosen.as_deref(), context, &scope.state)?;
         planned_error_for_full_body(plan, &responded.response).map_or(Ok(responded), Err)
     }
 

@@ -13,7 +13,7 @@ use crate::{
         random::Random,
         request::Request,
     },
-    fixtures::{Endpoint, Provider, Target},
+    fixtures::{Chosen, Endpoint, Provider, Target},
     protocol::Parsed,
 };
 
@@ -32,6 +32,8 @@ pub(super) struct MatchedRoute<'a> {
     pub(super) provider: &'a Provider,
     pub(super) endpoint: &'a Endpoint,
     parsed: OnceCell<Option<Parsed<'a>>>,
+    /// The reply, if it was chosen before the faults were planned.
+    pub(super) chosen: Option<Box<Chosen<'a>>>,
 }
 
 impl<'a> MatchedRoute<'a> {
@@ -82,7 +84,7 @@ impl Engine {
         let Target { provider, file, endpoint } = self.fixtures.find(request.method, request.path);
         let route = endpoint.map(|(endpoint, params)| {
             context.set_params(params);
-            MatchedRoute { provider, endpoint, parsed: OnceCell::new() }
+            MatchedRoute { provider, endpoint, parsed: OnceCell::new(), chosen: None }
         });
         Prepared { context, provider, file, route }
     }

@@ -45,6 +45,8 @@ pub struct Receipt {
     /// The caller's key, by its number.
     key: Name,
     attempt: Attempt,
+    /// The number of the attempt, as far as it is known at its start.
+    number: u64,
     started: Instant,
     entry: Option<Arc<PackedEntry>>,
     stream: StreamBody,
@@ -86,6 +88,7 @@ impl Receipt {
         let number = entry.as_ref().map(|entry| entry.number());
         let names_call = names_call.unwrap_or_else(|| context.request.headers.any_name(is_about_call));
         let (attempt, arrived) = scope.attempts.open(context, route, call, names_call, number);
+        let number_of_attempt = arrived.as_ref().map_or(1, |arrived| arrived.continued.number.into());
         if let Some(Arrived { name, continued, is_sent }) = arrived {
             if is_sent {
                 scope.conduct.continued(&continued, number);
@@ -103,6 +106,7 @@ impl Receipt {
             labels,
             key,
             attempt,
+            number: number_of_attempt,
             started: context.started,
             entry,
             stream: StreamBody::default(),
@@ -114,6 +118,11 @@ impl Receipt {
             sent: Sent::default(),
             outcome: None,
         })
+    }
+
+    /// Returns the number of the attempt of its call, from 1.
+    pub(super) fn attempt_number(&self) -> Option<u64> {
+        Some(self.number)
     }
 
     /// Records the response to the request. Without a cost the reservation is returned in full. `error` is the error that
@@ -169,6 +178,7 @@ impl Receipt {
             intended: context.decisions.intended,
             own: elapsed.unwrap_or_default().saturating_sub(context.decisions.queued),
             is_stream,
+            is_unmatched: context.decisions.is_unmatched,
         };
         journal.respond(entry, head, response, self.labels.route());
     }

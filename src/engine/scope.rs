@@ -21,6 +21,7 @@ use super::{
 use crate::{
     config::AccessLog,
     core::clock::Clock,
+    fixtures::LiveReplies,
     model::ModelBehavior,
     resources::{
         state::EngineState,
@@ -42,6 +43,8 @@ pub(super) struct ScopeState {
     resets: Arc<AtomicU64>,
     /// Rules added at run time.
     pub(super) live: Arc<LiveRules>,
+    /// Replies put at run time.
+    pub(super) replies: Arc<LiveReplies>,
     pub(super) state: EngineState,
     /// The memory of the objects that is counted for all scopes together, in bytes; `None` once the scope is dropped.
     counted_memory: Arc<Mutex<Option<usize>>>,
@@ -72,6 +75,7 @@ impl ScopeState {
             name,
             resets: Arc::default(),
             live: Arc::default(),
+            replies: Arc::default(),
             state,
             counted_memory: Arc::new(Mutex::new(Some(0))),
             metrics: Arc::new(metrics),
@@ -87,6 +91,7 @@ impl ScopeState {
             name: self.name.clone(),
             resets: Arc::clone(&self.resets),
             live: Arc::clone(&self.live),
+            replies: Arc::clone(&self.replies),
             state: EngineState {
                 behavior: behavior.clone(),
                 scope: self.name.clone(),
@@ -130,9 +135,10 @@ impl ScopeState {
         }
     }
 
-    /// Forgets everything: rules, sequences, limits, objects, entries of the journal and counters.
+    /// Forgets everything: rules, replies, sequences, limits, objects, entries of the journal and counters.
     fn reset(&self) {
         self.live.clear();
+        self.replies.reset();
         self.state.sequence_counters.clear();
         self.state.resources.clear();
         self.count_memory();
@@ -334,10 +340,11 @@ impl Scopes {
         sum(scopes.iter().map(|scope| scope.metrics.totals()).chain([dropped]))
     }
 
-    /// Returns the name of each scope besides the default one, with the number of its requests.
-    pub(super) fn list(&self) -> BTreeMap<Arc<str>, u64> {
+    /// Returns each scope besides the default one, by name: the number of its requests, and true if it is strict.
+    pub(super) fn list(&self) -> BTreeMap<Arc<str>, (u64, bool)> {
         let named = self.named();
-        named.list.iter().map(|(name, used)| (Arc::clone(name), used.scope.metrics.totals().0)).collect()
+        let scopes = named.list.iter().map(|(name, used)| (name, &used.scope));
+        scopes.map(|(name, scope)| (Arc::clone(name), (scope.metrics.totals().0, scope.replies.is_strict()))).collect()
     }
 }
 

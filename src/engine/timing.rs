@@ -30,6 +30,17 @@ pub(super) fn server_timing(context: &RequestContext<'_>) -> (HeaderName, Header
     (HeaderName::from_static("server-timing"), value)
 }
 
+/// The `x-fake-openai-reply` header: the scripted reply and the faults that a response comes from; `None` if it comes from
+/// neither.
+pub(super) fn explanation(response: &Response, plan: &Plan) -> Option<(HeaderName, HeaderValue)> {
+    let reply = response.reply.source.as_ref().map(ToString::to_string);
+    let faults: Vec<_> = plan.texts(response.status).collect();
+    let faults = (!faults.is_empty()).then(|| format!("fault={}", faults.join("~")));
+    let parts: Vec<_> = reply.into_iter().chain(faults).collect();
+    let text = (!parts.is_empty()).then(|| parts.join("; "))?;
+    Some((HeaderName::from_static("x-fake-openai-reply"), HeaderValue::try_from(text).ok()?))
+}
+
 /// The speed of the model: its latency, and how many responses it generates at once.
 pub(super) struct ModelTiming {
     pub(super) latency: Latency,

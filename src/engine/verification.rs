@@ -152,7 +152,8 @@ impl Engine {
         }
         let (entries, is_full) = verification.entries(self);
         let (state, matching) = self.compare(&entries, &verification.expectation, &mut KnownMatches::default());
-        if state.holds() {
+        let unmatched = self.unmatched(&entries);
+        if state.holds() && unmatched.is_empty() {
             return Ok(matching.len() as u64);
         }
         let (step, nearest) = match &verification.expectation {
@@ -172,12 +173,23 @@ impl Engine {
             entries: matching.iter().take(MOST_IDS).map(|at| Entry::id_of(entries[*at].number())).collect(),
             step,
             nearest,
+            unmatched,
+            holds: state.holds(),
             received: entries.len(),
             kept: is_full.then(|| self.journal().spec().entries),
             is_off: false,
             is_too_many: state == VerifyState::TooMany,
         }
         .into())
+    }
+
+    /// Returns the ids of the requests that no reply of a strict scope fits.
+    fn unmatched(&self, entries: &[Arc<PackedEntry>]) -> Vec<String> {
+        let is_unmatched = |entry: &&Arc<PackedEntry>| {
+            self.is_strict(entry.scope()) && entry.read().head().is_some_and(|head| head.is_unmatched)
+        };
+        let unmatched = entries.iter().filter(is_unmatched).take(MOST_IDS);
+        unmatched.map(|entry| Entry::id_of(entry.number())).collect()
     }
 
     /// Returns the entry with the fewest mismatches; of several, the newest.

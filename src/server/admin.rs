@@ -4,6 +4,7 @@
 mod filter;
 mod guard;
 mod page;
+mod replies;
 mod report;
 mod requests;
 mod rules;
@@ -20,7 +21,7 @@ use actix_http::{
     },
 };
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 pub(super) use self::rules::show as show_rule;
@@ -37,6 +38,7 @@ use crate::{
         template::query,
     },
     engine::Engine,
+    fixtures::MAX_LIST_BYTES,
     traffic::rule::MAX_RULE_BYTES,
 };
 
@@ -47,7 +49,13 @@ pub(super) const PREFIX: &str = "/__admin";
 const JSON: &str = "application/json";
 
 /// All pages: the method, and the path after the prefix. Error messages list them.
-const PAGES: [(&str, &str); 19] = [
+const PAGES: [(&str, &str); 26] = [
+    ("GET", "/replies"),
+    ("POST", "/replies"),
+    ("DELETE", "/replies"),
+    ("GET", "/replies/{id}"),
+    ("PUT", "/replies/{id}"),
+    ("DELETE", "/replies/{id}"),
     ("GET", "/rules"),
     ("POST", "/rules"),
     ("DELETE", "/rules"),
@@ -59,6 +67,7 @@ const PAGES: [(&str, &str); 19] = [
     ("GET", "/requests/{id}"),
     ("POST", "/verify"),
     ("GET", "/scopes"),
+    ("PUT", "/scopes/{name}"),
     ("DELETE", "/scopes/{name}"),
     ("POST", "/reset"),
     ("GET", "/openapi.json"),
@@ -98,6 +107,14 @@ enum Reply {
     Page,
     /// A redirect to the live page, with the cookie that stands for the token.
     ToPage(Option<HeaderValue>),
+}
+
+/// The settings of a scope.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScopeSettings {
+    /// True if a request that no reply of the scope fits is an error.
+    strict: bool,
 }
 
 /// A call of a page.
@@ -159,7 +176,8 @@ impl<'a> Call<'a> {
     /// The body is too large, or no such JSON.
     fn parse<T: DeserializeOwned>(&self, what: &str, example: &str) -> Result<T, Problem> {
         let RequestBody::Whole(bytes) = self.body else {
-            let message = format!("The {what} is larger than {} KiB; send a shorter one.", MAX_RULE_BYTES / 1024);
+            let most = max_body(self.request.path()) / 1024;
+            let message = format!("The {what} is larger than {most} KiB; send a shorter one.");
             return Err(Problem(StatusCode::PAYLOAD_TOO_LARGE, message));
         };
         serde_json::from_slice(bytes).map_err(|error| {
@@ -169,6 +187,14 @@ impl<'a> Call<'a> {
                 format!("The {what} is {problem}: {}; send one such as {example}.", suggest_in(error.to_string())),
             )
         })
+    }
+}
+
+/// Returns the maximum size of the body of a call, in bytes. Several replies may come in one.
+fn max_body(path: &str) -> usize {
+    match path.strip_prefix(PREFIX).is_some_and(|page| page.starts_with("/replies")) {
+        true => MAX_LIST_BYTES,
+        false => MAX_RULE_BYTES,
     }
 }
 
@@ -185,7 +211,7 @@ pub(super) async fn respond(request: &HttpRequest, payload: Payload, edge: &Arc<
         // The end of the connection is the end of its body.
         true => Ok(RequestBody::Whole(Bytes::new())),
         // The body of a refused request is read too: a client that is still sending does not read the response.
-        false => read_plain(payload, MAX_RULE_BYTES as u64).await,
+        false => read_plain(payload, max_body(request.path()) as u64).await,
     };
     let Ok(body) = body else { return empty(StatusCode::BAD_REQUEST) };
     let call = Call::new(request, &body, edge, engine);
@@ -234,6 +260,7 @@ async fn dispatch(call: &Call<'_>) -> Result<Reply, Problem> {
             None => Reply::Page,
         }),
         (_, ["status" | "events"]) => status::respond(call),
+        (_, ["replies", ..]) => replies::respond(call),
         (_, ["rules", ..]) => rules::respond(call),
         (_, ["requests", ..]) => requests::respond(call),
         (&Method::POST, ["verify"]) => verify::respond(call).await,
@@ -245,9 +272,18 @@ async fn dispatch(call: &Call<'_>) -> Result<Reply, Problem> {
         (&Method::GET, ["openapi.json"]) => Ok(Reply::Text(JSON, OPENAPI.to_owned())),
         (&Method::GET, ["scopes"]) => {
             call.check_parameters(&[])?;
-            let list: Vec<_> =
-                call.engine.scopes().map(|(name, requests)| json!({"name": &*name, "requests": requests})).collect();
+            let show = |(name, requests, is_strict): (Arc<str>, u64, bool)| match is_strict {
+                false => json!({"name": &*name, "requests": requests}),
+                true => json!({"name": &*name, "requests": requests, "strict": true}),
+            };
+            let list: Vec<_> = call.engine.scopes().map(show).collect();
             Ok(Reply::Json(StatusCode::OK, json!({"scopes": list})))
+        }
+        (&Method::PUT, ["scopes", name]) => {
+            call.check_parameters(&[])?;
+            let ScopeSettings { strict } = call.parse("scope", r#"{"strict": true}"#)?;
+            call.engine.set_strict(name, strict).map_err(|problem| Problem(StatusCode::BAD_REQUEST, problem))?;
+            Ok(Reply::Json(StatusCode::OK, json!({"name": name, "strict": strict})))
         }
         (&Method::DELETE, ["scopes", name]) => {
             call.check_parameters(&[])?;

@@ -9,6 +9,7 @@ mod listen;
 pub(crate) mod metrics;
 mod port_file;
 mod reload;
+mod reply_builder;
 mod report;
 mod running;
 mod scope;
@@ -49,6 +50,7 @@ use self::{
 pub use self::{
     listen::ListenError,
     reload::{Reloaded, Reloader},
+    reply_builder::ReplyBuilder,
     report::Reporter,
     running::{Running, Stopped},
     scope::{Received, Scope},

@@ -148,6 +148,7 @@ fn compare(old: &Config, new: &Config) -> Reloaded {
         latency,
         speed,
         server_timing,
+        explain,
         faults,
         rules,
         request_faults,

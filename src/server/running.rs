@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::sync::oneshot;
 
 use super::{
-    Reloader, StartError,
+    Reloader, ReplyBuilder, StartError,
     http::Edge,
     scope::{Received, Scope, View},
 };
@@ -105,7 +105,26 @@ impl Running {
         self.view().verify_in_order(steps)
     }
 
-    /// Forgets everything in all scopes: rules added at run time, sequences, limits, objects, requests and counters.
+    /// Scripts a reply for the requests that meet conditions, in the default scope. It wins over those of the fixtures.
+    ///
+    /// ```
+    /// # use std::io::{Read, Write};
+    /// use fake_openai::{Config, Matcher, Server};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let fake = Server::bind(Config::for_test())?.spawn()?;
+    /// fake.on(Matcher::new().user("weather*")).times(1).fault("tokens-per-event=1".parse()?).reply("Sunny.")?;
+    /// fake.on(Matcher::new().user("agent*")).reply(serde_json::json!([{"error": 429}, {"text": "done"}]))?;
+    /// let error = fake.on(Matcher::new()).reply(serde_json::json!({"txt": "Hello!"})).unwrap_err();
+    /// assert_eq!(error, "reply: unknown field `txt`; did you mean `text`?");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on(&self, matcher: Matcher) -> ReplyBuilder<'_> {
+        ReplyBuilder::new(&self.edge, None, matcher)
+    }
+
+    /// Forgets everything in all scopes: rules and replies added at run time, sequences, limits, objects, requests and counters.
     pub fn reset(&self) {
         self.view().reset();
     }

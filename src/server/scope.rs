@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::{Running, http::Edge, verification::wait_on_thread};
+use super::{ReplyBuilder, Running, http::Edge, verification::wait_on_thread};
 use crate::{
     engine::{Entry, Expectation, Outcome, PackedEntry, Times, Verification, VerifyError},
     traffic::matcher::Matcher,
@@ -161,7 +161,18 @@ impl<'a> Scope<'a> {
         self.view().verify_in_order(steps)
     }
 
-    /// Forgets everything in the scope: rules, sequences, limits, objects, requests and counters.
+    /// Scripts a reply for requests of the scope, as [`Running::on`] does.
+    pub fn on(&self, matcher: Matcher) -> ReplyBuilder<'_> {
+        ReplyBuilder::new(&self.running.edge, Some(&self.name), matcher)
+    }
+
+    /// Sets whether a request that no reply of the scope fits is an error. Then [`verify`](Self::verify) fails too.
+    pub fn set_strict(&self, strict: bool) {
+        // A scope of which no request can be has none that is not met.
+        let _ = self.running.edge.engine.get().set_strict(&self.name, strict);
+    }
+
+    /// Forgets everything in the scope: rules, replies, sequences, limits, objects, requests and counters.
     pub fn reset(&self) {
         self.view().reset();
     }

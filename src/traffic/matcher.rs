@@ -1,5 +1,6 @@
 //! Conditions on requests, for scripted replies, rules and verification.
 
+mod body;
 mod build;
 mod input;
 mod pattern;
@@ -11,14 +12,14 @@ use std::{borrow::Cow, ops::Deref};
 
 use http::HeaderName;
 use serde::{Deserialize, Deserializer, de::Error};
-use serde_json::{Map, Value};
 
+use self::body::BodyCondition;
 pub use self::{
     input::{MatchInput, RecordedEnd, RequestRecord},
     pattern::TextPattern,
 };
 use super::mismatch::{Mismatch, cut, quoted};
-use crate::core::{json, secret};
+use crate::core::secret;
 
 /// The names of outcomes that a condition can require.
 pub const OUTCOMES: [&str; 4] = ["complete", "client_left", "fault", "drained"];
@@ -64,8 +65,11 @@ pub struct Matcher {
     /// Parameters of the query, decoded.
     #[serde(deserialize_with = "read::parameters")]
     query: Vec<(String, TextPattern)>,
+    /// The API key as the client sent it, without the faults after it.
+    key: Option<TextPattern>,
     /// Members of the body by path, such as `metadata.test`, and their required values.
-    body: Map<String, Value>,
+    #[serde(deserialize_with = "body::conditions")]
+    body: Vec<BodyCondition>,
     /// Number of the attempt of a call, from 1.
     attempt: Option<u64>,
     /// The status of the response.
@@ -100,18 +104,21 @@ impl Deref for RequestMatcher {
 
 impl<'de> Deserialize<'de> for RequestMatcher {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let matcher = Matcher::deserialize(deserializer)?;
-        let later = [
-            ("status", matcher.status.is_some()),
-            ("outcome", matcher.outcome.is_some()),
-            ("attempt", matcher.attempt.is_some()),
-        ];
+        RequestMatcher::try_from(Matcher::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl TryFrom<Matcher> for RequestMatcher {
+    type Error = String;
+
+    fn try_from(matcher: Matcher) -> Result<Self, String> {
+        let later = [("status", matcher.status.is_some()), ("outcome", matcher.outcome.is_some())];
         match later.iter().find(|(_, given)| *given) {
             None => Ok(RequestMatcher(matcher)),
-            Some((name, _)) => Err(D::Error::custom(format_args!(
+            Some((name, _)) => Err(format!(
                 "`{name}` is known only after this is decided; remove it here, and use it in GET /__admin/requests and \
                  POST /__admin/verify"
-            ))),
+            )),
         }
     }
 }
@@ -168,7 +175,8 @@ impl Matcher {
             && self.stream.is_none_or(|stream| stream == asked.is_stream())
             && self.header.iter().all(|header| header.is_match(asked))
             && self.query.iter().all(|(name, pattern)| is_parameter(asked, name, pattern))
-            && self.body.iter().all(|(path, wanted)| has_member(asked.body, path, wanted))
+            && self.key.as_ref().is_none_or(|key| key.is_match(asked.key().unwrap_or_default()))
+            && self.body.iter().all(|condition| condition.is_match(asked.body))
             && self.attempt.is_none_or(|attempt| Some(attempt) == asked.attempt())
             && self.status.as_ref().is_none_or(|pattern| is_status(asked, pattern))
             && self.outcome.as_ref().is_none_or(|pattern| is_outcome(asked, pattern))
@@ -219,14 +227,17 @@ impl Matcher {
             let (expected, actual) = shown_pair(name, pattern, asked.parameter(name).as_deref());
             add(&format!("query.{name}"), expected, actual);
         }
-        for (path, wanted) in &self.body {
-            if unread.is_none() && has_member(asked.body, path, wanted) {
+        if let Some(key) = self.key.as_ref().filter(|key| !key.is_match(asked.key().unwrap_or_default())) {
+            let (expected, actual) = shown_pair("api_key", key, asked.key());
+            add("key", expected, actual);
+        }
+        for condition in &self.body {
+            if unread.is_none() && condition.is_match(asked.body) {
                 continue;
             }
-            let sent = member(asked.body, path).map(json::Value::text).map(String::from_utf8_lossy);
-            let shown = |text: &str| secret::in_member(path, &cut(text)).into_owned();
-            let actual = sent.map_or_else(|| "nothing".to_owned(), |sent| shown(&sent));
-            add(path, shown(&wanted.to_string()), of_body(actual));
+            let shown = |text: &str| body::shown(&condition.path, &cut(text)).into_owned();
+            let actual = condition.actual(asked.body).map_or_else(|| "nothing".to_owned(), |sent| shown(&sent));
+            add(&condition.path, shown(&condition.expected()), of_body(actual));
         }
         self.add_later(asked, &mut add);
         found
@@ -252,11 +263,11 @@ impl Matcher {
     /// Returns an estimate of the memory that the conditions take, in bytes.
     pub fn memory(&self) -> usize {
         let texts = self.texts().into_iter().filter_map(|text| text.pattern);
-        let others = [&self.tool, &self.status, &self.outcome].into_iter().filter_map(Option::as_ref);
+        let others = [&self.tool, &self.key, &self.status, &self.outcome].into_iter().filter_map(Option::as_ref);
         let named = self.header.iter().map(|header| (&header.name, &header.pattern));
         let named = named.chain(self.query.iter().map(|(name, pattern)| (name, pattern)));
         let named = named.map(|(name, pattern)| size_of::<HeaderPattern>() + 2 * name.len() + pattern.memory());
-        let members = self.body.iter().map(|(path, value)| json::member_memory(path, value));
+        let members = self.body.iter().map(BodyCondition::memory);
         texts.chain(others).map(TextPattern::memory).chain(named).chain(members).sum()
     }
 
@@ -280,6 +291,7 @@ impl Matcher {
             self.tool_result.is_some(),
             self.turn.is_some(),
             self.stream.is_some(),
+            self.key.is_some(),
             self.attempt.is_some(),
             self.status.is_some(),
             self.outcome.is_some(),
@@ -323,18 +335,6 @@ fn shown_pair(name: &str, pattern: &TextPattern, actual: Option<&str>) -> (Strin
         Some(actual) => quoted(actual),
     };
     (expected, actual)
-}
-
-/// Returns true if a member of the body has this value.
-fn has_member(body: json::Object<'_>, path: &str, wanted: &Value) -> bool {
-    member(body, path).and_then(json::Value::to_value).as_ref() == Some(wanted)
-}
-
-/// Returns a member by its path, such as `metadata.test`.
-fn member<'m>(body: json::Object<'m>, path: &str) -> Option<json::Value<'m>> {
-    let mut names = path.split('.');
-    let first = body.get(names.next()?)?;
-    names.try_fold(first, |value, name| value.members()?.get(name))
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ mod host_errors;
 mod hosts;
 mod journal;
 mod limits;
+mod live_replies;
 mod llama;
 mod members;
 mod memory;

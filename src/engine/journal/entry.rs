@@ -58,6 +58,8 @@ pub(in crate::engine) struct Head {
     /// The server's own time.
     pub(in crate::engine) own: Duration,
     pub(in crate::engine) is_stream: bool,
+    /// True if no reply of a strict scope fits.
+    pub(in crate::engine) is_unmatched: bool,
 }
 
 /// The end of a request.

@@ -44,7 +44,7 @@ impl Entry {
         if let Some(head) = self.head() {
             shown["limits"] = head.limits.as_deref().map_or_else(|| json!([]), show_limits);
             shown["faults"] = head.faults.iter().map(|fault| hide.text(fault)).collect();
-            shown["reply"] = head.reply.source.as_ref().map(|(file, number)| format!("{file}#{number}")).into();
+            shown["reply"] = head.reply.source.as_ref().map(ToString::to_string).into();
         }
         shown["response"] = self.show_response(&hide);
         shown["timing_ms"] = self.show_timing();

@@ -22,6 +22,10 @@ pub(super) struct Details {
     /// The number of the step in an order that has no request, from 1.
     pub(super) step: Option<usize>,
     pub(super) nearest: Option<Nearest>,
+    /// The ids of the requests that no reply of a strict scope fits, at most 100.
+    pub(super) unmatched: Vec<String>,
+    /// True if the expectation holds: only `unmatched` fails.
+    pub(super) holds: bool,
     /// Number of requests of the scope.
     pub(super) received: usize,
     /// The size of a journal that is full.
@@ -87,6 +91,9 @@ impl VerifyError {
             "nearest": nearest.map(|nearest| json!({"id": nearest.id, "mismatches": nearest.mismatches})),
             "message": self.to_string(),
         });
+        if !self.0.unmatched.is_empty() {
+            json["unmatched"] = self.0.unmatched.clone().into();
+        }
         if let Some(step) = self.0.step {
             json["step"] = step.into();
         }
@@ -98,6 +105,19 @@ impl fmt::Display for VerifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_off {
             return f.write_str("the journal is off, so no request is known; start the server with --journal 1000");
+        }
+        if !self.0.unmatched.is_empty() {
+            let ids = self.0.unmatched.iter().take(SHOWN_IDS).cloned().collect::<Vec<_>>().join(", ");
+            let more = if self.0.unmatched.len() > SHOWN_IDS { ", …" } else { "" };
+            write!(
+                f,
+                "no reply of the strict scope fits these requests: {ids}{more}; GET /__admin/requests/ID has the nearest \
+                 reply"
+            )?;
+            if self.0.holds {
+                return Ok(());
+            }
+            f.write_str("\n")?;
         }
         let is_one = ["exactly 1", "at least 1", "at most 1"].contains(&self.0.expected.as_str());
         let noun = if is_one { "request" } else { "requests" };

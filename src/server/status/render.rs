@@ -67,7 +67,7 @@ pub(super) fn status(
         "requests": newest.iter().take(MOST_REQUESTS).map(|entry| entry.brief()).collect::<Vec<_>>(),
         "rules": rules.iter().take(MAX_LISTED).map(|(scope, rule)| admin::show_rule(scope, rule)).collect::<Vec<_>>(),
         "rules_total": rules.len(),
-        "scopes": scopes.map(|(name, requests)| json!({"name": &*name, "requests": requests})).collect::<Vec<_>>(),
+        "scopes": scopes.map(|(name, requests, _)| json!({"name": &*name, "requests": requests})).collect::<Vec<_>>(),
         "journal": {"entries": spec.entries, "memory_bytes": engine.journal().memory(), "max_memory_bytes": spec.memory},
         "findings": findings(engine, scope),
     })

@@ -110,6 +110,24 @@ impl FaultSpec {
         names.filter(|(_, name)| !name.is_empty())
     }
 
+    /// Returns true if it is one error in place of every response.
+    pub fn is_error(&self) -> bool {
+        match self.faults.as_slice() {
+            [fault] => {
+                matches!(fault.kind, FaultKind::Status(..))
+                    && fault.times.is_none()
+                    && fault.percent.is_none()
+                    && fault.window.is_none()
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns the number of faults.
+    pub fn count(&self) -> usize {
+        self.faults.len()
+    }
+
     /// Adds the faults that happen in this context to a plan. A fault that the plan excludes is skipped and not
     /// counted.
     pub fn add_to(&self, plan: &mut Plan, context: &mut FaultContext<'_>) {

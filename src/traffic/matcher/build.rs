@@ -1,9 +1,9 @@
 //! Conditions in Rust.
 
 use http::HeaderName;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{HeaderPattern, Matcher, TextPattern};
+use super::{HeaderPattern, Matcher, TextPattern, body::BodyCondition};
 
 /// A text as the argument of a condition is a glob. See [`TextPattern`] for others.
 impl Matcher {
@@ -70,9 +70,15 @@ impl Matcher {
         self
     }
 
-    /// Requires a member of the body, by its path such as `metadata.test`. One call adds one member.
+    /// Requires an API key, as the client sends it.
+    pub fn key(self, pattern: impl Into<TextPattern>) -> Self {
+        Matcher { key: Some(pattern.into()), ..self }
+    }
+
+    /// Requires a member of the body, by its path such as `metadata.test` or `messages[*].content`. One call adds one
+    /// member.
     pub fn body(mut self, path: &str, value: impl Into<Value>) -> Self {
-        self.body.insert(path.to_owned(), value.into());
+        self.body.push(BodyCondition::new(path, value.into()));
         self
     }
 
@@ -89,5 +95,38 @@ impl Matcher {
     /// Requires the outcome of an ended response: `complete`, `client_left`, `fault` or `drained`.
     pub fn outcome(self, pattern: impl Into<TextPattern>) -> Self {
         Matcher { outcome: Some(pattern.into()), ..self }
+    }
+
+    /// Returns the conditions as JSON, as in the `when` of a rule.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut json = Map::new();
+        let texts = [
+            ("model", &self.model),
+            ("path", &self.path),
+            ("method", &self.method),
+            ("user", &self.user),
+            ("system", &self.system),
+            ("tool", &self.tool),
+            ("key", &self.key),
+            ("status", &self.status),
+            ("outcome", &self.outcome),
+        ];
+        let texts = texts.into_iter().filter_map(|(name, pattern)| Some((name, pattern.as_ref()?.to_json())));
+        let others = [
+            ("tool_result", self.tool_result.map(Value::from)),
+            ("turn", self.turn.map(Value::from)),
+            ("stream", self.stream.map(Value::from)),
+            ("attempt", self.attempt.map(Value::from)),
+        ];
+        let others = others.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        json.extend(texts.chain(others).map(|(name, value)| (name.to_owned(), value)));
+        let maps: [(&str, Map<String, Value>); 3] = [
+            ("header", self.header.iter().map(|header| (header.name.clone(), header.pattern.to_json())).collect()),
+            ("query", self.query.iter().map(|(name, pattern)| (name.clone(), pattern.to_json())).collect()),
+            ("body", self.body.iter().map(BodyCondition::to_json).collect()),
+        ];
+        let maps = maps.into_iter().filter(|(_, map)| !map.is_empty());
+        json.extend(maps.map(|(name, map)| (name.to_owned(), map.into())));
+        json.into()
     }
 }

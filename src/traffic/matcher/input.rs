@@ -7,7 +7,7 @@ use http::HeaderName;
 use crate::core::{
     json,
     prompt::Prompt,
-    request::{Request, wants_stream},
+    request::{Credential, Request, wants_stream},
     template::query,
 };
 
@@ -20,6 +20,8 @@ pub struct MatchInput<'a, 'm> {
     request: &'a Request<'a>,
     read_prompt: &'a (dyn Fn() -> &'a Prompt + 'a),
     record: Option<RequestRecord>,
+    /// The number of the attempt, where there is no record yet.
+    attempt: Option<u64>,
 }
 
 /// The record of a request: what is known about it later.
@@ -52,12 +54,22 @@ impl<'a, 'm> MatchInput<'a, 'm> {
         request: &'a Request<'a>,
         read_prompt: &'a (dyn Fn() -> &'a Prompt + 'a),
     ) -> Self {
-        MatchInput { body, model, request, read_prompt, record: None }
+        MatchInput { body, model, request, read_prompt, record: None, attempt: None }
     }
 
     /// Adds what was recorded about the request.
     pub fn recorded(self, record: RequestRecord) -> Self {
         MatchInput { record: Some(record), ..self }
+    }
+
+    /// Adds the number of the attempt of a request that was just received.
+    pub fn at_attempt(self, number: Option<u64>) -> Self {
+        MatchInput { attempt: number, ..self }
+    }
+
+    /// Returns the API key, as it was sent, without faults.
+    pub(super) fn key(&self) -> Option<&str> {
+        Credential::of(self.request).key
     }
 
     /// Returns the prompt, parsed at the first call.
@@ -93,7 +105,7 @@ impl<'a, 'm> MatchInput<'a, 'm> {
     }
 
     pub(super) fn attempt(&self) -> Option<u64> {
-        self.record?.attempt
+        self.attempt.or_else(|| self.record?.attempt)
     }
 
     /// Returns the number of kept bytes of a body that is not kept whole.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use regex::Regex;
 use serde::{Deserialize, Deserializer, de::Error};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     core::{glob::Glob, pattern},
@@ -76,6 +76,15 @@ impl TextPattern {
             Kind::Exact(text) => Some(text),
             Kind::Glob(glob) if glob.is_name() => Some(glob.as_str()),
             _ => None,
+        }
+    }
+
+    /// Returns the pattern as JSON, as in a condition.
+    pub(super) fn to_json(&self) -> Value {
+        match &self.0 {
+            Kind::Exact(text) => json!({"exact": text}),
+            Kind::Glob(glob) => glob.as_str().into(),
+            Kind::Regex(regex) => json!({"regex": regex.as_str()}),
         }
     }
 
