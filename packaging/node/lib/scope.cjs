@@ -141,7 +141,7 @@ function received(entry) {
     query: request.query ?? "",
     headers: request.headers ?? {},
     body: request.body ?? request.body_text,
-    model: request.model ?? undefined,
+    model: request.model || undefined,
     stream: Boolean(request.stream),
     status: response?.status ?? undefined,
     outcome: response?.outcome ?? undefined,

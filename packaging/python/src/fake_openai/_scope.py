@@ -45,7 +45,7 @@ class Received:
             query=request.get("query") or "",
             headers=request.get("headers") or {},
             body=request["body"] if "body" in request else request.get("body_text"),
-            model=request.get("model"),
+            model=request.get("model") or None,
             stream=bool(request.get("stream")),
             status=response.get("status"),
             outcome=response.get("outcome"),
