@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,9 @@ def main(binary: Path, out: Path) -> None:
         package = json.loads((SOURCE / "package.json").read_text())
         package["version"] = version
         package["optionalDependencies"] = {f"@fake-openai/{name}": version for name in program.PLATFORMS}
+        if repository := os.environ.get("GITHUB_REPOSITORY"):
+            # npm compares it with the workflow that publishes.
+            package["repository"] = {"type": "git", "url": f"git+https://github.com/{repository}.git"}
         pack(main_folder, package, out)
 
         system = program.PLATFORMS[platform]
@@ -34,7 +38,7 @@ def main(binary: Path, out: Path) -> None:
         shutil.copy(binary, platform_folder / "bin" / name)
         (platform_folder / "bin" / name).chmod(0o755)
         (platform_folder / "README.md").write_text(f"The binary of `fake-openai` for {platform}.\n")
-        shared = {key: package[key] for key in ("license", "engines")}
+        shared = {key: package[key] for key in ("license", "engines", "repository") if key in package}
         description = f"The binary of fake-openai for {platform}"
         own = {"name": f"@fake-openai/{platform}", "version": version, "description": description, **shared}
         # Yarn's zip archives hold no programs that can be started.
