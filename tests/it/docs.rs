@@ -16,7 +16,7 @@ const COMMANDS: [&str; 9] =
     ["routes", "faults", "profiles", "check", "eject", "healthcheck", "report", "verify", "bench"];
 
 /// Flags that help does not list: hidden aliases, and flags of other programs.
-const OTHER_FLAGS: [(&str, &[&str]); 8] = [
+const OTHER_FLAGS: [(&str, &[&str]); 12] = [
     ("fake-openai", &["--latency", "--delay", "--log-requests", "--verbose"]),
     ("cargo", &["--release", "--path", "--test", "--bench", "--bin", "--profile", "--all-targets", "--all", "--check"]),
     ("cargo install", &["--locked", "--features"]),
@@ -24,7 +24,11 @@ const OTHER_FLAGS: [(&str, &[&str]); 8] = [
     ("docker", &["--rm"]),
     ("curl", &["--data-urlencode", "--json", "--max-time"]),
     ("litellm", &["--config", "--port"]),
+    ("npm", &["--save-dev"]),
+    ("packaging/build.sh", &["--binary", "--out"]),
     ("pip", &["--upgrade"]),
+    ("pytest", &["--fake-openai-args", "--fake-openai-url"]),
+    ("uvx", &["--from"]),
 ];
 
 /// The greatest width of a line, in columns.
