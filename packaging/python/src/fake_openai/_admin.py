@@ -34,6 +34,7 @@ class Admin:
         accepted: tuple[int, ...] = (),
     ) -> tuple[int, Any]:
         """Returns the status and the body. A status that is no success and not ``accepted`` is an error."""
+        __tracebackhide__ = True
         # Not urllib, and no shared connection: no proxy of the environment comes between, and threads may call at once.
         connection = http.client.HTTPConnection(*self._address, timeout=timeout)
         headers = {"authorization": f"Bearer {self._token}"} if self._token else {}

@@ -106,6 +106,7 @@ class Scope:
 
     def reply(self, text: Optional[str] = None, *, when: Optional[When] = None, **keys: Any) -> dict[str, Any]:
         """Scripts a reply. ``keys`` are those of a reply: ``tool_calls``, ``sequence``, ``times``, ``usage`` …"""
+        __tracebackhide__ = True
         reply: dict[str, Any] = {} if when is None else {"when": dict(when)}
         if text is not None:
             reply["text"] = text
@@ -113,11 +114,13 @@ class Scope:
 
     def fault(self, fault: str, *, when: Optional[When] = None) -> dict[str, Any]:
         """Injects a fault, such as ``429x2`` or ``cut@40``, into the requests that match."""
+        __tracebackhide__ = True
         rule: dict[str, Any] = {"fault": fault} if when is None else {"when": dict(when), "fault": fault}
         return self._admin.call("POST", "/rules", rule, query=self._query())[1]
 
     def strict(self, strict: bool = True) -> None:
         """Fails requests that no reply of this scope matches, in place of the built-in reply."""
+        __tracebackhide__ = True
         if self.name is None:
             raise ValueError("strict: the server's default scope has no such switch; use `scope(name).strict()`")
         self._admin.call("PUT", f"/scopes/{quote(self.name)}", {"strict": strict})
