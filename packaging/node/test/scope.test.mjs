@@ -53,6 +53,7 @@ test("strict fails what no reply matches", async () => {
   await fake.reply("Sunny.", { when: { user: "*weather*" } });
   assert.equal((await ask(fake, "weather")).status, 200);
   assert.ok((await ask(fake, "else")).status >= 400);
+  assert.match(await fake.summary(), /"\*weather\*", got "else"/);
 });
 
 test("other scopes are untouched", async () => {

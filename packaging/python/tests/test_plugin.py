@@ -85,7 +85,7 @@ def test_400_tests_in_8_workers_do_not_disturb_each_other(pytester, capsys):
         """
     )
     begin = time.perf_counter()
-    result = pytester.runpytest_subprocess("-n", "8", "-q")
+    result = pytester.runpytest_subprocess("-n", "8", "-q", "--maxfail=3", "--tb=short")
     result.assert_outcomes(passed=400)
     with capsys.disabled():
         print(f"\npython: 400 tests in 8 workers: {time.perf_counter() - begin:.1f} s")
