@@ -16,7 +16,7 @@ const COMMANDS: [&str; 10] =
     ["routes", "faults", "profiles", "check", "eject", "tokenizer", "healthcheck", "report", "verify", "bench"];
 
 /// Flags that help does not list: hidden aliases, and flags of other programs.
-const OTHER_FLAGS: [(&str, &[&str]); 13] = [
+const OTHER_FLAGS: [(&str, &[&str]); 17] = [
     ("fake-openai", &["--latency", "--delay", "--log-requests", "--verbose"]),
     ("cargo", &["--release", "--path", "--test", "--bench", "--bin", "--profile", "--all-targets", "--all", "--check"]),
     ("cargo install", &["--locked", "--features"]),
@@ -24,6 +24,8 @@ const OTHER_FLAGS: [(&str, &[&str]); 13] = [
     ("docker", &["--rm"]),
     ("curl", &["--data-urlencode", "--json", "--max-time"]),
     ("litellm", &["--config", "--port"]),
+    ("npm", &["--save-dev"]),
+    ("packaging/build.sh", &["--binary", "--out"]),
     ("pip", &["--upgrade"]),
     (
         "aiperf profile",
@@ -71,6 +73,8 @@ const OTHER_FLAGS: [(&str, &[&str]); 13] = [
         "vllm bench serve",
         &["--base-url", "--endpoint", "--dataset-name", "--random-input-len", "--random-output-len", "--num-prompts"],
     ),
+    ("pytest", &["--fake-openai-args", "--fake-openai-url"]),
+    ("uvx", &["--from"]),
 ];
 
 /// The greatest width of a line, in columns.

@@ -1,0 +1,3 @@
+import exported from "./node-test.cjs";
+
+export const { fakeOpenAI } = exported;
