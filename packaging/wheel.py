@@ -30,6 +30,7 @@ def main(binary: Path, out: Path) -> None:
         (f"{info}/METADATA", metadata(project, version).encode(), False),
         (f"{info}/WHEEL", wheel(tag).encode(), False),
         (f"{info}/entry_points.txt", entry_points(project).encode(), False),
+        (f"{info}/sboms/fake-openai.cyclonedx.json", (program.ROOT / "notices/sbom.cdx.json").read_bytes(), False),
     ]
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{stem}-py3-none-{tag}.whl"
