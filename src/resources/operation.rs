@@ -243,7 +243,10 @@ mod tests {
     use crate::{
         core::{context::tests::with_context_of, error::ApiError, response::Body},
         fixtures::Fixtures,
-        resources::{state::EngineState, store::ResourceStore},
+        resources::{
+            state::EngineState,
+            store::{ResourceStore, StoreMode},
+        },
     };
 
     /// Returns the response for an object that was never created.
@@ -251,7 +254,7 @@ mod tests {
         let fixtures = Fixtures::load(None).unwrap();
         let (endpoint, _) = fixtures.find(&method, path).endpoint.unwrap();
         with_context_of(r#"{"metadata": {"a": "b"}}"#, |context| {
-            let response = endpoint.respond(None, context, state)?.response;
+            let response = endpoint.respond(None, None, context, state)?.response;
             let Body::Full(body) = response.body else { panic!() };
             Ok(serde_json::from_slice(&body).unwrap())
         })

@@ -58,6 +58,7 @@ mod scopes;
 mod secrets;
 mod sglang;
 mod sinks;
+mod stateless;
 mod states;
 mod status;
 mod stopping;

@@ -5,7 +5,7 @@ use crate::config::JournalSpec;
 
 fn scopes() -> Scopes {
     let journal = Journal::new(JournalSpec::default(), None).unwrap();
-    Scopes::new(&ModelBehavior::default(), false, 2, journal, AccessLog::Off, Clock::system())
+    Scopes::new(&ModelBehavior::default(), StoreMode::default(), 2, journal, AccessLog::Off, Clock::system())
 }
 
 #[test]

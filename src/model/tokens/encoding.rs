@@ -130,9 +130,8 @@ impl Encoding {
     }
 }
 
-/// Minimum length of a rare text, in bytes. The crate encodes shorter ones in less than 1 ms. Prompts of random tokens, which
-/// load tools send, are longer.
-const MIN_RARE: usize = 128;
+/// Minimum length of a rare text, in bytes. The crate encodes shorter ones in less than 10 ms.
+const MIN_RARE: usize = 2048;
 
 /// Maximum number of wide spaces in a text, times its bytes, that the crate encodes: 30 ms.
 const MAX_SPACE_BYTES: usize = 1 << 25;
