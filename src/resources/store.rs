@@ -59,7 +59,7 @@ impl ResourceStore {
     }
 
     /// Returns true if objects are stored.
-    fn is_storing(&self) -> bool {
+    pub fn is_storing(&self) -> bool {
         self.mode != StoreMode::Stateless
     }
 
