@@ -1,6 +1,7 @@
 //! The engine: from a request to a response.
 
 mod access_log;
+mod admission;
 mod attempts;
 mod batch;
 mod by_caller;
