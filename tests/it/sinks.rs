@@ -108,7 +108,7 @@ fn faults_of_a_sink_come_from_its_url_and_never_from_its_content() {
     for path in ["/slack/webhook", "/runs", "/api/v2/logs"] {
         let told = ask(&mut connection, &format!("POST {path}"), &log);
         assert!((200..300).contains(&told.status), "{path}: {}", told.status);
-        for (status, said) in [(502, "internal"), (404, "not found"), (429, "rate"), (503, "unavailable")] {
+        for (status, said) in [(502, "bad gateway"), (404, "not found"), (429, "rate"), (503, "unavailable")] {
             let down = ask(&mut connection, &format!("POST /~{status}{path}"), &log);
             let text = down.text().to_lowercase().replace('_', " ");
             let said = if status == 429 && path == "/api/v2/logs" { "too many" } else { said };
