@@ -17,16 +17,9 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-cat > Cargo.toml <<'TOML'
-[package]
-name = "constant"
-version = "0.0.0"
-edition = "2021"
-
-[dependencies]
-hashbrown = { version = "=0.16.1", default-features = false, features = ["default-hasher"] }
-TOML
-mkdir src
+cargo init --quiet --vcs none --name constant --edition 2021
+# Without features it has no dependencies, so its version alone decides.
+cargo add --quiet hashbrown@=0.16.1 --no-default-features
 cat > src/main.rs <<'RUST'
 use hashbrown::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
