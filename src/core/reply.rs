@@ -69,6 +69,14 @@ impl Block {
             Block::ToolCall(call) => &call.arguments,
         }
     }
+
+    /// Returns the text of a block that is no call and no reasoning.
+    pub fn content(&self) -> Option<&Text> {
+        match self {
+            Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => Some(text),
+            Block::Reasoning(_) | Block::ToolCall(_) => None,
+        }
+    }
 }
 
 /// A call of a tool.

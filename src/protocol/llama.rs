@@ -19,8 +19,8 @@ use serde_json::{Map, Value};
 
 pub(super) use self::computed::{make_apply_template, make_detokenize, make_slots, make_tokenize};
 use super::{
-    Parsed, Protocol, Reader, ReadyMade, Record, RenderContext, Rendered, ResponseOptions, StoredObjects,
-    piece_events::PartEvents,
+    Parsed, Protocol, Reader, ReadyMade, Record, RenderContext, Rendered, StoredObjects, piece_events::PartEvents,
+    response_parts::Parts,
 };
 use crate::core::{
     context::RequestContext,
@@ -28,7 +28,7 @@ use crate::core::{
     json,
     prompt::Prompt,
     random::Alphabet,
-    reply::{Block, Reply},
+    reply::Reply,
     response::{Body, EventStream, Response, StreamFormat},
     template::{AllowedSlots, Layout, Template},
 };
@@ -130,26 +130,7 @@ struct RenderedReply {
     reply: Arc<Reply>,
 }
 
-/// The parts of one response.
-struct Parts<'s, 'c, 'r> {
-    reply: &'s Arc<Reply>,
-    /// The members of the envelope.
-    envelope: Map<String, Value>,
-    context: RenderContext<'c, 'r>,
-    /// The seed of the log probabilities.
-    seed: u64,
-}
-
 impl Parts<'_, '_, '_> {
-    fn options(&self) -> &ResponseOptions<'_> {
-        &self.context.parsed.options
-    }
-
-    /// Returns a member of the envelope.
-    fn member(&self, name: &str) -> Value {
-        self.envelope.get(name).cloned().unwrap_or_default()
-    }
-
     /// Draws an id of 32 symbols behind a prefix.
     fn draw_id(&self, prefix: &str) -> String {
         let mut id = prefix.as_bytes().to_vec();
@@ -164,9 +145,7 @@ impl Parts<'_, '_, '_> {
 
 impl RenderedReply {
     fn parts<'s, 'c, 'r>(&'s self, context: RenderContext<'c, 'r>) -> Parts<'s, 'c, 'r> {
-        let envelope = serde_json::from_slice(&self.envelope.render(&context)).unwrap_or_default();
-        let seed = context.parsed.options.logprobs.map_or(0, |_| context.random.borrow_mut().number(0..=u64::MAX));
-        Parts { reply: &self.reply, envelope, context, seed }
+        Parts::new(&self.envelope, &self.reply, context)
     }
 
     fn full(&self, parts: &Parts<'_, '_, '_>) -> Value {
@@ -203,13 +182,5 @@ impl Rendered for RenderedReply {
         ];
         let body = Body::Stream(EventStream::new(PartEvents::new(list), format));
         Ok(Response::new(StatusCode::OK, headers, body))
-    }
-}
-
-/// Returns the text of a block that is no call and no reasoning.
-fn text_of(block: &Block) -> Option<&crate::core::reply::Text> {
-    match block {
-        Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => Some(text),
-        Block::Reasoning(_) | Block::ToolCall(_) => None,
     }
 }

@@ -24,6 +24,7 @@ mod piece_events;
 mod ready_made;
 mod registry;
 pub mod requirements;
+mod response_parts;
 mod sglang;
 mod shape;
 mod stored;

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Parsed, Protocol, Reader, ReadyMade, Record, RenderContext, Rendered, ResponseOptions, StoredObjects,
-    piece_events::PartEvents,
+    Parsed, Protocol, Reader, ReadyMade, Record, RenderContext, Rendered, StoredObjects, piece_events::PartEvents,
+    response_parts::Parts,
 };
 use crate::core::{
     context::RequestContext,
@@ -97,26 +97,7 @@ struct RenderedReply {
     reply: Arc<Reply>,
 }
 
-/// The parts of one response.
-struct Parts<'s, 'c, 'r> {
-    reply: &'s Reply,
-    /// The members of the envelope.
-    envelope: Map<String, Value>,
-    context: RenderContext<'c, 'r>,
-    /// The seed of the log probabilities.
-    seed: u64,
-}
-
 impl Parts<'_, '_, '_> {
-    fn options(&self) -> &ResponseOptions<'_> {
-        &self.context.parsed.options
-    }
-
-    /// Returns a member of the envelope.
-    fn member(&self, name: &str) -> Value {
-        self.envelope.get(name).cloned().unwrap_or_default()
-    }
-
     /// Returns the finish reason of a choice, and what ended it: a stop sequence or the number of a token.
     fn finish(&self, choice: &Choice) -> (&'static str, Value) {
         let matched = || match (choice.stop_token, &choice.stopped_by) {
@@ -140,9 +121,7 @@ impl Parts<'_, '_, '_> {
 
 impl RenderedReply {
     fn parts<'s, 'c, 'r>(&'s self, context: RenderContext<'c, 'r>) -> Parts<'s, 'c, 'r> {
-        let envelope = serde_json::from_slice(&self.envelope.render(&context)).unwrap_or_default();
-        let seed = context.parsed.options.logprobs.map_or(0, |_| context.random.borrow_mut().number(0..=u64::MAX));
-        Parts { reply: &self.reply, envelope, context, seed }
+        Parts::new(&self.envelope, &self.reply, context)
     }
 
     fn full(&self, parts: &Parts<'_, '_, '_>) -> Value {
@@ -212,14 +191,6 @@ impl RunningUsage {
         let (prompt_tokens, completion_tokens) = (self.prompt_tokens, self.completion_tokens);
         let so_far = Usage { prompt_tokens, completion_tokens, ..Usage::default() };
         self.is_reported.then(|| usage(&so_far))
-    }
-}
-
-/// Returns the text of a block that is no call and no reasoning.
-fn text_of(block: &Block) -> Option<&Text> {
-    match block {
-        Block::Text(text) | Block::Refusal(text) | Block::Audio(text) => Some(text),
-        Block::Reasoning(_) | Block::ToolCall(_) => None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Parts, text_of, timings::usage};
+use super::{Parts, timings::usage};
 use crate::{
     core::{
         random::Random,
@@ -38,7 +38,7 @@ pub(super) fn full(parts: &Parts<'_, '_, '_>) -> Value {
 }
 
 fn full_choice(index: usize, choice: &Choice, parts: &Parts<'_, '_, '_>) -> Value {
-    let text: String = choice.blocks.iter().filter_map(text_of).map(Text::whole).collect();
+    let text: String = choice.blocks.iter().filter_map(Block::content).map(Text::whole).collect();
     let calls: Vec<_> = choice
         .blocks
         .iter()
@@ -59,7 +59,7 @@ fn full_choice(index: usize, choice: &Choice, parts: &Parts<'_, '_, '_>) -> Valu
     }
     let mut full = json!({"finish_reason": finish_reason(choice), "index": index, "message": message});
     if let Some(logprobs) = Logprobs::of(parts) {
-        let texts = choice.blocks.iter().filter_map(text_of);
+        let texts = choice.blocks.iter().filter_map(Block::content);
         let content: Vec<_> = texts.flat_map(Text::token_pieces).map(|token| logprobs.entry(token)).collect();
         full["logprobs"] = json!({"content": content});
     }

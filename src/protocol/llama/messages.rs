@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Parts, text_of};
+use super::Parts;
 use crate::{
     core::{
         reply::{Block, Choice, FinishReason},
@@ -32,7 +32,7 @@ pub(super) fn full(parts: &Parts<'_, '_, '_>) -> Value {
                 let input = object_or_empty(&call.arguments.whole());
                 json!({"type": "tool_use", "id": parts.draw_id(""), "name": call.name, "input": input})
             }
-            block => json!({"type": "text", "text": text_of(block).map(|text| text.whole())}),
+            block => json!({"type": "text", "text": block.content().map(|text| text.whole())}),
         })
         .collect();
     message(content.into(), Some(choice), parts.reply.usage.completion_tokens, parts)

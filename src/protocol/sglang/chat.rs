@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Parts, RunningUsage, text_of, usage};
+use super::{Parts, RunningUsage, usage};
 use crate::{
     core::{
         random::Alphabet,
@@ -31,7 +31,7 @@ pub(super) fn full(parts: &Parts<'_, '_, '_>) -> Value {
 }
 
 fn full_choice(index: usize, choice: &Choice, parts: &Parts<'_, '_, '_>) -> Value {
-    let text: String = choice.blocks.iter().filter_map(text_of).map(Text::whole).collect();
+    let text: String = choice.blocks.iter().filter_map(Block::content).map(Text::whole).collect();
     let mut message = Map::new();
     message.insert("role".into(), "assistant".into());
     message.insert("content".into(), text.into());
@@ -48,7 +48,7 @@ fn full_choice(index: usize, choice: &Choice, parts: &Parts<'_, '_, '_>) -> Valu
         message.insert("tool_calls".into(), calls.into());
     }
     let logprobs = Logprobs::of(parts).map(|logprobs| {
-        let texts = choice.blocks.iter().filter_map(text_of);
+        let texts = choice.blocks.iter().filter_map(Block::content);
         let content: Vec<_> = texts.flat_map(Text::token_pieces).map(|token| logprobs.entry(token)).collect();
         json!({"content": content})
     });
