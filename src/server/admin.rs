@@ -91,6 +91,14 @@ const HEADERS: [(HeaderName, HeaderValue); 3] = [
 /// The status and the message of an error.
 struct Problem(StatusCode, String);
 
+impl Problem {
+    /// The error for a reply or rule that is not valid. A reason may end with a question, such as "did you mean …?".
+    fn invalid(noun: &str, reason: &str) -> Problem {
+        let end = if reason.ends_with('?') { "" } else { "." };
+        Problem(StatusCode::BAD_REQUEST, format!("The {noun} is invalid: {reason}{end}"))
+    }
+}
+
 /// The response of a page.
 enum Reply {
     /// A JSON value.

@@ -171,7 +171,7 @@ fn a_mistake_names_its_place_and_a_remedy() {
         (json!(7), "it is no object"),
     ] {
         let refused = client.refused(&reply);
-        assert!(refused.contains(message), "{reply}: {refused}");
+        assert!(refused.contains(message) && !refused.ends_with("?."), "{reply}: {refused}");
     }
     assert!(client.list("").is_empty(), "a list is put whole or not at all");
 }

@@ -83,9 +83,7 @@ fn put(call: &Call<'_>, id: Option<&str>, list: Vec<Value>, is_list: bool) -> Re
     let replies = list.into_iter().enumerate().map(read).collect::<Result<Vec<_>, _>>();
     match replies.and_then(|replies| call.engine.put_replies(call.scope().as_deref(), id, replies)) {
         Ok(put) => Ok(put.iter().map(|(scope, reply)| show(scope, reply)).collect()),
-        Err(ReplyError::Invalid(what)) => {
-            Err(Problem(StatusCode::BAD_REQUEST, format!("The reply is invalid: {what}.")))
-        }
+        Err(ReplyError::Invalid(what)) => Err(Problem::invalid("reply", &what)),
         Err(ReplyError::TooMany(most)) => {
             Err(refused(format!("There are more than {most} replies with these; delete some first.")))
         }

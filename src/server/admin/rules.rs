@@ -44,7 +44,7 @@ fn put(call: &Call<'_>, id: Option<&str>) -> Result<Value, Problem> {
     let refused = |what: String| Problem(StatusCode::INSUFFICIENT_STORAGE, what);
     match call.engine.put_rule(call.scope().as_deref(), id, &written) {
         Ok((scope, rule)) => Ok(show(&scope, &rule)),
-        Err(RuleError::Invalid(what)) => Err(Problem(StatusCode::BAD_REQUEST, format!("The rule is invalid: {what}."))),
+        Err(RuleError::Invalid(what)) => Err(Problem::invalid("rule", &what)),
         Err(RuleError::TooMany(most)) => Err(refused(format!("There are {most} rules already; delete some first."))),
         Err(RuleError::NoSpace(most)) => Err(refused(format!(
             "All rules together would take more than {} MiB of memory; delete some first, or write shorter conditions.",

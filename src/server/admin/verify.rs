@@ -101,7 +101,7 @@ pub(super) async fn respond(call: &Call<'_>) -> Result<Reply, Problem> {
 
 /// Reads the body of the call.
 fn read(call: &Call<'_>) -> Result<(Verification, Option<Duration>), Problem> {
-    let wrong = |what: String| Problem(StatusCode::BAD_REQUEST, format!("The verification is invalid: {what}."));
+    let wrong = |what: String| Problem::invalid("verification", &what);
     let Asked { scope, when, count, in_order, within } = call.parse("verification", EXAMPLE)?;
     let scope = scope.or_else(|| call.scope().map(std::borrow::Cow::into_owned));
     check_scope(scope.as_deref().unwrap_or_default()).map_err(wrong)?;
